@@ -1,0 +1,61 @@
+# One command each; every one of them sets up what it needs. Wants Python 3.11 and make, nothing else.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := .ci/requirements
+COMPILE = build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-emit-index-url \
+	--no-emit-find-links --python-version 3.11 --universal
+FREEZER := $(wildcard bundler/f*.py bundler/selfextract.*) $(LOCKS)/freeze.txt $(LOCKS)/libz.txt
+IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/null)
+IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check installer bench demo lock clean
+.DELETE_ON_ERROR:
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.complete ## Makes .venv with every locked dependency; does nothing when nothing changed
+
+$(VENV)/.complete: $(LOCKS)/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "make: $(PYTHON) is not Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCKS)/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: setup installer ## Runs the whole suite; ARGS="-k name" passes options on
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Runs ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+installer: dist/install dist/bundle ## Builds the standalone executables dist/install and dist/bundle
+
+dist/install: $(IN_INSTALL) $(FREEZER) | setup
+	@$(BIN)/python -m bundler.freeze install $@
+
+dist/bundle: dist/install $(IN_BUNDLE)
+	@$(BIN)/python -m bundler.freeze bundle $@ dist/install
+
+bench: setup dist/install ## Measures against cp, sha256sum and docker load
+	$(BIN)/python tests/bench/bench.py $(ARGS)
+
+demo: setup dist/install ## Tells the whole story with a real product: examples/quickstart
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/demo.sh
+
+lock: ## Compiles the dependency locks anew
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCKS)/lock.txt
+	@$(COMPILE) $(LOCKS)/lock.in -o $(LOCKS)/lock.txt
+	@$(COMPILE) pyproject.toml $(LOCKS)/dev.in -o $(LOCKS)/dev.txt
+	@$(COMPILE) pyproject.toml $(LOCKS)/freeze.in -o $(LOCKS)/freeze.txt
+	@$(COMPILE) --no-deps $(LOCKS)/libz.in -o $(LOCKS)/libz.txt
+
+clean: ## Removes everything that make made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,162 @@
+"""What stands where, how long it is, and what must never be in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOP_LEVEL = {
+    ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
+    "bundler", "docs", "examples", "installer", "pyproject.toml", "schemas", "templates", "tests",
+}  # fmt: skip
+COMMANDS = ("installer/cli.py", "installer/console.py", "bundler/cli.py")
+LONGEST = 400
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """The files of the project: git's where there is a checkout."""
+    command = [
+        "git",
+        "-C",
+        str(ROOT),
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        *patterns,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("needs git, and a checkout")
+    return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def python(*folders: str) -> list[Path]:
+    return [path for path in tracked("*.py") if path.relative_to(ROOT).parts[0] in folders]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_the_top_level_is_fixed() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in tracked()} <= TOP_LEVEL
+
+
+def test_every_module_is_short_enough_to_read() -> None:
+    long = {
+        relative(path): lines for path in tracked("*.py") if (lines := path.read_text().count("\n")) > LONGEST
+    }
+    assert long == {}
+
+
+def documented(path: Path) -> list[str]:
+    """What in a module is public and has no docstring."""
+    tree = ast.parse(path.read_text())
+    bare = [] if ast.get_docstring(tree) else [f"{relative(path)}:1"]
+    holders = [
+        tree,
+        *(node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")),
+    ]
+    for holder in holders:
+        for node in holder.body:
+            if not isinstance(
+                node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+            ) or node.name.startswith("_"):
+                continue
+            decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
+            if not ast.get_docstring(node) and "override" not in decorators and "overload" not in decorators:
+                bare.append(f"{relative(path)}:{node.lineno} {node.name}")
+    return bare
+
+
+def test_everything_public_is_documented() -> None:
+    assert [line for path in python("installer", "bundler") for line in documented(path)] == []
+
+
+def test_every_package_has_no_init_in_tests() -> None:
+    assert [relative(path) for path in python("tests") if path.name == "__init__.py"] == []
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    names = [path.name for path in python("tests") if path.name.startswith("test_")]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
+def says(path: Path) -> list[str]:
+    """Where a module prints or ends the process; what stands below `if __name__ == "__main__"` may."""
+    tree = ast.parse(path.read_text())
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "__name__" in ast.unparse(node.test))
+    ]
+    found = []
+    for node in ast.walk(tree):
+        call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        raised = ast.unparse(node.exc) if isinstance(node, ast.Raise) and node.exc else ""
+        if call in {"print", "sys.exit", "exit", "quit", "os._exit"} or raised.startswith("SystemExit"):
+            found.append(f"{relative(path)}:{node.lineno}")  # type: ignore[attr-defined]
+    return found
+
+
+def test_only_the_commands_print_and_exit() -> None:
+    others = [path for path in python("installer", "bundler") if relative(path) not in COMMANDS]
+    assert [line for path in others for line in says(path)] == []
+
+
+FORBIDDEN = {
+    "a path of a developer's machine": re.compile(r"/work/|/tmp/venv|/home/[a-z]+/|/Users/"),
+    "a package registry": re.compile(r"pypi\.org|pythonhosted|npmjs\.|proxy\.golang|files\.python"),
+    "a private key": re.compile(r"-----BEGIN (RSA |EC |OPENSSH )?PRIVATE KEY-----\n[A-Za-z0-9+/=]{40}"),
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_nothing_committed_holds(what: str) -> None:
+    found = []
+    for path in tracked():
+        if path == Path(__file__).resolve():
+            continue
+        try:
+            content = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{relative(path)}: {match[0]}" for match in FORBIDDEN[what].finditer(content)]
+    assert found == []
+
+
+def pins(lock: str) -> dict[str, str]:
+    lines = (ROOT / ".ci" / "requirements" / lock).read_text().splitlines()
+    found = [re.match(r"([a-z0-9-]+)==([^ ;\\]+)", line) for line in lines]
+    return {match[1]: match[2] for match in found if match}
+
+
+def test_both_locks_pin_every_dependency_to_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[><=~!\[; ]", item)[0].lower() for item in project["dependencies"]}
+    dev, freeze = pins("dev.txt"), pins("freeze.txt")
+    assert names <= dev.keys() & freeze.keys()
+    assert {name: dev[name] for name in dev.keys() & freeze.keys()} == {
+        name: freeze[name] for name in dev.keys() & freeze.keys()
+    }
+
+
+@pytest.mark.parametrize("lock", ["dev.txt", "freeze.txt", "libz.txt", "lock.txt"])
+def test_every_locked_package_has_a_hash(lock: str) -> None:
+    text = (ROOT / ".ci" / "requirements" / lock).read_text()
+    packages = re.split(r"\n(?=[a-z0-9])", text)
+    assert all("--hash=sha256:" in package for package in packages if "==" in package)
+    assert "--index" not in text
+    assert "--find-links" not in text
+
+
+def test_the_wheel_puts_no_install_on_a_path() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["scripts"]) == {"bundle"}
+    assert "Private :: Do Not Upload" in project["classifiers"]

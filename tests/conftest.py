@@ -1,0 +1,45 @@
+"""What all tests share: the `needs` marker, and the fixtures of the rig."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.rig.fixtures import (  # noqa: F401
+    airgap,
+    boot,
+    cosign,
+    cosign3,
+    docker20,
+    docker26,
+    docker28,
+    docker28_containerd,
+    docker_engine,
+    docker_network,
+    engines,
+    every_engine,
+    registry,
+)
+from tests.rig.needs import needs
+
+# who runs the suite in the background may have us ignore SIGINT; children that are sent it would inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# a slow machine is no fault of the code
+settings.register_profile("waybill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("waybill")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(*names): components this test cannot do without, see tests/rig/needs.py"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            needs(name)
