@@ -1,0 +1,217 @@
+"""Signatures of cosign key pairs: verification only.
+
+Two forms are read: cosign's raw signature (`.sig`, base64 of the signature's bytes) and the Sigstore bundle
+v0.3 with a message signature (`.sigstore.json`). What else a Sigstore bundle may carry (log entries,
+timestamps) is not looked at: the pinned key decides, and it alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from installer.core.errors import TamperedError
+from installer.core.jsonio import loads_strict
+from installer.core.limits import LIMITS
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END PUBLIC KEY-----\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key that may be trusted.
+
+    Attributes:
+        keyid: SHA-256 of the SubjectPublicKeyInfo in DER, 64 hex digits.
+        algorithm: What the key signs with; a signature never says.
+        der: The SubjectPublicKeyInfo.
+        key: The key as the library knows it.
+    """
+
+    keyid: str
+    algorithm: Literal["ecdsa-p256-sha256", "ed25519"]
+    der: bytes
+    key: EllipticCurvePublicKey | Ed25519PublicKey
+
+    @property
+    def keyid8(self) -> str:
+        """The first eight digits of the key id, as file names carry them."""
+        return self.keyid[:8]
+
+    def pem(self) -> str:
+        """Gives the key in the one PEM form that cosign and openssl write."""
+        body = base64.b64encode(self.der).decode()
+        lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+        return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+
+def load_public_key(pem: str, where: str = "") -> PublicKey:
+    """Reads a public key as cosign and openssl write it.
+
+    Args:
+        pem: One SubjectPublicKeyInfo in PEM and nothing else.
+        where: How errors name it.
+
+    Returns:
+        The key, ECDSA on P-256 or Ed25519.
+
+    Raises:
+        TamperedError: It is something else, or in another encoding than the usual one: a key has one id.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+    match = _PEM.fullmatch(pem)
+    if match is None:
+        raise TamperedError(
+            "is not a public key in PEM",
+            where=where,
+            hint="give NAME.pub, as `bundle keygen` and cosign write it",
+        )
+    der = decode_base64("".join(match[1].split()), "the public key", where)
+    try:
+        key = load_der_public_key(der)
+    except (ValueError, UnsupportedAlgorithm):
+        raise TamperedError("is not a public key that can be read", where=where) from None
+    algorithm: Literal["ecdsa-p256-sha256", "ed25519"]
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        algorithm = "ecdsa-p256-sha256"
+    elif isinstance(key, ed25519.Ed25519PublicKey):
+        algorithm = "ed25519"
+    else:
+        raise TamperedError(
+            f"is a key of a kind that is not accepted ({type(key).__name__.removesuffix('PublicKey')})",
+            where=where,
+            hint="use ECDSA on P-256 (what `bundle keygen` and cosign make) or Ed25519",
+        )
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != der:
+        raise TamperedError("is a public key in an unusual encoding", where=where)
+    return PublicKey(hashlib.sha256(der).hexdigest(), algorithm, der, key)
+
+
+def verify_raw(key: PublicKey, signature: bytes, data: bytes, where: str = "") -> None:
+    """Verifies a `.sig` file.
+
+    Args:
+        key: The pinned key.
+        signature: The file's bytes: base64 on one line, with or without a final newline.
+        data: Exactly the signed bytes.
+        where: How errors name the file.
+
+    Raises:
+        TamperedError: It is malformed, or is not this key's signature of these bytes.
+    """
+    _cap(signature, where)
+    try:
+        text = signature.decode("ascii")
+    except UnicodeDecodeError:
+        raise TamperedError("is not base64", where=where) from None
+    _verify(key, decode_base64(text.removesuffix("\n"), "the signature", where), data, where)
+
+
+def verify_bundle(key: PublicKey, document: bytes, data: bytes, where: str = "") -> None:
+    """Verifies a `.sigstore.json` file.
+
+    Args:
+        key: The pinned key; the document's own hint and material are not used.
+        document: The file's bytes.
+        data: Exactly the signed bytes.
+        where: How errors name the file.
+
+    Raises:
+        TamperedError: It is malformed, speaks of other bytes, or is not this key's signature of these bytes.
+    """
+    # 1. The document is in the one form that we know.
+    bundle = _fields(loads_strict(document, where, LIMITS.signature_bytes), where, "the document")
+    if bundle.get("mediaType") != MEDIA_TYPE:
+        raise TamperedError(f"has not the mediaType {MEDIA_TYPE}", where=where)
+    unknown = sorted(bundle.keys() - {"mediaType", "verificationMaterial", "messageSignature"})
+    if unknown:
+        hint = "it holds an attestation, not a signature of a file" if "dsseEnvelope" in unknown else ""
+        raise TamperedError(
+            f"has a field that does not belong there: {unknown[0][:40]!r}", where=where, hint=hint
+        )
+    material = _fields(bundle.get("verificationMaterial"), where, "verificationMaterial")
+    if not material.keys() <= {"publicKey", "tlogEntries", "timestampVerificationData"} or not isinstance(
+        material.get("publicKey"), dict
+    ):
+        raise TamperedError(
+            "was not made with a key pair",
+            where=where,
+            hint="sign with `--key`; keyless signatures need a network",
+        )
+    message = _fields(bundle.get("messageSignature"), where, "messageSignature")
+    digest = _fields(message.get("messageDigest"), where, "messageDigest")
+    if message.keys() != {"messageDigest", "signature"} or digest.keys() != {"algorithm", "digest"}:
+        raise TamperedError("has not exactly one message digest and one signature", where=where)
+    if digest["algorithm"] != "SHA2_256":
+        raise TamperedError("has a message digest other than SHA2_256", where=where)
+    # 2. It speaks of these bytes.
+    stated = decode_base64(digest["digest"], "the message digest", where)
+    if not hmac.compare_digest(stated, hashlib.sha256(data).digest()):
+        raise TamperedError("is a signature of other bytes: the message digest differs", where=where)
+    # 3. The pinned key signed them.
+    _verify(key, decode_base64(message["signature"], "the signature", where), data, where)
+
+
+def decode_base64(text: object, what: str, where: str) -> bytes:
+    """Decodes base64 (RFC 4648, section 4) that has exactly one spelling.
+
+    Args:
+        text: The characters; anything but a string is refused.
+        what: What it is, for errors.
+        where: Where it stands, for errors.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        TamperedError: It is not base64, or another spelling of the same bytes exists.
+    """
+    try:
+        found = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except (ValueError, binascii.Error):
+        found = b""
+    if not found or base64.b64encode(found).decode() != text:
+        raise TamperedError(f"{what} is not base64", where=where)
+    return found
+
+
+def _verify(key: PublicKey, signature: bytes, data: bytes, where: str) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        if isinstance(key.key, ec.EllipticCurvePublicKey):
+            key.key.verify(signature, data, ec.ECDSA(SHA256()))
+        else:
+            key.key.verify(signature, data)
+    except InvalidSignature:
+        raise TamperedError(
+            f"is not a signature of these bytes by key {key.keyid8}",
+            where=where,
+            hint="the bundle was changed after it was signed, or the signature was damaged: get it again",
+        ) from None
+
+
+def _fields(value: object, where: str, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TamperedError(f"{what} is missing or not an object", where=where)
+    return value
+
+
+def _cap(data: bytes, where: str) -> None:
+    if len(data) > LIMITS.signature_bytes:
+        raise TamperedError(f"is larger than the {LIMITS.signature_bytes} bytes of a signature", where=where)

@@ -1,0 +1,295 @@
+"""What a JSON Schema finds, said in words a person can act on, all of it at once.
+
+References are resolved inside the schema only; nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from installer.core.errors import Problem
+
+Path = tuple[str | int, ...]
+Where = Callable[[Path], str]
+ValidationError = Any
+"""jsonschema's; its stubs call every attribute of an error possibly unset."""
+
+_NAMES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing (null)",
+}
+_MANY = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One violation: the keyword, the path of the offending value, and the problem in words."""
+
+    keyword: str
+    path: Path
+    problem: Problem
+
+
+def schema_problem(schema: Mapping[str, Any], name: str) -> Problem | None:
+    """Says what is wrong with a JSON Schema itself (2020-12), or gives None when it can be used.
+
+    Args:
+        schema: The schema.
+        name: What to call it in messages.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        at = "/".join(str(part) for part in error.absolute_path) or "its root"
+        return Problem(
+            name, f"is not a JSON Schema: at {at}, {_shorten(error.message)}", "see JSON Schema 2020-12"
+        )
+    foreign = next((ref for ref in _references(schema) if not ref.startswith("#")), None)
+    if foreign is not None:
+        return Problem(
+            name, f"refers to {foreign}, which is outside the file", 'use "#/$defs/…"; nothing is fetched'
+        )
+    broken = next((ref for ref in _references(schema) if not _resolves(schema, ref)), None)
+    if broken is not None:
+        return Problem(name, f"refers to {broken}, which is not in the file", "define it under $defs")
+    return None
+
+
+def findings(schema: Mapping[str, Any], value: Any, where: Where) -> list[Finding]:
+    """Validates a value and gives every violation in words, in the order of the document.
+
+    Args:
+        schema: A JSON Schema 2020-12 that `schema_problem` has nothing against.
+        value: The parsed document.
+        where: Gives `file:line` of a path.
+    """
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    validator = Draft202012Validator(schema, registry=Registry())
+    found = [finding for error in validator.iter_errors(value) for finding in _explain(error, where)]
+    unique = {(finding.path, finding.problem.what): finding for finding in found}
+    return list(unique.values())
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Gives the known word that is closest to a misspelt one, or an empty text."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return close[0] if close else ""
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """Shows a path as people write it: `deploy[2].units`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def _explain(error: ValidationError, where: Where) -> list[Finding]:
+    keyword = str(error.validator)
+    if keyword in ("oneOf", "anyOf") and error.context:
+        return _explain_branches(error, where)
+    path = tuple(error.absolute_path)
+    if (
+        keyword == "additionalProperties"
+        and isinstance(error.instance, dict)
+        and error.validator_value is False
+    ):
+        return [_unknown_key(key, error, path, where) for key in _extra_keys(error)]
+    what, hint = _say(keyword, error, path)
+    return [Finding(keyword, path, Problem(where(path), what, hint or _description(error)))]
+
+
+def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
+    """Picks the alternative that the author most likely meant and explains only that one."""
+    branches: dict[int, list[ValidationError]] = {}
+    for child in error.context or ():
+        branches.setdefault(int(child.relative_schema_path[0]), []).append(child)
+    ranked = sorted(branches.items(), key=lambda item: (_distance(item[1]), item[0]))
+    children = ranked[0][1]
+    path = tuple(error.absolute_path)
+    if _distance(children) >= _OTHER_TYPE:
+        options = [_title(option) for option in error.validator_value]
+        what = f"{_subject(path)} is {_shown(error.instance)}, which is none of: {'; '.join(options)}"
+        return [Finding("oneOf", path, Problem(where(path), what, _description(error)))]
+    found = [finding for child in children for finding in _explain(child, where)]
+    return _without_followers(found)
+
+
+_OTHER_TYPE = 1000
+
+
+def _distance(errors: Sequence[ValidationError]) -> float:
+    """How far a value is from one alternative; a foreign type or discriminator is furthest."""
+    total = 0.0
+    for error in errors:
+        if len(error.relative_path) == 0 and error.validator == "type":
+            total += _OTHER_TYPE
+        elif error.validator in ("const", "enum") and len(error.relative_path) == 1:
+            total += _OTHER_TYPE / 2
+        elif error.validator == "required" and len(error.relative_path) == 0:
+            total += 2 - max((_likeness(name, error.instance) for name in _missing(error)), default=0.0)
+        else:
+            total += 1
+    return total
+
+
+def _likeness(name: str, instance: Any) -> float:
+    keys = [key for key in instance if isinstance(key, str)] if isinstance(instance, dict) else []
+    return max((difflib.SequenceMatcher(None, name, key).ratio() for key in keys), default=0.0)
+
+
+def _without_followers(found: list[Finding]) -> list[Finding]:
+    """Drops "X is missing" where the same place has "unknown key Y; did you mean X"."""
+    meant = {
+        f.problem.hint.partition("did you mean ")[2].rstrip("?")
+        for f in found
+        if f.keyword == "additionalProperties"
+    }
+    return [
+        f
+        for f in found
+        if not (f.keyword == "required" and any(f"{m} is missing" in f.problem.what for m in meant if m))
+    ]
+
+
+def _missing(error: ValidationError) -> list[str]:
+    return [name for name in error.validator_value if name not in error.instance]
+
+
+def _extra_keys(error: ValidationError) -> list[str]:
+    known = error.schema.get("properties", {})
+    patterns = error.schema.get("patternProperties", {})
+    return [
+        key
+        for key in error.instance
+        if key not in known and not any(re.search(pattern, key) for pattern in patterns)
+    ]
+
+
+def _unknown_key(key: str, error: ValidationError, path: Path, where: Where) -> Finding:
+    known = list(error.schema.get("properties", {}))
+    close = did_you_mean(key, known)
+    listed = ", ".join(known) if len(known) <= _MANY else ""
+    hint = f"did you mean {close}?" if close else (f"known here: {listed}" if listed else "see the reference")
+    inside = f" in {dotted(path)}" if path else ""
+    return Finding(
+        "additionalProperties", (*path, key), Problem(where((*path, key)), f"unknown key {key}{inside}", hint)
+    )
+
+
+def _say(keyword: str, error: ValidationError, path: Path) -> tuple[str, str]:
+    subject, shown, limit = _subject(path), _shown(error.instance), error.validator_value
+    if keyword == "required":
+        name = error.message.split("'")[1] if "'" in error.message else str(limit)
+        spec = error.schema.get("properties", {}).get(name, {})
+        inside = f" in {dotted(path)}" if path else ""
+        return f"{name} is missing{inside}", _first_sentence(spec.get("description", "")) if isinstance(
+            spec, dict
+        ) else ""
+    if keyword == "type":
+        wanted = limit if isinstance(limit, list) else [limit]
+        names = " or ".join(_NAMES.get(str(name), str(name)) for name in wanted)
+        return f"{subject} must be {names}, it is {shown}", _quote(error) if "string" in wanted else ""
+    if keyword in ("enum", "const"):
+        allowed = [str(item) for item in (limit if keyword == "enum" else [limit])]
+        close = did_you_mean(str(error.instance), allowed)
+        return (
+            f"{subject} is {shown}",
+            f"did you mean {close}?" if close else f"allowed: {', '.join(allowed)}",
+        )
+    templates = {
+        "pattern": "{subject} is {shown}, which does not have the right form",
+        "minLength": "{subject} is too short",
+        "maxLength": "{subject} is longer than {limit} characters",
+        "minItems": "{subject} needs at least {limit} of them",
+        "maxItems": "{subject} has more than {limit} of them",
+        "minProperties": "{subject} is empty",
+        "minimum": "{subject} is {shown}, the least is {limit}",
+        "maximum": "{subject} is {shown}, the most is {limit}",
+        "exclusiveMinimum": "{subject} is {shown}, it must be more than {limit}",
+        "exclusiveMaximum": "{subject} is {shown}, it must be less than {limit}",
+        "uniqueItems": "{subject} lists something twice",
+    }
+    if keyword in templates:
+        return templates[keyword].format(subject=subject, shown=shown, limit=limit), ""
+    return f"{subject}: {_shorten(error.message)}", ""
+
+
+def _subject(path: Path) -> str:
+    return dotted(path) or "the document"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _shorten(repr(value) if isinstance(value, str) else str(value), 60)
+
+
+def _quote(error: ValidationError) -> str:
+    value = error.instance
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    fits = isinstance(value, int | float) and re.search(error.schema.get("pattern", ""), text)
+    return f'put it in quotes: "{text}"' if fits else ""
+
+
+def _shorten(text: str, limit: int = 160) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _description(error: ValidationError) -> str:
+    return _first_sentence(str(error.schema.get("description", ""))) if isinstance(error.schema, dict) else ""
+
+
+def _title(option: Any) -> str:
+    if not isinstance(option, dict):
+        return "another form"
+    named = option.get("title") or option.get("description")
+    return str(named) if named else _NAMES.get(str(option.get("type")), "another form")
+
+
+def _references(node: Any) -> Iterable[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            elif key not in ("const", "enum", "default", "examples"):
+                yield from _references(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+
+
+def _resolves(schema: Mapping[str, Any], reference: str) -> bool:
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    resource = DRAFT202012.create_resource(dict(schema))
+    try:
+        Registry().with_resource("", resource).resolver().lookup(reference)
+    except (Unresolvable, ValueError):
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""JSON as Waybill reads and writes it: strict on the way in, one form on the way out.
+
+RFC 8259 leaves room where two readers may understand one text differently (duplicate keys, huge numbers,
+lone surrogates). All of that is refused here, so that what was signed has one meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from installer.core.errors import TamperedError
+from installer.core.limits import LIMITS
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def loads_strict(data: bytes, what: str, limit: int) -> Any:
+    """Parses bytes whose origin was verified before.
+
+    Args:
+        data: The text, UTF-8 without a byte order mark.
+        what: How errors name it.
+        limit: Most bytes that are looked at.
+
+    Returns:
+        Dictionaries, lists, strings, integers, booleans and None.
+
+    Raises:
+        TamperedError: It is larger than `limit`, not UTF-8 or not JSON, nests deeper than 32, has a duplicate
+            key, a number that is not an integer of at most 2^53, or a lone surrogate.
+    """
+    if len(data) > limit:
+        raise TamperedError(f"is {len(data)} bytes, more than the {limit} allowed", where=what)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TamperedError("is not UTF-8", where=f"{what}@{error.start}") from None
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            seen: set[str] = set()
+            twice = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise TamperedError(f"has the key {twice!r:.80} twice", where=what)
+        return found
+
+    def integer(digits: str) -> int:
+        if len(digits) > 17 or abs(int(digits)) > LIMITS.json_integer:
+            raise TamperedError(f"has an integer beyond 2^53: {digits[:24]}", where=what)
+        return int(digits)
+
+    def refuse(token: str) -> NoReturn:
+        raise TamperedError(f"has a number that is not an integer: {token[:24]}", where=what)
+
+    try:
+        value = json.loads(
+            text, object_pairs_hook=pairs, parse_int=integer, parse_float=refuse, parse_constant=refuse
+        )
+    except json.JSONDecodeError as error:
+        raise TamperedError(f"is not JSON: {error.msg}", where=f"{what}:{error.lineno}") from None
+    except RecursionError:
+        raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=what) from None
+    _check_depth(value, what)
+    if "\\u" in text and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise TamperedError("has a lone surrogate", where=what)
+    return value
+
+
+def _check_depth(value: Any, what: str) -> None:
+    level = [value]
+    for _ in range(LIMITS.json_depth):
+        below: list[Any] = []
+        for item in level:
+            children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+            below += [child for child in children if isinstance(child, (dict, list))]
+        if not below:
+            return
+        level = below
+    raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=what)
+
+
+def dumps(value: Any) -> bytes:
+    """Gives the one form in which Waybill writes JSON: sorted keys, no spaces, UTF-8, a final newline."""
+    return (_COMPACT(value) + "\n").encode()
+
+
+def dumps_lines(value: Mapping[str, Any], element: Callable[[Any], Any] = lambda item: item) -> bytes:
+    """Like `dumps`, with each top-level key and each element of a top-level list on a line of its own.
+
+    `grep`, `diff` and people can work with the result, whatever its size.
+
+    Args:
+        value: What to write.
+        element: Gives the JSON value of an element of a top-level list; called for one at a time.
+    """
+    out = bytearray(b"{\n")
+    for number, key in enumerate(sorted(value)):
+        item = value[key]
+        out += (",\n" * bool(number) + _COMPACT(key) + ":").encode()
+        if not isinstance(item, (list, tuple)) or not item:
+            out += _COMPACT(item).encode()
+            continue
+        out += b"["
+        for index, each in enumerate(item):
+            out += (",\n" if index else "\n").encode() + _COMPACT(element(each)).encode()
+        out += b"\n]"
+    return bytes(out + b"\n}\n")

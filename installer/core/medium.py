@@ -1,0 +1,168 @@
+"""What a bundle is read from: opened once, and every byte read once.
+
+A medium may vanish, shrink or answer differently the second time. Nothing here ever writes to it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from installer.core.errors import MediumError, TamperedError, UsageError
+from installer.core.limits import CHUNK
+
+
+class Medium(Protocol):
+    """A source of bytes.
+
+    Attributes:
+        name: How errors name it.
+        size: Its bytes; None where only the end of the stream tells.
+        parallel: Whether several threads may read at different offsets.
+    """
+
+    name: str
+    size: int | None
+    parallel: bool
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fills `view` from `offset`.
+
+        Raises:
+            MediumError: The medium failed.
+            TamperedError: It ends before the view is full.
+        """
+
+    def at_end(self, offset: int) -> bool:
+        """Says whether the medium has no byte at `offset` or behind it."""
+
+    def close(self) -> None:
+        """Lets go of the medium."""
+
+
+class FileMedium:
+    """A regular file or block device, read with pread(2) through one descriptor."""
+
+    parallel = True
+
+    def __init__(self, path: Path) -> None:
+        """Opens `path` for reading.
+
+        Raises:
+            UsageError: It is not there, or is not a regular file or block device.
+            MediumError: It cannot be opened.
+        """
+        self.name = str(path)
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(
+                "no such bundle", where=self.name, hint="give the path of a bundle file, or -"
+            ) from None
+        except OSError as error:
+            raise MediumError(f"cannot be opened: {error.strerror}", where=self.name) from None
+        status = os.fstat(self._fd)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+            os.close(self._fd)
+            raise UsageError("is not a file", where=self.name, hint="give the path of a bundle file, or -")
+        self.size: int | None = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self._end = os.lseek(self._fd, 0, os.SEEK_END)
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fills `view` from `offset`; see `Medium`."""
+        if offset + len(view) > self._end:
+            # asked before, since sizes that are only claimed add up to more than pread(2) can take
+            raise ended(self.name, self._end)
+        done = 0
+        while done < len(view):
+            try:
+                count = os.preadv(self._fd, [view[done:]], offset + done)
+            except OSError as error:
+                raise MediumError(
+                    f"reading failed: {error.strerror}",
+                    where=f"{self.name}@{offset + done}",
+                    hint="the medium was removed or is damaged: put it back, or copy the bundle again",
+                ) from None
+            if count == 0:
+                raise ended(self.name, offset + done)
+            done += count
+
+    def at_end(self, offset: int) -> bool:
+        """Says whether nothing follows; see `Medium`."""
+        try:
+            return os.pread(self._fd, 1, offset) == b""
+        except OSError as error:
+            raise MediumError(f"reading failed: {error.strerror}", where=f"{self.name}@{offset}") from None
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._fd)
+
+
+class StreamMedium:
+    """Standard input or a pipe: read in order, in one go."""
+
+    parallel = False
+    size: int | None = None
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        """Takes an open binary stream; `name` is how errors name it."""
+        self.name = name
+        self._stream = stream
+        self._offset = 0
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fills `view`; `offset` is where the stream stands. See `Medium`."""
+        if offset != self._offset:
+            raise AssertionError(f"a stream is read in order: at {self._offset}, asked for {offset}")
+        done = 0
+        while done < len(view):
+            piece = self._read(min(CHUNK, len(view) - done))
+            if not piece:
+                raise ended(self.name, self._offset)
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+
+    def at_end(self, offset: int) -> bool:
+        """Says whether nothing follows; see `Medium`."""
+        if offset != self._offset:
+            raise AssertionError("a stream is read in order")
+        return not self._read(1)
+
+    def _read(self, count: int) -> bytes:
+        try:
+            piece = self._stream.read(count)
+        except OSError as error:
+            raise MediumError(
+                f"reading failed: {error.strerror}",
+                where=f"{self.name}@{self._offset}",
+                hint="what writes into the pipe failed, or the medium behind it: try again",
+            ) from None
+        self._offset += len(piece)
+        return piece
+
+    def close(self) -> None:
+        """Leaves the stream to its owner."""
+
+
+def open_medium(name: str) -> Medium:
+    """Opens a bundle by what a person typed: a path, or `-` for standard input.
+
+    Raises:
+        UsageError: There is no such file.
+        MediumError: It cannot be opened.
+    """
+    return StreamMedium(sys.stdin.buffer, "standard input") if name == "-" else FileMedium(Path(name))
+
+
+def ended(name: str, offset: int) -> TamperedError:
+    """Gives the error for a bundle that ends too early."""
+    return TamperedError(
+        f"ends at byte {offset}, before the bundle does",
+        where=name,
+        hint="the copy is not complete: copy the bundle again and compare its size",
+    )

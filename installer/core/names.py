@@ -1,0 +1,115 @@
+"""Which names a bundle may carry, and how a path is split into ustar's prefix and name.
+
+The grammar is a subset of POSIX portable file names that holds Helm's `_helpers.tpl`, systemd's
+`name@.service` and ordinary release trees; nothing in it can climb, hide, or mean something to a shell.
+"""
+
+from __future__ import annotations
+
+import re
+
+COMPONENT = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._@+%=,][A-Za-z0-9._@+%=,~-]*")
+MAX_NAME = 100
+MAX_PREFIX = 155
+MAX_COMPONENT = 255
+"""What Linux file systems take as one name."""
+OURS = ("/var/lib/waybill", "/etc/waybill", "/var/cache/waybill", "/opt/waybill")
+"""Where trust, state and the installer itself are: no release writes there."""
+
+
+def path_fault(path: str) -> str | None:
+    """Says why `path` cannot be a member's name.
+
+    Args:
+        path: A relative path with `/` between its components.
+
+    Returns:
+        The fault in a few words, or None where the path is good.
+    """
+    for component in path.split("/"):
+        if component in ("", ".", ".."):
+            return "has an empty, `.` or `..` component"
+        if not COMPONENT.fullmatch(component):
+            return (
+                "has characters other than A-Z a-z 0-9 . _ @ + % = , ~ -, or a component starts with - or ~"
+            )
+    if split_ustar(path) is None:
+        return "is too long for a tar header (at most 255 bytes, and a component of at most 100)"
+    return None
+
+
+def split_ustar(path: str) -> tuple[str, str] | None:
+    """Splits a path into (prefix, name) in the one way the format knows: the shortest prefix that fits.
+
+    Args:
+        path: A path of ASCII characters.
+
+    Returns:
+        The two fields, with an empty prefix for paths of up to 100 bytes; None where no split fits.
+    """
+    if len(path) <= MAX_NAME:
+        return "", path
+    cut = path.find("/", len(path) - MAX_NAME - 1)
+    if cut < 1 or cut > MAX_PREFIX:
+        return None
+    return path[:cut], path[cut + 1 :]
+
+
+def destination_fault(path: str) -> str | None:
+    """Says why `path` cannot be a place on the host where a file is put.
+
+    Args:
+        path: What `install:` names.
+
+    Returns:
+        The fault in a few words, or None where the path is good.
+    """
+    if not path.startswith("/"):
+        return "is not an absolute path"
+    if len(path) > 1024:
+        return "is longer than 1024 bytes"
+    if path == "/" or path.endswith("/"):
+        return "names a directory"
+    if any(f"{path}/".startswith(f"{ours}/") for ours in OURS):
+        return "is Waybill's own"
+    for component in path[1:].split("/"):
+        if component in ("", ".", ".."):
+            return "has an empty, `.` or `..` component"
+        if len(component) > MAX_COMPONENT:
+            return f"has a component of more than {MAX_COMPONENT} bytes"
+        if any(ord(c) < 33 or ord(c) > 126 or c in "\\'\"`$*?[]{}<>|&;!#" for c in component):
+            return "has characters other than the printable ones that need no quoting"
+    return None
+
+
+def link_target_fault(path: str, target: str, top: str) -> str | None:
+    """Says why a link at `path` may not point to `target`.
+
+    Args:
+        path: Where the link is, in the bundle.
+        target: What it points to.
+        top: The directory that the target must stay in, as a bundle path.
+
+    Returns:
+        The fault in a few words, or None: the target is relative and stays below `top`.
+    """
+    if not target or target.startswith("/") or len(target) > 1024:
+        return "is not a relative path"
+    if any(ord(c) < 33 or ord(c) > 126 for c in target):
+        return "has characters other than printable ones"
+    here = path.split("/")[:-1]
+    climbing = True
+    for component in target.split("/"):
+        if component == "..":
+            # behind a name it would count from where that name leads, should it be a link itself
+            if not climbing:
+                return "has a `..` behind a name"
+            if not here:
+                return "leads out of the bundle"
+            here.pop()
+        elif component not in ("", "."):
+            climbing = False
+            here.append(component)
+    if here[: len(top.split("/"))] != top.split("/"):
+        return f"leads out of {top}"
+    return None

@@ -1,0 +1,207 @@
+"""The verification of both commands: is this what a trusted key released, and may it be installed here?
+
+`steps` numbers what is checked. `open_trusted` takes steps 1 to 14, which look at the head only, whatever the
+size; `decide` 15 to 18, which look at the approvals; `check_all` 19, one pass over the rest, which may keep
+what it reads (`installer.stage`). The decisions are taken in `trust`, from bytes and a clock alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from installer.core.approval import group
+from installer.core.archive import Bundle, open_bundle
+from installer.core.errors import WaybillError
+from installer.core.manifest import Manifest
+from installer.core.medium import Medium
+from installer.core.payload import Sink, check_payload, keep_nothing
+from installer.core.policy import Decision, Destination
+from installer.core.signatures import Signature
+from installer.core.steps import at_step
+from installer.core.tarheader import extent
+from installer.core.trust import Evidence, Trust
+
+Clock = Callable[[], datetime]
+Beside = Sequence[tuple[str, Mapping[str, bytes]]]
+"""Approvals from beside the bundle: how errors name the place, and its files under `approvals/…`."""
+TORN = "an approval was cut short while it was added and does not count; `bundle approve --repair` mends it"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A bundle after step 14: released and fit for this host, its payload not yet read."""
+
+    bundle: Bundle
+    evidence: Evidence
+    destination: Destination = field(default_factory=Destination)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A bundle after step 19.
+
+    Attributes:
+        manifest: What it carries.
+        identity: SHA-256 of SHA256SUMS, in hex.
+        evidence: Who released it, and by which root that counts.
+        approvals: Names of the approvals it carries.
+        payload_bytes: Bytes that were checked.
+        notes: What is not as it should be and does no harm.
+    """
+
+    manifest: Manifest
+    identity: str
+    evidence: Evidence
+    approvals: tuple[str, ...]
+    payload_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as `--json` prints it."""
+        return {
+            "product": self.manifest.product,
+            "version": self.manifest.version,
+            "sequence": self.manifest.sequence,
+            "identity": self.identity,
+            "expires": format_time(self.manifest.expires),
+            "files": len(self.manifest.files),
+            "payload_bytes": self.payload_bytes,
+            "evidence": self.evidence.as_json(),
+            "approvals": list(self.approvals),
+            "notes": list(self.notes),
+        }
+
+
+def format_time(seconds: int) -> str:
+    """Gives seconds since 1970 as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def nowhere(_manifest: Manifest) -> Destination:
+    """Says nothing of a host: for verification away from one."""
+    return Destination()
+
+
+def open_trusted(
+    medium: Medium, trust: Trust, destination: Callable[[Manifest], Destination] = nowhere
+) -> Opened:
+    """Does steps 1 to 14.
+
+    Args:
+        medium: The bundle.
+        trust: Whom to believe, and the clock.
+        destination: Says what the host is, once the product is known.
+
+    Returns:
+        The opened bundle with the grounds on which it is trusted.
+
+    Raises:
+        UntrustedError: No trusted key signed it.
+        TamperedError: It is not a bundle, or a signature does not fit its bytes.
+        ExpiredError: It, the trust or the key is expired, it is revoked, or the clock was set back.
+        RefusedError: It is not for this host, or older than what it has had.
+        MediumError: The medium failed.
+    """
+    evidence: list[Evidence] = []
+
+    def decide_head(sums: bytes, signatures: Mapping[str, bytes]) -> None:
+        found = [Signature.parse(name, data) for name, data in signatures.items()]
+        evidence.append(trust.check_release(sums, found))
+
+    try:
+        bundle = open_bundle(medium, decide_head)
+    except WaybillError as error:
+        error.step = error.step or (7 if evidence else 1)
+        raise
+    host = destination(bundle.manifest)
+    trust.check_manifest(bundle.manifest, host, medium.name)
+    return Opened(bundle, evidence[0], host)
+
+
+def decide(opened: Opened, trust: Trust, beside: Beside = ()) -> Decision:
+    """Does steps 15 to 18. Of a stream the approvals are known only after `check_all`.
+
+    Args:
+        opened: After steps 1 to 14.
+        trust: Whom to believe, and the clock.
+        beside: Approvals that do not lie in the bundle.
+
+    Returns:
+        The grounds on which it may be installed.
+
+    Raises:
+        NotApprovedError: Something that the policy asks for is missing.
+        WrongTargetError: The approvals are for other hosts.
+        UsageError: Nobody said which environment this is.
+        TamperedError: An approval was changed after it was signed, or what follows the payload is malformed.
+        MediumError: The medium failed.
+    """
+    with at_step(19):
+        inside = opened.bundle.read_tail()
+    found = [each for where, files in (("", inside), *beside) for each in group(files, where)[0]]
+    return trust.check_approvals(opened.bundle.manifest, opened.evidence, found, opened.destination)
+
+
+def payload_extent(opened: Opened) -> int:
+    """Gives the bytes that step 5 reads."""
+    head = opened.bundle.head
+    return opened.bundle.end - head.manifest_offset - extent(head.manifest_size)
+
+
+def check_all(
+    opened: Opened, advance: Callable[[int], None] = lambda _count: None, sink: Sink = keep_nothing
+) -> Verified:
+    """Does step 19.
+
+    Args:
+        opened: After steps 1 to 14.
+        advance: Told the bytes as they are read, from several threads.
+        sink: Takes the files while they are checked.
+
+    Returns:
+        What is now known of the bundle.
+
+    Raises:
+        TamperedError: Something is not what was signed.
+        MediumError: The medium failed.
+    """
+    bundle = opened.bundle
+    with at_step(19):
+        approvals = check_payload(bundle, sink, advance)
+    names = tuple(
+        name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
+    )
+    notes = (TORN,) if bundle.torn else ()
+    return Verified(bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes)
+
+
+def report(verified: Verified, decision: Decision | None = None) -> str:
+    """Gives what was checked, and on what grounds it is trusted and approved, a line each, for people."""
+    manifest, evidence = verified.manifest, verified.evidence
+    rows = [
+        ("verified", f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"),
+        ("identity", verified.identity),
+    ]
+    files: dict[tuple[str, str, str], list[str]] = {}
+    for item in evidence.accepted:
+        files.setdefault((item.owner, item.scheme, item.keyid), []).append(item.file)
+    for (owner, scheme, keyid), found in files.items():
+        rows += [
+            ("released by", f"{owner}, {scheme} key {keyid[:16]}"),
+            *(("", f"good: {name}") for name in found),
+        ]
+    rows += [("not counted", f"{item.file}: {item.reason}") for item in evidence.rejected]
+    # a single pinned key is a root that nobody published: it has no version
+    by = f"by root version {evidence.root_version}" if evidence.root_version else "by the given key alone"
+    rows += [
+        ("threshold", f"{len(evidence.owners)} of {evidence.threshold} needed, {by}"),
+        ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, every one as signed"),
+        ("expires", format_time(manifest.expires)),
+        ("approvals", ", ".join(verified.approvals) or "none"),
+        *(decision.rows() if decision else ()),
+        *(("note", note) for note in verified.notes),
+    ]
+    return "\n".join(f"{name:<12} {text}" for name, text in rows)

@@ -1,0 +1,184 @@
+"""The pass over the payload: every byte read once, and nothing kept that was not signed."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from installer.core.archive import open_bundle, unsafe_no_decision
+from installer.core.errors import MediumError, TamperedError
+from installer.core.limits import MIB
+from installer.core.manifest import MANIFEST, FileEntry
+from installer.core.payload import GROUP, check_payload
+from installer.core.tarheader import BLOCK
+from tests.rig import bundlebuild as build
+from tests.rig.bundlebuild import BytesMedium, Digests
+
+LARGE = bytes(range(256)) * 20_000
+FILES = {
+    "docs/a": b"small",
+    "docs/b": LARGE,
+    "docs/c": b"",
+    "docs/d": b"x" * 511,
+    "docs/e": LARGE + b"!",
+    "trees/web/f": b"f",
+}
+
+
+@pytest.fixture(scope="module")
+def tar() -> bytes:
+    assert len(LARGE) > GROUP
+    return build.plan(FILES).tar()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_the_sink_is_given_every_file_whole(tar: bytes, workers: int) -> None:
+    sink = Digests()
+    check_payload(open_bundle(BytesMedium(tar), unsafe_no_decision), sink, workers=workers)
+    assert sink.found == {path: hashlib.sha256(data).hexdigest() for path, data in FILES.items()}
+
+
+def test_a_pipe_gives_the_same_as_a_file(tar: bytes) -> None:
+    sink = Digests()
+    check_payload(open_bundle(build.stream(tar), unsafe_no_decision), sink)
+    assert list(sink.found) == list(FILES)
+    assert sink.found == {path: hashlib.sha256(data).hexdigest() for path, data in FILES.items()}
+
+
+def test_every_byte_of_the_medium_is_read_exactly_once(tar: bytes) -> None:
+    reads: list[tuple[int, int]] = []
+    lock = threading.Lock()
+
+    def note(offset: int, size: int) -> None:
+        with lock:
+            reads.append((offset, size))
+
+    plan = build.plan(FILES)
+    check_payload(open_bundle(BytesMedium(tar, note), unsafe_no_decision), workers=2)
+    room = plan.offset("SHA256SUMS.room") + BLOCK
+    place = 0
+    for offset, size in sorted(item for item in reads if item[1]):
+        if place == room:
+            place += 1024  # what is in the room is passed over
+        assert offset == place
+        place = offset + size
+    assert place == len(tar)
+
+
+def test_progress_adds_up_to_the_payload_and_never_overshoots(tar: bytes) -> None:
+    bundle = open_bundle(BytesMedium(tar), unsafe_no_decision)
+    counts: list[int] = []
+    check_payload(bundle, advance=counts.append, workers=2)
+    assert 0 < sum(counts) <= bundle.end - bundle.head.manifest_offset
+
+
+@pytest.mark.parametrize("path", list(FILES))
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_a_changed_file_is_named_and_its_sink_is_told(path: str, as_stream: bool) -> None:
+    plan = build.plan(FILES)
+    data = FILES[path]
+    if not data:
+        return
+    tar = plan.changed(path, data=data[:-1] + bytes([data[-1] ^ 1])).tar()
+    kept: list[str] = []
+
+    def sink(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+        for _ in chunks:
+            pass
+        kept.append(entry.path)
+
+    bundle = open_bundle(build.stream(tar) if as_stream else BytesMedium(tar), unsafe_no_decision)
+    with pytest.raises(TamperedError, match=f"{path} is not what was signed") as caught:
+        check_payload(bundle, sink, workers=1)
+    assert caught.value.where.endswith(f"@{plan.offset(path) + BLOCK}")
+    assert path not in kept
+
+
+def test_a_small_file_that_is_wrong_never_reaches_the_sink() -> None:
+    tar = build.plan(FILES).changed("docs/a", data=b"smell").tar()
+    seen: list[str] = []
+
+    def sink(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+        seen.append(entry.path)
+        list(chunks)
+
+    with pytest.raises(TamperedError):
+        check_payload(open_bundle(BytesMedium(tar), unsafe_no_decision), sink, workers=1)
+    assert "docs/a" not in seen
+
+
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_a_sink_that_does_not_look_at_a_file_does_not_keep_it_from_being_checked(as_stream: bool) -> None:
+    plan = build.plan(FILES)
+    for path, good in (("", True), ("docs/b", False)):
+        tar = (plan.changed(path, data=LARGE[:-1] + b"?") if path else plan).tar()
+        bundle = open_bundle(build.stream(tar) if as_stream else BytesMedium(tar), unsafe_no_decision)
+        if good:
+            check_payload(bundle, lambda _entry, _chunks: None)
+        else:
+            with pytest.raises(TamperedError, match="docs/b is not what was signed"):
+                check_payload(bundle, lambda _entry, _chunks: None)
+
+
+def test_an_error_of_the_sink_ends_the_pass_and_is_the_one_that_is_seen(tar: bytes) -> None:
+    calls: Counter[str] = Counter()
+
+    def sink(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+        calls[entry.path] += 1
+        if entry.path == "docs/a":
+            raise OSError(28, "No space left on device")
+        list(chunks)
+
+    with pytest.raises(OSError, match="No space left"):
+        check_payload(open_bundle(BytesMedium(tar), unsafe_no_decision), sink, workers=2)
+    assert max(calls.values()) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_medium_that_fails_at_any_read_gives_its_own_error(tar: bytes, workers: int) -> None:
+    total = Counter[str]()
+    check_payload(
+        open_bundle(BytesMedium(tar, lambda _o, _s: total.update(["reads"])), unsafe_no_decision), workers=1
+    )
+    for at in range(1, total["reads"] + 1):
+        count = Counter[str]()
+
+        def fault(offset: int, _size: int, at: int = at, count: Counter[str] = count) -> None:
+            count["reads"] += 1
+            if count["reads"] >= at:
+                raise MediumError("reading failed: Input/output error", where=f"b.tar@{offset}")
+
+        with pytest.raises(MediumError) as caught:
+            check_payload(open_bundle(BytesMedium(tar, fault), unsafe_no_decision), workers=workers)
+        assert caught.value.exit_code == 18
+
+
+def test_an_unexpected_fault_of_a_sink_is_not_swallowed(tar: bytes) -> None:
+    def sink(_entry: FileEntry, _chunks: Iterator[memoryview]) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        check_payload(open_bundle(BytesMedium(tar), unsafe_no_decision), sink)
+
+
+def test_a_bundle_without_files_is_read(tmp_path: Path) -> None:
+    bundle = build.read(build.on_disk(tmp_path, build.plan({}).tar()))
+    assert bundle.members == ()
+    assert MANIFEST not in bundle.manifest_bytes.decode()
+
+
+def test_a_group_never_holds_more_than_it_may(tar: bytes) -> None:
+    largest = 0
+
+    def note(_offset: int, size: int) -> None:
+        nonlocal largest
+        largest = max(largest, size)
+
+    files = {f"docs/{number:03d}": b"x" * (MIB // 2) for number in range(20)}
+    check_payload(open_bundle(BytesMedium(build.plan(files).tar(), note), unsafe_no_decision), workers=1)
+    assert MIB < largest <= GROUP
