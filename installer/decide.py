@@ -1,0 +1,172 @@
+"""What this host is, and whether a bundle may be installed on it: the facts for `core.verification`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from installer.core.errors import HostNotReadyError, RefusedError
+from installer.core.manifest import Manifest
+from installer.core.medium import Medium
+from installer.core.policy import Decision, Destination
+from installer.core.root import ENVIRONMENT
+from installer.core.sidecar import beside, read_sidecar
+from installer.core.trust import Trust
+from installer.core.verification import Beside, Opened, decide, open_trusted
+from installer.desired import Staged
+from installer.layout import CONFIG, Layout
+from installer.state import State, load
+from installer.system import System
+
+ENVIRONMENT_FILE = f"{CONFIG}/environment"
+HOSTNAME_FILE = "/etc/hostname"
+_SMALL = 4096
+
+
+def environment(system: System, given: str) -> str:
+    """Gives the environment of this host: its own setting, or what the operator says where it has none.
+
+    Args:
+        system: The host.
+        given: From `--env`; empty where it was not given.
+
+    Raises:
+        HostNotReadyError: The setting is damaged.
+        RefusedError: It says another one than the operator.
+    """
+    try:
+        text = system.read(ENVIRONMENT_FILE, _SMALL).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return given
+    except OSError as error:
+        raise HostNotReadyError(f"cannot be read: {error.strerror}", where=ENVIRONMENT_FILE) from None
+    if not ENVIRONMENT.fullmatch(text):
+        raise HostNotReadyError(
+            "does not name an environment", where=ENVIRONMENT_FILE, hint="one word, such as: production"
+        )
+    if given not in ("", text):
+        raise RefusedError(
+            f"this host belongs to the environment {text}, not {given}",
+            where=ENVIRONMENT_FILE,
+            hint="leave out --env, or go to a host of that environment",
+        )
+    return text
+
+
+def host_name(system: System) -> str:
+    """Gives the name of this host, lower case; below `--root` what /etc/hostname there says."""
+    if not system.live:
+        with suppress(OSError):
+            text = system.read(HOSTNAME_FILE, _SMALL).decode("ascii", "replace").strip()
+            if text:
+                return text.lower()
+    return os.uname().nodename.lower()
+
+
+@dataclass(slots=True)
+class Judge:
+    """Verifies bundles for one host.
+
+    Attributes:
+        system: The host.
+        trust: Whom it believes.
+        environment: Which environment it belongs to.
+        beside: Approvals that do not lie in the bundle.
+        notes: What is out of the ordinary and is to be said first of all.
+    """
+
+    system: System
+    trust: Trust
+    environment: str
+    beside: Beside
+    notes: list[str] = field(default_factory=list)
+    _decision: Decision | None = None
+
+    def open(self, medium: Medium) -> Opened:
+        """Takes all steps that need no payload; of a stream the approvals are not among them.
+
+        Raises:
+            WaybillError: The bundle is refused.
+        """
+        opened = open_trusted(medium, self.trust, self._destination)
+        if medium.parallel:
+            self.decide(opened)
+        return opened
+
+    def decide(self, opened: Opened) -> Decision:
+        """Decides on the approvals, once. Of a stream they are known only when it was read.
+
+        Raises:
+            WaybillError: The bundle is refused.
+        """
+        if self._decision is None:
+            self._decision = decide(opened, self.trust, self.beside)
+            self.notes += [self._decision.warning()] if self._decision.warning() else []
+        return self._decision
+
+    def staged(self, opened: Opened, staged: Staged) -> Staged:
+        """Has the decision kept with the release, and in the history.
+
+        Raises:
+            WaybillError: The bundle is refused.
+        """
+        policy = self.decide(opened).as_json()
+        return replace(staged, evidence={**staged.evidence, "policy": policy})
+
+    def again(self, opened: Opened, state: State) -> None:
+        """Looks once more, now that the lock is held and nothing can change any more.
+
+        Raises:
+            WaybillError: The bundle is refused.
+        """
+        manifest = opened.bundle.manifest
+        self.trust.check_manifest(manifest, self._at(state), opened.bundle.medium.name)
+
+    def _destination(self, manifest: Manifest) -> Destination:
+        try:
+            state = load(self.system, Layout(manifest.product))
+        except HostNotReadyError:
+            self.notes.append(
+                "what is installed here can be seen by root only: downgrades were not looked for"
+            )
+            state = State()
+        return self._at(state)
+
+    def _at(self, state: State) -> Destination:
+        return Destination(
+            environment=self.environment,
+            name=host_name(self.system),
+            platform=self.system.platform(),
+            highest=state.highest,
+            reset=state.reset,
+            version=state.current.version if state.current else "",
+            running=state.current.sequence if state.current else -1,
+        )
+
+
+def judge(
+    system: System,
+    trust: Callable[[System], Trust],
+    env: str,
+    bundle: str,
+    approvals: Sequence[Path],
+) -> Judge:
+    """Makes the judge of one bundle.
+
+    Args:
+        system: The host.
+        trust: Gives its trust.
+        env: From `--env`.
+        bundle: What the operator called the bundle; `-` for standard input.
+        approvals: Directories with approvals that the operator named.
+
+    Raises:
+        WaybillError: There is no trust, the environment is in doubt, or approvals cannot be read.
+    """
+    chosen = environment(system, env)
+    found = [] if bundle == "-" else [(str(beside(Path(bundle))), read_sidecar(beside(Path(bundle))))]
+    found += [(str(directory), read_sidecar(directory, required=True)) for directory in approvals]
+    return Judge(system, trust(system), chosen, found)

@@ -1,0 +1,1 @@
+"""Deployment methods: one file each, one protocol."""

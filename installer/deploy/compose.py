@@ -1,0 +1,234 @@
+"""The method `compose`: brings a Compose project up, with `docker compose` or `docker-compose` (v2 and up).
+
+As with systemd, two operations embrace the change of files: undone, `compose.up` takes down what was not
+there before, and `compose.before`, when the old files and image tags are back, brings the old project up.
+"""
+
+# ruff: noqa: ARG002 - a method takes what the protocol gives it
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from installer.core.errors import Problem
+from installer.deploy.base import Target
+from installer.operations import Context, Json, Op, StepError
+from installer.system import Completed
+
+TIMEOUT = 600.0
+_QUICK = 30.0
+
+
+def find_tool(context: Context) -> list[str] | Problem:
+    """Finds Compose: its words, or why there is none."""
+    system = context.system
+    seen = []
+    for words in (["docker", "compose"], ["docker-compose"]):
+        if system.which(words[0]) is None:
+            continue
+        ended = system.run([*words, "version", "--short"], timeout=_QUICK)
+        version = ended.stdout.decode("utf-8", "replace").strip().removeprefix("v")
+        if ended.ok and re.match(r"\d+\.", version):
+            if int(version.partition(".")[0]) >= 2:
+                return words
+            seen.append(f"{' '.join(words)} is version {version}")
+    what = f"{'; '.join(seen)}; 2 or later is needed" if seen else "is not installed"
+    return Problem("docker compose", what, "install the docker-compose-plugin, or use --skip compose")
+
+
+def _compose(context: Context, args: Json, file: str, *words: str, timeout: float = TIMEOUT) -> Completed:
+    path = context.system.real(file)
+    argv = [
+        *args["tool"],
+        "-p",
+        args["project"],
+        "-f",
+        path,
+        "--ansi",
+        "never",
+        "--progress",
+        "plain",
+        *words,
+    ]
+    return context.system.run(argv, timeout=timeout, env=args["env"])
+
+
+def _require(context: Context, args: Json, file: str, *words: str) -> None:
+    ended = _compose(context, args, file, *words)
+    if not ended.ok:
+        said = (ended.stderr or ended.stdout).decode("utf-8", "replace").strip().splitlines()
+        raise StepError(
+            f"docker compose {words[0]}: {ended.reason()}",
+            where=args["project"],
+            hint=f"see docker compose -p {args['project']} logs",
+            problems=[Problem("compose", line[:300]) for line in said[-6:-1]],
+        )
+
+
+def containers(context: Context, project: str) -> dict[str, str]:
+    """Gives the containers of a project and when each was started.
+
+    Raises:
+        StepError: The engine does not answer.
+    """
+    filter_ = f"label=com.docker.compose.project={project}"
+    ended = context.system.run(["docker", "ps", "-aq", "--no-trunc", "--filter", filter_], timeout=_QUICK)
+    ids = ended.stdout.decode().split()
+    if ended.ok and ids:
+        form = '{"id":{{json .Id}},"at":{{json .State.StartedAt}},"up":{{json .State.Running}}}'
+        ended = context.system.run(["docker", "inspect", "--format", form, *ids], timeout=_QUICK)
+    if not ended.ok:
+        raise StepError(f"the engine does not say what runs: {ended.reason()}", where=project)
+    rows = [json.loads(line) for line in ended.stdout.splitlines()] if ids else []
+    return {row["id"]: row["at"] if row["up"] else "" for row in rows}
+
+
+class Before:
+    """`compose.before`: takes down what goes; undone, brings the old project up as it was."""
+
+    def observe(self, context: Context, args: Json) -> Json:
+        """Looks what runs."""
+        return {"containers": containers(context, args["project"])}
+
+    def do(self, context: Context, args: Json, preimage: Json) -> None:
+        """Takes the project down where the new release has it no more."""
+        if args["down"]:
+            _require(context, args, args["old"], "down", "--remove-orphans")
+
+    def undo(self, context: Context, args: Json, preimage: Json) -> None:
+        """Brings the old project up, unless it never stopped."""
+        before = preimage["containers"]
+        if not args["old"] or not any(before.values()) or containers(context, args["project"]) == before:
+            return
+        _require(
+            context, args, args["old"],
+            "up", "-d", "--wait", "--remove-orphans", "--pull", "never", "--force-recreate",
+        )  # fmt: skip
+
+
+class Up:
+    """`compose.up`: brings the project of the new release up and waits until it is healthy."""
+
+    def observe(self, context: Context, args: Json) -> Json:
+        """Says whether a project was there."""
+        return {"there": bool(args["old"])}
+
+    def do(self, context: Context, args: Json, preimage: Json) -> None:
+        """Brings it up; nothing is pulled."""
+        again = ["--force-recreate"] if args["recreate"] else []
+        _require(
+            context, args, args["file"], "up", "-d", "--wait", "--remove-orphans", "--pull", "never", *again
+        )
+
+    def undo(self, context: Context, args: Json, preimage: Json) -> None:
+        """Takes down what was not there before; what was there comes back with the old files."""
+        if not preimage["there"] and containers(context, args["project"]):
+            _require(context, args, args["file"], "down", "--remove-orphans")
+
+
+class Compose:
+    """The method `compose`."""
+
+    name = "compose"
+
+    def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
+        """Looks for Compose, the engine, the file, and for a project of the same name that is not ours."""
+        tool = find_tool(context)
+        if isinstance(tool, Problem):
+            return [tool]
+        ended = context.system.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_QUICK)
+        if not ended.ok:
+            return [Problem("docker", f"the engine does not answer: {ended.reason()}", "start it")]
+        if new is None:
+            return []
+        problems = []
+        if _file(new) not in {entry.path for entry in new.release.manifest.files}:
+            problems.append(Problem(_file(new), "is not in the bundle", "list it in bundle.yaml"))
+        if (old is None or _renamed(old, new)) and containers(context, _project(new)):
+            hint = f"take it down: docker compose -p {_project(new)} down"
+            problems.append(Problem("compose", f"a project {_project(new)} that is not ours is there", hint))
+        return problems
+
+    def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
+        """Says which project goes up or down."""
+        if new is None:
+            return [f"take down project {_project(old)}"] if old else []
+        if old is not None and _renamed(old, new):
+            return [*self.plan(context, old, None), *self.plan(context, None, new)]
+        how = ", all containers made anew (configuration changed)" if _config_changed(old, new) else ""
+        return [f"{'update' if old else 'bring up'} project {_project(new)} from {_file(new)}{how}"]
+
+    def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
+        """Gives what embraces the change of files."""
+        if old is not None and new is not None and _renamed(old, new):
+            return [*self.operations(context, old, None), *self.operations(context, None, new)]
+        tool = find_tool(context)
+        target = new or old
+        if isinstance(tool, Problem) or target is None:
+            return []
+        old_file = old.release.then(_file(old)) if old else ""
+        common = {"tool": tool, "project": _project(target), "old": old_file}
+        down = f"take down project {_project(target)}" if new is None else ""
+        before = {**common, "down": new is None, "env": _env(context, old or target)}
+        ops = [Op("compose.before", before, "switch", down)]
+        if new is not None:
+            up = {
+                **common,
+                "file": new.release.then(_file(new)),
+                "recreate": _config_changed(old, new),
+                "env": _env(context, new),
+            }
+            ops.append(Op("compose.up", up, "activate", f"bring up project {_project(new)}"))
+        return ops
+
+    def drift(self, context: Context, target: Target) -> list[Problem]:
+        """Says whether something of the project does not run."""
+        try:
+            found = containers(context, _project(target))
+        except StepError as error:
+            return [Problem("compose", error.what)]
+        down = [name for name, started in found.items() if not started]
+        if not found:
+            return [Problem("compose", f"nothing of project {_project(target)} runs")]
+        return [Problem("compose", f"container {name[:12]} does not run") for name in down]
+
+
+def _file(target: Target) -> str:
+    return str(target.options.get("file", ""))
+
+
+def _project(target: Target | None) -> str:
+    return str(target.options.get("project") or target.release.manifest.product) if target else ""
+
+
+def _renamed(old: Target, new: Target) -> bool:
+    """Another name is another project to Compose: the old one goes, the new one comes."""
+    return _project(old) != _project(new)
+
+
+def _env(context: Context, target: Target) -> dict[str, str]:
+    manifest = target.release.manifest
+    return {
+        "WAYBILL_PRODUCT": manifest.product,
+        "WAYBILL_VERSION": manifest.version,
+        "WAYBILL_ROOT": context.system.root.rstrip("/"),
+        "WAYBILL_RELEASE": context.system.root.rstrip("/") + target.release.directory,
+    }
+
+
+def _config_changed(old: Target | None, new: Target) -> bool:
+    """Compose sees that a service changed, but not that a file it mounts did."""
+    if old is None:
+        return False
+
+    def config(target: Target) -> set[tuple[str, str]]:
+        templates = {entry.path for entry in target.release.manifest.of_kind("template")}
+        return {(item.path, item.sha256) for item in target.release.installed if item.origin in templates}
+
+    return config(old) != config(new)
+
+
+HANDLERS: dict[str, Any] = {"compose.before": Before(), "compose.up": Up()}
+METHOD = Compose()

@@ -1,0 +1,95 @@
+"""Shows how configuration will change, without showing secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+LIMIT = 1024 * 1024
+CONTEXT = 3
+_SECRET = re.compile(
+    r"""^(?P<head>\W*?(?P<indent>[ \t]*)[-"']?[ ]?["']?[\w.-]*
+        (?:password|passwd|passphrase|secret|token|credential|key)[\w.-]*["']?\s*[:=]\s*)(?P<value>\S.*)$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """How one file of configuration will change.
+
+    Attributes:
+        path: Where it is.
+        text: A unified diff; empty where it is no text, or too large to show.
+        note: Why there is no diff.
+    """
+
+    path: str
+    text: str
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return asdict(self)
+
+
+def diff(path: str, old: bytes, new: bytes) -> Diff:
+    """Compares two versions of a file.
+
+    Args:
+        path: Where it is.
+        old: What is there; empty where nothing is.
+        new: What will be there.
+    """
+    if max(len(old), len(new)) > LIMIT:
+        return Diff(path, "", f"too large to show ({len(old)} and {len(new)} bytes)")
+    try:
+        before, after = old.decode().splitlines(), new.decode().splitlines()
+    except UnicodeDecodeError:
+        return Diff(path, "", "not text")
+    lines = [f"--- {path}" if old else "--- /dev/null", f"+++ {path}", *_hunks(before, after)]
+    return Diff(path, "\n".join(lines))
+
+
+def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
+    """Compares the true lines and shows the masked ones: a changed secret shows as changed, and no more."""
+    shown_before, shown_after = list(mask(before)), list(mask(after))
+    matcher = SequenceMatcher(None, before, after, autojunk=len(before) + len(after) > 2000)
+    for group in matcher.get_grouped_opcodes(CONTEXT):
+        _, first_old, _, first_new, _ = group[0]
+        _, _, last_old, _, last_new = group[-1]
+        yield f"@@ -{first_old + 1},{last_old - first_old} +{first_new + 1},{last_new - first_new} @@"
+        for tag, i1, i2, j1, j2 in group:
+            if tag == "equal":
+                yield from (f" {line}" for line in shown_before[i1:i2])
+                continue
+            yield from (f"-{line}" for line in shown_before[i1:i2])
+            yield from (f"+{line}" for line in shown_after[j1:j2])
+
+
+def mask(lines: list[str]) -> Iterator[str]:
+    """Replaces values of keys that are named like secrets, blocks below such keys, and private keys."""
+    inside_pem, block = False, -1
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if block >= 0 and (indent > block or not line.strip()):
+            yield " " * indent + "***" if line.strip() else line
+            continue
+        block = -1
+        if inside_pem or ("-----BEGIN" in line and "PRIVATE KEY" in line):
+            yield line if "-----" in line else "***"
+            inside_pem = "-----END" not in line
+            continue
+        found = _SECRET.match(line)
+        if found:
+            if re.fullmatch(r"[|>][-+0-9]*", found["value"].strip()):
+                block = indent
+                yield line
+            else:
+                yield found["head"] + "***"
+            continue
+        yield _IN_URL.sub(r"\1***@", line)

@@ -1,0 +1,48 @@
+"""Reads the archive in which an engine gives an image back, without keeping it."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterable
+from typing import IO, cast
+
+from installer.core.errors import TamperedError
+from installer.core.limits import CHUNK
+
+
+class _Pieces:
+    """A stream of pieces, read like a file."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces, self._rest = iter(pieces), b""
+
+    def read(self, count: int) -> bytes:
+        held = [self._rest]
+        while sum(map(len, held)) < count and (piece := next(self._pieces, b"")):
+            held.append(piece)
+        whole = b"".join(held)
+        self._rest = whole[count:]
+        return whole[:count]
+
+
+def digests(pieces: Iterable[bytes]) -> frozenset[str]:
+    """Gives the digests of all regular files in an archive that an engine made of what it has.
+
+    Raises:
+        TamperedError: The archive ends too early or is none.
+    """
+    found: set[str] = set()
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], _Pieces(pieces)), mode="r|") as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isreg() else None
+                if file is None:
+                    continue
+                running = hashlib.sha256()
+                while piece := file.read(CHUNK):
+                    running.update(piece)
+                found.add("sha256:" + running.hexdigest())
+    except tarfile.TarError as error:
+        raise TamperedError(f"the engine gives an image back incompletely: {error}") from error
+    return frozenset(found)

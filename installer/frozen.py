@@ -1,0 +1,140 @@
+"""What only the standalone executables need: hold the unpacked directory, prune old ones, test themselves.
+
+The shell head unpacks the program into `<cache>/<name>-<digest>` and starts it there. A running program holds
+a shared lock on its directory's marker, so that a newer version never removes what still runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import os
+import pkgutil
+import shutil
+import sys
+import time
+from pathlib import Path
+
+MARKER = ".complete"
+LEFT_BEHIND = 3600.0
+"""Seconds after which a half-unpacked directory is the rest of a killed first start."""
+
+UNUSED = 7 * 24 * 3600.0
+"""Seconds for which a version was not started before another one removes it. Between the head's look at the
+marker and the lock on it lies the start of the program: a version in use must never go in that time."""
+
+_held: list[int] = []
+
+
+def executable() -> Path | None:
+    """Gives the one-file executable that this process was started from, or None when it runs from source."""
+    started_from = os.environ.get("WAYBILL_EXE")
+    return Path(started_from) if started_from and getattr(sys, "frozen", False) else None
+
+
+def hold() -> None:
+    """Locks this program's unpacked directory for as long as it runs; after a first start prunes old ones."""
+    home = Path(sys.prefix)
+    with contextlib.suppress(OSError):
+        _held.append(_lock(home / MARKER, fcntl.LOCK_SH))
+        os.utime(home / MARKER)
+    if os.environ.pop("WAYBILL_FRESH", ""):
+        prune(home)
+
+
+def prune(home: Path) -> list[Path]:
+    """Removes the directories of other versions that nobody ran for a week, and of killed first starts.
+
+    Args:
+        home: The unpacked directory that stays; its siblings `<name>-<digest>` are looked at.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    name = home.name.rpartition("-")[0]
+    for other in sorted(home.parent.glob(f"{name}-*")):
+        if other == home or other.is_symlink() or not other.is_dir():
+            continue
+        try:
+            if time.time() - (other / MARKER).lstat().st_mtime < UNUSED:
+                continue
+            lock = _lock(other / MARKER, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            lock = -1
+        except OSError:
+            continue
+        with contextlib.suppress(OSError):
+            (other / MARKER).unlink(missing_ok=True)
+            shutil.rmtree(other)
+            removed.append(other)
+        if lock >= 0:
+            os.close(lock)
+    for left in home.parent.glob(f".{name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.lstat().st_mtime > LEFT_BEHIND and not left.is_symlink():
+                shutil.rmtree(left)
+                removed.append(left)
+    return removed
+
+
+def _lock(path: Path, how: int) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def modules() -> list[str]:
+    """Names every module that this executable carries, in order; from source only the program's own."""
+    if getattr(sys, "frozen", False):
+        return carried(Path(sys.prefix))
+    import installer
+
+    return ["installer", *sorted(m.name for m in pkgutil.walk_packages(installer.__path__, "installer."))]
+
+
+def carried(app: Path) -> list[str]:
+    """Names every module in the frozen directory `app`, in order."""
+    import zipfile
+
+    lib = app / "lib"
+    with zipfile.ZipFile(lib / "library.zip") as library:
+        files = library.namelist()
+    files += [str(path.relative_to(lib)) for path in lib.rglob("*") if path.suffix in {".pyc", ".so"}]
+    return sorted({module_name(file) for file in files} - {""})
+
+
+def module_name(file: str) -> str:
+    """Gives the name of the module in `file`, a path below the library; empty where there is none."""
+    parts = file.split("/")
+    if parts[-1].endswith(".pyc"):
+        parts[-1] = parts[-1].removesuffix(".pyc")
+    elif ".cpython-" in parts[-1] or ".abi3." in parts[-1]:
+        parts[-1] = parts[-1].partition(".cpython-")[0].partition(".abi3.")[0]
+    else:
+        return ""
+    if parts[-1] == "__init__":
+        parts.pop()
+    name = ".".join(parts)
+    runs = parts[-1].startswith(("__main__", "__init__", "BUILD_CONSTANTS")) if parts else True
+    return "" if runs or not all(part.isidentifier() for part in name.split(".")) else name
+
+
+def selftest() -> dict[str, str]:
+    """Imports every module that the executable carries.
+
+    Returns:
+        The modules that failed, each with its reason; empty when all is well.
+    """
+    failed = {}
+    for name in modules():
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+    return failed

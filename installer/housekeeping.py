@@ -1,0 +1,195 @@
+"""What comes after a transaction's last decision: derived from the journal, and done again if cut short."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from installer.core import jsonio
+from installer.core.errors import TamperedError, WaybillError
+from installer.core.manifest import Manifest
+from installer.deploy.files import parent
+from installer.deploy.imageops import sweep
+from installer.journal import Journal
+from installer.operations import Context, Op, handler
+from installer.retained import read_manifest
+from installer.selection import uses_engine
+from installer.state import Entry, State, load, save, unreadable
+
+KEEP_JOURNALS = 10
+HISTORY_LIMIT = 256 * 1024 * 1024
+
+
+def committed(context: Context, journal: Journal) -> State:
+    """Gives the state that a committed journal brings about, whatever of it is written already."""
+    state = load(context.system, context.layout)
+    number = int(context.transaction)
+    if state.transaction >= number:
+        return state
+    begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
+    new = Entry.from_json({**begin["new"], "installed": commit["at"]}) if begin["new"] else None
+    return state.after(number, new)
+
+
+def after_commit(context: Context, journal: Journal) -> State:
+    """Writes the state and the history, clears backups, staging and old releases, and ends the journal.
+
+    Raises:
+        OSError: It could not be done; it will be done again.
+    """
+    system, layout = context.system, context.layout
+    for record in journal.records:
+        if record.type == "INTENT":
+            op = Op.from_json(record.fields["op"])
+            finish = getattr(handler(op.kind), "finish", None)
+            if finish is not None:
+                finish(context, op.args, record.fields["preimage"])
+    before, state = load(system, layout), committed(context, journal)
+    # Before the state is written: it alone knows how the releases that go were installed.
+    _sweep(context, before.kept, state)
+    save(system, layout, state)
+    begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
+    _remember(context, _line(context, begin, "done", commit["at"]))
+    _clear(context, state)
+    _end(context, journal)
+    return state
+
+
+def after_rollback(context: Context, journal: Journal) -> None:
+    """Writes the history, clears backups, staging and what the transaction rendered, and ends the journal.
+
+    Raises:
+        OSError: It could not be done; it will be done again.
+    """
+    begin, abort = journal.records[0].fields, _last(journal, "ABORT")
+    line = _line(context, begin, "rolled back", _last(journal, "ROLLED-BACK")["at"])
+    # A full disk must not stand in the way of the end: what is cleared first makes room for the line.
+    state = load(context.system, context.layout)
+    _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state)
+    _clear(context, state)
+    with suppress(OSError):
+        _remember(context, {**line, "why": abort["why"]})
+    _end(context, journal)
+
+
+def never_began(context: Context) -> None:
+    """Clears what a transaction without BEGIN has laid down.
+
+    Raises:
+        OSError: It could not be cleared.
+    """
+    context.system.remove_tree(context.layout.journal(context.transaction))
+    _clear(context, load(context.system, context.layout))
+
+
+def clear(context: Context) -> None:
+    """Clears staging, unused records and releases; what runs and what is kept stays.
+
+    Raises:
+        OSError: It could not be cleared.
+    """
+    _clear(context, load(context.system, context.layout))
+
+
+def _clear(context: Context, state: State) -> None:
+    system, layout = context.system, context.layout
+    if context.transaction:
+        system.remove_tree(layout.backup(context.transaction))
+    for name in system.names(layout.staging):
+        system.remove_tree(f"{layout.staging}/{name}")
+    wanted = {entry.name for entry in state.kept}
+    records = {entry.record for entry in state.kept}
+    for directory, keep in ((layout.releases, wanted), (layout.rendered, records)):
+        for name in system.names(directory):
+            if name not in keep:
+                system.remove_tree(f"{directory}/{name}")
+    ended = [name for name in system.names(layout.transactions) if name.endswith(".done")]
+    for name in ended[:-KEEP_JOURNALS]:
+        system.remove_tree(f"{layout.transactions}/{name}")
+
+
+def _sweep(context: Context, before: Iterable[Entry], state: State) -> None:
+    """Gives up the images in the engine of releases that go; a release that used none leaves it in peace."""
+    wanted = {entry.name for entry in state.kept}
+    gone = [entry for entry in before if entry.name not in wanted]
+    if gone:
+        sweep(context, _in_engine(context, gone), _in_engine(context, state.kept))
+
+
+def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
+    found = []
+    for entry in entries:
+        if "images" in entry.methods and uses_engine(entry.methods, live=context.live):
+            with suppress(OSError, TamperedError):
+                found.append(read_manifest(context.system, context.layout.release(entry.name))[0])
+    return found
+
+
+def _end(context: Context, journal: Journal) -> None:
+    if not journal.has("END"):
+        journal.append("END")
+    system = context.system
+    if system.observe(journal.path, digest=False).kind != "absent":
+        system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
+        system.sync_dir(parent(journal.path))
+
+
+def _last(journal: Journal, type_: str) -> dict[str, Any]:
+    return next(record.fields for record in reversed(journal.records) if record.type == type_)
+
+
+def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> dict[str, Any]:
+    new = begin["new"] or {}
+    return {
+        "transaction": context.transaction,
+        "verb": begin["verb"],
+        "outcome": outcome,
+        "began": begin["at"],
+        "ended": ended,
+        "from": begin["old"],
+        "to": new.get("name", ""),
+        "version": new.get("version", ""),
+        "identity": new.get("identity", ""),
+        "evidence": new.get("evidence", {}),
+    }
+
+
+def _remember(context: Context, line: dict[str, Any]) -> None:
+    """Adds a line to the history, once; a torn last line of an earlier crash is overwritten."""
+    system, path = context.system, context.layout.history
+    if system.observe(path, digest=False).kind == "absent":
+        system.write_new(path, b"", 0o600)
+        system.sync_dir(parent(path))
+    data = system.read(path, HISTORY_LIMIT)
+    whole = data[: data.rfind(b"\n") + 1]
+    lines = whole.splitlines()
+    if lines and json.loads(lines[-1])["transaction"] == line["transaction"]:
+        return
+    system.write_at(path, len(whole), jsonio.dumps(line), truncate=True)
+
+
+def history(context: Context) -> list[dict[str, Any]]:
+    """Reads the history, from the oldest to the newest; a torn last line is left out.
+
+    Raises:
+        WaybillError: A line is damaged.
+        HostNotReadyError: This user may not read it.
+    """
+    path = context.layout.history
+    try:
+        data = context.system.read(path, HISTORY_LIMIT)
+    except FileNotFoundError:
+        return []
+    except PermissionError as error:
+        raise unreadable(path) from error
+    rows = []
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise WaybillError(
+                "is damaged", where=f"{path}:{number}", hint="the disk may be losing data"
+            ) from None
+    return rows

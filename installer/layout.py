@@ -1,0 +1,102 @@
+"""Where things lie on a host, per product. Every path here is a host path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STATE = "/var/lib/waybill"
+CONFIG = "/etc/waybill"
+TRUST = f"{CONFIG}/trust"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The directories of one product.
+
+    Attributes:
+        product: Its name.
+        state: The directory of all products' state.
+    """
+
+    product: str
+    state: str = STATE
+
+    @property
+    def base(self) -> str:
+        """Everything of this product."""
+        return f"{self.state}/{self.product}"
+
+    @property
+    def releases(self) -> str:
+        """Holds one directory per retained release."""
+        return f"{self.base}/releases"
+
+    @property
+    def current(self) -> str:
+        """The link to the release that runs."""
+        return f"{self.base}/current"
+
+    @property
+    def staging(self) -> str:
+        """Holds what is being verified; cleared by recovery."""
+        return f"{self.base}/staging"
+
+    @property
+    def rendered(self) -> str:
+        """Holds, per transaction, the record of what it installs and the configuration as it was rendered."""
+        return f"{self.base}/rendered"
+
+    @property
+    def transactions(self) -> str:
+        """Holds the journals and, while one is open, its backups."""
+        return f"{self.base}/txn"
+
+    @property
+    def kept(self) -> str:
+        """Holds files of others that were replaced because the operator said so."""
+        return f"{self.base}/kept"
+
+    @property
+    def state_file(self) -> str:
+        """What runs and what is retained."""
+        return f"{self.base}/state.json"
+
+    @property
+    def history(self) -> str:
+        """One line per transaction."""
+        return f"{self.base}/history.jsonl"
+
+    @property
+    def lock(self) -> str:
+        """Held while something is changed."""
+        return f"{self.base}/lock"
+
+    @property
+    def site_values(self) -> str:
+        """The values of this site."""
+        return f"{CONFIG}/{self.product}/values.yaml"
+
+    def stage(self, identity: str) -> str:
+        """Gives where the bundle with this identity is staged."""
+        return f"{self.staging}/{identity[:12]}"
+
+    def release(self, name: str) -> str:
+        """Gives where the release `<sequence>-<id12>` lies."""
+        return f"{self.releases}/{name}"
+
+    def journal(self, transaction: str) -> str:
+        """Gives the journal of a transaction."""
+        return f"{self.transactions}/{transaction}.log"
+
+    def backup(self, transaction: str) -> str:
+        """Gives where a transaction keeps what it replaces."""
+        return f"{self.transactions}/{transaction}.backup"
+
+    def record(self, transaction: str) -> str:
+        """Gives where the record of a transaction lies."""
+        return f"{self.rendered}/{transaction}"
+
+
+def release_name(sequence: int, identity: str) -> str:
+    """Gives the name of a release's directory."""
+    return f"{sequence}-{identity[:12]}"

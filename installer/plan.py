@@ -1,0 +1,394 @@
+"""VERB plan: works out what applying a release would do, and why it could not be done. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from installer import preflight, selection
+from installer.changes import Changes, FileChange, compare, without_sources
+from installer.core.digest import sha256_hex
+from installer.core.errors import DowngradeError, HostNotReadyError, Problem, RefusedError
+from installer.core.manifest import Manifest
+from installer.deploy.base import Installed, Release, method
+from installer.deploy.files import batches
+from installer.desired import Desired, Staged, desired
+from installer.diffs import LIMIT, Diff, diff
+from installer.layout import release_name
+from installer.operations import Context, Op
+from installer.preflight import Need
+from installer.selection import Job, Selection
+from installer.state import Entry, State, next_transaction, open_release, record_bytes
+from installer.values import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator chose.
+
+    Attributes:
+        only: Methods that `--only` names.
+        skip: Methods that `--skip` names.
+        overwrite: Whether files that somebody edited, or that are not ours, are replaced; copies are kept.
+        values: Values files of the command line, from the weakest.
+        environment: What templates see as `waybill.environment`.
+    """
+
+    only: frozenset[str] = frozenset()
+    skip: frozenset[str] = frozenset()
+    overwrite: bool = False
+    values: tuple[Layer, ...] = ()
+    environment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPlan:
+    """What one method will do.
+
+    Attributes:
+        name: The method.
+        lines: For people.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a transaction would do.
+
+    Attributes:
+        verb: `apply`, `rollback` or `remove`.
+        product: Its product.
+        old: What runs now.
+        new: What would run; None for `remove`.
+        nothing: Whether there is nothing to do.
+        changes: What happens to files.
+        diffs: How rendered configuration changes.
+        methods: What the other methods do.
+        skipped: Methods that are not driven, with the reason.
+        needs: What is needed on each file system.
+        problems: Why it cannot be done; empty where it can.
+        notes: What the operator should know.
+        rendered: Bytes of rendered configuration, by the name under which they are kept.
+        operations: What would be done.
+        state: What stands now.
+        number: The id of the transaction.
+        release: The new release.
+    """
+
+    verb: str
+    product: str
+    old: Entry | None
+    new: Entry | None
+    nothing: bool
+    changes: Changes
+    diffs: tuple[Diff, ...]
+    methods: tuple[MethodPlan, ...]
+    skipped: dict[str, str]
+    needs: tuple[Need, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    rendered: dict[str, bytes] = field(repr=False)
+    operations: tuple[Op, ...] = field(repr=False)
+    state: State = field(repr=False)
+    number: str
+    release: Release | None = field(repr=False)
+
+    def require_ready(self) -> None:
+        """Raises what stands in the way, all of it at once.
+
+        Raises:
+            HostNotReadyError: There is something.
+        """
+        if self.problems:
+            count = len(self.problems)
+            raise HostNotReadyError(
+                f"the host is not ready for {self.product} {self.new.version if self.new else ''}: "
+                f"{count} problem{'s' if count > 1 else ''}",
+                hint="nothing was changed; put right what is listed and run the same command again",
+                problems=self.problems,
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return {
+            "verb": self.verb,
+            "product": self.product,
+            "from": _brief(self.old),
+            "to": _brief(self.new),
+            "nothing_to_do": self.nothing,
+            "files": [change.as_json() for change in self.changes.changes],
+            "config": [each.as_json() for each in self.diffs],
+            "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
+            "skipped": self.skipped,
+            "space": [need.as_json() for need in self.needs],
+            "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
+            "notes": list(self.notes),
+        }
+
+
+def _brief(entry: Entry | None) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    return {
+        "release": entry.name,
+        "version": entry.version,
+        "sequence": entry.sequence,
+        "identity": entry.identity,
+    }
+
+
+def plan_apply(context: Context, state: State, staged: Staged, options: Options) -> Plan:
+    """Plans how a verified bundle becomes the running release.
+
+    Args:
+        context: The host.
+        state: What stands now.
+        staged: The bundle; its members have to be readable in `staged.directory`.
+        options: What the operator chose.
+
+    Raises:
+        RefusedError: It is older than what this host has had, or for other hosts.
+        UsageError: `--only` or `--skip` name what is not there.
+        NotUndoneError: What runs now is damaged.
+    """
+    preflight.refuse_platform(context.system.platform(), staged.manifest)
+    refuse_downgrade(state, staged.manifest, int(staged.evidence.get("policy", {}).get("reset", 0)))
+    manifest = staged.manifest
+    number = next_transaction(context.system, context.layout, state)
+    name = release_name(manifest.sequence, staged.identity)
+    directory = context.layout.release(name)
+    wanted = desired(
+        context.system, context.layout, staged,
+        directory=directory, record=context.layout.record(number), site=options.values,
+        environment=options.environment,
+    )  # fmt: skip
+    entry = Entry(
+        name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
+        evidence=staged.evidence,
+    )  # fmt: skip
+    release = Release(manifest, staged.identity, directory, staged.directory)
+    place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
+    return _Planner(context, state, options, number).plan("apply", entry, release, wanted, [place])
+
+
+def plan_kept(context: Context, state: State, entry: Entry, options: Options) -> Plan:
+    """Plans how a kept release becomes the running one, with its configuration as rendered then.
+
+    Raises:
+        UsageError: `--only` or `--skip` name what is not there.
+        NotUndoneError: What runs now, or the kept release, is damaged.
+    """
+    number = next_transaction(context.system, context.layout, state)
+    release = open_release(context.system, context.layout, entry)
+    wanted = Desired([item for item in release.installed if item.origin], health=release.health)
+    source = f"{context.layout.record(entry.record)}/"
+    for index, item in enumerate(wanted.items):
+        if item.source.startswith(source):
+            data = context.system.read(item.source, LIMIT * 16)
+            wanted.rendered[item.path] = data
+            to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
+            wanted.items[index] = replace(item, source=to)
+    fresh = replace(entry, record=number, record_sha256="", installed=0)
+    return _Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
+
+
+def plan_remove(context: Context, state: State) -> Plan:
+    """Plans how the running release is taken off the host.
+
+    Raises:
+        RefusedError: None runs.
+        NotUndoneError: What runs now is damaged.
+    """
+    if state.current is None:
+        raise RefusedError(f"{context.layout.product} is not installed here")
+    number = next_transaction(context.system, context.layout, state)
+    return _Planner(context, state, Options(), number).plan("remove", None, None, Desired(), [])
+
+
+def refuse_downgrade(state: State, manifest: Manifest, reset: int = 0) -> None:
+    """Refuses a release that is older than what the host has had, but for the one that runs.
+
+    Args:
+        state: What stands now.
+        manifest: Of the release.
+        reset: The number of the last reset of the product by the root, which lets the host forget once.
+
+    Raises:
+        DowngradeError: It is.
+    """
+    current = state.current
+    if reset > state.reset:
+        return
+    if manifest.sequence < state.highest and (current is None or current.sequence != manifest.sequence):
+        runs = f"{current.version} runs" if current else "none runs now"
+        raise DowngradeError(
+            f"{manifest.product} {manifest.version} (sequence {manifest.sequence}) is older than what this "
+            f"host has had (sequence {state.highest}; {runs})",
+            hint="to go back to a kept release: install rollback [VERSION]",
+        )
+
+
+class _Planner:
+    def __init__(self, context: Context, state: State, options: Options, number: str) -> None:
+        self._context = context
+        self._state = state
+        self._options = options
+        self._number = number
+        self._problems: list[Problem] = []
+        self._notes: list[str] = []
+
+    def plan(
+        self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
+    ) -> Plan:
+        context, state = self._context, self._state
+        old = open_release(context.system, context.layout, state.current) if state.current else None
+        chosen = self._select(entry, release)
+        installed_before = old.installed if old else ()
+        changes = compare(
+            context.system, context.layout, self._number, installed_before, wanted.items,
+            overwrite=self._options.overwrite or verb == "remove",
+        )  # fmt: skip
+        installed = tuple(changes.installed)
+        if entry is not None and release is not None:
+            release = replace(release, installed=installed, health=wanted.health)
+            entry = replace(
+                entry,
+                methods=tuple(sorted(chosen.driven)),
+                record_sha256=sha256_hex(record_bytes(installed, wanted.health)),
+            )
+        jobs = selection.jobs((state.current, old) if state.current and old else None, release, chosen)
+        nothing = self._nothing(entry, release, old, changes, jobs)
+        methods = [] if nothing else self._methods(jobs)
+        operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
+        self._problems += [*wanted.problems, *changes.problems]
+        needs = self._look(changes, operations)
+        self._note(entry, changes, chosen)
+        return Plan(
+            verb=verb,
+            product=context.layout.product,
+            old=state.current,
+            new=entry,
+            nothing=nothing,
+            changes=changes,
+            diffs=tuple(self._diffs(changes, wanted)),
+            methods=tuple(methods),
+            skipped=chosen.skipped,
+            needs=tuple(needs),
+            problems=tuple(self._problems),
+            notes=tuple(self._notes),
+            rendered={str(n): data for n, data in enumerate(wanted.rendered.values(), 1)},
+            operations=tuple(operations),
+            state=state,
+            number=self._number,
+            release=release,
+        )
+
+    def _select(self, entry: Entry | None, release: Release | None) -> Selection:
+        if entry is None or release is None:
+            return Selection(frozenset(), {})
+        options, current = self._options, self._state.current
+        return selection.select(
+            release.manifest,
+            live=self._context.live,
+            only=options.only,
+            skip=options.skip,
+            running=frozenset(entry.methods) | frozenset(current.methods if current else ()),
+        )
+
+    def _nothing(
+        self,
+        entry: Entry | None,
+        release: Release | None,
+        old: Release | None,
+        changes: Changes,
+        jobs: list[Job],
+    ) -> bool:
+        current = self._state.current
+        if entry is None or current is None or old is None or changes.problems or changes.changes:
+            return False
+        if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
+            return False
+        if release is None or release.health != old.health:
+            return False
+        if without_sources(changes.installed) != without_sources(old.installed):
+            return False
+        return not any(self.drift(self._context, job) for job in jobs)
+
+    @staticmethod
+    def drift(context: Context, job: Job) -> list[Problem]:
+        """Asks a method whether what it brought up still is as it brought it up."""
+        found = method(job.name)
+        ask = getattr(found, "drift", None)
+        if ask is None or job.new is None:
+            return []
+        problems: list[Problem] = ask(context, job.new)
+        return problems
+
+    def _methods(self, jobs: list[Job]) -> list[MethodPlan]:
+        plans = []
+        for job in jobs:
+            found = method(job.name)
+            if found is None:
+                hint = f"leave it out with --skip {job.name}, or use an installer that has it"
+                self._problems.append(Problem(f"method {job.name}", "is not known to this installer", hint))
+                continue
+            self._problems += found.check(self._context, job.old, job.new)
+            lines = tuple(found.plan(self._context, job.old, job.new))
+            if lines:
+                plans.append(MethodPlan(job.name, lines))
+        return plans
+
+    def _operations(self, changes: Changes, jobs: list[Job], entry: Entry | None) -> list[Op]:
+        link = {"path": self._context.layout.current, "kind": "absent"}
+        if entry is not None:
+            link = {**link, "kind": "link", "target": f"releases/{entry.name}"}
+        # Undone in reverse: files first, then image tags, and the services that use both come back last.
+        services = self._of([job for job in jobs if job.name != "images"])
+        images = self._of([job for job in jobs if job.name == "images"])
+        first = [op for op in (*services, *images) if op.phase != "activate"]
+        last = [op for op in (*images, *services) if op.phase == "activate"]
+        return [*first, *changes.operations(), *batches([link], "switch the link"), *last]
+
+    def _of(self, jobs: Sequence[Job]) -> list[Op]:
+        ops: list[Op] = []
+        for job in jobs:
+            if found := method(job.name):
+                ops += found.operations(self._context, job.old, job.new)
+        return ops
+
+    def _look(self, changes: Changes, operations: list[Op]) -> list[Need]:
+        journal = sum(3 * len(repr(op.args)) + 4096 for op in operations) + 2 * preflight.MIB
+        found = preflight.needs(self._context.system, self._context.layout, changes, journal)
+        self._problems += preflight.space_problems(found)
+        self._problems += preflight.place_problems(self._context.system, changes)
+        return found
+
+    def _note(self, entry: Entry | None, changes: Changes, chosen: Selection) -> None:
+        if entry and not self._context.system.privileged and any(item.origin for item in changes.installed):
+            self._notes.append("not run as root: owners of files are left as they come")
+        for change in changes.changes:
+            if change.kept:
+                self._notes.append(f"{change.path} was edited or is not ours; a copy is kept: {change.kept}")
+        self._notes += [f"{name} is not driven: {why}" for name, why in sorted(chosen.skipped.items())]
+
+    def _diffs(self, changes: Changes, wanted: Desired) -> list[Diff]:
+        found = []
+        for change in changes.changes:
+            if change.path in wanted.rendered and change.verb in ("add", "replace", "restore"):
+                found.append(diff(change.path, self._content(change), wanted.rendered[change.path]))
+        return found
+
+    def _content(self, change: FileChange) -> bytes:
+        try:
+            return self._context.system.read(change.path, LIMIT * 16)
+        except OSError:
+            return b""
+
+
+def installed_by(release: Release | None) -> tuple[Installed, ...]:
+    """Gives what a release has on the host; nothing where there is none."""
+    return release.installed if release else ()

@@ -1,0 +1,64 @@
+"""A verified bundle as `plan` needs it, without staging it: only the documents that a plan reads."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+from installer.core.digest import sha256_hex
+from installer.core.limits import LIMITS
+from installer.core.manifest import FileEntry, Kind
+from installer.core.payload import keep_nothing
+from installer.core.verification import Opened, check_all, payload_extent
+from installer.desired import Staged
+from installer.progress import Progress
+from installer.stage import staged
+from installer.system import System
+
+READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "compose")
+
+
+@contextmanager
+def previewed(opened: Opened, system: System, progress: Progress) -> Iterator[Staged]:
+    """Verifies a bundle and keeps its documents for as long as the plan is made.
+
+    They lie in a private directory (0700) in /tmp, or in the directory that `--root` names, and are
+    removed at the end.
+
+    Args:
+        opened: The bundle, its head trusted.
+        system: The host.
+        progress: Told the bytes.
+
+    Yields:
+        The bundle with those of its members that plans read.
+
+    Raises:
+        TamperedError: Something is not what was signed.
+        OSError: The directory cannot be made.
+    """
+    parent = "/tmp" if system.live else ""  # noqa: S108 - a new directory of a random name, 0700
+    base = f"{parent}/.waybill-plan.{secrets.token_hex(8)}"
+    made = {base}
+    system.mkdir(base, 0o700)
+    try:
+
+        def keep(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+            if entry.kind in READ_BY_PLANS and entry.size <= LIMITS.document_bytes:
+                system.write_new(f"{base}/{entry.path}", chunks, 0o600, sync=False)
+            else:
+                keep_nothing(entry, chunks)
+
+        for entry in opened.bundle.manifest.of_kind(*READ_BY_PLANS):
+            for above in reversed(PurePosixPath(base, entry.path).parents):
+                if str(above).startswith(base) and str(above) not in made:
+                    system.mkdir(str(above), 0o700)
+                    made.add(str(above))
+        progress.start("verify", payload_extent(opened))
+        verified = check_all(opened, progress.advance, keep)
+        progress.done()
+        yield staged(verified, sha256_hex(opened.bundle.manifest_bytes), base)
+    finally:
+        system.remove_tree(base)

@@ -1,0 +1,25 @@
+"""Progress is an object that is passed in and does nothing by default.
+
+Workers call it from several threads; an implementation that prints makes itself safe for that.
+"""
+
+from __future__ import annotations
+
+
+class Progress:
+    """What a long operation reports; this one reports nothing.
+
+    Bytes are counted once, where they are read or written; totals are known before the first byte moves.
+    """
+
+    def start(self, label: str, total: int) -> None:
+        """Begins a phase of `total` bytes; 0 where the size is not known."""
+
+    def advance(self, count: int) -> None:
+        """Counts `count` further bytes of the phase."""
+
+    def note(self, text: str) -> None:
+        """Says one thing that happened, in a line of its own."""
+
+    def done(self) -> None:
+        """Ends the phase."""

@@ -1,0 +1,110 @@
+"""Finds a host path below a root directory as a chroot would: no link and no `..` ever leads out of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+MAX_LINKS = 40
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Place(NamedTuple):
+    """Where a path was found.
+
+    Attributes:
+        fd: The open directory that holds it; -1 never occurs.
+        name: Its name in there; `.` for the root itself.
+        parts: All components below the root, free of links but for the last.
+    """
+
+    fd: int
+    name: str
+    parts: tuple[str, ...]
+
+
+@contextmanager
+def place(root: str, path: str, *, follow: bool = False) -> Iterator[Place]:
+    """Opens the directory that holds `path`.
+
+    The walk goes component by component with `O_NOFOLLOW`, so that nobody can swap a directory for a link
+    under our feet; links are read and followed by us. A link counts only if root or we ourselves made it: a
+    service account must not be able to steer what the installer writes.
+
+    Args:
+        root: The directory that stands for `/`.
+        path: An absolute path as the host sees it.
+        follow: Whether a link as last component is followed too.
+
+    Yields:
+        The place; its descriptor is closed afterwards.
+
+    Raises:
+        OSError: A directory on the way is missing, is not a directory, or is a link that does not count.
+    """
+    if not path.startswith("/"):
+        raise ValueError(f"not an absolute path: {path!r}")
+    todo = [part for part in path.split("/") if part not in ("", ".")]
+    for _ in range(MAX_LINKS):
+        found = _walk(root, todo, path, follow)
+        if isinstance(found, Place):
+            try:
+                yield found
+            finally:
+                os.close(found.fd)
+            return
+        todo = found
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _walk(root: str, todo: list[str], path: str, follow: bool) -> Place | list[str]:
+    """Walks until the end or until the first link; then gives the components to walk instead."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for index, part in enumerate(todo):
+            last = index == len(todo) - 1
+            if part == "..":
+                return _and_close(fd, todo[: max(index - 1, 0)] + todo[index + 1 :])
+            if last and not follow:
+                return Place(fd, part, tuple(todo))
+            try:
+                child = os.open(part, _DIRECTORY, dir_fd=fd)
+            except OSError as error:
+                target = _link(fd, part, path) if error.errno in (errno.ENOTDIR, errno.ELOOP) else None
+                if target is not None:
+                    before = [] if target.startswith("/") else todo[:index]
+                    steps = [step for step in target.split("/") if step not in ("", ".")]
+                    return _and_close(fd, before + steps + todo[index + 1 :])
+                if last:
+                    return Place(fd, part, tuple(todo))
+                raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
+            if last:
+                os.close(child)
+                return Place(fd, part, tuple(todo))
+            os.close(fd)
+            fd = child
+    except BaseException:
+        os.close(fd)
+        raise
+    return Place(fd, ".", tuple(todo))
+
+
+def _and_close(fd: int, todo: list[str]) -> list[str]:
+    os.close(fd)
+    return todo
+
+
+def _link(fd: int, name: str, path: str) -> str | None:
+    try:
+        target = os.readlink(name, dir_fd=fd)
+    except OSError:
+        return None
+    owner = os.stat(name, dir_fd=fd, follow_symlinks=False).st_uid
+    if owner not in (0, os.geteuid()):
+        raise PermissionError(
+            errno.EPERM, f"the link {name} on the way belongs to user {owner}, not to root", path
+        )
+    return target

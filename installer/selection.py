@@ -1,0 +1,139 @@
+"""Which deployment methods are driven: what the manifest, `--only`, `--skip` and `--root` say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from installer.core.errors import UsageError
+from installer.core.manifest import Manifest
+from installer.deploy.base import EVERYWHERE, Release, Target
+from installer.state import Entry
+
+_ENGINE = {"compose"}
+"""Methods that need the images to be in the engine."""
+
+
+def uses_engine(methods: Iterable[str], *, live: bool) -> bool:
+    """Says whether images go into the engine: on a live host, and where a method is driven that needs it.
+
+    Args:
+        methods: The methods that are, or were, driven.
+        live: Whether this is the running host, not a directory below `--root`.
+    """
+    return live or not _ENGINE.isdisjoint(methods)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which methods are driven.
+
+    Attributes:
+        driven: Their names.
+        skipped: The others that the manifest names, with the reason in words.
+    """
+
+    driven: frozenset[str]
+    skipped: dict[str, str]
+
+
+def select(
+    manifest: Manifest,
+    *,
+    live: bool,
+    only: frozenset[str],
+    skip: frozenset[str],
+    running: frozenset[str] = frozenset(),
+) -> Selection:
+    """Decides which methods are driven.
+
+    What was asked for once stays: a method that brought up what runs is driven again, by an upgrade or a
+    rollback, unless a flag says otherwise. Else the old release would go on running beside the new files.
+
+    Args:
+        manifest: What the release names.
+        live: Whether this is the running host, not a directory below `--root`.
+        only: What `--only` names; empty for no such choice.
+        skip: What `--skip` names.
+        running: Methods by which the releases that are involved came up here before.
+
+    Raises:
+        UsageError: A name is not one of the release's methods, or `files` is to be skipped.
+    """
+    named = {deployment.method for deployment in manifest.deploy} | {"files"}
+    if manifest.images:
+        named.add("images")
+    for flag, names in (("--only", only), ("--skip", skip)):
+        if unknown := sorted(names - named):
+            raise UsageError(
+                f"{flag} {','.join(unknown)}: the release has no such method",
+                hint=f"it has {', '.join(sorted(named))}",
+            )
+    if "files" in skip:
+        raise UsageError("--skip files: files are the release", hint="skip the methods that use them instead")
+    optional = {deployment.method for deployment in manifest.deploy if deployment.optional}
+    driven, skipped = {"files"}, dict[str, str]()
+    for name in sorted(named - {"files"}, key=lambda name: (name == "images", name)):
+        needed = driven & _ENGINE or (not live and name not in optional)
+        if name in skip:
+            skipped[name] = "--skip names it"
+        elif (not only and name in running) or (name == "images" and needed):
+            driven.add(name)
+        elif only and name not in only:
+            skipped[name] = "--only names others"
+        elif name not in only and name in optional:
+            skipped[name] = "it is optional; --only can name it"
+        elif not live and name not in only and name not in EVERYWHERE:
+            skipped[name] = "--root is not a live system; --only can name it"
+        else:
+            driven.add(name)
+    return Selection(frozenset(driven), skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one method has to bring from one release to another.
+
+    Attributes:
+        name: The method.
+        old: What the running release told it to do; None where it was not driven.
+        new: What the new release tells it to do; None where it has it no more.
+    """
+
+    name: str
+    old: Target | None
+    new: Target | None
+
+
+def jobs(old: tuple[Entry, Release] | None, new: Release | None, selection: Selection) -> list[Job]:
+    """Pairs what both releases tell each method, the n-th of one with the n-th of the other.
+
+    What only the old release has comes first and in reverse: it is taken down before the new one comes up.
+    """
+    before: dict[tuple[str, int], Target] = {}
+    if old is not None:
+        entry, release = old
+        targets = _targets(release, frozenset(entry.methods))
+        before = {key: target for key, target in targets.items() if key[0] in entry.methods}
+    after = _targets(new, selection.driven) if new is not None else {}
+    gone = [Job(name, target, None) for (name, n), target in before.items() if (name, n) not in after]
+    come = [
+        Job(name, before.get((name, n)), target)
+        for (name, n), target in after.items()
+        if name in selection.driven
+    ]
+    return [*reversed([job for job in gone if job.name not in selection.skipped]), *come]
+
+
+def _targets(release: Release, driven: frozenset[str]) -> dict[tuple[str, int], Target]:
+    targets: dict[tuple[str, int], Target] = {}
+    if release.manifest.images:
+        targets["images", 0] = Target(release, {"engine": uses_engine(driven, live=False)})
+    counts: dict[str, int] = {}
+    for deployment in release.manifest.deploy:
+        if deployment.method in EVERYWHERE:
+            continue
+        number = counts.get(deployment.method, 0)
+        counts[deployment.method] = number + 1
+        targets[deployment.method, number] = Target(release, dict(deployment.options))
+    return targets

@@ -1,0 +1,234 @@
+"""What this host knows of one product: which release runs, which are kept, how far it ever came.
+
+`state.json` is written only after a transaction stands, and can be derived from the journal again. Files of
+ours are read with the strict JSON reader all the same: a disk that loses data is no attacker, but no friend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from installer.core import jsonio, manifestio
+from installer.core.digest import sha256_hex
+from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
+from installer.core.manifest import MANIFEST, HealthCheck
+from installer.deploy.base import Installed, Release
+from installer.layout import Layout
+from installer.system import System
+
+SCHEMA = "waybill/state/v1"
+MIB = 1024 * 1024
+STATE_LIMIT = 4 * MIB
+RECORD_LIMIT = 512 * MIB
+KEEP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One release that this host keeps.
+
+    Attributes:
+        name: Its directory, `<sequence>-<id12>`.
+        version: As its manifest says.
+        sequence: As its manifest says.
+        identity: SHA-256 of its SHA256SUMS.
+        manifest: SHA-256 of its bundle.json: a kept one is parsed only where it still is what was verified.
+        record: The transaction whose record says what it has on the host.
+        record_sha256: Of that record.
+        installed: When that transaction was committed, in seconds since 1970; 0 before.
+        methods: Which methods were driven.
+        evidence: What the verification found: who signed, who approved.
+    """
+
+    name: str
+    version: str
+    sequence: int
+    identity: str
+    manifest: str
+    record: str
+    record_sha256: str
+    installed: int = 0
+    methods: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Entry:
+        """Reads it back."""
+        return cls(**{**value, "methods": tuple(value["methods"])})
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of one product.
+
+    Attributes:
+        current: The release that runs; None where none does.
+        kept: All releases that are kept, the running one first, then from the newest to the oldest.
+        highest: The highest sequence that was ever committed.
+        transaction: Number of the last transaction that ended.
+        reset: Number of the last reset by the root that let `highest` fall.
+    """
+
+    current: Entry | None = None
+    kept: tuple[Entry, ...] = ()
+    highest: int = -1
+    transaction: int = 0
+    reset: int = 0
+
+    @property
+    def previous(self) -> Entry | None:
+        """The release that ran before the current one, where it is kept."""
+        others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
+        return others[0] if others else None
+
+    def after(self, transaction: int, new: Entry | None, keep: int = KEEP) -> State:
+        """Gives the state once a transaction stands.
+
+        Args:
+            transaction: Its number.
+            new: The release that now runs; None where none does.
+            keep: How many releases are kept.
+        """
+        if new is None:
+            return replace(self, current=None, kept=(), transaction=transaction)
+        before = (self.current,) if self.current else ()
+        rest = [*before, *self.kept]
+        kept = {entry.name: entry for entry in [*reversed(rest), new]}
+        order = dict.fromkeys([new.name, *(entry.name for entry in rest)])
+        entries = tuple(kept[name] for name in order)[:keep]
+        reset = int(new.evidence.get("policy", {}).get("reset", 0))
+        highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
+        return State(new, entries, highest, transaction, max(self.reset, reset))
+
+    def find(self, version: str) -> Entry | None:
+        """Gives a kept release by version (with or without `v`) or by name."""
+        wanted = version.removeprefix("v")
+        return next((entry for entry in self.kept if wanted in (entry.version, entry.name)), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as `state.json` holds it."""
+        return {
+            "schema": SCHEMA,
+            "current": self.current.name if self.current else "",
+            "releases": [entry.as_json() for entry in self.kept],
+            "highest": self.highest,
+            "transaction": self.transaction,
+            "reset": self.reset,
+        }
+
+
+def unreadable(path: str) -> HostNotReadyError:
+    """Gives the error for what only root may read on this host."""
+    return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
+
+
+def load(system: System, layout: Layout) -> State:
+    """Reads `state.json`.
+
+    Returns:
+        What it says; an empty state where there is none.
+
+    Raises:
+        NotUndoneError: It is damaged.
+        HostNotReadyError: This user may not read it.
+    """
+    try:
+        data = system.read(layout.state_file, STATE_LIMIT)
+    except FileNotFoundError:
+        return State()
+    except PermissionError as denied:
+        raise unreadable(layout.state_file) from denied
+    try:
+        value = jsonio.loads_strict(data, layout.state_file, STATE_LIMIT)
+        entries = tuple(Entry.from_json(row) for row in value["releases"])
+        current = next((entry for entry in entries if entry.name == value["current"]), None)
+        if value["schema"] == SCHEMA and bool(value["current"]) == (current is not None):
+            return State(current, entries, value["highest"], value["transaction"], value.get("reset", 0))
+        error: Exception = ValueError("its parts do not fit together")
+    except (TamperedError, KeyError, TypeError, ValueError) as found:
+        error = found
+    raise NotUndoneError(
+        f"the state is damaged: {error}",
+        where=layout.state_file,
+        hint="the disk has lost data or somebody edited the file: put it back from a backup",
+    )
+
+
+def save(system: System, layout: Layout, state: State) -> None:
+    """Writes `state.json`, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+    """
+    replace_file(system, layout.state_file, jsonio.dumps_lines(state.as_json()))
+
+
+def replace_file(system: System, path: str, data: bytes) -> None:
+    """Puts a file of ours in place of an older one, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+    """
+    new = f"{path}.new"
+    with suppress(FileNotFoundError):
+        system.unlink(new)
+    system.write_new(new, data, 0o600)
+    system.rename(new, path)
+    system.sync_dir(path.rpartition("/")[0])
+
+
+def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ...]) -> bytes:
+    """Gives the record of what a release has on the host outside of its directory, and of its probes."""
+    names = Installed.__slots__
+    rows = [
+        {name: value for name in names if (value := getattr(item, name)) not in ("", 0)} for item in installed
+    ]
+    probes = [asdict(check) for check in health]
+    return jsonio.dumps_lines({"schema": "waybill/record/v1", "installed": rows, "health": probes})
+
+
+def open_release(system: System, layout: Layout, entry: Entry) -> Release:
+    """Gives a kept release with what it has on the host.
+
+    Its manifest and record are read only where they are, byte for byte, what was verified and written.
+
+    Raises:
+        NotUndoneError: One of them is missing or was changed.
+    """
+    directory = layout.release(entry.name)
+    manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest)
+    path = f"{layout.record(entry.record)}/record.json"
+    record = jsonio.loads_strict(_exact(system, path, entry.record_sha256), path, RECORD_LIMIT)
+    installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
+    health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
+    return Release(manifestio.parse(manifest), entry.identity, directory, directory, installed, health)
+
+
+def _exact(system: System, path: str, sha256: str) -> bytes:
+    hint = "install this release again from its bundle; the disk may be losing data"
+    try:
+        data = system.read(path, RECORD_LIMIT)
+    except OSError as error:
+        raise NotUndoneError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
+    if sha256_hex(data) != sha256:
+        raise NotUndoneError("is not what was installed", where=path, hint=hint)
+    return data
+
+
+_NUMBER = re.compile(r"(\d{6,})\.(?:log|done|backup)")
+
+
+def next_transaction(system: System, layout: Layout, state: State) -> str:
+    """Gives the id of the transaction that comes next."""
+    found = [
+        int(match[1]) for name in system.names(layout.transactions) if (match := _NUMBER.fullmatch(name))
+    ]
+    return f"{max([state.transaction, *found]) + 1:06d}"

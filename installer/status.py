@@ -1,0 +1,167 @@
+"""VERB status: what runs, since when, who signed it, whether the host still is as installed. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from installer import journal as journals
+from installer.changes import drift
+from installer.core.errors import NotUndoneError, Problem
+from installer.deploy.base import Release, Target, method
+from installer.housekeeping import committed
+from installer.journal import Journal
+from installer.layout import STATE, Layout
+from installer.operations import Context
+from installer.selection import Selection, jobs
+from installer.state import Entry, State, load, open_release
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The truth about one product on this host.
+
+    Attributes:
+        product: Its name.
+        current: What runs; None where nothing does.
+        kept: All releases that are kept.
+        highest: The highest sequence that was ever committed; -1 for none.
+        drift: Where the host is not what was installed.
+        unfinished: A transaction that was cut short, in words; empty where there is none.
+        manifest: Facts of the running release: where it was made from.
+    """
+
+    product: str
+    current: Entry | None
+    kept: tuple[Entry, ...]
+    highest: int
+    drift: tuple[Problem, ...]
+    unfinished: str
+    source: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return {
+            "product": self.product,
+            "current": self.current.as_json() if self.current else None,
+            "kept": [entry.as_json() for entry in self.kept],
+            "highest": self.highest,
+            "drift": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.drift],
+            "unfinished": self.unfinished,
+            "source": dict(self.source),
+        }
+
+    def text(self) -> str:
+        """Gives it in words for people."""
+        lines = []
+        if self.current is None:
+            lines.append(f"{self.product}: nothing is installed")
+        else:
+            lines.append(
+                f"{self.product} {self.current.version} is installed since {_when(self.current.installed)}"
+            )
+            lines.append(f"  identity   {self.current.identity}")
+            lines += [f"  signed by  {name}" for name in signers(self.current)]
+            if self.source.get("commit"):
+                lines.append(f"  made from  {self.source['commit']} {self.source.get('tag', '')}".rstrip())
+            lines.append(f"  methods    {', '.join(self.current.methods)}")
+        others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
+        if others:
+            lines.append(
+                f"  kept       {', '.join(entry.version for entry in others)} (install rollback VERSION)"
+            )
+        if self.unfinished:
+            lines.append(f"  UNFINISHED {self.unfinished}")
+        if self.drift:
+            lines.append(f"  DRIFT      {len(self.drift)} found:")
+            lines += [f"    {problem.where} {problem.what}" for problem in self.drift]
+        elif self.current is not None and not self.unfinished:
+            lines.append("  drift      none: the host is as it was installed")
+        return "\n".join(lines)
+
+
+def signers(entry: Entry) -> list[str]:
+    """Gives who signed a release, from its evidence."""
+    found = entry.evidence.get("signers", [])
+    return [str(name) for name in found] if isinstance(found, (list, tuple)) else []
+
+
+def _when(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def products(context: Context) -> list[str]:
+    """Gives the products that this host knows."""
+    system = context.system
+    names = system.names(STATE)
+    return [name for name in names if system.observe(Layout(name).lock, digest=False).kind == "file"]
+
+
+def status(context: Context) -> Status:
+    """Looks at one product. Needs no lock and changes nothing, not even what recovery would.
+
+    Raises:
+        NotUndoneError: The state is damaged.
+        HostNotReadyError: This user may not read the state (it is root's).
+    """
+    state, unfinished = _now(context)
+    found: list[Problem] = []
+    source: dict[str, Any] = {}
+    if state.current is not None:
+        try:
+            release = open_release(context.system, context.layout, state.current)
+        except NotUndoneError as error:
+            found.append(Problem(error.where, error.what, error.hint))
+        else:
+            found += drift(context.system, release.installed)
+            found += _link(context, state.current) if not unfinished else []
+            found += _methods(context, state.current, release)
+            origin = release.manifest.source
+            source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
+    return Status(
+        context.layout.product, state.current, state.kept, state.highest, tuple(found), unfinished, source
+    )
+
+
+def _link(context: Context, current: Entry) -> list[Problem]:
+    seen = context.system.observe(context.layout.current)
+    if seen.target == f"releases/{current.name}":
+        return []
+    return [Problem(context.layout.current, f"points to {seen.target or 'nothing'}", "run install recover")]
+
+
+def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
+    found: list[Problem] = []
+    for job in jobs(None, release, Selection(frozenset(current.methods), {})):
+        ask = getattr(method(job.name), "drift", None)
+        if ask is not None and isinstance(job.new, Target):
+            found += ask(context, job.new)
+    return found
+
+
+def _now(context: Context) -> tuple[State, str]:
+    """Gives what stands, a committed transaction counted in whose clearing was cut short."""
+    system, layout = context.system, context.layout
+    state = load(system, layout)
+    logs = [name for name in system.names(layout.transactions) if name.endswith(".log")]
+    if not logs:
+        return state, ""
+    number = logs[-1].removesuffix(".log")
+    path = layout.journal(number)
+    tail = journals.Tail([], 0, "")
+    with suppress(FileNotFoundError):  # ended while we looked
+        tail = journals.read(system.read(path, journals.LIMIT), path)
+    if not tail.records:
+        return state, ""
+    journal = Journal(system, path, tail, 0)
+    if journal.has("COMMIT"):
+        return committed(replace(context, transaction=number), journal), ""
+    if journal.has("ROLLED-BACK"):
+        return state, ""
+    new = tail.records[0].fields["new"]
+    what = f"to {new['version']}" if new else ""
+    verb = tail.records[0].fields["verb"]
+    return state, f"transaction {number} ({verb} {what}) runs or was cut short; if none runs: install recover"

@@ -1,0 +1,213 @@
+"""The values of a host: the bundle's defaults, with the site's files laid over them.
+
+    bundle defaults  ←  /etc/waybill/<product>/values.yaml  ←  --values FILE  ←  waybill.version, …
+
+Mappings are merged key by key; anything else replaces what was there. The result has to fit the bundle's
+schema. Everything wrong in any of the files is said at once, with file, line and key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from installer import yamlio
+from installer.core import explain
+from installer.core.errors import HostNotReadyError, Problem
+
+BUILT_IN = "waybill"
+SITE_VALUES = "/etc/waybill/{product}/values.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One values file.
+
+    Attributes:
+        name: Its path, as messages show it.
+        data: Its bytes; the caller bounds the read (`yamlio.MAX_BYTES`).
+    """
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIns:
+    """What every template can use as `waybill.version`, `waybill.product`, `waybill.environment`."""
+
+    version: str
+    product: str
+    environment: str = ""
+
+    def as_values(self) -> dict[str, Any]:
+        """Gives them in the form in which templates see them."""
+        return {"version": self.version, "product": self.product, "environment": self.environment}
+
+
+def resolve(layers: Sequence[Layer], schema: Layer | None, built_ins: BuiltIns) -> dict[str, Any]:
+    """Merges values files and checks the result.
+
+    Without a schema, a key that the defaults do not have is a fault, except in a group that is empty there.
+
+    Args:
+        layers: From the weakest, the bundle's defaults, to the strongest.
+        schema: The bundle's values schema, where it has one.
+        built_ins: What Waybill itself adds.
+
+    Raises:
+        HostNotReadyError: A file is not readable as strict YAML, or the merged values do not fit the schema;
+            `problems` has all of it.
+    """
+    values, problems = examine(layers, schema, built_ins)
+    if problems:
+        raise HostNotReadyError(
+            "the values for the templates are not usable",
+            hint="correct the values files; nothing was changed",
+            problems=problems,
+        )
+    return values
+
+
+def examine(
+    layers: Sequence[Layer], schema: Layer | None, built_ins: BuiltIns, *, complete: bool = True
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Like `resolve`, but returns the problems.
+
+    Args:
+        layers: From the weakest to the strongest.
+        schema: The values schema.
+        built_ins: What Waybill itself adds.
+        complete: False where further layers follow on the host, so that missing values are no fault yet.
+    """
+    problems: list[Problem] = []
+    documents = [yamlio.load(layer.data, layer.name) for layer in layers]
+    usable: list[yamlio.Document] = []
+    for document in documents:
+        problems += document.problems
+        if not isinstance(document.value, dict) and document.value is not None:
+            problems.append(
+                Problem(document.where(), "must hold a mapping of keys to values", "write key: value lines")
+            )
+        elif document.value is not None:
+            usable.append(document)
+    values: dict[str, Any] = {}
+    for document in usable:
+        if BUILT_IN in document.value:
+            where = document.where((BUILT_IN,))
+            problems.append(Problem(where, f"sets {BUILT_IN}, which Waybill sets itself", "use another name"))
+        if schema is None and document.name != layers[0].name:
+            problems += _strange(values, document.value, (), document)
+        values = _merge(values, document.value, (), document, problems)
+    values.pop(BUILT_IN, None)
+    if schema is not None:
+        misfits = _misfits(values, schema, usable, problems)
+        site = SITE_VALUES.format(product=built_ins.product)
+        problems += [
+            _said_to_site(finding, site) for finding in misfits if complete or finding.keyword != "required"
+        ]
+    values[BUILT_IN] = built_ins.as_values()
+    return values, problems
+
+
+def load_schema(schema: Layer) -> tuple[dict[str, Any], list[Problem]]:
+    """Reads a values schema; gives what is wrong with it too.
+
+    Args:
+        schema: A file with a JSON Schema 2020-12.
+    """
+    try:
+        value = json.loads(schema.data.decode("utf-8"), object_pairs_hook=_no_duplicates)
+    except json.JSONDecodeError as error:
+        return {}, [Problem(f"{schema.name}:{error.lineno}", f"is not JSON: {error.msg}", "correct it there")]
+    except _DuplicateError as error:
+        return {}, [Problem(schema.name, f"gives the key {error} twice", "keep one of the two")]
+    except (ValueError, RecursionError):
+        return {}, [Problem(schema.name, "is not JSON in UTF-8", "save it as UTF-8 JSON")]
+    if not isinstance(value, dict):
+        return {}, [
+            Problem(f"{schema.name}:1", "must hold a JSON object", 'begin with {"type": "object", …}')
+        ]
+    problem = explain.schema_problem(value, schema.name)
+    return value, [problem] if problem else []
+
+
+class _DuplicateError(Exception):
+    pass
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateError(repr(key))
+        found[key] = value
+    return found
+
+
+def _merge(
+    below: Mapping[str, Any],
+    above: Mapping[str, Any],
+    path: yamlio.Path,
+    document: yamlio.Document,
+    problems: list[Problem],
+) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        here = (*path, key)
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _merge(old, value, here, document, problems)
+            continue
+        if isinstance(old, dict) and value is not None:
+            what = (
+                f"{explain.dotted(here)} is a group of values ({', '.join(list(old)[:4])}), not a single one"
+            )
+            problems.append(Problem(document.where(here), what, "set the keys in it"))
+            continue
+        merged[key] = value
+    return merged
+
+
+def _strange(
+    known: Mapping[str, Any], given: Mapping[str, Any], path: yamlio.Path, document: yamlio.Document
+) -> list[Problem]:
+    found: list[Problem] = []
+    for key, value in given.items() if known else ():
+        here = (*path, key)
+        if key not in known and here != (BUILT_IN,):
+            close = explain.did_you_mean(key, known)
+            hint = f"did you mean {close}?" if close else f"known there: {', '.join(list(known)[:12])}"
+            found.append(
+                Problem(document.where(here), f"{explain.dotted(here)} is not a value of this release", hint)
+            )
+        elif isinstance(value, dict) and isinstance(known.get(key), dict):
+            found += _strange(known[key], value, here, document)
+    return found
+
+
+def _said_to_site(finding: explain.Finding, site: str) -> Problem:
+    problem = finding.problem
+    if finding.keyword != "required":
+        return problem
+    meaning = f" ({problem.hint[:1].lower()}{problem.hint[1:]})" if problem.hint else ""
+    return Problem(problem.where, problem.what + meaning, f"set it in {site}")
+
+
+def _misfits(
+    values: dict[str, Any], schema: Layer, documents: Sequence[yamlio.Document], known: Sequence[Problem]
+) -> list[explain.Finding]:
+    parsed, problems = load_schema(schema)
+    if problems:
+        return [explain.Finding("schema", (), problem) for problem in problems]
+
+    def where(path: yamlio.Path) -> str:
+        setter = next((document for document in reversed(documents) if path in document.lines), None)
+        if setter is not None and path:
+            return setter.where(path)
+        return where(path[:-1]) if path else (documents[-1].name if documents else "values")
+
+    taken = {problem.where for problem in known}
+    return [f for f in explain.findings(parsed, values, where) if f.problem.where not in taken]

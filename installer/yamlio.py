@@ -1,0 +1,269 @@
+"""YAML as people mean it: safe, bounded, with a line for every node, and nothing that changes silently.
+
+Built on the events of PyYAML's parser, so no YAML tag ever reaches a constructor. Refused, with its line:
+anchors, aliases and merge keys; tags; several documents; keys given twice; keys that are not text; and plain
+scalars that YAML versions read differently or that lose something, such as `no`, `1.10`, `0755` or
+`2024-01-01`. Whoever means the text puts it in quotes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from installer.core.errors import Problem
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 32
+MAX_NODES = 100_000
+MAX_PROBLEMS = 50
+
+Path = tuple[str | int, ...]
+
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+")
+_NUMBERLIKE = re.compile(
+    r"[-+]?(?:\.?[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"
+    r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
+)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?")
+_SWITCH = re.compile(r"(?:yes|no|on|off|true|false)", re.IGNORECASE)
+_NULL = re.compile(r"(?:null|~)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed document.
+
+    Attributes:
+        name: What to call it in messages, mostly the path of the file.
+        value: Mappings, lists, text, integers, floats, booleans and None.
+        lines: The line, from 1, of every key and list item, by its path from the root.
+        problems: Everything wrong with it; the value is only fit for use when there is none.
+    """
+
+    name: str
+    value: Any
+    lines: Mapping[Path, int]
+    problems: tuple[Problem, ...] = ()
+
+    def where(self, path: Path = ()) -> str:
+        """Gives `name:line` of a path, or of its closest parent that is in the document."""
+        for end in range(len(path), -1, -1):
+            line = self.lines.get(path[:end])
+            if line is not None:
+                return f"{self.name}:{line}"
+        return self.name
+
+
+def load(data: bytes, name: str) -> Document:
+    """Parses one YAML document strictly; never raises, all problems are in the result.
+
+    Args:
+        data: The bytes of the file, already bounded by the caller's read; more than 1 MiB is refused.
+        name: What to call the document in messages.
+    """
+    if len(data) > MAX_BYTES:
+        return _unreadable(
+            name, f"is larger than {MAX_BYTES // 1024} KiB", "keep data out of configuration files"
+        )
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return _unreadable(f"{name}@{error.start}", "is not UTF-8", "save the file as UTF-8")
+    return _parse(text.removeprefix("\ufeff"), name)
+
+
+def _unreadable(where: str, what: str, hint: str) -> Document:
+    return Document(where, None, {}, (Problem(where, what, hint),))
+
+
+def _parse(text: str, name: str) -> Document:
+    import yaml
+
+    builder = _Builder(name)
+    try:
+        events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        value = builder.document(events)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}" if mark else name
+        what = error.problem or error.context or "is not YAML"
+        builder.problems.append(
+            Problem(where, f"is not YAML: {what}", _syntax_hint(text, mark.line if mark else 0))
+        )
+        value = None
+    except (yaml.YAMLError, ValueError) as error:
+        builder.problems.append(
+            Problem(name, f"is not YAML: {str(error).splitlines()[0]}", "remove control characters")
+        )
+        value = None
+    except _TooMuchError as error:
+        builder.problems.append(
+            Problem(f"{name}:{error.line}", error.what, "keep data out of configuration files")
+        )
+        value = None
+    return Document(name, value, builder.lines, tuple(builder.problems[:MAX_PROBLEMS]))
+
+
+def _syntax_hint(text: str, line: int) -> str:
+    lines = text.splitlines()
+    around = lines[max(0, line - 1) : line + 1]
+    if any(re.match(r" *\t", item) for item in around):
+        return "indent with spaces, not with tabs"
+    if any(re.search(r":\s+\S.*:\s", item) or re.search(r":\s+[{%@`]", item) for item in around):
+        return "put the value in quotes"
+    return "check indentation, colons and quotes there and one line above"
+
+
+class _TooMuchError(Exception):
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line, self.what = line, what
+
+
+class _Builder:
+    """Makes plain values of parser events and notes lines and problems on the way."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: dict[Path, int] = {(): 1}
+        self.problems: list[Problem] = []
+        self._nodes = 0
+
+    def document(self, events: Iterator[Any]) -> Any:
+        from yaml import events as kinds
+
+        value: Any = None
+        documents = 0
+        for event in events:
+            if isinstance(event, kinds.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._problem(event, "holds a second document", "keep one document; remove the line ---")
+                    break
+                value = self._node(next(events), events, (), 0)
+        return value
+
+    def _problem(self, event: Any, what: str, hint: str) -> None:
+        self.problems.append(Problem(f"{self.name}:{event.start_mark.line + 1}", what, hint))
+
+    def _node(self, event: Any, events: Iterator[Any], path: Path, depth: int) -> Any:
+        from yaml import events as kinds
+
+        line = event.start_mark.line + 1
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _TooMuchError(line, f"holds more than {MAX_NODES} values")
+        if depth > MAX_DEPTH:
+            raise _TooMuchError(line, f"is nested deeper than {MAX_DEPTH} levels")
+        self.lines.setdefault(path, line)
+        if isinstance(event, kinds.AliasEvent):
+            self._problem(
+                event, f"uses the alias *{event.anchor}", "write the value out; aliases are not read here"
+            )
+            return None
+        if event.anchor:
+            self._problem(
+                event, f"sets the anchor &{event.anchor}", "write values out; anchors are not read here"
+            )
+        if event.tag is not None:
+            self._problem(event, f"has the tag {_shown_tag(event.tag)}", "remove the tag; plain values only")
+        if isinstance(event, kinds.ScalarEvent):
+            return self._scalar(event)
+        if isinstance(event, kinds.SequenceStartEvent):
+            return self._sequence(events, path, depth)
+        return self._mapping(events, path, depth)
+
+    def _sequence(self, events: Iterator[Any], path: Path, depth: int) -> list[Any]:
+        from yaml import events as kinds
+
+        items: list[Any] = []
+        while not isinstance(event := next(events), kinds.SequenceEndEvent):
+            items.append(self._node(event, events, (*path, len(items)), depth + 1))
+        return items
+
+    def _mapping(self, events: Iterator[Any], path: Path, depth: int) -> dict[str, Any]:
+        from yaml import events as kinds
+
+        result: dict[str, Any] = {}
+        while not isinstance(event := next(events), kinds.MappingEndEvent):
+            key = self._key(event, events, path, depth)
+            below = (*path, key)
+            if key in result:
+                self._problem(
+                    event,
+                    f"gives the key {key!r} twice, first in line {self.lines[below]}",
+                    "keep one of the two",
+                )
+                self._node(next(events), events, (*below, "\0twice"), depth + 1)
+                continue
+            self.lines[below] = event.start_mark.line + 1
+            result[key] = self._node(next(events), events, below, depth + 1)
+        return result
+
+    def _key(self, event: Any, events: Iterator[Any], path: Path, depth: int) -> str:
+        from yaml import events as kinds
+
+        if not isinstance(event, kinds.ScalarEvent):
+            self._problem(event, "has a key that is not text", "write keys as plain words")
+            self._node(event, events, (*path, "\0key"), depth + 1)
+            return "\0key"
+        if event.anchor:
+            self._problem(
+                event, f"sets the anchor &{event.anchor}", "write values out; anchors are not read here"
+            )
+        text: str = event.value
+        if event.implicit[0] and text == "<<":
+            self._problem(
+                event, "uses the merge key <<", "write the values out; merge keys are not read here"
+            )
+        elif event.implicit[0] and not event.style and _plain(text) != text:
+            self._problem(
+                event, f"has the key {text}, which is not plain text", f'put it in quotes: "{text}":'
+            )
+        return text
+
+    def _scalar(self, event: Any) -> Any:
+        text: str = event.value
+        if not event.implicit[0] or event.style:
+            return text
+        value = _plain(text)
+        if isinstance(value, _Ambiguous):
+            self._problem(event, value.what, value.hint)
+            return text
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Ambiguous:
+    what: str
+    hint: str
+
+
+def _plain(text: str) -> Any:
+    """Resolves a plain scalar, or says why people and parsers would disagree on it."""
+    if text in ("true", "false"):
+        return text == "true"
+    if text in ("", "null", "~"):
+        return None
+    if _INTEGER.fullmatch(text) and text != "-0":
+        return int(text)
+    if _FLOAT.fullmatch(text) and repr(float(text)) == text:
+        return float(text)
+    if _SWITCH.fullmatch(text):
+        word = "true" if text.lower() in ("yes", "on", "true") else "false"
+        return _Ambiguous(f"{text} can mean {word} or the word", f'write {word}, or "{text}" for the word')
+    if _NULL.fullmatch(text):
+        return _Ambiguous(f"{text} can mean nothing or the word", f'write null, or "{text}" for the word')
+    if _NUMBERLIKE.fullmatch(text):
+        return _Ambiguous(f"{text} would be read as a number and lose its form", f'quote it: "{text}"')
+    if _DATE.fullmatch(text):
+        return _Ambiguous(f"{text} would be read as a date", f'quote it: "{text}"')
+    return text
+
+
+def _shown_tag(tag: str) -> str:
+    return tag.replace("tag:yaml.org,2002:", "!!")

@@ -1,0 +1,240 @@
+"""What a host is, and the whole way of `install BUNDLE` through approvals, policies and break-glass."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundler.rootfiles import root_bytes
+from installer import cli, cli_options, decide
+from installer.core.errors import HostNotReadyError, RefusedError
+from installer.core.root import PRODUCTION, ProductRule, Root
+from installer.hosttrust import ROOT_FILE, TIME_FILE
+from installer.state import unreadable
+from installer.system import System
+from tests.rig import bundlebuild as build
+from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    place = tmp_path / "host"
+    (place / "etc/waybill/trust").mkdir(parents=True)
+    return place
+
+
+def environment(host: Path, text: str) -> None:
+    (host / "etc/waybill/environment").write_text(text)
+
+
+class TestEnvironment:
+    def test_the_host_s_own_setting_counts(self, host: Path) -> None:
+        environment(host, "production\n")
+        assert decide.environment(System(host), "") == "production"
+        assert decide.environment(System(host), "production") == "production"
+
+    def test_nobody_can_talk_it_into_another(self, host: Path) -> None:
+        environment(host, "production\n")
+        with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
+            decide.environment(System(host), "test")
+
+    def test_without_a_setting_the_operator_says_it(self, host: Path) -> None:
+        assert decide.environment(System(host), "test") == "test"
+        assert decide.environment(System(host), "") == ""
+
+    @pytest.mark.parametrize("text", ["", "\n", "Production", "a b", "a\nb", "../x", "x" * 5000, "é"])
+    def test_a_damaged_setting_is_not_taken_for_none(self, host: Path, text: str) -> None:
+        environment(host, text)
+        with pytest.raises((HostNotReadyError, OSError)):
+            decide.environment(System(host), "test")
+
+
+def test_the_name_is_the_machine_s_or_that_of_the_directory(host: Path) -> None:
+    assert decide.host_name(System("/")) == os.uname().nodename.lower()
+    assert decide.host_name(System(host)) == os.uname().nodename.lower()
+    (host / "etc/hostname").write_text("Chat01.Plant.Example\n")
+    assert decide.host_name(System(host)) == "chat01.plant.example"
+
+
+class Bench:
+    """A host that commands are run on, with a clock that stands still."""
+
+    def __init__(self, host: Path, stick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.host, self.stick, self._capsys = host, stick, capsys
+
+    def trust(self, made: Root) -> None:
+        (self.host / ROOT_FILE[1:]).write_bytes(root_bytes(made))
+
+    def bundle(self, world: World, name: str = "b.tar") -> Path:
+        (self.stick / name).write_bytes(world.tar())
+        return self.stick / name
+
+    def run(self, *words: str) -> tuple[int, dict[str, Any], str]:
+        """Runs `install … --json`; gives exit code, document and what was said on stderr."""
+        from installer.cli_app import app
+        from installer.cli_options import console
+        from installer.console import run_app
+
+        code = run_app(console, app, cli.with_command([*words, "--root", str(self.host), "--json"]))
+        said = self._capsys.readouterr()
+        return code, json.loads(said.out), said.err
+
+
+@pytest.fixture
+def bench(
+    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Bench:
+    for module in ("installer.cli_options", "installer.cli_app", "installer.cli_host"):
+        monkeypatch.setattr(f"{module}.clock", lambda: NOW)
+    assert cli_options.clock() == NOW
+    made = Bench(host, tmp_path, capsys)
+    made.trust(root())
+    environment(host, "production\n")
+    return made
+
+
+def release(version: str = "1.4.0", sequence: int = 100_040_000_999, **fields: Any) -> World:
+    plan = build.plan(
+        FILES, room=512, rollback="docs/ROLLBACK.md", version=version, sequence=sequence,
+        entries={"docs/a": {"install": "/opt/a"}}, **fields,
+    )  # fmt: skip
+    back = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
+    return World(plan=plan, approvals=back)
+
+
+class TestInstall:
+    def test_approved_it_is_installed_and_the_history_says_by_whom(self, bench: Bench) -> None:
+        path = bench.bundle(release())
+        code, _, _ = bench.run(str(path), "--yes")
+        assert code == 0
+        assert (bench.host / "opt/a").read_bytes() == FILES["docs/a"]
+        _, document, _ = bench.run("status")
+        evidence = document["products"][0]["current"]["evidence"]["policy"]
+        assert evidence["filled"] == {
+            "release": ["Rea"],
+            "provenance": ["Ci"],
+            "security": ["Sec"],
+            "ops": ["Ops"],
+        }
+        assert (evidence["environment"], evidence["change_id"]) == ("production", "CHG-7")
+        assert (bench.host / TIME_FILE[1:]).read_text().startswith(NOW.strftime("%Y-%m-%dT%H:%M"))
+
+    @pytest.mark.parametrize("verb", [(), ("--verify-only",), ("--dry-run",)])
+    def test_not_approved_nothing_is_touched(self, bench: Bench, verb: tuple[str, ...]) -> None:
+        path = bench.bundle(replace(release(), approvals=APPROVALS[:1]))
+        code, document, _ = bench.run(str(path), "--yes", *verb)
+        assert (code, document["error"], document["step"]) == (14, "not-approved", 18)
+        assert {p["where"] for p in document["problems"]} >= {"role security", "role ops"}
+        assert not (bench.host / "opt").exists()
+        assert not (bench.host / "var").exists()
+
+    def test_from_a_pipe_too_and_what_was_staged_is_gone(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for approvals, wanted in ((APPROVALS[:1], 14), (release().approvals, 0)):
+            data = replace(release(), approvals=approvals).tar()
+            monkeypatch.setattr("installer.cli_app.open_medium", lambda _name, data=data: build.stream(data))
+            code, _, _ = bench.run("-", "--yes")
+            assert code == wanted
+            staging = bench.host / "var/lib/waybill/lan-chat/staging"
+            assert list(staging.iterdir()) == []
+
+    def test_approvals_beside_the_bundle_count_and_those_that_were_named(self, bench: Bench) -> None:
+        world = release()
+        path = bench.bundle(replace(world, approvals=world.approvals[:1]))
+        for said, place in ((world.approvals[1], "b.tar.approvals"), (world.approvals[2], "far")):
+            (bench.stick / place).mkdir()
+            for name, data in world.files((said,)).items():
+                (bench.stick / place / Path(name).name).write_bytes(data)
+        assert bench.run("verify", str(path))[0] == 14
+        code, document, _ = bench.run("verify", str(path), "--approvals", str(bench.stick / "far"))
+        assert code == 0
+        assert len(document["policy"]["approvals"]) == 3
+
+    def test_a_downgrade_a_jump_and_a_floor_have_words_of_their_own(self, bench: Bench) -> None:
+        bench.run(str(bench.bundle(release())), "--yes")
+        old = bench.bundle(release("1.3.0", 100_030_000_999))
+        assert (bench.run(str(old), "--yes")[0], bench.run(str(old))[1]["error"]) == (13, "downgrade")
+        far = bench.bundle(release("1.9.0", 100_090_000_999, upgrade_from="1.5.0"))
+        assert bench.run("plan", str(far))[1]["hint"] == "install 1.5.0 first"
+        bench.trust(root(version=2, products={"lan-chat": ProductRule(floor=100_050_000_000)}))
+        assert bench.run("verify", str(bench.bundle(release())))[1]["error"] == "below-floor"
+
+    def test_a_reset_by_the_root_lets_the_host_forget_once(self, bench: Bench) -> None:
+        bench.run(str(bench.bundle(release("9.0.0", 2**50))), "--yes")
+        good = bench.bundle(release())
+        assert bench.run("verify", str(good))[0] == 13
+        bench.trust(root(version=2, products={"lan-chat": ProductRule(reset=1)}))
+        assert bench.run(str(good), "--yes")[0] == 0
+        older = bench.bundle(release("1.3.0", 100_030_000_999))
+        assert bench.run(str(older), "--yes")[1]["error"] == "downgrade"
+        assert bench.run("status")[1]["products"][0]["highest"] == 100_040_000_999
+
+    def test_a_clock_that_was_set_back_is_noticed(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = bench.bundle(release())
+        bench.run(str(path), "--yes")
+        monkeypatch.setattr("installer.cli_options.clock", lambda: NOW - timedelta(hours=1))
+        code, document, _ = bench.run("verify", str(path))
+        assert (code, document["error"], document["step"]) == (12, "clock-set-back", 3)
+
+    def test_going_back_to_a_kept_release_asks_for_no_new_approval(self, bench: Bench) -> None:
+        bench.run(str(bench.bundle(release())), "--yes")
+        assert bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")[0] == 0
+        assert bench.run("rollback", "--yes")[0] == 0
+
+    def test_a_revoked_release_is_not_gone_back_to(self, bench: Bench) -> None:
+        old = release()
+        bench.run(str(bench.bundle(old)), "--yes")
+        bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")
+        bench.trust(root(version=2, revoked_bundles=frozenset({old.identity})))
+        code, document, _ = bench.run("rollback", "--yes")
+        assert (code, document["error"]) == (12, "revoked")
+
+
+class TestGlass:
+    @pytest.fixture
+    def broken(self, bench: Bench) -> Path:
+        bench.trust(root(environments={"production": replace(PRODUCTION, break_glass=True)}))
+        said = Said("break-glass", fields={"notes": "plant stands still"})
+        return bench.bundle(replace(release(), approvals=(said,)))
+
+    def test_the_plan_says_it_first(self, bench: Bench, broken: Path) -> None:
+        code, document, _ = bench.run("plan", str(broken))
+        assert code == 0
+        assert document["notes"][0].startswith("BREAK-GLASS in production")
+        assert "Boss: plant stands still" in document["notes"][0]
+
+    def test_the_history_says_it_for_good(self, bench: Bench, broken: Path) -> None:
+        assert bench.run(str(broken), "--yes")[0] == 0
+        _, document, _ = bench.run("history")
+        assert "role security" in " ".join(document["events"][0]["broken"])
+        from installer.history import Event
+
+        assert "BREAK-GLASS, without: role provenance" in Event(**document["events"][0]).text()
+
+    def test_verify_warns(self, bench: Bench, broken: Path) -> None:
+        code, document, said = bench.run("verify", str(broken))
+        assert code == 0
+        assert document["policy"]["break_glass"]
+        assert "BREAK-GLASS" in said
+
+
+def test_others_than_root_are_told_what_was_not_looked_at(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_args: object) -> None:
+        raise unreadable("/var/lib/waybill/lan-chat/state.json")
+
+    monkeypatch.setattr(decide, "load", closed)
+    world = World(host=World().host)
+    judge = decide.Judge(System(host), world.trust(), "production", ())
+    judge.open(build.BytesMedium(world.tar()))
+    assert "root only" in judge.notes[0]

@@ -1,0 +1,157 @@
+"""The method `compose` with a real engine and a real Compose, on a host without network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from installer import status
+from installer.apply import apply
+from installer.core.errors import RolledBackError
+from installer.core.manifest import Deployment, HealthCheck
+from installer.deploy.compose import find_tool
+from installer.operations import Context
+from installer.plan import Options, Plan, plan_apply, plan_remove
+from installer.recover import exclusive
+from tests.faults.faulty import Killed
+from tests.rig import images
+from tests.rig.engine import Engine
+from tests.rig.host import Host
+from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.remote import Remote
+
+pytestmark = pytest.mark.needs("docker", "compose")
+
+COMPOSE = """services:
+  nats:
+    image: rig/nats:1
+    environment: {{VERSION: "{version}"}}
+    {command}
+    volumes: ["/etc/chat.conf:/chat.conf:ro"]
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    host = Host.launch(docker_engine, "bookworm-docker")
+    host.check("systemctl start docker")
+    images.build(docker_engine, "rig/nats:1", images.nats())
+    archive = tmp_path_factory.mktemp("image") / "image.tar"
+    with archive.open("wb") as stream:
+        docker_engine.docker("save", "rig/nats:1", stdout=stream)
+    with archive.open("rb") as stream:
+        assert host.run("docker load", stdin=stream).rc == 0
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def host(machine: Host) -> Iterator[Context]:
+    within = context(Remote(machine))
+    yield within
+    with exclusive(within) as (state, _):
+        if state.current is not None:
+            apply(within, plan_remove(within, state))
+    machine.check("rm -rf /var/lib/waybill; docker ps -aq | xargs -r docker rm -f")
+
+
+def spec(version: str, sequence: int, command: str = "", config: str = "same") -> ReleaseSpec:
+    file = COMPOSE.format(version=version, command=command)
+    return ReleaseSpec(
+        version,
+        sequence,
+        {
+            "deploy/compose.yaml": Member(file.encode(), kind="compose"),
+            "config/chat.conf": Member(config.encode(), "/etc/chat.conf", kind="template"),
+        },
+        deploy=(Deployment("compose", {"file": "deploy/compose.yaml"}),),
+        health=(HealthCheck("container", "lan-chat-nats-1", within=20, stable=1),),
+    )
+
+
+def planned(within: Context, release: ReleaseSpec) -> Plan:
+    with exclusive(within) as (state, _):
+        return plan_apply(within, state, stage(Path(within.system.root), release), Options())
+
+
+def install(within: Context, release: ReleaseSpec) -> None:
+    with exclusive(within) as (state, _):
+        staged = stage(Path(within.system.root), release)
+        apply(within, plan_apply(within, state, staged, Options()))
+
+
+def running(machine: Host) -> list[str]:
+    """The versions and the configuration that running containers see."""
+    found = []
+    for name in machine.check("docker ps -q").split():
+        environment = machine.check(f"docker inspect -f '{{{{.Config.Env}}}}' {name}")
+        config = machine.check(f"docker cp {name}:/chat.conf - | tar -xO")
+        found.append(f"{environment.split('VERSION=')[1].split(']')[0].split()[0]} {config}")
+    return found
+
+
+def test_compose_is_found_as_a_program_of_its_own(host: Context) -> None:
+    assert find_tool(host) == ["docker-compose"]
+
+
+def test_a_project_comes_up_changes_over_and_goes(host: Context, machine: Host) -> None:
+    install(host, spec("1.0.0", 1))
+    assert running(machine) == ["1.0.0 same"]
+    install(host, spec("2.0.0", 2, config="new"))
+    assert running(machine) == ["2.0.0 new"]
+    assert status.status(host).drift == ()
+    with exclusive(host) as (state, _):
+        apply(host, plan_remove(host, state))
+    assert machine.check("docker ps -aq") == ""
+
+
+def test_a_project_that_does_not_come_up_brings_the_old_one_back(host: Context, machine: Host) -> None:
+    install(host, spec("1.0.0", 1))
+    with pytest.raises(RolledBackError, match="docker compose up"):
+        install(host, spec("2.0.0", 2, 'command: ["--no-such-option"]', config="new"))
+    assert running(machine) == ["1.0.0 same"]
+
+
+def test_a_first_install_that_fails_leaves_no_container(host: Context, machine: Host) -> None:
+    with pytest.raises(RolledBackError):
+        install(host, spec("1.0.0", 1, 'command: ["--no-such-option"]'))
+    assert machine.check("docker ps -aq") == ""
+
+
+def test_only_a_change_of_configuration_reaches_the_container_too(host: Context, machine: Host) -> None:
+    release = spec("1.0.0", 1)
+    install(host, release)
+    install(host, spec("1.0.0", 2, config="other"))
+    assert running(machine) == ["1.0.0 other"]
+
+
+@pytest.mark.parametrize("effect", ["up -d", "rename"])
+def test_killed_on_the_way_the_old_project_runs_again(host: Context, machine: Host, effect: str) -> None:
+    install(host, spec("1.0.0", 1))
+    before = machine.check("docker ps -q --no-trunc")
+    dying = Remote(machine)
+    if effect == "rename":
+        dying.rename = dying._die  # type: ignore[assignment]
+    dying.die_at = effect
+    with pytest.raises((Killed, TypeError)):
+        install(context(dying), spec("2.0.0", 2, config="new"))
+    with exclusive(host):
+        pass
+    assert running(machine) == ["1.0.0 same"]
+    if effect == "rename":
+        assert machine.check("docker ps -q --no-trunc") == before
+
+
+def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host) -> None:
+    machine.check("docker run -d --label com.docker.compose.project=lan-chat rig/nats:1")
+    (problem,) = planned(host, spec("1.0.0", 1)).problems
+    assert "a project lan-chat that is not ours is there" in problem.what
+
+
+def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:
+    install(host, spec("1.0.0", 1))
+    machine.check("docker stop lan-chat-nats-1")
+    (problem,) = status.status(host).drift
+    assert "does not run" in problem.what

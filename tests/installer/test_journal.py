@@ -1,0 +1,120 @@
+"""The journal: chained, checked, written ahead, readable whatever became of its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from installer import journal as journals
+from installer.core.errors import NotUndoneError
+from installer.journal import Journal
+from installer.system import System
+from tests.faults.faulty import FaultySystem
+
+PATH = "/txn/000001.log"
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> System:
+    (tmp_path / "txn").mkdir()
+    return System(tmp_path)
+
+
+def write(system: System, count: int = 3) -> Journal:
+    journal = Journal.create(system, PATH, 1000)
+    for number in range(count):
+        journal.append("INTENT", op={"kind": "x", "number": number})
+    return journal
+
+
+def content(system: System) -> bytes:
+    return Path(system.root, PATH[1:]).read_bytes()
+
+
+def test_what_was_written_is_read_back(system: System) -> None:
+    written = write(system)
+    found = Journal.open(system, PATH)
+    assert found.records == written.records
+    found.append("COMMIT", at=1)
+    assert [record.type for record in Journal.open(system, PATH).records][-1] == "COMMIT"
+
+
+def test_it_is_allocated_before_it_is_used(system: System) -> None:
+    write(system, 0)
+    assert set(content(system)) == {0}
+    assert len(content(system)) >= journals.ROOM
+
+
+def test_a_last_record_torn_at_any_byte_is_ignored(system: System) -> None:
+    write(system)
+    data = content(system)
+    whole = journals.read(data, PATH)
+    end = data.rstrip(b"\0")
+    start = end[:-1].rfind(b"\n") + 1
+    for cut in range(start, len(end)):
+        tail = journals.read(data[:cut] + bytes(len(data) - cut), PATH)
+        assert len(tail.records) == len(whole.records) - 1
+        assert tail.offset == start
+
+
+def test_a_torn_record_whose_first_block_is_lost_is_ignored_and_cleared(system: System) -> None:
+    write(system)
+    path = Path(system.root, PATH[1:])
+    data = content(system)
+    end = data.rstrip(b"\0")
+    start = end[:-1].rfind(b"\n") + 1
+    path.write_bytes(data[:start] + bytes(20) + data[start + 20 :])
+    journal = Journal.open(system, PATH)
+    assert len(journal.records) == 2
+    assert content(system)[start:].strip(b"\0") == b""
+    journal.append("ABORT", why="x")
+    assert [record.type for record in Journal.open(system, PATH).records] == ["INTENT", "INTENT", "ABORT"]
+
+
+def test_a_bad_record_in_the_middle_stops_with_a_guide(system: System) -> None:
+    write(system)
+    data = bytearray(content(system))
+    for position in (5, 70, data.index(b"\n") + 80):
+        bad = bytearray(data)
+        bad[position] ^= 1
+        with pytest.raises(NotUndoneError, match="is damaged") as caught:
+            journals.read(bytes(bad), PATH)
+        assert "recover" in caught.value.hint
+        assert caught.value.where.startswith(PATH)
+
+
+def test_records_cannot_be_left_out_or_swapped(system: System) -> None:
+    write(system)
+    lines = content(system).rstrip(b"\0").splitlines(keepends=True)
+    for mixed in ([lines[0], lines[2]], [lines[1], lines[0], lines[2]], lines[1:]):
+        with pytest.raises(NotUndoneError):
+            journals.read(b"".join(mixed), PATH)
+
+
+def test_a_record_whose_writing_failed_is_overwritten_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / "txn").mkdir()
+    counting = FaultySystem(tmp_path)
+    journal = write(counting)
+    # The bytes of COMMIT are there, but the disk did not say so: nobody may find it later.
+    counting.at, counting.fault = len(counting.trace) + 3, "EIO"
+    with pytest.raises(OSError, match="Input/output"):
+        journal.append("COMMIT", at=1, filler="x" * 500)
+    assert counting.trace[-1] == "fsync"
+    assert [record.type for record in Journal.open(System(tmp_path), PATH).records][-1] == "COMMIT"
+    journal.append("ABORT", why="short")
+    assert [record.type for record in Journal.open(System(tmp_path), PATH).records][3:] == ["ABORT"]
+
+
+def test_the_way_back_needs_no_room_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "txn").mkdir()
+    system = System(tmp_path)
+    journal = Journal.create(system, PATH, 0)
+    for number in range(200):
+        journal.append("INTENT", op={"kind": "x" * 3000, "number": number})
+    size = len(content(system))
+    for number in range(200):
+        journal.append("UNDOING", of=number)
+        journal.append("UNDONE", of=number)
+    journal.append("ABORT", why="y" * 2000)
+    assert len(content(system)) == size
