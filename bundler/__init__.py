@@ -1,0 +1,15 @@
+"""Waybill's builder: everything that runs on the connected side and at the transfer desk.
+
+Raises:
+    ImportError: a package of another project named `installer` stands before ours on the path.
+"""
+
+import installer as _installer
+
+if getattr(_installer, "WAYBILL", None) != "waybill":
+    raise ImportError(
+        f"the package `installer` at {_installer.__file__} is not Waybill's: another project has that name. "
+        "hint: install Waybill into an environment of its own, or use the standalone executables"
+    )
+
+__version__ = _installer.__version__

@@ -1,0 +1,288 @@
+"""VERB `bundle create`: from bundle.yaml and its inputs to one signed file, in one pass over the inputs."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundler import head
+from bundler.collect import UNKNOWN, Collected, collect, creation_time, git_source
+from bundler.model import BundleConfig
+from bundler.output import OutputFile
+from bundler.pack import end_of, write_files
+from bundler.sign import sign, signature_files
+from bundler.signers import Signer
+from installer.core import manifestio, manifestrules
+from installer.core.archive import open_bundle, unsafe_no_decision
+from installer.core.digest import sha256_hex
+from installer.core.errors import Problem, TamperedError, UnfitInputError, WaybillError
+from installer.core.limits import LIMITS, MIB
+from installer.core.manifest import FileEntry, Image, Layer, Manifest, blob_path
+from installer.core.medium import FileMedium
+from installer.core.payload import check_payload
+from installer.core.tarheader import END, OCTAL_LIMIT
+from installer.progress import Progress
+
+if TYPE_CHECKING:
+    from bundler.sources.base import ImageSource, ResolvedImage
+
+RESERVE = 16 * MIB
+"""Bytes that have to stay free where the bundle is written."""
+_LARGEST = LIMITS.json_integer
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What `create` would write; found without reading payload."""
+
+    manifest: Manifest
+    collected: Collected
+    sources: tuple[ImageSource, ...]
+    images: tuple[ResolvedImage, ...]
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes at most: layers count as large as they are uncompressed."""
+        return sum(item.entry.size for item in self.collected.inputs) + sum(
+            image.payload for image in self.images
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What `create` wrote.
+
+    Attributes:
+        path: The file.
+        size: Its bytes.
+        identity: SHA-256 of its SHA256SUMS, in hex.
+        manifest: What is in it.
+        signatures: Names of the signature files.
+        unchanged: Whether the very same file was there already.
+    """
+
+    path: Path
+    size: int
+    identity: str
+    manifest: Manifest
+    signatures: tuple[str, ...]
+    unchanged: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as `--json` prints it."""
+        return {
+            "path": str(self.path),
+            "size": self.size,
+            "identity": self.identity,
+            "product": self.manifest.product,
+            "version": self.manifest.version,
+            "sequence": self.manifest.sequence,
+            "files": len(self.manifest.files),
+            "images": [image.reference for image in self.manifest.images],
+            "signatures": list(self.signatures),
+            "unchanged": self.unchanged,
+        }
+
+
+def plan(config: BundleConfig) -> Planned:
+    """Finds what the bundle will carry; reads no payload.
+
+    Args:
+        config: bundle.yaml, checked.
+
+    Returns:
+        The manifest without digests and images, and where everything comes from.
+
+    Raises:
+        UnfitInputError: Inputs or images are missing, or do not fit; all problems at once.
+    """
+    problems: list[Problem] = []
+    collected = collect(config)
+    source, commit_time = git_source(config.directory)
+    created = creation_time(collected, commit_time)
+    expires = created + config.expires
+    if expires <= time.time() or expires >= OCTAL_LIMIT:
+        what = "the bundle would be expired already: its time is that of the commit or SOURCE_DATE_EPOCH"
+        problems.append(Problem("bundle.yaml", what, "commit anew, or set a longer `expires`"))
+    sources, found = _find_images(config, problems)
+    if problems:
+        raise UnfitInputError("the release is not fit to ship", problems=problems)
+    manifest = Manifest(
+        product=config.product,
+        version=str(config.version),
+        sequence=config.sequence,
+        created=created,
+        expires=expires,
+        platforms=config.platforms,
+        files=tuple(item.entry for item in collected.inputs),
+        links=collected.links,
+        directories=collected.directories,
+        deploy=config.deploy,
+        health=config.health,
+        rollback=config.rollback,
+        upgrade_from=config.upgrade_from,
+        values=config.values,
+        values_schema=config.values_schema,
+        source=source,
+    )
+    _check_manifest(manifest)
+    return Planned(manifest, collected, sources, found)
+
+
+def create(
+    planned: Planned, config: BundleConfig, target: Path, signers: Sequence[Signer], progress: Progress
+) -> Created:
+    """Writes the bundle.
+
+    Args:
+        planned: What `plan` gave.
+        config: bundle.yaml, checked.
+        target: The file to write.
+        signers: Who signs it at once; none for later.
+        progress: Told the bytes.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UnfitInputError: An input changed or cannot be read, an image is not what it says, the disk is full,
+            or another bundle has the name already. Nothing is left behind.
+    """
+    _check_space(target, planned)
+    created = planned.manifest.created
+    start = _head_size(planned)
+    with OutputFile(target) as output:
+        progress.start(f"create {target.name}", planned.payload_bytes)
+        files = write_files(output, start, planned.collected.inputs, created, progress.advance)
+        offset = end_of(start, planned.collected.inputs)
+        blobs, images, end = _write_images(planned, output, offset, config, progress)
+        manifest = replace(planned.manifest, files=(*files, *blobs), images=images)
+        _check_manifest(manifest)
+        data = manifestio.dump(manifest)
+        sums = head.make_sums(manifest.files, data)
+        signatures = {
+            name: text for signer in signers for name, text in signature_files(signer, sums).items()
+        }
+        output.write_at(0, head.make_head(sums, signatures, data, created, start))
+        output.write_at(end, END)
+        progress.done()
+        identity, size = sha256_hex(sums), end + len(END)
+        if _is_there(target, identity):
+            names = _signed_by(target, signers)
+            return Created(target, target.stat().st_size, identity, manifest, names, unchanged=True)
+        output.publish()
+    return Created(target, size, identity, manifest, tuple(signatures))
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """What we write has to pass our own reader, whatever became of the input.
+
+    Entries of trees are alike but for names and places, which the rules look at: they are not written and
+    parsed once more, since there may be a hundred thousand.
+    """
+    few = tuple(entry for entry in manifest.files if entry.kind != "tree")
+    try:
+        manifestrules.check(manifest)
+        manifestio.parse(manifestio.dump(replace(manifest, files=few)))
+    except TamperedError as error:
+        raise UnfitInputError(f"no bundle can be made of this: {error.what}", where=error.where) from None
+
+
+def _find_images(
+    config: BundleConfig, problems: list[Problem]
+) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
+    if not config.images:
+        return (), ()
+    from bundler import images
+
+    return images.resolve(config, problems)
+
+
+def _write_images(
+    planned: Planned, output: OutputFile, offset: int, config: BundleConfig, progress: Progress
+) -> tuple[list[FileEntry], tuple[Image, ...], int]:
+    if not planned.sources:
+        return [], (), offset
+    from bundler import images
+
+    return images.write(planned.sources, output, offset, config, planned.manifest.created, progress.advance)
+
+
+def _head_size(planned: Planned) -> int:
+    """Gives the room for a head in which every number and name of an image is as long as it can get."""
+    largest = FileEntry(blob_path("sha256:" + UNKNOWN), _LARGEST, UNKNOWN, 0o644, "image", expanded=_LARGEST)
+    layer = Layer("sha256:" + UNKNOWN, _LARGEST, "x" * 128, "sha256:" + UNKNOWN, _LARGEST)
+    blobs = sum(image.blobs for image in planned.images) + 3
+    images = tuple(
+        Image(each.reference, each.platform, layer.digest, layer.digest, (layer,) * each.blobs)
+        for each in planned.images
+    )
+    manifest = replace(planned.manifest, files=planned.manifest.files + (largest,) * blobs, images=images)
+    data = manifestio.dump(manifest)
+    sums = head.make_sums(manifest.files, data)
+    for what, count, most in (
+        ("files", len(manifest.files), LIMITS.members),
+        ("bytes of manifest", len(data), LIMITS.manifest_bytes),
+        ("bytes of SHA256SUMS", len(sums), LIMITS.sums_bytes),
+    ):
+        if count > most:
+            raise UnfitInputError(
+                f"the bundle would have up to {count:,} {what}, at most {most:,} are allowed",
+                hint="carry a large tree as one archive file",
+            )
+    return head.size_for(len(sums), len(data))
+
+
+def _check_space(target: Path, planned: Planned) -> None:
+    parent = target.parent
+    while not parent.exists():
+        parent = parent.parent
+    free, need = shutil.disk_usage(parent).free, planned.payload_bytes + RESERVE
+    if free < need:
+        raise UnfitInputError(
+            f"up to {need:,} bytes are needed, {free:,} are free",
+            where=str(parent),
+            hint="free some space, or name another place with -o",
+        )
+
+
+def _is_there(target: Path, identity: str) -> bool:
+    """Says whether a bundle of this identity has the name already.
+
+    Raises:
+        UnfitInputError: Something else has the name: it may have been handed on.
+    """
+    if not target.exists():
+        return False
+    try:
+        medium = FileMedium(target)
+        try:
+            bundle = open_bundle(medium, unsafe_no_decision)
+            if bundle.identity == identity:
+                # the head alone would say so of a damaged copy too
+                check_payload(bundle)
+                return True
+        finally:
+            medium.close()
+    except WaybillError:
+        pass
+    raise UnfitInputError(
+        "is there already, with other content",
+        where=str(target),
+        hint="a version is made once: raise the version, or remove the file if it was never handed on",
+    )
+
+
+def _signed_by(target: Path, signers: Sequence[Signer]) -> tuple[str, ...]:
+    """Adds the signatures that a bundle which is there already lacks, and gives all their names."""
+    for signer in signers:
+        sign(target, signer)
+    medium = FileMedium(target)
+    try:
+        return tuple(open_bundle(medium, unsafe_no_decision).head.signatures)
+    finally:
+        medium.close()

@@ -1,0 +1,129 @@
+"""An output file that exists under its name whole, or not at all.
+
+Where the file system can, the file has no name until it is complete (open(2), O_TMPFILE), so that not even
+kill -9 leaves anything behind. Elsewhere a hidden sibling is renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from types import TracebackType
+
+from installer.core.errors import UnfitInputError
+
+
+class OutputFile:
+    """Collects bytes at any offset; `publish` gives them their name. A context manager that cleans up.
+
+    Attributes:
+        path: The final name.
+        fd: Descriptor for reading and writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens a nameless file in the directory of `path`, which is made where it lacks.
+
+        Raises:
+            UnfitInputError: The directory cannot be written to.
+        """
+        self.path = path
+        self._sibling: Path | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.fd = self._open()
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC
+        try:
+            return os.open(self.path.parent, flags | os.O_TMPFILE, 0o644)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+        self._sibling = self._beside()
+        return os.open(self._sibling, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Writes all of `data` at `offset`; safe from several threads.
+
+        Raises:
+            UnfitInputError: The disk is full, or failed.
+        """
+        view, done = memoryview(data), 0
+        try:
+            while done < len(view):
+                done += os.pwrite(self.fd, view[done:], offset + done)
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+
+    def truncate(self, size: int) -> None:
+        """Cuts or extends the file to `size` bytes."""
+        os.ftruncate(self.fd, size)
+
+    def publish(self) -> None:
+        """Makes the bytes durable, then gives them their name; what had the name before is replaced.
+
+        Raises:
+            UnfitInputError: The disk is full, or failed.
+        """
+        try:
+            os.fsync(self.fd)
+            if self._sibling is None:
+                try:
+                    self._link(self.path)
+                except FileExistsError:
+                    # linkat(2) does not replace: a name of its own first
+                    sibling = self._beside()
+                    with contextlib.suppress(FileNotFoundError):
+                        sibling.unlink()
+                    self._link(sibling)
+                    self._sibling = sibling
+            if self._sibling is not None:
+                self._sibling.rename(self.path)
+                self._sibling = None
+            fsync_directory(self.path.parent)
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+
+    def _beside(self) -> Path:
+        return self.path.with_name(f".{self.path.name[:200]}.{os.getpid()}.part")
+
+    def _link(self, path: Path) -> None:
+        # with a directory descriptor os.link calls linkat(2), which can follow the link in /proc
+        os.link(f"/proc/self/fd/{self.fd}", path, src_dir_fd=self.fd, follow_symlinks=True)
+
+    def __enter__(self) -> OutputFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.fd)
+        if self._sibling is not None:
+            self._sibling.unlink(missing_ok=True)
+
+
+def fsync_directory(path: Path) -> None:
+    """Makes the names in a directory durable (fsync(2))."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unwritable(path: Path, error: OSError) -> UnfitInputError:
+    hints = {
+        errno.ENOSPC: "free some space, or name another place with -o",
+        errno.EDQUOT: "free some space, or name another place with -o",
+        errno.EFBIG: "this file system or a limit of this session does not allow files of that size",
+        errno.EACCES: "you may not write there: name another place with -o",
+        errno.EROFS: "that file system is read-only: name another place with -o",
+    }
+    return UnfitInputError(
+        f"cannot be written: {error.strerror}", where=str(path), hint=hints.get(error.errno or 0, "")
+    )

@@ -1,0 +1,53 @@
+"""Where images come from: one file per source, one protocol (`base`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_never
+
+from bundler.model import BundleConfig
+from bundler.model import ImageSource as Entry
+from bundler.sources.archive import ArchiveSource
+from bundler.sources.base import ImageSource
+from bundler.sources.docker import EngineImage, EngineSource
+from bundler.sources.oci import LayoutSource
+from bundler.sources.registry import RegistrySource
+
+
+def sources_for(config: BundleConfig) -> tuple[ImageSource, ...]:
+    """Makes the sources of a bundle: one for each entry, and one for all that the engine saves at once.
+
+    Args:
+        config: bundle.yaml.
+
+    Returns:
+        The sources. The engine comes last, because layers that were compressed before serve its images too.
+    """
+    entries = config.images
+    others = tuple(_source(entry, config.platforms) for entry in entries if entry.kind != "docker")
+    wanted = [_wanted(entry) for entry in entries if entry.kind == "docker"]
+    return (*others, EngineSource(wanted, config.platforms)) if wanted else others
+
+
+def _source(entry: Entry, platforms: tuple[str, ...]) -> ImageSource:
+    match entry.kind:
+        case "docker":
+            return EngineSource([_wanted(entry)], platforms)
+        case "archive":
+            return ArchiveSource(_path(entry), platforms, entry.name)
+        case "oci":
+            return LayoutSource(_path(entry), platforms, entry.name)
+        case "registry":
+            location = f"{entry.scheme}://{entry.reference}" if entry.scheme else entry.reference
+            return RegistrySource(location, platforms, entry.name)
+    assert_never(entry.kind)
+
+
+def _wanted(entry: Entry) -> EngineImage:
+    return EngineImage(entry.reference, entry.name, f"bundle.yaml:{entry.line}" if entry.line else "")
+
+
+def _path(entry: Entry) -> Path:
+    if entry.source is None:
+        raise ValueError(entry)
+    return entry.source

@@ -1,0 +1,41 @@
+"""How sources report what is wrong with their images: as faults of the input, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from installer.core.errors import Problem, TamperedError, UnfitInputError
+
+AGAIN = "save the image again, and check that the copy was complete"
+"""The hint for an archive that is damaged."""
+
+
+@contextmanager
+def as_input() -> Iterator[None]:
+    """Turns what the strict parsers find into a fault of the input.
+
+    Raises:
+        UnfitInputError: In place of TamperedError.
+    """
+    try:
+        yield
+    except TamperedError as error:
+        raise UnfitInputError(error.what, where=error.where, hint=error.hint or AGAIN) from None
+
+
+def raise_problems(problems: Sequence[Problem]) -> None:
+    """Raises all problems as one error; one alone stands for itself.
+
+    Raises:
+        UnfitInputError: If there is any.
+    """
+    if len(problems) == 1:
+        raise UnfitInputError(problems[0].what, where=problems[0].where, hint=problems[0].hint)
+    if problems:
+        raise UnfitInputError(f"{len(problems)} problems with the images", problems=problems)
+
+
+def problems_of(error: UnfitInputError) -> list[Problem]:
+    """Gives the problems of an error: its own where it has no others."""
+    return list(error.problems) or [Problem(error.where, error.what, error.hint)]
