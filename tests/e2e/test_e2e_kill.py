@@ -1,0 +1,81 @@
+"""The installer is killed while it works: the next run ends at one release, and the status never lies."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.desk import BETTER, GOOD, PRODUCT
+
+PLACES = ("/opt", "/etc/lan-chat", "/etc/systemd/system")
+
+
+def kill_at(site, bundle, line: str) -> str:
+    """Starts an installation and kills it as soon as it has said a line; gives what it had said."""
+    site.carry(bundle)
+    done = site.host.run(
+        f"cd /media/usb; rm -f /tmp/said; ./install {bundle.name} --verify --yes >/tmp/said 2>&1 & pid=$!; "
+        f"while kill -0 $pid && ! grep -qs '{line}' /tmp/said; do :; done; kill -9 $pid; "
+        "wait $pid; code=$?; cat /tmp/said; exit $code"
+    )
+    assert done.rc == 137, done
+    return done.out
+
+
+@pytest.fixture(scope="module")
+def trees(site, desk) -> dict[str, str]:
+    """What the host looks like with each release."""
+    found = {}
+    for version in (GOOD, BETTER):
+        site.apply(desk.release(version))
+        found[version] = site.tree(*PLACES)
+    site.reset()
+    return found
+
+
+@pytest.mark.parametrize("line", ["verified", "place files", "switch the link", "health: watching"])
+def test_killed_upgrade_is_undone_or_finished_by_the_next_run(clean, desk, trees, line):
+    clean.apply(desk.release(GOOD))
+    kill_at(clean, desk.release(BETTER), line)
+    found = clean.status()
+    assert found["current"]["version"] == GOOD
+    clean.install("recover")
+    assert clean.version() == GOOD
+    assert clean.serving() == GOOD
+    assert clean.tree(*PLACES) == trees[GOOD]
+    assert "nothing was left unfinished" in clean.install("recover")
+
+
+def test_killed_upgrade_succeeds_when_it_is_simply_run_again(clean, desk, trees):
+    clean.apply(desk.release(GOOD))
+    kill_at(clean, desk.release(BETTER), "health: watching")
+    assert "was cut short: undone" in clean.apply(desk.release(BETTER))
+    assert clean.version() == BETTER
+    assert clean.serving() == BETTER
+    assert clean.tree(*PLACES) == trees[BETTER]
+
+
+def test_power_lost_in_mid_apply_ends_with_the_old_release_serving(clean, desk, trees):
+    clean.apply(desk.release(GOOD))
+    kill_at(clean, desk.release(BETTER), "health: watching")
+    clean.host.kill()
+    clean.host.start()
+    clean.install("recover")
+    assert clean.version() == GOOD
+    assert clean.serving() == GOOD
+    assert clean.tree(*PLACES) == trees[GOOD]
+
+
+def test_killed_first_install_leaves_nothing(clean, desk):
+    before = clean.tree(*PLACES)
+    kill_at(clean, desk.release(GOOD), "health: watching")
+    clean.install(f"recover --product {PRODUCT}")
+    assert clean.version() is None
+    assert clean.tree(*PLACES) == before
+    assert clean.serving() == ""
+
+
+def test_unit_that_was_killed_comes_back_and_is_no_drift(clean, desk):
+    clean.apply(desk.release(GOOD))
+    clean.host.check("systemctl kill -s KILL lan-chat && sleep 3")
+    assert clean.serving() == GOOD
+    assert clean.version() == GOOD

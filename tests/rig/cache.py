@@ -1,0 +1,8 @@
+"""Where provisioned components lie: outside the checkout, made by provision.py, only read by tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CACHE = Path(os.environ.get("WAYBILL_RIG_CACHE") or Path.home() / ".cache" / "waybill-rig")

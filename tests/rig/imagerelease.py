@@ -1,0 +1,105 @@
+"""Release directories with images in them, as staging leaves them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import random
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zstandard
+
+from installer.core import oci
+from installer.core.manifest import Image, Layer, Manifest
+from installer.deploy.base import Release, Target
+
+FORMS = {"tar": oci.LAYER_TAR, "gzip": oci.LAYER_GZIP, "zstd": oci.LAYER_ZSTD}
+
+
+def digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def plain_layer(name: str, size: int = 3000) -> bytes:
+    """Makes a layer with one file of random bytes that depend on its name only."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = size
+        archive.addfile(member, io.BytesIO(random.Random(name).randbytes(size)))
+    return buffer.getvalue()
+
+
+def packed(data: bytes, form: str) -> bytes:
+    """Gives the stored form of a layer."""
+    if form == "gzip":
+        return gzip.compress(data, compresslevel=1, mtime=0)
+    return zstandard.ZstdCompressor(level=1).compress(data) if form == "zstd" else data
+
+
+@dataclass
+class ReleaseDirectory:
+    """A release's directory, to which images are added."""
+
+    path: Path
+    images: list[Image] = field(default_factory=list)
+
+    def blob(self, data: bytes) -> str:
+        """Writes a blob and gives its digest."""
+        name = digest(data)
+        folder = self.path / "images/blobs/sha256"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name.removeprefix("sha256:")).write_bytes(data)
+        return name
+
+    def file(self, name: str) -> Path:
+        """Gives where a blob lies."""
+        return self.path / "images/blobs/sha256" / name.removeprefix("sha256:")
+
+    def image(
+        self,
+        reference: str,
+        layers: Sequence[str | bytes],
+        form: str = "zstd",
+        label: str = "",
+        platform: str = "linux/amd64",
+    ) -> Image:
+        """Adds an image of plain layers (bytes, or the name of a small one), stored in one form."""
+        plain = [plain_layer(layer) if isinstance(layer, str) else layer for layer in layers]
+        stored = [
+            Layer(self.blob(data), len(data), FORMS[form], digest(raw), len(raw))
+            for raw in plain
+            for data in [packed(raw, form)]
+        ]
+        config = {
+            "architecture": platform.split("/")[1],
+            "os": "linux",
+            "config": {"Cmd": ["/x"], "Labels": {"of": label or reference}},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in stored]},
+            "history": [{"created_by": "test"} for _ in stored],
+        }
+        raw_config = json.dumps(config).encode()
+        name = self.blob(raw_config)
+        manifest = self.blob(oci.make_manifest(name, len(raw_config), stored))
+        self.images.append(Image(reference, platform, name, manifest, tuple(stored)))
+        return self.images[-1]
+
+    def target(self, sequence: int = 1, directory: str = "") -> Target:
+        """Gives the release as the methods see it."""
+        manifest = Manifest(
+            product="shop",
+            version=f"1.{sequence}.0",
+            sequence=sequence,
+            created=0,
+            expires=2**40,
+            platforms=("linux/amd64",),
+            files=(),
+            images=tuple(self.images),
+        )
+        place = directory or str(self.path)
+        return Target(Release(manifest, f"{sequence:064x}", place, place), {})

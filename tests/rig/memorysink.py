@@ -1,0 +1,42 @@
+"""A bundle's `images/` section in memory: what `bundler.sources` are packed into by tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bundler.sources.layers import Compression, LayerTransform
+from installer.core.digest import oci_digest
+from installer.core.manifest import Layer
+
+
+class MemorySink:
+    """Keeps blobs by digest and counts the layers that were read."""
+
+    def __init__(self, compression: Compression = "zstd") -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.layers: list[Layer] = []
+        self.read: list[str] = []
+        self._transform = LayerTransform(compression)
+
+    def find(self, diff_id: str, digest: str = "") -> Layer | None:
+        """Finds a stored layer."""
+        for layer in self.layers:
+            if layer.diff_id == diff_id and digest in ("", layer.digest):
+                return layer
+        return None
+
+    def layer(self, stream: Any, *, where: str, **expected: Any) -> Layer:
+        """Stores a layer."""
+        self.read.append(where)
+        data = bytearray()
+        layer = self._transform.run(stream, data.extend, where=where, **expected)
+        if layer.digest not in self.blobs:
+            self.blobs[layer.digest] = bytes(data)
+            self.layers.append(layer)
+        return layer
+
+    def document(self, data: bytes, *, where: str) -> str:
+        """Stores a document."""
+        digest = oci_digest(data)
+        self.blobs[digest] = data
+        return digest

