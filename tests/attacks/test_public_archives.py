@@ -7,7 +7,6 @@ import struct
 import sys
 import sysconfig
 import tarfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import WaybillError
+from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 
@@ -31,12 +31,10 @@ def corpus() -> list[Path]:
 
 
 def refused(data: bytes) -> None:
-    started = time.monotonic()
     for medium in (BytesMedium(data), build.stream(data)):
-        with pytest.raises(WaybillError) as caught:
+        with ends(), pytest.raises(WaybillError) as caught:
             build.read(medium)
         assert caught.value.exit_code == 11
-    assert time.monotonic() - started < 2
 
 
 def test_every_archive_of_other_peoples_tests_is_refused() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bundler.checks.secrets import Allowance, Scanner, matches
+from tests.hang import ends
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,6 +174,5 @@ def test_globs_stay_in_their_directory(pattern, path, covered):
 
 @pytest.mark.parametrize("unit", ["a", "password", "A1 ", "-----BEGIN ", "eyJ", "x=", "://a:", "\n"])
 def test_a_megabyte_of_anything_is_scanned_soon(unit):
-    start = time.monotonic()
-    found((unit * 2**20)[: 2**20], is_config=True)
-    assert time.monotonic() - start < 3
+    with ends():
+        found((unit * 2**20)[: 2**20], is_config=True)

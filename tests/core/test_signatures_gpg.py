@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from installer.core import gpgv
 from installer.core.errors import CheckFailedError, ExpiredError, TamperedError, UntrustedError, WaybillError
 from installer.core.limits import LIMITS
+from tests.hang import ends
 from tests.rig.needs import needs
 from tests.rig.signing import GpgHome, gpg_home
 
@@ -315,10 +315,8 @@ class TestTheProgram:
     ) -> None:
         program('eval "exec $2>&- 2>&-"; exec sleep 600\n')
         monkeypatch.setattr(gpgv, "TIMEOUT_SECONDS", 0.5)
-        started = time.monotonic()
-        with pytest.raises(CheckFailedError, match="hung"):
+        with ends(), pytest.raises(CheckFailedError, match="hung"):
             self.verify()
-        assert time.monotonic() - started < 5
 
     @pytest.mark.parametrize("stream", ["$2", "2"])
     def test_one_that_never_stops_talking_is_ended(self, program: Callable[[str], None], stream: str) -> None:

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from installer.deploy.images import METHOD
 from installer.engines import docker
 from installer.operations import StepError
 from installer.system import System
+from tests.hang import ends
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import plain_layer
 from tests.rig.imagesite import Site, site_of
@@ -45,10 +45,8 @@ def test_an_engine_killed_while_it_loads_gives_a_clear_error_and_the_next_run_is
             own.engine.kill()
 
     own.meter.advance = kill_in_the_middle  # type: ignore[method-assign]
-    started = time.monotonic()
-    with pytest.raises(StepError, match=r"went away|not running|no answer") as refusal:
+    with ends(), pytest.raises(StepError, match=r"went away|not running|no answer") as refusal:
         own.apply(None, release.target())
-    assert time.monotonic() - started < 30
     assert "start it" in refusal.value.hint
     own.engine.start()
     own.apply(None, release.target())
@@ -103,10 +101,8 @@ def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(path))
         mute.listen(8)
-        started = time.monotonic()
-        with pytest.raises(WaybillError, match="does not answer"):
+        with ends(), pytest.raises(WaybillError, match="does not answer"):
             docker.connect(System("/"), f"unix://{path}", answer=1)
-        assert time.monotonic() - started < 10
 
 
 def test_a_missing_socket_is_named(tmp_path: Path) -> None:

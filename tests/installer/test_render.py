@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from installer.core.errors import HostNotReadyError
 from installer.render import RenderError, render
+from tests.hang import ends
 
 VALUES = {
     "chat": {"port": 8080, "items": 3, "none": None, "list": [1, 2], "name": "lan & <chat>"},
@@ -183,9 +182,8 @@ NS = '{% set ns = namespace(x="aaaaaaaaaaaaaaaa") %}{% for i in range(60) %}'
     ],
 )
 def test_what_would_take_for_ever_or_all_memory_is_refused_soon(template):
-    start = time.monotonic()
-    fault(template)
-    assert time.monotonic() - start < 5
+    with ends():
+        fault(template)
 
 
 def test_loops_know_their_length_and_last_round():
