@@ -120,6 +120,10 @@ class _Comparison:
         self.result = Changes()
 
     def run(self) -> None:
+        with self._system.steady():
+            self._run()
+
+    def _run(self) -> None:
         directories = sorted(
             (i for i in self._wanted.values() if i.kind == "dir"), key=lambda item: item.path
         )
@@ -267,16 +271,18 @@ class _Comparison:
 
 def drift(system: System, installed: Iterable[Installed]) -> list[Problem]:
     """Says where the host is not what a release has put there."""
-    found = []
-    for item in installed:
-        try:
-            seen = system.observe(item.path)
-        except OSError as error:
-            found.append(Problem(item.path, f"cannot be looked at: {error.strerror}"))
-            continue
-        if item.origin and not matches(seen, _entry(item)):
-            found.append(Problem(item.path, _difference(seen, item)))
-    return found
+    with system.steady():
+        return [problem for item in installed if (problem := _drifted(system, item))]
+
+
+def _drifted(system: System, item: Installed) -> Problem | None:
+    try:
+        seen = system.observe(item.path)
+    except OSError as error:
+        return Problem(item.path, f"cannot be looked at: {error.strerror}")
+    if item.origin and not matches(seen, _entry(item)):
+        return Problem(item.path, _difference(seen, item))
+    return None
 
 
 def _difference(seen: Seen, item: Installed) -> str:

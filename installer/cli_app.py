@@ -12,11 +12,17 @@ import typer
 
 from installer.cli_host import recover, selftest, setup, trust_app
 from installer.cli_options import (
+    Approvals,
     BundleName,
+    Env,
     Json,
+    Only,
     Overwrite,
     Product,
     Root,
+    Skip,
+    Values,
+    WorkDir,
     Yes,
     clock,
     console,
@@ -26,7 +32,7 @@ from installer.cli_options import (
     product_of,
     trust_of,
 )
-from installer.core.errors import UsageError
+from installer.core.errors import HostNotReadyError, UsageError
 from installer.core.medium import open_medium
 from installer.core.trust import Trust
 
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
     from installer.decide import Judge
     from installer.operations import Context
     from installer.plan import Options, Plan
+    from installer.state import State
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -61,33 +68,6 @@ app.command()(recover)
 app.command()(setup)
 app.command(hidden=True)(selftest)
 
-Only = Annotated[
-    list[str] | None,
-    typer.Option("--only", metavar="METHOD", help="Drive only these; may be repeated.", show_default=False),
-]
-Skip = Annotated[
-    list[str] | None,
-    typer.Option("--skip", metavar="METHOD", help="Do not drive these; may be repeated.", show_default=False),
-]
-Values = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--values", metavar="FILE", help="Values on top of the site's; may be repeated.", show_default=False
-    ),
-]
-Env = Annotated[
-    str, typer.Option("--env", help="Where /etc/waybill/environment does not say it.", show_default=False)
-]
-Approvals = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--approvals",
-        metavar="DIR",
-        help="Besides those in the bundle and in BUNDLE.approvals.",
-        show_default=False,
-    ),
-]
-
 
 @app.command("apply", hidden=True)
 def apply_(
@@ -105,18 +85,19 @@ def apply_(
     only: Only = None,
     skip: Skip = None,
     overwrite: Overwrite = False,
+    work_dir: WorkDir = None,
     json: Json = False,
 ) -> None:
     """Verify a bundle, show the plan, apply it, watch its health; commit or go back."""
     if verify_only:
         verify(bundle, env, approvals, root, json)
     elif dry_run:
-        plan(bundle, env, approvals, values, root, only, skip, overwrite, json)
+        plan(bundle, env, approvals, values, root, only, skip, overwrite, work_dir, json)
     else:
         console.json_output = json
         judge = _judge(root, env, bundle, approvals)
         options = _options(only, skip, overwrite, values, judge.environment)
-        _apply(bundle, judge, options, yes, show_evidence=verify_)
+        _apply(bundle, judge, options, work_dir, yes, show_evidence=verify_)
 
 
 @app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
@@ -163,6 +144,7 @@ def plan(
     only: Only = None,
     skip: Skip = None,
     overwrite: Overwrite = False,
+    work_dir: WorkDir = None,
     json: Json = False,
 ) -> None:
     """Verify a bundle, look at the host and say what would change; change nothing."""
@@ -177,8 +159,10 @@ def plan(
     try:
         opened = judge.open(medium)
         where = context(system, opened.bundle.manifest.product, console.progress())
-        with previewed(opened, system, where.progress) as staged:
-            state, judged = load(system, where.layout), judge.staged(opened, staged)
+        state = load(system, where.layout)
+        work, apart = _work(where, opened, state, options, work_dir)
+        with previewed(opened, system, where.layout, where.progress, work=work, apart=apart) as staged:
+            judged = judge.staged(opened, staged)
             found = _noted(plan_apply(where, state, judged, options), judge)
             _show(found)
             found.require_ready()
@@ -217,33 +201,61 @@ def _noted(found: Plan, judge: Judge) -> Plan:
     return replace(found, notes=(*judge.notes, *found.notes))
 
 
-def _apply(bundle: str, judge: Judge, options: Options, yes: bool, *, show_evidence: bool) -> None:
+def _work(
+    where: Context, opened: Opened, state: State, options: Options, typed: Path | None
+) -> tuple[str, bool]:
+    """Gives the work directory as a host path, and whether blobs of images are staged in it."""
+    from installer.selection import blobs_apart
+    from installer.workdir import work_dir
+
+    if typed is None:
+        return "", False
+    running = frozenset(state.current.methods if state.current else ())
+    apart = blobs_apart(
+        opened.bundle.manifest, live=where.live, only=options.only, skip=options.skip, running=running
+    )
+    return work_dir(where.system, where.layout, typed), apart
+
+
+def _apply(
+    bundle: str, judge: Judge, options: Options, work: Path | None, yes: bool, *, show_evidence: bool
+) -> None:
     medium = open_medium(bundle)
     try:
         opened = judge.open(medium)
         where = context(judge.system, opened.bundle.manifest.product, console.progress())
-        _apply_trusted(judge, opened, where, options, yes, show_evidence)
+        _apply_trusted(judge, opened, where, options, work, yes, show_evidence)
     finally:
         medium.close()
 
 
 def _apply_trusted(
-    judge: Judge, opened: Opened, where: Context, options: Options, yes: bool, show_evidence: bool
+    judge: Judge,
+    opened: Opened,
+    where: Context,
+    options: Options,
+    work_dir: Path | None,
+    yes: bool,
+    show_evidence: bool,
 ) -> None:
     from installer.apply import apply
     from installer.core.verification import report
     from installer.hosttrust import remember_time
     from installer.plan import plan_apply
     from installer.recover import exclusive
-    from installer.stage import clear, stage
+    from installer.stage import KEPT, stage
+    from installer.staging import discard
 
-    system, manifest = where.system, opened.bundle.manifest
-    with exclusive(where) as (state, recovered):
+    system, manifest, identity = where.system, opened.bundle.manifest, opened.bundle.identity
+    with exclusive(replace(where, resume=identity)) as (state, recovered):
         for each in recovered:
             console.log(each.text(), "warning")
         judge.again(opened, state)
-        verified, staged = stage(opened, system, where.layout, system.platform(), where.progress)
-        began = False
+        work, apart = _work(where, opened, state, options, work_dir)
+        verified, staged = stage(
+            opened, system, where.layout, system.platform(), where.progress, work=work if apart else ""
+        )
+        wanted = False
         try:
             decision, staged = judge.decide(opened), judge.staged(opened, staged)
             if show_evidence:
@@ -254,12 +266,17 @@ def _apply_trusted(
                 found.require_ready()
                 if not yes:
                     console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
-            began = not found.nothing
+            wanted = not found.nothing
             applied = apply(where, found)
             remember_time(system, clock())
+        except (HostNotReadyError, KeyboardInterrupt):
+            if not wanted:
+                console.log(KEPT)
+            wanted = True
+            raise
         finally:
-            if not began:
-                clear(system, staged.directory)
+            if not wanted:
+                discard(system, where.layout, where.progress, identity)
     _applied(applied)
 
 
@@ -330,7 +347,9 @@ def rollback(
         # expiry never stops what was installed: the keys have to have been good then, and not revoked since
         then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.installed, UTC))
         directory = where.layout.release(entry.name)
-        return verify_retained(system, directory, system.platform(), then, where.progress).manifest
+        return verify_retained(
+            system, directory, system.platform(), then, where.progress, blobs=entry.blobs
+        ).manifest
 
     options = _options(only, skip, overwrite, None, "")
     _execute(where, yes, lambda state: plan_rollback(where, state, version, options, check))

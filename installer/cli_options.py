@@ -39,6 +39,41 @@ Overwrite = Annotated[
         "--overwrite", help="Replace files that somebody edited or that are not ours; copies are kept."
     ),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="METHOD", help="Drive only these; may be repeated.", show_default=False),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip", metavar="METHOD", help="Do not drive these; may be repeated.", show_default=False),
+]
+Values = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--values", metavar="FILE", help="Values on top of the site's; may be repeated.", show_default=False
+    ),
+]
+Env = Annotated[
+    str, typer.Option("--env", help="Where /etc/waybill/environment does not say it.", show_default=False)
+]
+Approvals = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--approvals",
+        metavar="DIR",
+        help="Besides those in the bundle and in BUNDLE.approvals.",
+        show_default=False,
+    ),
+]
+WorkDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--work-dir",
+        metavar="DIR",
+        help="Where images wait for the engine, if the main disk is small.",
+        show_default=False,
+    ),
+]
 
 console = Console("install")
 

@@ -12,6 +12,7 @@ from installer.core.limits import LIMITS
 from installer.core.manifest import FileEntry, HealthCheck, Manifest
 from installer.deploy.base import Installed
 from installer.layout import Layout
+from installer.preflight import Demand
 from installer.system import System
 from installer.values import BuiltIns, Layer, resolve
 
@@ -28,6 +29,8 @@ class Staged:
         identity: SHA-256 of its SHA256SUMS, in hex.
         directory: The host path below which its members lie under their bundle paths, all on the disk.
         evidence: What the verification found, as JSON: who signed, who approved. Kept with the release.
+        area: Where the blobs of its images lie, where that is another place; empty: in `directory`.
+        demands: What staging it would still take; empty where it is staged.
     """
 
     manifest: Manifest
@@ -35,6 +38,8 @@ class Staged:
     identity: str
     directory: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    area: str = ""
+    demands: tuple[Demand, ...] = ()
 
 
 @dataclass(slots=True)

@@ -9,15 +9,14 @@ from typing import Any
 from installer import preflight, selection
 from installer.changes import Changes, FileChange, compare, without_sources
 from installer.core.digest import sha256_hex
-from installer.core.errors import DowngradeError, HostNotReadyError, Problem, RefusedError
-from installer.core.manifest import Manifest
-from installer.deploy.base import Installed, Release, method
+from installer.core.errors import HostNotReadyError, Problem, RefusedError
+from installer.deploy.base import Release, method
 from installer.deploy.files import batches
 from installer.desired import Desired, Staged, desired
 from installer.diffs import LIMIT, Diff, diff
 from installer.layout import release_name
 from installer.operations import Context, Op
-from installer.preflight import Need
+from installer.preflight import Demand, Need
 from installer.selection import Job, Selection
 from installer.state import Entry, State, next_transaction, open_release, record_bytes
 from installer.values import Layer
@@ -156,7 +155,7 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
         NotUndoneError: What runs now is damaged.
     """
     preflight.refuse_platform(context.system.platform(), staged.manifest)
-    refuse_downgrade(state, staged.manifest, int(staged.evidence.get("policy", {}).get("reset", 0)))
+    preflight.refuse_downgrade(state, staged.manifest, int(staged.evidence.get("policy", {}).get("reset", 0)))
     manifest = staged.manifest
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
@@ -168,11 +167,12 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
-        evidence=staged.evidence,
+        evidence=staged.evidence, blobs=not staged.area,
     )  # fmt: skip
-    release = Release(manifest, staged.identity, directory, staged.directory)
+    release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
-    return _Planner(context, state, options, number).plan("apply", entry, release, wanted, [place])
+    planner = _Planner(context, state, options, number, staged.demands)
+    return planner.plan("apply", entry, release, wanted, [place])
 
 
 def plan_kept(context: Context, state: State, entry: Entry, options: Options) -> Plan:
@@ -209,32 +209,17 @@ def plan_remove(context: Context, state: State) -> Plan:
     return _Planner(context, state, Options(), number).plan("remove", None, None, Desired(), [])
 
 
-def refuse_downgrade(state: State, manifest: Manifest, reset: int = 0) -> None:
-    """Refuses a release that is older than what the host has had, but for the one that runs.
-
-    Args:
-        state: What stands now.
-        manifest: Of the release.
-        reset: The number of the last reset of the product by the root, which lets the host forget once.
-
-    Raises:
-        DowngradeError: It is.
-    """
-    current = state.current
-    if reset > state.reset:
-        return
-    if manifest.sequence < state.highest and (current is None or current.sequence != manifest.sequence):
-        runs = f"{current.version} runs" if current else "none runs now"
-        raise DowngradeError(
-            f"{manifest.product} {manifest.version} (sequence {manifest.sequence}) is older than what this "
-            f"host has had (sequence {state.highest}; {runs})",
-            hint="to go back to a kept release: install rollback [VERSION]",
-        )
-
-
 class _Planner:
-    def __init__(self, context: Context, state: State, options: Options, number: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        state: State,
+        options: Options,
+        number: str,
+        staging: Sequence[Demand] = (),
+    ) -> None:
         self._context = context
+        self._staging = staging
         self._state = state
         self._options = options
         self._number = number
@@ -362,7 +347,7 @@ class _Planner:
 
     def _look(self, changes: Changes, operations: list[Op]) -> list[Need]:
         journal = sum(3 * len(repr(op.args)) + 4096 for op in operations) + 2 * preflight.MIB
-        found = preflight.needs(self._context.system, self._context.layout, changes, journal)
+        found = preflight.needs(self._context.system, self._context.layout, changes, journal, self._staging)
         self._problems += preflight.space_problems(found)
         self._problems += preflight.place_problems(self._context.system, changes)
         return found
@@ -387,8 +372,3 @@ class _Planner:
             return self._context.system.read(change.path, LIMIT * 16)
         except OSError:
             return b""
-
-
-def installed_by(release: Release | None) -> tuple[Installed, ...]:
-    """Gives what a release has on the host; nothing where there is none."""
-    return release.installed if release else ()

@@ -5,12 +5,14 @@ coreutils has an `install` too, so ours is linked as `waybill-install`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from installer.core.digest import hashed
 from installer.core.errors import UsageError
 from installer.core.limits import CHUNK
 from installer.deploy.files import make_directory
@@ -54,7 +56,8 @@ def setup(system: System) -> SetUp:
     temporary = f"{PLACE}.new"
     if system.observe(temporary, digest=False).kind != "absent":
         system.unlink(temporary)
-    digest = system.write_new(temporary, _chunks(Path(own)), 0o755)
+    digest = hashlib.sha256()
+    system.write_new(temporary, hashed(_chunks(Path(own)), digest), 0o755)
     system.rename(temporary, PLACE)
     system.sync_dir(PLACE.rsplit("/", 1)[0])
     seen = system.observe(NAME)
@@ -65,7 +68,7 @@ def setup(system: System) -> SetUp:
             )
         system.symlink(PLACE, NAME)
         system.sync_dir(NAME.rsplit("/", 1)[0])
-    return SetUp(PLACE, NAME, digest)
+    return SetUp(PLACE, NAME, digest.hexdigest())
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

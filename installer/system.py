@@ -11,17 +11,17 @@ import ctypes
 import errno
 import fcntl
 import functools
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from installer import process
 from installer.core.errors import BusyError
 from installer.host import LIST, Answer, Host, Seen, Space
 from installer.process import Completed
-from installer.resolve import place
+from installer.resolve import Place, place
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "System"]
 
@@ -79,7 +79,7 @@ class System(Host):
         Raises:
             OSError: It is there already, or cannot be made.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             os.mkdir(at.name, mode, dir_fd=at.fd)
             fd = os.open(at.name, LIST, dir_fd=at.fd)
             try:
@@ -99,7 +99,7 @@ class System(Host):
         gid: int = -1,
         *,
         sync: bool = True,
-    ) -> str:
+    ) -> None:
         """Writes a file that is not there yet; removes it again where that fails.
 
         Args:
@@ -110,18 +110,13 @@ class System(Host):
             gid: Its group; -1 for whoever runs us.
             sync: Whether it is on the disk when this returns; else `sync_files` is to follow.
 
-        Returns:
-            The SHA-256 of what was written, in hex.
-
         Raises:
             OSError: It is there already, or cannot be written.
         """
-        running = hashlib.sha256()
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, _NEW, 0o600, dir_fd=at.fd)
             try:
                 for chunk in (data,) if isinstance(data, bytes) else data:
-                    running.update(chunk)
                     self._write(fd, chunk)
                 if (uid, gid) != (-1, -1):
                     os.fchown(fd, uid, gid)
@@ -134,7 +129,6 @@ class System(Host):
                 raise
             finally:
                 os.close(fd)
-        return running.hexdigest()
 
     @_effect
     def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
@@ -149,7 +143,7 @@ class System(Host):
         Raises:
             OSError: It could not be written whole; how much of it is there is then unknown.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 os.lseek(fd, offset, os.SEEK_SET)
@@ -177,7 +171,7 @@ class System(Host):
         Raises:
             OSError: They are not.
         """
-        with place(self.root, path, follow=True) as at:
+        with self.inside(path) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
             self._fsync(fd)
@@ -197,7 +191,7 @@ class System(Host):
             if _kernel() >= (5, 8):
                 return  # before 5.8 syncfs(2) did not report failed writes
         for path in paths:
-            with place(self.root, path) as at:
+            with self.place(path) as at:
                 fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 self._fsync(fd)
@@ -231,7 +225,7 @@ class System(Host):
         Raises:
             OSError: It cannot be renamed.
         """
-        with place(self.root, source) as old, place(self.root, target) as new:
+        with self.place(source) as old, self.place(target) as new, self._leading_elsewhere(old, new):
             os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
 
     @_effect
@@ -241,7 +235,7 @@ class System(Host):
         Raises:
             OSError: It cannot be done; EXDEV where the two are on different file systems.
         """
-        with place(self.root, source) as old, place(self.root, target) as new:
+        with self.place(source) as old, self.place(target) as new:
             os.link(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
 
     @_effect
@@ -251,7 +245,7 @@ class System(Host):
         Raises:
             OSError: Something is there already, or it cannot be made.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             os.symlink(target, at.name, dir_fd=at.fd)
 
     @_effect
@@ -261,7 +255,7 @@ class System(Host):
         Raises:
             OSError: It cannot be removed.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at, self._leading_elsewhere(at):
             os.unlink(at.name, dir_fd=at.fd)
 
     @_effect
@@ -271,8 +265,21 @@ class System(Host):
         Raises:
             OSError: It cannot be removed.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at, self._leading_elsewhere(at):
             os.rmdir(at.name, dir_fd=at.fd)
+
+    @contextmanager
+    def _leading_elsewhere(self, *places: Place) -> Iterator[None]:
+        """Has directories found anew where one of them, or a link to one, is moved or removed."""
+        held, moved = self._held, False
+        for at in places if held else ():
+            with suppress(FileNotFoundError):
+                moved |= not stat.S_ISREG(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
+        try:
+            yield
+        finally:
+            if held and moved:
+                held.forget()
 
     @_effect
     def set_owner_mode(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
@@ -281,7 +288,7 @@ class System(Host):
         Raises:
             OSError: It cannot be done.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at.fd)
             try:
                 if (uid, gid) != (-1, -1):
@@ -296,13 +303,14 @@ class System(Host):
         Raises:
             OSError: Something in it cannot be removed.
         """
-        seen = self.observe(path, digest=False)
-        if seen.kind == "dir":
-            for name in self.names(path):
-                self.remove_tree(f"{path}/{name}")
-            self.rmdir(path)
-        elif seen.kind != "absent":
-            self.unlink(path)
+        with self.steady():
+            seen = self.observe(path, digest=False)
+            if seen.kind == "dir":
+                for name in self.names(path):
+                    self.remove_tree(f"{path}/{name}")
+                self.rmdir(path)
+            elif seen.kind != "absent":
+                self.unlink(path)
 
     @_effect
     def run(
@@ -323,7 +331,11 @@ class System(Host):
             stdin: What it reads.
             cwd: Its working directory, as `real` gives it.
         """
-        return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+        try:
+            return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+        finally:
+            if self._held is not None:
+                self._held.forget()
 
     def lock(self, path: str) -> Lock:
         """Takes the lock `path` without waiting; the kernel gives it back when the process ends.
@@ -333,7 +345,7 @@ class System(Host):
             OSError: It cannot be opened.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, flags, 0o600, dir_fd=at.fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

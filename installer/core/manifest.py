@@ -14,6 +14,8 @@ SCHEMA = "waybill/bundle/v1"
 SUMS = "SHA256SUMS"
 MANIFEST = "bundle.json"
 PROVENANCE = "provenance.intoto.jsonl"
+BLOBS = "images/blobs/sha256/"
+"""Where the blobs of images lie, in the bundle and in the directory of a release."""
 SECTIONS = ("sbom", "docs", "config", "deploy", "bin", "trees", "images")
 """The sections of the tar in their order, behind SHA256SUMS, bundle.json and the provenance."""
 
@@ -214,4 +216,4 @@ class Manifest:
 
 def blob_path(digest: str) -> str:
     """Gives the bundle path of an OCI blob from its `sha256:…` digest."""
-    return "images/blobs/sha256/" + digest.removeprefix("sha256:")
+    return BLOBS + digest.removeprefix("sha256:")

@@ -65,6 +65,8 @@ class Release:
         staged: Where they lie now, while planning; the same as `directory` for a retained release.
         installed: What it has outside of `directory`, in the order in which it is made.
         health: Its probes, their targets rendered with the host's values.
+        blobs: Where the blobs of its images lie while operations run, where that is not `directory`; empty:
+            nowhere, only the engine has them.
     """
 
     manifest: Manifest
@@ -73,6 +75,12 @@ class Release:
     staged: str
     installed: tuple[Installed, ...] = ()
     health: tuple[HealthCheck, ...] = ()
+    blobs: str | None = None
+
+    @property
+    def blobs_at(self) -> str:
+        """The directory below which its images are loaded from; empty where they are not kept."""
+        return self.directory if self.blobs is None else self.blobs
 
     def now(self, path: str) -> str:
         """Gives the host path at which a member can be read while planning."""
