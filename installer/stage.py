@@ -211,7 +211,10 @@ class _Tree:
                 system.write_new(path, data, 0o644)
         system.sync_dir(self._directory)
         modes = {entry.path: entry.mode for entry in manifest.directories}
-        paths = [entry.path for entry in manifest.for_platform(self._platform)]
+        apart = BLOBS if self._area else "/"
+        paths = [
+            entry.path for entry in manifest.for_platform(self._platform) if not entry.path.startswith(apart)
+        ]
         paths += [link.path for link in manifest.links]
         paths += modes
         parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents} | set(modes)
