@@ -16,8 +16,8 @@ from installer.cli_options import (
     BundleName,
     Env,
     Json,
+    OnDrift,
     Only,
-    Overwrite,
     Product,
     Root,
     Skip,
@@ -84,7 +84,7 @@ def apply_(
     root: Root = Path("/"),
     only: Only = None,
     skip: Skip = None,
-    overwrite: Overwrite = False,
+    on_drift: OnDrift = None,
     work_dir: WorkDir = None,
     json: Json = False,
 ) -> None:
@@ -92,11 +92,11 @@ def apply_(
     if verify_only:
         verify(bundle, env, approvals, root, json)
     elif dry_run:
-        plan(bundle, env, approvals, values, root, only, skip, overwrite, work_dir, json)
+        plan(bundle, env, approvals, values, root, only, skip, on_drift, work_dir, json)
     else:
         console.json_output = json
         judge = _judge(root, env, bundle, approvals)
-        options = _options(only, skip, overwrite, values, judge.environment)
+        options = _options(only, skip, on_drift, values, judge.environment)
         _apply(bundle, judge, options, work_dir, yes, show_evidence=verify_)
 
 
@@ -143,7 +143,7 @@ def plan(
     root: Root = Path("/"),
     only: Only = None,
     skip: Skip = None,
-    overwrite: Overwrite = False,
+    on_drift: OnDrift = None,
     work_dir: WorkDir = None,
     json: Json = False,
 ) -> None:
@@ -154,7 +154,7 @@ def plan(
 
     console.json_output = json
     judge = _judge(root, env, bundle, approvals)
-    options = _options(only, skip, overwrite, values, judge.environment)
+    options = _options(only, skip, on_drift, values, judge.environment)
     system, medium = judge.system, open_medium(bundle)
     try:
         opened = judge.open(medium)
@@ -179,10 +179,11 @@ def _show(found: Plan) -> None:
 def _options(
     only: Sequence[str] | None,
     skip: Sequence[str] | None,
-    overwrite: bool,
+    on_drift: Sequence[str] | None,
     values: Sequence[Path] | None,
     env: str,
 ) -> Options:
+    from installer.drift import Policy
     from installer.plan import Options
     from installer.values import Layer
     from installer.yamlio import MAX_BYTES
@@ -194,7 +195,9 @@ def _options(
                 layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))
         except OSError as error:
             raise UsageError(f"the values cannot be read: {error.strerror}", where=str(path)) from None
-    return Options(names(list(only or ())), names(list(skip or ())), overwrite, tuple(layers), env)
+    return Options(
+        names(list(only or ())), names(list(skip or ())), Policy.parse(on_drift or ()), tuple(layers), env
+    )
 
 
 def _noted(found: Plan, judge: Judge) -> Plan:
@@ -330,7 +333,7 @@ def rollback(
     product: Product = None,
     only: Only = None,
     skip: Skip = None,
-    overwrite: Overwrite = False,
+    on_drift: OnDrift = None,
     json: Json = False,
 ) -> None:
     """Go back to a release that is kept on this host, verified again."""
@@ -351,7 +354,7 @@ def rollback(
             system, directory, system.platform(), then, where.progress, blobs=entry.blobs
         ).manifest
 
-    options = _options(only, skip, overwrite, None, "")
+    options = _options(only, skip, on_drift, None, "")
     _execute(where, yes, lambda state: plan_rollback(where, state, version, options, check))
 
 
@@ -360,6 +363,7 @@ def remove(
     product: Annotated[str, typer.Argument(metavar="PRODUCT", show_default=False)],
     yes: Yes = False,
     root: Root = Path("/"),
+    on_drift: OnDrift = None,
     json: Json = False,
 ) -> None:
     """Take the running release of a product off the host: exactly what was installed."""
@@ -368,7 +372,8 @@ def remove(
     console.json_output = json
     system = host(root)
     where = context(system, product_of(system, product), console.progress())
-    _execute(where, yes, lambda state: plan_remove(where, state))
+    options = _options(None, None, on_drift, None, "")
+    _execute(where, yes, lambda state: plan_remove(where, state, options))
 
 
 def _execute(where: Context, yes: bool, make_plan: Any) -> None:

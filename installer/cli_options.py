@@ -33,10 +33,14 @@ Names = Annotated[
     list[str] | None,
     typer.Option(metavar="METHOD", help="May be repeated, or comma-separated.", show_default=False),
 ]
-Overwrite = Annotated[
-    bool,
+OnDrift = Annotated[
+    list[str] | None,
     typer.Option(
-        "--overwrite", help="Replace files that somebody edited or that are not ours; copies are kept."
+        "--on-drift",
+        metavar="POLICY[:PATH]",
+        help="Files that were edited here: refuse, keep (configuration; the release's own is laid beside), "
+        "or replace (a copy is kept). May be repeated.",
+        show_default=False,
     ),
 ]
 Only = Annotated[

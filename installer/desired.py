@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,6 +75,7 @@ def desired(
     record: str,
     site: tuple[Layer, ...],
     environment: str = "",
+    units: Callable[[str], bool] = lambda _path: True,
 ) -> Desired:
     """Works out what a release wants; renders its templates.
 
@@ -86,11 +87,16 @@ def desired(
         record: Where its rendered files will lie.
         site: Values files of the command line, from the weakest; they come on top of the host's own.
         environment: What templates see as `waybill.environment`.
+        units: Says whether a unit without a place of its own is laid down at a path: where systemd is driven.
     """
     result = Desired()
     owners = _Owners(system, result.problems)
     manifest = staged.manifest
-    files = [(to, entry) for entry in manifest.for_platform(system.platform()) if (to := destination(entry))]
+    files = [
+        (to, entry)
+        for entry in manifest.for_platform(system.platform())
+        if (to := destination(entry)) and (entry.install or units(to))
+    ]
     values = (
         _values(system, layout, staged, (site, environment), result) if _templated(manifest, files) else {}
     )

@@ -62,13 +62,18 @@ def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
     for group in matcher.get_grouped_opcodes(CONTEXT):
         _, first_old, _, first_new, _ = group[0]
         _, _, last_old, _, last_new = group[-1]
-        yield f"@@ -{first_old + 1},{last_old - first_old} +{first_new + 1},{last_new - first_new} @@"
+        yield f"@@ -{_range(first_old, last_old)} +{_range(first_new, last_new)} @@"
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
                 yield from (f" {line}" for line in shown_before[i1:i2])
                 continue
             yield from (f"-{line}" for line in shown_before[i1:i2])
             yield from (f"+{line}" for line in shown_after[j1:j2])
+
+
+def _range(first: int, last: int) -> str:
+    """Gives a range as POSIX diff -u counts it: an empty one by the line before it."""
+    return f"{first + 1 if last > first else first},{last - first}"
 
 
 def mask(lines: list[str]) -> Iterator[str]:

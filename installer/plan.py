@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from installer import preflight, selection
-from installer.changes import Changes, FileChange, compare, without_sources
+from installer.changes import Changes, compare, without_sources
+from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem, RefusedError
+from installer.core.manifest import Manifest
 from installer.deploy.base import Release, method
 from installer.deploy.files import batches
 from installer.desired import Desired, Staged, desired
-from installer.diffs import LIMIT, Diff, diff
+from installer.diffs import LIMIT, Diff
+from installer.drift import NOTHING_SAID, Policy
 from installer.layout import release_name
 from installer.operations import Context, Op
 from installer.preflight import Demand, Need
@@ -29,14 +32,14 @@ class Options:
     Attributes:
         only: Methods that `--only` names.
         skip: Methods that `--skip` names.
-        overwrite: Whether files that somebody edited, or that are not ours, are replaced; copies are kept.
+        drift: What becomes of files that somebody edited, or that are not ours.
         values: Values files of the command line, from the weakest.
         environment: What templates see as `waybill.environment`.
     """
 
     only: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
-    overwrite: bool = False
+    drift: Policy = NOTHING_SAID
     values: tuple[Layer, ...] = ()
     environment: str = ""
 
@@ -120,6 +123,7 @@ class Plan:
             "to": _brief(self.new),
             "nothing_to_do": self.nothing,
             "files": [change.as_json() for change in self.changes.changes],
+            "edited": [each.as_json() for each in self.changes.drifted],
             "config": [each.as_json() for each in self.diffs],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": self.skipped,
@@ -160,10 +164,11 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
+    planner = _Planner(context, state, options, number, staged.demands)
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
-        environment=options.environment,
+        environment=options.environment, units=planner.lays_unit(manifest),
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
@@ -171,7 +176,6 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
     )  # fmt: skip
     release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
-    planner = _Planner(context, state, options, number, staged.demands)
     return planner.plan("apply", entry, release, wanted, [place])
 
 
@@ -184,7 +188,10 @@ def plan_kept(context: Context, state: State, entry: Entry, options: Options) ->
     """
     number = next_transaction(context.system, context.layout, state)
     release = open_release(context.system, context.layout, entry)
-    wanted = Desired([item for item in release.installed if item.origin], health=release.health)
+    items = [
+        replace(each, policy="") for each in release.installed if each.origin and each.policy != "beside"
+    ]
+    wanted = Desired(items, health=release.health)
     source = f"{context.layout.record(entry.record)}/"
     for index, item in enumerate(wanted.items):
         if item.source.startswith(source):
@@ -196,8 +203,13 @@ def plan_kept(context: Context, state: State, entry: Entry, options: Options) ->
     return _Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 
 
-def plan_remove(context: Context, state: State) -> Plan:
+def plan_remove(context: Context, state: State, options: Options | None = None) -> Plan:
     """Plans how the running release is taken off the host.
+
+    Args:
+        context: The host.
+        state: What stands now.
+        options: What the operator chose; of it only what becomes of edited files counts.
 
     Raises:
         RefusedError: None runs.
@@ -206,7 +218,8 @@ def plan_remove(context: Context, state: State) -> Plan:
     if state.current is None:
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
-    return _Planner(context, state, Options(), number).plan("remove", None, None, Desired(), [])
+    planner = _Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
+    return planner.plan("remove", None, None, Desired(), [])
 
 
 class _Planner:
@@ -223,6 +236,8 @@ class _Planner:
         self._state = state
         self._options = options
         self._number = number
+        current = state.current
+        self._old = open_release(context.system, context.layout, current) if current else None
         self._problems: list[Problem] = []
         self._notes: list[str] = []
 
@@ -230,12 +245,14 @@ class _Planner:
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
     ) -> Plan:
         context, state = self._context, self._state
-        old = open_release(context.system, context.layout, state.current) if state.current else None
-        chosen = self._select(entry, release)
+        old = self._old
+        chosen = (
+            self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
+        )
         installed_before = old.installed if old else ()
         changes = compare(
             context.system, context.layout, self._number, installed_before, wanted.items,
-            overwrite=self._options.overwrite or verb == "remove",
+            policy=self._options.drift, rendered=wanted.rendered.keys(), back=verb == "rollback",
         )  # fmt: skip
         installed = tuple(changes.installed)
         if entry is not None and release is not None:
@@ -259,7 +276,7 @@ class _Planner:
             new=entry,
             nothing=nothing,
             changes=changes,
-            diffs=tuple(self._diffs(changes, wanted)),
+            diffs=config_diffs(context.system, changes, wanted, release),
             methods=tuple(methods),
             skipped=chosen.skipped,
             needs=tuple(needs),
@@ -272,16 +289,20 @@ class _Planner:
             release=release,
         )
 
-    def _select(self, entry: Entry | None, release: Release | None) -> Selection:
-        if entry is None or release is None:
-            return Selection(frozenset(), {})
+    def lays_unit(self, manifest: Manifest) -> Callable[[str], bool]:
+        """Says of a path whether a unit goes there: systemd is driven, or the running release has laid it."""
+        driven = "systemd" in self._select(manifest).driven
+        there = {item.path for item in self._old.installed} if self._old else set()
+        return lambda path: driven or path in there
+
+    def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
         options, current = self._options, self._state.current
         return selection.select(
-            release.manifest,
+            manifest,
             live=self._context.live,
             only=options.only,
             skip=options.skip,
-            running=frozenset(entry.methods) | frozenset(current.methods if current else ()),
+            running=frozenset(methods) | frozenset(current.methods if current else ()),
         )
 
     def _nothing(
@@ -355,20 +376,8 @@ class _Planner:
     def _note(self, entry: Entry | None, changes: Changes, chosen: Selection) -> None:
         if entry and not self._context.system.privileged and any(item.origin for item in changes.installed):
             self._notes.append("not run as root: owners of files are left as they come")
+        treated = {each.path for each in changes.drifted}
         for change in changes.changes:
-            if change.kept:
+            if change.kept and change.path not in treated:
                 self._notes.append(f"{change.path} was edited or is not ours; a copy is kept: {change.kept}")
         self._notes += [f"{name} is not driven: {why}" for name, why in sorted(chosen.skipped.items())]
-
-    def _diffs(self, changes: Changes, wanted: Desired) -> list[Diff]:
-        found = []
-        for change in changes.changes:
-            if change.path in wanted.rendered and change.verb in ("add", "replace", "restore"):
-                found.append(diff(change.path, self._content(change), wanted.rendered[change.path]))
-        return found
-
-    def _content(self, change: FileChange) -> bytes:
-        try:
-            return self._context.system.read(change.path, LIMIT * 16)
-        except OSError:
-            return b""

@@ -38,6 +38,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         return
     yield _headline(plan)
     yield from _files(plan)
+    if plan.changes.drifted:
+        yield "edited here, or not ours:"
+        yield from (f"  {each.text()}" for each in plan.changes.drifted)
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)

@@ -115,7 +115,7 @@ def unfinished(context: Context) -> list[str]:
             "the journal of an unfinished transaction is gone",
             where=context.layout.journal(lost[0]),
             hint="put it back. Without it: what was replaced lies beside it, in the directory .backup; move "
-            "that away and run `install rollback VERSION --overwrite` with the version that is to run",
+            "that away and run `install rollback VERSION --on-drift replace` with the version that is to run",
         )
     _check_link(context, journals)
     return sorted(journals)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer import journal as journals
-from installer.changes import drift
 from installer.core.errors import NotUndoneError, Problem
 from installer.deploy.base import Release, Target, method
+from installer.drift import Drifted, drift
 from installer.housekeeping import committed
 from installer.journal import Journal
 from installer.layout import STATE, Layout
@@ -30,6 +30,7 @@ class Status:
         kept: All releases that are kept.
         highest: The highest sequence that was ever committed; -1 for none.
         drift: Where the host is not what was installed.
+        edited: Files that were edited here and are kept by policy; they are no drift.
         unfinished: A transaction that was cut short, in words; empty where there is none.
         manifest: Facts of the running release: where it was made from.
     """
@@ -41,6 +42,7 @@ class Status:
     drift: tuple[Problem, ...]
     unfinished: str
     source: Mapping[str, Any]
+    edited: tuple[Drifted, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
@@ -50,6 +52,7 @@ class Status:
             "kept": [entry.as_json() for entry in self.kept],
             "highest": self.highest,
             "drift": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.drift],
+            "edited": [each.as_json() for each in self.edited],
             "unfinished": self.unfinished,
             "source": dict(self.source),
         }
@@ -73,6 +76,7 @@ class Status:
             lines.append(
                 f"  kept       {', '.join(entry.version for entry in others)} (install rollback VERSION)"
             )
+        lines += [f"  kept       {each.text()}" for each in self.edited]
         if self.unfinished:
             lines.append(f"  UNFINISHED {self.unfinished}")
         if self.drift:
@@ -109,6 +113,7 @@ def status(context: Context) -> Status:
     """
     state, unfinished = _now(context)
     found: list[Problem] = []
+    edited: list[Drifted] = []
     source: dict[str, Any] = {}
     if state.current is not None:
         try:
@@ -116,13 +121,20 @@ def status(context: Context) -> Status:
         except NotUndoneError as error:
             found.append(Problem(error.where, error.what, error.hint))
         else:
-            found += drift(context.system, release.installed)
+            found, edited = drift(context.system, release.installed)
             found += _link(context, state.current) if not unfinished else []
             found += _methods(context, state.current, release)
             origin = release.manifest.source
             source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
     return Status(
-        context.layout.product, state.current, state.kept, state.highest, tuple(found), unfinished, source
+        context.layout.product,
+        state.current,
+        state.kept,
+        state.highest,
+        tuple(found),
+        unfinished,
+        source,
+        tuple(edited),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from installer.core.errors import Problem
 from installer.core.manifest import HealthCheck, Manifest
@@ -40,6 +40,8 @@ class Installed:
         target: Of a link.
         source: Where a file's bytes are taken from, as a host path: in the release's directory, or rendered.
         origin: Its bundle path; empty for a directory that is there only to hold others.
+        policy: `kept`: the operator's own version stands there; `beside`: it is the release's version of such
+            a file, laid beside it.
     """
 
     path: str
@@ -52,6 +54,7 @@ class Installed:
     target: str = ""
     source: str = ""
     origin: str = ""
+    policy: Literal["", "kept", "beside"] = ""
 
 
 @dataclass(frozen=True, slots=True)

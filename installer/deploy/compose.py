@@ -140,7 +140,8 @@ class Compose:
             return [tool]
         ended = context.system.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_QUICK)
         if not ended.ok:
-            return [Problem("docker", f"the engine does not answer: {ended.reason()}", "start it")]
+            hint = "start it: systemctl start docker (and systemctl enable docker, to have it after a boot)"
+            return [Problem("docker", f"the engine does not answer: {ended.reason()}", hint)]
         if new is None:
             return []
         problems = []
@@ -225,7 +226,8 @@ def _config_changed(old: Target | None, new: Target) -> bool:
 
     def config(target: Target) -> set[tuple[str, str]]:
         templates = {entry.path for entry in target.release.manifest.of_kind("template")}
-        return {(item.path, item.sha256) for item in target.release.installed if item.origin in templates}
+        rendered = [item for item in target.release.installed if item.origin in templates]
+        return {(item.path, item.sha256) for item in rendered if not item.policy}
 
     return config(old) != config(new)
 

@@ -162,7 +162,7 @@ def test_edited_config_is_named_and_not_overwritten(place, desk):
     said = place.install(carried(place, desk.release(BETTER)), *ONLY, exit_code=15)
     assert "/etc/lan-chat/nats.conf" in said
     assert config.read_text() == "edited\n"
-    place.install(carried(place, desk.release(BETTER)), *ONLY, "--overwrite")
+    place.install(carried(place, desk.release(BETTER)), *ONLY, "--on-drift", "replace")
     assert "edited" not in config.read_text()
 
 

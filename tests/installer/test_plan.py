@@ -15,6 +15,7 @@ from installer.apply import Applied, apply
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.manifest import Deployment
 from installer.diffs import diff
+from installer.drift import Policy
 from installer.host import Space
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
@@ -167,8 +168,8 @@ def test_an_edited_file_is_refused_and_replaced_only_when_told_so_with_a_copy_ke
     edited.write_text("edited")
     with planned(host, TWO) as plan:
         assert whats(plan) == [("/etc/chat.conf", "was changed since it was installed (has other content)")]
-        assert "--overwrite" in plan.problems[0].hint
-    install(host, TWO, Options(overwrite=True))
+        assert "--on-drift replace" in plan.problems[0].hint
+    install(host, TWO, Options(drift=Policy("replace")))
     assert edited.read_text() == "port: 2\npassword: hunter2\n"
     (kept,) = (root(host) / "var/lib/waybill/lan-chat/kept").rglob("chat.conf")
     assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("edited", 0o600)
@@ -206,7 +207,7 @@ def test_a_wrong_mode_counts_as_a_change(host: Context) -> None:
 
 def test_a_directory_is_never_removed_for_a_file(host: Context) -> None:
     (root(host) / "opt/chat/chatd/precious").mkdir(parents=True)
-    with planned(host, ONE, Options(overwrite=True)) as plan:
+    with planned(host, ONE, Options(drift=Policy("replace"))) as plan:
         assert whats(plan)[0][0] == "/opt/chat/chatd"
         assert "precious" in whats(plan)[0][1]
 
