@@ -10,6 +10,7 @@ from typing import Any
 
 LIMIT = 1024 * 1024
 CONTEXT = 3
+SHORTEST_SECRET = 4
 _SECRET = re.compile(
     r"""^(?P<head>\W*?(?P<indent>[ \t]*)[-"']?[ ]?["']?[\w.-]*
         (?:password|passwd|passphrase|secret|token|credential|key)[\w.-]*["']?\s*[:=]\s*)(?P<value>\S.*)$""",
@@ -98,3 +99,24 @@ def mask(lines: list[str]) -> Iterator[str]:
                 yield found["head"] + "***"
             continue
         yield _IN_URL.sub(r"\1***@", line)
+
+
+def secrets_of(lines: list[str]) -> frozenset[str]:
+    """Gives the values that `mask` would replace, short ones aside: they would hide half of any text."""
+    found: set[str] = set()
+    for line, masked in zip(lines, mask(lines), strict=True):
+        if line != masked:
+            kept = masked.partition("***")[0]
+            value = line[len(kept) :].removesuffix(masked[len(kept) + 3 :])
+            found |= {value.strip(), value.split(" #")[0].strip().rstrip(",;").strip("\"'")}
+    return frozenset(value for value in found if len(value) >= SHORTEST_SECRET)
+
+
+def conceal(lines: list[str], secrets: frozenset[str]) -> list[str]:
+    """Gives lines without secrets: none of those given, and none that `mask` knows by its name."""
+    hidden = []
+    for line in lines:
+        for secret in sorted(secrets, key=len, reverse=True):
+            line = line.replace(secret, "***")  # noqa: PLW2901
+        hidden.append(line)
+    return list(mask(hidden))
