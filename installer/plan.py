@@ -267,6 +267,8 @@ class _Planner:
         methods = [] if nothing else self._methods(jobs)
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
         self._problems += [*wanted.problems, *changes.problems]
+        if release is not None:
+            self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
         return Plan(

@@ -185,3 +185,18 @@ def place_problems(system: System, changes: Changes) -> list[Problem]:
                 directory, f"is mounted noexec, and {change.path} is a program", "mount it with exec"
             )
     return list(problems.values())
+
+
+def release_problems(system: System, layout: Layout, manifest: Manifest) -> list[Problem]:
+    """Says where programs that stay in the release's directory could not be run."""
+    programs = [
+        entry.path
+        for entry in manifest.for_platform(system.platform())
+        if entry.kind == "binary" and not entry.install
+    ]
+    if not programs or not system.space(layout.releases).noexec:
+        return []
+    what = f"is mounted noexec, and {programs[0]} is a program that runs from there"
+    return [
+        Problem(layout.releases, what, "mount it with exec, or ask for a bundle that installs it elsewhere")
+    ]

@@ -142,7 +142,9 @@ def _link(context: Context, current: Entry) -> list[Problem]:
     seen = context.system.observe(context.layout.current)
     if seen.target == f"releases/{current.name}":
         return []
-    return [Problem(context.layout.current, f"points to {seen.target or 'nothing'}", "run install recover")]
+    words = {"link": f"points to {seen.target}", "absent": "is missing"}
+    what = f"{words.get(seen.kind, f'is a {seen.kind}')}; it should point to releases/{current.name}"
+    return [Problem(context.layout.current, what, "install recover says how to put it right")]
 
 
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:

@@ -14,7 +14,7 @@ from installer import plantext
 from installer.apply import Applied, apply
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.manifest import Deployment
-from installer.diffs import diff
+from installer.diffs import conceal, diff, secrets_of
 from installer.drift import Policy
 from installer.host import Space
 from installer.operations import Context
@@ -299,3 +299,30 @@ def test_the_plan_is_one_json_object(host: Context) -> None:
         "origin": "bin/linux-amd64/chatd",
         "kept": "",
     } in found["files"]
+
+
+def test_the_diff_of_a_new_file_counts_lines_as_diff_does() -> None:
+    assert diff("/etc/x", b"", b"a\nb\n").text.splitlines() == [
+        "--- /dev/null",
+        "+++ /etc/x",
+        "@@ -0,0 +1,2 @@",
+        "+a",
+        "+b",
+    ]
+    assert diff("/etc/x", b"a\n", b"").text.splitlines()[2] == "@@ -1,1 +0,0 @@"
+
+
+def test_secrets_of_configuration_are_concealed_wherever_they_come_up() -> None:
+    config = [
+        'password: "s3cret-one"  # of the database',
+        "url: postgres://chat:s3cret-two@db/chat",
+        "DB_TOKEN=s3cret-three",
+        "private_key: |",
+        "  s3cret-four",
+        "key: on",
+        "port: 4222",
+    ]
+    found = secrets_of(config)
+    assert {"s3cret-one", "s3cret-two", "s3cret-three", "s3cret-four"} <= found
+    said = ["4222 on: login s3cret-one refused", "s3cret-two s3cret-three s3cret-four", "api_key=unknown"]
+    assert conceal(said, found) == ["4222 on: login *** refused", "*** *** ***", "api_key=***"]
