@@ -13,7 +13,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -111,26 +111,18 @@ class Host:
             held, self._held = self._held, None
             held.forget()
 
-    @contextmanager
-    def place(self, path: str, *, follow: bool = False) -> Iterator[Place]:
+    def place(self, path: str, *, follow: bool = False) -> AbstractContextManager[Place]:
         """Opens the directory that holds `path`; see `resolve.place`."""
         head, _, name = path.rpartition("/")
         if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
-            with place(self.root, path, follow=follow) as found:
-                yield found
-            return
-        with self._held.borrow(head or "/") as held:
-            yield Place(held.fd, name, (*held.parts, name))
+            return place(self.root, path, follow=follow)
+        return self._held.open(head or "/", name)
 
-    @contextmanager
-    def inside(self, directory: str) -> Iterator[Place]:
+    def inside(self, directory: str) -> AbstractContextManager[Place]:
         """Opens a directory itself, through links too; its name in the place is `.`."""
-        if self._held is not None:
-            with self._held.borrow(directory) as held:
-                yield held
-            return
-        with place(self.root, directory, follow=True) as found:
-            yield found
+        if self._held is None:
+            return place(self.root, directory, follow=True)
+        return self._held.open(directory)
 
     def real(self, path: str, *, follow: bool = True) -> str:
         """Gives the path by which other programs reach a host path.

@@ -114,6 +114,21 @@ def _link(fd: int, name: str, path: str) -> str | None:
     return target
 
 
+class Opened:
+    """A place in a directory that is held open elsewhere too; leaving the `with` closes this descriptor."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, fd: int, name: str, parts: tuple[str, ...]) -> None:
+        self._place = Place(fd, name, parts if name == "." else (*parts, name))
+
+    def __enter__(self) -> Place:
+        return self._place
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._place.fd)
+
+
 class Held:
     """Directories that stay open while thousands of files in them are looked at or written.
 
@@ -130,9 +145,8 @@ class Held:
         self._open: OrderedDict[str, Place] = OrderedDict()
         self._changes = 0
 
-    @contextmanager
-    def borrow(self, directory: str) -> Iterator[Place]:
-        """Opens a directory, or opens it again; its own name in the place is `.`.
+    def open(self, directory: str, name: str = ".") -> Opened:
+        """Opens a directory, or opens it again, for something with a name in it.
 
         Raises:
             OSError: It is missing, is not a directory, or a link on the way does not count.
@@ -141,16 +155,12 @@ class Held:
             found = self._open.get(directory)
             if found is not None:
                 self._open.move_to_end(directory)
-                found = found._replace(fd=os.dup(found.fd))
+                return Opened(os.dup(found.fd), name, found.parts)
             changes = self._changes
-        if found is None:
-            with place(self._root, directory, follow=True) as at:
-                found = Place(os.open(at.name, _DIRECTORY, dir_fd=at.fd), ".", at.parts)
-            self._keep(directory, found, changes)
-        try:
-            yield found
-        finally:
-            os.close(found.fd)
+        with place(self._root, directory, follow=True) as at:
+            found = Place(os.open(at.name, _DIRECTORY, dir_fd=at.fd), ".", at.parts)
+        self._keep(directory, found, changes)
+        return Opened(found.fd, name, found.parts)
 
     def _keep(self, directory: str, found: Place, changes: int) -> None:
         with self._lock:

@@ -158,7 +158,9 @@ class _Tree:
             The files that are there, as signed.
         """
         system = self._system
-        if system.observe(self._directory, digest=False).kind not in ("absent", "dir"):
+        if self._kind(self._directory) == "absent" and not (self._area and system.names(self._area)):
+            return frozenset()
+        if self._kind(self._directory) not in ("absent", "dir"):
             self._rescue(self._directory)
         if self._area:
             system.remove_tree(f"{self._directory}/{BLOBS.rstrip('/')}")
