@@ -68,6 +68,30 @@ class Console:
             print(safe(text))
         sys.stdout.flush()
 
+    def rows(self, rows: Sequence[Sequence[str]], alarming: Callable[[Sequence[str]], bool]) -> None:
+        """Prints a table; on a terminal its last column wraps, and what is alarming stands out.
+
+        Args:
+            rows: Its rows; the first one is the heading.
+            alarming: Tells which rows stand out.
+        """
+        if self.json_output:
+            return
+        if not sys.stdout.isatty():
+            print(safe(table(rows)))
+            return
+        from rich.console import Console as Rich
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table(box=None, padding=(0, 2, 0, 0))
+        for name in rows[0]:
+            shown.add_column(name, no_wrap=name != rows[0][-1], overflow="fold")
+        for row in rows[1:]:
+            style = "bold red" if alarming(row) else ""
+            shown.add_row(*(Text(safe(cell)) for cell in row), style=style)
+        Rich(highlight=False, markup=False).print(shown)
+
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Says something on stderr, as a line or as JSON."""
         if self.log_format == "json":
