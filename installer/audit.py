@@ -13,7 +13,14 @@ from typing import Any
 from installer import auditlog, witness
 from installer.auditlog import HEAD, LOG, SEAL, START, Chain, Record
 from installer.core.digest import sha256_hex
-from installer.core.errors import HostNotReadyError, NotUndoneError, Problem, RefusedError, UsageError
+from installer.core.errors import (
+    HostNotReadyError,
+    NotUndoneError,
+    Problem,
+    RefusedError,
+    TamperedError,
+    UsageError,
+)
 from installer.core.root import parse_time
 from installer.layout import STATE, Layout
 from installer.state import load
@@ -52,6 +59,15 @@ class Audit:
             "records": [record.as_json() for record in self.shown],
         }
 
+    def require_intact(self) -> None:
+        """Raises where the log is not what was written.
+
+        Raises:
+            BrokenLogError: It is not.
+        """
+        if self.problems:
+            raise BrokenLogError(self)
+
     def rows(self) -> list[list[str]]:
         """Gives the records as a table, with a heading."""
         rows = [["N", "WHEN", "WHO", "PRODUCT", "WHAT"]]
@@ -74,7 +90,8 @@ class Audit:
             )
         lines += [f"record {r.number} of {r.fields.get('time')} has the noted hash" for r in self.anchored]
         if self.problems:
-            lines.append(f"BROKEN: the first {count} records are sound, and what comes after is not known")
+            sound = f"the first {count} records are sound" if count else "no record of it is sound"
+            lines.append(f"BROKEN: {sound}, and what came after is not known")
         elif not count:
             lines.append("nothing was done here yet")
         else:
@@ -84,6 +101,19 @@ class Audit:
                 "note the head elsewhere: `install audit --anchor HEAD` shows later that it still is here"
             )
         return "\n".join(lines)
+
+
+class BrokenLogError(TamperedError):
+    """The audit log was changed, cut short or replaced."""
+
+    def __init__(self, found: Audit) -> None:
+        first, *rest = found.problems
+        super().__init__(first.what, where=first.where, hint=first.hint, problems=rest)
+        self._found = found
+
+    def as_json(self) -> dict[str, object]:
+        """Gives the error together with what of the log is sound."""
+        return {**super().as_json(), **self._found.as_json()}
 
 
 def alarming(row: Sequence[str]) -> bool:
@@ -122,14 +152,19 @@ def told(record: Record) -> list[str]:
     if record.event == "repaired":
         return [f"REPAIRED: {fields.get('bytes')} bytes of an unfinished record were left behind and stay"]
     if record.event == "sealed":
-        lines = [f"SEALED: {fields.get('file')} was set aside with {fields.get('records')} sound records"]
+        aside = f"{fields['file']} was set aside, it has" if fields.get("file") else "the log was gone, with"
+        lines = [f"SEALED: {aside} {fields.get('records')} sound records"]
         lines += [f"reason: {fields['reason']}"] if fields.get("reason") else []
         return [*lines, f"because {fields['problem']}"] if fields.get("problem") else lines
     return [f"{what}: {record.event}"]
 
 
 def _begun(fields: dict[str, Any], what: str) -> list[str]:
-    before = f" over {fields['from_version']}" if fields.get("from_version") else ""
+    before = (
+        f" over {fields['from_version']}"
+        if fields.get("from_version") and fields.get("verb") != "remove"
+        else ""
+    )
     change = f", change {fields['change_id']}" if fields.get("change_id") else ""
     where = f" for {fields['environment']}" if fields.get("environment") else ""
     lines = [f"{what} begun{before} as {fields.get('transaction')}{where}{change}"]
@@ -277,10 +312,10 @@ def seal(system: System, reason: str) -> str:
     lock = system.lock(auditlog.LOCK, auditlog.WAIT)
     try:
         data, head, problems = _look(system)
-        if not data and head is None:
-            raise RefusedError("there is no audit log to seal", where=LOG)
         chain = auditlog.check(data, head)
-        problems += [chain.problem] if chain.problem else []
+        problems += [chain.problem] if chain.problem else _unknown(system, chain)
+        if not data and not problems:
+            raise RefusedError("there is no audit log to seal", where=LOG)
         common = witness.common(system)
         aside = f"{STATE}/audit-{common['time'].replace(':', '').replace('-', '')}.jsonl"
         first = auditlog.encode(
@@ -289,7 +324,7 @@ def seal(system: System, reason: str) -> str:
             {
                 **common,
                 "event": "sealed",
-                "file": aside,
+                "file": aside if data else "",
                 "bytes": len(data),
                 "sha256": sha256_hex(data),
                 "records": len(chain.records),

@@ -37,9 +37,7 @@ LOG_LIMIT = 256 * 1024 * 1024
 WAIT = 20.0
 """Seconds to wait for another process that writes a record."""
 START = "0" * 64
-SEAL = (
-    "keep a copy of it and find out who changed it; then `install audit --seal` sets it aside and begins anew"
-)
+SEAL = "keep a copy of it and find out who changed it; then `install audit --seal REASON` sets it aside"
 _SUFFIX = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 _HEAD = re.compile(rb"([1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
 _CUTS = ((1000, 32), (200, 16), (60, 8), (20, 3))

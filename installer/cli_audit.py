@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from installer.cli_options import Where, clock, console, host, shaped
-from installer.core.errors import HostNotReadyError, TamperedError
+from installer.core.errors import HostNotReadyError
 
 
 @shaped
@@ -57,12 +57,9 @@ def audit(
         console.log(f"wrote {export}: {len(found.shown)} records, sha256 {digest}")
     if found.shown:
         console.rows(found.rows(), audits.alarming)
-    console.result(found.summary(), found.as_json)
-    if found.problems and where.json:  # stdout has its one document
-        raise typer.Exit(TamperedError.exit_code)
-    if found.problems:
-        first, *rest = found.problems
-        raise TamperedError(first.what, where=first.where, hint=first.hint, problems=rest)
+    if not (found.problems and where.json):  # then the error has the one document
+        console.result(found.summary(), found.as_json)
+    found.require_intact()
 
 
 @shaped

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from installer import __version__
@@ -93,12 +94,13 @@ class Console:
         Rich(highlight=False, markup=False).print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
-        """Says something on stderr, as a line or as JSON."""
+        """Says something on stderr, as a line or as JSON; where nobody listens any more, to nobody."""
+        line = safe(text)
         if self.log_format == "json":
             row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
-            print(json.dumps(row, ensure_ascii=True), file=sys.stderr, flush=True)
-        else:
-            print(safe(text), file=sys.stderr, flush=True)
+            line = json.dumps(row, ensure_ascii=True)
+        with suppress(OSError):  # a lost session must not stop what goes on
+            print(line, file=sys.stderr, flush=True)
 
     def error(self, error: WaybillError) -> None:
         """Prints an error; with `--json` the document goes to stdout as well."""
@@ -170,6 +172,12 @@ class _Lines(Progress):
 
     def note(self, text: str) -> None:
         self._console.log(text)
+
+    def step(self, text: str, **fields: Any) -> None:
+        if self._console.log_format == "json":
+            self._console.log(text or str(fields.get("step", "")), **fields)
+        else:
+            super().step(text)
 
     def done(self) -> None:
         took = time.monotonic() - self._began

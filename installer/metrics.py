@@ -26,7 +26,7 @@ from installer.system import System
 SETTING = f"{CONFIG}/metrics-directory"
 PREFIX = "waybill"
 Value = int | float
-RESULTS = {"refused": "refused", "not-undone": "not undone", "unchanged": "nothing to do"}
+RESULTS = {"refused": "refused", "not-undone": "not undone", "unchanged": "nothing to do", "trust": "done"}
 """What an attempt came to, by the event that ended it; `ended` says it itself."""
 GOOD = ("done", "nothing to do")
 
@@ -246,6 +246,8 @@ def _attempts(records: Iterable[Record]) -> Iterable[Metric]:
             continue
         product, verb = str(fields.get("product", "")), str(fields.get("verb", ""))
         counts[product, verb, result] = counts.get((product, verb, result), 0) + 1
+        if not product:  # a bundle that nobody vouches for, or the trust itself
+            continue
         when = _seconds(fields.get("time"))
         last[product] = (when, _whole(fields.get("exit")))
         if "seconds" in fields:
