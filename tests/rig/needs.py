@@ -108,6 +108,7 @@ COMPONENTS: dict[str, Component] = {
         lambda: in_cache("cosign2/usr/bin/cosign")() or on_path("cosign")(), provisioned("cosign2")
     ),
     "cosign3": Component(in_cache("cosign3/usr/bin/cosign"), provisioned("cosign3")),
+    "go-corpus": Component(in_cache("go-corpus/go/src"), provisioned("go-corpus")),
     "docker": Component(_docker, ENGINE),
     "docker20": Component(
         _with_root(on_path("dockerd")), "run as root with `apt-get install docker.io iptables`"
