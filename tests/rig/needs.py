@@ -109,6 +109,10 @@ COMPONENTS: dict[str, Component] = {
     ),
     "cosign3": Component(in_cache("cosign3/usr/bin/cosign"), provisioned("cosign3")),
     "go-corpus": Component(in_cache("go-corpus/go/src"), provisioned("go-corpus")),
+    "promtool": Component(in_cache("prometheus/usr/bin/promtool"), provisioned("prometheus")),
+    "node-exporter": Component(
+        in_cache("prometheus/usr/bin/prometheus-node-exporter"), provisioned("prometheus")
+    ),
     "docker": Component(_docker, ENGINE),
     "docker20": Component(
         _with_root(on_path("dockerd")), "run as root with `apt-get install docker.io iptables`"

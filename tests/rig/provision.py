@@ -1,7 +1,7 @@
 """Fetches what Debian stable cannot install beside itself, once, into the cache; tests never download.
 
     python tests/rig/provision.py all
-    (or some: cosign2 cosign3 docker26 docker28 go-corpus host host-old host-docker)
+    (or some: cosign2 cosign3 prometheus docker26 docker28 go-corpus host host-old host-docker)
 
 Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
 unpacked, never installed. The hosts are root file systems made by mmdebstrap. The test data of Go are taken
@@ -70,6 +70,7 @@ GO_DATA = ("archive/tar", "archive/zip", "compress/bzip2", "compress/flate", "co
 PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     "cosign2": ("cosign2", Unpacked("trixie", ("cosign",))),
     "cosign3": ("cosign3", Unpacked("sid", ("cosign",))),
+    "prometheus": ("prometheus", Unpacked("bookworm", ("prometheus", "prometheus-node-exporter"))),
     "docker26": ("docker26", Unpacked("trixie", ENGINE)),
     "docker28": ("docker28", Unpacked("sid", ENGINE)),
     "go-corpus": (
