@@ -101,15 +101,3 @@ def test_a_line_edited_by_hand_is_named(told: Site) -> None:
     assert f"error: {STATE}/audit.jsonl: record 4 is damaged" in said
     told.host.check(f"cp -a /root/audit.jsonl {STATE}/")
     told.install("audit")
-
-
-def test_root_itself_may_be_held_to_appending(told: Site, desk: Desk) -> None:
-    if told.host.run(f"chattr +a {STATE}/audit.jsonl").rc:
-        pytest.skip("the host's file system has no append-only files")
-    try:
-        count = len(rows(told))
-        told.apply(desk.release(GOOD))
-        assert [row[:3] for row in rows(told)[count:]] == [("begun", "apply", GOOD), ("ended", "apply", GOOD)]
-        assert told.host.run(f"truncate -s 0 {STATE}/audit.jsonl").rc != 0
-    finally:
-        told.host.check(f"chattr -a {STATE}/audit.jsonl")

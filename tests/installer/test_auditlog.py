@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -249,6 +250,28 @@ def test_a_record_is_bounded_and_says_what_was_cut(system: System) -> None:
     assert found.fields["reason"].endswith(" more)")
     assert found.fields["problems"][-1].endswith(" more)")
     assert problem(system) == ""
+
+
+def test_root_itself_may_be_held_to_appending() -> None:
+    needs("root")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        system = System(name)
+        record(system, reason="first")
+        log = Path(name, LOG[1:])
+        marked = subprocess.run(["chattr", "+a", log], check=False, capture_output=True)
+        if marked.returncode:
+            pytest.skip(f"needs a file system with append-only files at /var/tmp: {marked.stderr.decode()}")
+        try:
+            with pytest.raises(PermissionError):
+                log.write_bytes(b"")
+            with log.open("ab") as torn:
+                torn.write(b"half a rec")
+            record(system, reason="second")
+            chain = check(*auditlog.read(system))
+        finally:
+            subprocess.run(["chattr", "-a", log], check=True)
+    assert chain.problem is None
+    assert [r.event for r in chain.records] == ["refused", "repaired", "refused"]
 
 
 @pytest.fixture
