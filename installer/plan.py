@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from installer import preflight, selection
+from installer import health, preflight, selection
 from installer.changes import Changes, FileChange, compare, without_sources
 from installer.core.digest import sha256_hex
 from installer.core.errors import DowngradeError, HostNotReadyError, Problem, RefusedError
@@ -265,6 +265,8 @@ class _Planner:
         methods = [] if nothing else self._methods(jobs)
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
         self._problems += [*wanted.problems, *changes.problems]
+        probes = health.selected(wanted.health, chosen.driven, live=context.live)
+        self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
         return Plan(

@@ -150,6 +150,21 @@ def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host
     assert "a project lan-chat that is not ours is there" in problem.what
 
 
+def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
+    host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = host.system.which
+    monkeypatch.setattr(host.system, "which", lambda tool: None if tool == "docker" else which(tool))
+    problems = planned(host, spec("1.0.0", 1)).problems
+    assert [(problem.where, problem.what.split(":")[0].split(",")[0]) for problem in problems] == [
+        ("docker", "is not installed"),
+        ("docker", "is not installed"),
+    ]
+    assert "Compose alone does not say what runs" in str(problems)
+    assert "the probes of lan-chat-nats-1 ask it" in str(problems)
+    assert all("command line" in problem.hint for problem in problems)
+
+
 def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:
     install(host, spec("1.0.0", 1))
     machine.check("docker stop lan-chat-nats-1")
