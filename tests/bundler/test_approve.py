@@ -21,29 +21,11 @@ from installer.core.sidecar import beside, read_sidecar
 from installer.core.tarheader import BLOCK, END
 from tests.hang import ends
 from tests.rig import bundlebuild as build
+from tests.rig.approving import ASKED, OPS, tail
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.needs import needs
 from tests.rig.signing import gpg_home
-from tests.rig.trustworld import APPROVALS, NOW, TEAM, Said, World, person
-
-ASKED = Request("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
-OPS = person(TEAM["ops"]).signer
-
-
-@pytest.fixture
-def world() -> World:
-    return replace(World(), approvals=APPROVALS[:2])
-
-
-@pytest.fixture
-def path(world: World, tmp_path: Path) -> Path:
-    file = tmp_path / "b.tar"
-    file.write_bytes(world.tar())
-    return file
-
-
-def tail(data: bytes) -> dict[str, bytes]:
-    return build.read(data).read_tail()
+from tests.rig.trustworld import APPROVALS, NOW, Said, World
 
 
 class TestGood:

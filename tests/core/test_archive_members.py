@@ -10,19 +10,9 @@ from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
 from installer.core.tarheader import BLOCK, END
 from tests.rig import bundlebuild as build
-from tests.rig.bundlebuild import FILES, Part, Plan, raw_header
+from tests.rig.bundlebuild import FILES, Part, raw_header, refusal
 
 APPROVAL = "approvals/security-0a1b2c3d.json"
-
-
-def refusal(plan: Plan | bytes) -> TamperedError:
-    """Reads as a file and as a pipe; both have to refuse."""
-    data = plan.tar() if isinstance(plan, Plan) else plan
-    with pytest.raises(TamperedError):
-        build.read(build.stream(data))
-    with pytest.raises(TamperedError) as caught:
-        build.read(data)
-    return caught.value
 
 
 class TestPayload:

@@ -19,7 +19,7 @@ from tests.faults.faulty import Killed
 from tests.rig import images
 from tests.rig.engine import Engine
 from tests.rig.host import Host
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, stage
 from tests.rig.remote import Remote
 
 pytestmark = pytest.mark.needs("docker", "compose")
@@ -74,12 +74,6 @@ def spec(version: str, sequence: int, command: str = "", config: str = "same") -
 def planned(within: Context, release: ReleaseSpec) -> Plan:
     with exclusive(within) as (state, _):
         return plan_apply(within, state, stage(Path(within.system.root), release), Options())
-
-
-def install(within: Context, release: ReleaseSpec) -> None:
-    with exclusive(within) as (state, _):
-        staged = stage(Path(within.system.root), release)
-        apply(within, plan_apply(within, state, staged, Options()))
 
 
 def running(machine: Host) -> list[str]:

@@ -15,18 +15,18 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from installer import auditlog, status, witness
-from installer.apply import apply
 from installer.auditlog import AuditError, check
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.manifest import Deployment, HealthCheck
 from installer.core.root import PRODUCTION
 from installer.operations import Context
-from installer.plan import Options, plan_apply
+from installer.plan import Options
 from installer.recover import exclusive
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed
+from tests.rig import releases
 from tests.rig.bench import Bench, release
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, stage
+from tests.rig.releases import Member, Notes, ReleaseSpec, context
 from tests.rig.trustworld import APPROVALS, Said, root
 
 TOP = Path(__file__).parents[2]
@@ -56,9 +56,7 @@ def events(place: Path) -> list[str]:
 
 
 def install(within: Context, spec: ReleaseSpec = ONE, *only: str) -> None:
-    with exclusive(within) as (state, _):
-        staged = stage(Path(within.system.root), spec)
-        apply(within, plan_apply(within, state, staged, Options(only=frozenset(only))))
+    releases.install(within, spec, Options(only=frozenset(only)))
 
 
 def test_the_whole_life_of_a_product_is_told_and_outlives_it(bench: Bench) -> None:
