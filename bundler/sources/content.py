@@ -288,7 +288,7 @@ def read_document(stream: Readable, size: int, where: str) -> bytes:
     """
     if size > MAX_DOCUMENT:
         raise UnfitInputError(
-            f"is {size} bytes, more than the {MAX_DOCUMENT} a document may have", where=where
+            f"is {size} bytes, more than the {MAX_DOCUMENT} a document may have", where=where, hint=AGAIN
         )
     data = b""
     while len(data) < size:
