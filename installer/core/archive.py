@@ -284,7 +284,9 @@ class Bundle:
 
     def _stray(self, name: str) -> str:
         listed = name in (SUMS, MANIFEST) or any(member.entry.path == name for member in self.members)
-        return "stands behind the payload: twice, or not in its place" if listed else "is not on the signed list"
+        return (
+            "stands behind the payload: twice, or not in its place" if listed else "is not on the signed list"
+        )
 
     def _read_end(self, offset: int, first: bytes) -> None:
         """Checks that the archive ends here, or with what an append leaves that was cut short."""

@@ -203,6 +203,7 @@ class MediumError(WaybillError):
     """The medium failed, ended early or lacks a part."""
 
     code, exit_code = "medium", 18
+    remedy = "the medium was removed or is damaged: put it back, or copy its content again"
 
 
 class RolledBackError(WaybillError):
