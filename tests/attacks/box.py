@@ -15,7 +15,7 @@ import resource
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ FOR_CHILDREN = (bundler.config, bundler.create, installer.apply, installer.cli_a
 """Imported once, for all children."""
 MEMORY = 768 * 1024 * 1024
 """Bytes of address space beyond those of the tests themselves."""
+LARGE = 1 << 30
+"""Bytes from which on a file's content is not compared, but its size and time."""
+LOCK = "host/etc/waybill/trust/.lock"
 DAY = 86400
 OWN_RECORDS = ("trusted-time", "audit", "evidence", "metrics", "log", "lock")
 """What a host may write down about a refusal, below `/var`."""
@@ -79,8 +82,7 @@ def _become(program: str, words: list[str], home: Path, files: list[Path]) -> No
     os.chdir(home)
     os.environ["TMPDIR"] = str(home / "tmp")
     os.environ["SOURCE_DATE_EPOCH"] = "1790000000"
-    used = int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024  # type: ignore[index]
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    limit(MEMORY)
     sys.stdin = io.StringIO()
     sys.stdout, sys.stderr = (path.open("w", encoding="utf-8") for path in files)
     sys.argv = [program, *words]
@@ -97,6 +99,32 @@ def _become(program: str, words: list[str], home: Path, files: list[Path]) -> No
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 97)
+
+
+def bounded(act: Callable[[], object], memory: int = 256 * 1024 * 1024) -> str:
+    """Runs a function in a child with little memory; gives what it gave, or the error, as text."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            limit(memory)
+            said = str(act())
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"
+        os.write(writer, said.encode()[:60_000])
+        os._exit(0)
+    os.close(writer)
+    with ends(within=300), os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return said
+
+
+def limit(memory: int) -> None:
+    """Takes away all memory beyond what this process has and some."""
+    (pages, *_) = Path("/proc/self/statm").read_text().split()
+    most = int(pages) * resource.getpagesize() + memory
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def now() -> int:
@@ -193,11 +221,12 @@ class Box:
             status = path.lstat()
             kind = stat.S_IFMT(status.st_mode)
             empty = name.startswith("host/var/lib/waybill/") and kind == stat.S_IFDIR
-            if name in ("out", "err") or own or empty:
+            if name in ("out", "err", LOCK) or own or empty:
                 continue
             what = str(path.readlink()) if kind == stat.S_IFLNK else ""
             if kind == stat.S_IFREG:
-                what = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {status.st_mtime_ns}"
+                data = path.read_bytes() if status.st_size < LARGE else b""
+                what = f"{status.st_size} {hashlib.sha256(data).hexdigest()} {status.st_mtime_ns}"
             found[name] = f"{status.st_mode:o} {status.st_uid} {what}"
         return found
 
