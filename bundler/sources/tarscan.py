@@ -14,11 +14,13 @@ from typing import Literal
 from bundler.sources.base import Readable
 from bundler.sources.layers import MAX_EXPANDED
 from installer.core.errors import UnfitInputError
-from installer.core.limits import CHUNK, KIB
+from installer.core.limits import CHUNK, KIB, MIB
 
 BLOCK = 512
 MAX_MEMBERS = 100_000
 MAX_PAX = 64 * KIB
+MAX_END = MIB
+"""Zero bytes that may follow the end: tar fills up to a record, which is never so large."""
 
 _AGAIN = "save the image again, and check that the copy was complete"
 _HOSTILE = "do not use this archive: no engine writes such a one"
@@ -220,8 +222,10 @@ class _Scanner:
         return block
 
     def _end(self) -> None:
+        read = 0
         while chunk := self._stream.read(CHUNK):
-            if chunk.count(0) != len(chunk):
+            read += len(chunk)
+            if chunk.count(0) != len(chunk) or read > MAX_END:
                 raise self._fault("goes on after its end", "", _HOSTILE)
 
     def _fault(self, what: str, name: str, hint: str) -> UnfitInputError:

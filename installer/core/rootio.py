@@ -34,6 +34,8 @@ from installer.core.root import (
 )
 from installer.core.signatures import TrustedKey
 
+MOST_KEYS = 256
+"""Keys of one root: who counts for what is searched for, and the search has to end."""
 _T = TypeVar("_T")
 _KEYID = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -139,6 +141,9 @@ class _Reader:
         if top.get("schema") != SCHEMA:
             self.fault("schema", f"is not {SCHEMA!r}", "it may be made for a newer version of this program")
         if self.problems:
+            return None
+        if isinstance(top["keys"], dict) and len(top["keys"]) > MOST_KEYS:
+            self.fault("keys", f"has {len(top['keys'])} keys, at most {MOST_KEYS} are allowed")
             return None
         keys = self.each(top["keys"], "keys", self.key)
         self.distinct(keys)

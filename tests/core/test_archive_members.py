@@ -37,7 +37,7 @@ class TestPayload:
     def test_a_copy_of_a_member_at_the_end_is_refused(self) -> None:
         plan = build.plan()
         error = refusal(replace(plan, payload=(*plan.payload, plan.payload[0])))
-        assert error.what == "docs/CHANGELOG.md is not on the signed list"
+        assert error.what == "docs/CHANGELOG.md stands behind the payload: twice, or not in its place"
         assert error.where == f"b.tar@{len(plan.tar()) - len(END)}"
 
     def test_an_extra_member_is_refused(self) -> None:

@@ -183,7 +183,10 @@ def signed(base: Plan | None = None) -> Plan:
     base = base or plan()
     signer, _ = key()
     sums = next(part.data for part in base.head if part.name == SUMS)
-    files = [Part(f"{SUMS}.{signer.keyid8}.{form}", data) for form, data in signer.sign(sums).items()]
+    made = base.manifest.created
+    files = [
+        Part(f"{SUMS}.{signer.keyid8}.{form}", data, mtime=made) for form, data in signer.sign(sums).items()
+    ]
     rest = tuple(part for part in base.head[1:] if part.name in (ROOM, MANIFEST))
     return replace(base, head=(base.head[0], *files, *rest))
 
