@@ -6,6 +6,7 @@ command that needs it.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,9 +67,10 @@ def init(
     from bundler.init import init as lay_down
 
     console.json_output = json
-    written = lay_down(directory, template)
+    written = [directory / path for path in lay_down(directory, template)]
     lines = [f"wrote {path}" for path in written]
-    lines.append(f"next: bundle create v0.1.0 -C {directory}")
+    where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
+    lines.append(f"next: bundle create v0.1.0{where}")
     console.result("\n".join(lines), lambda: {"written": [str(path) for path in written]})
 
 

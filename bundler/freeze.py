@@ -23,6 +23,7 @@ from typing import Literal
 import bundler
 from bundler import selfextract
 from bundler.frozen_check import check
+from bundler.output import fsync_directory
 from installer.core.environment import child_environment
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
 from installer.progress import Progress
@@ -161,11 +162,7 @@ def _put(source: Path, out: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    directory = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    fsync_directory(out.parent)
 
 
 def _work() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,29 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from installer.cli_audit import audit, metrics
 from installer.cli_host import recover, selftest, setup, trust_app
 from installer.cli_options import (
-    Approvals,
     BundleName,
-    Env,
-    Json,
+    Choice,
+    Judging,
     OnDrift,
-    Only,
     Product,
-    Root,
-    Skip,
-    Values,
+    Where,
     WorkDir,
     Yes,
+    attempting,
     clock,
     console,
     context,
     host,
-    names,
+    layers_of,
+    loud,
+    options_of,
     product_of,
+    shaped,
     trust_of,
 )
-from installer.core.errors import HostNotReadyError, UsageError
+from installer.core.errors import HostNotReadyError
 from installer.core.medium import open_medium
 from installer.core.trust import Trust
 
@@ -64,55 +64,65 @@ def options(
 
 
 app.add_typer(trust_app, name="trust")
+app.command(epilog="Example: install audit --since 7d")(audit)
+app.command(epilog="Example: install metrics")(metrics)
 app.command()(recover)
 app.command()(setup)
 app.command(hidden=True)(selftest)
 
+Values = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--values", metavar="FILE", help="Values on top of the site's; may be repeated.", show_default=False
+    ),
+]
+
 
 @app.command("apply", hidden=True)
+@shaped
 def apply_(
     bundle: BundleName,
+    *,
     verify_: Annotated[
         bool, typer.Option("--verify", help="Print each signature, approval and check.")
     ] = False,
     verify_only: Annotated[bool, typer.Option("--verify-only", help="Stop after verification.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan; change nothing.")] = False,
-    env: Env = "",
-    approvals: Approvals = None,
+    judging: Judging,
     values: Values = None,
-    yes: Yes = False,
-    root: Root = Path("/"),
-    only: Only = None,
-    skip: Skip = None,
-    on_drift: OnDrift = None,
+    choice: Choice,
     work_dir: WorkDir = None,
-    json: Json = False,
+    yes: Yes = False,
+    where: Where,
 ) -> None:
     """Verify a bundle, show the plan, apply it, watch its health; commit or go back."""
+    console.json_output = where.json
     if verify_only:
-        verify(bundle, env, approvals, root, json)
+        _verify(bundle, judging, where)
     elif dry_run:
-        plan(bundle, env, approvals, values, root, only, skip, on_drift, work_dir, json)
+        _plan(bundle, judging, choice, values, work_dir, where)
     else:
-        console.json_output = json
-        judge = _judge(root, env, bundle, approvals)
-        options = _options(only, skip, on_drift, values, judge.environment)
-        _apply(bundle, judge, options, work_dir, yes, show_evidence=verify_)
+        layers = layers_of(values)
+        with attempting(host(where.root), "apply", medium=bundle) as doing:
+            judge = _judge(where.root, judging, bundle)
+            doing.about = judge.known
+            options = options_of(choice, layers, judge.environment)
+            applied = _apply(bundle, judge, options, work_dir, yes, show_evidence=verify_)
+        _applied(applied)
 
 
 @app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
-def verify(
-    bundle: BundleName,
-    env: Env = "",
-    approvals: Approvals = None,
-    root: Root = Path("/"),
-    json: Json = False,
-) -> None:
+@shaped
+def verify(bundle: BundleName, judging: Judging, where: Where) -> None:
     """Verify a bundle and stop; needs no rights and no space."""
+    console.json_output = where.json
+    _verify(bundle, judging, where)
+
+
+def _verify(bundle: str, judging: Judging, where: Where) -> None:
     from installer.core.verification import check_all, payload_extent, report
 
-    console.json_output = json
-    judge = _judge(root, env, bundle, approvals)
+    judge = _judge(where.root, judging, bundle)
     medium = open_medium(bundle)
     try:
         opened = judge.open(medium)
@@ -128,76 +138,51 @@ def verify(
     console.result(report(verified, decision), lambda: verified.as_json() | {"policy": decision.as_json()})
 
 
-def _judge(root: Path, env: str, bundle: str, approvals: Sequence[Path] | None) -> Judge:
+def _judge(root: Path, judging: Judging, bundle: str) -> Judge:
     from installer.decide import judge
 
-    return judge(host(root), trust_of, env, bundle, approvals or ())
+    return judge(host(root), trust_of, judging.env, bundle, judging.approvals or ())
 
 
 @app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
+@shaped
 def plan(
     bundle: BundleName,
-    env: Env = "",
-    approvals: Approvals = None,
+    *,
+    judging: Judging,
     values: Values = None,
-    root: Root = Path("/"),
-    only: Only = None,
-    skip: Skip = None,
-    on_drift: OnDrift = None,
+    choice: Choice,
     work_dir: WorkDir = None,
-    json: Json = False,
+    where: Where,
 ) -> None:
     """Verify a bundle, look at the host and say what would change; change nothing."""
+    console.json_output = where.json
+    _plan(bundle, judging, choice, values, work_dir, where)
+
+
+def _plan(
+    bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, where: Where
+) -> None:
     from installer.plan import plan_apply
+    from installer.plantext import text
     from installer.preview import previewed
     from installer.state import load
 
-    console.json_output = json
-    judge = _judge(root, env, bundle, approvals)
-    options = _options(only, skip, on_drift, values, judge.environment)
+    judge = _judge(where.root, judging, bundle)
+    options = options_of(choice, layers_of(values), judge.environment)
     system, medium = judge.system, open_medium(bundle)
     try:
         opened = judge.open(medium)
-        where = context(system, opened.bundle.manifest.product, console.progress())
-        state = load(system, where.layout)
-        work, apart = _work(where, opened, state, options, work_dir)
-        with previewed(opened, system, where.layout, where.progress, work=work, apart=apart) as staged:
+        within = context(system, opened.bundle.manifest.product, console.progress())
+        state = load(system, within.layout)
+        work, apart = _work(within, opened, state, options, work_dir)
+        with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:
             judged = judge.staged(opened, staged)
-            found = _noted(plan_apply(where, state, judged, options), judge)
-            _show(found)
+            found = _noted(plan_apply(within, state, judged, options), judge)
+            console.result(text(found), found.as_json)
             found.require_ready()
     finally:
         medium.close()
-
-
-def _show(found: Plan) -> None:
-    from installer.plantext import text
-
-    console.result(text(found), found.as_json)
-
-
-def _options(
-    only: Sequence[str] | None,
-    skip: Sequence[str] | None,
-    on_drift: Sequence[str] | None,
-    values: Sequence[Path] | None,
-    env: str,
-) -> Options:
-    from installer.drift import Policy
-    from installer.plan import Options
-    from installer.values import Layer
-    from installer.yamlio import MAX_BYTES
-
-    layers = []
-    for path in values or ():
-        try:
-            with path.open("rb") as file:
-                layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))
-        except OSError as error:
-            raise UsageError(f"the values cannot be read: {error.strerror}", where=str(path)) from None
-    return Options(
-        names(list(only or ())), names(list(skip or ())), Policy.parse(on_drift or ()), tuple(layers), env
-    )
 
 
 def _noted(found: Plan, judge: Judge) -> Plan:
@@ -222,12 +207,12 @@ def _work(
 
 def _apply(
     bundle: str, judge: Judge, options: Options, work: Path | None, yes: bool, *, show_evidence: bool
-) -> None:
+) -> Applied:
     medium = open_medium(bundle)
     try:
         opened = judge.open(medium)
         where = context(judge.system, opened.bundle.manifest.product, console.progress())
-        _apply_trusted(judge, opened, where, options, work, yes, show_evidence)
+        return _apply_trusted(judge, opened, where, options, work, yes, show_evidence)
     finally:
         medium.close()
 
@@ -240,8 +225,7 @@ def _apply_trusted(
     work_dir: Path | None,
     yes: bool,
     show_evidence: bool,
-) -> None:
-    from installer.apply import apply
+) -> Applied:
     from installer.core.verification import report
     from installer.hosttrust import remember_time
     from installer.plan import plan_apply
@@ -270,7 +254,7 @@ def _apply_trusted(
                 if not yes:
                     console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
             wanted = not found.nothing
-            applied = apply(where, found)
+            applied = _carry_out(where, found)
             remember_time(system, clock())
         except (HostNotReadyError, KeyboardInterrupt):
             if not wanted:
@@ -280,7 +264,7 @@ def _apply_trusted(
         finally:
             if not wanted:
                 discard(system, where.layout, where.progress, identity)
-    _applied(applied)
+    return applied
 
 
 def _log_plan(found: Plan) -> None:
@@ -295,13 +279,14 @@ def _applied(applied: Applied) -> None:
 
 
 @app.command(epilog="Example: install status")
-def status(root: Root = Path("/"), product: Product = None, json: Json = False) -> None:
+@shaped
+def status(*, product: Product = None, where: Where) -> None:
     """Show what runs, since when, who signed it, and whether the host still is as installed."""
     from installer.status import products
     from installer.status import status as look
 
-    console.json_output = json
-    system = host(root)
+    console.json_output = where.json
+    system = host(where.root)
     wanted = [product_of(system, product)] if product else products(context(system, ""))
     found = [look(context(system, name)) for name in wanted]
     text = "\n\n".join(each.text() for each in found) or "nothing is installed here"
@@ -309,75 +294,80 @@ def status(root: Root = Path("/"), product: Product = None, json: Json = False) 
 
 
 @app.command(epilog="Example: install history")
-def history(root: Root = Path("/"), product: Product = None, json: Json = False) -> None:
+@shaped
+def history(*, product: Product = None, where: Where) -> None:
     """Show what was installed, rolled back and removed, and when."""
     from installer.history import history as look
     from installer.history import text
 
-    console.json_output = json
-    system = host(root)
+    console.json_output = where.json
+    system = host(where.root)
     events = look(context(system, product_of(system, product)))
     console.result(text(events), lambda: {"events": [event.as_json() for event in events]})
 
 
 @app.command(epilog="Example: install rollback    (to the release before), or: install rollback 1.4.0")
+@shaped
 def rollback(
+    *,
     version: Annotated[
         str | None,
         typer.Argument(
             metavar="[VERSION]", help="A kept release; default: the one before.", show_default=False
         ),
     ] = None,
-    yes: Yes = False,
-    root: Root = Path("/"),
     product: Product = None,
-    only: Only = None,
-    skip: Skip = None,
-    on_drift: OnDrift = None,
-    json: Json = False,
+    choice: Choice,
+    yes: Yes = False,
+    where: Where,
 ) -> None:
     """Go back to a release that is kept on this host, verified again."""
     from installer.rollback import plan_rollback
 
-    console.json_output = json
-    system = host(root)
-    trust = trust_of(system)
-    where = context(system, product_of(system, product), console.progress())
+    console.json_output = where.json
+    system = host(where.root)
 
     def check(entry: Any) -> Any:
         from installer.retained import verify_retained
 
         # expiry never stops what was installed: the keys have to have been good then, and not revoked since
         then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.installed, UTC))
-        directory = where.layout.release(entry.name)
+        directory = within.layout.release(entry.name)
         return verify_retained(
-            system, directory, system.platform(), then, where.progress, blobs=entry.blobs
+            system, directory, system.platform(), then, within.progress, blobs=entry.blobs
         ).manifest
 
-    options = _options(only, skip, on_drift, None, "")
-    _execute(where, yes, lambda state: plan_rollback(where, state, version, options, check))
+    options = options_of(choice, (), "")
+    with attempting(system, "rollback", product_of(system, product)) as doing:
+        doing.about = lambda: {"version": version or ""}
+        trust = trust_of(system)
+        within = context(system, doing.product, console.progress())
+        applied = _execute(within, yes, lambda state: plan_rollback(within, state, version, options, check))
+    _applied(applied)
 
 
 @app.command(epilog="Example: install remove lan-chat")
+@shaped
 def remove(
     product: Annotated[str, typer.Argument(metavar="PRODUCT", show_default=False)],
-    yes: Yes = False,
-    root: Root = Path("/"),
+    *,
     on_drift: OnDrift = None,
-    json: Json = False,
+    yes: Yes = False,
+    where: Where,
 ) -> None:
     """Take the running release of a product off the host: exactly what was installed."""
     from installer.plan import plan_remove
 
-    console.json_output = json
-    system = host(root)
-    where = context(system, product_of(system, product), console.progress())
-    options = _options(None, None, on_drift, None, "")
-    _execute(where, yes, lambda state: plan_remove(where, state, options))
+    console.json_output = where.json
+    system = host(where.root)
+    with attempting(system, "remove", product_of(system, product)) as doing:
+        within = context(system, doing.product, console.progress())
+        options = options_of(Choice(on_drift=on_drift), (), "")
+        applied = _execute(within, yes, lambda state: plan_remove(within, state, options))
+    _applied(applied)
 
 
-def _execute(where: Context, yes: bool, make_plan: Any) -> None:
-    from installer.apply import apply
+def _execute(where: Context, yes: bool, make_plan: Any) -> Applied:
     from installer.recover import exclusive
 
     with exclusive(where) as (state, recovered):
@@ -389,5 +379,15 @@ def _execute(where: Context, yes: bool, make_plan: Any) -> None:
             found.require_ready()
             if not yes:
                 console.confirm(f"{found.verb.capitalize()} {found.product}?", "--yes")
-        applied = apply(where, found)
-    _applied(applied)
+        return _carry_out(where, found)
+
+
+def _carry_out(where: Context, found: Plan) -> Applied:
+    from installer.apply import apply
+    from installer.witness import happened
+
+    applied = apply(where, found)
+    if not applied.changed and applied.new:
+        of = {"verb": found.verb, "product": found.product, "version": applied.new.version}
+        happened(where.system, "unchanged", {**of, "identity": applied.new.identity, "exit": 0}, loud)
+    return applied

@@ -76,6 +76,8 @@ class Judge:
         environment: Which environment it belongs to.
         beside: Approvals that do not lie in the bundle.
         notes: What is out of the ordinary and is to be said first of all.
+        manifest: Of the bundle, once a signature vouches for it.
+        identity: Of the bundle, once it is opened.
     """
 
     system: System
@@ -83,6 +85,8 @@ class Judge:
     environment: str
     beside: Beside
     notes: list[str] = field(default_factory=list)
+    manifest: Manifest | None = None
+    identity: str = ""
     _decision: Decision | None = None
 
     def open(self, medium: Medium) -> Opened:
@@ -92,6 +96,7 @@ class Judge:
             WaybillError: The bundle is refused.
         """
         opened = open_trusted(medium, self.trust, self._destination)
+        self.identity = opened.evidence.identity
         if medium.parallel:
             self.decide(opened)
         return opened
@@ -125,7 +130,15 @@ class Judge:
         manifest = opened.bundle.manifest
         self.trust.check_manifest(manifest, self._at(state), opened.bundle.medium.name)
 
+    def known(self) -> dict[str, str]:
+        """Gives what is known of the bundle by now, as the audit log has it."""
+        found = {"identity": self.identity, "environment": self.environment}
+        if self.manifest is not None:
+            found |= {"product": self.manifest.product, "version": self.manifest.version}
+        return found
+
     def _destination(self, manifest: Manifest) -> Destination:
+        self.manifest = manifest
         try:
             state = load(self.system, Layout(manifest.product))
         except HostNotReadyError:

@@ -140,7 +140,7 @@ def load(system: System, layout: Layout) -> State:
 
     Raises:
         NotUndoneError: It is damaged.
-        HostNotReadyError: This user may not read it.
+        HostNotReadyError: It cannot be read, by this user or at all.
     """
     try:
         data = system.read(layout.state_file, STATE_LIMIT)
@@ -148,6 +148,11 @@ def load(system: System, layout: Layout) -> State:
         return State()
     except PermissionError as denied:
         raise unreadable(layout.state_file) from denied
+    except OSError as failed:
+        hint = "the disk may be failing, or somebody put something else there: put it back from a backup"
+        raise HostNotReadyError(
+            f"cannot be read: {failed.strerror}", where=layout.state_file, hint=hint
+        ) from None
     try:
         value = jsonio.loads_strict(data, layout.state_file, STATE_LIMIT)
         entries = tuple(Entry.from_json(row) for row in value["releases"])

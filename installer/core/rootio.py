@@ -34,6 +34,8 @@ from installer.core.root import (
 )
 from installer.core.signatures import TrustedKey
 
+MOST_KEYS = 256
+"""Keys of one root: who counts for what is searched for, and the search has to end."""
 _T = TypeVar("_T")
 _KEYID = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -60,7 +62,9 @@ def load_root(path: Path) -> tuple[Root, bytes]:
             data = file.read(ROOT_BYTES + 1)
     except FileNotFoundError:
         raise UntrustedError(
-            "no trust is set up", where=str(path), hint="set it up with `install trust init root.json`"
+            "there is no such file, and without a root nobody is trusted",
+            where=str(path),
+            hint="give the path of the root.json that was carried here",
         ) from None
     except OSError as error:
         raise MediumError(f"cannot be read: {error.strerror}", where=str(path)) from error
@@ -137,6 +141,9 @@ class _Reader:
         if top.get("schema") != SCHEMA:
             self.fault("schema", f"is not {SCHEMA!r}", "it may be made for a newer version of this program")
         if self.problems:
+            return None
+        if isinstance(top["keys"], dict) and len(top["keys"]) > MOST_KEYS:
+            self.fault("keys", f"has {len(top['keys'])} keys, at most {MOST_KEYS} are allowed")
             return None
         keys = self.each(top["keys"], "keys", self.key)
         self.distinct(keys)

@@ -144,6 +144,11 @@ class Compose:
         tool = find_tool(context)
         if isinstance(tool, Problem):
             return [tool]
+        if context.system.which("docker") is None:
+            what = "is not installed: Compose alone does not say what runs, and in which state"
+            return [
+                Problem("docker", what, "install Docker's command line beside Compose, or use --skip compose")
+            ]
         ended = context.system.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_QUICK)
         if not ended.ok:
             hint = "start it: systemctl start docker (and systemctl enable docker, to have it after a boot)"

@@ -15,6 +15,7 @@ from installer.core.errors import TamperedError
 from installer.core.root import PRODUCTION, Policy, ProductRule, Root
 from installer.core.rootio import parse_root
 from installer.core.rootview import view
+from tests.rig.documents import at, without
 from tests.rig.trustworld import NOW, person, root
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "v1" / "root.schema.json").read_text())
@@ -37,24 +38,6 @@ def parse(document: object) -> Root:
 
 def fits(document: object) -> bool:
     return bool(jsonschema.Draft202012Validator(SCHEMA).is_valid(document))
-
-
-def at(*path: str, value: object) -> Callable[[dict[str, Any]], object]:
-    def change(document: dict[str, Any]) -> None:
-        for name in path[:-1]:
-            document = document[name]
-        document[path[-1]] = value
-
-    return change
-
-
-def without(*path: str) -> Callable[[dict[str, Any]], object]:
-    def change(document: dict[str, Any]) -> None:
-        for name in path[:-1]:
-            document = document[name]
-        del document[path[-1]]
-
-    return change
 
 
 def test_what_is_written_is_read_the_same_and_fits() -> None:

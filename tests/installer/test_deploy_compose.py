@@ -20,7 +20,7 @@ from tests.faults.faulty import Killed
 from tests.rig import images
 from tests.rig.engine import Engine
 from tests.rig.host import Host
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, stage
 from tests.rig.remote import Remote
 
 pytestmark = pytest.mark.needs("docker", "compose")
@@ -75,12 +75,6 @@ def spec(version: str, sequence: int, command: str = "", config: str = "same") -
 def planned(within: Context, release: ReleaseSpec) -> Plan:
     with exclusive(within) as (state, _):
         return plan_apply(within, state, stage(Path(within.system.root), release), Options())
-
-
-def install(within: Context, release: ReleaseSpec) -> None:
-    with exclusive(within) as (state, _):
-        staged = stage(Path(within.system.root), release)
-        apply(within, plan_apply(within, state, staged, Options()))
 
 
 def running(machine: Host) -> list[str]:
@@ -206,6 +200,21 @@ def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host
     machine.check("docker run -d --label com.docker.compose.project=lan-chat rig/nats:1")
     (problem,) = planned(host, spec("1.0.0", 1)).problems
     assert "a project lan-chat that is not ours is there" in problem.what
+
+
+def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
+    host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = host.system.which
+    monkeypatch.setattr(host.system, "which", lambda tool: None if tool == "docker" else which(tool))
+    problems = planned(host, spec("1.0.0", 1)).problems
+    assert [(problem.where, problem.what.split(":")[0].split(",")[0]) for problem in problems] == [
+        ("docker", "is not installed"),
+        ("docker", "is not installed"),
+    ]
+    assert "Compose alone does not say what runs" in str(problems)
+    assert "the probes of lan-chat-nats-1 ask it" in str(problems)
+    assert all("command line" in problem.hint for problem in problems)
 
 
 def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from installer import plantext
-from installer.apply import Applied, apply
+from installer.apply import apply
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.manifest import Deployment
 from installer.diffs import conceal, diff, secrets_of
@@ -23,7 +21,7 @@ from installer.recover import exclusive
 from installer.system import System
 from installer.values import Layer
 from tests.faults.faulty import FaultySystem, snapshot
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, planned, stage
 
 CHATD = Member(b"daemon", "/opt/chat/chatd", 0o755)
 CONF = Member(b"port: {{ port }}\npassword: {{ password }}\n", "/etc/chat.conf", 0o600, "template")
@@ -49,17 +47,6 @@ def host(tmp_path: Path) -> Context:
 
 def root(within: Context) -> Path:
     return Path(within.system.root)
-
-
-@contextmanager
-def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
-    with exclusive(within) as (state, _):
-        yield plan_apply(within, state, stage(root(within), spec), options or Options())
-
-
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
-    with planned(within, spec, options) as plan:
-        return apply(within, plan)
 
 
 def whats(plan: Plan) -> list[tuple[str, str]]:
