@@ -76,14 +76,15 @@ class Status:
             lines.append(
                 f"  kept       {', '.join(entry.version for entry in others)} (install rollback VERSION)"
             )
-        lines += [f"  kept       {each.text()}" for each in self.edited]
+        lines += [f"  edited     {each.text()}" for each in self.edited]
         if self.unfinished:
             lines.append(f"  UNFINISHED {self.unfinished}")
         if self.drift:
             lines.append(f"  DRIFT      {len(self.drift)} found:")
             lines += [f"    {problem.where} {problem.what}" for problem in self.drift]
         elif self.current is not None and not self.unfinished:
-            lines.append("  drift      none: the host is as it was installed")
+            besides = " but for what was edited and is kept" if self.edited else ""
+            lines.append(f"  drift      none: the host is as it was installed{besides}")
         return "\n".join(lines)
 
 

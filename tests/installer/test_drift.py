@@ -127,7 +127,7 @@ def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift
     assert (root(host) / DAEMON).read_bytes() == b"daemon 2"
     found = looked(host)
     assert [each.path for each in found.edited] == [f"/{CONF}"]
-    assert f"kept       /{CONF} has other content: stays; the release's own is laid beside it" in found.text()
+    assert f"edited     /{CONF} has other content: stays; the release's own is laid beside it" in found.text()
     path.write_text("edited once more\n")
     assert len(looked(host).edited) == 1
     path.unlink()
