@@ -227,8 +227,10 @@ def _trust(key: Path | None, root: Path | None) -> Trust:
     return pinned_key_trust(text, str(key))
 
 
-def signers_of(key: Path | None, gpg_key: str | None, *, need: bool) -> list[Signer]:
-    """Gives who signs by what was typed.
+def signers_of(
+    key: Path | None, gpg_key: str | None, *, need: bool, variable: str = "COSIGN_PASSWORD"
+) -> list[Signer]:
+    """Gives who signs by what was typed; `variable` of the environment may have the password of the key.
 
     Raises:
         UsageError: A key cannot be used, or none is given and one is needed.
@@ -237,7 +239,7 @@ def signers_of(key: Path | None, gpg_key: str | None, *, need: bool) -> list[Sig
     if key is not None:
         from bundler.signers.cosign import CosignSigner
 
-        signers.append(CosignSigner.load(key, prompt))
+        signers.append(CosignSigner.load(key, prompt, variable))
     if gpg_key is not None:
         from bundler.signers.gpg import GpgSigner
 

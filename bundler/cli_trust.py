@@ -120,6 +120,16 @@ def set_policy(
         list[str] | None,
         typer.Option("--builder", metavar="ID", help="Only built by these.", show_default=False),
     ] = None,
+    repository: Annotated[
+        list[str] | None,
+        typer.Option("--repository", metavar="URL", help="Only built from these.", show_default=False),
+    ] = None,
+    clean_tree: Annotated[
+        bool | None,
+        typer.Option(
+            "--clean-tree/--no-clean-tree", help="Must the source be as committed?", show_default=False
+        ),
+    ] = None,
     max_age: Annotated[str, typer.Option(help="How long approvals count: 14d.", show_default=False)] = "",
     product: Annotated[
         list[str] | None, typer.Option("--product", help="Only these; may be repeated.", show_default=False)
@@ -144,6 +154,8 @@ def set_policy(
         change_id=change_id,
         rollback_plan=rollback_plan,
         builders=builder,
+        repositories=repository,
+        clean_tree=clean_tree,
         max_age=max_age,
         products=product,
         break_glass=break_glass,

@@ -92,6 +92,8 @@ def make_policy(
     change_id: bool | None = None,
     rollback_plan: bool | None = None,
     builders: Sequence[str] | None = None,
+    repositories: Sequence[str] | None = None,
+    clean_tree: bool | None = None,
     max_age: str = "",
     products: Sequence[str] | None = None,
     break_glass: bool | None = None,
@@ -105,6 +107,8 @@ def make_policy(
         change_id: Whether approvals must name a change; None: as before.
         rollback_plan: Whether there must be a way back; None: as before.
         builders: Builder ids that count; None: as before.
+        repositories: Source repositories that count; None: as before.
+        clean_tree: Whether the source must be as committed; None: as before.
         max_age: How long approvals count, `14d`; empty: as before.
         products: Products that may be installed; None: as before.
         break_glass: Whether that role may stand in; None: as before.
@@ -118,6 +122,8 @@ def make_policy(
         change_id=start.change_id if change_id is None else change_id,
         rollback_plan=start.rollback_plan if rollback_plan is None else rollback_plan,
         builders=tuple(builders) if builders else start.builders,
+        repositories=tuple(repositories) if repositories else start.repositories,
+        clean_tree=start.clean_tree if clean_tree is None else clean_tree,
         max_age_days=days(max_age) if max_age else start.max_age_days,
         products=tuple(products) if products else start.products,
         break_glass=start.break_glass if break_glass is None else break_glass,

@@ -236,7 +236,7 @@ class Trust:
                     if not filled:
                         raise self._not_approved(manifest, environment, problems, judged)
         said = Question(root, environment, policy or Policy({}), manifest, frozenset(), here)
-        builders = sorted({c.statement.builder for c in here if not isinstance(c.statement, Approval)})
+        built = {c.statement for c in here if not isinstance(c.statement, Approval)}
         return Decision(
             environment=environment,
             root_version=root.version,
@@ -246,7 +246,7 @@ class Trust:
             rejected=tuple(judged.rejected),
             change_id=", ".join(said.agreed("change_id")),
             rollback_to=", ".join(said.agreed("rollback_to")),
-            builder=", ".join(builders),
+            provenance=tuple(sorted(built, key=repr)),
             broken=broken,
             reset=reset,
         )

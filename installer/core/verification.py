@@ -8,7 +8,7 @@ what it reads (`installer.stage`). The decisions are taken in `trust`, from byte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,6 +67,7 @@ class Verified:
             "sequence": self.manifest.sequence,
             "identity": self.identity,
             "expires": format_time(self.manifest.expires),
+            "source": asdict(self.manifest.source),
             "files": len(self.manifest.files),
             "payload_bytes": self.payload_bytes,
             "evidence": self.evidence.as_json(),
@@ -200,6 +201,7 @@ def report(verified: Verified, decision: Decision | None = None) -> str:
         ("threshold", f"{len(evidence.owners)} of {evidence.threshold} needed, {by}"),
         ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, every one as signed"),
         ("expires", format_time(manifest.expires)),
+        ("made from", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),
         *(decision.rows() if decision else ()),
         *(("note", note) for note in verified.notes),
