@@ -29,9 +29,11 @@ from installer.cli_options import (
 from installer.core.errors import UsageError
 from installer.core.medium import open_medium
 from installer.core.trust import Trust
+from installer.evidence import Witness
 
 if TYPE_CHECKING:
     from installer.apply import Applied
+    from installer.core.summary import Trail
     from installer.core.verification import Opened
     from installer.decide import Judge
     from installer.operations import Context
@@ -114,9 +116,12 @@ def apply_(
         plan(bundle, env, approvals, values, root, only, skip, overwrite, json)
     else:
         console.json_output = json
-        judge = _judge(root, env, bundle, approvals)
-        options = _options(only, skip, overwrite, values, judge.environment)
-        _apply(bundle, judge, options, yes, show_evidence=verify_)
+        witness = Witness(host(root), clock, lambda text: console.log(text, "warning"))
+        with witness.watching():
+            judge = _judge(root, env, bundle, approvals, witness.trail)
+            witness.notes = judge.notes
+            options = _options(only, skip, overwrite, values, judge.environment)
+            _apply(bundle, judge, options, yes, verify_, witness)
 
 
 @app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
@@ -147,10 +152,12 @@ def verify(
     console.result(report(verified, decision), lambda: verified.as_json() | {"policy": decision.as_json()})
 
 
-def _judge(root: Path, env: str, bundle: str, approvals: Sequence[Path] | None) -> Judge:
+def _judge(
+    root: Path, env: str, bundle: str, approvals: Sequence[Path] | None, trail: Trail | None = None
+) -> Judge:
     from installer.decide import judge
 
-    return judge(host(root), trust_of, env, bundle, approvals or ())
+    return judge(host(root), trust_of, env, bundle, approvals or (), trail)
 
 
 @app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
@@ -217,18 +224,26 @@ def _noted(found: Plan, judge: Judge) -> Plan:
     return replace(found, notes=(*judge.notes, *found.notes))
 
 
-def _apply(bundle: str, judge: Judge, options: Options, yes: bool, *, show_evidence: bool) -> None:
+def _apply(
+    bundle: str, judge: Judge, options: Options, yes: bool, show_evidence: bool, witness: Witness
+) -> None:
     medium = open_medium(bundle)
     try:
         opened = judge.open(medium)
         where = context(judge.system, opened.bundle.manifest.product, console.progress())
-        _apply_trusted(judge, opened, where, options, yes, show_evidence)
+        _apply_trusted(judge, opened, where, options, yes, show_evidence, witness)
     finally:
         medium.close()
 
 
 def _apply_trusted(
-    judge: Judge, opened: Opened, where: Context, options: Options, yes: bool, show_evidence: bool
+    judge: Judge,
+    opened: Opened,
+    where: Context,
+    options: Options,
+    yes: bool,
+    show_evidence: bool,
+    witness: Witness,
 ) -> None:
     from installer.apply import apply
     from installer.core.verification import report
@@ -254,6 +269,7 @@ def _apply_trusted(
                 found.require_ready()
                 if not yes:
                     console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
+                found = witness.passed(found)
             began = not found.nothing
             applied = apply(where, found)
             remember_time(system, clock())
@@ -290,14 +306,23 @@ def status(root: Root = Path("/"), product: Product = None, json: Json = False) 
 
 @app.command(epilog="Example: install history")
 def history(root: Root = Path("/"), product: Product = None, json: Json = False) -> None:
-    """Show what was installed, rolled back and removed, and when."""
+    """Show what was installed, rolled back, removed and refused, when, and where the evidence is."""
+    from installer.evidence import refusals
     from installer.history import history as look
     from installer.history import text
+    from installer.status import products
 
     console.json_output = json
     system = host(root)
-    events = look(context(system, product_of(system, product)))
-    console.result(text(events), lambda: {"events": [event.as_json() for event in events]})
+    name = product_of(system, product) if product or products(context(system, "")) else ""
+    events, refused = look(context(system, name)) if name else [], refusals(system, name)
+    console.result(
+        text(events, refused),
+        lambda: {
+            "events": [event.as_json() for event in events],
+            "refusals": [refusal.as_json() for refusal in refused],
+        },
+    )
 
 
 @app.command(epilog="Example: install rollback    (to the release before), or: install rollback 1.4.0")

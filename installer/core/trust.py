@@ -193,6 +193,7 @@ class Trust:
         released: Evidence,
         approvals: Iterable[Found],
         destination: Destination,
+        note: Callable[[Judged], None] = lambda _judged: None,
     ) -> Decision:
         """Decides whether the approvals suffice for the host's environment: steps 15 to 18.
 
@@ -201,6 +202,7 @@ class Trust:
             released: What `check_release` gave.
             approvals: All approvals that were found, in the bundle and beside it.
             destination: The host.
+            note: Told which approvals count, also where they do not suffice.
 
         Returns:
             The grounds on which it may be installed.
@@ -216,6 +218,7 @@ class Trust:
         with at_step(15):
             self._check_environment(environment)
         judged = Judged(root, manifest, released.identity, environment, policy, now)
+        note(judged)
         with at_step(16):
             for found in sorted(approvals, key=lambda each: (each.name, each.source)):
                 judged.judge(found)

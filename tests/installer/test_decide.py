@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bundler.rootfiles import root_bytes
-from installer import cli, cli_options, decide
+from installer import decide
 from installer.core.errors import HostNotReadyError, RefusedError
-from installer.core.root import PRODUCTION, ProductRule, Root
-from installer.hosttrust import ROOT_FILE, TIME_FILE
+from installer.core.root import PRODUCTION, ProductRule
+from installer.hosttrust import TIME_FILE
 from installer.state import unreadable
 from installer.system import System
 from tests.rig import bundlebuild as build
+from tests.rig.bench import Bench, environment, release
 from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    place = tmp_path / "host"
-    (place / "etc/waybill/trust").mkdir(parents=True)
-    return place
-
-
-def environment(host: Path, text: str) -> None:
-    (host / "etc/waybill/environment").write_text(text)
 
 
 class TestEnvironment:
@@ -62,52 +49,6 @@ def test_the_name_is_the_machine_s_or_that_of_the_directory(host: Path) -> None:
     assert decide.host_name(System(host)) == "chat01.plant.example"
 
 
-class Bench:
-    """A host that commands are run on, with a clock that stands still."""
-
-    def __init__(self, host: Path, stick: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.host, self.stick, self._capsys = host, stick, capsys
-
-    def trust(self, made: Root) -> None:
-        (self.host / ROOT_FILE[1:]).write_bytes(root_bytes(made))
-
-    def bundle(self, world: World, name: str = "b.tar") -> Path:
-        (self.stick / name).write_bytes(world.tar())
-        return self.stick / name
-
-    def run(self, *words: str) -> tuple[int, dict[str, Any], str]:
-        """Runs `install … --json`; gives exit code, document and what was said on stderr."""
-        from installer.cli_app import app
-        from installer.cli_options import console
-        from installer.console import run_app
-
-        code = run_app(console, app, cli.with_command([*words, "--root", str(self.host), "--json"]))
-        said = self._capsys.readouterr()
-        return code, json.loads(said.out), said.err
-
-
-@pytest.fixture
-def bench(
-    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Bench:
-    for module in ("installer.cli_options", "installer.cli_app", "installer.cli_host"):
-        monkeypatch.setattr(f"{module}.clock", lambda: NOW)
-    assert cli_options.clock() == NOW
-    made = Bench(host, tmp_path, capsys)
-    made.trust(root())
-    environment(host, "production\n")
-    return made
-
-
-def release(version: str = "1.4.0", sequence: int = 100_040_000_999, **fields: Any) -> World:
-    plan = build.plan(
-        FILES, room=512, rollback="docs/ROLLBACK.md", version=version, sequence=sequence,
-        entries={"docs/a": {"install": "/opt/a"}}, **fields,
-    )  # fmt: skip
-    back = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
-    return World(plan=plan, approvals=back)
-
-
 class TestInstall:
     def test_approved_it_is_installed_and_the_history_says_by_whom(self, bench: Bench) -> None:
         path = bench.bundle(release())
@@ -132,7 +73,8 @@ class TestInstall:
         assert (code, document["error"], document["step"]) == (14, "not-approved", 18)
         assert {p["where"] for p in document["problems"]} >= {"role security", "role ops"}
         assert not (bench.host / "opt").exists()
-        assert not (bench.host / "var").exists()
+        laid_down = [each for each in (bench.host / "var").rglob("*") if each.is_file()]
+        assert [each.parent.name for each in laid_down] == ([] if verb else ["evidence.d"])
 
     def test_from_a_pipe_too_and_what_was_staged_is_gone(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,31 @@
+"""What tests of the installer share: a host that trusts, and whose environment is `production`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from installer import cli_options
+from tests.rig.bench import Bench, environment
+from tests.rig.trustworld import NOW, root
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    place = tmp_path / "host"
+    (place / "etc/waybill/trust").mkdir(parents=True)
+    return place
+
+
+@pytest.fixture
+def bench(
+    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Bench:
+    for module in ("installer.cli_options", "installer.cli_app", "installer.cli_host"):
+        monkeypatch.setattr(f"{module}.clock", lambda: NOW)
+    assert cli_options.clock() == NOW
+    made = Bench(host, tmp_path, capsys)
+    made.trust(root())
+    environment(host, "production\n")
+    return made
