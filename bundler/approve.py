@@ -18,6 +18,7 @@ from installer.core.approval import CHANGE, NOWHERE, TARGET, TEXT, Approval
 from installer.core.archive import Bundle
 from installer.core.errors import Problem, UnfitInputError, UsageError
 from installer.core.manifest import Manifest
+from installer.core.provenance import Provenance
 from installer.core.root import APPROVERS, ENVIRONMENT, format_time
 from installer.core.versions import is_version
 
@@ -51,38 +52,47 @@ class Approved:
 
     Attributes:
         approval: What was signed.
-        files: Names of the files that were added, `approvals/…`.
+        files: Names of the files that were added, `approvals/…`; empty where they were there already.
         place: The directory they lie in; None: the bundle.
     """
 
-    approval: Approval
+    approval: Approval | Provenance
     files: tuple[str, ...]
     place: Path | None
 
     def text(self) -> str:
         """Gives it in words for people."""
-        said = self.approval
         rows = [
-            ("approved", f"{said.product} {said.version} for {said.environment}, in the role {said.role}"),
-            ("identity", said.identity),
-            ("until", format_time(said.expires)),
-            ("only on", ", ".join(said.targets)),
-            ("change", said.change_id),
-            ("back to", said.rollback_to),
-            ("note", said.notes),
+            *_rows(self.approval),
             *(("added", name) for name in self.files),
+            ("", "" if self.files else "it was there already"),
             ("beside it", f"in {self.place}: carry it along" if self.place else ""),
         ]
         return "\n".join(f"{label:<10} {value}" for label, value in rows if value)
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as `--json` prints it."""
+        said = self.approval
         return {
-            "identity": self.approval.identity,
+            "identity": said.identity,
             "added": list(self.files),
             "place": str(self.place) if self.place else "bundle",
-            "statement": self.approval.document(),
+            "statement": said.document() if isinstance(said, Approval) else said.as_json(),
         }
+
+
+def _rows(said: Approval | Provenance) -> list[tuple[str, str]]:
+    if isinstance(said, Provenance):
+        return [("provenance", f"built by {said.builder}"), ("", said.source()), ("identity", said.identity)]
+    return [
+        ("approved", f"{said.product} {said.version} for {said.environment}, in the role {said.role}"),
+        ("identity", said.identity),
+        ("until", format_time(said.expires)),
+        ("only on", ", ".join(said.targets)),
+        ("change", said.change_id),
+        ("back to", said.rollback_to),
+        ("note", said.notes),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +140,7 @@ def approve(
         TamperedError: It is not a bundle.
     """
     with opened(path, directory, sidecar=sidecar) as place:
-        approval = _approval(request, place.bundle, now)
+        approval = make_approval(request, place.bundle, now)
         data = approval.to_bytes()
         files = place.add(approval.role, signer.keyid8, data, signer.sign(data))
         return Approved(approval, files, place.directory)
@@ -159,7 +169,12 @@ def repair(path: Path) -> Repaired:
         os.close(fd)
 
 
-def _approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
+def make_approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
+    """Gives what an approver says of a bundle, not yet signed.
+
+    Raises:
+        UsageError: The request makes no sense.
+    """
     problems = list(_problems(request, bundle.manifest))
     if problems:
         raise UsageError("the approval makes no sense", problems=problems)

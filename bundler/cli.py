@@ -195,9 +195,9 @@ def _created_text(created: Created, planned: Planned, run: Run) -> str:
         f"identity    {created.identity}",
         f"source      {planned.checkout.text()}",
         f"built by    {run.builder.identity}",
-        f"signatures  {signed}",
         f"provenance  {', '.join(created.provenance) or 'signed by this key already'}"
         + ("" if run.signers else ", not signed"),
+        f"signatures  {signed}",
         f"{'was there' if created.unchanged else 'wrote'}   {created.path}, {size(created.size)}",
     ]
     return "\n".join(lines)

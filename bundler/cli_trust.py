@@ -10,7 +10,7 @@ import typer
 
 from bundler.cli_keys import trust_app
 from bundler.cli_options import GpgKey, Json, Key, console
-from bundler.cli_sign import closing, signers_of
+from bundler.cli_sign import Attach, closing, signers_of
 from installer.core.errors import UsageError
 
 __all__ = ["trust_app"]
@@ -242,14 +242,38 @@ def rotate(
 
 
 @trust_app.command("sign", epilog="Example: bundle trust sign root.json --key ana.key")
-def sign(path: RootFile, key: Key = None, gpg_key: GpgKey = None, json: Json = False) -> None:
+def sign(
+    path: RootFile,
+    key: Key = None,
+    gpg_key: GpgKey = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only write the bytes to sign, for a key that lives elsewhere.")
+    ] = False,
+    attach: Attach = None,
+    public: Annotated[
+        Path | None,
+        typer.Option(
+            "--public", help="For --attach: the key's public half [default: ROOT]", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="For --prepare [default: ROOT.unsigned]", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Sign the root. Several people do so one after the other; the signatures lie beside it."""
-    from bundler.trustedit import sign as add
+    from bundler import trustedit as verb
 
     console.json_output = json
-    signers = signers_of(key, gpg_key, need=True)
+    if prepare:
+        made = verb.prepare(path, output)
+        said = made.lines(f"bundle trust sign {path} --attach SIG")
+        console.result("\n".join(said), lambda: {"path": str(made.path), "fingerprint": made.identity})
+        return
+    signers = [] if attach else signers_of(key, gpg_key, need=True)
     with closing(signers):
-        done = add(path, signers, _now())
+        done = verb.attach(path, attach, public, _now()) if attach else verb.sign(path, signers, _now())
     stands = done.file.stands(_now())
     added = [f"wrote {name}" for name in done.added] or ["this key had signed it already"]
     complete = done.file.complete(_now())
