@@ -99,13 +99,19 @@ def recover(root: Root = Path("/"), product: Product = None, json: Json = False)
     console.result(text, lambda: {"recovered": [{"product": name} | each.as_json() for name, each in done]})
 
 
-def setup(root: Root = Path("/"), json: Json = False) -> None:
+def setup(
+    env: Annotated[
+        str, typer.Option(help="Write this into /etc/waybill/environment too.", show_default=False)
+    ] = "",
+    root: Root = Path("/"),
+    json: Json = False,
+) -> None:
     """Copy this executable to /opt/waybill/bin/install and link it as waybill-install on the PATH."""
     from installer.setup import setup as put
 
     console.json_output = json
     try:
-        put_there = put(host(root))
+        put_there = put(host(root), env)
     except OSError as error:
         raise HostNotReadyError(
             f"cannot be written: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"

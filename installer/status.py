@@ -53,7 +53,13 @@ class Status:
             "drift": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.drift],
             "unfinished": self.unfinished,
             "source": dict(self.source),
+            "break_glass": list(self.broken),
         }
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What was missing when the glass was broken for what runs; empty where the rule was kept."""
+        return tuple(self.current.evidence.get("policy", {}).get("break_glass", ())) if self.current else ()
 
     def text(self) -> str:
         """Gives it in words for people."""
@@ -70,7 +76,7 @@ class Status:
                 lines.append(f"  made from  {Source(**self.source).text()}")
             policy = self.current.evidence.get("policy", {})
             lines += [f"  built by   {policy['builder']}"] if policy.get("builder") else []
-            lines += [f"  BREAK-GLASS without: {what}" for what in policy.get("break_glass", ())]
+            lines += [f"  BREAK-GLASS without {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:

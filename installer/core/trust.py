@@ -40,6 +40,9 @@ from installer.core.versions import compare
 __all__ = ["Accepted", "Evidence", "Rejected", "Trust", "pinned_key_trust"]
 
 NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+WRITTEN_DOWN = (
+    ". If it was wrong when that was written down, set it right and remove /var/lib/waybill/trusted-time"
+)
 PRODUCTION = "production"
 """The one environment that is never left to the release alone, even by a root without policies."""
 
@@ -84,7 +87,9 @@ class Trust:
                     hint="bring a newer root.json; what is installed keeps running",
                 )
         with at_step(3):
-            self._check_clock(now, self._known, "this host knew already that it was past")
+            self._check_clock(
+                now, self._known, "this host knew already that it was past", WRITTEN_DOWN.format(KNOWN_TIME)
+            )
         with at_step(4):
             if identity in root.revoked_bundles:
                 raise RevokedError(
@@ -254,11 +259,11 @@ class Trust:
             reset=reset,
         )
 
-    def _check_clock(self, now: datetime, known: datetime | None, what: str) -> None:
+    def _check_clock(self, now: datetime, known: datetime | None, what: str, more: str = "") -> None:
         if known is not None and (known - now).total_seconds() > SKEW:
             raise ClockError(
                 f"this host's clock says {format_time(now)}, but {what} {format_time(known)}",
-                hint="set the clock (`date -u` shows it): by a clock that is behind nothing ever expires",
+                hint="set the clock (`date -u` shows it): by a clock that is behind nothing expires" + more,
             )
 
     def _check_environment(self, environment: str) -> None:
