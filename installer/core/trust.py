@@ -40,9 +40,9 @@ from installer.core.versions import compare
 __all__ = ["Accepted", "Evidence", "Rejected", "Trust", "pinned_key_trust"]
 
 NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-WRITTEN_DOWN = (
-    ". If it was wrong when that was written down, set it right and remove /var/lib/waybill/trusted-time"
-)
+KNOWN_TIME = "/var/lib/waybill/trusted-time"
+"""Where hosts write down the last time that has passed."""
+WRITTEN_DOWN = f"; if it was wrong when that was written down, set it right and remove {KNOWN_TIME}"
 PRODUCTION = "production"
 """The one environment that is never left to the release alone, even by a root without policies."""
 
@@ -87,9 +87,7 @@ class Trust:
                     hint="bring a newer root.json; what is installed keeps running",
                 )
         with at_step(3):
-            self._check_clock(
-                now, self._known, "this host knew already that it was past", WRITTEN_DOWN.format(KNOWN_TIME)
-            )
+            self._check_clock(now, self._known, "this host knew already that it was past", WRITTEN_DOWN)
         with at_step(4):
             if identity in root.revoked_bundles:
                 raise RevokedError(
