@@ -1,9 +1,10 @@
 """VERB apply: carries out a plan, for `install BUNDLE`, `rollback` and `remove` alike.
 
+0. The audit log has it that this begins; where that cannot be written, nothing is done.
 1. What is not there yet is laid down beside what runs: the record, the configuration as it was rendered.
 2. The transaction: stage, switch, activate.
 3. Health is watched.
-4. COMMIT; or everything is undone.
+4. COMMIT; or everything is undone. The audit log has it either way.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from installer import health
+from installer import health, witness
 from installer.core.errors import RolledBackError
 from installer.deploy.base import Target, method
 from installer.deploy.files import make_directory
@@ -80,13 +81,21 @@ def apply(context: Context, plan: Plan) -> Applied:
         What became of it.
 
     Raises:
-        HostNotReadyError: Something stands in the way; nothing was changed.
+        HostNotReadyError: Something, such as the audit log, stands in the way. Nothing was changed.
         RolledBackError: It failed; the host is as it was.
         NotUndoneError: It failed and could not be fully undone.
     """
     plan.require_ready()
     if plan.nothing:
         return Applied(plan.verb, plan.product, False, plan.old, plan.new)
+    witness.begin(context, plan)
+    try:
+        return _carry_out(context, plan)
+    finally:
+        witness.settle(context)
+
+
+def _carry_out(context: Context, plan: Plan) -> Applied:
     try:
         _lay_down(context, plan)
     except OSError as error:

@@ -10,26 +10,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from installer.cli_audit import audit, metrics
 from installer.cli_host import recover, selftest, setup, trust_app
 from installer.cli_options import (
     BundleName,
-    Json,
-    Overwrite,
+    Choice,
+    Judging,
     Product,
-    Root,
+    Where,
     Yes,
+    attempting,
     clock,
     console,
     context,
     host,
+    loud,
     names,
     product_of,
+    shaped,
     trust_of,
 )
 from installer.core.errors import UsageError
 from installer.core.medium import open_medium
 from installer.core.trust import Trust
-from installer.evidence import Witness
+from installer.evidence import Keeper
 
 if TYPE_CHECKING:
     from installer.apply import Applied
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from installer.decide import Judge
     from installer.operations import Context
     from installer.plan import Options, Plan
+    from installer.values import Layer
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -59,84 +64,67 @@ def options(
 
 
 app.add_typer(trust_app, name="trust")
+app.command(epilog="Example: install audit --since 7d")(audit)
+app.command(epilog="Example: install metrics")(metrics)
 app.command()(recover)
 app.command()(setup)
 app.command(hidden=True)(selftest)
 
-Only = Annotated[
-    list[str] | None,
-    typer.Option("--only", metavar="METHOD", help="Drive only these; may be repeated.", show_default=False),
-]
-Skip = Annotated[
-    list[str] | None,
-    typer.Option("--skip", metavar="METHOD", help="Do not drive these; may be repeated.", show_default=False),
-]
 Values = Annotated[
     list[Path] | None,
     typer.Option(
         "--values", metavar="FILE", help="Values on top of the site's; may be repeated.", show_default=False
     ),
 ]
-Env = Annotated[
-    str, typer.Option("--env", help="Where /etc/waybill/environment does not say it.", show_default=False)
-]
-Approvals = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--approvals",
-        metavar="DIR",
-        help="Besides those in the bundle and in BUNDLE.approvals.",
-        show_default=False,
-    ),
-]
 
 
 @app.command("apply", hidden=True)
+@shaped
 def apply_(
     bundle: BundleName,
+    *,
     verify_: Annotated[
         bool, typer.Option("--verify", help="Print each signature, approval and check.")
     ] = False,
     verify_only: Annotated[bool, typer.Option("--verify-only", help="Stop after verification.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan; change nothing.")] = False,
-    env: Env = "",
-    approvals: Approvals = None,
+    judging: Judging,
     values: Values = None,
+    choice: Choice,
     yes: Yes = False,
-    root: Root = Path("/"),
-    only: Only = None,
-    skip: Skip = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
+    where: Where,
 ) -> None:
     """Verify a bundle, show the plan, apply it, watch its health; commit or go back."""
+    console.json_output = where.json
     if verify_only:
-        verify(bundle, env, approvals, root, json)
+        _verify(bundle, judging, where)
     elif dry_run:
-        plan(bundle, env, approvals, values, root, only, skip, overwrite, json)
+        _plan(bundle, judging, choice, values, where)
     else:
-        console.json_output = json
-        witness = Witness(host(root), clock, lambda text: console.log(text, "warning"))
-        with witness.watching():
-            judge = _judge(root, env, bundle, approvals, witness.trail)
-            witness.notes = judge.notes
-            options = _options(only, skip, overwrite, values, judge.environment)
-            _apply(bundle, judge, options, yes, verify_, witness)
+        layers = _layers(values)
+        keeper = Keeper(host(where.root), clock, loud)
+        with attempting(keeper.system, "apply", medium=bundle) as doing, keeper.watching():
+            doing.about = keeper.known
+            judge = _judge(where.root, judging, bundle, keeper.trail)
+            doing.about = lambda: {**judge.known(), **keeper.known()}
+            keeper.notes = judge.notes
+            options = _options(choice, layers, judge.environment)
+            applied = _apply(bundle, judge, options, yes, verify_, keeper)
+        _applied(applied)
 
 
 @app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
-def verify(
-    bundle: BundleName,
-    env: Env = "",
-    approvals: Approvals = None,
-    root: Root = Path("/"),
-    json: Json = False,
-) -> None:
+@shaped
+def verify(bundle: BundleName, judging: Judging, where: Where) -> None:
     """Verify a bundle and stop; needs no rights and no space."""
+    console.json_output = where.json
+    _verify(bundle, judging, where)
+
+
+def _verify(bundle: str, judging: Judging, where: Where) -> None:
     from installer.core.verification import check_all, payload_extent, report
 
-    console.json_output = json
-    judge = _judge(root, env, bundle, approvals)
+    judge = _judge(where.root, judging, bundle)
     medium = open_medium(bundle)
     try:
         opened = judge.open(medium)
@@ -152,61 +140,50 @@ def verify(
     console.result(report(verified, decision), lambda: verified.as_json() | {"policy": decision.as_json()})
 
 
-def _judge(
-    root: Path, env: str, bundle: str, approvals: Sequence[Path] | None, trail: Trail | None = None
-) -> Judge:
+def _judge(root: Path, judging: Judging, bundle: str, trail: Trail | None = None) -> Judge:
     from installer.decide import judge
 
-    return judge(host(root), trust_of, env, bundle, approvals or (), trail)
+    return judge(host(root), trust_of, judging.env, bundle, judging.approvals or (), trail)
 
 
 @app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
+@shaped
 def plan(
-    bundle: BundleName,
-    env: Env = "",
-    approvals: Approvals = None,
-    values: Values = None,
-    root: Root = Path("/"),
-    only: Only = None,
-    skip: Skip = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
+    bundle: BundleName, *, judging: Judging, values: Values = None, choice: Choice, where: Where
 ) -> None:
     """Verify a bundle, look at the host and say what would change; change nothing."""
+    console.json_output = where.json
+    _plan(bundle, judging, choice, values, where)
+
+
+def _plan(bundle: str, judging: Judging, choice: Choice, values: Values, where: Where) -> None:
     from installer.plan import plan_apply
+    from installer.plantext import text
     from installer.preview import previewed
     from installer.state import load
 
-    console.json_output = json
-    judge = _judge(root, env, bundle, approvals)
-    options = _options(only, skip, overwrite, values, judge.environment)
+    judge = _judge(where.root, judging, bundle)
+    options = _options(choice, _layers(values), judge.environment)
     system, medium = judge.system, open_medium(bundle)
     try:
         opened = judge.open(medium)
-        where = context(system, opened.bundle.manifest.product, console.progress())
-        with previewed(opened, system, where.progress) as staged:
-            state, judged = load(system, where.layout), judge.staged(opened, staged)
-            found = _noted(plan_apply(where, state, judged, options), judge)
-            _show(found)
+        within = context(system, opened.bundle.manifest.product, console.progress())
+        with previewed(opened, system, within.progress) as staged:
+            state, judged = load(system, within.layout), judge.staged(opened, staged)
+            found = _noted(plan_apply(within, state, judged, options), judge)
+            console.result(text(found), found.as_json)
             found.require_ready()
     finally:
         medium.close()
 
 
-def _show(found: Plan) -> None:
-    from installer.plantext import text
-
-    console.result(text(found), found.as_json)
-
-
-def _options(
-    only: Sequence[str] | None,
-    skip: Sequence[str] | None,
-    overwrite: bool,
-    values: Sequence[Path] | None,
-    env: str,
-) -> Options:
+def _options(choice: Choice, values: tuple[Layer, ...], env: str) -> Options:
     from installer.plan import Options
+
+    return Options(names(choice.only), names(choice.skip), choice.overwrite, values, env)
+
+
+def _layers(values: Sequence[Path] | None) -> tuple[Layer, ...]:
     from installer.values import Layer
     from installer.yamlio import MAX_BYTES
 
@@ -217,7 +194,7 @@ def _options(
                 layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))
         except OSError as error:
             raise UsageError(f"the values cannot be read: {error.strerror}", where=str(path)) from None
-    return Options(names(list(only or ())), names(list(skip or ())), overwrite, tuple(layers), env)
+    return tuple(layers)
 
 
 def _noted(found: Plan, judge: Judge) -> Plan:
@@ -225,13 +202,13 @@ def _noted(found: Plan, judge: Judge) -> Plan:
 
 
 def _apply(
-    bundle: str, judge: Judge, options: Options, yes: bool, show_evidence: bool, witness: Witness
-) -> None:
+    bundle: str, judge: Judge, options: Options, yes: bool, show_evidence: bool, keeper: Keeper
+) -> Applied:
     medium = open_medium(bundle)
     try:
         opened = judge.open(medium)
         where = context(judge.system, opened.bundle.manifest.product, console.progress())
-        _apply_trusted(judge, opened, where, options, yes, show_evidence, witness)
+        return _apply_trusted(judge, opened, where, options, yes, show_evidence, keeper)
     finally:
         medium.close()
 
@@ -243,9 +220,8 @@ def _apply_trusted(
     options: Options,
     yes: bool,
     show_evidence: bool,
-    witness: Witness,
-) -> None:
-    from installer.apply import apply
+    keeper: Keeper,
+) -> Applied:
     from installer.core.verification import report
     from installer.hosttrust import remember_time
     from installer.plan import plan_apply
@@ -269,14 +245,14 @@ def _apply_trusted(
                 found.require_ready()
                 if not yes:
                     console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
-                found = witness.passed(found)
+                found = keeper.passed(found)
             began = not found.nothing
-            applied = apply(where, found)
+            applied = _carry_out(where, found)
             remember_time(system, clock())
         finally:
             if not began:
                 clear(system, staged.directory)
-    _applied(applied)
+    return applied
 
 
 def _log_plan(found: Plan) -> None:
@@ -291,13 +267,14 @@ def _applied(applied: Applied) -> None:
 
 
 @app.command(epilog="Example: install status")
-def status(root: Root = Path("/"), product: Product = None, json: Json = False) -> None:
+@shaped
+def status(*, product: Product = None, where: Where) -> None:
     """Show what runs, since when, who signed it, and whether the host still is as installed."""
     from installer.status import products
     from installer.status import status as look
 
-    console.json_output = json
-    system = host(root)
+    console.json_output = where.json
+    system = host(where.root)
     wanted = [product_of(system, product)] if product else products(context(system, ""))
     found = [look(context(system, name)) for name in wanted]
     text = "\n\n".join(each.text() for each in found) or "nothing is installed here"
@@ -305,15 +282,16 @@ def status(root: Root = Path("/"), product: Product = None, json: Json = False) 
 
 
 @app.command(epilog="Example: install history")
-def history(root: Root = Path("/"), product: Product = None, json: Json = False) -> None:
+@shaped
+def history(*, product: Product = None, where: Where) -> None:
     """Show what was installed, rolled back, removed and refused, when, and where the evidence is."""
     from installer.evidence import refusals
     from installer.history import history as look
     from installer.history import text
     from installer.status import products
 
-    console.json_output = json
-    system = host(root)
+    console.json_output = where.json
+    system = host(where.root)
     name = product_of(system, product) if product or products(context(system, "")) else ""
     events, refused = look(context(system, name)) if name else [], refusals(system, name)
     console.result(
@@ -326,59 +304,63 @@ def history(root: Root = Path("/"), product: Product = None, json: Json = False)
 
 
 @app.command(epilog="Example: install rollback    (to the release before), or: install rollback 1.4.0")
+@shaped
 def rollback(
+    *,
     version: Annotated[
         str | None,
         typer.Argument(
             metavar="[VERSION]", help="A kept release; default: the one before.", show_default=False
         ),
     ] = None,
-    yes: Yes = False,
-    root: Root = Path("/"),
     product: Product = None,
-    only: Only = None,
-    skip: Skip = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
+    choice: Choice,
+    yes: Yes = False,
+    where: Where,
 ) -> None:
     """Go back to a release that is kept on this host, verified again."""
     from installer.rollback import plan_rollback
 
-    console.json_output = json
-    system = host(root)
-    trust = trust_of(system)
-    where = context(system, product_of(system, product), console.progress())
+    console.json_output = where.json
+    system = host(where.root)
 
     def check(entry: Any) -> Any:
         from installer.retained import verify_retained
 
         # expiry never stops what was installed: the keys have to have been good then, and not revoked since
         then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.installed, UTC))
-        directory = where.layout.release(entry.name)
-        return verify_retained(system, directory, system.platform(), then, where.progress).manifest
+        directory = within.layout.release(entry.name)
+        return verify_retained(system, directory, system.platform(), then, within.progress).manifest
 
-    options = _options(only, skip, overwrite, None, "")
-    _execute(where, yes, lambda state: plan_rollback(where, state, version, options, check))
+    options = _options(choice, (), "")
+    with attempting(system, "rollback", product_of(system, product)) as doing:
+        doing.about = lambda: {"version": version or ""}
+        trust = trust_of(system)
+        within = context(system, doing.product, console.progress())
+        applied = _execute(within, yes, lambda state: plan_rollback(within, state, version, options, check))
+    _applied(applied)
 
 
 @app.command(epilog="Example: install remove lan-chat")
+@shaped
 def remove(
     product: Annotated[str, typer.Argument(metavar="PRODUCT", show_default=False)],
+    *,
     yes: Yes = False,
-    root: Root = Path("/"),
-    json: Json = False,
+    where: Where,
 ) -> None:
     """Take the running release of a product off the host: exactly what was installed."""
     from installer.plan import plan_remove
 
-    console.json_output = json
-    system = host(root)
-    where = context(system, product_of(system, product), console.progress())
-    _execute(where, yes, lambda state: plan_remove(where, state))
+    console.json_output = where.json
+    system = host(where.root)
+    with attempting(system, "remove", product_of(system, product)) as doing:
+        within = context(system, doing.product, console.progress())
+        applied = _execute(within, yes, lambda state: plan_remove(within, state))
+    _applied(applied)
 
 
-def _execute(where: Context, yes: bool, make_plan: Any) -> None:
-    from installer.apply import apply
+def _execute(where: Context, yes: bool, make_plan: Any) -> Applied:
     from installer.recover import exclusive
 
     with exclusive(where) as (state, recovered):
@@ -390,5 +372,15 @@ def _execute(where: Context, yes: bool, make_plan: Any) -> None:
             found.require_ready()
             if not yes:
                 console.confirm(f"{found.verb.capitalize()} {found.product}?", "--yes")
-        applied = apply(where, found)
-    _applied(applied)
+        return _carry_out(where, found)
+
+
+def _carry_out(where: Context, found: Plan) -> Applied:
+    from installer.apply import apply
+    from installer.witness import happened
+
+    applied = apply(where, found)
+    if not applied.changed and applied.new:
+        of = {"verb": found.verb, "product": found.product, "version": applied.new.version}
+        happened(where.system, "unchanged", {**of, "identity": applied.new.identity, "exit": 0}, loud)
+    return applied

@@ -130,6 +130,14 @@ class Judge:
         manifest = opened.bundle.manifest
         self.trust.check_manifest(manifest, self._at(state), opened.bundle.medium.name)
 
+    def known(self) -> dict[str, str]:
+        """Gives what is known of the bundle by now, as the audit log has it."""
+        trail = self.trail
+        found = {"identity": trail.identity if trail.released else "", "environment": self.environment}
+        if trail.manifest is not None:
+            found |= {"product": trail.manifest.product, "version": trail.manifest.version}
+        return found
+
     def _destination(self, manifest: Manifest) -> Destination:
         try:
             state = load(self.system, Layout(manifest.product))

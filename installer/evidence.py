@@ -195,8 +195,8 @@ def _refusal(system: System, path: str) -> Refusal | None:
 
 
 @dataclass(slots=True)
-class Witness:
-    """Writes the evidence of one `install BUNDLE`; where it cannot, says so and nothing more.
+class Keeper:
+    """Keeps the evidence of one `install BUNDLE`; where it cannot, says so and nothing more.
 
     Attributes:
         system: The host.
@@ -223,6 +223,10 @@ class Witness:
             if self.recorded is None:
                 self._write(error)
             raise
+
+    def known(self) -> dict[str, str]:
+        """Gives the SHA-256 of what was written, as the audit log has it; nothing where nothing was."""
+        return {"evidence": self.recorded.sha256} if self.recorded else {}
 
     def passed(self, plan: Plan) -> Plan:
         """Writes that the verification passed; gives the plan; history will say where that is."""

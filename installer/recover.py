@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from installer import housekeeping, transaction
+from installer import housekeeping, transaction, witness
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.deploy.files import make_directory
 from installer.journal import Journal
@@ -98,6 +98,7 @@ def recover(context: Context) -> list[Recovered]:
         housekeeping.clear(context)
     except OSError as error:
         raise transaction.not_undone(context, error, "cut short") from error
+    witness.settle(context, recovered=True)
     return done
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import functools
 import hashlib
 import os
@@ -18,8 +17,8 @@ from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from installer import process
-from installer.core.errors import BusyError
 from installer.host import LIST, Answer, Host, Seen, Space
+from installer.lock import Lock
 from installer.process import Completed
 from installer.resolve import place
 
@@ -29,21 +28,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
-
-
-class Lock:
-    """A held lock; ends with `release` or with the process."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def release(self) -> None:
-        """Gives the lock back; a second time does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
@@ -159,6 +146,44 @@ class System(Host):
                 self._fsync(fd)
             finally:
                 os.close(fd)
+
+    @_effect
+    def append(self, path: str, data: bytes) -> None:
+        """Adds to the end of a file that is there, in one call, and waits until it is on the disk.
+
+        The file is opened for appending only, so that it may be marked append-only (`chattr +a`).
+
+        Raises:
+            OSError: It could not be added whole; how much of it is there is then unknown.
+        """
+        with place(self.root, path) as at:
+            fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+            try:
+                self._write(fd, data)
+                self._fsync(fd)
+            finally:
+                os.close(fd)
+
+    @_effect
+    def reserve(self, path: str, size: int) -> None:
+        """Keeps `size` bytes of the disk for what will be appended to a file; its length stays as it is.
+
+        Where the file system has no such thing, nothing is kept.
+
+        Raises:
+            OSError: There is no room for them.
+        """
+        with place(self.root, path) as at:
+            fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            start = ctypes.c_int64(os.fstat(fd).st_size)
+            if libc.fallocate(fd, _KEEP_SIZE, start, ctypes.c_int64(size)) != 0:
+                number = ctypes.get_errno()
+                if number not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+                    raise OSError(number, os.strerror(number), path)
+        finally:
+            os.close(fd)
 
     @_effect
     def _write(self, fd: int, data: bytes | memoryview) -> None:
@@ -325,32 +350,18 @@ class System(Host):
         """
         return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
 
-    def lock(self, path: str) -> Lock:
-        """Takes the lock `path` without waiting; the kernel gives it back when the process ends.
+    def lock(self, path: str, wait: float = 0.0) -> Lock:
+        """Takes the lock `path`; the kernel gives it back when the process ends.
+
+        Args:
+            path: A host path; made where it is not there.
+            wait: Seconds to wait for whoever holds it.
 
         Raises:
             BusyError: Another process holds it.
             OSError: It cannot be opened.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with place(self.root, path) as at:
-            fd = os.open(at.name, flags, 0o600, dir_fd=at.fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-            os.close(fd)
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise BusyError(
-                f"another install runs (process {holder or 'unknown'})",
-                where=path,
-                hint="wait until it has ended",
-            ) from None
-        with suppress(OSError):  # only a courtesy to whoever finds it taken, who may meet a full disk
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-        return Lock(fd)
+        return Lock.take(self.root, path, wait)
 
 
 @functools.cache

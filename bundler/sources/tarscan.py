@@ -170,6 +170,9 @@ class _Scanner:
         name = self._text(header[0:100])
         if header[257:263] == b"ustar\0" and (prefix := self._text(header[345:500])):
             name = f"{prefix}/{name}"
+        elif header[257:263] == b"ustar " and header[345:500].strip(b"\0 01234567"):
+            # GNU has times there, others a prefix: some readers would give the member another name
+            raise self._fault("has a name that readers disagree on", name, _HOSTILE)
         flag = header[156:157].decode("latin-1")
         return name, 0 if flag in "125" else self._octal(header[124:136]), flag, self._text(header[157:257])
 

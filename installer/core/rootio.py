@@ -60,7 +60,9 @@ def load_root(path: Path) -> tuple[Root, bytes]:
             data = file.read(ROOT_BYTES + 1)
     except FileNotFoundError:
         raise UntrustedError(
-            "no trust is set up", where=str(path), hint="set it up with `install trust init root.json`"
+            "there is no such file, and without a root nobody is trusted",
+            where=str(path),
+            hint="give the path of the root.json that was carried here",
         ) from None
     except OSError as error:
         raise MediumError(f"cannot be read: {error.strerror}", where=str(path)) from error

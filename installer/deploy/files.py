@@ -295,7 +295,11 @@ def make_directory(system: System, path: str) -> None:
     if system.observe(parent(path), digest=False).kind == "absent":
         make_directory(system, parent(path))
     ours = path.startswith(f"{STATE}/") and path.count("/") > STATE.count("/") + 1
-    system.mkdir(path, 0o700 if ours and not path.endswith("/releases") else 0o755)
+    try:
+        system.mkdir(path, 0o700 if ours and not path.endswith("/releases") else 0o755)
+    except FileExistsError:  # another process was quicker
+        if system.observe(path, digest=False).kind != "dir":
+            raise
     system.sync_dir(parent(path))
 
 

@@ -241,6 +241,14 @@ class TestNotTorn:
             with pytest.raises(TamperedError):
                 tail(bytes(bad))
 
+    def test_a_hole_in_the_digits_of_its_size(self, path: Path) -> None:
+        place = path.stat().st_size - len(END)
+        approve.approve(path, OPS, ASKED, NOW)
+        good = path.read_bytes()
+        header = build.raw_header(good[place : place + BLOCK], size=b"00000\x00000000")
+        with pytest.raises(TamperedError, match="not octal"):
+            tail(good[:place] + header + good[place + BLOCK :])
+
     def test_repair_touches_nothing_else(self, path: Path) -> None:
         before = path.read_bytes()
         assert approve.repair(path).outcome == "nothing"

@@ -1,4 +1,4 @@
-"""What tests of the installer share: a host that trusts, and whose environment is `production`."""
+"""A directory that stands for a host, and the commands of `install` run on it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def host(tmp_path: Path) -> Path:
 def bench(
     host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Bench:
-    for module in ("installer.cli_options", "installer.cli_app", "installer.cli_host"):
-        monkeypatch.setattr(f"{module}.clock", lambda: NOW)
+    """A host of the environment `production`, which trusts the team; its clock stands still."""
+    for module in ("cli_options", "cli_app", "cli_host", "cli_audit"):
+        monkeypatch.setattr(f"installer.{module}.clock", lambda: NOW)
     assert cli_options.clock() == NOW
     made = Bench(host, tmp_path, capsys)
     made.trust(root())

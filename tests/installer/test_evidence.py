@@ -21,7 +21,7 @@ from installer.core.errors import TamperedError
 from installer.core.root import PRODUCTION
 from installer.core.steps import STEPS
 from installer.core.summary import Trail
-from installer.evidence import DIRECTORY, Witness, record, refusals
+from installer.evidence import DIRECTORY, Keeper, record, refusals
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
@@ -205,6 +205,17 @@ class TestHistory:
         kept = bench.run("status")[1]["products"][0]["current"]["evidence"]["record"]
         assert sha256_hex((bench.host / kept["path"][1:]).read_bytes()) == kept["sha256"]
 
+    def test_the_audit_log_has_the_digest_of_it(self, bench: Bench) -> None:
+        bench.run(str(bench.bundle(release())), "--yes")
+        bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
+        (bench.host / "etc/waybill/trust/root.json").unlink()
+        bench.run(str(bench.bundle(release())), "--yes")
+        lines = (bench.host / "var/lib/waybill/audit.jsonl").read_text().splitlines()
+        told = [json.loads(line)["evidence"] for line in lines if "evidence" in json.loads(line)]
+        files = sorted((bench.host / DIRECTORY[1:]).iterdir())
+        assert told == [sha256_hex(path.read_bytes()) for path in files]
+        assert len(told) == 3
+
     def test_a_damaged_record_is_passed_over(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
         place = bench.host / DIRECTORY[1:]
@@ -293,8 +304,8 @@ class TestWriting:
         assert not [name for name in self.names(system) if name.startswith(".")]
 
     def test_it_is_written_once(self, system: System) -> None:
-        witness = Witness(system, lambda: NOW, pytest.fail, Trail(file="b.tar"))
-        with pytest.raises(TamperedError), witness.watching(), witness.watching():
+        keeper = Keeper(system, lambda: NOW, pytest.fail, Trail(file="b.tar"))
+        with pytest.raises(TamperedError), keeper.watching(), keeper.watching():
             raise TamperedError("x")
         assert len(self.names(system)) == 1
 

@@ -1,4 +1,4 @@
-"""A host that the commands of `install` are run on, in this process, with a clock that stands still."""
+"""The commands of `install`, run in this process on a directory that stands for a host with real trust."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.rig.trustworld import APPROVALS, FILES, World
 
 
 def environment(host: Path, text: str) -> None:
+    """Says which environment a host belongs to."""
     (host / "etc/waybill/environment").write_text(text)
 
 
@@ -43,6 +44,16 @@ class Bench:
         code = run_app(console, app, cli.with_command([*words, "--root", str(self.host), "--json"]))
         said = self._capsys.readouterr()
         return code, json.loads(said.out), said.err
+
+    def text(self, *words: str) -> tuple[int, str]:
+        """Runs `install …`; gives exit code and everything that was said."""
+        from installer.cli_app import app
+        from installer.cli_options import console
+        from installer.console import run_app
+
+        code = run_app(console, app, cli.with_command([*words, "--root", str(self.host)]))
+        said = self._capsys.readouterr()
+        return code, said.out + said.err
 
 
 def release(version: str = "1.4.0", sequence: int = 100_040_000_999, **fields: Any) -> World:
