@@ -276,8 +276,15 @@ class _Told(Progress):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Builds what `make installer` asks for: `python -m bundler.freeze install|bundle OUT [EMBED]`."""
+    """Builds what `make installer` asks for: `python -m bundler.freeze install|bundle OUT [EMBED]`.
+
+    `wheels WORK MACHINE` fetches what a build on another machine finds in `WORK`.
+    """
     program, out, *embed = arguments
+    if program == "wheels":
+        Path(out).mkdir(parents=True)
+        _site(Path(out), embed[0], _Told())
+        return
     wanted: Program = "bundle" if program == "bundle" else "install"
     build(Path(out), wanted, embed=Path(embed[0]) if embed else None, progress=_Told())
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from installer.cli_apply import apply_bundle, execute, noted, work_of
 from installer.cli_audit import audit, metrics
 from installer.cli_host import recover, selftest, setup, trust_app
 from installer.cli_options import (
@@ -32,17 +32,13 @@ from installer.cli_options import (
     shaped,
     trust_of,
 )
-from installer.core.errors import HostNotReadyError
 from installer.core.medium import open_medium
 from installer.core.trust import Trust
+from installer.evidence import Keeper
 
 if TYPE_CHECKING:
-    from installer.apply import Applied
-    from installer.core.verification import Opened
+    from installer.core.summary import Trail
     from installer.decide import Judge
-    from installer.operations import Context
-    from installer.plan import Options, Plan
-    from installer.state import State
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -103,12 +99,15 @@ def apply_(
         _plan(bundle, judging, choice, values, work_dir, where)
     else:
         layers = layers_of(values)
-        with attempting(host(where.root), "apply", medium=bundle) as doing:
-            judge = _judge(where.root, judging, bundle)
-            doing.about = judge.known
+        keeper = Keeper(host(where.root), clock, loud)
+        with attempting(keeper.system, "apply", medium=bundle) as doing, keeper.watching():
+            doing.about = keeper.known
+            judge = _judge(where.root, judging, bundle, keeper.trail)
+            doing.about = lambda: {**judge.known(), **keeper.known()}
+            keeper.notes = judge.notes
             options = options_of(choice, layers, judge.environment)
-            applied = _apply(bundle, judge, options, work_dir, yes, show_evidence=verify_)
-        _applied(applied)
+            applied = apply_bundle(bundle, judge, options, work_dir, yes, verify_, keeper)
+        console.result(applied.text(), applied.as_json)
 
 
 @app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
@@ -138,10 +137,10 @@ def _verify(bundle: str, judging: Judging, where: Where) -> None:
     console.result(report(verified, decision), lambda: verified.as_json() | {"policy": decision.as_json()})
 
 
-def _judge(root: Path, judging: Judging, bundle: str) -> Judge:
+def _judge(root: Path, judging: Judging, bundle: str, trail: Trail | None = None) -> Judge:
     from installer.decide import judge
 
-    return judge(host(root), trust_of, judging.env, bundle, judging.approvals or ())
+    return judge(host(root), trust_of, judging.env, bundle, judging.approvals or (), trail)
 
 
 @app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
@@ -175,107 +174,14 @@ def _plan(
         opened = judge.open(medium)
         within = context(system, opened.bundle.manifest.product, console.progress())
         state = load(system, within.layout)
-        work, apart = _work(within, opened, state, options, work_dir)
+        work, apart = work_of(within, opened, state, options, work_dir)
         with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:
             judged = judge.staged(opened, staged)
-            found = _noted(plan_apply(within, state, judged, options), judge)
+            found = noted(plan_apply(within, state, judged, options), judge)
             console.result(text(found), found.as_json)
             found.require_ready()
     finally:
         medium.close()
-
-
-def _noted(found: Plan, judge: Judge) -> Plan:
-    return replace(found, notes=(*judge.notes, *found.notes))
-
-
-def _work(
-    where: Context, opened: Opened, state: State, options: Options, typed: Path | None
-) -> tuple[str, bool]:
-    """Gives the work directory as a host path, and whether blobs of images are staged in it."""
-    from installer.selection import blobs_apart
-    from installer.workdir import work_dir
-
-    if typed is None:
-        return "", False
-    running = frozenset(state.current.methods if state.current else ())
-    apart = blobs_apart(
-        opened.bundle.manifest, live=where.live, only=options.only, skip=options.skip, running=running
-    )
-    return work_dir(where.system, where.layout, typed), apart
-
-
-def _apply(
-    bundle: str, judge: Judge, options: Options, work: Path | None, yes: bool, *, show_evidence: bool
-) -> Applied:
-    medium = open_medium(bundle)
-    try:
-        opened = judge.open(medium)
-        where = context(judge.system, opened.bundle.manifest.product, console.progress())
-        return _apply_trusted(judge, opened, where, options, work, yes, show_evidence)
-    finally:
-        medium.close()
-
-
-def _apply_trusted(
-    judge: Judge,
-    opened: Opened,
-    where: Context,
-    options: Options,
-    work_dir: Path | None,
-    yes: bool,
-    show_evidence: bool,
-) -> Applied:
-    from installer.core.verification import report
-    from installer.hosttrust import remember_time
-    from installer.plan import plan_apply
-    from installer.recover import exclusive
-    from installer.stage import KEPT, stage
-    from installer.staging import discard
-
-    system, manifest, identity = where.system, opened.bundle.manifest, opened.bundle.identity
-    with exclusive(replace(where, resume=identity)) as (state, recovered):
-        for each in recovered:
-            console.log(each.text(), "warning")
-        judge.again(opened, state)
-        work, apart = _work(where, opened, state, options, work_dir)
-        verified, staged = stage(
-            opened, system, where.layout, system.platform(), where.progress, work=work if apart else ""
-        )
-        wanted = False
-        try:
-            decision, staged = judge.decide(opened), judge.staged(opened, staged)
-            if show_evidence:
-                console.log(report(verified, decision))
-            found = _noted(plan_apply(where, state, staged, options), judge)
-            if not found.nothing:
-                _log_plan(found)
-                found.require_ready()
-                if not yes:
-                    console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
-            wanted = not found.nothing
-            applied = _carry_out(where, found)
-            remember_time(system, clock())
-        except (HostNotReadyError, KeyboardInterrupt):
-            if not wanted:
-                console.log(KEPT)
-            wanted = True
-            raise
-        finally:
-            if not wanted:
-                discard(system, where.layout, where.progress, identity)
-    return applied
-
-
-def _log_plan(found: Plan) -> None:
-    """Before anything is done the plan goes to stderr: stdout has the result."""
-    from installer.plantext import text
-
-    console.log(text(found) if console.log_format == "text" else "plan", plan=found.as_json())
-
-
-def _applied(applied: Applied) -> None:
-    console.result(applied.text(), applied.as_json)
 
 
 @app.command(epilog="Example: install status")
@@ -296,14 +202,23 @@ def status(*, product: Product = None, where: Where) -> None:
 @app.command(epilog="Example: install history")
 @shaped
 def history(*, product: Product = None, where: Where) -> None:
-    """Show what was installed, rolled back and removed, and when."""
+    """Show what was installed, rolled back, removed and refused, when, and where the evidence is."""
+    from installer.evidence import refusals
     from installer.history import history as look
     from installer.history import text
+    from installer.status import products
 
     console.json_output = where.json
     system = host(where.root)
-    events = look(context(system, product_of(system, product)))
-    console.result(text(events), lambda: {"events": [event.as_json() for event in events]})
+    name = product_of(system, product) if product or products(context(system, "")) else ""
+    events, refused = look(context(system, name)) if name else [], refusals(system, name)
+    console.result(
+        text(events, refused),
+        lambda: {
+            "events": [event.as_json() for event in events],
+            "refusals": [refusal.as_json() for refusal in refused],
+        },
+    )
 
 
 @app.command(epilog="Example: install rollback    (to the release before), or: install rollback 1.4.0")
@@ -342,8 +257,8 @@ def rollback(
         doing.about = lambda: {"version": version or ""}
         trust = trust_of(system)
         within = context(system, doing.product, console.progress())
-        applied = _execute(within, yes, lambda state: plan_rollback(within, state, version, options, check))
-    _applied(applied)
+        applied = execute(within, yes, lambda state: plan_rollback(within, state, version, options, check))
+    console.result(applied.text(), applied.as_json)
 
 
 @app.command(epilog="Example: install remove lan-chat")
@@ -363,31 +278,5 @@ def remove(
     with attempting(system, "remove", product_of(system, product)) as doing:
         within = context(system, doing.product, console.progress())
         options = options_of(Choice(on_drift=on_drift), (), "")
-        applied = _execute(within, yes, lambda state: plan_remove(within, state, options))
-    _applied(applied)
-
-
-def _execute(where: Context, yes: bool, make_plan: Any) -> Applied:
-    from installer.recover import exclusive
-
-    with exclusive(where) as (state, recovered):
-        for each in recovered:
-            console.log(each.text(), "warning")
-        found: Plan = make_plan(state)
-        if not found.nothing:
-            _log_plan(found)
-            found.require_ready()
-            if not yes:
-                console.confirm(f"{found.verb.capitalize()} {found.product}?", "--yes")
-        return _carry_out(where, found)
-
-
-def _carry_out(where: Context, found: Plan) -> Applied:
-    from installer.apply import apply
-    from installer.witness import happened
-
-    applied = apply(where, found)
-    if not applied.changed and applied.new:
-        of = {"verb": found.verb, "product": found.product, "version": applied.new.version}
-        happened(where.system, "unchanged", {**of, "identity": applied.new.identity, "exit": 0}, loud)
-    return applied
+        applied = execute(within, yes, lambda state: plan_remove(within, state, options))
+    console.result(applied.text(), applied.as_json)

@@ -10,6 +10,7 @@ from typing import Any
 
 from installer import journal as journals
 from installer.core.errors import NotUndoneError, Problem
+from installer.core.manifest import Source
 from installer.deploy.base import Release, Target, method
 from installer.drift import Drifted, drift
 from installer.housekeeping import committed
@@ -55,7 +56,13 @@ class Status:
             "edited": [each.as_json() for each in self.edited],
             "unfinished": self.unfinished,
             "source": dict(self.source),
+            "break_glass": list(self.broken),
         }
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What was missing when the glass was broken for what runs; empty where the rule was kept."""
+        return tuple(self.current.evidence.get("policy", {}).get("break_glass", ())) if self.current else ()
 
     def text(self) -> str:
         """Gives it in words for people."""
@@ -69,7 +76,10 @@ class Status:
             lines.append(f"  identity   {self.current.identity}")
             lines += [f"  signed by  {name}" for name in signers(self.current)]
             if self.source.get("commit"):
-                lines.append(f"  made from  {self.source['commit']} {self.source.get('tag', '')}".rstrip())
+                lines.append(f"  made from  {Source(**self.source).text()}")
+            policy = self.current.evidence.get("policy", {})
+            lines += [f"  built by   {policy['builder']}"] if policy.get("builder") else []
+            lines += [f"  BREAK-GLASS without {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:

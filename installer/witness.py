@@ -108,7 +108,7 @@ def _release(entry: Entry) -> dict[str, Any]:
         "released_by": _once(released),
         "approved_by": _once(approved),
         "break_glass": list(policy.get("break_glass", ())),
-        "evidence": entry.evidence.get("record", ""),
+        "evidence": entry.evidence.get("record", {}).get("sha256", ""),
     }
 
 
