@@ -379,3 +379,14 @@ def test_without_its_journal_a_host_is_put_right_as_the_guide_says(host: Context
         apply(host, plan_rollback(host, now, "1.0.0", Options(drift=Policy("replace"))))
     assert snapshot(root(host), besides=("var",)) == before
     assert status.status(host).drift == ()
+
+
+def test_what_services_said_is_in_the_journal_and_never_more_than_it_has_room_for(tmp_path: Path) -> None:
+    from installer import transaction
+    from installer.core.errors import Problem
+
+    said = [Problem("container chat-1", f"{number} " + "ü" * 900) for number in range(500)]
+    lines = transaction._bounded(said)
+    assert lines[-1].startswith("container chat-1: 499 ")
+    assert 2 < len(lines) < 500
+    assert len("".join(lines).encode("unicode_escape")) <= transaction.SAID
