@@ -33,9 +33,11 @@ from installer.cli_options import (
 from installer.core.errors import UsageError
 from installer.core.medium import open_medium
 from installer.core.trust import Trust
+from installer.evidence import Keeper
 
 if TYPE_CHECKING:
     from installer.apply import Applied
+    from installer.core.summary import Trail
     from installer.core.verification import Opened
     from installer.decide import Judge
     from installer.operations import Context
@@ -100,12 +102,14 @@ def apply_(
         _plan(bundle, judging, choice, values, where)
     else:
         layers = _layers(values)
-        with attempting(host(where.root), "apply", medium=bundle) as doing:
-            judge = _judge(where.root, judging, bundle)
-            doing.about = judge.known
-            applied = _apply(
-                bundle, judge, _options(choice, layers, judge.environment), yes, show_evidence=verify_
-            )
+        keeper = Keeper(host(where.root), clock, loud)
+        with attempting(keeper.system, "apply", medium=bundle) as doing, keeper.watching():
+            doing.about = keeper.known
+            judge = _judge(where.root, judging, bundle, keeper.trail)
+            doing.about = lambda: {**judge.known(), **keeper.known()}
+            keeper.notes = judge.notes
+            options = _options(choice, layers, judge.environment)
+            applied = _apply(bundle, judge, options, yes, verify_, keeper)
         _applied(applied)
 
 
@@ -136,10 +140,10 @@ def _verify(bundle: str, judging: Judging, where: Where) -> None:
     console.result(report(verified, decision), lambda: verified.as_json() | {"policy": decision.as_json()})
 
 
-def _judge(root: Path, judging: Judging, bundle: str) -> Judge:
+def _judge(root: Path, judging: Judging, bundle: str, trail: Trail | None = None) -> Judge:
     from installer.decide import judge
 
-    return judge(host(root), trust_of, judging.env, bundle, judging.approvals or ())
+    return judge(host(root), trust_of, judging.env, bundle, judging.approvals or (), trail)
 
 
 @app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
@@ -197,18 +201,26 @@ def _noted(found: Plan, judge: Judge) -> Plan:
     return replace(found, notes=(*judge.notes, *found.notes))
 
 
-def _apply(bundle: str, judge: Judge, options: Options, yes: bool, *, show_evidence: bool) -> Applied:
+def _apply(
+    bundle: str, judge: Judge, options: Options, yes: bool, show_evidence: bool, keeper: Keeper
+) -> Applied:
     medium = open_medium(bundle)
     try:
         opened = judge.open(medium)
         where = context(judge.system, opened.bundle.manifest.product, console.progress())
-        return _apply_trusted(judge, opened, where, options, yes, show_evidence)
+        return _apply_trusted(judge, opened, where, options, yes, show_evidence, keeper)
     finally:
         medium.close()
 
 
 def _apply_trusted(
-    judge: Judge, opened: Opened, where: Context, options: Options, yes: bool, show_evidence: bool
+    judge: Judge,
+    opened: Opened,
+    where: Context,
+    options: Options,
+    yes: bool,
+    show_evidence: bool,
+    keeper: Keeper,
 ) -> Applied:
     from installer.core.verification import report
     from installer.hosttrust import remember_time
@@ -233,6 +245,7 @@ def _apply_trusted(
                 found.require_ready()
                 if not yes:
                     console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
+                found = keeper.passed(found)
             began = not found.nothing
             applied = _carry_out(where, found)
             remember_time(system, clock())
@@ -271,14 +284,23 @@ def status(*, product: Product = None, where: Where) -> None:
 @app.command(epilog="Example: install history")
 @shaped
 def history(*, product: Product = None, where: Where) -> None:
-    """Show what was installed, rolled back and removed, and when."""
+    """Show what was installed, rolled back, removed and refused, when, and where the evidence is."""
+    from installer.evidence import refusals
     from installer.history import history as look
     from installer.history import text
+    from installer.status import products
 
     console.json_output = where.json
     system = host(where.root)
-    events = look(context(system, product_of(system, product)))
-    console.result(text(events), lambda: {"events": [event.as_json() for event in events]})
+    name = product_of(system, product) if product or products(context(system, "")) else ""
+    events, refused = look(context(system, name)) if name else [], refusals(system, name)
+    console.result(
+        text(events, refused),
+        lambda: {
+            "events": [event.as_json() for event in events],
+            "refusals": [refusal.as_json() for refusal in refused],
+        },
+    )
 
 
 @app.command(epilog="Example: install rollback    (to the release before), or: install rollback 1.4.0")

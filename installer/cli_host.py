@@ -125,13 +125,19 @@ def recover(*, product: Product = None, where: Where) -> None:
 
 
 @shaped
-def setup(where: Where) -> None:
+def setup(
+    *,
+    env: Annotated[
+        str, typer.Option(help="Write this into /etc/waybill/environment too.", show_default=False)
+    ] = "",
+    where: Where,
+) -> None:
     """Copy this executable to /opt/waybill/bin/install and link it as waybill-install on the PATH."""
     from installer.setup import setup as put
 
     console.json_output = where.json
     try:
-        put_there = put(host(where.root))
+        put_there = put(host(where.root), env)
     except OSError as error:
         raise HostNotReadyError(
             f"cannot be written: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"

@@ -64,7 +64,7 @@ class Console:
     def result(self, text: str, document: Callable[[], Any]) -> None:
         """Prints a result: the text, or with `--json` the document."""
         if self.json_output:
-            print(json.dumps(document(), ensure_ascii=False, indent=1))
+            print(_document(document()))
         else:
             print(safe(text))
         sys.stdout.flush()
@@ -105,7 +105,7 @@ class Console:
     def error(self, error: WaybillError) -> None:
         """Prints an error; with `--json` the document goes to stdout as well."""
         if self.json_output:
-            print(json.dumps(error.as_json(), ensure_ascii=False, indent=1))
+            print(_document(error.as_json()))
         if self.log_format == "json":
             self.log(error.what, "error", **{k: v for k, v in error.as_json().items() if k != "what"})
         else:
@@ -325,6 +325,12 @@ def _invoke(console: Console, app: Any, words: list[str]) -> None:
     # without standalone mode click gives the code of `Exit` back instead of raising it
     if isinstance(code, int) and code:
         sys.exit(code)
+
+
+def _document(value: Any) -> str:
+    """Gives JSON that can be printed: bytes of a name that are no text become escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _now() -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from installer import health, preflight, selection
 from installer.changes import Changes, FileChange, compare, without_sources
 from installer.core.digest import sha256_hex
 from installer.core.errors import DowngradeError, HostNotReadyError, Problem, RefusedError
-from installer.core.manifest import Manifest
+from installer.core.manifest import Manifest, Source
 from installer.deploy.base import Installed, Release, method
 from installer.deploy.files import batches
 from installer.desired import Desired, Staged, desired
@@ -97,6 +97,12 @@ class Plan:
     number: str
     release: Release | None = field(repr=False)
 
+    @property
+    def origin(self) -> tuple[Source, str]:
+        """What the new release was made from, and who built it where provenance that counts says so."""
+        policy = self.new.evidence.get("policy", {}) if self.new else {}
+        return self.release.manifest.source if self.release else Source(), policy.get("builder", "")
+
     def require_ready(self) -> None:
         """Raises what stands in the way, all of it at once.
 
@@ -119,6 +125,8 @@ class Plan:
             "product": self.product,
             "from": _brief(self.old),
             "to": _brief(self.new),
+            "source": asdict(self.origin[0]),
+            "builder": self.origin[1],
             "nothing_to_do": self.nothing,
             "files": [change.as_json() for change in self.changes.changes],
             "config": [each.as_json() for each in self.diffs],
@@ -133,12 +141,8 @@ class Plan:
 def _brief(entry: Entry | None) -> dict[str, Any] | None:
     if entry is None:
         return None
-    return {
-        "release": entry.name,
-        "version": entry.version,
-        "sequence": entry.sequence,
-        "identity": entry.identity,
-    }
+    names = ("version", "sequence", "identity")
+    return {"release": entry.name} | {name: getattr(entry, name) for name in names}
 
 
 def plan_apply(context: Context, state: State, staged: Staged, options: Options) -> Plan:

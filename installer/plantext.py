@@ -37,6 +37,11 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from (f"note: {note}" for note in plan.notes)
         return
     yield _headline(plan)
+    source, builder = plan.origin
+    if source.commit:
+        yield f"made from {source.text()}"
+    if builder:
+        yield f"built by {builder}"
     yield from _files(plan)
     for each in plan.methods:
         yield f"{each.name}:"

@@ -13,7 +13,10 @@ from typing import Any
 
 from installer.core.errors import UsageError
 from installer.core.limits import CHUNK
+from installer.core.root import ENVIRONMENT
+from installer.decide import ENVIRONMENT_FILE, environment
 from installer.deploy.files import make_directory
+from installer.layout import CONFIG
 from installer.system import System
 
 PLACE = "/opt/waybill/bin/install"
@@ -22,26 +25,34 @@ NAME = "/usr/local/bin/waybill-install"
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """Where the executable now is, and the SHA-256 of what was copied."""
+    """Where the executable now is, the SHA-256 of what was copied, and the environment that was asked for."""
 
     path: str
     link: str
     sha256: str
+    environment: str = ""
 
     def text(self) -> str:
         """Gives it for people."""
-        return f"{self.path} is this executable, sha256 {self.sha256}\n{self.link} links to it"
+        lines = [f"{self.path} is this executable, sha256 {self.sha256}", f"{self.link} links to it"]
+        lines += [f"{ENVIRONMENT_FILE} says {self.environment}"] if self.environment else []
+        return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as `--json` prints it."""
         return asdict(self)
 
 
-def setup(system: System) -> SetUp:
+def setup(system: System, env: str = "") -> SetUp:
     """Copies the running executable; doing it again replaces it.
 
+    Args:
+        system: The host.
+        env: The environment that the host belongs to from now on; empty: what it says already, if anything.
+
     Raises:
-        UsageError: This is no executable, but a run from source.
+        UsageError: This is no executable, but a run from source; `env` is no name of an environment.
+        RefusedError: The host belongs to another environment.
         OSError: A place cannot be written to.
     """
     own = os.environ.get("WAYBILL_EXE", "")
@@ -49,6 +60,7 @@ def setup(system: System) -> SetUp:
         raise UsageError(
             "this is a run from source", hint="run `./install setup` with the standalone executable"
         )
+    _set_environment(system, env)
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
     temporary = f"{PLACE}.new"
@@ -65,7 +77,21 @@ def setup(system: System) -> SetUp:
             )
         system.symlink(PLACE, NAME)
         system.sync_dir(NAME.rsplit("/", 1)[0])
-    return SetUp(PLACE, NAME, digest)
+    return SetUp(PLACE, NAME, digest, env)
+
+
+def _set_environment(system: System, env: str) -> None:
+    """Writes which environment the host belongs to; one that is there is never changed by a command."""
+    if not env:
+        return
+    if not ENVIRONMENT.fullmatch(env):
+        raise UsageError("is not a name of an environment", where="--env", hint="one word: production")
+    if system.observe(ENVIRONMENT_FILE, digest=False).kind != "absent":
+        environment(system, env)  # refuses another one
+        return
+    make_directory(system, CONFIG)
+    system.write_new(ENVIRONMENT_FILE, f"{env}\n".encode(), 0o644)
+    system.sync_dir(CONFIG)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 from installer import journal as journals
 from installer.changes import drift
 from installer.core.errors import NotUndoneError, Problem
+from installer.core.manifest import Source
 from installer.deploy.base import Release, Target, method
 from installer.housekeeping import committed
 from installer.journal import Journal
@@ -52,7 +53,13 @@ class Status:
             "drift": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.drift],
             "unfinished": self.unfinished,
             "source": dict(self.source),
+            "break_glass": list(self.broken),
         }
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What was missing when the glass was broken for what runs; empty where the rule was kept."""
+        return tuple(self.current.evidence.get("policy", {}).get("break_glass", ())) if self.current else ()
 
     def text(self) -> str:
         """Gives it in words for people."""
@@ -66,7 +73,10 @@ class Status:
             lines.append(f"  identity   {self.current.identity}")
             lines += [f"  signed by  {name}" for name in signers(self.current)]
             if self.source.get("commit"):
-                lines.append(f"  made from  {self.source['commit']} {self.source.get('tag', '')}".rstrip())
+                lines.append(f"  made from  {Source(**self.source).text()}")
+            policy = self.current.evidence.get("policy", {})
+            lines += [f"  built by   {policy['builder']}"] if policy.get("builder") else []
+            lines += [f"  BREAK-GLASS without {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:

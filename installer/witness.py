@@ -90,7 +90,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
 
 
 def _release(entry: Entry) -> dict[str, Any]:
-    policy, record = entry.evidence.get("policy", {}), entry.evidence.get("record")
+    policy = entry.evidence.get("policy", {})
     released = [
         {name: row[name] for name in ("owner", "scheme", "keyid")}
         for row in _rows(entry.evidence, "accepted")
@@ -108,7 +108,7 @@ def _release(entry: Entry) -> dict[str, Any]:
         "released_by": _once(released),
         "approved_by": _once(approved),
         "break_glass": list(policy.get("break_glass", ())),
-        "evidence": str(record.get("sha256", "")) if isinstance(record, Mapping) else "",
+        "evidence": entry.evidence.get("record", {}).get("sha256", ""),
     }
 
 

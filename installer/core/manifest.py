@@ -13,13 +13,12 @@ from typing import Any, Literal, get_args
 SCHEMA = "waybill/bundle/v1"
 SUMS = "SHA256SUMS"
 MANIFEST = "bundle.json"
-PROVENANCE = "provenance.intoto.jsonl"
 SECTIONS = ("sbom", "docs", "config", "deploy", "bin", "trees", "images")
-"""The sections of the tar in their order, behind SHA256SUMS, bundle.json and the provenance."""
+"""The sections of the tar in their order, behind SHA256SUMS and bundle.json."""
 
 Kind = Literal[
     "binary", "tree", "template", "values", "schema", "doc", "unit", "compose", "script", "deploy", "image",
-    "sbom", "provenance",
+    "sbom",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 METHODS = ("files", "images", "systemd", "compose", "helm", "ansible", "salt", "script")
@@ -159,6 +158,13 @@ class Source:
     commit: str = ""
     tag: str = ""
     dirty: bool = False
+
+    def text(self) -> str:
+        """Says it in words."""
+        if not self.commit:
+            return "not said"
+        tag = f", tag {self.tag}" if self.tag else ""
+        return f"commit {self.commit}{tag}" + (", with uncommitted changes" if self.dirty else "")
 
 
 @dataclass(frozen=True, slots=True)

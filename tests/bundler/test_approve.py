@@ -12,6 +12,7 @@ import pytest
 
 from bundler import approve
 from bundler.approve import Request
+from bundler.countersign import opened
 from installer.core.approval import Approval, group, parse
 from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
@@ -195,5 +196,7 @@ class TestRefused:
         many = [f"approvals/ops-{OPS.keyid8}.{n}.json" for n in range(2, 100)]
         said = replace(ASKED, rollback_to="1.3.0")
         approval = approve.approve(path, OPS, said, NOW).approval
-        with pytest.raises(UnfitInputError, match="too many"):
-            approve._files(OPS, approval, [*many, f"approvals/ops-{OPS.keyid8}.json"], "b.tar")
+        with opened(path) as place:
+            full = replace(place, there=dict.fromkeys([*many, f"approvals/ops-{OPS.keyid8}.json"], b""))
+            with pytest.raises(UnfitInputError, match="too many"):
+                full.add("ops", OPS.keyid8, approval.to_bytes(), {})

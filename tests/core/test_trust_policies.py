@@ -22,7 +22,15 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "v1" / "root.schema
 FULL = root(
     environments={
         "production": Policy(
-            PRODUCTION.requires, True, True, ("https://ci.example/1",), 14, ("lan-chat",), True
+            PRODUCTION.requires,
+            change_id=True,
+            rollback_plan=True,
+            builders=("https://ci.example/1",),
+            repositories=("https://git.example/lan-chat",),
+            clean_tree=True,
+            max_age_days=14,
+            products=("lan-chat",),
+            break_glass=True,
         ),
         "lab-2": Policy({}),
     },
@@ -84,6 +92,10 @@ BOTH_REFUSE: dict[str, Callable[[dict[str, Any]], object]] = {
     "builder with a space": at(*P, "builders", value=["a b"]),
     "builder empty": at(*P, "builders", value=[""]),
     "builder twice": at(*P, "builders", value=["a", "a"]),
+    "repositories a text": at(*P, "repositories", value="https://git"),
+    "repository with a space": at(*P, "repositories", value=["a b"]),
+    "repository twice": at(*P, "repositories", value=["a", "a"]),
+    "clean tree a word": at(*P, "clean_tree", value="yes"),
     "age negative": at(*P, "max_age_days", value=-1),
     "age without end": at(*P, "max_age_days", value=3651),
     "age a text": at(*P, "max_age_days", value="14d"),
@@ -147,6 +159,8 @@ def test_the_view_says_what_the_policy_asks_for() -> None:
         "must sign, all different people: release 1, provenance 1, security 1, ops 1",
         "approvals count for 14 days",
         "built by https://ci.example/1",
+        "built from https://git.example/lan-chat",
+        "built from a tree without changes",
         "BREAK-GLASS may stand in",
         "product lan-chat: nothing below sequence 100040000999",
     ):

@@ -74,7 +74,7 @@ class TestInstall:
         assert {p["where"] for p in document["problems"]} >= {"role security", "role ops"}
         assert not (bench.host / "opt").exists()
         left = {path.name for path in bench.host.glob("var/lib/waybill/*")}
-        assert left == (set() if verb else {"audit.jsonl", "audit.head", "audit.lock"})
+        assert left == (set() if verb else {"audit.jsonl", "audit.head", "audit.lock", "evidence.d"})
 
     def test_from_a_pipe_too_and_what_was_staged_is_gone(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
@@ -126,6 +126,9 @@ class TestInstall:
         monkeypatch.setattr("installer.cli_options.clock", lambda: NOW - timedelta(hours=1))
         code, document, _ = bench.run("verify", str(path))
         assert (code, document["error"], document["step"]) == (12, "clock-set-back", 3)
+        assert document["hint"].endswith(f"set it right and remove {TIME_FILE}")
+        (bench.host / TIME_FILE[1:]).unlink()
+        assert bench.run("verify", str(path))[0] == 0
 
     def test_going_back_to_a_kept_release_asks_for_no_new_approval(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(release())), "--yes")
@@ -161,6 +164,19 @@ class TestGlass:
         from installer.history import Event
 
         assert "BREAK-GLASS, without: role provenance" in Event(**document["events"][0]).text()
+
+    def test_the_status_says_it_as_long_as_it_runs(self, bench: Bench, broken: Path) -> None:
+        bench.run(str(broken), "--yes")
+        found = bench.run("status")[1]["products"][0]
+        assert any("role security" in what for what in found["break_glass"])
+        from installer.cli_options import context
+        from installer.status import status
+
+        text = status(context(System(bench.host), "lan-chat")).text()
+        assert "BREAK-GLASS without role security: one person must have signed" in text
+        again = release("1.5.0", 100_050_000_999)
+        assert bench.run(str(bench.bundle(again)), "--yes")[0] == 0
+        assert bench.run("status")[1]["products"][0]["break_glass"] == []
 
     def test_verify_warns(self, bench: Bench, broken: Path) -> None:
         code, document, said = bench.run("verify", str(broken))

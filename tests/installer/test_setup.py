@@ -1,0 +1,67 @@
+"""`install setup`: the executable on the host, its link, and which environment the host belongs to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from installer.core.digest import sha256_hex
+from installer.core.errors import RefusedError, UsageError
+from installer.decide import ENVIRONMENT_FILE, environment
+from installer.setup import NAME, PLACE, setup
+from installer.system import System
+from tests.rig.needs import needs
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
+    """A host, and a file that stands for the executable that runs."""
+    (tmp_path / "exe").write_bytes(b"program")
+    monkeypatch.setenv("WAYBILL_EXE", str(tmp_path / "exe"))
+    (tmp_path / "host").mkdir()
+    return System(tmp_path / "host")
+
+
+def test_twice_is_once(system: System) -> None:
+    assert setup(system) == setup(system)
+    assert system.read(PLACE, 99) == b"program"
+    assert system.observe(NAME).target == PLACE
+    assert setup(system).sha256 == sha256_hex(b"program")
+    assert system.observe(ENVIRONMENT_FILE).kind == "absent"
+
+
+def test_the_environment_is_written_once_and_never_changed(system: System) -> None:
+    done = setup(system, "production")
+    assert "/etc/waybill/environment says production" in done.text()
+    assert environment(system, "") == "production"
+    setup(system, "production")
+    with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
+        setup(system, "test")
+    setup(system)
+    assert system.read(ENVIRONMENT_FILE, 99) == b"production\n"
+
+
+@pytest.mark.parametrize("name", ["two words", "Production", "../x", "é", "a\n"])
+def test_what_is_no_environment_is_refused_before_anything_is_written(system: System, name: str) -> None:
+    with pytest.raises(UsageError):
+        setup(system, name)
+    assert system.names("/") == []
+
+
+def test_a_run_from_source_has_nothing_to_copy(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WAYBILL_EXE")
+    with pytest.raises(UsageError, match="run from source"):
+        setup(system, "production")
+    assert system.names("/") == []
+
+
+def test_the_real_executable_on_a_real_directory(tmp_path: Path) -> None:
+    program = needs("installer")
+    words = [program, "setup", "--env", "production", "--root", str(tmp_path), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["environment"] == "production"
+    assert (tmp_path / "etc/waybill/environment").read_text() == "production\n"
+    assert (tmp_path / PLACE[1:]).read_bytes() == Path(program).read_bytes()
