@@ -21,7 +21,8 @@ from installer.core.errors import TamperedError
 from installer.core.root import PRODUCTION
 from installer.core.steps import STEPS
 from installer.core.summary import Trail
-from installer.evidence import DIRECTORY, Keeper, record, refusals
+from installer.evidence import DIRECTORY, Keeper, Refusal, record, refusals
+from installer.history import Event, text
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
@@ -328,3 +329,10 @@ def test_a_read_only_host_still_refuses(tmp_path: Path) -> None:
     assert done.returncode == 10, done.stderr
     assert "no evidence of this could be written" in done.stderr
     assert "Read-only file system" in done.stderr
+
+
+def test_of_one_second_the_history_shows_the_refusal_before_the_install() -> None:
+    done = Event("000001", "apply", "done", 60, 61, "1.0.0", "a" * 64)
+    refused = Refusal("1970-01-01T00:01:00Z", "b.tar", "", "", "", 2, "nobody is trusted", "/e")
+    lines = [line for line in text([done], [refused]).splitlines() if not line.startswith(" ")]
+    assert ["REFUSED" in line for line in lines] == [True, False]
