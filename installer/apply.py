@@ -18,7 +18,7 @@ from installer.core.errors import RolledBackError
 from installer.deploy.base import Target, method
 from installer.deploy.files import make_directory
 from installer.health import ProbeResult
-from installer.operations import Context
+from installer.operations import Context, StepError
 from installer.plan import Plan
 from installer.state import Entry, record_bytes
 from installer.transaction import Change, execute, reason
@@ -137,11 +137,25 @@ def _lay_down(context: Context, plan: Plan) -> None:
 def _watch(context: Context, plan: Plan) -> list[ProbeResult]:
     if plan.release is None or plan.new is None:
         return []
-    manifest = plan.release.manifest
     checks = health.selected(plan.release.health, plan.new.methods, live=context.live)
-    units: list[str] = []
-    for deployment in manifest.deploy:
-        watched = getattr(method(deployment.method), "watched", None)
-        if deployment.method in plan.new.methods and watched is not None:
-            units += watched(context, Target(plan.release, deployment.options))
-    return health.watch(context, checks, units)
+    deployed = [each for each in plan.release.manifest.deploy if each.method in plan.new.methods]
+    targets = [(method(each.method), Target(plan.release, each.options)) for each in deployed]
+    units = [
+        unit
+        for found, target in targets
+        if (watched := getattr(found, "watched", None))
+        for unit in watched(context, target)
+    ]
+    try:
+        return health.watch(context, checks, units)
+    except StepError as error:
+        # undoing takes away whatever could still be asked
+        said = [
+            problem
+            for found, target in targets
+            if (ask := getattr(found, "last_words", None))
+            for problem in ask(context, target)
+        ]
+        raise StepError(
+            error.what, where=error.where, hint=error.hint, problems=[*error.problems, *said]
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import Any
 
 from installer import auditlog, witness
 from installer.auditlog import HEAD, LOG, SEAL, START, Chain, Record
-from installer.core.digest import sha256_hex
+from installer.core.digest import hashed, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
     NotUndoneError,
@@ -287,12 +288,15 @@ def export(path: Path, records: Iterable[Record]) -> str:
         UsageError: Something is there already.
         HostNotReadyError: It cannot be written.
     """
+    digest = hashlib.sha256()
+    lines = hashed((record.line + b"\n" for record in records), digest)
     try:
-        return System().write_new(str(path.absolute()), (record.line + b"\n" for record in records), 0o600)
+        System().write_new(str(path.absolute()), lines, 0o600)
     except FileExistsError:
         raise UsageError("is there already", where=str(path), hint="choose another name") from None
     except OSError as error:
         raise HostNotReadyError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    return digest.hexdigest()
 
 
 def seal(system: System, reason: str) -> str:

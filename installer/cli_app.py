@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from installer.cli_apply import apply_bundle, execute, noted, work_of
 from installer.cli_audit import audit, metrics
 from installer.cli_host import recover, selftest, setup, trust_app
 from installer.cli_options import (
     BundleName,
     Choice,
     Judging,
+    OnDrift,
     Product,
     Where,
+    WorkDir,
     Yes,
     attempting,
     clock,
     console,
     context,
     host,
+    layers_of,
     loud,
-    names,
+    options_of,
     product_of,
     shaped,
     trust_of,
 )
-from installer.core.errors import UsageError
 from installer.core.medium import open_medium
 from installer.core.trust import Trust
 from installer.evidence import Keeper
 
 if TYPE_CHECKING:
-    from installer.apply import Applied
     from installer.core.summary import Trail
-    from installer.core.verification import Opened
     from installer.decide import Judge
-    from installer.operations import Context
-    from installer.plan import Options, Plan
-    from installer.values import Layer
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -91,6 +87,7 @@ def apply_(
     judging: Judging,
     values: Values = None,
     choice: Choice,
+    work_dir: WorkDir = None,
     yes: Yes = False,
     where: Where,
 ) -> None:
@@ -99,18 +96,18 @@ def apply_(
     if verify_only:
         _verify(bundle, judging, where)
     elif dry_run:
-        _plan(bundle, judging, choice, values, where)
+        _plan(bundle, judging, choice, values, work_dir, where)
     else:
-        layers = _layers(values)
+        layers = layers_of(values)
         keeper = Keeper(host(where.root), clock, loud)
         with attempting(keeper.system, "apply", medium=bundle) as doing, keeper.watching():
             doing.about = keeper.known
             judge = _judge(where.root, judging, bundle, keeper.trail)
             doing.about = lambda: {**judge.known(), **keeper.known()}
             keeper.notes = judge.notes
-            options = _options(choice, layers, judge.environment)
-            applied = _apply(bundle, judge, options, yes, verify_, keeper)
-        _applied(applied)
+            options = options_of(choice, layers, judge.environment)
+            applied = apply_bundle(bundle, judge, options, work_dir, yes, verify_, keeper)
+        console.result(applied.text(), applied.as_json)
 
 
 @app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
@@ -149,121 +146,42 @@ def _judge(root: Path, judging: Judging, bundle: str, trail: Trail | None = None
 @app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
 @shaped
 def plan(
-    bundle: BundleName, *, judging: Judging, values: Values = None, choice: Choice, where: Where
+    bundle: BundleName,
+    *,
+    judging: Judging,
+    values: Values = None,
+    choice: Choice,
+    work_dir: WorkDir = None,
+    where: Where,
 ) -> None:
     """Verify a bundle, look at the host and say what would change; change nothing."""
     console.json_output = where.json
-    _plan(bundle, judging, choice, values, where)
+    _plan(bundle, judging, choice, values, work_dir, where)
 
 
-def _plan(bundle: str, judging: Judging, choice: Choice, values: Values, where: Where) -> None:
+def _plan(
+    bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, where: Where
+) -> None:
     from installer.plan import plan_apply
     from installer.plantext import text
     from installer.preview import previewed
     from installer.state import load
 
     judge = _judge(where.root, judging, bundle)
-    options = _options(choice, _layers(values), judge.environment)
+    options = options_of(choice, layers_of(values), judge.environment)
     system, medium = judge.system, open_medium(bundle)
     try:
         opened = judge.open(medium)
         within = context(system, opened.bundle.manifest.product, console.progress())
-        with previewed(opened, system, within.progress) as staged:
-            state, judged = load(system, within.layout), judge.staged(opened, staged)
-            found = _noted(plan_apply(within, state, judged, options), judge)
+        state = load(system, within.layout)
+        work, apart = work_of(within, opened, state, options, work_dir)
+        with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:
+            judged = judge.staged(opened, staged)
+            found = noted(plan_apply(within, state, judged, options), judge)
             console.result(text(found), found.as_json)
             found.require_ready()
     finally:
         medium.close()
-
-
-def _options(choice: Choice, values: tuple[Layer, ...], env: str) -> Options:
-    from installer.plan import Options
-
-    return Options(names(choice.only), names(choice.skip), choice.overwrite, values, env)
-
-
-def _layers(values: Sequence[Path] | None) -> tuple[Layer, ...]:
-    from installer.values import Layer
-    from installer.yamlio import MAX_BYTES
-
-    layers = []
-    for path in values or ():
-        try:
-            with path.open("rb") as file:
-                layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))
-        except OSError as error:
-            raise UsageError(f"the values cannot be read: {error.strerror}", where=str(path)) from None
-    return tuple(layers)
-
-
-def _noted(found: Plan, judge: Judge) -> Plan:
-    return replace(found, notes=(*judge.notes, *found.notes))
-
-
-def _apply(
-    bundle: str, judge: Judge, options: Options, yes: bool, show_evidence: bool, keeper: Keeper
-) -> Applied:
-    medium = open_medium(bundle)
-    try:
-        opened = judge.open(medium)
-        where = context(judge.system, opened.bundle.manifest.product, console.progress())
-        return _apply_trusted(judge, opened, where, options, yes, show_evidence, keeper)
-    finally:
-        medium.close()
-
-
-def _apply_trusted(
-    judge: Judge,
-    opened: Opened,
-    where: Context,
-    options: Options,
-    yes: bool,
-    show_evidence: bool,
-    keeper: Keeper,
-) -> Applied:
-    from installer.core.verification import report
-    from installer.hosttrust import remember_time
-    from installer.plan import plan_apply
-    from installer.recover import exclusive
-    from installer.stage import clear, stage
-
-    system, manifest = where.system, opened.bundle.manifest
-    with exclusive(where) as (state, recovered):
-        for each in recovered:
-            console.log(each.text(), "warning")
-        judge.again(opened, state)
-        verified, staged = stage(opened, system, where.layout, system.platform(), where.progress)
-        began = False
-        try:
-            decision, staged = judge.decide(opened), judge.staged(opened, staged)
-            if show_evidence:
-                console.log(report(verified, decision))
-            found = _noted(plan_apply(where, state, staged, options), judge)
-            if not found.nothing:
-                _log_plan(found)
-                found.require_ready()
-                if not yes:
-                    console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
-                found = keeper.passed(found)
-            began = not found.nothing
-            applied = _carry_out(where, found)
-            remember_time(system, clock())
-        finally:
-            if not began:
-                clear(system, staged.directory)
-    return applied
-
-
-def _log_plan(found: Plan) -> None:
-    """Before anything is done the plan goes to stderr: stdout has the result."""
-    from installer.plantext import text
-
-    console.log(text(found) if console.log_format == "text" else "plan", plan=found.as_json())
-
-
-def _applied(applied: Applied) -> None:
-    console.result(applied.text(), applied.as_json)
 
 
 @app.command(epilog="Example: install status")
@@ -330,15 +248,17 @@ def rollback(
         # expiry never stops what was installed: the keys have to have been good then, and not revoked since
         then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.installed, UTC))
         directory = within.layout.release(entry.name)
-        return verify_retained(system, directory, system.platform(), then, within.progress).manifest
+        return verify_retained(
+            system, directory, system.platform(), then, within.progress, blobs=entry.blobs
+        ).manifest
 
-    options = _options(choice, (), "")
+    options = options_of(choice, (), "")
     with attempting(system, "rollback", product_of(system, product)) as doing:
         doing.about = lambda: {"version": version or ""}
         trust = trust_of(system)
         within = context(system, doing.product, console.progress())
-        applied = _execute(within, yes, lambda state: plan_rollback(within, state, version, options, check))
-    _applied(applied)
+        applied = execute(within, yes, lambda state: plan_rollback(within, state, version, options, check))
+    console.result(applied.text(), applied.as_json)
 
 
 @app.command(epilog="Example: install remove lan-chat")
@@ -346,6 +266,7 @@ def rollback(
 def remove(
     product: Annotated[str, typer.Argument(metavar="PRODUCT", show_default=False)],
     *,
+    on_drift: OnDrift = None,
     yes: Yes = False,
     where: Where,
 ) -> None:
@@ -356,31 +277,6 @@ def remove(
     system = host(where.root)
     with attempting(system, "remove", product_of(system, product)) as doing:
         within = context(system, doing.product, console.progress())
-        applied = _execute(within, yes, lambda state: plan_remove(within, state))
-    _applied(applied)
-
-
-def _execute(where: Context, yes: bool, make_plan: Any) -> Applied:
-    from installer.recover import exclusive
-
-    with exclusive(where) as (state, recovered):
-        for each in recovered:
-            console.log(each.text(), "warning")
-        found: Plan = make_plan(state)
-        if not found.nothing:
-            _log_plan(found)
-            found.require_ready()
-            if not yes:
-                console.confirm(f"{found.verb.capitalize()} {found.product}?", "--yes")
-        return _carry_out(where, found)
-
-
-def _carry_out(where: Context, found: Plan) -> Applied:
-    from installer.apply import apply
-    from installer.witness import happened
-
-    applied = apply(where, found)
-    if not applied.changed and applied.new:
-        of = {"verb": found.verb, "product": found.product, "version": applied.new.version}
-        happened(where.system, "unchanged", {**of, "identity": applied.new.identity, "exit": 0}, loud)
-    return applied
+        options = options_of(Choice(on_drift=on_drift), (), "")
+        applied = execute(within, yes, lambda state: plan_remove(within, state, options))
+    console.result(applied.text(), applied.as_json)

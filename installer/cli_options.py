@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,8 @@ from installer.progress import Progress
 from installer.system import System
 
 if TYPE_CHECKING:
+    from installer.plan import Options
+    from installer.values import Layer
     from installer.witness import Attempt
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -36,6 +38,25 @@ BundleName = Annotated[
 ]
 Product = Annotated[
     str | None, typer.Option("--product", help="Which product, where there are several.", show_default=False)
+]
+OnDrift = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on-drift",
+        metavar="POLICY[:PATH]",
+        help="Files that were edited here: refuse, keep (configuration; the release's own is laid beside), "
+        "or replace (a copy is kept). May be repeated.",
+        show_default=False,
+    ),
+]
+WorkDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--work-dir",
+        metavar="DIR",
+        help="Where images wait for the engine, if the main disk is small.",
+        show_default=False,
+    ),
 ]
 Methods = list[str] | None
 
@@ -84,12 +105,7 @@ class Choice:
             "--skip", metavar="METHOD", help="Do not drive these; may be repeated.", show_default=False
         ),
     ] = None
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace files that somebody edited or that are not ours; copies are kept."
-        ),
-    ] = False
+    on_drift: OnDrift = None
 
 
 def shaped(command: Callable[..., None]) -> Callable[..., None]:
@@ -213,3 +229,35 @@ def product_of(system: System, given: str | None) -> str:
 def names(given: list[str] | None) -> frozenset[str]:
     """Splits repeated and comma-separated words."""
     return frozenset(word.strip() for each in given or () for word in each.split(",") if word.strip())
+
+
+def options_of(choice: Choice, values: tuple[Layer, ...], env: str) -> Options:
+    """Gives what the operator chose, as a plan takes it.
+
+    Raises:
+        UsageError: A word makes no sense.
+    """
+    from installer.drift import Policy
+    from installer.plan import Options
+
+    drift = Policy.parse(choice.on_drift or ())
+    return Options(names(choice.only), names(choice.skip), drift, values, env)
+
+
+def layers_of(values: Sequence[Path] | None) -> tuple[Layer, ...]:
+    """Reads the values files of the command line.
+
+    Raises:
+        UsageError: One cannot be read.
+    """
+    from installer.values import Layer
+    from installer.yamlio import MAX_BYTES
+
+    layers = []
+    for path in values or ():
+        try:
+            with path.open("rb") as file:
+                layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))
+        except OSError as error:
+            raise UsageError(f"the values cannot be read: {error.strerror}", where=str(path)) from None
+    return tuple(layers)

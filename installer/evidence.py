@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from installer import __version__
 from installer.core import jsonio
+from installer.core.digest import sha256_hex
 from installer.core.errors import (
     ExpiredError,
     MediumError,
@@ -75,7 +76,7 @@ def record(system: System, data: bytes, *, passed: bool, identity: str) -> Recor
     temporary = f"{DIRECTORY}/.{number:06d}.{os.getpid()}.new"
     with suppress(FileNotFoundError):
         system.unlink(temporary)
-    digest = system.write_new(temporary, data, 0o600)
+    system.write_new(temporary, data, 0o600)
     try:
         path = _named(
             system, temporary, number, f"{'passed' if passed else 'refused'}-{identity[:12] or 'unknown'}"
@@ -85,7 +86,7 @@ def record(system: System, data: bytes, *, passed: bool, identity: str) -> Recor
             system.unlink(temporary)
     system.sync_dir(DIRECTORY)
     _prune(system)
-    return Recorded(path, digest)
+    return Recorded(path, sha256_hex(data))
 
 
 def _named(system: System, temporary: str, number: int, rest: str) -> str:

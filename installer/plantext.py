@@ -43,6 +43,9 @@ def _lines(plan: Plan) -> Iterator[str]:
     if builder:
         yield f"built by {builder}"
     yield from _files(plan)
+    if plan.changes.drifted:
+        yield "edited here, or not ours:"
+        yield from (f"  {each.text()}" for each in plan.changes.drifted)
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)

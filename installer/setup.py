@@ -5,12 +5,14 @@ coreutils has an `install` too, so ours is linked as `waybill-install`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from installer.core.digest import hashed
 from installer.core.errors import UsageError
 from installer.core.limits import CHUNK
 from installer.core.root import ENVIRONMENT
@@ -66,7 +68,8 @@ def setup(system: System, env: str = "") -> SetUp:
     temporary = f"{PLACE}.new"
     if system.observe(temporary, digest=False).kind != "absent":
         system.unlink(temporary)
-    digest = system.write_new(temporary, _chunks(Path(own)), 0o755)
+    digest = hashlib.sha256()
+    system.write_new(temporary, hashed(_chunks(Path(own)), digest), 0o755)
     system.rename(temporary, PLACE)
     system.sync_dir(PLACE.rsplit("/", 1)[0])
     seen = system.observe(NAME)
@@ -77,7 +80,7 @@ def setup(system: System, env: str = "") -> SetUp:
             )
         system.symlink(PLACE, NAME)
         system.sync_dir(NAME.rsplit("/", 1)[0])
-    return SetUp(PLACE, NAME, digest, env)
+    return SetUp(PLACE, NAME, digest.hexdigest(), env)
 
 
 def _set_environment(system: System, env: str) -> None:

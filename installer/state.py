@@ -42,6 +42,7 @@ class Entry:
         installed: When that transaction was committed, in seconds since 1970; 0 before.
         methods: Which methods were driven.
         evidence: What the verification found: who signed, who approved.
+        blobs: Whether its directory has the blobs of its images; with `--work-dir` only the engine has them.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Entry:
     installed: int = 0
     methods: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    blobs: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
@@ -214,7 +216,8 @@ def open_release(system: System, layout: Layout, entry: Entry) -> Release:
     record = jsonio.loads_strict(_exact(system, path, entry.record_sha256), path, RECORD_LIMIT)
     installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
     health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
-    return Release(manifestio.parse(manifest), entry.identity, directory, directory, installed, health)
+    blobs = None if entry.blobs else ""
+    return Release(manifestio.parse(manifest), entry.identity, directory, directory, installed, health, blobs)
 
 
 def _exact(system: System, path: str, sha256: str) -> bytes:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from installer import process
 from installer.host import LIST, Answer, Host, Seen, Space
 from installer.lock import Lock
 from installer.process import Completed
-from installer.resolve import place
+from installer.resolve import Place, place
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "System"]
 
@@ -66,7 +66,7 @@ class System(Host):
         Raises:
             OSError: It is there already, or cannot be made.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             os.mkdir(at.name, mode, dir_fd=at.fd)
             fd = os.open(at.name, LIST, dir_fd=at.fd)
             try:
@@ -86,7 +86,7 @@ class System(Host):
         gid: int = -1,
         *,
         sync: bool = True,
-    ) -> str:
+    ) -> None:
         """Writes a file that is not there yet; removes it again where that fails.
 
         Args:
@@ -97,18 +97,13 @@ class System(Host):
             gid: Its group; -1 for whoever runs us.
             sync: Whether it is on the disk when this returns; else `sync_files` is to follow.
 
-        Returns:
-            The SHA-256 of what was written, in hex.
-
         Raises:
             OSError: It is there already, or cannot be written.
         """
-        running = hashlib.sha256()
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, _NEW, 0o600, dir_fd=at.fd)
             try:
                 for chunk in (data,) if isinstance(data, bytes) else data:
-                    running.update(chunk)
                     self._write(fd, chunk)
                 if (uid, gid) != (-1, -1):
                     os.fchown(fd, uid, gid)
@@ -121,7 +116,6 @@ class System(Host):
                 raise
             finally:
                 os.close(fd)
-        return running.hexdigest()
 
     @_effect
     def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
@@ -136,7 +130,7 @@ class System(Host):
         Raises:
             OSError: It could not be written whole; how much of it is there is then unknown.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 os.lseek(fd, offset, os.SEEK_SET)
@@ -156,7 +150,7 @@ class System(Host):
         Raises:
             OSError: It could not be added whole; how much of it is there is then unknown.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 self._write(fd, data)
@@ -173,7 +167,7 @@ class System(Host):
         Raises:
             OSError: There is no room for them.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
         try:
             libc = ctypes.CDLL(None, use_errno=True)
@@ -202,7 +196,7 @@ class System(Host):
         Raises:
             OSError: They are not.
         """
-        with place(self.root, path, follow=True) as at:
+        with self.inside(path) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
             self._fsync(fd)
@@ -222,7 +216,7 @@ class System(Host):
             if _kernel() >= (5, 8):
                 return  # before 5.8 syncfs(2) did not report failed writes
         for path in paths:
-            with place(self.root, path) as at:
+            with self.place(path) as at:
                 fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 self._fsync(fd)
@@ -256,7 +250,7 @@ class System(Host):
         Raises:
             OSError: It cannot be renamed.
         """
-        with place(self.root, source) as old, place(self.root, target) as new:
+        with self.place(source) as old, self.place(target) as new, self._leading_elsewhere(old, new):
             os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
 
     @_effect
@@ -266,7 +260,7 @@ class System(Host):
         Raises:
             OSError: It cannot be done; EXDEV where the two are on different file systems.
         """
-        with place(self.root, source) as old, place(self.root, target) as new:
+        with self.place(source) as old, self.place(target) as new:
             os.link(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
 
     @_effect
@@ -276,7 +270,7 @@ class System(Host):
         Raises:
             OSError: Something is there already, or it cannot be made.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             os.symlink(target, at.name, dir_fd=at.fd)
 
     @_effect
@@ -286,7 +280,7 @@ class System(Host):
         Raises:
             OSError: It cannot be removed.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at, self._leading_elsewhere(at):
             os.unlink(at.name, dir_fd=at.fd)
 
     @_effect
@@ -296,8 +290,21 @@ class System(Host):
         Raises:
             OSError: It cannot be removed.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at, self._leading_elsewhere(at):
             os.rmdir(at.name, dir_fd=at.fd)
+
+    @contextmanager
+    def _leading_elsewhere(self, *places: Place) -> Iterator[None]:
+        """Has directories found anew where one of them, or a link to one, is moved or removed."""
+        held, moved = self._held, False
+        for at in places if held else ():
+            with suppress(FileNotFoundError):
+                moved |= not stat.S_ISREG(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
+        try:
+            yield
+        finally:
+            if held and moved:
+                held.forget()
 
     @_effect
     def set_owner_mode(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
@@ -306,7 +313,7 @@ class System(Host):
         Raises:
             OSError: It cannot be done.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at.fd)
             try:
                 if (uid, gid) != (-1, -1):
@@ -321,13 +328,14 @@ class System(Host):
         Raises:
             OSError: Something in it cannot be removed.
         """
-        seen = self.observe(path, digest=False)
-        if seen.kind == "dir":
-            for name in self.names(path):
-                self.remove_tree(f"{path}/{name}")
-            self.rmdir(path)
-        elif seen.kind != "absent":
-            self.unlink(path)
+        with self.steady():
+            seen = self.observe(path, digest=False)
+            if seen.kind == "dir":
+                for name in self.names(path):
+                    self.remove_tree(f"{path}/{name}")
+                self.rmdir(path)
+            elif seen.kind != "absent":
+                self.unlink(path)
 
     @_effect
     def run(
@@ -348,7 +356,11 @@ class System(Host):
             stdin: What it reads.
             cwd: Its working directory, as `real` gives it.
         """
-        return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+        try:
+            return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+        finally:
+            if self._held is not None:
+                self._held.forget()
 
     def lock(self, path: str, wait: float = 0.0) -> Lock:
         """Takes the lock `path`; the kernel gives it back when the process ends.

@@ -10,6 +10,7 @@ where it was cut short.
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +20,14 @@ from types import FrameType
 from typing import Any
 
 from installer import housekeeping
-from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
+from installer.core.errors import NotUndoneError, Problem, RolledBackError, WaybillError
 from installer.deploy.files import make_directory
 from installer.journal import Journal
 from installer.operations import PHASES, Context, Op, StepError, handler
 from installer.state import Entry, State
 
+SAID = 16 * 1024
+"""Bytes of what services said that go into the journal."""
 UNDO_TRIES = 3
 UNDO_PAUSE = 2.0
 
@@ -128,7 +131,8 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             journal.append("COMMIT", at=int(context.system.now()))
         except BaseException as error:
             signals.deaf = True
-            undo(context, journal, _in_full(error))
+            said = error.problems if isinstance(error, WaybillError) else ()
+            undo(context, journal, _in_full(error), said)
             with suppress(OSError, WaybillError):  # the next command does it again
                 housekeeping.after_rollback(context, journal)
             raise _rolled_back(change, error) from error
@@ -206,15 +210,15 @@ def intents(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
     ]
 
 
-def undo(context: Context, journal: Journal, why: str) -> None:
-    """Undoes a transaction in reverse, from its journal alone.
+def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] = ()) -> None:
+    """Undoes a transaction in reverse, from its journal alone; `said` is kept there with the reason.
 
     Raises:
         NotUndoneError: Something could not be undone; the journal stays open, and `recover` tries again.
     """
     try:
         if not journal.has("ABORT"):
-            journal.append("ABORT", why=why[:2000])
+            journal.append("ABORT", why=why[:2000], said=_bounded(said))
         for number, op, preimage in reversed(intents(journal)):
             with _told(context, op, "undo", f"undo: {op.label}" if op.label else ""):
                 journal.append("UNDOING", of=number)
@@ -225,6 +229,19 @@ def undo(context: Context, journal: Journal, why: str) -> None:
     except Exception as error:
         raise not_undone(context, error, why) from error
     context.progress.step("", step="rolled back", transaction=context.transaction, reason=why)
+
+
+def _bounded(said: Sequence[Problem]) -> list[str]:
+    """Gives problems as lines, no more than the journal keeps room for; the last ones say most."""
+    lines: list[str] = []
+    room = SAID
+    for problem in reversed(said):
+        line = f"{problem.where}: {problem.what}"[:1000]
+        room -= len(json.dumps(line)) + 1
+        if room < 0:
+            break
+        lines.insert(0, line)
+    return lines
 
 
 def _undo_one(context: Context, op: Op, preimage: dict[str, Any]) -> None:

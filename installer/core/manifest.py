@@ -13,6 +13,8 @@ from typing import Any, Literal, get_args
 SCHEMA = "waybill/bundle/v1"
 SUMS = "SHA256SUMS"
 MANIFEST = "bundle.json"
+BLOBS = "images/blobs/sha256/"
+"""Where the blobs of images lie, in the bundle and in the directory of a release."""
 SECTIONS = ("sbom", "docs", "config", "deploy", "bin", "trees", "images")
 """The sections of the tar in their order, behind SHA256SUMS and bundle.json."""
 
@@ -220,4 +222,4 @@ class Manifest:
 
 def blob_path(digest: str) -> str:
     """Gives the bundle path of an OCI blob from its `sha256:…` digest."""
-    return "images/blobs/sha256/" + digest.removeprefix("sha256:")
+    return BLOBS + digest.removeprefix("sha256:")

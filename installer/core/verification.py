@@ -18,7 +18,7 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
 from installer.core.manifest import Manifest
 from installer.core.medium import Medium
-from installer.core.payload import Sink, check_payload, keep_nothing
+from installer.core.payload import Sink, check_payload, keep_nothing, to_read
 from installer.core.policy import Decision, Destination
 from installer.core.signatures import Signature
 from installer.core.steps import at_step
@@ -161,14 +161,16 @@ def decide(opened: Opened, trust: Trust, beside: Beside = (), trail: Trail | Non
     return trail.decision
 
 
-def payload_extent(opened: Opened) -> int:
-    """Gives the bytes that step 5 reads."""
-    head = opened.bundle.head
-    return opened.bundle.end - head.manifest_offset - extent(head.manifest_size)
+def payload_extent(opened: Opened, have: frozenset[str] = frozenset()) -> int:
+    """Gives the bytes that step 19 reads, where the files `have` are there already."""
+    return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
 
 
 def check_all(
-    opened: Opened, advance: Callable[[int], None] = lambda _count: None, sink: Sink = keep_nothing
+    opened: Opened,
+    advance: Callable[[int], None] = lambda _count: None,
+    sink: Sink = keep_nothing,
+    have: frozenset[str] = frozenset(),
 ) -> Verified:
     """Does step 19.
 
@@ -176,6 +178,7 @@ def check_all(
         opened: After steps 1 to 14.
         advance: Told the bytes as they are read, from several threads.
         sink: Takes the files while they are checked.
+        have: Files that the sink has already, found to be as signed; the medium need not be read for them.
 
     Returns:
         What is now known of the bundle.
@@ -186,7 +189,7 @@ def check_all(
     """
     bundle = opened.bundle
     with at_step(19):
-        approvals = check_payload(bundle, sink, advance)
+        approvals = check_payload(bundle, sink, advance, have=have)
     names = tuple(
         name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
     )

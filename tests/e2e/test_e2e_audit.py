@@ -82,7 +82,7 @@ def test_metrics_follow(told: Site) -> None:
     told.host.check("echo edited >> /etc/lan-chat/nats.conf")
     told.install("metrics")
     assert samples(told)[f"waybill_drift{one}"] == 1
-    told.install("rollback 1.4.0 --yes --overwrite")
+    told.install("rollback 1.4.0 --yes --on-drift replace")
 
 
 def test_it_outlives_the_product_and_a_reboot(told: Site) -> None:

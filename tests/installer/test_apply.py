@@ -14,6 +14,7 @@ from installer import history, status
 from installer.apply import Applied, apply
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
 from installer.core.manifest import Deployment, HealthCheck
+from installer.drift import Policy
 from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import Options, plan_remove
@@ -375,6 +376,6 @@ def test_without_its_journal_a_host_is_put_right_as_the_guide_says(host: Context
     (state / "current").unlink()
     (state / "current").symlink_to(f"releases/{current}")
     with exclusive(host) as (now, _):
-        apply(host, plan_rollback(host, now, "1.0.0", Options(overwrite=True)))
+        apply(host, plan_rollback(host, now, "1.0.0", Options(drift=Policy("replace"))))
     assert snapshot(root(host), besides=("var",)) == before
     assert status.status(host).drift == ()

@@ -81,7 +81,9 @@ class TestInstall:
     ) -> None:
         for approvals, wanted in ((APPROVALS[:1], 14), (release().approvals, 0)):
             data = replace(release(), approvals=approvals).tar()
-            monkeypatch.setattr("installer.cli_app.open_medium", lambda _name, data=data: build.stream(data))
+            monkeypatch.setattr(
+                "installer.cli_apply.open_medium", lambda _name, data=data: build.stream(data)
+            )
             code, _, _ = bench.run("-", "--yes")
             assert code == wanted
             staging = bench.host / "var/lib/waybill/lan-chat/staging"

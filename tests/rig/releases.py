@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundler.head import make_sums
 from installer.apply import Applied, apply
 from installer.core import manifestio
 from installer.core.digest import sha256_hex
 from installer.core.manifest import (
     MANIFEST,
+    SUMS,
     Deployment,
     DirectoryEntry,
     FileEntry,
@@ -99,13 +101,15 @@ def stage(root: Path, spec: ReleaseSpec) -> Staged:
     """Writes a release below `root` as the verifier would have staged it."""
     manifest = spec.manifest()
     data = manifestio.dump(manifest)
-    identity = sha256_hex(data)
+    sums = make_sums(manifest.files, data)
+    identity = sha256_hex(sums)
     directory = Layout(PRODUCT).stage(identity)
     here = root / directory[1:]
     here.mkdir(parents=True)
     for path in (root / "var/lib/waybill" / PRODUCT, here.parent):
         path.chmod(0o700)
     (here / MANIFEST).write_bytes(data)
+    (here / SUMS).write_bytes(sums)
     for path, member in spec.members.items():
         to = here / path
         to.parent.mkdir(parents=True, exist_ok=True)
