@@ -76,6 +76,8 @@ def _broken(row: dict[str, Any]) -> tuple[str, ...]:
 
 def text(events: list[Event], refused: Sequence[Refusal] = ()) -> str:
     """Gives the history for people, with what was refused in between."""
-    rows = [(event.began, event.text()) for event in events]
-    rows += [(int(each.when), each.text()) for each in refused]
-    return "\n".join(line for _, line in sorted(rows, key=lambda row: row[0])) or "nothing was installed yet"
+    # evidence is numbered, which tells what came first within a second
+    rows = [(event.began, event.evidence, event.text()) for event in events]
+    rows += [(int(each.when), each.evidence, each.text()) for each in refused]
+    lines = [line for *_, line in sorted(rows)]
+    return "\n".join(lines) or "nothing was installed yet"

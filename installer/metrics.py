@@ -226,10 +226,11 @@ def of_host(system: System) -> list[Metric]:
     count.add(len(chain.records))
     with suppress(WaybillError):
         expiry.add(int(load_trust(system)[0].expires.timestamp()))
-    return [intact, count, expiry, *_attempts(chain.records)]
+    return [intact, count, expiry, *attempts(chain.records)]
 
 
-def _attempts(records: Iterable[Record]) -> Iterable[Metric]:
+def attempts(records: Iterable[Record]) -> Iterable[Metric]:
+    """Counts what was done here, from the records of the audit log."""
     total = Metric("attempts_total", "Attempts to change this host, by what they came to.")
     code = Metric("last_attempt_exit_code", "Exit code of the last attempt; 0 is good.")
     at = Metric("last_attempt_timestamp_seconds", "When the last attempt ended.")

@@ -19,8 +19,8 @@ def told(site: Site, desk: Desk) -> Site:
     """A host on which a product was installed, refused, rolled back, upgraded and taken back."""
     site.host.check(f"mkdir -p {METRICS} && echo {METRICS} > /etc/waybill/metrics-directory")
     site.apply(desk.release(GOOD))
-    desk.bundle("keygen", "stranger")
-    site.apply(desk.release(BETTER, "stranger", key=desk.home / "stranger.key"), exit_code=10)
+    desk.bundle("keygen", "outsider")
+    site.apply(desk.release(BETTER, "outsider", key=desk.home / "outsider.key"), exit_code=10)
     site.apply(desk.release(BAD), exit_code=20)
     site.apply(desk.release(BETTER))
     site.install("rollback --yes")

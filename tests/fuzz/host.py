@@ -1,4 +1,7 @@
-"""Targets of a host's own files: journal, state, the trusted time. A disk that loses data is no friend."""
+"""Targets of a host's own files: journal, audit log, state, the trusted time.
+
+A disk that loses data is no friend.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import json
 from pathlib import Path
 from tempfile import mkdtemp
 
-from installer import hosttrust, journal, state
+from installer import auditlog, hosttrust, journal, metrics, state
+from installer.audit import Audit
+from installer.console import table
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.jsonio import dumps_lines
@@ -73,6 +78,55 @@ def journals() -> list[bytes]:
     return [good, good + bytes(512), good[:-9], b"\n".join(rows), rows[0] + b"\n" + rows[2]]
 
 
+def check_audit(data: bytes) -> None:
+    """A log is sound up to a named record; whatever it holds can be told; what is added is found again."""
+    for content in (data, _chained(data)):
+        chain = auditlog.check(content, None)
+        same([record.number for record in chain.records], list(range(1, len(chain.records) + 1)))
+        found = Audit(chain, tuple(chain.records), (chain.problem,) if chain.problem else ())
+        json.dumps(found.as_json())
+        table(found.rows())
+        metrics.text(metrics.attempts(chain.records))
+        head = chain.head if chain.records and not chain.problem else None
+        put(auditlog.LOG, content)
+        Path(host().root, auditlog.HEAD[1:]).unlink(missing_ok=True)
+        if head:
+            put(auditlog.HEAD, f"{head.number} {head.hash}\n".encode())
+        with refusal(HostNotReadyError), auditlog.opened(host()) as log:
+            added = log.append({"event": "unchanged", "time": "2026-11-24T03:00:00Z"})
+            after = auditlog.check(*auditlog.read(host()))
+            if head and after.records[-1] != added:
+                raise AssertionError("what was added is not the last record")
+
+
+def _chained(data: bytes) -> bytes:
+    """Gives each line, as far as it is a JSON object, as a record that follows from the one before."""
+    out, number, previous = bytearray(), 0, auditlog.START
+    for line in data.split(b"\n"):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            out += line + b"\n"
+            continue
+        if isinstance(value, dict):
+            number += 1
+            record = auditlog.encode(number, previous, {"event": "begun", **value})
+            out, previous = out + record.line + b"\n", record.hash
+    return bytes(out)
+
+
+def audits() -> list[bytes]:
+    """Gives logs, whole, torn and with fields of the wrong kind."""
+    rows = [
+        b'{"event":"begun","verb":"apply","product":"p","transaction":"1","released_by":[{"owner":"x"}]}',
+        b'{"event":"ended","result":"done","exit":0,"seconds":1,"product":"p","time":"2026-11-24T03:00:00Z"}',
+        b'{"event":"refused","step":3,"check":"x","problems":["a"],"exit":"x","by":[],"product":null}',
+        b'{"event":"repaired","bytes":3,"sha256":"x"}',
+    ]
+    good = _chained(b"\n".join(rows[:2]))
+    return [good, good[:-9], good + bytes(64), b"\n".join(rows), b"[]"]
+
+
 def check_state(data: bytes) -> None:
     """A state is read, of the right types, and saved to the same; or it is called damaged."""
     put(LAYOUT.state_file, data)
@@ -130,6 +184,23 @@ KEYS = (
 TARGETS = (
     Target(
         "journal", check_journal, journals, runs=2500, words=(b'"n":', b'"type":', b'"prev":', b"\n", b"null")
+    ),
+    Target(
+        "audit-log",
+        check_audit,
+        audits,
+        runs=300,
+        words=(
+            b'"event":',
+            b'"product":',
+            b'"exit":',
+            b'"seconds":',
+            b'"result":',
+            b"null",
+            b"[]",
+            b"{}",
+            b"\n",
+        ),
     ),
     Target("state", check_state, states, runs=500, words=KEYS),
     Target(

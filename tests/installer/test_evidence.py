@@ -21,7 +21,7 @@ from installer.core.errors import TamperedError
 from installer.core.root import PRODUCTION
 from installer.core.steps import STEPS
 from installer.core.summary import Trail
-from installer.evidence import DIRECTORY, Keeper, record, refusals
+from installer.evidence import DIRECTORY, Keeper, Refusal, record, refusals
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
@@ -194,6 +194,22 @@ class TestHistory:
         shown = text(history(context(system, "lan-chat")), refusals(system))
         assert f"evidence: {DIRECTORY}/000001-passed-" in shown
         assert "REFUSED at step 6" in shown
+
+    def test_what_happened_within_a_second_stands_in_its_order(self) -> None:
+        from installer.history import Event, text
+
+        when = "2026-11-24T01:00:00Z"
+        refused = Refusal(
+            when, "a.tar", "", "", "", 0, "nobody is trusted", f"{DIRECTORY}/000001-refused-x.json"
+        )
+        began = int(refused.when)
+        event = Event(
+            "000001", "apply", "done", began, began, "1.0.0", "", evidence=f"{DIRECTORY}/000002-y.json"
+        )
+        assert [line.split()[2] for line in text([event], [refused]).splitlines()[::2]] == [
+            "REFUSED",
+            "000001",
+        ]
 
     def test_a_host_with_refusals_only(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")

@@ -15,18 +15,19 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from installer import auditlog, status, witness
+from installer.apply import apply
 from installer.auditlog import AuditError, check
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.manifest import Deployment, HealthCheck
 from installer.core.root import PRODUCTION
 from installer.operations import Context
-from installer.plan import Options
+from installer.plan import Options, plan_apply
 from installer.recover import exclusive
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig import releases
 from tests.rig.bench import Bench, release
-from tests.rig.releases import Member, Notes, ReleaseSpec, context
+from tests.rig.releases import Member, Notes, ReleaseSpec, context, stage
 from tests.rig.trustworld import APPROVALS, Said, root
 
 TOP = Path(__file__).parents[2]
@@ -118,6 +119,15 @@ def test_a_release_that_is_not_healthy_is_told_with_the_probe_that_failed(tmp_pa
     assert (ended["exit"], ended["version"]) == (20, "2.0.0")
     assert "is not healthy" in ended["reason"]
     assert "127.0.0.1:1" in ended["reason"]
+
+
+def test_a_record_names_the_evidence_of_the_verification(tmp_path: Path) -> None:
+    within = context(System(tmp_path))
+    with exclusive(within) as (state, _):
+        staged = stage(tmp_path, ONE)
+        kept = {**staged.evidence, "record": {"path": "/evidence.d/1.json", "sha256": "e" * 64}}
+        apply(within, plan_apply(within, state, replace(staged, evidence=kept), Options()))
+    assert records(tmp_path)[0]["evidence"] == "e" * 64
 
 
 @pytest.mark.parametrize("fault", ["kill before", "kill half", "kill after"])
