@@ -63,8 +63,22 @@ class Entry:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Entry:
-        """Reads it back."""
-        return cls(**{**value, "methods": tuple(value["methods"])})
+        """Reads it back.
+
+        Raises:
+            TypeError: A field is missing, not known, or of another type.
+        """
+        found = cls(**{**value, "methods": tuple(value["methods"])})
+        texts = (found.name, found.version, found.identity, found.manifest, found.record, found.record_sha256)
+        right = (
+            isinstance(value["methods"], (list, tuple))
+            and all(isinstance(text, str) for text in (*texts, *found.methods))
+            and (type(found.sequence), type(found.installed), type(found.blobs)) == (int, int, bool)
+            and isinstance(found.evidence, Mapping)
+        )
+        if not right:
+            raise TypeError("a release has a field of another type")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +171,10 @@ def load(system: System, layout: Layout) -> State:
         value = jsonio.loads_strict(data, layout.state_file, STATE_LIMIT)
         entries = tuple(Entry.from_json(row) for row in value["releases"])
         current = next((entry for entry in entries if entry.name == value["current"]), None)
-        if value["schema"] == SCHEMA and bool(value["current"]) == (current is not None):
-            return State(current, entries, value["highest"], value["transaction"], value.get("reset", 0))
+        numbers = (value["highest"], value["transaction"], value.get("reset", 0))
+        fits = all(type(number) is int for number in numbers) and value["schema"] == SCHEMA
+        if fits and bool(value["current"]) == (current is not None):
+            return State(current, entries, *numbers)
         error: Exception = ValueError("its parts do not fit together")
     except (TamperedError, KeyError, TypeError, ValueError) as found:
         error = found
