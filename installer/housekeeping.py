@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from installer import staging
 from installer.core import jsonio
-from installer.core.errors import TamperedError, WaybillError
+from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.manifest import Manifest
 from installer.deploy.files import parent
 from installer.deploy.imageops import sweep
@@ -21,6 +20,12 @@ from installer.state import Entry, State, load, save, unreadable
 
 KEEP_JOURNALS = 10
 HISTORY_LIMIT = 256 * 1024 * 1024
+_LAST_SECOND = 253402300799
+"""Of the year 9999."""
+_KINDS = {
+    "transaction": str, "verb": str, "outcome": str, "began": int, "ended": int, "version": str,
+    "identity": str, "evidence": dict,
+}  # fmt: skip
 
 
 def committed(context: Context, journal: Journal) -> State:
@@ -52,7 +57,7 @@ def after_commit(context: Context, journal: Journal) -> State:
     _sweep(context, before.kept, state)
     save(system, layout, state)
     begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
-    _remember(context, _line(context, begin, "done", commit["at"]))
+    remember(context, _line(context, begin, "done", commit["at"]))
     _clear(context, state)
     _end(context, journal)
     return state
@@ -71,7 +76,7 @@ def after_rollback(context: Context, journal: Journal) -> None:
     _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state)
     _clear(context, state)
     with suppress(OSError):
-        _remember(context, {**line, "why": abort["why"]})
+        remember(context, {**line, "why": abort["why"]})
     _end(context, journal)
 
 
@@ -156,7 +161,7 @@ def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> 
     }
 
 
-def _remember(context: Context, line: dict[str, Any]) -> None:
+def remember(context: Context, line: dict[str, Any]) -> None:
     """Adds a line to the history, once; a torn last line of an earlier crash is overwritten."""
     system, path = context.system, context.layout.history
     if system.observe(path, digest=False).kind == "absent":
@@ -164,9 +169,10 @@ def _remember(context: Context, line: dict[str, Any]) -> None:
         system.sync_dir(parent(path))
     data = system.read(path, HISTORY_LIMIT)
     whole = data[: data.rfind(b"\n") + 1]
-    lines = whole.splitlines()
-    if lines and json.loads(lines[-1])["transaction"] == line["transaction"]:
-        return
+    with suppress(TamperedError):  # a damaged line is named by `history`; it keeps no transaction from ending
+        last = jsonio.loads_strict(whole[whole[:-1].rfind(b"\n") + 1 :], path, HISTORY_LIMIT)
+        if isinstance(last, dict) and last.get("transaction") == line["transaction"]:
+            return
     system.write_at(path, len(whole), jsonio.dumps(line), truncate=True)
 
 
@@ -174,8 +180,7 @@ def history(context: Context) -> list[dict[str, Any]]:
     """Reads the history, from the oldest to the newest; a torn last line is left out.
 
     Raises:
-        WaybillError: A line is damaged.
-        HostNotReadyError: This user may not read it.
+        HostNotReadyError: A line is damaged, or this user may not read it.
     """
     path = context.layout.history
     try:
@@ -184,12 +189,24 @@ def history(context: Context) -> list[dict[str, Any]]:
         return []
     except PermissionError as error:
         raise unreadable(path) from error
-    rows = []
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            raise WaybillError(
-                "is damaged", where=f"{path}:{number}", hint="the disk may be losing data"
-            ) from None
-    return rows
+    return [_row(line, f"{path}:{number}") for number, line in enumerate(data.split(b"\n")[:-1], 1)]
+
+
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    """Reads a line as `_line` gives it."""
+    try:
+        row = jsonio.loads_strict(line, where, HISTORY_LIMIT)
+        if isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items()):
+            texts = (row.get("why", ""), row["evidence"].get("record", {}).get("path", ""))
+            reasons = row["evidence"].get("policy", {}).get("break_glass", [])
+            fits = isinstance(reasons, list) and all(isinstance(each, str) for each in (*texts, *reasons))
+            if fits and 0 <= row["began"] <= _LAST_SECOND:
+                return row
+    except (TamperedError, AttributeError):
+        pass
+    raise HostNotReadyError(
+        "is damaged",
+        where=where,
+        hint="the disk has lost data or somebody edited the file: put it back from a backup; "
+        "`install audit` tells the same from another file",
+    )
