@@ -21,7 +21,7 @@ from tests.fuzz.host import LAYOUT, host, put
 from tests.fuzz.target import Target, refusal, same
 
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
-AREA = "/srv/work/waybill-p-aaaaaaaaaaaa-00000001"
+AREA = "/srv/data/waybill-p-aaaaaaaaaaaa-00000001"
 
 
 def check_evidence(data: bytes) -> None:

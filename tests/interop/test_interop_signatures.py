@@ -85,18 +85,8 @@ def openssl_verifies(kind: str, public: Path, signature: bytes, data: bytes, dir
     openssl("base64", "-d", "-A", "-in", "s64", "-out", "s", directory=directory)
     command = ["dgst", "-sha256", "-verify", str(public), "-signature", "s", "F"]
     if kind == ED:
-        command = [
-            "pkeyutl",
-            "-verify",
-            "-pubin",
-            "-inkey",
-            str(public),
-            "-rawin",
-            "-in",
-            "F",
-            "-sigfile",
-            "s",
-        ]
+        command = ["pkeyutl", "-verify", "-pubin", "-inkey", str(public), "-rawin"]
+        command += ["-in", "F", "-sigfile", "s"]
     return openssl(*command, directory=directory).returncode == 0
 
 
