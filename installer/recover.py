@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from installer import housekeeping, transaction
-from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
 from installer.journal import Journal
+from installer.mend import mend_state, refuse_cut
 from installer.operations import Context
 from installer.state import State, load
 
@@ -25,12 +26,12 @@ class Recovered:
 
     Attributes:
         transaction: Its id.
-        outcome: `never-began`, `undone` or `finished`.
-        why: Why it had been given up; empty where it was cut short.
+        outcome: `never-began`, `undone` or `finished`; `mended` where it is not about a transaction.
+        why: Why it had been given up, or what was mended; empty where it was cut short.
     """
 
     transaction: str
-    outcome: Literal["never-began", "undone", "finished"]
+    outcome: Literal["never-began", "undone", "finished", "mended"]
     why: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -39,6 +40,8 @@ class Recovered:
 
     def text(self) -> str:
         """Gives it as a line for people."""
+        if self.outcome == "mended":
+            return self.why
         said = {
             "never-began": "had not begun: cleared",
             "undone": "was cut short: undone, the host is on the old release",
@@ -87,18 +90,34 @@ def recover(context: Context) -> list[Recovered]:
     Raises:
         NotUndoneError: One can neither be finished nor undone.
     """
-    done = []
+    done = list[Recovered]()
+    try:
+        if mended := mend_state(context):
+            done.append(Recovered("", "mended", mended))
+    except OSError as error:
+        raise _stuck(error, "the state", context.layout.state_file) from error
     for number in unfinished(context):
         within = replace(context, transaction=number)
         try:
             done.append(_recover_one(within))
-        except OSError as error:
-            raise transaction.not_undone(within, error, "cut short") from error
+        except (OSError, WaybillError) as error:
+            raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     try:
         housekeeping.clear(context)
     except OSError as error:
-        raise transaction.not_undone(context, error, "cut short") from error
+        raise _stuck(error, "clearing what is not needed", context.layout.base) from error
     return done
+
+
+def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneError:
+    if isinstance(error, NotUndoneError):
+        return error
+    return NotUndoneError(
+        f"{what} cannot be brought to an end now: {transaction.reason(error)}",
+        where=where,
+        hint="put right what is named here, then run `install recover`: it goes on where this stopped",
+        problems=error.problems if isinstance(error, WaybillError) else (),
+    )
 
 
 def unfinished(context: Context) -> list[str]:
@@ -109,8 +128,9 @@ def unfinished(context: Context) -> list[str]:
     """
     names = context.system.names(context.layout.transactions)
     journals = {name.removesuffix(".log") for name in names if name.endswith(".log")}
+    ended = {name.removesuffix(".done") for name in names if name.endswith(".done")}
     backups = {name.removesuffix(".backup") for name in names if name.endswith(".backup")}
-    if lost := sorted(backups - journals):
+    if lost := sorted(backups - journals - ended):
         raise NotUndoneError(
             "the journal of an unfinished transaction is gone",
             where=context.layout.journal(lost[0]),
@@ -144,14 +164,31 @@ def _check_link(context: Context, journals: set[str]) -> None:
 def _recover_one(context: Context) -> Recovered:
     layout, number = context.layout, context.transaction
     journal = Journal.open(context.system, layout.journal(number))
+    refuse_cut(context, journal)
     if not journal.has("BEGIN"):
         housekeeping.never_began(context)
         return Recovered(number, "never-began")
+    _refuse_distrusted(context, journal)
     context.progress.note(f"recover transaction {number}")
-    if journal.has("COMMIT"):
-        housekeeping.after_commit(context, journal)
-        return Recovered(number, "finished")
-    why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
-    transaction.undo(context, journal, why or "cut short")
-    housekeeping.after_rollback(context, journal)
+    try:
+        if journal.has("COMMIT"):
+            housekeeping.after_commit(context, journal)
+            return Recovered(number, "finished")
+        why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
+        transaction.undo(context, journal, why or "cut short")
+        housekeeping.after_rollback(context, journal)
+    except OSError as error:
+        journal.distrust(error)
+        raise
     return Recovered(number, "undone", why)
+
+
+def _refuse_distrusted(context: Context, journal: Journal) -> None:
+    boots = [record.fields["boot"] for record in journal.records if record.type == "DISTRUST"]
+    if context.system.boot_id() in boots:
+        raise NotUndoneError(
+            "the disk failed to write, and what this kernel shows of it may not be there",
+            where=journal.path,
+            hint="look at dmesg, see that the disk is sound, and reboot; then run `install recover`. "
+            "Nothing is changed until then",
+        )

@@ -23,7 +23,7 @@ from installer.host import LIST, Answer, Host, Seen, Space
 from installer.process import Completed
 from installer.resolve import place
 
-__all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "System"]
+__all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +31,10 @@ T = TypeVar("T")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
+
+
+class SyncError(OSError):
+    """What was written may not be on the disk, and no later sync will say so: the kernel has forgotten it."""
 
 
 class Lock:
@@ -168,7 +172,10 @@ class System(Host):
 
     @_effect
     def _fsync(self, fd: int) -> None:
-        os.fsync(fd)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise SyncError(error.errno, error.strerror) from error
 
     @_effect
     def sync_dir(self, path: str) -> None:
@@ -218,9 +225,8 @@ class System(Host):
         with place("/" if of_engine else self.root, path, follow=True) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
-            if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), path)
+            if (number := _syncfs(fd)) != 0:
+                raise SyncError(number, os.strerror(number), path)
         finally:
             os.close(fd)
 
@@ -351,6 +357,11 @@ class System(Host):
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         return Lock(fd)
+
+
+def _syncfs(fd: int) -> int:
+    """Gives 0, or what went wrong."""
+    return 0 if ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0 else ctypes.get_errno()
 
 
 @functools.cache
