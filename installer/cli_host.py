@@ -99,13 +99,22 @@ def recover(root: Root = Path("/"), product: Product = None, json: Json = False)
     console.result(text, lambda: {"recovered": [{"product": name} | each.as_json() for name, each in done]})
 
 
-def setup(root: Root = Path("/"), json: Json = False) -> None:
+def setup(
+    recover_at_boot: Annotated[
+        bool,
+        typer.Option(
+            "--recover-at-boot", help="Have systemd finish or undo at boot what was cut short: one unit."
+        ),
+    ] = False,
+    root: Root = Path("/"),
+    json: Json = False,
+) -> None:
     """Copy this executable to /opt/waybill/bin/install and link it as waybill-install on the PATH."""
     from installer.setup import setup as put
 
     console.json_output = json
     try:
-        put_there = put(host(root))
+        put_there = put(host(root), recover_at_boot=recover_at_boot)
     except OSError as error:
         raise HostNotReadyError(
             f"cannot be written: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"

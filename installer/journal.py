@@ -149,18 +149,16 @@ class Journal:
 
     @classmethod
     def open(cls, system: System, path: str) -> Journal:
-        """Opens a journal that an earlier process wrote; clears a torn last record.
+        """Opens a journal that an earlier process wrote; a torn last record is overwritten by the next.
 
         Raises:
             NotUndoneError: It is damaged in the middle.
-            OSError: It cannot be read or cleared.
+            OSError: It cannot be read.
         """
         data = system.read(path, LIMIT)
         tail = read(data, path)
         journal = cls(system, path, tail, len(data))
-        torn = len(data[tail.offset :].rstrip(b"\0"))
-        if torn:
-            system.write_at(path, tail.offset, bytes(torn))
+        journal._dirty = len(data[tail.offset :].rstrip(b"\0"))
         return journal
 
     def append(self, type_: str, **fields: Any) -> None:

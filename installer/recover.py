@@ -17,6 +17,8 @@ from installer.deploy.files import make_directory
 from installer.journal import Journal
 from installer.mend import mend_state, refuse_cut
 from installer.operations import Context
+from installer.retained import read_manifest
+from installer.selection import uses_engine
 from installer.state import State, load
 
 
@@ -172,15 +174,31 @@ def _recover_one(context: Context) -> Recovered:
     context.progress.note(f"recover transaction {number}")
     try:
         if journal.has("COMMIT"):
+            _mend_images(context, journal, housekeeping.committed(context, journal))
             housekeeping.after_commit(context, journal)
             return Recovered(number, "finished")
         why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
+        _mend_images(context, journal, load(context.system, context.layout))
         transaction.undo(context, journal, why or "cut short")
         housekeeping.after_rollback(context, journal)
     except OSError as error:
         journal.distrust(error)
         raise
     return Recovered(number, "undone", why)
+
+
+def _mend_images(context: Context, journal: Journal, stands: State) -> None:
+    """Sees to the images of the release that is to stand, if the host was booted since they were touched."""
+    touched = any(op.kind.startswith("image.") for _, op, _ in transaction.intents(journal))
+    entry = stands.current
+    if not touched or journal.records[0].fields["boot"] == context.system.boot_id():
+        return
+    if entry is not None and "images" in entry.methods and uses_engine(entry.methods, live=context.live):
+        from installer.deploy.imagemend import mend_images
+
+        directory = context.layout.release(entry.name)
+        manifest, _ = read_manifest(context.system, directory)
+        mend_images(context, manifest, directory)
 
 
 def _refuse_distrusted(context: Context, journal: Journal) -> None:

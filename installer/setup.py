@@ -11,34 +11,66 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from installer.core.errors import UsageError
+from installer.core.errors import HostNotReadyError, UsageError
 from installer.core.limits import CHUNK
 from installer.deploy.files import make_directory
+from installer.state import replace_file
 from installer.system import System
 
 PLACE = "/opt/waybill/bin/install"
 NAME = "/usr/local/bin/waybill-install"
+UNITS = "/etc/systemd/system"
+UNIT = "waybill-recover.service"
+UNIT_TEXT = f"""\
+# Laid down by `install setup --recover-at-boot`. To have it no more: systemctl disable {UNIT}
+[Unit]
+Description=Finish or undo a release that was cut short (Waybill)
+ConditionPathExistsGlob=/var/lib/waybill/*/txn/*.log
+RequiresMountsFor=/var/lib/waybill {PLACE}
+After=local-fs.target dbus.service containerd.service docker.service
+
+[Service]
+Type=oneshot
+ExecStart={PLACE} recover
+# Another install runs: it recovers first.
+SuccessExitStatus=16
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+_RELOAD = 60.0
+"""Seconds that systemd may take to read its units."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """Where the executable now is, and the SHA-256 of what was copied."""
+    """Where the executable now is, the SHA-256 of what was copied, and the unit that recovers at boot."""
 
     path: str
     link: str
     sha256: str
+    unit: str = ""
 
     def text(self) -> str:
         """Gives it for people."""
-        return f"{self.path} is this executable, sha256 {self.sha256}\n{self.link} links to it"
+        lines = [f"{self.path} is this executable, sha256 {self.sha256}", f"{self.link} links to it"]
+        if self.unit:
+            lines.append(f"{self.unit} finishes or undoes at boot what was cut short")
+        return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as `--json` prints it."""
         return asdict(self)
 
 
-def setup(system: System) -> SetUp:
+def setup(system: System, *, recover_at_boot: bool = False) -> SetUp:
     """Copies the running executable; doing it again replaces it.
+
+    Args:
+        system: The host.
+        recover_at_boot: Whether systemd is to run `install recover` at boot where something was cut short.
 
     Raises:
         UsageError: This is no executable, but a run from source.
@@ -65,7 +97,21 @@ def setup(system: System) -> SetUp:
             )
         system.symlink(PLACE, NAME)
         system.sync_dir(NAME.rsplit("/", 1)[0])
-    return SetUp(PLACE, NAME, digest)
+    return SetUp(PLACE, NAME, digest, _lay_unit(system) if recover_at_boot else "")
+
+
+def _lay_unit(system: System) -> str:
+    path, wants = f"{UNITS}/{UNIT}", f"{UNITS}/multi-user.target.wants"
+    make_directory(system, wants)
+    replace_file(system, path, UNIT_TEXT.encode(), 0o644)
+    if system.observe(f"{wants}/{UNIT}").kind == "absent":
+        system.symlink(f"../{UNIT}", f"{wants}/{UNIT}")
+        system.sync_dir(wants)
+    if system.live and system.is_dir("/run/systemd/system"):
+        ended = system.run(["systemctl", "daemon-reload"], timeout=_RELOAD)
+        if not ended.ok:
+            raise HostNotReadyError(f"systemd does not take it: {ended.reason()}", where=path)
+    return path
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -216,7 +216,7 @@ def reserve(system: System, layout: Layout, state: State) -> None:
     system.write_new(new, bytes(len(jsonio.dumps_lines(state.as_json())) + _SLACK), 0o600)
 
 
-def replace_file(system: System, path: str, data: bytes) -> None:
+def replace_file(system: System, path: str, data: bytes, mode: int = 0o600) -> None:
     """Puts a file of ours in place of an older one, whole or not at all.
 
     Raises:
@@ -225,7 +225,7 @@ def replace_file(system: System, path: str, data: bytes) -> None:
     new = f"{path}.new"
     with suppress(FileNotFoundError):
         system.unlink(new)
-    system.write_new(new, data, 0o600)
+    system.write_new(new, data, mode)
     system.rename(new, path)
     system.sync_dir(path.rpartition("/")[0])
 
