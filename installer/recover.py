@@ -14,6 +14,7 @@ from typing import Any, Literal
 from installer import housekeeping, transaction
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
+from installer.hosttrust import clear_partial
 from installer.journal import Journal
 from installer.mend import mend_state, refuse_cut
 from installer.operations import Context
@@ -106,6 +107,7 @@ def recover(context: Context) -> list[Recovered]:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     try:
         housekeeping.clear(context)
+        clear_partial(context.system)
     except OSError as error:
         raise _stuck(error, "clearing what is not needed", context.layout.base) from error
     return done

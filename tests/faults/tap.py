@@ -56,12 +56,14 @@ class Tap:
         disk: What is below the directory; learns of every change.
         fault: What goes wrong; empty for nothing.
         at: At which operation, counted from 1. `full` and `inodes` last; what is freed can be used.
+        nameless: Whether the file system has nameless files (O_TMPFILE).
     """
 
-    def __init__(self, disk: Disk, fault: Kind = "", at: int = 0) -> None:
+    def __init__(self, disk: Disk, fault: Kind = "", at: int = 0, nameless: bool = True) -> None:
         self.disk, self.fault, self.at = disk, fault, at
         self.steps: list[Step] = []
         self.hit = False
+        self._nameless = nameless
         self._free, self._inodes = 0, 0
         self._patch = pytest.MonkeyPatch()
 
@@ -113,6 +115,8 @@ class Tap:
         nameless = flags & os.O_TMPFILE == os.O_TMPFILE
         fresh = nameless or (flags & os.O_CREAT and not _there(path, dir_fd))
         name = self._name(path, dir_fd) if not nameless else self._name(os.path.join(path, "x"), None)
+        if nameless and not self._nameless:
+            raise _os_error(errno.EOPNOTSUPP, str(path))
         if not fresh or name is None:
             return int(REAL["open"](path, flags, mode, dir_fd=dir_fd))
         self._take("creat", str(path), size=1, inode=True)
@@ -320,6 +324,6 @@ def _os_error(number: int, where: str) -> OSError:
     return OSError(number, os.strerror(number), where)
 
 
-def tapped(root: Path, fault: Kind = "", at: int = 0) -> Tap:
+def tapped(root: Path, fault: Kind = "", at: int = 0, *, nameless: bool = True) -> Tap:
     """Taps what this process does below a directory."""
-    return Tap(Disk(root), fault, at)
+    return Tap(Disk(root), fault, at, nameless)
