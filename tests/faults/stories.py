@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from installer import staging
 from installer.apply import Applied, apply
 from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
@@ -17,7 +18,7 @@ from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
-from installer.stage import clear, stage
+from installer.stage import stage
 from installer.state import State, load
 from installer.system import System
 from tests.faults.faulty import snapshot
@@ -92,7 +93,7 @@ def install(
             return apply(within, found)
         finally:
             if not began:
-                clear(within.system, staged.directory)
+                staging.discard(within.system, within.layout, within.progress, staged.identity)
 
 
 def back(within: Context) -> Applied:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -137,6 +138,8 @@ class Tap:
         if number is None:
             return int(REAL["write"](fd, data) if offset is None else REAL["pwrite"](fd, data, offset))
         at = os.lseek(fd, 0, os.SEEK_CUR) if offset is None else offset
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND:
+            at = os.fstat(fd).st_size
         grown = max(0, at + len(data) - os.fstat(fd).st_size)
         self._take("write", f"{number}@{at}+{len(data)}", size=grown)
         short = self.hit and self.fault == "short" and len(self.steps) == self.at
