@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -29,9 +29,13 @@ def committed(context: Context, journal: Journal) -> State:
     number = int(context.transaction)
     if state.transaction >= number:
         return state
-    begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
+    return derive(state, number, journal.records[0].fields, _last(journal, "COMMIT"))
+
+
+def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
+    """Gives the state that a transaction brings about, from what stood before and two of its records."""
     new = Entry.from_json({**begin["new"], "installed": commit["at"]}) if begin["new"] else None
-    return state.after(number, new)
+    return before.after(number, new)
 
 
 def after_commit(context: Context, journal: Journal) -> State:
@@ -52,9 +56,10 @@ def after_commit(context: Context, journal: Journal) -> State:
     _sweep(context, before.kept, state)
     save(system, layout, state)
     begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
-    _remember(context, _line(context, begin, "done", commit["at"]))
     _clear(context, state)
-    _end(context, journal)
+    _end(journal)
+    _remember(context, _line(context, begin, "done", commit["at"]))
+    _put_away(context, journal)
     return state
 
 
@@ -70,9 +75,10 @@ def after_rollback(context: Context, journal: Journal) -> None:
     state = load(context.system, context.layout)
     _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state)
     _clear(context, state)
+    _end(journal)
     with suppress(OSError):
         _remember(context, {**line, "why": abort["why"]})
-    _end(context, journal)
+    _put_away(context, journal)
 
 
 def never_began(context: Context) -> None:
@@ -96,6 +102,9 @@ def clear(context: Context) -> None:
 
 def _clear(context: Context, state: State) -> None:
     system, layout = context.system, context.layout
+    spare = f"{layout.state_file}.new"
+    if system.observe(spare, digest=False).kind != "absent":
+        system.unlink(spare)
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
     staging.clear(system, layout, context.progress, context.resume)
@@ -105,7 +114,11 @@ def _clear(context: Context, state: State) -> None:
         for name in system.names(directory):
             if name not in keep:
                 system.remove_tree(f"{directory}/{name}")
-    ended = [name for name in system.names(layout.transactions) if name.endswith(".done")]
+    there = system.names(layout.transactions)
+    ended = [name for name in there if name.endswith(".done")]
+    for number in (name.removesuffix(".done") for name in ended):
+        if f"{number}.backup" in there:  # the power went between two names of one directory
+            system.remove_tree(layout.backup(number))
     for name in ended[:-KEEP_JOURNALS]:
         system.remove_tree(f"{layout.transactions}/{name}")
 
@@ -127,9 +140,13 @@ def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
     return found
 
 
-def _end(context: Context, journal: Journal) -> None:
+def _end(journal: Journal) -> None:
+    """Ends the journal; the room that it gives back is what a full disk has for the rest."""
     if not journal.has("END"):
         journal.append("END")
+
+
+def _put_away(context: Context, journal: Journal) -> None:
     system = context.system
     if system.observe(journal.path, digest=False).kind != "absent":
         system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
@@ -159,15 +176,38 @@ def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> 
 def _remember(context: Context, line: dict[str, Any]) -> None:
     """Adds a line to the history, once; a torn last line of an earlier crash is overwritten."""
     system, path = context.system, context.layout.history
-    if system.observe(path, digest=False).kind == "absent":
-        system.write_new(path, b"", 0o600)
-        system.sync_dir(parent(path))
-    data = system.read(path, HISTORY_LIMIT)
-    whole = data[: data.rfind(b"\n") + 1]
-    lines = whole.splitlines()
-    if lines and json.loads(lines[-1])["transaction"] == line["transaction"]:
-        return
-    system.write_at(path, len(whole), jsonio.dumps(line), truncate=True)
+    make_history(context)
+    rows, end = _rows(system.read(path, HISTORY_LIMIT), path)
+    if all(row["transaction"] != line["transaction"] for row in rows):
+        system.write_at(path, end, jsonio.dumps(line), truncate=True)
+    system.sync_dir(parent(path))
+
+
+def make_history(context: Context) -> None:
+    """Makes an empty history where there is none; while there is room for it.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if context.system.observe(context.layout.history, digest=False).kind == "absent":
+        context.system.write_new(context.layout.history, b"", 0o600)
+
+
+def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any]], int]:
+    """Gives the lines of a history, and where the next one goes; a torn last one does not count."""
+    rows, end = list[dict[str, Any]](), 0
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and "transaction" in row:
+            rows.append(row)
+            end += len(line)
+        elif number < len(lines):
+            raise WaybillError("is damaged", where=f"{path}:{number}", hint="the disk may be losing data")
+    return rows, end
 
 
 def history(context: Context) -> list[dict[str, Any]]:
@@ -184,12 +224,4 @@ def history(context: Context) -> list[dict[str, Any]]:
         return []
     except PermissionError as error:
         raise unreadable(path) from error
-    rows = []
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            raise WaybillError(
-                "is damaged", where=f"{path}:{number}", hint="the disk may be losing data"
-            ) from None
-    return rows
+    return _rows(data, path)[0]

@@ -228,7 +228,7 @@ def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
 
 def test_a_killed_commit_is_finished_and_the_status_never_lies(host: Context) -> None:
     install(host, ONE)
-    kill_at(host, TWO, "write_new /var/lib/waybill/lan-chat/state.json.new")
+    kill_at(host, TWO, "write_at /var/lib/waybill/lan-chat/state.json.new")
     assert status.status(host).current is not None
     assert status.status(host).current.version == "2.0.0"  # type: ignore[union-attr]
     with exclusive(host) as (state, recovered):
