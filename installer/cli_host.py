@@ -130,6 +130,12 @@ def setup(
     env: Annotated[
         str, typer.Option(help="Write this into /etc/waybill/environment too.", show_default=False)
     ] = "",
+    recover_at_boot: Annotated[
+        bool,
+        typer.Option(
+            "--recover-at-boot", help="Have systemd finish or undo at boot what was cut short: one unit."
+        ),
+    ] = False,
     where: Where,
 ) -> None:
     """Copy this executable to /opt/waybill/bin/install and link it as waybill-install on the PATH."""
@@ -137,7 +143,7 @@ def setup(
 
     console.json_output = where.json
     try:
-        put_there = put(host(where.root), env)
+        put_there = put(host(where.root), env, recover_at_boot=recover_at_boot)
     except OSError as error:
         raise HostNotReadyError(
             f"cannot be written: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"

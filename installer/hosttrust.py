@@ -153,9 +153,24 @@ def remember_time(system: System, now: datetime) -> None:
         _replace(system, TIME_FILE, f"{format_time(now)}\n".encode())
 
 
-def _replace(system: System, path: str, data: bytes) -> None:
+def clear_partial(system: System) -> None:
+    """Removes what a crash left of a file that was being replaced.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    for path in (ROOT_FILE, TIME_FILE):
+        with suppress(FileNotFoundError):
+            system.unlink(_partial(path))
+
+
+def _partial(path: str) -> str:
     directory, _, name = path.rpartition("/")
-    temporary = f"{directory}/.{name}.new"
+    return f"{directory}/.{name}.new"
+
+
+def _replace(system: System, path: str, data: bytes) -> None:
+    directory, temporary = path.rpartition("/")[0], _partial(path)
     if system.observe(temporary, digest=False).kind != "absent":
         system.unlink(temporary)
     system.write_new(temporary, data, 0o644)

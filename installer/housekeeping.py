@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,8 +20,8 @@ from installer.state import Entry, State, load, save, unreadable
 
 KEEP_JOURNALS = 10
 HISTORY_LIMIT = 256 * 1024 * 1024
-_LAST_SECOND = 253402300799
-"""Of the year 9999."""
+_SECONDS = range(-62135596800, 253402300800)
+"""Since 1970, of the years 1 to 9999: what a clock may say, and what can be shown."""
 _KINDS = {
     "transaction": str, "verb": str, "outcome": str, "began": int, "ended": int, "version": str,
     "identity": str, "evidence": dict,
@@ -34,9 +34,13 @@ def committed(context: Context, journal: Journal) -> State:
     number = int(context.transaction)
     if state.transaction >= number:
         return state
-    begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
+    return derive(state, number, journal.records[0].fields, _last(journal, "COMMIT"))
+
+
+def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
+    """Gives the state that a transaction brings about, from what stood before and two of its records."""
     new = Entry.from_json({**begin["new"], "installed": commit["at"]}) if begin["new"] else None
-    return state.after(number, new)
+    return before.after(number, new)
 
 
 def after_commit(context: Context, journal: Journal) -> State:
@@ -57,9 +61,10 @@ def after_commit(context: Context, journal: Journal) -> State:
     _sweep(context, before.kept, state)
     save(system, layout, state)
     begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
-    remember(context, _line(context, begin, "done", commit["at"]))
     _clear(context, state)
-    _end(context, journal)
+    _end(journal)
+    remember(context, _line(context, begin, "done", commit["at"]))
+    _put_away(context, journal)
     return state
 
 
@@ -75,9 +80,10 @@ def after_rollback(context: Context, journal: Journal) -> None:
     state = load(context.system, context.layout)
     _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state)
     _clear(context, state)
+    _end(journal)
     with suppress(OSError):
         remember(context, {**line, "why": abort["why"]})
-    _end(context, journal)
+    _put_away(context, journal)
 
 
 def never_began(context: Context) -> None:
@@ -101,6 +107,9 @@ def clear(context: Context) -> None:
 
 def _clear(context: Context, state: State) -> None:
     system, layout = context.system, context.layout
+    spare = f"{layout.state_file}.new"
+    if system.observe(spare, digest=False).kind != "absent":
+        system.unlink(spare)
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
     staging.clear(system, layout, context.progress, context.resume)
@@ -110,7 +119,11 @@ def _clear(context: Context, state: State) -> None:
         for name in system.names(directory):
             if name not in keep:
                 system.remove_tree(f"{directory}/{name}")
-    ended = [name for name in system.names(layout.transactions) if name.endswith(".done")]
+    there = system.names(layout.transactions)
+    ended = [name for name in there if name.endswith(".done")]
+    for number in (name.removesuffix(".done") for name in ended):
+        if f"{number}.backup" in there:  # the power went between two names of one directory
+            system.remove_tree(layout.backup(number))
     for name in ended[:-KEEP_JOURNALS]:
         system.remove_tree(f"{layout.transactions}/{name}")
 
@@ -132,9 +145,13 @@ def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
     return found
 
 
-def _end(context: Context, journal: Journal) -> None:
+def _end(journal: Journal) -> None:
+    """Ends the journal; the room that it gives back is what a full disk has for the rest."""
     if not journal.has("END"):
         journal.append("END")
+
+
+def _put_away(context: Context, journal: Journal) -> None:
     system = context.system
     if system.observe(journal.path, digest=False).kind != "absent":
         system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
@@ -164,16 +181,46 @@ def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> 
 def remember(context: Context, line: dict[str, Any]) -> None:
     """Adds a line to the history, once; a torn last line of an earlier crash is overwritten."""
     system, path = context.system, context.layout.history
-    if system.observe(path, digest=False).kind == "absent":
-        system.write_new(path, b"", 0o600)
-        system.sync_dir(parent(path))
-    data = system.read(path, HISTORY_LIMIT)
-    whole = data[: data.rfind(b"\n") + 1]
-    with suppress(TamperedError):  # a damaged line is named by `history`; it keeps no transaction from ending
-        last = jsonio.loads_strict(whole[whole[:-1].rfind(b"\n") + 1 :], path, HISTORY_LIMIT)
-        if isinstance(last, dict) and last.get("transaction") == line["transaction"]:
-            return
-    system.write_at(path, len(whole), jsonio.dumps(line), truncate=True)
+    make_history(context)
+    rows, end = _rows(system.read(path, HISTORY_LIMIT), path)
+    # a damaged line is named by `history`; it keeps no transaction from ending
+    if all(row is None or row["transaction"] != line["transaction"] for row in rows):
+        system.write_at(path, end, jsonio.dumps(line), truncate=True)
+    system.sync_dir(parent(path))
+
+
+def make_history(context: Context) -> None:
+    """Makes an empty history where there is none; while there is room for it.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if context.system.observe(context.layout.history, digest=False).kind == "absent":
+        context.system.write_new(context.layout.history, b"", 0o600)
+
+
+def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any] | None], int]:
+    """Gives the lines of a history, None for a damaged one, and where the next goes; a torn last is none."""
+    lines = data.split(b"\n")[:-1]
+    rows = [_row(line, path) for line in lines]
+    if rows and rows[-1] is None:
+        del rows[-1]
+    return rows, sum(len(line) + 1 for line in lines[: len(rows)])
+
+
+def _row(line: bytes, path: str) -> dict[str, Any] | None:
+    """Reads a line as `_line` gives it; None where it is damaged."""
+    try:
+        row = jsonio.loads_strict(line, path, HISTORY_LIMIT)
+        if isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items()):
+            texts = (row.get("why", ""), row["evidence"].get("record", {}).get("path", ""))
+            reasons = row["evidence"].get("policy", {}).get("break_glass", [])
+            fits = isinstance(reasons, list) and all(isinstance(each, str) for each in (*texts, *reasons))
+            if fits and row["began"] in _SECONDS:
+                return row
+    except (TamperedError, AttributeError):
+        pass
+    return None
 
 
 def history(context: Context) -> list[dict[str, Any]]:
@@ -189,24 +236,12 @@ def history(context: Context) -> list[dict[str, Any]]:
         return []
     except PermissionError as error:
         raise unreadable(path) from error
-    return [_row(line, f"{path}:{number}") for number, line in enumerate(data.split(b"\n")[:-1], 1)]
-
-
-def _row(line: bytes, where: str) -> dict[str, Any]:
-    """Reads a line as `_line` gives it."""
-    try:
-        row = jsonio.loads_strict(line, where, HISTORY_LIMIT)
-        if isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items()):
-            texts = (row.get("why", ""), row["evidence"].get("record", {}).get("path", ""))
-            reasons = row["evidence"].get("policy", {}).get("break_glass", [])
-            fits = isinstance(reasons, list) and all(isinstance(each, str) for each in (*texts, *reasons))
-            if fits and 0 <= row["began"] <= _LAST_SECOND:
-                return row
-    except (TamperedError, AttributeError):
-        pass
-    raise HostNotReadyError(
-        "is damaged",
-        where=where,
-        hint="the disk has lost data or somebody edited the file: put it back from a backup; "
-        "`install audit` tells the same from another file",
-    )
+    rows, _ = _rows(data, path)
+    if None in rows:
+        raise HostNotReadyError(
+            "is damaged",
+            where=f"{path}:{rows.index(None) + 1}",
+            hint="the disk has lost data or somebody edited the file: put it back from a backup; "
+            "`install audit` tells the same from another file",
+        )
+    return [row for row in rows if row]

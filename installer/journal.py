@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotUndoneError
-from installer.system import System
+from installer.system import SyncError, System
 
 MIB = 1024 * 1024
 STEP = MIB // 4
@@ -25,6 +26,7 @@ ROOM = 64 * 1024
 ROOM_PER_OPERATION = 2048
 LIMIT = 1024 * MIB
 """No journal is larger; more is not read."""
+SCHEMA = "waybill/journal/v1"
 _START = "0" * 64
 
 
@@ -34,7 +36,7 @@ class Record:
 
     Attributes:
         number: Counts from 1.
-        type: BEGIN, INTENT, DONE, STAGED, COMMIT, ABORT, UNDOING, UNDONE, ROLLED-BACK or END.
+        type: BEGIN, INTENT, DONE, STAGED, COMMIT, ABORT, UNDOING, UNDONE, ROLLED-BACK, DISTRUST or END.
         fields: What the type carries.
     """
 
@@ -131,7 +133,7 @@ class Journal:
         self._system = system
         self._offset = tail.offset
         self._previous = tail.previous
-        self._size = size
+        self.size = size
         self._dirty = 0
         self._operations = sum(record.type == "INTENT" for record in tail.records)
         self.path = path
@@ -156,18 +158,16 @@ class Journal:
 
     @classmethod
     def open(cls, system: System, path: str) -> Journal:
-        """Opens a journal that an earlier process wrote; clears a torn last record.
+        """Opens a journal that an earlier process wrote; a torn last record is overwritten by the next.
 
         Raises:
             NotUndoneError: It is damaged in the middle.
-            OSError: It cannot be read or cleared.
+            OSError: It cannot be read.
         """
         data = system.read(path, LIMIT)
         tail = read(data, path)
         journal = cls(system, path, tail, len(data))
-        torn = len(data[tail.offset :].rstrip(b"\0"))
-        if torn:
-            system.write_at(path, tail.offset, bytes(torn))
+        journal._dirty = len(data[tail.offset :].rstrip(b"\0"))
         return journal
 
     def append(self, type_: str, **fields: Any) -> None:
@@ -197,9 +197,19 @@ class Journal:
 
     def _make_room(self, length: int) -> None:
         reserved = ROOM + (self._operations + 1) * ROOM_PER_OPERATION
-        while self._offset + length + reserved > self._size:
-            self._system.write_at(self.path, self._size, bytes(STEP))
-            self._size += STEP
+        while self._offset + length + reserved > self.size:
+            self._system.write_at(self.path, self.size, bytes(STEP))
+            self.size += STEP
+
+    def distrust(self, error: BaseException) -> None:
+        """Writes down that a sync failed: what this kernel shows from now on may not be on the disk.
+
+        The kernel reports a failed write once and forgets it; a second sync would say that all is well. So
+        nothing is done again before the next boot, when only what is on the disk is there.
+        """
+        if isinstance(error, SyncError):
+            with suppress(OSError):
+                self.append("DISTRUST", boot=self._system.boot_id())
 
     def has(self, type_: str) -> bool:
         """Whether a record of this type was written."""

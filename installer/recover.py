@@ -13,10 +13,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from installer import housekeeping, transaction, witness
-from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
+from installer.hosttrust import clear_partial
 from installer.journal import Journal
+from installer.mend import mend_state, refuse_cut
 from installer.operations import Context
+from installer.retained import read_manifest
+from installer.selection import uses_engine
 from installer.state import State, load
 
 _NOT_OURS = "run as root, or use `--root DIR` with a directory of your own"
@@ -37,12 +41,12 @@ class Recovered:
 
     Attributes:
         transaction: Its id.
-        outcome: `never-began`, `undone` or `finished`.
-        why: Why it had been given up; empty where it was cut short.
+        outcome: `never-began`, `undone` or `finished`; `mended` where it is not about a transaction.
+        why: Why it had been given up, or what was mended; empty where it was cut short.
     """
 
     transaction: str
-    outcome: Literal["never-began", "undone", "finished"]
+    outcome: Literal["never-began", "undone", "finished", "mended"]
     why: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -51,6 +55,8 @@ class Recovered:
 
     def text(self) -> str:
         """Gives it as a line for people."""
+        if self.outcome == "mended":
+            return self.why
         said = {
             "never-began": "had not begun: cleared",
             "undone": "was cut short: undone, the host is on the old release",
@@ -99,19 +105,36 @@ def recover(context: Context) -> list[Recovered]:
     Raises:
         NotUndoneError: One can neither be finished nor undone.
     """
-    done = []
+    done = list[Recovered]()
+    try:
+        if mended := mend_state(context):
+            done.append(Recovered("", "mended", mended))
+    except OSError as error:
+        raise _stuck(error, "the state", context.layout.state_file) from error
     for number in unfinished(context):
         within = replace(context, transaction=number)
         try:
             done.append(_recover_one(within))
-        except OSError as error:
-            raise transaction.not_undone(within, error, "cut short") from error
+        except (OSError, WaybillError) as error:
+            raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     try:
         housekeeping.clear(context)
+        clear_partial(context.system)
     except OSError as error:
-        raise transaction.not_undone(context, error, "cut short") from error
+        raise _stuck(error, "clearing what is not needed", context.layout.base) from error
     witness.settle(context, recovered=True)
     return done
+
+
+def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneError:
+    if isinstance(error, NotUndoneError):
+        return error
+    return NotUndoneError(
+        f"{what} cannot be brought to an end now: {transaction.reason(error)}",
+        where=where,
+        hint="put right what is named here, then run `install recover`: it goes on where this stopped",
+        problems=error.problems if isinstance(error, WaybillError) else (),
+    )
 
 
 def unfinished(context: Context) -> list[str]:
@@ -122,8 +145,9 @@ def unfinished(context: Context) -> list[str]:
     """
     names = context.system.names(context.layout.transactions)
     journals = {name.removesuffix(".log") for name in names if name.endswith(".log")}
+    ended = {name.removesuffix(".done") for name in names if name.endswith(".done")}
     backups = {name.removesuffix(".backup") for name in names if name.endswith(".backup")}
-    if lost := sorted(backups - journals):
+    if lost := sorted(backups - journals - ended):
         raise NotUndoneError(
             "the journal of an unfinished transaction is gone",
             where=context.layout.journal(lost[0]),
@@ -161,14 +185,47 @@ def _check_link(context: Context, journals: set[str]) -> None:
 def _recover_one(context: Context) -> Recovered:
     layout, number = context.layout, context.transaction
     journal = Journal.open(context.system, layout.journal(number))
+    refuse_cut(context, journal)
     if not journal.has("BEGIN"):
         housekeeping.never_began(context)
         return Recovered(number, "never-began")
+    _refuse_distrusted(context, journal)
     context.progress.note(f"recover transaction {number}")
-    if journal.has("COMMIT"):
-        housekeeping.after_commit(context, journal)
-        return Recovered(number, "finished")
-    why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
-    transaction.undo(context, journal, why or "cut short")
-    housekeeping.after_rollback(context, journal)
+    try:
+        if journal.has("COMMIT"):
+            _mend_images(context, journal, housekeeping.committed(context, journal))
+            housekeeping.after_commit(context, journal)
+            return Recovered(number, "finished")
+        why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
+        _mend_images(context, journal, load(context.system, context.layout))
+        transaction.undo(context, journal, why or "cut short")
+        housekeeping.after_rollback(context, journal)
+    except OSError as error:
+        journal.distrust(error)
+        raise
     return Recovered(number, "undone", why)
+
+
+def _mend_images(context: Context, journal: Journal, stands: State) -> None:
+    """Sees to the images of the release that is to stand, if the host was booted since they were touched."""
+    touched = any(op.kind.startswith("image.") for _, op, _ in transaction.intents(journal))
+    entry = stands.current
+    if not touched or journal.records[0].fields["boot"] == context.system.boot_id():
+        return
+    if entry is not None and "images" in entry.methods and uses_engine(entry.methods, live=context.live):
+        from installer.deploy.imagemend import mend_images
+
+        directory = context.layout.release(entry.name)
+        manifest, _ = read_manifest(context.system, directory)
+        mend_images(context, manifest, directory)
+
+
+def _refuse_distrusted(context: Context, journal: Journal) -> None:
+    boots = [record.fields["boot"] for record in journal.records if record.type == "DISTRUST"]
+    if context.system.boot_id() in boots:
+        raise NotUndoneError(
+            "the disk failed to write, and what this kernel shows of it may not be there",
+            where=journal.path,
+            hint="look at dmesg, see that the disk is sound, and reboot; then run `install recover`. "
+            "Nothing is changed until then",
+        )

@@ -36,7 +36,7 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
     Raises:
         OSError: Something cannot be removed.
     """
-    for name in system.names(layout.staging):
+    for name in sorted(system.names(layout.staging), reverse=True):  # what was set aside comes first
         if keep and name in (keep[:12], f"{keep[:12]}.work"):
             continue
         path = f"{layout.staging}/{name}"
@@ -48,7 +48,17 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
         else:
             if not name.endswith(".replaced"):
                 rescue(system, layout, progress, strangers(system, path))
+                path = _aside(system, path)
             system.remove_tree(path)
+
+
+def _aside(system: System, path: str) -> str:
+    """Renames what is to be removed: half of it, its manifest gone, would look like somebody else's."""
+    aside = f"{path}.replaced"
+    if system.observe(aside, digest=False).kind != "absent":
+        system.remove_tree(aside)
+    system.rename(path, aside)
+    return aside
 
 
 def discard(system: System, layout: Layout, progress: Progress, identity: str) -> None:
@@ -59,7 +69,7 @@ def discard(system: System, layout: Layout, progress: Progress, identity: str) -
             workdir.remove_area(system, layout, link, progress)
         if system.observe(directory, digest=False).kind == "dir":
             rescue(system, layout, progress, strangers(system, directory))
-            system.remove_tree(directory)
+            system.remove_tree(_aside(system, directory))
 
 
 def strangers(system: System, directory: str, wanted: Set[str] | None = None) -> list[str]:

@@ -25,6 +25,8 @@ MIB = 1024 * 1024
 STATE_LIMIT = 4 * MIB
 RECORD_LIMIT = 512 * MIB
 KEEP = 3
+_SLACK = 4096
+"""Bytes that a state may grow by between BEGIN and COMMIT: it learns the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,20 @@ class State:
         wanted = version.removeprefix("v")
         return next((entry for entry in self.kept if wanted in (entry.version, entry.name)), None)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> State:
+        """Reads it back.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is not one.
+        """
+        entries = tuple(Entry.from_json(row) for row in value["releases"])
+        current = next((entry for entry in entries if entry.name == value["current"]), None)
+        numbers = (value["highest"], value["transaction"], value.get("reset", 0))
+        if bool(value["current"]) != (current is not None) or not all(type(n) is int for n in numbers):
+            raise ValueError("its parts do not fit together")
+        return cls(current, entries, *numbers)
+
     def as_json(self) -> dict[str, Any]:
         """Gives it as `state.json` holds it."""
         return {
@@ -139,6 +155,12 @@ class State:
             "transaction": self.transaction,
             "reset": self.reset,
         }
+
+
+class DamagedStateError(NotUndoneError):
+    """The state cannot be read."""
+
+    code = "state-damaged"
 
 
 def unreadable(path: str) -> HostNotReadyError:
@@ -153,7 +175,8 @@ def load(system: System, layout: Layout) -> State:
         What it says; an empty state where there is none.
 
     Raises:
-        NotUndoneError: It is damaged.
+        DamagedStateError: It is damaged.
+        NotUndoneError: It is of a newer installer.
         HostNotReadyError: It cannot be read, by this user or at all.
     """
     try:
@@ -169,32 +192,52 @@ def load(system: System, layout: Layout) -> State:
         ) from None
     try:
         value = jsonio.loads_strict(data, layout.state_file, STATE_LIMIT)
-        entries = tuple(Entry.from_json(row) for row in value["releases"])
-        current = next((entry for entry in entries if entry.name == value["current"]), None)
-        numbers = (value["highest"], value["transaction"], value.get("reset", 0))
-        fits = all(type(number) is int for number in numbers) and value["schema"] == SCHEMA
-        if fits and bool(value["current"]) == (current is not None):
-            return State(current, entries, *numbers)
-        error: Exception = ValueError("its parts do not fit together")
-    except (TamperedError, KeyError, TypeError, ValueError) as found:
-        error = found
+        schema = value["schema"]
+        if schema == SCHEMA:
+            return State.from_json(value)
+    except (TamperedError, KeyError, TypeError, ValueError) as error:
+        raise DamagedStateError(
+            f"the state is damaged: {error}",
+            where=layout.state_file,
+            hint="the disk has lost data or somebody edited the file. `install recover` derives it from the "
+            "journal again; where it cannot, put it back from a backup",
+        ) from None
     raise NotUndoneError(
-        f"the state is damaged: {error}",
+        f"the state is of another installer ({schema}, this one reads {SCHEMA})",
         where=layout.state_file,
-        hint="the disk has lost data or somebody edited the file: put it back from a backup",
+        hint="use the installer that wrote it, or a newer one: /opt/waybill/bin/install",
     )
 
 
 def save(system: System, layout: Layout, state: State) -> None:
-    """Writes `state.json`, whole or not at all.
+    """Writes `state.json`, whole or not at all; into the room that `reserve` has kept, where it did.
 
     Raises:
         OSError: It cannot be written; the old one is still there.
     """
-    replace_file(system, layout.state_file, jsonio.dumps_lines(state.as_json()))
+    new, data = f"{layout.state_file}.new", jsonio.dumps_lines(state.as_json())
+    spare = system.observe(new, digest=False)
+    if (spare.kind, spare.mode) != ("file", 0o600) or spare.size < len(data):
+        replace_file(system, layout.state_file, data)
+        return
+    system.write_at(new, 0, data, truncate=True)
+    system.rename(new, layout.state_file)
+    system.sync_dir(layout.base)
 
 
-def replace_file(system: System, path: str, data: bytes) -> None:
+def reserve(system: System, layout: Layout, state: State) -> None:
+    """Keeps room for a state that is to be saved later, when the disk may be full.
+
+    Raises:
+        OSError: There is none.
+    """
+    new = f"{layout.state_file}.new"
+    with suppress(FileNotFoundError):
+        system.unlink(new)
+    system.write_new(new, bytes(len(jsonio.dumps_lines(state.as_json())) + _SLACK), 0o600)
+
+
+def replace_file(system: System, path: str, data: bytes, mode: int = 0o600) -> None:
     """Puts a file of ours in place of an older one, whole or not at all.
 
     Raises:
@@ -203,7 +246,7 @@ def replace_file(system: System, path: str, data: bytes) -> None:
     new = f"{path}.new"
     with suppress(FileNotFoundError):
         system.unlink(new)
-    system.write_new(new, data, 0o600)
+    system.write_new(new, data, mode)
     system.rename(new, path)
     system.sync_dir(path.rpartition("/")[0])
 

@@ -22,7 +22,7 @@ from installer.lock import Lock
 from installer.process import Completed
 from installer.resolve import Place, place
 
-__all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "System"]
+__all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +31,10 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
+
+
+class SyncError(OSError):
+    """What was written may not be on the disk, and no later sync will say so: the kernel has forgotten it."""
 
 
 def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
@@ -187,7 +191,10 @@ class System(Host):
 
     @_effect
     def _fsync(self, fd: int) -> None:
-        os.fsync(fd)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise SyncError(error.errno, error.strerror) from error
 
     @_effect
     def sync_dir(self, path: str) -> None:
@@ -237,9 +244,8 @@ class System(Host):
         with place("/" if of_engine else self.root, path, follow=True) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
-            if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), path)
+            if (number := _syncfs(fd)) != 0:
+                raise SyncError(number, os.strerror(number), path)
         finally:
             os.close(fd)
 
@@ -374,6 +380,11 @@ class System(Host):
             OSError: It cannot be opened.
         """
         return Lock.take(self.root, path, wait)
+
+
+def _syncfs(fd: int) -> int:
+    """Gives 0, or what went wrong."""
+    return 0 if ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0 else ctypes.get_errno()
 
 
 @functools.cache

@@ -20,11 +20,12 @@ from types import FrameType
 from typing import Any
 
 from installer import housekeeping
+from installer import journal as journals
 from installer.core.errors import NotUndoneError, Problem, RolledBackError, WaybillError
 from installer.deploy.files import make_directory
 from installer.journal import Journal
 from installer.operations import PHASES, Context, Op, StepError, handler
-from installer.state import Entry, State
+from installer.state import Entry, State, reserve
 
 SAID = 16 * 1024
 """Bytes of what services said that go into the journal."""
@@ -145,10 +146,15 @@ def _begin(context: Context, change: Change) -> Journal:
     system, layout = context.system, context.layout
     make_directory(system, layout.transactions)
     make_directory(system, layout.releases)
+    housekeeping.make_history(context)
+    reserve(system, layout, change.state.after(int(change.number), change.new))
     expected = sum(2 * len(repr(op.args)) + 1024 for op in change.operations)
     journal = Journal.create(system, layout.journal(change.number), expected)
     journal.append(
         "BEGIN",
+        schema=journals.SCHEMA,
+        room=journal.size,
+        state=change.state.as_json(),
         verb=change.verb,
         at=int(system.now()),
         boot=system.boot_id(),
@@ -227,6 +233,7 @@ def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] =
         if not journal.has("ROLLED-BACK"):
             journal.append("ROLLED-BACK", at=int(context.system.now()))
     except Exception as error:
+        journal.distrust(error)
         raise not_undone(context, error, why) from error
     context.progress.step("", step="rolled back", transaction=context.transaction, reason=why)
 
@@ -260,6 +267,7 @@ def _finish(context: Context, journal: Journal) -> Outcome:
     try:
         return Outcome(housekeeping.after_commit(context, journal))
     except (OSError, WaybillError) as error:
+        journal.distrust(error)
         state = housekeeping.committed(context, journal)
         return Outcome(state, f"{reason(error)}; the next command, or `install recover`, does the rest")
 

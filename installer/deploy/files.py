@@ -120,6 +120,8 @@ class ChangeFiles:
         for index, entry, _ in work:
             if entry["kind"] in ("file", "link"):
                 system.rename(names.new(entry["path"], index), entry["path"])
+            elif entry["kind"] == "dir":
+                touched.add(entry["path"])  # its mode is its own
             touched.add(parent(entry["path"]))
         sync_directories(system, touched)
 
@@ -169,19 +171,19 @@ class ChangeFiles:
         rows = list(enumerate(zip(args["entries"], _before(preimage), strict=True)))
         for index, (entry, before) in reversed(rows):
             path = entry["path"]
-            if entry["kind"] in ("file", "link"):
-                _remove(system, names.new(path, index))
+            if entry["kind"] in ("file", "link") and _remove(system, names.new(path, index)):
+                touched.add(parent(path))
             if matches(before, entry):
                 continue
             now = system.observe(path)
             if now != before:
-                touched.add(parent(path))
+                touched |= {parent(path), path} if entry["kind"] == "dir" else {parent(path)}
                 problem = self._put_back(context, (entry, before, now), names.backups(path, index))
                 if problem:
                     strange.append(problem)
                     continue
-            if before.kind in ("file", "link"):
-                _remove(system, names.sibling(path, index))
+            if before.kind in ("file", "link") and _remove(system, names.sibling(path, index)):
+                touched.add(parent(path))
         sync_directories(system, touched)
         if strange:
             raise ThirdStateError(
@@ -295,6 +297,7 @@ def make_directory(system: System, path: str) -> None:
     except FileExistsError:  # another process was quicker
         if system.observe(path, digest=False).kind != "dir":
             raise
+    system.sync_dir(path)
     system.sync_dir(parent(path))
 
 
@@ -353,9 +356,11 @@ def _keep(system: System, backups: tuple[str, str], before: Seen, to: str) -> No
         return
 
 
-def _remove(system: System, path: str) -> None:
-    if system.observe(path, digest=False).kind != "absent":
-        system.unlink(path)
+def _remove(system: System, path: str) -> bool:
+    if system.observe(path, digest=False).kind == "absent":
+        return False
+    system.unlink(path)
+    return True
 
 
 def _remove_empty(system: System, path: str) -> bool:

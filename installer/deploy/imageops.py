@@ -70,11 +70,11 @@ def complete(context: Context, engine: Engine, image: Image) -> bool:
     """
     wanted, kept = id_in(engine, image), engine.find(private_name(context, image, "kept"))
     if kept is not None and kept.id == wanted:
-        return _same_layers(kept, image)
+        return same_layers(kept, image)
     if engine.info.store == "containerd":
         return False
     found = engine.find(wanted)
-    return found is not None and found.id == wanted and _same_layers(found, image)
+    return found is not None and found.id == wanted and same_layers(found, image)
 
 
 def _intact(engine: Engine, ship: Shipment) -> bool:
@@ -85,7 +85,8 @@ def _intact(engine: Engine, ship: Shipment) -> bool:
         return False
 
 
-def _same_layers(found: Found, image: Image) -> bool:
+def same_layers(found: Found, image: Image) -> bool:
+    """Says whether the engine names exactly the layers that were signed."""
     return found.diff_ids == tuple(layer.diff_id for layer in image.layers)
 
 
@@ -171,17 +172,22 @@ class LoadImage:
         try:
             if ship.left_out:
                 try:
-                    return self._load(context, engine, ship)
+                    return self.load(context, engine, ship)
                 except EngineError:
                     # What we believed to be there may have been removed in between: send all of it.
                     engine.remove(ship.tag)
-            return self._load(context, engine, replace(ship, left_out=frozenset()))
+            return self.load(context, engine, replace(ship, left_out=frozenset()))
         except (EngineError, TamperedError):
             with suppress(EngineError):
                 engine.remove(ship.tag)
             raise
 
-    def _load(self, context: Context, engine: Engine, ship: Shipment, *, again: bool = False) -> None:
+    def load(self, context: Context, engine: Engine, ship: Shipment, *, again: bool = False) -> None:
+        """Sends a shipment, checks what the engine has made of it, and mends what a power cut left.
+
+        Raises:
+            EngineError: The engine failed, or keeps what is broken.
+        """
         # The classic store takes every byte twice: into its own folder, then into the layer.
         classic = ship.form == "docker"
         meter = _Meter(context.progress, 2 if classic else 1)
@@ -191,7 +197,7 @@ class LoadImage:
         finally:
             context.progress.done()
         found, wanted = engine.find(ship.tag), id_in(engine, ship.image)
-        if found is None or found.id != wanted or not _same_layers(found, ship.image):
+        if found is None or found.id != wanted or not same_layers(found, ship.image):
             raise EngineError(
                 f"the engine has {found.id if found else 'nothing'} after loading, not the signed {wanted}",
                 where=ship.image.reference,
@@ -211,7 +217,7 @@ class LoadImage:
             f"the engine has damaged layers of {ship.image.reference}: removed, loaded again"
         )
         engine.remove(wanted, force=True)
-        self._load(context, engine, replace(ship, left_out=frozenset()), again=True)
+        self.load(context, engine, replace(ship, left_out=frozenset()), again=True)
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Takes our names away, and the image with them where it was not there before and nothing uses it."""

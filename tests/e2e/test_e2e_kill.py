@@ -79,3 +79,45 @@ def test_unit_that_was_killed_comes_back_and_is_no_drift(clean, desk):
     clean.host.check("systemctl kill -s KILL lan-chat && sleep 3")
     assert clean.serving() == GOOD
     assert clean.version() == GOOD
+
+
+def test_the_unit_of_setup_recovers_at_boot_without_anybody(clean, desk, trees):
+    clean.apply(desk.release(GOOD))
+    assert "waybill-recover.service finishes or undoes" in clean.install("setup --recover-at-boot")
+    host = clean.host
+    host.check("systemctl is-enabled waybill-recover.service")
+    host.check("systemd-analyze verify /etc/systemd/system/waybill-recover.service")
+    try:
+        kill_at(clean, desk.release(BETTER), "health: watching")
+        host.kill()
+        host.start()
+        # `start` waits until systemd has started all there is to start
+        assert host.check("systemctl show -p Result,ExecMainStatus --value waybill-recover").split() == [
+            "success",
+            "0",
+        ]
+        assert "was cut short: undone" in host.check("journalctl -u waybill-recover -o cat")
+        assert clean.version() == GOOD
+        assert clean.serving() == GOOD
+        assert "nothing was left unfinished" in clean.install("recover")
+        host.reboot()  # with nothing to do it is not even started
+        assert host.check("systemctl show -p ConditionResult --value waybill-recover").strip() == "no"
+        assert clean.serving() == GOOD
+    finally:
+        host.check("systemctl disable waybill-recover; rm -rf /opt/waybill /usr/local/bin/waybill-install")
+        host.check("rm /etc/systemd/system/waybill-recover.service && systemctl daemon-reload")
+
+
+def test_a_second_installer_is_told_that_it_is_busy(clean, desk):
+    clean.apply(desk.release(GOOD))
+    clean.carry(desk.release(BETTER))
+    done = clean.host.run(
+        f"cd /media/usb; ./install {desk.release(BETTER).name} --verify --yes >/tmp/first 2>&1 & pid=$!; "
+        "while ! grep -qs 'health: watching' /tmp/first; do :; done; "
+        "./install recover; echo second=$?; ./install rollback --yes; echo third=$?; wait $pid"
+    )
+    assert done.rc == 0, done
+    assert "second=16" in done.out
+    assert "third=16" in done.out
+    assert "another install runs (process" in done.err
+    assert clean.version() == BETTER

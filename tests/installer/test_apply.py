@@ -14,6 +14,7 @@ from installer import history, status
 from installer.apply import Applied, apply
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
 from installer.core.manifest import Deployment, HealthCheck
+from installer.core.root import parse_time
 from installer.drift import Policy
 from installer.journal import Journal
 from installer.operations import Context
@@ -228,7 +229,7 @@ def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
 
 def test_a_killed_commit_is_finished_and_the_status_never_lies(host: Context) -> None:
     install(host, ONE)
-    kill_at(host, TWO, "write_new /var/lib/waybill/lan-chat/state.json.new")
+    kill_at(host, TWO, "write_at /var/lib/waybill/lan-chat/state.json.new")
     assert status.status(host).current is not None
     assert status.status(host).current.version == "2.0.0"  # type: ignore[union-attr]
     with exclusive(host) as (state, recovered):
@@ -338,7 +339,8 @@ def test_hundreds_of_files_are_few_operations(host: Context) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user")
 def test_everybody_can_install_below_a_root_of_their_own(host: Context, tmp_path: Path) -> None:
-    install(host, ONE)  # everything is imported before the rights are given up
+    install(host, ONE)  # everything is imported before the rights are given up,
+    assert parse_time("2026-11-24T00:00:00Z")  # and what reads times
     mine = tmp_path / "mine"
     mine.mkdir()
     os.chown(mine, 65534, 65534)

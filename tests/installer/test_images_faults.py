@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import WaybillError
+from installer.deploy.imagemend import mend_images
 from installer.deploy.images import METHOD
 from installer.engines import docker
 from installer.operations import StepError
@@ -139,3 +140,31 @@ def test_a_full_disk_of_the_engine_is_foreseen_is_named_and_leaves_nothing(narro
         narrow.apply(small.target(), big.target(2))
     assert narrow.everything() == before
     assert narrow.id(kept.reference) == narrow.wanted(kept)
+
+
+@pytest.mark.parametrize("names_survive", [True, False])
+def test_images_that_a_power_cut_broke_are_found_and_loaded_again_from_the_kept_release(
+    own: Site, names_survive: bool
+) -> None:
+    release = own.release()
+    image = release.image(f"{own.name}/app:1", ["base", "a"])
+    other = release.image(f"{own.name}/worker:1", ["base", "b"])
+    own.apply(None, release.target())
+    before = own.everything()
+    manifest, directory = release.target().release.manifest, release.target().release.directory
+    assert mend_images(own.context, manifest, directory) == []
+    own.engine.stop_daemon()
+    data = own.engine.data_root
+    for file in (data / "overlay2").glob("*/diff/*"):
+        file.write_bytes(b"")
+    if not names_survive:
+        (data / "image/overlay2/repositories.json").unlink()
+    own.engine.start()
+    assert mend_images(own.context, manifest, directory) == [image.reference, other.reference]
+    assert any("is broken in the engine" in note for note in own.meter.notes)
+    assert own.everything() == before
+    engine = docker.connect(own.system)
+    for each in (image, other):
+        assert {layer.diff_id for layer in each.layers} <= engine.contents(each.reference)
+    engine.close()
+    assert mend_images(own.context, manifest, directory) == []

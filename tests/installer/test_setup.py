@@ -11,7 +11,7 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import RefusedError, UsageError
 from installer.decide import ENVIRONMENT_FILE, environment
-from installer.setup import NAME, PLACE, setup
+from installer.setup import NAME, PLACE, UNIT, UNITS, setup
 from installer.system import System
 from tests.rig.needs import needs
 
@@ -65,3 +65,15 @@ def test_the_real_executable_on_a_real_directory(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["environment"] == "production"
     assert (tmp_path / "etc/waybill/environment").read_text() == "production\n"
     assert (tmp_path / PLACE[1:]).read_bytes() == Path(program).read_bytes()
+
+
+def test_the_unit_comes_only_on_request_and_twice_is_once(system: System) -> None:
+    assert setup(system).unit == ""
+    assert system.names("/etc") == []
+    for _ in range(2):
+        assert "at boot" in setup(system, recover_at_boot=True).text()
+    unit = Path(system.root, UNITS[1:], UNIT)
+    assert f"ExecStart={PLACE} recover" in unit.read_text()
+    assert unit.stat().st_mode & 0o777 == 0o644
+    assert (unit.parent / "multi-user.target.wants" / UNIT).resolve() == unit
+    assert sorted(path.name for path in unit.parent.iterdir()) == ["multi-user.target.wants", UNIT]

@@ -1,0 +1,118 @@
+"""What has to be true of a host after recovery, whatever went wrong before."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from installer import history
+from installer.core.digest import sha256_hex
+from installer.recover import exclusive
+from installer.retained import read_manifest
+from installer.state import State
+from installer.status import status
+from tests.faults.faulty import snapshot
+from tests.faults.stories import on, outside
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How a story may end.
+
+    Attributes:
+        old: The host outside of Waybill's own directory before it.
+        new: The same after it.
+        old_version: What runs before it; empty for nothing.
+        new_version: What runs after it.
+        highest: The highest sequence before it.
+    """
+
+    old: dict[str, Any]
+    new: dict[str, Any]
+    old_version: str
+    new_version: str
+    highest: int
+
+
+def violations(root: Path, ends: Ends, told: str = "", boot: str = "2") -> list[str]:
+    """Recovers a host and says in words what is wrong with it then.
+
+    Args:
+        root: The host.
+        ends: How the story may end.
+        told: What the operator was told before: `done`, `pending` and `rolled back` have to be true.
+        boot: The kernel's boot in which it is recovered.
+    """
+    try:
+        return list(_look(root, ends, told, boot))
+    except Exception:
+        return ["recovery failed: " + traceback.format_exc(limit=-6)]
+
+
+def _look(root: Path, ends: Ends, told: str, boot: str) -> list[str]:
+    within, found = on(root, boot), []
+    with exclusive(within) as (state, _):
+        pass
+    version = state.current.version if state.current else ""
+    now = outside(root)
+    if version not in (ends.old_version, ends.new_version):
+        found.append(f"the state says {version!r}")
+    wanted = ends.new if version == ends.new_version else ends.old
+    if now != wanted:
+        found.append(f"the state says {version!r}, the files differ: {_difference(now, wanted)}")
+    if told in ("done", "pending") and version != ends.new_version:
+        found.append(f"was told {told}, but {version!r} runs")
+    if (told == "rolled back" or told.startswith("refused")) and version != ends.old_version:
+        found.append(f"was told {told}, but {version!r} runs")
+    if state.highest < ends.highest or (version == ends.old_version and state.highest != ends.highest):
+        found.append(f"the highest sequence went from {ends.highest} to {state.highest}")
+    found += _own(root, state)
+    if drift := status(within).drift:
+        found.append(f"drift: {drift}")
+    history.history(within)
+    before = snapshot(root)
+    with exclusive(within) as (again, recovered):
+        if (again, recovered) != (state, []):
+            found.append("recovering again finds something to do")
+    if snapshot(root) != before:
+        found.append(f"recovering again changes {_difference(snapshot(root), before)}")
+    return found
+
+
+def _own(root: Path, state: State) -> list[str]:
+    base = root / "var/lib/waybill/lan-chat"
+    system, found = on(root).system, []
+    names = {entry.name for entry in state.kept}
+    link = base / "current"
+    at = str(link.readlink()) if link.is_symlink() else ""
+    if at != (f"releases/{state.current.name}" if state.current else ""):
+        found.append(f"the link says {at!r}")
+    for what, wanted in (("releases", names), ("rendered", {entry.record for entry in state.kept})):
+        if {path.name for path in (base / what).glob("*")} != wanted:
+            found.append(f"{what}: {[path.name for path in (base / what).glob('*')]}")
+    for entry in state.kept:
+        directory = f"/var/lib/waybill/lan-chat/releases/{entry.name}"
+        manifest, identity = read_manifest(system, directory)
+        bad = [
+            file.path
+            for file in manifest.files
+            if sha256_hex((root / directory[1:] / file.path).read_bytes()) != file.sha256
+        ]
+        if bad or identity != entry.identity:
+            found.append(f"the kept release {entry.name} is not what was verified: {bad}")
+    left = [path for path in (base / "txn").glob("*") if path.suffix != ".done"]
+    left += list((base / "staging").glob("*")) + list((base / "kept").glob("*"))
+    left += [path for path in root.rglob("*") if ".waybill-" in path.name or path.name.endswith(".new")]
+    left = [path for path in left if path.name != "audit.head.new"]  # the next record replaces it
+    if left:
+        found.append(f"left behind: {[str(path.relative_to(root)) for path in left]}")
+    return found
+
+
+def _difference(now: dict[str, Any], wanted: dict[str, Any]) -> str:
+    keys = sorted(key for key in now.keys() | wanted.keys() if now.get(key) != wanted.get(key))
+    return "; ".join(
+        f"{key}: {str(now.get(key))[:90]} instead of {str(wanted.get(key))[:90]}" for key in keys[:4]
+    )

@@ -1,0 +1,210 @@
+"""What is done to a host while things go wrong: the stories, the hosts they begin on, and how they end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from installer import staging
+from installer.apply import Applied, apply
+from installer.core.archive import open_bundle, unsafe_no_decision
+from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
+from installer.core.manifest import Deployment, DirectoryEntry, LinkEntry
+from installer.core.trust import Evidence
+from installer.core.verification import Opened
+from installer.operations import Context
+from installer.plan import Options, plan_apply, plan_remove
+from installer.recover import exclusive
+from installer.rollback import plan_rollback
+from installer.stage import stage
+from installer.state import State, load
+from installer.system import System
+from tests.faults.faulty import snapshot
+from tests.rig import bundlebuild
+from tests.rig.bundlebuild import BytesMedium
+from tests.rig.releases import Member, ReleaseSpec, context
+
+OURS = "var"
+EVIDENCE = Evidence("", "release", 1, 0, ())
+OLD = ReleaseSpec(
+    "1.0.0",
+    1,
+    {
+        "config/chatd.conf": Member(b"port: 1\n", "/etc/chat/chatd.conf", 0o640, "template"),
+        "bin/linux-amd64/chatd": Member(b"old daemon", "/opt/chat/bin/chatd", 0o755),
+        "trees/web/index.html": Member(b"<old>", "/opt/chat/web/index.html", kind="tree"),
+        "trees/web/gone/deep.js": Member(b"gone", "/opt/chat/web/gone/deep.js", kind="tree"),
+        "trees/web/lib/a.js": Member(b"a", "/opt/chat/web/lib/a.js", kind="tree"),
+    },
+    links=(LinkEntry("trees/web/start", "index.html", "/opt/chat/web/start"),),
+    platforms=("linux/amd64",),
+)
+NEW = replace(
+    OLD,
+    version="1.1.0",
+    sequence=2,
+    members={
+        "config/chatd.conf": Member(b"port: {{ 1 + 1 }}\n", "/etc/chat/chatd.conf", 0o600, "template"),
+        "bin/linux-amd64/chatd": Member(b"new daemon!" * 60, "/opt/chat/bin/chatd", 0o755),
+        "trees/web/index.html": Member(b"<old>", "/opt/chat/web/index.html", kind="tree"),
+        "trees/web/start/a.html": Member(
+            b"a link became a directory", "/opt/chat/web/start/a.html", kind="tree"
+        ),
+        "trees/web/new/b.js": Member(b"b", "/opt/chat/web/new/b.js", kind="tree"),
+    },
+    links=(LinkEntry("trees/web/lib", "new", "/opt/chat/web/lib"),),
+    directories=(DirectoryEntry("trees/web/empty", 0o750, "/opt/chat/web/empty"),),
+)
+SCRIPT = b'#!/bin/sh\necho "$(basename "$0") $WAYBILL_VERSION" > "$WAYBILL_ROOT/etc/ran"\n'
+
+
+def with_scripts(spec: ReleaseSpec) -> ReleaseSpec:
+    """Gives the release with a step that is a program."""
+    scripts = {f"deploy/{word}.sh": Member(SCRIPT, mode=0o755, kind="script") for word in ("apply", "undo")}
+    options = {"apply": "deploy/apply.sh", "undo": "deploy/undo.sh"}
+    return replace(spec, members={**spec.members, **scripts}, deploy=(Deployment("script", options),))
+
+
+def tar(spec: ReleaseSpec) -> bytes:
+    """Gives a release as a bundle."""
+    manifest = spec.manifest()
+    files = {entry.path: spec.members[entry.path].data for entry in manifest.files}
+    names = ("mode", "kind", "install", "owner")
+    entries = {entry.path: {name: getattr(entry, name) for name in names} for entry in manifest.files}
+    fields = ("version", "sequence", "links", "directories", "deploy")
+    made = bundlebuild.plan(files, entries=entries, **{name: getattr(manifest, name) for name in fields})
+    return made.tar()
+
+
+def install(
+    within: Context, spec: ReleaseSpec, options: Options | None = None, medium: BytesMedium | None = None
+) -> Applied:
+    """Installs a bundle as `install BUNDLE` does it."""
+    with exclusive(within) as (state, _):
+        opened = Opened(open_bundle(medium or BytesMedium(tar(spec)), unsafe_no_decision), EVIDENCE)
+        _, staged = stage(opened, within.system, within.layout, "linux/amd64", within.progress)
+        began = False
+        try:
+            found = plan_apply(within, state, staged, options or Options())
+            found.require_ready()
+            began = True
+            return apply(within, found)
+        finally:
+            if not began:
+                staging.discard(within.system, within.layout, within.progress, staged.identity)
+
+
+def back(within: Context) -> Applied:
+    """Rolls back."""
+    with exclusive(within) as (state, _):
+        return apply(within, plan_rollback(within, state, None, Options()))
+
+
+def remove(within: Context) -> Applied:
+    """Takes the product off the host."""
+    with exclusive(within) as (state, _):
+        return apply(within, plan_remove(within, state))
+
+
+def recover(within: Context) -> None:
+    """Recovers."""
+    with exclusive(within):
+        pass
+
+
+@dataclass(frozen=True)
+class Story:
+    """One thing that is done.
+
+    Attributes:
+        name: For the table.
+        before: The host it begins on.
+        verb: Does it.
+        ends: The version that runs if it succeeds; empty for none.
+    """
+
+    name: str
+    before: str
+    verb: Callable[[Context], object]
+    ends: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SCRIPTED = Options(only=frozenset({"script"}))
+WORLDS: dict[str, tuple[ReleaseSpec, ...]] = {"empty": (), "old": (OLD,), "new": (OLD, NEW)}
+STORIES = {
+    story.name: story
+    for story in (
+        Story("install", "empty", lambda within: install(within, OLD), "1.0.0"),
+        Story("upgrade", "old", lambda within: install(within, NEW), "1.1.0"),
+        Story("rollback", "new", back, "1.0.0"),
+        Story("remove", "new", remove, ""),
+    )
+}
+SCRIPTS = Story(
+    "upgrade with scripts", "scripted", lambda within: install(within, with_scripts(NEW), SCRIPTED), "1.1.0"
+)
+
+
+class Host(System):
+    """A host on which waiting takes no time; `boot` tells one run of its kernel from the next."""
+
+    def __init__(self, root: Path, boot: str = "1") -> None:
+        super().__init__(root)
+        self.boot = boot
+
+    def boot_id(self) -> str:
+        return self.boot
+
+    def sleep(self, seconds: float) -> None:
+        """Time is not what is tested here."""
+
+
+def on(root: Path, boot: str = "1") -> Context:
+    """Gives the context of a host."""
+    return context(Host(root, boot))
+
+
+def make_world(root: Path, name: str) -> None:
+    """Makes a host to begin on."""
+    root.mkdir()
+    (root / "etc").mkdir()
+    (root / "etc/hostname").write_bytes(b"host\n")
+    if name == "scripted":
+        install(on(root), with_scripts(OLD), SCRIPTED)
+        return
+    for spec in WORLDS[name]:
+        install(on(root), spec)
+
+
+def copy(source: Path, target: Path) -> Path:
+    """Copies a host."""
+    shutil.copytree(source, target, symlinks=True)
+    return target
+
+
+def told(verb: Callable[[Context], object], within: Context) -> str:
+    """Does it and says what the operator is told."""
+    try:
+        done = verb(within)
+    except RolledBackError:
+        return "rolled back"
+    except NotUndoneError:
+        return "not undone"
+    except (OSError, WaybillError) as error:
+        return f"refused: {error}"
+    return "pending" if isinstance(done, Applied) and done.pending else "done"
+
+
+def state(root: Path) -> State:
+    """Gives what a host knows of the product."""
+    return load(on(root).system, on(root).layout)
+
+
+def outside(root: Path) -> dict[str, tuple[object, ...]]:
+    """Gives everything on a host but what is Waybill's own."""
+    return snapshot(root, besides=(OURS,))

@@ -1,0 +1,97 @@
+"""The power goes: of what was not synced, each write, name and mode may be lost, in any order. Old or new."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults import table
+from tests.faults.conftest import Golden
+from tests.faults.disk import Disk, State
+from tests.faults.invariants import violations
+from tests.faults.stories import STORIES, Story, on, recover
+from tests.faults.tap import tapped
+
+EVERY = pytest.mark.parametrize("story", STORIES.values(), ids=str)
+SAMPLES = 40 if table.EVERYTHING else 3
+"""Random choices at each sync, besides: all is lost, nothing is, one thing is, all but one is."""
+
+
+def cut(disk: Disk, samples: int = SAMPLES) -> Iterator[tuple[int, State]]:
+    """Gives the states that a power cut before each sync, and at the end, can leave; each once."""
+    chance, seen = random.Random(20261124), set[int]()
+    for end in [*(place for place, change in enumerate(disk.log) if change.kind == "sync"), len(disk.log)]:
+        for kept in disk.power_cuts(end, chance, samples):
+            state = disk.state(kept)
+            if (key := state.key()) not in seen:
+                seen.add(key)
+                yield end, state
+
+
+@EVERY
+def test_a_power_cut_at_any_moment_ends_old_or_new(
+    story: Story, golden: Callable[[Story], Golden], fast: Path
+) -> None:
+    trace = golden(story)
+    row, last = table.row(story.name, "power cut", len(trace.tap.steps)), len(trace.tap.disk.log)
+    for end, state in table.share(list(cut(trace.tap.disk)), 150):
+        state.write(fast / "host")
+        row.runs += 1
+        found = violations(fast / "host", trace.ends, trace.told if end == last else "")
+        row.broken += [f"power cut at {end}: {each}" for each in found]
+        shutil.rmtree(fast / "host")
+    assert row.broken == []
+
+
+@EVERY
+def test_a_power_cut_in_the_recovery_from_a_power_cut_ends_old_or_new(
+    story: Story, golden: Callable[[Story], Golden], fast: Path
+) -> None:
+    trace = golden(story)
+    row, seen = table.row(story.name, "power cut, recovery cut", len(trace.tap.steps)), set[int]()
+    firsts = list(cut(trace.tap.disk, 0))
+    for end, state in table.share(firsts if not table.EVERYTHING else firsts[::4], 5):
+        state.write(fast / "first")
+        with tapped(fast / "first") as tap:
+            recover(on(fast / "first", "2"))
+        shutil.rmtree(fast / "first")
+        for second, again in table.share(list(cut(tap.disk, 0)), 10):
+            if (key := again.key()) in seen:
+                continue
+            seen.add(key)
+            again.write(fast / "host")
+            row.runs += 1
+            found = violations(fast / "host", trace.ends, boot="3")
+            row.broken += [f"power cut at {end}, in recovery at {second}: {each}" for each in found]
+            shutil.rmtree(fast / "host")
+    assert row.broken == []
+
+
+def test_the_model_loses_names_bytes_and_modes_that_were_not_synced(fast: Path) -> None:
+    root = fast / "disk"
+    root.mkdir()
+    (root / "old").write_bytes(b"old")
+    with tapped(root) as tap:
+        fd = os.open(root / "new", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.write(fd, b"x" * 1500)
+        os.fsync(fd)
+        os.rename(root / "new", root / "old")
+        os.close(fd)
+    found = set()
+    for _, state in cut(tap.disk, 20):
+        nodes = {path: state.nodes[node].data for path, node in state.paths()}
+        found.add((tuple(sorted(nodes)), nodes["old"][:1], nodes.get("new")))
+    assert (("old",), b"o", None) in found  # neither name was synced
+    assert (("new", "old"), b"o", b"x" * 1500) in found  # the first was
+    assert (("old",), b"x", None) in found  # the rename alone was
+    lost = [
+        state
+        for _, state in cut(tap.disk)
+        if any(node.data[:512] == bytes(512) for node in state.nodes.values())
+    ]
+    assert lost  # a write is torn into its sectors
