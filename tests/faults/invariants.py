@@ -105,7 +105,8 @@ def _own(root: Path, state: State) -> list[str]:
     left = [path for path in (base / "txn").glob("*") if path.suffix != ".done"]
     left += list((base / "staging").glob("*")) + list((base / "kept").glob("*"))
     left += [path for path in root.rglob("*") if ".waybill-" in path.name or path.name.endswith(".new")]
-    left = [path for path in left if path.name != "audit.head.new"]  # the next record replaces it
+    # The next record replaces the one, later ones clear the other.
+    left = [path for path in left if path.name != "audit.head.new" and path.parent.name != "evidence.d"]
     if left:
         found.append(f"left behind: {[str(path.relative_to(root)) for path in left]}")
     return found
