@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := .ci/requirements
+MINUTES ?= 10
 COMPILE = build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --python-version 3.11 --universal
 FREEZER := $(wildcard bundler/f*.py bundler/selfextract.*) $(LOCKS)/freeze.txt $(LOCKS)/libz.txt
@@ -10,7 +11,7 @@ IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/n
 IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check installer bench demo lock clean
+.PHONY: help setup test check installer bench fuzz demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## Shows this list
@@ -45,6 +46,9 @@ dist/bundle: dist/install $(IN_BUNDLE)
 
 bench: setup dist/install ## Measures against cp, sha256sum and docker load
 	$(BIN)/python tests/bench/bench.py $(ARGS)
+
+fuzz: setup ## Fuzzes every parser, MINUTES=10 for each; ARGS="tar root" only some
+	$(BIN)/python -m tests.fuzz --seconds $$(($(MINUTES) * 60)) --corpus build/fuzz/corpus $(ARGS)
 
 demo: setup dist/install ## Tells the whole story with a real product: examples/quickstart
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/demo.sh

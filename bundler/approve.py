@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from bundler import append
-from bundler.keygen import write_new
+from bundler.countersign import look, opened
 from bundler.sign import open_locked
 from bundler.signers import Signer
 from bundler.trust import parse_expiry
-from installer.core.approval import CHANGE, DIRECTORY, NOWHERE, TARGET, TEXT, Approval
-from installer.core.archive import Bundle, open_bundle, unsafe_no_decision
+from installer.core.approval import CHANGE, NOWHERE, TARGET, TEXT, Approval
+from installer.core.archive import Bundle
 from installer.core.errors import Problem, UnfitInputError, UsageError
-from installer.core.limits import LIMITS
 from installer.core.manifest import Manifest
-from installer.core.medium import FileMedium
+from installer.core.provenance import Provenance
 from installer.core.root import APPROVERS, ENVIRONMENT, format_time
-from installer.core.sidecar import beside, read_sidecar
-from installer.core.signatures import FORMS
-from installer.core.torn import FILES
 from installer.core.versions import is_version
 
 
@@ -56,38 +52,47 @@ class Approved:
 
     Attributes:
         approval: What was signed.
-        files: Names of the files that were added, `approvals/…`.
+        files: Names of the files that were added, `approvals/…`; empty where they were there already.
         place: The directory they lie in; None: the bundle.
     """
 
-    approval: Approval
+    approval: Approval | Provenance
     files: tuple[str, ...]
     place: Path | None
 
     def text(self) -> str:
         """Gives it in words for people."""
-        said = self.approval
         rows = [
-            ("approved", f"{said.product} {said.version} for {said.environment}, in the role {said.role}"),
-            ("identity", said.identity),
-            ("until", format_time(said.expires)),
-            ("only on", ", ".join(said.targets)),
-            ("change", said.change_id),
-            ("back to", said.rollback_to),
-            ("note", said.notes),
+            *_rows(self.approval),
             *(("added", name) for name in self.files),
+            ("", "" if self.files else "it was there already"),
             ("beside it", f"in {self.place}: carry it along" if self.place else ""),
         ]
         return "\n".join(f"{label:<10} {value}" for label, value in rows if value)
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as `--json` prints it."""
+        said = self.approval
         return {
-            "identity": self.approval.identity,
+            "identity": said.identity,
             "added": list(self.files),
             "place": str(self.place) if self.place else "bundle",
-            "statement": self.approval.document(),
+            "statement": said.document() if isinstance(said, Approval) else said.as_json(),
         }
+
+
+def _rows(said: Approval | Provenance) -> list[tuple[str, str]]:
+    if isinstance(said, Provenance):
+        return [("provenance", f"built by {said.builder}"), ("", said.source()), ("identity", said.identity)]
+    return [
+        ("approved", f"{said.product} {said.version} for {said.environment}, in the role {said.role}"),
+        ("identity", said.identity),
+        ("until", format_time(said.expires)),
+        ("only on", ", ".join(said.targets)),
+        ("change", said.change_id),
+        ("back to", said.rollback_to),
+        ("note", said.notes),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,27 +139,11 @@ def approve(
         BusyError: Another process signs or approves it.
         TamperedError: It is not a bundle.
     """
-    outside = sidecar or directory is not None or (path.exists() and not os.access(path, os.W_OK))
-    place = (directory or beside(path)) if outside else None
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if outside and path.exists() else open_locked(path)
-    try:
-        bundle = _look(path)
-        if bundle.torn and place is None:
-            raise UnfitInputError(
-                "an approval was cut short while it was added",
-                where=str(path),
-                hint=f"bundle approve {path} --repair finishes it or takes it back",
-            )
-        approval = _approval(request, bundle, now)
-        there = [*bundle.read_tail(), *(read_sidecar(place or beside(path)))]
-        files = _files(signer, approval, there, str(path))
-        if place is None:
-            _append(fd, path, bundle, files)
-        else:
-            _write_beside(place, files)
-        return Approved(approval, tuple(files), place)
-    finally:
-        os.close(fd)
+    with opened(path, directory, sidecar=sidecar) as place:
+        approval = make_approval(request, place.bundle, now)
+        data = approval.to_bytes()
+        files = place.add(approval.role, signer.keyid8, data, signer.sign(data))
+        return Approved(approval, files, place.directory)
 
 
 def repair(path: Path) -> Repaired:
@@ -173,24 +162,19 @@ def repair(path: Path) -> Repaired:
     """
     fd = open_locked(path)
     try:
-        return Repaired(*append.repair(fd, _look(path)))
+        return Repaired(*append.repair(fd, look(path)))
     except OSError as error:
         raise UnfitInputError(f"cannot be repaired: {error.strerror}", where=str(path)) from None
     finally:
         os.close(fd)
 
 
-def _look(path: Path) -> Bundle:
-    medium = FileMedium(path)
-    try:
-        bundle = open_bundle(medium, unsafe_no_decision)
-        bundle.read_tail()
-        return bundle
-    finally:
-        medium.close()
+def make_approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
+    """Gives what an approver says of a bundle, not yet signed.
 
-
-def _approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
+    Raises:
+        UsageError: The request makes no sense.
+    """
     problems = list(_problems(request, bundle.manifest))
     if problems:
         raise UsageError("the approval makes no sense", problems=problems)
@@ -238,39 +222,3 @@ def _problems(request: Request, manifest: Manifest) -> Sequence[Problem]:
     check(TEXT.fullmatch(request.notes), "--note", "has control characters, or more than 2000 characters")
     check(request.role != "break-glass" or request.notes, "--note", "break-glass needs a reason")
     return found
-
-
-def _files(signer: Signer, approval: Approval, there: Sequence[str], where: str) -> dict[str, bytes]:
-    stem = f"{DIRECTORY}{approval.role}-{signer.keyid8}"
-    numbered = [f"{stem}.json", *(f"{stem}.{number}.json" for number in range(2, 100))]
-    taken = {each.removesuffix(f".{form}") for each in there for form in ("", *FORMS)}
-    name = next((each for each in numbered if each not in taken), "")
-    data = approval.to_bytes()
-    if not name or len(there) + FILES > FILES * LIMITS.approvals or len(data) > LIMITS.approval_bytes:
-        raise UnfitInputError("has too many approvals, or this one is too long", where=where)
-    return {name: data, **{f"{name}.{form}": made for form, made in signer.sign(data).items()}}
-
-
-def _append(fd: int, path: Path, bundle: Bundle, files: Mapping[str, bytes]) -> None:
-    try:
-        append.append(fd, bundle, files)
-    except OSError as error:
-        raise UnfitInputError(
-            f"cannot be approved: {error.strerror}",
-            where=str(path),
-            hint="nothing was changed; --sidecar writes the approval beside the bundle",
-        ) from None
-
-
-def _write_beside(place: Path, files: Mapping[str, bytes]) -> None:
-    try:
-        place.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UnfitInputError(
-            f"cannot be made: {error.strerror}",
-            where=str(place),
-            hint="say with --output DIR where it is to lie; `install --approvals DIR` reads it there",
-        ) from None
-    # the statement comes last: without its signatures it would be of no use
-    for name, data in reversed(list(files.items())):
-        write_new(place / name.removeprefix(DIRECTORY), data, 0o644)

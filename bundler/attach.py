@@ -1,18 +1,20 @@
-"""VERBS `bundle sign --prepare` and `--attach`: for keys in an HSM, on a card, or on another machine.
+"""`--prepare` and `--attach` of `bundle sign`, `bundle approve` and `bundle trust sign`.
 
-The signed bytes are handed out as a file, are signed by whatever tool holds the key, and the signature is put
-into the bundle. It is verified before: a signature that does not fit never gets in.
+For keys in an HSM, on a card, or on another machine: the bytes are handed out as a file, are signed by
+whatever tool holds the key, and the signature is taken in. It is verified before: one that does not fit never
+gets in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.keygen import write_new
 from bundler.sign import Signed, add_files
 from installer.core.archive import open_bundle, unsafe_no_decision
+from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UsageError, WaybillError
 from installer.core.limits import KIB, LIMITS
 from installer.core.medium import FileMedium
@@ -24,10 +26,34 @@ _PUBLIC_BYTES = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What `prepare` wrote: the bytes to be signed, and the bundle's identity, which is their SHA-256."""
+    """Where the bytes are that are to be signed, and what they are about.
+
+    Attributes:
+        path: The file.
+        identity: The bundle's; the fingerprint of a root.
+        sha256: Of the file, in hex.
+    """
 
     path: Path
     identity: str
+    sha256: str
+
+    def lines(self, then: str) -> list[str]:
+        """Says to people what to do with it; `then` is the command that comes after."""
+        name = self.path.name
+        return [
+            f"wrote {self.path}",
+            f"sha256   {self.sha256}    (compare before you sign)",
+            "sign this file where the key is, with one of",
+            f"  cosign sign-blob --key KEY --tlog-upload=false --use-signing-config=false {name} > SIG",
+            f"  gpg --armor --detach-sign --local-user FPR --output SIG {name}",
+            f"  openssl dgst -sha256 -sign KEY.pem {name} | openssl base64 -A > SIG",
+            f"then: {then}",
+        ]
+
+    def as_json(self) -> dict[str, str]:
+        """Gives it as `--json` prints it."""
+        return {"path": str(self.path), "identity": self.identity, "sha256": self.sha256}
 
 
 def prepare(path: Path, output: Path | None = None) -> Prepared:
@@ -50,9 +76,18 @@ def prepare(path: Path, output: Path | None = None) -> Prepared:
     finally:
         medium.close()
     target = output or path.with_name(f"{path.name}.{SUMS}")
-    if not (target.is_file() and target.read_bytes() == bundle.head.sums):
-        write_new(target, bundle.head.sums, 0o644)
-    return Prepared(target, bundle.identity)
+    return write_prepared(target, bundle.head.sums, bundle.identity)
+
+
+def write_prepared(target: Path, data: bytes, identity: str) -> Prepared:
+    """Writes bytes that are to be signed; the same bytes may be there already.
+
+    Raises:
+        UsageError: Something else has the name, or it cannot be written.
+    """
+    if not (target.is_file() and target.read_bytes() == data):
+        write_new(target, data, 0o644)
+    return Prepared(target, identity, sha256_hex(data))
 
 
 def attach(path: Path, signatures: Sequence[Path], public: Path) -> Signed:
@@ -72,16 +107,22 @@ def attach(path: Path, signatures: Sequence[Path], public: Path) -> Signed:
         BusyError: Another process signs it.
         TamperedError: It is not a bundle.
     """
-    keys = _keys(public)
+    keys = public_keys(public)
 
     def make(sums: bytes) -> dict[str, bytes]:
-        return dict(_fitting(each, keys, sums) for each in signatures)
+        found = fitting(signatures, keys, {SUMS: sums})
+        return {each.name: each.data for each in found}
 
     return add_files(path, make)
 
 
-def _keys(public: Path) -> list[TrustedKey]:
-    data = _read(public, _PUBLIC_BYTES)
+def public_keys(public: Path) -> list[TrustedKey]:
+    """Reads one public key, or those of a `root.json`.
+
+    Raises:
+        UsageError: It is neither, or cannot be read.
+    """
+    data = read(public, _PUBLIC_BYTES)
     try:
         if data.lstrip()[:1] == b"{":
             return list(parse_root(data, str(public)).keys.values())
@@ -90,24 +131,44 @@ def _keys(public: Path) -> list[TrustedKey]:
         raise UsageError(error.what, where=error.where, problems=error.problems) from error
 
 
-def _fitting(path: Path, keys: Sequence[TrustedKey], sums: bytes) -> tuple[str, bytes]:
-    data = _read(path, LIMITS.signature_bytes)
+def fitting(
+    paths: Sequence[Path], keys: Sequence[TrustedKey], signed: Mapping[str, bytes]
+) -> list[Signature]:
+    """Finds out what each signature is of, and by which key.
+
+    Args:
+        paths: Files as cosign, GPG or openssl wrote them.
+        keys: Those that may have made them.
+        signed: What they may be of, by name.
+
+    Returns:
+        The signatures, each named `NAME.<keyid8>.<form>`.
+
+    Raises:
+        UsageError: One of them fits none.
+    """
+    return [_fitting(path, keys, signed) for path in paths]
+
+
+def _fitting(path: Path, keys: Sequence[TrustedKey], signed: Mapping[str, bytes]) -> Signature:
+    data = read(path, LIMITS.signature_bytes)
     form = _form(data)
     problems = []
-    for key in keys:
-        if (form == "asc") != (key.scheme == "gpg"):
-            continue
-        signature = Signature(f"{SUMS}.{key.keyid8}.{form}", form, key.keyid8, data)
-        try:
-            verify(key, signature, sums)
-        except WaybillError as error:
-            problems.append(Problem(f"key {key.keyid8}", error.what, error.hint))
-            continue
-        return signature.name, data
+    for name, content in signed.items():
+        for key in keys:
+            if (form == "asc") != (key.scheme == "gpg"):
+                continue
+            signature = Signature(f"{name}.{key.keyid8}.{form}", form, key.keyid8, data)
+            try:
+                verify(key, signature, content)
+            except WaybillError as error:
+                problems.append(Problem(f"{name}, key {key.keyid8}", error.what, error.hint))
+                continue
+            return signature
     raise UsageError(
-        f"is no signature of this bundle's {SUMS} by the given key",
+        f"is no signature of {' or '.join(signed)} by the given key",
         where=str(path),
-        hint="sign what `bundle sign BUNDLE --prepare` wrote, and give the public half of that key",
+        hint="sign the file that --prepare wrote, and give the public half of that key",
         problems=problems,
     )
 
@@ -119,7 +180,12 @@ def _form(data: bytes) -> str:
     return "sigstore.json" if start.startswith(b"{") else "sig"
 
 
-def _read(path: Path, limit: int) -> bytes:
+def read(path: Path, limit: int) -> bytes:
+    """Reads a small file.
+
+    Raises:
+        UsageError: It cannot be read, or has more than `limit` bytes.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)

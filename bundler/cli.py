@@ -6,7 +6,11 @@ command that needs it.
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +26,7 @@ from installer.units import size_text as size
 
 if TYPE_CHECKING:
     from bundler.create import Created, Planned
+    from bundler.provenance import Run
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -66,9 +71,10 @@ def init(
     from bundler.init import init as lay_down
 
     console.json_output = json
-    written = lay_down(directory, template)
+    written = [directory / path for path in lay_down(directory, template)]
     lines = [f"wrote {path}" for path in written]
-    lines.append(f"next: bundle create v0.1.0 -C {directory}")
+    where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
+    lines.append(f"next: bundle create v0.1.0{where}")
     console.result("\n".join(lines), lambda: {"written": [str(path) for path in written]})
 
 
@@ -98,29 +104,61 @@ def create(
             "--platform", help="Only this platform, `os/arch`; may be repeated.", show_default=False
         ),
     ] = None,
+    builder: Annotated[
+        str,
+        typer.Option(
+            metavar="ID", help="Who builds, for the provenance [default: what CI says].", show_default=False
+        ),
+    ] = "",
+    provenance_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--provenance-key",
+            envvar="WAYBILL_PROVENANCE_KEY",
+            help="cosign private key of the role provenance: a CI runner's.",
+            show_default=False,
+        ),
+    ] = None,
+    provenance_gpg_key: Annotated[
+        str | None,
+        typer.Option(
+            "--provenance-gpg-key", metavar="FPR", help="The same in gpg-agent.", show_default=False
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and stop before writing.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Collect, check and write a bundle; sign it where a key is given."""
+    from bundler.builder import find as find_builder
     from bundler.config import load
     from bundler.create import create as write
     from bundler.create import plan
+    from bundler.provenance import Run
 
     console.json_output = json
+    started, who = datetime.now(UTC), find_builder(builder, os.environ)
     config = load(directory, version, platforms=platform or ())
     for warning in config.warnings:
         console.log(f"warning: {warning}", "warning")
     signers = signers_of(key, gpg_key, need=False)
+    own = "WAYBILL_PROVENANCE_PASSWORD"
+    variable = own if own in os.environ else "COSIGN_PASSWORD"
+    builders = signers_of(provenance_key, provenance_gpg_key, need=False, variable=variable)
     planned = plan(config)
     target = output or directory / "dist" / f"{config.product}-{config.version}.tar"
     if dry_run:
         console.result(_planned_text(planned, target), lambda: _planned_json(planned, target))
         return
-    with closing(signers):
-        created = write(planned, config, target, signers, console.progress())
-    console.result(_created_text(created), created.as_json)
+    asked = {"command": "bundle create", "version": version, "platforms": platform or []}
+    run = Run(who, asked, started, builders)
+    with closing([*signers, *builders]):
+        created = write(planned, config, target, signers, console.progress(), run)
+    console.result(
+        _created_text(created, planned, run),
+        lambda: {**created.as_json(), "builder": who.identity, "source": asdict(planned.checkout)},
+    )
 
 
 def _planned_text(planned: Planned, target: Path) -> str:
@@ -143,7 +181,7 @@ def _planned_json(planned: Planned, target: Path) -> dict[str, Any]:
     }
 
 
-def _created_text(created: Created) -> str:
+def _created_text(created: Created, planned: Planned, run: Run) -> str:
     manifest = created.manifest
     groups: dict[str, list[int]] = {}
     for entry in manifest.files:
@@ -157,6 +195,10 @@ def _created_text(created: Created) -> str:
         "",
         f"{manifest.product} {manifest.version}",
         f"identity    {created.identity}",
+        f"source      {planned.checkout.text()}",
+        f"built by    {run.builder.identity}",
+        f"provenance  {', '.join(created.provenance) or 'signed by this key already'}"
+        + ("" if run.signers else ", not signed"),
         f"signatures  {signed}",
         f"{'was there' if created.unchanged else 'wrote'}   {created.path}, {size(created.size)}",
     ]

@@ -28,6 +28,16 @@ Approvals = Annotated[
 ]
 
 
+Attach = Annotated[
+    list[Path] | None,
+    typer.Option("--attach", metavar="FILE", help="A signature made elsewhere.", show_default=False),
+]
+Public = Annotated[
+    Path | None,
+    typer.Option("--public", help="For --attach: the key's public half, or a root.json.", show_default=False),
+]
+
+
 def sign(
     bundle: BundleFile,
     key: Key = None,
@@ -35,16 +45,8 @@ def sign(
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Only write the bytes to sign, for a key that lives elsewhere.")
     ] = False,
-    attach: Annotated[
-        list[Path] | None,
-        typer.Option("--attach", metavar="FILE", help="A signature made elsewhere.", show_default=False),
-    ] = None,
-    public: Annotated[
-        Path | None,
-        typer.Option(
-            "--public", help="For --attach: the key's public half, or a root.json.", show_default=False
-        ),
-    ] = None,
+    attach: Attach = None,
+    public: Public = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="For --prepare [default: BUNDLE.SHA256SUMS]", show_default=False),
@@ -80,28 +82,24 @@ def _prepare(bundle: Path, output: Path | None) -> None:
     from bundler.attach import prepare
 
     made = prepare(bundle, output)
-    lines = [
-        f"wrote {made.path}",
-        f"identity {made.identity}    (its SHA-256: compare before you sign)",
-        "sign this file where the key is, with one of",
-        f"  cosign sign-blob --key KEY --tlog-upload=false --use-signing-config=false {made.path.name} > SIG",
-        f"  gpg --armor --detach-sign --local-user FPR --output SIG {made.path.name}",
-        f"  openssl dgst -sha256 -sign KEY.pem {made.path.name} | openssl base64 -A > SIG",
-        f"then: bundle sign {bundle} --attach SIG --public KEY.pub",
-    ]
-    console.result("\n".join(lines), lambda: {"path": str(made.path), "identity": made.identity})
+    said = made.lines(f"bundle sign {bundle} --attach SIG --public KEY.pub")
+    console.result("\n".join([*said[:1], f"identity {made.identity}", *said[1:]]), made.as_json)
 
 
 def _attach(bundle: Path, signatures: list[Path], public: Path | None) -> None:
     from bundler.attach import attach
 
+    done = attach(bundle, signatures, _given(public))
+    _signed(done.identity, list(done.added), done.signatures)
+
+
+def _given(public: Path | None) -> Path:
     if public is None:
         raise UsageError(
             "a signature is attached only after it was verified",
             hint="give --public KEY.pub or --public root.json",
         )
-    done = attach(bundle, signatures, public)
-    _signed(done.identity, list(done.added), done.signatures)
+    return public
 
 
 def approve(
@@ -129,7 +127,22 @@ def approve(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Write into DIR instead.", show_default=False),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Write into DIR instead; with --prepare, the file [default: BUNDLE.ROLE.json]",
+            show_default=False,
+        ),
+    ] = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only write the statement, for a key that lives elsewhere.")
+    ] = False,
+    attach: Attach = None,
+    public: Public = None,
+    statement: Annotated[
+        Path | None,
+        typer.Option(help="For --attach: what was signed [default: BUNDLE.ROLE.json]", show_default=False),
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Finish, or take back, an approval that was cut short.")
@@ -144,11 +157,24 @@ def approve(
         repaired = verb.repair(bundle)
         console.result(repaired.text(), lambda: {"outcome": repaired.outcome, "name": repaired.name})
         return
+    if attach:
+        from bundler.elsewhere import attach as put
+
+        taken = put(bundle, attach, _given(public), statement, directory=output, sidecar=sidecar)
+        console.result(taken.text(), taken.as_json)
+        return
     if not role or not env:
         raise UsageError(
             "say in which role and for which environment", hint="give --role ROLE and --env NAME"
         )
     request = verb.Request(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
+    if prepare:
+        from bundler.elsewhere import prepare as write
+
+        made = write(bundle, request, datetime.now(UTC), output)
+        said = made.lines(f"bundle approve {bundle} --attach SIG --public KEY.pub")
+        console.result("\n".join(said), made.as_json)
+        return
     signers = signers_of(key, gpg_key, need=True)
     with closing(signers):
         done = [
@@ -227,8 +253,10 @@ def _trust(key: Path | None, root: Path | None) -> Trust:
     return pinned_key_trust(text, str(key))
 
 
-def signers_of(key: Path | None, gpg_key: str | None, *, need: bool) -> list[Signer]:
-    """Gives who signs by what was typed.
+def signers_of(
+    key: Path | None, gpg_key: str | None, *, need: bool, variable: str = "COSIGN_PASSWORD"
+) -> list[Signer]:
+    """Gives who signs by what was typed; `variable` of the environment may have the password of the key.
 
     Raises:
         UsageError: A key cannot be used, or none is given and one is needed.
@@ -237,7 +265,7 @@ def signers_of(key: Path | None, gpg_key: str | None, *, need: bool) -> list[Sig
     if key is not None:
         from bundler.signers.cosign import CosignSigner
 
-        signers.append(CosignSigner.load(key, prompt))
+        signers.append(CosignSigner.load(key, prompt, variable))
     if gpg_key is not None:
         from bundler.signers.gpg import GpgSigner
 

@@ -10,7 +10,7 @@ import typer
 
 from bundler.cli_keys import trust_app
 from bundler.cli_options import GpgKey, Json, Key, console
-from bundler.cli_sign import closing, signers_of
+from bundler.cli_sign import Attach, closing, signers_of
 from installer.core.errors import UsageError
 
 __all__ = ["trust_app"]
@@ -120,6 +120,16 @@ def set_policy(
         list[str] | None,
         typer.Option("--builder", metavar="ID", help="Only built by these.", show_default=False),
     ] = None,
+    repository: Annotated[
+        list[str] | None,
+        typer.Option("--repository", metavar="URL", help="Only built from these.", show_default=False),
+    ] = None,
+    clean_tree: Annotated[
+        bool | None,
+        typer.Option(
+            "--clean-tree/--no-clean-tree", help="Must the source be as committed?", show_default=False
+        ),
+    ] = None,
     max_age: Annotated[str, typer.Option(help="How long approvals count: 14d.", show_default=False)] = "",
     product: Annotated[
         list[str] | None, typer.Option("--product", help="Only these; may be repeated.", show_default=False)
@@ -144,6 +154,8 @@ def set_policy(
         change_id=change_id,
         rollback_plan=rollback_plan,
         builders=builder,
+        repositories=repository,
+        clean_tree=clean_tree,
         max_age=max_age,
         products=product,
         break_glass=break_glass,
@@ -230,14 +242,38 @@ def rotate(
 
 
 @trust_app.command("sign", epilog="Example: bundle trust sign root.json --key ana.key")
-def sign(path: RootFile, key: Key = None, gpg_key: GpgKey = None, json: Json = False) -> None:
+def sign(
+    path: RootFile,
+    key: Key = None,
+    gpg_key: GpgKey = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only write the bytes to sign, for a key that lives elsewhere.")
+    ] = False,
+    attach: Attach = None,
+    public: Annotated[
+        Path | None,
+        typer.Option(
+            "--public", help="For --attach: the key's public half [default: ROOT]", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="For --prepare [default: ROOT.unsigned]", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Sign the root. Several people do so one after the other; the signatures lie beside it."""
-    from bundler.trustedit import sign as add
+    from bundler import trustedit as verb
 
     console.json_output = json
-    signers = signers_of(key, gpg_key, need=True)
+    if prepare:
+        made = verb.prepare(path, output)
+        said = made.lines(f"bundle trust sign {path} --attach SIG")
+        console.result("\n".join(said), lambda: {"path": str(made.path), "fingerprint": made.identity})
+        return
+    signers = [] if attach else signers_of(key, gpg_key, need=True)
     with closing(signers):
-        done = add(path, signers, _now())
+        done = verb.attach(path, attach, public, _now()) if attach else verb.sign(path, signers, _now())
     stands = done.file.stands(_now())
     added = [f"wrote {name}" for name in done.added] or ["this key had signed it already"]
     complete = done.file.complete(_now())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.model import BundleConfig, Item, Tree
 from bundler.pack import Input
 from installer.core.errors import Problem, UnfitInputError
-from installer.core.manifest import DirectoryEntry, FileEntry, LinkEntry, Source
+from installer.core.manifest import DirectoryEntry, FileEntry, LinkEntry
 from installer.core.manifestrules import section_rank
 from installer.core.tarheader import OCTAL_LIMIT
 
@@ -93,40 +92,6 @@ def _tree_files(tree: Tree) -> list[Input]:
 
 def _below(tree: Tree, path: str) -> str:
     return f"{tree.install}/{path}" if tree.install else ""
-
-
-def git_source(directory: Path) -> tuple[Source, int | None]:
-    """Asks git where a directory is from.
-
-    Args:
-        directory: Of bundle.yaml.
-
-    Returns:
-        Commit, tag and whether tracked files were changed, and the commit's time; an empty source and None
-        where there is no git, or the directory is not in a checkout with a commit.
-    """
-    head = _git(directory, "log", "-1", "--format=%H %ct")
-    if not head:
-        return Source(), None
-    commit, _, time = head.partition(" ")
-    tag = _git(directory, "describe", "--tags", "--exact-match")
-    dirty = bool(_git(directory, "status", "--porcelain", "--untracked-files=no", "--", "."))
-    return Source(commit, tag, dirty), int(time)
-
-
-def _git(directory: Path, *words: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(directory), *words],
-            capture_output=True,
-            timeout=60,
-            check=False,
-            env=environment | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
 
 
 def creation_time(collected: Collected, commit_time: int | None) -> int:

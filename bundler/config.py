@@ -19,6 +19,7 @@ from bundler.entries import Entries, seconds
 from bundler.model import BundleConfig
 from installer import yamlio
 from installer.core import explain
+from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UnfitInputError, UsageError
 from installer.core.versions import Version, default_sequence, parse
 
@@ -39,7 +40,7 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
     """
     problems: list[Problem] = []
     parsed = _version(version, problems)
-    document = _read(directory)
+    document, sha256 = _read(directory)
     problems += document.problems
     if document.value is None:
         raise _unfit(problems, directory)
@@ -71,30 +72,32 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
         values_schema=entries.values_schema,
         release_notes=content.release_notes,
         upgrade_from=upgrade_from,
+        sha256=sha256,
         warnings=tuple(content.warnings),
     )
 
 
-def _read(directory: Path) -> yamlio.Document:
+def _read(directory: Path) -> tuple[yamlio.Document, str]:
+    """Gives bundle.yaml and the SHA-256 of the bytes that were parsed."""
     path = directory / NAME
     try:
         with path.open("rb") as file:
             data = file.read(yamlio.MAX_BYTES + 1)
     except FileNotFoundError:
         hint = "bundle init lays one down; -C names the directory where it is"
-        return yamlio.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),))
+        return yamlio.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),)), ""
     except OSError as error:
         problem = Problem(
             str(path), f"cannot be read: {error.strerror}", "it must be a file that you may read"
         )
-        return yamlio.Document(NAME, None, {}, (problem,))
+        return yamlio.Document(NAME, None, {}, (problem,)), ""
     document = yamlio.load(data, NAME)
     if isinstance(document.value, dict) or document.problems:
-        return document
+        return document, sha256_hex(data)
     problem = Problem(
         f"{NAME}:1", "must hold a mapping of keys to values", "bundle init lays down an example"
     )
-    return yamlio.Document(NAME, None, {}, (problem,))
+    return yamlio.Document(NAME, None, {}, (problem,)), ""
 
 
 def _fitting(document: yamlio.Document, problems: list[Problem]) -> tuple[dict[str, Any], set[str]]:

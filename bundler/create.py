@@ -6,14 +6,18 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler import head
-from bundler.collect import UNKNOWN, Collected, collect, creation_time, git_source
+from bundler.collect import UNKNOWN, Collected, collect, creation_time
+from bundler.countersign import add_provenance
+from bundler.git import Checkout, look
 from bundler.model import BundleConfig
 from bundler.output import OutputFile
 from bundler.pack import end_of, write_files
+from bundler.provenance import Run, signed_files, statement, write_unsigned
 from bundler.sign import sign, signature_files
 from bundler.signers import Signer
 from installer.core import manifestio, manifestrules
@@ -43,6 +47,7 @@ class Planned:
     collected: Collected
     sources: tuple[ImageSource, ...]
     images: tuple[ResolvedImage, ...]
+    checkout: Checkout
 
     @property
     def payload_bytes(self) -> int:
@@ -62,6 +67,7 @@ class Created:
         identity: SHA-256 of its SHA256SUMS, in hex.
         manifest: What is in it.
         signatures: Names of the signature files.
+        provenance: Where the provenance is: names in the bundle, or the path of the unsigned statement.
         unchanged: Whether the very same file was there already.
     """
 
@@ -70,6 +76,7 @@ class Created:
     identity: str
     manifest: Manifest
     signatures: tuple[str, ...]
+    provenance: tuple[str, ...] = ()
     unchanged: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -84,6 +91,7 @@ class Created:
             "files": len(self.manifest.files),
             "images": [image.reference for image in self.manifest.images],
             "signatures": list(self.signatures),
+            "provenance": list(self.provenance),
             "unchanged": self.unchanged,
         }
 
@@ -102,8 +110,8 @@ def plan(config: BundleConfig) -> Planned:
     """
     problems: list[Problem] = []
     collected = collect(config)
-    source, commit_time = git_source(config.directory)
-    created = creation_time(collected, commit_time)
+    checkout = look(config.directory, (item.source for item in collected.inputs if item.source))
+    created = creation_time(collected, checkout.time)
     expires = created + config.expires
     if expires <= time.time() or expires >= OCTAL_LIMIT:
         what = "the bundle would be expired already: its time is that of the commit or SOURCE_DATE_EPOCH"
@@ -127,14 +135,19 @@ def plan(config: BundleConfig) -> Planned:
         upgrade_from=config.upgrade_from,
         values=config.values,
         values_schema=config.values_schema,
-        source=source,
+        source=checkout.source,
     )
     _check_manifest(manifest)
-    return Planned(manifest, collected, sources, found)
+    return Planned(manifest, collected, sources, found, checkout)
 
 
 def create(
-    planned: Planned, config: BundleConfig, target: Path, signers: Sequence[Signer], progress: Progress
+    planned: Planned,
+    config: BundleConfig,
+    target: Path,
+    signers: Sequence[Signer],
+    progress: Progress,
+    run: Run | None = None,
 ) -> Created:
     """Writes the bundle.
 
@@ -144,6 +157,7 @@ def create(
         target: The file to write.
         signers: Who signs it at once; none for later.
         progress: Told the bytes.
+        run: What provenance tells of this run; None: there is none.
 
     Returns:
         What was written.
@@ -168,14 +182,29 @@ def create(
             name: text for signer in signers for name, text in signature_files(signer, sums).items()
         }
         output.write_at(0, head.make_head(sums, signatures, data, created, start))
-        output.write_at(end, END)
+        identity = sha256_hex(sums)
+        said = _said(run, planned.checkout, config, manifest, identity)
+        signed = signed_files(run, said) if run else {}
+        tail = b"".join(head.member(name, text, created) for name, text in signed.items()) + END
+        output.write_at(end, tail)
         progress.done()
-        identity, size = sha256_hex(sums), end + len(END)
-        if _is_there(target, identity):
+        size, names = end + len(tail), tuple(signatures)
+        unchanged = _is_there(target, identity)
+        if unchanged:
             names = _signed_by(target, signers)
-            return Created(target, target.stat().st_size, identity, manifest, names, unchanged=True)
-        output.publish()
-    return Created(target, size, identity, manifest, tuple(signatures))
+            signed = add_provenance(target, signed)
+            size = target.stat().st_size
+        else:
+            output.publish()
+    beside = (str(write_unsigned(target, said)),) if run and not run.signers else ()
+    provenance = beside or tuple(signed)
+    return Created(target, size, identity, manifest, names, provenance, unchanged)
+
+
+def _said(
+    run: Run | None, checkout: Checkout, config: BundleConfig, manifest: Manifest, identity: str
+) -> bytes:
+    return statement(run, checkout, config, manifest, identity, datetime.now(UTC)) if run else b""
 
 
 def _check_manifest(manifest: Manifest) -> None:

@@ -23,6 +23,7 @@ from typing import Literal
 import bundler
 from bundler import selfextract
 from bundler.frozen_check import check
+from bundler.output import fsync_directory
 from installer.core.environment import child_environment
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
 from installer.progress import Progress
@@ -161,11 +162,7 @@ def _put(source: Path, out: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    directory = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    fsync_directory(out.parent)
 
 
 def _work() -> Path:
@@ -279,8 +276,15 @@ class _Told(Progress):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Builds what `make installer` asks for: `python -m bundler.freeze install|bundle OUT [EMBED]`."""
+    """Builds what `make installer` asks for: `python -m bundler.freeze install|bundle OUT [EMBED]`.
+
+    `wheels WORK MACHINE` fetches what a build on another machine finds in `WORK`.
+    """
     program, out, *embed = arguments
+    if program == "wheels":
+        Path(out).mkdir(parents=True)
+        _site(Path(out), embed[0], _Told())
+        return
     wanted: Program = "bundle" if program == "bundle" else "install"
     build(Path(out), wanted, embed=Path(embed[0]) if embed else None, progress=_Told())
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from installer.console import safe, table
 from installer.core import jsonio
-from installer.core.approval import group
+from installer.core.approval import Found, group
 from installer.core.approval import parse as parse_statement
 from installer.core.archive import Bundle, open_bundle, unsafe_no_decision
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
 from installer.core.manifest import MANIFEST, FileEntry, Kind, Manifest
 from installer.core.medium import FileMedium
+from installer.core.provenance import Provenance
 from installer.units import size_text as size
 
 VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
@@ -73,8 +74,7 @@ def _overview(bundle: Bundle) -> Report:
     layers = {layer.digest for image in manifest.images for layer in image.layers}
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
-    source = manifest.source
-    commit = f"commit {source.commit}" + (f", tag {source.tag}" if source.tag else "")
+    claims = [said for each in group(bundle.read_tail())[0] if (said := _provenance(each))]
     rows = [
         ("product", manifest.product),
         ("version", f"{manifest.version} (sequence {manifest.sequence})"),
@@ -82,10 +82,8 @@ def _overview(bundle: Bundle) -> Report:
         ("created", _time(manifest.created)),
         ("expires", _time(manifest.expires)),
         ("platforms", ", ".join(manifest.platforms)),
-        (
-            "source",
-            commit + (", with uncommitted changes" if source.dirty else "") if source.commit else "not said",
-        ),
+        ("source", manifest.source.text()),
+        *(("built by", f"{said.builder}, as {file} says") for file, said in claims),
         ("payload", f"{len(manifest.files)} files, {size(bundle.payload_bytes)}"),
         ("images", f"{len(manifest.images)}, of {len(layers)} layers" if manifest.images else "none"),
         (
@@ -113,9 +111,19 @@ def _overview(bundle: Bundle) -> Report:
         "file_count": len(manifest.files),
         "signatures": signatures,
         "approvals": approvals,
+        "provenance": [{"file": file, **said.as_json()} for file, said in claims],
         "verified": False,
     }
     return Report(text, document)
+
+
+def _provenance(found: Found) -> tuple[str, Provenance] | None:
+    """Gives what a statement says of the builder, if it is provenance; nobody has checked who signed it."""
+    try:
+        said = parse_statement(found.data, found.name)
+    except TamperedError:
+        return None
+    return (found.name, said) if isinstance(said, Provenance) else None
 
 
 def _probes(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.output import fsync_directory
 from bundler.signers import Prompt
 from bundler.signers.cosign import PASSWORD_VARIABLE, ask_password, generate
 from installer.core.errors import UsageError
@@ -86,11 +87,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
             _link(partial, path, data, mode)
         finally:
             partial.unlink(missing_ok=True)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        fsync_directory(path.parent)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:

@@ -129,6 +129,7 @@ class BundleConfig:
         values_schema: Bundle path of the values' schema; empty where there is none.
         release_notes: The changelog's section of this version.
         upgrade_from: The least version that a host must run to be upgraded; empty: any.
+        sha256: Of the bytes of bundle.yaml, in hex.
         warnings: What does not stand in the way, but should be known.
     """
 
@@ -149,4 +150,5 @@ class BundleConfig:
     values_schema: str = ""
     release_notes: str = ""
     upgrade_from: str = ""
+    sha256: str = ""
     warnings: tuple[Problem, ...] = ()

@@ -1,18 +1,23 @@
 """An output file that exists under its name whole, or not at all.
 
 Where the file system can, the file has no name until it is complete (open(2), O_TMPFILE), so that not even
-kill -9 leaves anything behind. Elsewhere a hidden sibling is renamed.
+kill -9 leaves anything behind. Elsewhere a hidden sibling is renamed. Its writer holds a lock on it, so that
+whoever next writes into the directory can tell what a killed one has left, and removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 
 from installer.core.errors import UnfitInputError
+
+_LEFT = re.compile(r"\..+\.[0-9]+\.part")
 
 
 class OutputFile:
@@ -33,6 +38,7 @@ class OutputFile:
         self._sibling: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_left(path.parent)
             self.fd = self._open()
         except OSError as error:
             raise _unwritable(path, error) from None
@@ -40,12 +46,20 @@ class OutputFile:
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
-            return os.open(self.path.parent, flags | os.O_TMPFILE, 0o644)
+            fd = os.open(self.path.parent, flags | os.O_TMPFILE, 0o644)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
+        else:
+            _lock(fd)
+            return fd
         self._sibling = self._beside()
-        return os.open(self._sibling, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        while True:
+            fd = os.open(self._sibling, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+            _lock(fd)
+            if self._sibling.exists():  # else it was taken for left before it was locked
+                return fd
+            os.close(fd)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Writes all of `data` at `offset`; safe from several threads.
@@ -105,6 +119,28 @@ class OutputFile:
         os.close(self.fd)
         if self._sibling is not None:
             self._sibling.unlink(missing_ok=True)
+
+
+def remove_left(directory: Path) -> None:
+    """Removes what writers that were killed have left in a directory: siblings that nobody holds a lock on.
+
+    Where a file system has no locks, nothing is removed.
+    """
+    for path in directory.iterdir():
+        if not _LEFT.fullmatch(path.name):
+            continue
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(fd)
+
+
+def _lock(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def fsync_directory(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bundler.keygen import write_new
+from bundler.output import fsync_directory
 from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.root import Root, fingerprint
@@ -202,8 +202,4 @@ def _replace(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    fsync_directory(path.parent)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from bundler.attach import Prepared, fitting, public_keys, write_prepared
 from bundler.keygen import write_new
 from bundler.rootfiles import Edited, RootFile, edit, load
 from bundler.signers import Signer
@@ -92,6 +93,8 @@ def make_policy(
     change_id: bool | None = None,
     rollback_plan: bool | None = None,
     builders: Sequence[str] | None = None,
+    repositories: Sequence[str] | None = None,
+    clean_tree: bool | None = None,
     max_age: str = "",
     products: Sequence[str] | None = None,
     break_glass: bool | None = None,
@@ -105,6 +108,8 @@ def make_policy(
         change_id: Whether approvals must name a change; None: as before.
         rollback_plan: Whether there must be a way back; None: as before.
         builders: Builder ids that count; None: as before.
+        repositories: Source repositories that count; None: as before.
+        clean_tree: Whether the source must be as committed; None: as before.
         max_age: How long approvals count, `14d`; empty: as before.
         products: Products that may be installed; None: as before.
         break_glass: Whether that role may stand in; None: as before.
@@ -118,6 +123,8 @@ def make_policy(
         change_id=start.change_id if change_id is None else change_id,
         rollback_plan=start.rollback_plan if rollback_plan is None else rollback_plan,
         builders=tuple(builders) if builders else start.builders,
+        repositories=tuple(repositories) if repositories else start.repositories,
+        clean_tree=start.clean_tree if clean_tree is None else clean_tree,
         max_age_days=days(max_age) if max_age else start.max_age_days,
         products=tuple(products) if products else start.products,
         break_glass=start.break_glass if break_glass is None else break_glass,
@@ -258,20 +265,70 @@ def sign(path: Path, signers: Sequence[Signer], now: datetime) -> RootSigned:
     file.stands(now)
     added = []
     for signer in signers:
-        allowed = [root for root in (file.before, file.root) if root and _may_sign(root, signer.keyid)]
-        if not allowed:
-            raise UsageError(
-                f"the key {signer.keyid8} does not have the role root, in this version or the one before",
-                where=str(path),
-                hint=f"bundle trust add-key {path} KEY.pub --role root --owner NAME",
-            )
-        there = {each.name for each in file.signatures}
-        for form, data in signer.sign(file.data).items():
-            name = f"{path.name}.{signer.keyid8}.{form}"
-            if name not in there:
-                write_new(path.with_name(name), data, 0o644)
-                added.append(name)
+        _require_role(file, signer.keyid, signer.keyid8)
+        made = signer.sign(file.data)
+        added += _put(file, {f"{path.name}.{signer.keyid8}.{form}": data for form, data in made.items()})
     return RootSigned(load(path), tuple(added))
+
+
+def prepare(path: Path, output: Path | None = None) -> Prepared:
+    """Writes the bytes of a root that are to be signed elsewhere.
+
+    Args:
+        path: The root.
+        output: Where to; None: `ROOT.unsigned`.
+
+    Raises:
+        TamperedError: It is not a root.
+        UsageError: Something else has the name.
+    """
+    file = load(path)
+    return write_prepared(output or path.with_name(f"{path.name}.unsigned"), file.data, file.fingerprint)
+
+
+def attach(path: Path, signatures: Sequence[Path], public: Path | None, now: datetime) -> RootSigned:
+    """Puts signatures that were made elsewhere beside a root, after they were verified.
+
+    Args:
+        path: The root.
+        signatures: Files as cosign, GPG or openssl wrote them.
+        public: The public key, or a `root.json` in which it is; None: this root and the one before.
+        now: The time.
+
+    Returns:
+        The root and what was written.
+
+    Raises:
+        UsageError: One is no signature of this root, or by a key that may not sign it.
+        TamperedError: It is not a root, or a signature beside it is of other bytes.
+    """
+    file = load(path)
+    file.stands(now)
+    known = [key for root in (file.root, file.before) if root for key in root.keys.values()]
+    found = fitting(signatures, public_keys(public) if public else known, {path.name: file.data})
+    ids = {key.keyid8: key.keyid for key in (public_keys(public) if public else known)}
+    for each in found:
+        _require_role(file, ids[each.keyid8], each.keyid8)
+    added = _put(file, {each.name: each.data for each in found})
+    return RootSigned(load(path), tuple(added))
+
+
+def _require_role(file: RootFile, keyid: str, keyid8: str) -> None:
+    if not any(root and _may_sign(root, keyid) for root in (file.before, file.root)):
+        raise UsageError(
+            f"the key {keyid8} does not have the role root, in this version or the one before",
+            where=str(file.path),
+            hint=f"bundle trust add-key {file.path} KEY.pub --role root --owner NAME",
+        )
+
+
+def _put(file: RootFile, signatures: Mapping[str, bytes]) -> list[str]:
+    """Writes signatures beside a root, but for those that are there; gives the names of the new ones."""
+    there = {each.name for each in file.signatures}
+    added = [name for name in signatures if name not in there]
+    for name in added:
+        write_new(file.path.with_name(name), signatures[name], 0o644)
+    return added
 
 
 def find_key(root: Root, given: str) -> TrustedKey:

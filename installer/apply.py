@@ -1,9 +1,10 @@
 """VERB apply: carries out a plan, for `install BUNDLE`, `rollback` and `remove` alike.
 
+0. The audit log has it that this begins; where that cannot be written, nothing is done.
 1. What is not there yet is laid down beside what runs: the record, the configuration as it was rendered.
 2. The transaction: stage, switch, activate.
 3. Health is watched.
-4. COMMIT; or everything is undone.
+4. COMMIT; or everything is undone. The audit log has it either way.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from installer import health
+from installer import health, witness
 from installer.core.errors import RolledBackError
 from installer.deploy.base import Target, method
 from installer.deploy.files import make_directory
 from installer.health import ProbeResult
-from installer.operations import Context
+from installer.operations import Context, StepError
 from installer.plan import Plan
 from installer.state import Entry, record_bytes
 from installer.transaction import Change, execute, reason
@@ -80,13 +81,21 @@ def apply(context: Context, plan: Plan) -> Applied:
         What became of it.
 
     Raises:
-        HostNotReadyError: Something stands in the way; nothing was changed.
+        HostNotReadyError: Something, such as the audit log, stands in the way. Nothing was changed.
         RolledBackError: It failed; the host is as it was.
         NotUndoneError: It failed and could not be fully undone.
     """
     plan.require_ready()
     if plan.nothing:
         return Applied(plan.verb, plan.product, False, plan.old, plan.new)
+    witness.begin(context, plan)
+    try:
+        return _carry_out(context, plan)
+    finally:
+        witness.settle(context)
+
+
+def _carry_out(context: Context, plan: Plan) -> Applied:
     try:
         _lay_down(context, plan)
     except OSError as error:
@@ -128,11 +137,25 @@ def _lay_down(context: Context, plan: Plan) -> None:
 def _watch(context: Context, plan: Plan) -> list[ProbeResult]:
     if plan.release is None or plan.new is None:
         return []
-    manifest = plan.release.manifest
     checks = health.selected(plan.release.health, plan.new.methods, live=context.live)
-    units: list[str] = []
-    for deployment in manifest.deploy:
-        watched = getattr(method(deployment.method), "watched", None)
-        if deployment.method in plan.new.methods and watched is not None:
-            units += watched(context, Target(plan.release, deployment.options))
-    return health.watch(context, checks, units)
+    deployed = [each for each in plan.release.manifest.deploy if each.method in plan.new.methods]
+    targets = [(method(each.method), Target(plan.release, each.options)) for each in deployed]
+    units = [
+        unit
+        for found, target in targets
+        if (watched := getattr(found, "watched", None))
+        for unit in watched(context, target)
+    ]
+    try:
+        return health.watch(context, checks, units)
+    except StepError as error:
+        # undoing takes away whatever could still be asked
+        said = [
+            problem
+            for found, target in targets
+            if (ask := getattr(found, "last_words", None))
+            for problem in ask(context, target)
+        ]
+        raise StepError(
+            error.what, where=error.where, hint=error.hint, problems=[*error.problems, *said]
+        ) from error

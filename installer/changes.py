@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from installer.core.errors import Problem
 from installer.deploy.base import Installed
 from installer.deploy.files import batches, matches, parent
+from installer.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
 from installer.layout import Layout
 from installer.operations import Json, Op
-from installer.system import Seen, System
+from installer.system import System
 
 Verb = Literal["add", "replace", "restore", "remove", "make", "set"]
 
@@ -47,6 +48,7 @@ class Changes:
     Attributes:
         installed: What the new release has on the host in the end, directories that hold it first.
         changes: For people.
+        drifted: Files that somebody edited, or that are not ours, and what becomes of them.
         problems: What stands in the way.
         early: Entries that have to be gone before others can come.
         entries: Entries that come, in order.
@@ -56,6 +58,7 @@ class Changes:
 
     installed: list[Installed] = field(default_factory=list)
     changes: list[FileChange] = field(default_factory=list)
+    drifted: list[Drifted] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     early: list[Json] = field(default_factory=list)
     entries: list[Json] = field(default_factory=list)
@@ -82,7 +85,9 @@ def compare(
     old: Sequence[Installed],
     wanted: Sequence[Installed],
     *,
-    overwrite: bool = False,
+    policy: Policy = NOTHING_SAID,
+    rendered: Collection[str] = (),
+    back: bool = False,
 ) -> Changes:
     """Plans how the host comes from one release's files to another's.
 
@@ -92,9 +97,12 @@ def compare(
         number: The id of the transaction.
         old: What the running release has on the host.
         wanted: What the new one wants there, without directories that only hold it.
-        overwrite: Whether files that somebody edited, or that are not ours, are replaced; they are kept.
+        policy: What the operator said about files that were edited or are not ours. Where nothing was said,
+            they are refused; what goes anyway is moved to where copies are kept.
+        rendered: Paths of what is rendered from templates.
+        back: Whether it is a rollback: what was kept by policy then stays without being asked for again.
     """
-    comparison = _Comparison(system, f"{layout.kept}/{number}", old, wanted, overwrite)
+    comparison = _Comparison(system, f"{layout.kept}/{number}", old, wanted, policy, rendered, back)
     comparison.run()
     return comparison.result
 
@@ -106,13 +114,17 @@ class _Comparison:
         kept: str,
         old: Sequence[Installed],
         wanted: Sequence[Installed],
-        overwrite: bool,
+        policy: Policy,
+        rendered: Collection[str],
+        back: bool,
     ) -> None:
         self._system = system
         self._kept = kept
         self._old = {item.path: item for item in old}
         self._wanted = {item.path: item for item in wanted}
-        self._overwrite = overwrite
+        self._policy = policy
+        self._rendered = rendered
+        self._back = back
         self._leaves = {path for path, item in self._old.items() if item.kind != "dir"} - self._wanted.keys()
         self._gone: set[str] = set()
         self._made: set[str] = set()
@@ -120,6 +132,10 @@ class _Comparison:
         self.result = Changes()
 
     def run(self) -> None:
+        with self._system.steady():
+            self._run()
+
+    def _run(self) -> None:
         directories = sorted(
             (i for i in self._wanted.values() if i.kind == "dir"), key=lambda item: item.path
         )
@@ -177,13 +193,13 @@ class _Comparison:
         owner = 0 if self._system.privileged else -1
         item = Installed(directory, "dir", mode=0o755, uid=owner, gid=owner)
         self.result.installed.append(item)
-        self.result.entries.append(_entry(item))
+        self.result.entries.append(entry_of(item))
         self.result.changes.append(FileChange("make", directory))
 
     def _place(self, item: Installed) -> None:
         before = self._old.get(item.path)
         seen = self._system.observe(item.path)
-        entry = _entry(item)
+        entry = entry_of(item)
         self.result.installed.append(item)
         if item.kind != "dir":
             self._there[item.path] = False
@@ -197,28 +213,74 @@ class _Comparison:
         elif seen.kind == "dir":
             self._replace_directory(item, entry)
         elif seen.kind == "other" or item.kind == "dir":
-            if before and before.kind != "dir" and matches(seen, _entry(before)):
+            if before and before.kind != "dir" and matches(seen, entry_of(before)):
                 self._remove(before, self.result.early)
                 self._change("make", item, entry)
             else:
                 self._refuse(item.path, f"is a {seen.kind} that is not ours", "move it out of the way")
-        elif before and matches(seen, _entry(before)):
+        elif before and matches(seen, entry_of(before)):
             self._change("replace", item, entry)
-        elif self._overwrite:
-            kept = self._kept + item.path
-            self._change("replace", item, {**entry, "keep": kept}, kept)
-        elif before:
-            self._refuse(
-                item.path,
-                f"was changed since it was installed ({_difference(seen, before)})",
-                "carry the change into the site's values, or replace it with --overwrite (a copy is kept)",
-            )
         else:
-            self._refuse(
-                item.path,
-                "is there already and is not ours",
-                "move it out of the way, or replace it with --overwrite (a copy is kept)",
+            self._treat(
+                item, before, difference(seen, before) if before else "is there already and is not ours"
             )
+
+    def _treat(self, item: Installed, before: Installed | None, what: str) -> None:
+        """Does with a file that was edited, or is not ours, what the operator said."""
+        path, treatment = item.path, self._treatment(item, before)
+        if treatment == "keep" and self._is_configuration(item):
+            self.result.installed[-1] = replace(item, policy="kept")
+            beside = replace(item, path=path + BESIDE, policy="beside")
+            self.result.drifted.append(Drifted(path, what, treatment, beside.path, item.origin))
+            self._lay_beside(beside, known=self._same(item, before))
+        elif treatment == "replace":
+            kept = self._kept + path
+            self.result.drifted.append(Drifted(path, what, treatment, kept, item.origin))
+            self._change("replace", item, {**entry_of(item), "keep": kept}, kept)
+        else:
+            self.result.drifted.append(Drifted(path, what, "refuse", "", item.origin))
+            said = (
+                f"was changed since it was installed ({what})"
+                if before
+                else "is there already and is not ours"
+            )
+            self._refuse(path, said, self._remedies(item, before))
+
+    def _treatment(self, item: Installed, before: Installed | None) -> Treatment:
+        if said := self._policy.of(item.path):
+            return said
+        kept = before is not None and before.policy == "kept"
+        return "keep" if kept and (self._back or self._same(item, before)) else "refuse"
+
+    @staticmethod
+    def _same(item: Installed, before: Installed | None) -> bool:
+        """Whether the operator saw this very version already and kept the own one."""
+        return before is not None and before.policy == "kept" and before.sha256 == item.sha256
+
+    def _is_configuration(self, item: Installed) -> bool:
+        return item.kind == "file" and (item.path in self._rendered or item.path.startswith("/etc/"))
+
+    def _remedies(self, item: Installed, before: Installed | None) -> str:
+        first = "move it out of the way"
+        if item.path in self._rendered and before:
+            first = "carry the change into the site's values"
+        keep = "; or keep yours: --on-drift keep" if self._is_configuration(item) else ""
+        return f"{first}{keep}; or replace it, a copy is kept: --on-drift replace"
+
+    def _lay_beside(self, item: Installed, *, known: bool) -> None:
+        """Lays the release's version beside the one that stays, unless the operator took it away before."""
+        seen, entry = self._system.observe(item.path), entry_of(item)
+        self.result.installed.append(item)
+        if matches(seen, entry) or (known and seen.kind == "absent"):
+            return
+        if seen.kind not in ("absent", "file", "link"):
+            self._refuse(item.path, f"is a {seen.kind} that is not ours", "move it out of the way")
+        elif seen.kind == "absent":
+            self._change("add", item, entry)
+        else:
+            old = self._old.get(item.path)
+            kept = "" if old and matches(seen, entry_of(old)) else self._kept + item.path
+            self._change("replace", item, {**entry, "keep": kept} if kept else entry, kept)
 
     def _replace_directory(self, item: Installed, entry: Json) -> None:
         """A directory gives way only when everything in it is ours and goes too."""
@@ -242,7 +304,7 @@ class _Comparison:
         if old is None or path in self._wanted:
             return False
         seen = self._system.observe(path)
-        return seen.kind == "dir" == old.kind or matches(seen, _entry(old))
+        return seen.kind == "dir" == old.kind or matches(seen, entry_of(old))
 
     def _remove(self, item: Installed, entries: list[Json]) -> None:
         self._gone.add(item.path)
@@ -251,11 +313,26 @@ class _Comparison:
             return
         entry: Json = {"path": item.path, "kind": "absent"}
         kept = ""
-        if item.kind != "dir" and not matches(seen, _entry(item)):
+        if item.kind != "dir" and not matches(seen, entry_of(item)):
+            if self._stays(item, difference(seen, item), can_stay=entries is self.result.late):
+                return
             kept = self._kept + item.path
             entry["keep"] = kept
         entries.append(entry)
         self.result.changes.append(FileChange("remove", item.path, 0, item.origin, kept))
+
+    def _stays(self, item: Installed, what: str, *, can_stay: bool) -> bool:
+        """Says whether a file that was edited, and that the release has no more, is left where it is."""
+        said = self._policy.of(item.path) or ("keep" if item.policy == "kept" and can_stay else "replace")
+        if item.policy == "beside" or said == "replace":
+            return False
+        if said == "keep" and can_stay:
+            self.result.drifted.append(Drifted(item.path, what, "keep", "", item.origin))
+        else:
+            self.result.drifted.append(Drifted(item.path, what, "refuse", "", item.origin))
+            hint = "move it out of the way; or have it taken away, a copy is kept: --on-drift replace"
+            self._refuse(item.path, f"was changed since it was installed ({what})", hint)
+        return True
 
     def _change(self, verb: Verb, item: Installed, entry: Json, kept: str = "") -> None:
         self.result.entries.append(entry)
@@ -263,43 +340,6 @@ class _Comparison:
 
     def _refuse(self, path: str, what: str, hint: str) -> None:
         self.result.problems.append(Problem(path, what, hint))
-
-
-def drift(system: System, installed: Iterable[Installed]) -> list[Problem]:
-    """Says where the host is not what a release has put there."""
-    found = []
-    for item in installed:
-        try:
-            seen = system.observe(item.path)
-        except OSError as error:
-            found.append(Problem(item.path, f"cannot be looked at: {error.strerror}"))
-            continue
-        if item.origin and not matches(seen, _entry(item)):
-            found.append(Problem(item.path, _difference(seen, item)))
-    return found
-
-
-def _difference(seen: Seen, item: Installed) -> str:
-    if seen.kind == "absent":
-        return "is missing"
-    if seen.kind != item.kind:
-        return f"is a {seen.kind}, not a {item.kind}"
-    if seen.kind == "link":
-        return f"points to {seen.target}, not to {item.target}"
-    if seen.kind == "file" and seen.sha256 != item.sha256:
-        return "has other content"
-    if seen.mode != item.mode:
-        return f"has mode {seen.mode:04o}, not {item.mode:04o}"
-    return f"belongs to {seen.uid}:{seen.gid}, not to {item.uid}:{item.gid}"
-
-
-def _entry(item: Installed) -> Json:
-    if item.kind == "link":
-        return {"path": item.path, "kind": "link", "target": item.target}
-    common = {"path": item.path, "kind": item.kind, "mode": item.mode, "uid": item.uid, "gid": item.gid}
-    if item.kind == "dir":
-        return common
-    return {**common, "sha256": item.sha256, "source": item.source}
 
 
 def without_sources(installed: Iterable[Installed]) -> list[Installed]:

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from installer.cli_options import Json, Product, Root, clock, console, context, host
+from installer.cli_options import (
+    Product,
+    Where,
+    attempting,
+    clock,
+    console,
+    context,
+    host,
+    loud,
+    product_of,
+    shaped,
+)
 from installer.core.errors import HostNotReadyError, WaybillError
 
 trust_app = typer.Typer(
@@ -16,30 +27,37 @@ trust_app = typer.Typer(
 
 
 @trust_app.command("init", epilog="Example: install trust init root.json")
+@shaped
 def trust_init(
     path: Annotated[Path, typer.Argument(metavar="ROOT", help="The root.json.", show_default=False)],
+    *,
     fingerprint: Annotated[
         str, typer.Option(help="From the trust sheet; asked for where it is not given.", show_default=False)
     ] = "",
-    root: Root = Path("/"),
-    json: Json = False,
+    where: Where,
 ) -> None:
     """Set up trust on a host that has none, after comparing the fingerprint."""
     from installer.core.rootview import view
     from installer.hosttrust import init_trust, load_trust
+    from installer.witness import happened, require
 
-    console.json_output = json
-    system = host(root)
+    console.json_output = where.json
+    system = host(where.root)
 
     def ask(question: str) -> str:
         return console.ask(question, "--fingerprint")
 
-    init_trust(system, path, fingerprint, ask, clock)
+    with attempting(system, "trust init", medium=str(path)):
+        require(system)
+        trusted, digits = init_trust(system, path, fingerprint, ask, clock)
+        now = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
+        happened(system, "trust", now, loud)
     shown = view(*load_trust(system), clock())
     console.result(f"this host now trusts:\n{shown.as_text()}", shown.as_json)
 
 
 @trust_app.command("update", epilog="Example: install trust update /media/usb/trust")
+@shaped
 def trust_update(
     path: Annotated[
         Path,
@@ -47,17 +65,22 @@ def trust_update(
             metavar="PATH|DIR", help="The next root.json, or a folder with several.", show_default=False
         ),
     ],
-    root: Root = Path("/"),
-    json: Json = False,
+    where: Where,
 ) -> None:
     """Replace the root by its successor, signed by those whom both name."""
     from installer.core.rootview import view
     from installer.hosttrust import load_trust
     from installer.trustupdate import update_trust
+    from installer.witness import happened, require
 
-    console.json_output = json
-    system = host(root)
-    updated = update_trust(system, path, clock)
+    console.json_output = where.json
+    system = host(where.root)
+    with attempting(system, "trust update", medium=str(path)):
+        require(system)
+        updated = update_trust(system, path, clock)
+        after = {"version": str(updated.root.version), "fingerprint": updated.fingerprint}
+        done = {"verb": "trust update", "before": str(updated.before), **after, "exit": 0}
+        happened(system, "trust", done, loud)
     for each in updated.affected:
         console.log(
             f"{each}, which runs here, is revoked now: install the release that replaces it", "warning"
@@ -72,49 +95,55 @@ def trust_update(
 
 
 @trust_app.command("show", epilog="Example: install trust show")
-def trust_show(root: Root = Path("/"), json: Json = False) -> None:
+@shaped
+def trust_show(where: Where) -> None:
     """Show who may do what, until when."""
     from installer.core.rootview import view
     from installer.hosttrust import load_trust
 
-    console.json_output = json
-    shown = view(*load_trust(host(root)), clock())
+    console.json_output = where.json
+    shown = view(*load_trust(host(where.root)), clock())
     console.result(shown.as_text(), shown.as_json)
 
 
-def recover(root: Root = Path("/"), product: Product = None, json: Json = False) -> None:
+@shaped
+def recover(*, product: Product = None, where: Where) -> None:
     """Finish or undo what was cut short; every command that changes something does this first."""
-    from installer.cli_options import product_of
     from installer.recover import exclusive
     from installer.status import products
 
-    console.json_output = json
-    system = host(root)
+    console.json_output = where.json
+    system = host(where.root)
     wanted = [product_of(system, product)] if product else products(context(system, ""))
     done = []
     for name in wanted:
-        with exclusive(context(system, name, console.progress())) as (_, recovered):
+        within = context(system, name, console.progress())
+        with attempting(system, "recover", name), exclusive(within) as (_, recovered):
             done += [(name, each) for each in recovered]
     text = "\n".join(f"{name}: {each.text()}" for name, each in done) or "nothing was left unfinished"
     console.result(text, lambda: {"recovered": [{"product": name} | each.as_json() for name, each in done]})
 
 
+@shaped
 def setup(
+    *,
+    env: Annotated[
+        str, typer.Option(help="Write this into /etc/waybill/environment too.", show_default=False)
+    ] = "",
     recover_at_boot: Annotated[
         bool,
         typer.Option(
             "--recover-at-boot", help="Have systemd finish or undo at boot what was cut short: one unit."
         ),
     ] = False,
-    root: Root = Path("/"),
-    json: Json = False,
+    where: Where,
 ) -> None:
     """Copy this executable to /opt/waybill/bin/install and link it as waybill-install on the PATH."""
     from installer.setup import setup as put
 
-    console.json_output = json
+    console.json_output = where.json
     try:
-        put_there = put(host(root), recover_at_boot=recover_at_boot)
+        put_there = put(host(where.root), env, recover_at_boot=recover_at_boot)
     except OSError as error:
         raise HostNotReadyError(
             f"cannot be written: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"

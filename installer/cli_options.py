@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -16,6 +21,11 @@ from installer.layout import Layout
 from installer.operations import Context
 from installer.progress import Progress
 from installer.system import System
+
+if TYPE_CHECKING:
+    from installer.plan import Options
+    from installer.values import Layer
+    from installer.witness import Attempt
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for scripts.")]
@@ -29,18 +39,132 @@ BundleName = Annotated[
 Product = Annotated[
     str | None, typer.Option("--product", help="Which product, where there are several.", show_default=False)
 ]
-Names = Annotated[
+OnDrift = Annotated[
     list[str] | None,
-    typer.Option(metavar="METHOD", help="May be repeated, or comma-separated.", show_default=False),
-]
-Overwrite = Annotated[
-    bool,
     typer.Option(
-        "--overwrite", help="Replace files that somebody edited or that are not ours; copies are kept."
+        "--on-drift",
+        metavar="POLICY[:PATH]",
+        help="Files that were edited here: refuse, keep (configuration; the release's own is laid beside), "
+        "or replace (a copy is kept). May be repeated.",
+        show_default=False,
     ),
 ]
+WorkDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--work-dir",
+        metavar="DIR",
+        help="Where images wait for the engine, if the main disk is small.",
+        show_default=False,
+    ),
+]
+Methods = list[str] | None
 
 console = Console("install")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What every command takes: the host, and how the result is printed."""
+
+    root: Root = Path("/")
+    json: Json = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What every command takes that decides on a bundle."""
+
+    env: Annotated[
+        str, typer.Option("--env", help="Where /etc/waybill/environment does not say it.", show_default=False)
+    ] = ""
+    approvals: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--approvals",
+            metavar="DIR",
+            help="Besides those in the bundle and in BUNDLE.approvals.",
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What every command takes that plans how a release becomes the running one."""
+
+    only: Annotated[
+        Methods,
+        typer.Option(
+            "--only", metavar="METHOD", help="Drive only these; may be repeated.", show_default=False
+        ),
+    ] = None
+    skip: Annotated[
+        Methods,
+        typer.Option(
+            "--skip", metavar="METHOD", help="Do not drive these; may be repeated.", show_default=False
+        ),
+    ] = None
+    on_drift: OnDrift = None
+
+
+def shaped(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the fields of the dataclasses among its parameters as options of its own.
+
+    So what several commands take alike is written once, and reaches them as one value.
+    """
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    shapes: dict[str, Any] = {each.name: each.annotation for each in own if is_dataclass(each.annotation)}
+    parameters = []
+    for each in own:
+        shape = shapes.get(each.name)
+        if shape is None:
+            parameters.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        hints = get_type_hints(shape, include_extras=True)
+        for field in fields(shape):
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            parameters.append(
+                inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
+                )
+            )
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        for name, shape in shapes.items():
+            given[name] = shape(**{field.name: given.pop(field.name) for field in fields(shape)})
+        command(**given)
+
+    vars(wrapper)["__signature__"] = inspect.Signature(parameters)
+    wrapper.__annotations__ = {}
+    return wrapper
+
+
+@contextmanager
+def attempting(system: System, verb: str, product: str = "", medium: str = "") -> Iterator[Attempt]:
+    """Goes around what a command does to the host: it has refusals written down, and then the metrics.
+
+    Args:
+        system: The host.
+        verb: What was typed.
+        product: Of which product, where that is known beforehand.
+        medium: What the operator called the bundle or file.
+    """
+    from installer.metrics import publish
+    from installer.witness import Attempt, attempt
+
+    doing = Attempt(verb, product, medium)
+    try:
+        with attempt(system, doing, loud):
+            yield doing
+    finally:
+        publish(system, str(doing.known().get("product", "")), loud)
+
+
+def loud(text: str) -> None:
+    """Says what must not be overlooked."""
+    console.log(text, "error")
 
 
 def clock() -> datetime:
@@ -105,3 +229,35 @@ def product_of(system: System, given: str | None) -> str:
 def names(given: list[str] | None) -> frozenset[str]:
     """Splits repeated and comma-separated words."""
     return frozenset(word.strip() for each in given or () for word in each.split(",") if word.strip())
+
+
+def options_of(choice: Choice, values: tuple[Layer, ...], env: str) -> Options:
+    """Gives what the operator chose, as a plan takes it.
+
+    Raises:
+        UsageError: A word makes no sense.
+    """
+    from installer.drift import Policy
+    from installer.plan import Options
+
+    drift = Policy.parse(choice.on_drift or ())
+    return Options(names(choice.only), names(choice.skip), drift, values, env)
+
+
+def layers_of(values: Sequence[Path] | None) -> tuple[Layer, ...]:
+    """Reads the values files of the command line.
+
+    Raises:
+        UsageError: One cannot be read.
+    """
+    from installer.values import Layer
+    from installer.yamlio import MAX_BYTES
+
+    layers = []
+    for path in values or ():
+        try:
+            with path.open("rb") as file:
+                layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))
+        except OSError as error:
+            raise UsageError(f"the values cannot be read: {error.strerror}", where=str(path)) from None
+    return tuple(layers)

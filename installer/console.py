@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from installer import __version__
@@ -63,23 +64,48 @@ class Console:
     def result(self, text: str, document: Callable[[], Any]) -> None:
         """Prints a result: the text, or with `--json` the document."""
         if self.json_output:
-            print(json.dumps(document(), ensure_ascii=False, indent=1))
+            print(_document(document()))
         else:
             print(safe(text))
         sys.stdout.flush()
 
+    def rows(self, rows: Sequence[Sequence[str]], alarming: Callable[[Sequence[str]], bool]) -> None:
+        """Prints a table; on a terminal its last column wraps, and what is alarming stands out.
+
+        Args:
+            rows: Its rows; the first one is the heading.
+            alarming: Tells which rows stand out.
+        """
+        if self.json_output:
+            return
+        if not sys.stdout.isatty():
+            print(safe(table(rows)))
+            return
+        from rich.console import Console as Rich
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table(box=None, padding=(0, 2, 0, 0))
+        for name in rows[0]:
+            shown.add_column(name, no_wrap=name != rows[0][-1], overflow="fold")
+        for row in rows[1:]:
+            style = "bold red" if alarming(row) else ""
+            shown.add_row(*(Text(safe(cell)) for cell in row), style=style)
+        Rich(highlight=False, markup=False).print(shown)
+
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
-        """Says something on stderr, as a line or as JSON."""
+        """Says something on stderr, as a line or as JSON; where nobody listens any more, to nobody."""
+        line = safe(text)
         if self.log_format == "json":
             row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
-            print(json.dumps(row, ensure_ascii=True), file=sys.stderr, flush=True)
-        else:
-            print(safe(text), file=sys.stderr, flush=True)
+            line = json.dumps(row, ensure_ascii=True)
+        with suppress(OSError):  # a lost session must not stop what goes on
+            print(line, file=sys.stderr, flush=True)
 
     def error(self, error: WaybillError) -> None:
         """Prints an error; with `--json` the document goes to stdout as well."""
         if self.json_output:
-            print(json.dumps(error.as_json(), ensure_ascii=False, indent=1))
+            print(_document(error.as_json()))
         if self.log_format == "json":
             self.log(error.what, "error", **{k: v for k, v in error.as_json().items() if k != "what"})
         else:
@@ -146,6 +172,12 @@ class _Lines(Progress):
 
     def note(self, text: str) -> None:
         self._console.log(text)
+
+    def step(self, text: str, **fields: Any) -> None:
+        if self._console.log_format == "json":
+            self._console.log(text or str(fields.get("step", "")), **fields)
+        else:
+            super().step(text)
 
     def done(self) -> None:
         took = time.monotonic() - self._began
@@ -293,6 +325,12 @@ def _invoke(console: Console, app: Any, words: list[str]) -> None:
     # without standalone mode click gives the code of `Exit` back instead of raising it
     if isinstance(code, int) and code:
         sys.exit(code)
+
+
+def _document(value: Any) -> str:
+    """Gives JSON that can be printed: bytes of a name that are no text become escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _now() -> str:

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from installer.core.errors import HostNotReadyError, RefusedError
+from installer.core.limits import LIMITS
 from installer.core.manifest import Manifest
 from installer.core.medium import Medium
 from installer.core.policy import Decision, Destination
-from installer.core.root import ENVIRONMENT
+from installer.core.root import ENVIRONMENT, fingerprint
 from installer.core.sidecar import beside, read_sidecar
+from installer.core.summary import Trail
 from installer.core.trust import Trust
 from installer.core.verification import Beside, Opened, decide, open_trusted
 from installer.desired import Staged
+from installer.hosttrust import ROOT_FILE
 from installer.layout import CONFIG, Layout
 from installer.state import State, load
 from installer.system import System
@@ -76,6 +79,7 @@ class Judge:
         environment: Which environment it belongs to.
         beside: Approvals that do not lie in the bundle.
         notes: What is out of the ordinary and is to be said first of all.
+        trail: What becomes known on the way, for the evidence.
     """
 
     system: System
@@ -83,6 +87,7 @@ class Judge:
     environment: str
     beside: Beside
     notes: list[str] = field(default_factory=list)
+    trail: Trail = field(default_factory=Trail)
     _decision: Decision | None = None
 
     def open(self, medium: Medium) -> Opened:
@@ -91,7 +96,7 @@ class Judge:
         Raises:
             WaybillError: The bundle is refused.
         """
-        opened = open_trusted(medium, self.trust, self._destination)
+        opened = open_trusted(medium, self.trust, self._destination, self.trail)
         if medium.parallel:
             self.decide(opened)
         return opened
@@ -103,7 +108,7 @@ class Judge:
             WaybillError: The bundle is refused.
         """
         if self._decision is None:
-            self._decision = decide(opened, self.trust, self.beside)
+            self._decision = decide(opened, self.trust, self.beside, self.trail)
             self.notes += [self._decision.warning()] if self._decision.warning() else []
         return self._decision
 
@@ -124,6 +129,14 @@ class Judge:
         """
         manifest = opened.bundle.manifest
         self.trust.check_manifest(manifest, self._at(state), opened.bundle.medium.name)
+
+    def known(self) -> dict[str, str]:
+        """Gives what is known of the bundle by now, as the audit log has it."""
+        trail = self.trail
+        found = {"identity": trail.identity if trail.released else "", "environment": self.environment}
+        if trail.manifest is not None:
+            found |= {"product": trail.manifest.product, "version": trail.manifest.version}
+        return found
 
     def _destination(self, manifest: Manifest) -> Destination:
         try:
@@ -153,6 +166,7 @@ def judge(
     env: str,
     bundle: str,
     approvals: Sequence[Path],
+    trail: Trail | None = None,
 ) -> Judge:
     """Makes the judge of one bundle.
 
@@ -162,11 +176,19 @@ def judge(
         env: From `--env`.
         bundle: What the operator called the bundle; `-` for standard input.
         approvals: Directories with approvals that the operator named.
+        trail: Takes down what becomes known, also where the bundle is refused.
 
     Raises:
         WaybillError: There is no trust, the environment is in doubt, or approvals cannot be read.
     """
-    chosen = environment(system, env)
+    trail = trail or Trail()
+    trail.file, trail.host = bundle, Destination(name=host_name(system), platform=system.platform())
+    trail.environment = env
+    trail.environment = chosen = environment(system, env)
+    with suppress(OSError):
+        trail.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
+    believed = trust(system)
+    trail.root_version = believed.root.version
     found = [] if bundle == "-" else [(str(beside(Path(bundle))), read_sidecar(beside(Path(bundle))))]
     found += [(str(directory), read_sidecar(directory, required=True)) for directory in approvals]
-    return Judge(system, trust(system), chosen, found)
+    return Judge(system, believed, chosen, found, trail=trail)

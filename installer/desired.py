@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from installer.core.limits import LIMITS
 from installer.core.manifest import FileEntry, HealthCheck, Manifest
 from installer.deploy.base import Installed
 from installer.layout import Layout
+from installer.preflight import Demand
 from installer.system import System
 from installer.values import BuiltIns, Layer, resolve
 
@@ -28,6 +29,8 @@ class Staged:
         identity: SHA-256 of its SHA256SUMS, in hex.
         directory: The host path below which its members lie under their bundle paths, all on the disk.
         evidence: What the verification found, as JSON: who signed, who approved. Kept with the release.
+        area: Where the blobs of its images lie, where that is another place; empty: in `directory`.
+        demands: What staging it would still take; empty where it is staged.
     """
 
     manifest: Manifest
@@ -35,6 +38,8 @@ class Staged:
     identity: str
     directory: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    area: str = ""
+    demands: tuple[Demand, ...] = ()
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ def desired(
     record: str,
     site: tuple[Layer, ...],
     environment: str = "",
+    units: Callable[[str], bool] = lambda _path: True,
 ) -> Desired:
     """Works out what a release wants; renders its templates.
 
@@ -81,11 +87,16 @@ def desired(
         record: Where its rendered files will lie.
         site: Values files of the command line, from the weakest; they come on top of the host's own.
         environment: What templates see as `waybill.environment`.
+        units: Says whether a unit without a place of its own is laid down at a path: where systemd is driven.
     """
     result = Desired()
     owners = _Owners(system, result.problems)
     manifest = staged.manifest
-    files = [(to, entry) for entry in manifest.for_platform(system.platform()) if (to := destination(entry))]
+    files = [
+        (to, entry)
+        for entry in manifest.for_platform(system.platform())
+        if (to := destination(entry)) and (entry.install or units(to))
+    ]
     values = (
         _values(system, layout, staged, (site, environment), result) if _templated(manifest, files) else {}
     )

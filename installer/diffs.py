@@ -10,6 +10,7 @@ from typing import Any
 
 LIMIT = 1024 * 1024
 CONTEXT = 3
+SHORTEST_SECRET = 4
 _SECRET = re.compile(
     r"""^(?P<head>\W*?(?P<indent>[ \t]*)[-"']?[ ]?["']?[\w.-]*
         (?:password|passwd|passphrase|secret|token|credential|key)[\w.-]*["']?\s*[:=]\s*)(?P<value>\S.*)$""",
@@ -62,13 +63,18 @@ def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
     for group in matcher.get_grouped_opcodes(CONTEXT):
         _, first_old, _, first_new, _ = group[0]
         _, _, last_old, _, last_new = group[-1]
-        yield f"@@ -{first_old + 1},{last_old - first_old} +{first_new + 1},{last_new - first_new} @@"
+        yield f"@@ -{_range(first_old, last_old)} +{_range(first_new, last_new)} @@"
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
                 yield from (f" {line}" for line in shown_before[i1:i2])
                 continue
             yield from (f"-{line}" for line in shown_before[i1:i2])
             yield from (f"+{line}" for line in shown_after[j1:j2])
+
+
+def _range(first: int, last: int) -> str:
+    """Gives a range as POSIX diff -u counts it: an empty one by the line before it."""
+    return f"{first + 1 if last > first else first},{last - first}"
 
 
 def mask(lines: list[str]) -> Iterator[str]:
@@ -93,3 +99,24 @@ def mask(lines: list[str]) -> Iterator[str]:
                 yield found["head"] + "***"
             continue
         yield _IN_URL.sub(r"\1***@", line)
+
+
+def secrets_of(lines: list[str]) -> frozenset[str]:
+    """Gives the values that `mask` would replace, short ones aside: they would hide half of any text."""
+    found: set[str] = set()
+    for line, masked in zip(lines, mask(lines), strict=True):
+        if line != masked:
+            kept = masked.partition("***")[0]
+            value = line[len(kept) :].removesuffix(masked[len(kept) + 3 :])
+            found |= {value.strip(), value.split(" #")[0].strip().rstrip(",;").strip("\"'")}
+    return frozenset(value for value in found if len(value) >= SHORTEST_SECRET)
+
+
+def conceal(lines: list[str], secrets: frozenset[str]) -> list[str]:
+    """Gives lines without secrets: none of those given, and none that `mask` knows by its name."""
+    hidden = []
+    for line in lines:
+        for secret in sorted(secrets, key=len, reverse=True):
+            line = line.replace(secret, "***")  # noqa: PLW2901
+        hidden.append(line)
+    return list(mask(hidden))

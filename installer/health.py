@@ -54,6 +54,15 @@ def selected(probes: Iterable[HealthCheck], driven: Iterable[str], *, live: bool
     return [check for check in probes if (check.when in names if check.when else running)]
 
 
+def missing(context: Context, checks: Iterable[HealthCheck]) -> list[Problem]:
+    """Says what probes need and this host lacks; looked for before anything is changed."""
+    asked = [check.target for check in checks if check.kind == "container"]
+    if not asked or context.system.which("docker") is not None:
+        return []
+    what = f"is not installed, and the probes of {', '.join(asked)} ask it for the container's state"
+    return [Problem("docker", what, "install Docker's command line; the engine alone does not do")]
+
+
 def watch(context: Context, checks: Iterable[HealthCheck], units: Iterable[str]) -> list[ProbeResult]:
     """Waits until every probe has passed and kept passing.
 

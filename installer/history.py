@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from installer import housekeeping
+from installer.evidence import Refusal
 from installer.operations import Context
 
 
@@ -24,6 +26,7 @@ class Event:
         identity: Of that release.
         why: Why it was rolled back.
         broken: What was missing when the glass was broken; empty where the rule was kept.
+        evidence: Where the evidence of the verification is; empty where there is none.
     """
 
     transaction: str
@@ -35,6 +38,7 @@ class Event:
     identity: str
     why: str = ""
     broken: tuple[str, ...] = ()
+    evidence: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
@@ -45,6 +49,7 @@ class Event:
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
         why = f": {self.why}" if self.why else ""
         why += f"\n    BREAK-GLASS, without: {'; '.join(self.broken)}" if self.broken else ""
+        why += f"\n    evidence: {self.evidence}" if self.evidence else ""
         return f"{when}  {self.transaction}  {self.verb:<8}  {self.version:<12}  {self.outcome}{why}"
 
 
@@ -56,7 +61,11 @@ def history(context: Context) -> list[Event]:
     """
     names = Event.__dataclass_fields__
     return [
-        Event(**{k: v for k, v in row.items() if k in names}, broken=_broken(row))
+        Event(
+            **{k: v for k, v in row.items() if k in names and k != "evidence"},
+            broken=_broken(row),
+            evidence=row.get("evidence", {}).get("record", {}).get("path", ""),
+        )
         for row in housekeeping.history(context)
     ]
 
@@ -65,6 +74,10 @@ def _broken(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(row.get("evidence", {}).get("policy", {}).get("break_glass", ()))
 
 
-def text(events: list[Event]) -> str:
-    """Gives the history for people."""
-    return "\n".join(event.text() for event in events) if events else "nothing was installed yet"
+def text(events: list[Event], refused: Sequence[Refusal] = ()) -> str:
+    """Gives the history for people, with what was refused in between."""
+    # evidence is numbered, which tells what came first within a second
+    rows = [(event.began, event.evidence, event.text()) for event in events]
+    rows += [(int(each.when), each.evidence, each.text()) for each in refused]
+    lines = [line for *_, line in sorted(rows)]
+    return "\n".join(lines) or "nothing was installed yet"

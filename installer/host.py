@@ -13,14 +13,14 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from installer import process
 from installer.core.limits import CHUNK
-from installer.resolve import Place, place
+from installer.resolve import Held, Place, place
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -93,6 +93,36 @@ class Host:
         self.root = str(Path(root).resolve())
         self.live = self.root == "/"
         self.privileged = os.geteuid() == 0
+        self._held: Held | None = None
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While inside, the way to a directory is walked once and not once for every file in it.
+
+        For loops over many files, and for no longer: somebody else may replace a directory at any time.
+        """
+        if self._held is not None:
+            yield
+            return
+        self._held = Held(self.root)
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            held.forget()
+
+    def place(self, path: str, *, follow: bool = False) -> AbstractContextManager[Place]:
+        """Opens the directory that holds `path`; see `resolve.place`."""
+        head, _, name = path.rpartition("/")
+        if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
+            return place(self.root, path, follow=follow)
+        return self._held.open(head or "/", name)
+
+    def inside(self, directory: str) -> AbstractContextManager[Place]:
+        """Opens a directory itself, through links too; its name in the place is `.`."""
+        if self._held is None:
+            return place(self.root, directory, follow=True)
+        return self._held.open(directory)
 
     def real(self, path: str, *, follow: bool = True) -> str:
         """Gives the path by which other programs reach a host path.
@@ -100,7 +130,7 @@ class Host:
         Raises:
             OSError: A directory on the way is missing.
         """
-        with place(self.root, path, follow=follow) as at:
+        with self.place(path, follow=follow) as at:
             return str(Path(self.root, *at.parts))
 
     def observe(self, path: str, *, digest: bool = True) -> Seen:
@@ -114,7 +144,7 @@ class Host:
             OSError: It cannot be looked at; a missing parent is no error but `absent`.
         """
         try:
-            with place(self.root, path) as at:
+            with self.place(path) as at:
                 return self._observe(at, digest)
         except (FileNotFoundError, NotADirectoryError):
             return Seen("absent")
@@ -143,14 +173,14 @@ class Host:
             OSError: It cannot be looked at.
         """
         try:
-            with place(self.root, path, follow=True) as at:
+            with self.place(path, follow=True) as at:
                 return stat.S_ISDIR(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def writable(self, directory: str) -> bool:
         """Says whether we may make and remove names in a directory that is there."""
-        with place(self.root, directory, follow=True) as at:
+        with self.place(directory, follow=True) as at:
             return os.access(at.name, os.W_OK | os.X_OK, dir_fd=at.fd, effective_ids=True)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
@@ -177,7 +207,7 @@ class Host:
         Raises:
             OSError: It cannot be read.
         """
-        with place(self.root, path, follow=follow) as at:
+        with self.place(path, follow=follow) as at:
             fd = os.open(at.name, _READ, dir_fd=at.fd)
         return _chunks(fd)
 
@@ -188,7 +218,7 @@ class Host:
             OSError: It cannot be listed.
         """
         try:
-            with place(self.root, path, follow=True) as at:
+            with self.inside(path) as at:
                 fd = os.open(at.name, LIST, dir_fd=at.fd)
         except FileNotFoundError:
             return []
@@ -204,11 +234,12 @@ class Host:
             OSError: It cannot be listed.
         """
         found = []
-        for name in self.names(directory):
-            path = f"{directory}/{name}"
-            found.append(path)
-            if self.observe(path, digest=False).kind == "dir":
-                found += self.tree(path)
+        with self.steady():
+            for name in self.names(directory):
+                path = f"{directory}/{name}"
+                found.append(path)
+                if self.observe(path, digest=False).kind == "dir":
+                    found += self.tree(path)
         return sorted(found)
 
     def space(self, path: str) -> Space:
@@ -219,7 +250,7 @@ class Host:
         """
         while True:
             try:
-                with place(self.root, path, follow=True) as at:
+                with self.place(path, follow=True) as at:
                     fd = os.open(at.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
                 break
             except (FileNotFoundError, NotADirectoryError):

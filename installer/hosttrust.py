@@ -40,10 +40,11 @@ def load_trust(system: System) -> tuple[Root, bytes]:
     try:
         data = system.read(ROOT_FILE, LIMITS.document_bytes)
     except FileNotFoundError:
+        below = "" if system.live else f" --root {system.root}"
         raise UntrustedError(
             "this host trusts nobody yet",
             where=ROOT_FILE,
-            hint="get root.json and the printed trust sheet, then run `install trust init root.json`",
+            hint=f"get root.json and the printed trust sheet, then run `install trust init root.json{below}`",
         ) from None
     except OSError as error:
         raise UntrustedError(f"the trust cannot be read: {error.strerror}", where=ROOT_FILE) from None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from installer import staging
 from installer.core import jsonio
 from installer.core.errors import TamperedError, WaybillError
 from installer.core.manifest import Manifest
@@ -106,8 +107,7 @@ def _clear(context: Context, state: State) -> None:
         system.unlink(spare)
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
-    for name in system.names(layout.staging):
-        system.remove_tree(f"{layout.staging}/{name}")
+    staging.clear(system, layout, context.progress, context.resume)
     wanted = {entry.name for entry in state.kept}
     records = {entry.record for entry in state.kept}
     for directory, keep in ((layout.releases, wanted), (layout.rendered, records)):

@@ -77,13 +77,13 @@ def read(data: bytes, path: str) -> Tail:
     while True:
         end = data.find(b"\n", offset)
         line = data[offset:end] if end >= 0 else b""
-        found = _parse(line, len(records) + 1, previous)
+        found = _parse(line, len(records) + 1, previous, f"{path}@{offset}")
         if found is None:
             break
         records.append(found)
         offset, previous = end + 1, line[:64].decode()
     for line in _lines(data, offset):
-        later = _parse(line, None, None)
+        later = _parse(line, None, None, path)
         if later is not None and later.number > len(records):
             raise NotUndoneError(
                 f"record {len(records) + 1} of the journal is damaged, and later ones are not",
@@ -100,14 +100,23 @@ def _lines(data: bytes, offset: int) -> Iterator[bytes]:
         offset = end + 1
 
 
-def _parse(line: bytes, number: int | None, previous: str | None) -> Record | None:
+def _parse(line: bytes, number: int | None, previous: str | None, where: str) -> Record | None:
+    """Reads a line; None where it is torn, damaged, or not the one that is due."""
     if len(line) < 66 or line[64:65] != b" " or sha256_hex(line[65:]).encode() != line[:64]:
         return None
-    fields = json.loads(line[65:])
-    record = Record(fields.pop("n"), fields.pop("type"), fields)
-    if number is not None and (record.number != number or fields.pop("prev") != previous):
-        return None
-    return record
+    try:
+        fields = json.loads(line[65:])
+        record = Record(fields.pop("n"), fields.pop("type"), fields)
+        due = number is None or (fields.pop("prev") == previous and record.number == number)
+        if type(record.number) is int and type(record.type) is str:
+            return record if due else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise NotUndoneError(
+        "a record of the journal is whole, and of a form that this program does not know",
+        where=where,
+        hint="use the program that wrote it, or a newer one; docs/how-to/recover-by-hand.md says more",
+    )
 
 
 class Journal:

@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def staging(self) -> str:
-        """Holds what is being verified; cleared by recovery."""
+        """Holds what is being verified; the next run of the same bundle goes on there, others clear it."""
         return f"{self.base}/staging"
 
     @property
@@ -53,7 +53,7 @@ class Layout:
 
     @property
     def kept(self) -> str:
-        """Holds files of others that were replaced because the operator said so."""
+        """Holds files of others that were replaced because the operator said so, or that were in the way."""
         return f"{self.base}/kept"
 
     @property
@@ -79,6 +79,10 @@ class Layout:
     def stage(self, identity: str) -> str:
         """Gives where the bundle with this identity is staged."""
         return f"{self.staging}/{identity[:12]}"
+
+    def work_link(self, identity: str) -> str:
+        """Gives the link that says where else parts of the bundle with this identity are staged."""
+        return f"{self.stage(identity)}.work"
 
     def release(self, name: str) -> str:
         """Gives where the release `<sequence>-<id12>` lies."""

@@ -20,7 +20,7 @@ Phase = Literal["stage", "switch", "activate"]
 PHASES: tuple[Phase, ...] = ("stage", "switch", "activate")
 
 _MODULES = {
-    "release": "installer.deploy.files",
+    "release": "installer.deploy.placing",
     "files": "installer.deploy.files",
     "image": "installer.deploy.images",
     "systemd": "installer.deploy.systemd",
@@ -65,12 +65,14 @@ class Context:
         layout: Where this product's things lie.
         progress: Told what happens.
         transaction: Its id; empty while planning.
+        resume: Identity of the bundle whose staged files are not to be cleared; empty for none.
     """
 
     system: System
     layout: Layout
     progress: Progress
     transaction: str = ""
+    resume: str = ""
 
     @property
     def live(self) -> bool:

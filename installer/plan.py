@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from installer import preflight, selection
-from installer.changes import Changes, FileChange, compare, without_sources
+from installer import health, preflight, selection
+from installer.changes import Changes, compare, without_sources
+from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
-from installer.core.errors import DowngradeError, HostNotReadyError, Problem, RefusedError
-from installer.core.manifest import Manifest
-from installer.deploy.base import Installed, Release, method
+from installer.core.errors import HostNotReadyError, Problem, RefusedError
+from installer.core.manifest import Manifest, Source
+from installer.deploy.base import Release, method
 from installer.deploy.files import batches
 from installer.desired import Desired, Staged, desired
-from installer.diffs import LIMIT, Diff, diff
+from installer.diffs import LIMIT, Diff
+from installer.drift import NOTHING_SAID, Policy
 from installer.layout import release_name
 from installer.operations import Context, Op
-from installer.preflight import Need
+from installer.preflight import Demand, Need
 from installer.selection import Job, Selection
 from installer.state import Entry, State, next_transaction, open_release, record_bytes
 from installer.values import Layer
@@ -30,14 +32,14 @@ class Options:
     Attributes:
         only: Methods that `--only` names.
         skip: Methods that `--skip` names.
-        overwrite: Whether files that somebody edited, or that are not ours, are replaced; copies are kept.
+        drift: What becomes of files that somebody edited, or that are not ours.
         values: Values files of the command line, from the weakest.
         environment: What templates see as `waybill.environment`.
     """
 
     only: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
-    overwrite: bool = False
+    drift: Policy = NOTHING_SAID
     values: tuple[Layer, ...] = ()
     environment: str = ""
 
@@ -97,6 +99,12 @@ class Plan:
     number: str
     release: Release | None = field(repr=False)
 
+    @property
+    def origin(self) -> tuple[Source, str]:
+        """What the new release was made from, and who built it where provenance that counts says so."""
+        policy = self.new.evidence.get("policy", {}) if self.new else {}
+        return self.release.manifest.source if self.release else Source(), policy.get("builder", "")
+
     def require_ready(self) -> None:
         """Raises what stands in the way, all of it at once.
 
@@ -119,8 +127,11 @@ class Plan:
             "product": self.product,
             "from": _brief(self.old),
             "to": _brief(self.new),
+            "source": asdict(self.origin[0]),
+            "builder": self.origin[1],
             "nothing_to_do": self.nothing,
             "files": [change.as_json() for change in self.changes.changes],
+            "edited": [each.as_json() for each in self.changes.drifted],
             "config": [each.as_json() for each in self.diffs],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": self.skipped,
@@ -133,12 +144,8 @@ class Plan:
 def _brief(entry: Entry | None) -> dict[str, Any] | None:
     if entry is None:
         return None
-    return {
-        "release": entry.name,
-        "version": entry.version,
-        "sequence": entry.sequence,
-        "identity": entry.identity,
-    }
+    names = ("version", "sequence", "identity")
+    return {"release": entry.name} | {name: getattr(entry, name) for name in names}
 
 
 def plan_apply(context: Context, state: State, staged: Staged, options: Options) -> Plan:
@@ -156,23 +163,24 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
         NotUndoneError: What runs now is damaged.
     """
     preflight.refuse_platform(context.system.platform(), staged.manifest)
-    refuse_downgrade(state, staged.manifest, int(staged.evidence.get("policy", {}).get("reset", 0)))
+    preflight.refuse_downgrade(state, staged.manifest, int(staged.evidence.get("policy", {}).get("reset", 0)))
     manifest = staged.manifest
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
+    planner = _Planner(context, state, options, number, staged.demands)
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
-        environment=options.environment,
+        environment=options.environment, units=planner.lays_unit(manifest),
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
-        evidence=staged.evidence,
+        evidence=staged.evidence, blobs=not staged.area,
     )  # fmt: skip
-    release = Release(manifest, staged.identity, directory, staged.directory)
+    release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
-    return _Planner(context, state, options, number).plan("apply", entry, release, wanted, [place])
+    return planner.plan("apply", entry, release, wanted, [place])
 
 
 def plan_kept(context: Context, state: State, entry: Entry, options: Options) -> Plan:
@@ -184,7 +192,10 @@ def plan_kept(context: Context, state: State, entry: Entry, options: Options) ->
     """
     number = next_transaction(context.system, context.layout, state)
     release = open_release(context.system, context.layout, entry)
-    wanted = Desired([item for item in release.installed if item.origin], health=release.health)
+    items = [
+        replace(each, policy="") for each in release.installed if each.origin and each.policy != "beside"
+    ]
+    wanted = Desired(items, health=release.health)
     source = f"{context.layout.record(entry.record)}/"
     for index, item in enumerate(wanted.items):
         if item.source.startswith(source):
@@ -196,8 +207,13 @@ def plan_kept(context: Context, state: State, entry: Entry, options: Options) ->
     return _Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 
 
-def plan_remove(context: Context, state: State) -> Plan:
+def plan_remove(context: Context, state: State, options: Options | None = None) -> Plan:
     """Plans how the running release is taken off the host.
+
+    Args:
+        context: The host.
+        state: What stands now.
+        options: What the operator chose; of it only what becomes of edited files counts.
 
     Raises:
         RefusedError: None runs.
@@ -206,38 +222,26 @@ def plan_remove(context: Context, state: State) -> Plan:
     if state.current is None:
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
-    return _Planner(context, state, Options(), number).plan("remove", None, None, Desired(), [])
-
-
-def refuse_downgrade(state: State, manifest: Manifest, reset: int = 0) -> None:
-    """Refuses a release that is older than what the host has had, but for the one that runs.
-
-    Args:
-        state: What stands now.
-        manifest: Of the release.
-        reset: The number of the last reset of the product by the root, which lets the host forget once.
-
-    Raises:
-        DowngradeError: It is.
-    """
-    current = state.current
-    if reset > state.reset:
-        return
-    if manifest.sequence < state.highest and (current is None or current.sequence != manifest.sequence):
-        runs = f"{current.version} runs" if current else "none runs now"
-        raise DowngradeError(
-            f"{manifest.product} {manifest.version} (sequence {manifest.sequence}) is older than what this "
-            f"host has had (sequence {state.highest}; {runs})",
-            hint="to go back to a kept release: install rollback [VERSION]",
-        )
+    planner = _Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
+    return planner.plan("remove", None, None, Desired(), [])
 
 
 class _Planner:
-    def __init__(self, context: Context, state: State, options: Options, number: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        state: State,
+        options: Options,
+        number: str,
+        staging: Sequence[Demand] = (),
+    ) -> None:
         self._context = context
+        self._staging = staging
         self._state = state
         self._options = options
         self._number = number
+        current = state.current
+        self._old = open_release(context.system, context.layout, current) if current else None
         self._problems: list[Problem] = []
         self._notes: list[str] = []
 
@@ -245,12 +249,14 @@ class _Planner:
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
     ) -> Plan:
         context, state = self._context, self._state
-        old = open_release(context.system, context.layout, state.current) if state.current else None
-        chosen = self._select(entry, release)
+        old = self._old
+        chosen = (
+            self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
+        )
         installed_before = old.installed if old else ()
         changes = compare(
             context.system, context.layout, self._number, installed_before, wanted.items,
-            overwrite=self._options.overwrite or verb == "remove",
+            policy=self._options.drift, rendered=wanted.rendered.keys(), back=verb == "rollback",
         )  # fmt: skip
         installed = tuple(changes.installed)
         if entry is not None and release is not None:
@@ -265,6 +271,10 @@ class _Planner:
         methods = [] if nothing else self._methods(jobs)
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
         self._problems += [*wanted.problems, *changes.problems]
+        if release is not None:
+            self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
+        probes = health.selected(wanted.health, chosen.driven, live=context.live)
+        self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
         return Plan(
@@ -274,7 +284,7 @@ class _Planner:
             new=entry,
             nothing=nothing,
             changes=changes,
-            diffs=tuple(self._diffs(changes, wanted)),
+            diffs=config_diffs(context.system, changes, wanted, release),
             methods=tuple(methods),
             skipped=chosen.skipped,
             needs=tuple(needs),
@@ -287,16 +297,20 @@ class _Planner:
             release=release,
         )
 
-    def _select(self, entry: Entry | None, release: Release | None) -> Selection:
-        if entry is None or release is None:
-            return Selection(frozenset(), {})
+    def lays_unit(self, manifest: Manifest) -> Callable[[str], bool]:
+        """Says of a path whether a unit goes there: systemd is driven, or the running release has laid it."""
+        driven = "systemd" in self._select(manifest).driven
+        there = {item.path for item in self._old.installed} if self._old else set()
+        return lambda path: driven or path in there
+
+    def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
         options, current = self._options, self._state.current
         return selection.select(
-            release.manifest,
+            manifest,
             live=self._context.live,
             only=options.only,
             skip=options.skip,
-            running=frozenset(entry.methods) | frozenset(current.methods if current else ()),
+            running=frozenset(methods) | frozenset(current.methods if current else ()),
         )
 
     def _nothing(
@@ -362,7 +376,7 @@ class _Planner:
 
     def _look(self, changes: Changes, operations: list[Op]) -> list[Need]:
         journal = sum(3 * len(repr(op.args)) + 4096 for op in operations) + 2 * preflight.MIB
-        found = preflight.needs(self._context.system, self._context.layout, changes, journal)
+        found = preflight.needs(self._context.system, self._context.layout, changes, journal, self._staging)
         self._problems += preflight.space_problems(found)
         self._problems += preflight.place_problems(self._context.system, changes)
         return found
@@ -370,25 +384,8 @@ class _Planner:
     def _note(self, entry: Entry | None, changes: Changes, chosen: Selection) -> None:
         if entry and not self._context.system.privileged and any(item.origin for item in changes.installed):
             self._notes.append("not run as root: owners of files are left as they come")
+        treated = {each.path for each in changes.drifted}
         for change in changes.changes:
-            if change.kept:
+            if change.kept and change.path not in treated:
                 self._notes.append(f"{change.path} was edited or is not ours; a copy is kept: {change.kept}")
         self._notes += [f"{name} is not driven: {why}" for name, why in sorted(chosen.skipped.items())]
-
-    def _diffs(self, changes: Changes, wanted: Desired) -> list[Diff]:
-        found = []
-        for change in changes.changes:
-            if change.path in wanted.rendered and change.verb in ("add", "replace", "restore"):
-                found.append(diff(change.path, self._content(change), wanted.rendered[change.path]))
-        return found
-
-    def _content(self, change: FileChange) -> bytes:
-        try:
-            return self._context.system.read(change.path, LIMIT * 16)
-        except OSError:
-            return b""
-
-
-def installed_by(release: Release | None) -> tuple[Installed, ...]:
-    """Gives what a release has on the host; nothing where there is none."""
-    return release.installed if release else ()

@@ -37,7 +37,15 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from (f"note: {note}" for note in plan.notes)
         return
     yield _headline(plan)
+    source, builder = plan.origin
+    if source.commit:
+        yield f"made from {source.text()}"
+    if builder:
+        yield f"built by {builder}"
     yield from _files(plan)
+    if plan.changes.drifted:
+        yield "edited here, or not ours:"
+        yield from (f"  {each.text()}" for each in plan.changes.drifted)
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)

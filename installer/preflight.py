@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from installer.changes import Changes
-from installer.core.errors import Problem, RefusedError
+from installer.core.errors import DowngradeError, Problem, RefusedError
 from installer.core.manifest import Manifest
 from installer.deploy.files import parent
 from installer.layout import Layout
+from installer.state import State
 from installer.system import Space, System
 from installer.units import size_text
 
@@ -55,7 +57,51 @@ def refuse_platform(platform: str, manifest: Manifest, where: str = "") -> None:
         )
 
 
-def needs(system: System, layout: Layout, changes: Changes, journal: int) -> list[Need]:
+def refuse_downgrade(state: State, manifest: Manifest, reset: int = 0) -> None:
+    """Refuses a release that is older than what the host has had, but for the one that runs.
+
+    Args:
+        state: What stands now.
+        manifest: Of the release.
+        reset: The number of the last reset of the product by the root, which lets the host forget once.
+
+    Raises:
+        DowngradeError: It is.
+    """
+    current = state.current
+    if reset > state.reset:
+        return
+    if manifest.sequence < state.highest and (current is None or current.sequence != manifest.sequence):
+        runs = f"{current.version} runs" if current else "none runs now"
+        raise DowngradeError(
+            f"{manifest.product} {manifest.version} (sequence {manifest.sequence}) is older than what this "
+            f"host has had (sequence {state.highest}; {runs})",
+            hint="to go back to a kept release: install rollback [VERSION]",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is needed in one place.
+
+    Attributes:
+        path: A directory, which need not be there yet.
+        bytes: Needed, without what file systems round up.
+        inodes: Needed.
+    """
+
+    path: str
+    bytes: int
+    inodes: int = 1
+
+    def plus(self, size: int) -> Demand:
+        """Gives it with one more file of `size` bytes."""
+        return Demand(self.path, self.bytes + size, self.inodes + 1)
+
+
+def needs(
+    system: System, layout: Layout, changes: Changes, journal: int, staging: Sequence[Demand] = ()
+) -> list[Need]:
     """Counts what a plan needs on each file system.
 
     Args:
@@ -63,22 +109,32 @@ def needs(system: System, layout: Layout, changes: Changes, journal: int) -> lis
         layout: Where this product's things lie.
         changes: What will be written; old files stay until the end, so all of it is needed on top.
         journal: Bytes of journal and records.
+        staging: What staging will take, where that is still to be done.
+    """
+    writes = [
+        Demand(parent(change.path), change.size)
+        for change in changes.changes
+        if change.verb in ("add", "replace", "restore", "make")
+    ]
+    return weigh(system, [Demand(layout.base, journal, 16), *staging, *writes])
+
+
+def weigh(system: System, demands: Iterable[Demand]) -> list[Need]:
+    """Adds up what is needed on each file system; every one is named by the first place on it.
+
+    Raises:
+        OSError: A file system cannot be asked.
     """
     spaces: dict[str, Space] = {}
     sums: dict[int, list[Any]] = {}
-
-    def count(directory: str, size: int, inodes: int) -> None:
-        if directory not in spaces:
-            spaces[directory] = system.space(directory)
-        space = spaces[directory]
-        row = sums.setdefault(space.device, [directory, SLACK, 16, space])
-        row[1] += -(-size // space.block) * space.block
-        row[2] += inodes
-
-    count(layout.base, journal, 16)
-    for change in changes.changes:
-        if change.verb in ("add", "replace", "restore", "make"):
-            count(parent(change.path), change.size, 1)
+    for demand in demands:
+        if demand.path not in spaces:
+            spaces[demand.path] = system.space(demand.path)
+        space = spaces[demand.path]
+        row = sums.setdefault(space.device, [demand.path, SLACK, 16, space])
+        # a file takes whole blocks: half a block each on top, on average
+        row[1] += -(-(demand.bytes + (demand.inodes - 1) * space.block // 2) // space.block) * space.block
+        row[2] += demand.inodes
     return [Need(row[0], row[1], row[2], max(row[3].bytes, 0), row[3].inodes) for row in sums.values()]
 
 
@@ -129,3 +185,18 @@ def place_problems(system: System, changes: Changes) -> list[Problem]:
                 directory, f"is mounted noexec, and {change.path} is a program", "mount it with exec"
             )
     return list(problems.values())
+
+
+def release_problems(system: System, layout: Layout, manifest: Manifest) -> list[Problem]:
+    """Says where programs that stay in the release's directory could not be run."""
+    programs = [
+        entry.path
+        for entry in manifest.for_platform(system.platform())
+        if entry.kind == "binary" and not entry.install
+    ]
+    if not programs or not system.space(layout.releases).noexec:
+        return []
+    what = f"is mounted noexec, and {programs[0]} is a program that runs from there"
+    return [
+        Problem(layout.releases, what, "mount it with exec, or ask for a bundle that installs it elsewhere")
+    ]

@@ -5,44 +5,58 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from installer.core.digest import sha256_hex
+from installer.core.errors import HostNotReadyError
 from installer.core.limits import LIMITS
 from installer.core.manifest import FileEntry, Kind
 from installer.core.payload import keep_nothing
 from installer.core.verification import Opened, check_all, payload_extent
 from installer.desired import Staged
+from installer.layout import Layout
 from installer.progress import Progress
-from installer.stage import staged
+from installer.stage import demands, staged
 from installer.system import System
 
 READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "compose")
 
 
 @contextmanager
-def previewed(opened: Opened, system: System, progress: Progress) -> Iterator[Staged]:
+def previewed(
+    opened: Opened, system: System, layout: Layout, progress: Progress, *, work: str = "", apart: bool = False
+) -> Iterator[Staged]:
     """Verifies a bundle and keeps its documents for as long as the plan is made.
 
-    They lie in a private directory (0700) in /tmp, or in the directory that `--root` names, and are
-    removed at the end.
+    They lie in a private directory (0700) in the work directory, else in /tmp or in the directory that
+    `--root` names, and are removed at the end.
 
     Args:
         opened: The bundle, its head trusted.
         system: The host.
+        layout: Of its product.
         progress: Told the bytes.
+        work: A `workdir.work_dir`; empty where there is none.
+        apart: Whether the blobs of images would be staged in it.
 
     Yields:
         The bundle with those of its members that plans read.
 
     Raises:
         TamperedError: Something is not what was signed.
-        OSError: The directory cannot be made.
+        HostNotReadyError: The directory cannot be made.
     """
-    parent = "/tmp" if system.live else ""  # noqa: S108 - a new directory of a random name, 0700
+    parent = work.rstrip("/") or ("/tmp" if system.live else "")  # noqa: S108 - of a random name, 0700
     base = f"{parent}/.waybill-plan.{secrets.token_hex(8)}"
     made = {base}
-    system.mkdir(base, 0o700)
+    try:
+        system.mkdir(base, 0o700)
+    except OSError as error:
+        hint = "the plan needs room for the documents of the bundle: name a directory by --work-dir"
+        raise HostNotReadyError(
+            f"cannot be written: {error.strerror}", where=parent or system.root, hint=hint
+        ) from error
     try:
 
         def keep(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
@@ -59,6 +73,12 @@ def previewed(opened: Opened, system: System, progress: Progress) -> Iterator[St
         progress.start("verify", payload_extent(opened))
         verified = check_all(opened, progress.advance, keep)
         progress.done()
-        yield staged(verified, sha256_hex(opened.bundle.manifest_bytes), base)
+        found = staged(verified, sha256_hex(opened.bundle.manifest_bytes), base)
+        blobs = work if apart else ""
+        yield replace(
+            found,
+            area=blobs,
+            demands=tuple(demands(found.manifest, system.platform(), layout.staging, blobs)),
+        )
     finally:
         system.remove_tree(base)

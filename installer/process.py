@@ -6,10 +6,12 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from installer.core.environment import child_environment
 
@@ -78,20 +80,45 @@ def run(
     Returns:
         How it ended; a program that cannot be started gives status 127, not an exception.
     """
+    held = _HeldSignals()
     try:
         child = subprocess.Popen(
             list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment(env), cwd=cwd, start_new_session=True,
         )  # fmt: skip
     except OSError as error:
+        held.release()
         return Completed(tuple(argv), 127, b"", f"{argv[0]}: {error.strerror}".encode())
+    except BaseException:
+        held.release()
+        raise
     with child:
         try:
+            held.release()
             out, err, timed_out = _talk(child, stdin, time.monotonic() + timeout)
         except BaseException:
             _kill(child)
             raise
     return Completed(tuple(argv), child.returncode, out, err, timed_out)
+
+
+class _HeldSignals:
+    """Holds back what would end us while a child starts: in between, it would run on alone."""
+
+    def __init__(self) -> None:
+        self._came: list[int] = []
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if callable(signal.getsignal(number)):
+                    self._before[number] = signal.signal(number, lambda came, _: self._came.append(came))
+
+    def release(self) -> None:
+        """Hears signals again, and hands on what came."""
+        for number, action in self._before.items():
+            signal.signal(number, action)
+        for number in self._came:
+            signal.raise_signal(number)
 
 
 def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[bytes, bytes, bool]:

@@ -5,6 +5,8 @@ Workers call it from several threads; an implementation that prints makes itself
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Progress:
     """What a long operation reports; this one reports nothing.
@@ -20,6 +22,12 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Says one thing that happened, in a line of its own."""
+
+    def step(self, text: str, **fields: Any) -> None:
+        """Says how far a transaction is: for people where there is a text, with all its facts for a log."""
+        del fields
+        if text:
+            self.note(text)
 
     def done(self) -> None:
         """Ends the phase."""

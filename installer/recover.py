@@ -6,12 +6,13 @@ Recovering twice changes nothing.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from installer import housekeeping, transaction
+from installer import housekeeping, transaction, witness
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
 from installer.hosttrust import clear_partial
@@ -21,6 +22,17 @@ from installer.operations import Context
 from installer.retained import read_manifest
 from installer.selection import uses_engine
 from installer.state import State, load
+
+_NOT_OURS = "run as root, or use `--root DIR` with a directory of your own"
+_UNWRITABLE = {
+    errno.EACCES: _NOT_OURS,
+    errno.EPERM: _NOT_OURS,
+    errno.EROFS: "mount its file system for writing; if it became read-only by itself, check the disk first",
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.ENOTDIR: "a file is where a directory is needed: move it away",
+    errno.EEXIST: "something is where a directory is needed: move it away",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
         raise HostNotReadyError(
             f"cannot be written: {error.strerror}",
             where=context.layout.base,
-            hint="run as root, or use `--root DIR` with a directory of your own",
+            hint=_UNWRITABLE.get(error.errno or 0, "look at what is there, and at the kernel's log"),
         ) from error
     try:
         recovered = recover(context)
@@ -110,6 +122,7 @@ def recover(context: Context) -> list[Recovered]:
         clear_partial(context.system)
     except OSError as error:
         raise _stuck(error, "clearing what is not needed", context.layout.base) from error
+    witness.settle(context, recovered=True)
     return done
 
 
@@ -139,7 +152,7 @@ def unfinished(context: Context) -> list[str]:
             "the journal of an unfinished transaction is gone",
             where=context.layout.journal(lost[0]),
             hint="put it back. Without it: what was replaced lies beside it, in the directory .backup; move "
-            "that away and run `install rollback VERSION --overwrite` with the version that is to run",
+            "that away and run `install rollback VERSION --on-drift replace` with the version that is to run",
         )
     _check_link(context, journals)
     return sorted(journals)
@@ -150,18 +163,22 @@ def _check_link(context: Context, journals: set[str]) -> None:
     if journals:
         return
     state = load(context.system, context.layout)
-    link = context.system.observe(context.layout.current)
+    seen = context.system.observe(context.layout.current)
     expected = f"releases/{state.current.name}" if state.current else ""
-    if link.target == expected:
+    if seen.kind in ("absent", "link") and seen.target == expected:
         return
+    path = context.system.root.rstrip("/") + context.layout.current
+    words = {"link": f"points to {seen.target}", "absent": "is not there"}
+    is_ = words.get(seen.kind, f"is a {seen.kind}, not a link")
+    aside = "" if seen.kind in ("absent", "link") else f"mv -T {path} {path}.saved && "
     if expected:
-        way = f"if {expected} is to run: ln -sfn {expected} {context.layout.current}"
+        way = f"if {expected} is to run: {aside}ln -sfn {expected} {path}"
     else:
-        way = f"if nothing is to run: rm {context.layout.current}"
+        way = f"if nothing is to run: {aside.removesuffix(' && ') or f'rm {path}'}"
     raise NotUndoneError(
-        f"the link says {link.target or 'nothing'}, and the state says {expected or 'nothing'}",
+        f"{is_}, and the state says {expected or 'that nothing runs'}",
         where=context.layout.current,
-        hint=f"a journal was deleted, or the link was changed by hand. {way}; `install status` says more",
+        hint=f"a journal was deleted, or it was changed by hand. {way}; `install status` says more",
     )
 
 

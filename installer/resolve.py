@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Lock
 from typing import NamedTuple
 
 MAX_LINKS = 40
+MAX_HELD = 128
+"""So many directories are held open at a time."""
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -108,3 +112,68 @@ def _link(fd: int, name: str, path: str) -> str | None:
             errno.EPERM, f"the link {name} on the way belongs to user {owner}, not to root", path
         )
     return target
+
+
+class Opened:
+    """A place in a directory that is held open elsewhere too; leaving the `with` closes this descriptor."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, fd: int, name: str, parts: tuple[str, ...]) -> None:
+        self._place = Place(fd, name, parts if name == "." else (*parts, name))
+
+    def __enter__(self) -> Place:
+        return self._place
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._place.fd)
+
+
+class Held:
+    """Directories that stay open while thousands of files in them are looked at or written.
+
+    Whoever moves a directory meanwhile finds in it what was written a moment later too. Where we ourselves
+    change what a path leads to, `forget` is called. Several threads may use it.
+
+    Args:
+        root: The directory that stands for `/`.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._lock = Lock()
+        self._open: OrderedDict[str, Place] = OrderedDict()
+        self._changes = 0
+
+    def open(self, directory: str, name: str = ".") -> Opened:
+        """Opens a directory, or opens it again, for something with a name in it.
+
+        Raises:
+            OSError: It is missing, is not a directory, or a link on the way does not count.
+        """
+        with self._lock:
+            found = self._open.get(directory)
+            if found is not None:
+                self._open.move_to_end(directory)
+                return Opened(os.dup(found.fd), name, found.parts)
+            changes = self._changes
+        with place(self._root, directory, follow=True) as at:
+            found = Place(os.open(at.name, _DIRECTORY, dir_fd=at.fd), ".", at.parts)
+        self._keep(directory, found, changes)
+        return Opened(found.fd, name, found.parts)
+
+    def _keep(self, directory: str, found: Place, changes: int) -> None:
+        with self._lock:
+            if directory in self._open or changes != self._changes:
+                return
+            self._open[directory] = found._replace(fd=os.dup(found.fd))
+            if len(self._open) > MAX_HELD:
+                os.close(self._open.popitem(last=False)[1].fd)
+
+    def forget(self) -> None:
+        """Closes all of them: a path may lead elsewhere from now on."""
+        with self._lock:
+            self._changes += 1
+            while self._open:
+                with suppress(OSError):
+                    os.close(self._open.popitem()[1].fd)

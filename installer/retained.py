@@ -7,7 +7,7 @@ from installer.core.archive import parse_sums
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
-from installer.core.manifest import MANIFEST, SUMS, Manifest
+from installer.core.manifest import BLOBS, MANIFEST, SUMS, Manifest
 from installer.core.signatures import FORMS, Signature
 from installer.core.trust import Trust
 from installer.core.verification import Verified
@@ -37,7 +37,13 @@ def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
 
 
 def verify_retained(
-    system: System, directory: str, platform: str, trust: Trust, progress: Progress
+    system: System,
+    directory: str,
+    platform: str,
+    trust: Trust,
+    progress: Progress,
+    *,
+    blobs: bool = True,
 ) -> Verified:
     """Verifies a release directory as if it had just come: signature, list, manifest, every file.
 
@@ -47,6 +53,7 @@ def verify_retained(
         platform: `os/arch` of this host.
         trust: Whom to believe.
         progress: Told the bytes.
+        blobs: Whether the blobs of its images are kept there too.
 
     Returns:
         What is now known of it.
@@ -65,17 +72,20 @@ def verify_retained(
     ]
     evidence = trust.check_release(sums, signatures)
     manifest, identity = read_manifest(system, directory)
-    entries = list(manifest.for_platform(platform))
+    entries = [
+        entry for entry in manifest.for_platform(platform) if blobs or not entry.path.startswith(BLOBS)
+    ]
     size = sum(entry.size for entry in entries)
     progress.start("verify the kept release", size)
-    for entry in entries:
-        seen = system.observe(f"{directory}/{entry.path}")
-        if (seen.kind, seen.sha256) != ("file", entry.sha256):
-            raise TamperedError(
-                f"{entry.path} is not what was signed",
-                where=directory,
-                hint="the kept release is damaged: install from its bundle instead",
-            )
-        progress.advance(entry.size)
+    with system.steady():
+        for entry in entries:
+            seen = system.observe(f"{directory}/{entry.path}")
+            if (seen.kind, seen.sha256) != ("file", entry.sha256):
+                raise TamperedError(
+                    f"{entry.path} is not what was signed",
+                    where=directory,
+                    hint="the kept release is damaged: install from its bundle instead",
+                )
+            progress.advance(entry.size)
     progress.done()
     return Verified(manifest, identity, evidence, (), size)

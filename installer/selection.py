@@ -137,3 +137,11 @@ def _targets(release: Release, driven: frozenset[str]) -> dict[tuple[str, int], 
         counts[deployment.method] = number + 1
         targets[deployment.method, number] = Target(release, dict(deployment.options))
     return targets
+
+
+def blobs_apart(
+    manifest: Manifest, *, live: bool, only: frozenset[str], skip: frozenset[str], running: frozenset[str]
+) -> bool:
+    """Says whether the blobs of images only pass through: into the engine, or nowhere. See `select`."""
+    driven = select(manifest, live=live, only=only, skip=skip, running=running).driven
+    return "images" not in driven or uses_engine(driven, live=live)

@@ -5,15 +5,20 @@ coreutils has an `install` too, so ours is linked as `waybill-install`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from installer.core.digest import hashed
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.core.limits import CHUNK
+from installer.core.root import ENVIRONMENT
+from installer.decide import ENVIRONMENT_FILE, environment
 from installer.deploy.files import make_directory
+from installer.layout import CONFIG
 from installer.state import replace_file
 from installer.system import System
 
@@ -46,18 +51,19 @@ _RELOAD = 60.0
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """Where the executable now is, the SHA-256 of what was copied, and the unit that recovers at boot."""
+    """Where the executable now is, the SHA-256 of what was copied, and what else was asked for."""
 
     path: str
     link: str
     sha256: str
+    environment: str = ""
     unit: str = ""
 
     def text(self) -> str:
         """Gives it for people."""
         lines = [f"{self.path} is this executable, sha256 {self.sha256}", f"{self.link} links to it"]
-        if self.unit:
-            lines.append(f"{self.unit} finishes or undoes at boot what was cut short")
+        lines += [f"{ENVIRONMENT_FILE} says {self.environment}"] if self.environment else []
+        lines += [f"{self.unit} finishes or undoes at boot what was cut short"] if self.unit else []
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -65,15 +71,17 @@ class SetUp:
         return asdict(self)
 
 
-def setup(system: System, *, recover_at_boot: bool = False) -> SetUp:
+def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> SetUp:
     """Copies the running executable; doing it again replaces it.
 
     Args:
         system: The host.
+        env: The environment that the host belongs to from now on; empty: what it says already, if anything.
         recover_at_boot: Whether systemd is to run `install recover` at boot where something was cut short.
 
     Raises:
-        UsageError: This is no executable, but a run from source.
+        UsageError: This is no executable, but a run from source; `env` is no name of an environment.
+        RefusedError: The host belongs to another environment.
         OSError: A place cannot be written to.
     """
     own = os.environ.get("WAYBILL_EXE", "")
@@ -81,12 +89,14 @@ def setup(system: System, *, recover_at_boot: bool = False) -> SetUp:
         raise UsageError(
             "this is a run from source", hint="run `./install setup` with the standalone executable"
         )
+    _set_environment(system, env)
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
     temporary = f"{PLACE}.new"
     if system.observe(temporary, digest=False).kind != "absent":
         system.unlink(temporary)
-    digest = system.write_new(temporary, _chunks(Path(own)), 0o755)
+    digest = hashlib.sha256()
+    system.write_new(temporary, hashed(_chunks(Path(own)), digest), 0o755)
     system.rename(temporary, PLACE)
     system.sync_dir(PLACE.rsplit("/", 1)[0])
     seen = system.observe(NAME)
@@ -97,7 +107,7 @@ def setup(system: System, *, recover_at_boot: bool = False) -> SetUp:
             )
         system.symlink(PLACE, NAME)
         system.sync_dir(NAME.rsplit("/", 1)[0])
-    return SetUp(PLACE, NAME, digest, _lay_unit(system) if recover_at_boot else "")
+    return SetUp(PLACE, NAME, digest.hexdigest(), env, _lay_unit(system) if recover_at_boot else "")
 
 
 def _lay_unit(system: System) -> str:
@@ -112,6 +122,20 @@ def _lay_unit(system: System) -> str:
         if not ended.ok:
             raise HostNotReadyError(f"systemd does not take it: {ended.reason()}", where=path)
     return path
+
+
+def _set_environment(system: System, env: str) -> None:
+    """Writes which environment the host belongs to; one that is there is never changed by a command."""
+    if not env:
+        return
+    if not ENVIRONMENT.fullmatch(env):
+        raise UsageError("is not a name of an environment", where="--env", hint="one word: production")
+    if system.observe(ENVIRONMENT_FILE, digest=False).kind != "absent":
+        environment(system, env)  # refuses another one
+        return
+    make_directory(system, CONFIG)
+    system.write_new(ENVIRONMENT_FILE, f"{env}\n".encode(), 0o644)
+    system.sync_dir(CONFIG)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

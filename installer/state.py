@@ -44,6 +44,7 @@ class Entry:
         installed: When that transaction was committed, in seconds since 1970; 0 before.
         methods: Which methods were driven.
         evidence: What the verification found: who signed, who approved.
+        blobs: Whether its directory has the blobs of its images; with `--work-dir` only the engine has them.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Entry:
     installed: int = 0
     methods: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    blobs: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
@@ -161,7 +163,7 @@ def load(system: System, layout: Layout) -> State:
     Raises:
         DamagedStateError: It is damaged.
         NotUndoneError: It is of a newer installer.
-        HostNotReadyError: This user may not read it.
+        HostNotReadyError: It cannot be read, by this user or at all.
     """
     try:
         data = system.read(layout.state_file, STATE_LIMIT)
@@ -169,6 +171,11 @@ def load(system: System, layout: Layout) -> State:
         return State()
     except PermissionError as denied:
         raise unreadable(layout.state_file) from denied
+    except OSError as failed:
+        hint = "the disk may be failing, or somebody put something else there: put it back from a backup"
+        raise HostNotReadyError(
+            f"cannot be read: {failed.strerror}", where=layout.state_file, hint=hint
+        ) from None
     try:
         value = jsonio.loads_strict(data, layout.state_file, STATE_LIMIT)
         schema = value["schema"]
@@ -254,7 +261,8 @@ def open_release(system: System, layout: Layout, entry: Entry) -> Release:
     record = jsonio.loads_strict(_exact(system, path, entry.record_sha256), path, RECORD_LIMIT)
     installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
     health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
-    return Release(manifestio.parse(manifest), entry.identity, directory, directory, installed, health)
+    blobs = None if entry.blobs else ""
+    return Release(manifestio.parse(manifest), entry.identity, directory, directory, installed, health, blobs)
 
 
 def _exact(system: System, path: str, sha256: str) -> bytes:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer import journal as journals
-from installer.changes import drift
 from installer.core.errors import NotUndoneError, Problem
+from installer.core.manifest import Source
 from installer.deploy.base import Release, Target, method
+from installer.drift import Drifted, drift
 from installer.housekeeping import committed
 from installer.journal import Journal
 from installer.layout import STATE, Layout
@@ -30,6 +31,7 @@ class Status:
         kept: All releases that are kept.
         highest: The highest sequence that was ever committed; -1 for none.
         drift: Where the host is not what was installed.
+        edited: Files that were edited here and are kept by policy; they are no drift.
         unfinished: A transaction that was cut short, in words; empty where there is none.
         manifest: Facts of the running release: where it was made from.
     """
@@ -41,6 +43,7 @@ class Status:
     drift: tuple[Problem, ...]
     unfinished: str
     source: Mapping[str, Any]
+    edited: tuple[Drifted, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
@@ -50,9 +53,16 @@ class Status:
             "kept": [entry.as_json() for entry in self.kept],
             "highest": self.highest,
             "drift": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.drift],
+            "edited": [each.as_json() for each in self.edited],
             "unfinished": self.unfinished,
             "source": dict(self.source),
+            "break_glass": list(self.broken),
         }
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What was missing when the glass was broken for what runs; empty where the rule was kept."""
+        return tuple(self.current.evidence.get("policy", {}).get("break_glass", ())) if self.current else ()
 
     def text(self) -> str:
         """Gives it in words for people."""
@@ -66,20 +76,25 @@ class Status:
             lines.append(f"  identity   {self.current.identity}")
             lines += [f"  signed by  {name}" for name in signers(self.current)]
             if self.source.get("commit"):
-                lines.append(f"  made from  {self.source['commit']} {self.source.get('tag', '')}".rstrip())
+                lines.append(f"  made from  {Source(**self.source).text()}")
+            policy = self.current.evidence.get("policy", {})
+            lines += [f"  built by   {policy['builder']}"] if policy.get("builder") else []
+            lines += [f"  BREAK-GLASS without {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:
             lines.append(
                 f"  kept       {', '.join(entry.version for entry in others)} (install rollback VERSION)"
             )
+        lines += [f"  edited     {each.text()}" for each in self.edited]
         if self.unfinished:
             lines.append(f"  UNFINISHED {self.unfinished}")
         if self.drift:
             lines.append(f"  DRIFT      {len(self.drift)} found:")
             lines += [f"    {problem.where} {problem.what}" for problem in self.drift]
         elif self.current is not None and not self.unfinished:
-            lines.append("  drift      none: the host is as it was installed")
+            besides = " but for what was edited and is kept" if self.edited else ""
+            lines.append(f"  drift      none: the host is as it was installed{besides}")
         return "\n".join(lines)
 
 
@@ -109,6 +124,7 @@ def status(context: Context) -> Status:
     """
     state, unfinished = _now(context)
     found: list[Problem] = []
+    edited: list[Drifted] = []
     source: dict[str, Any] = {}
     if state.current is not None:
         try:
@@ -116,13 +132,20 @@ def status(context: Context) -> Status:
         except NotUndoneError as error:
             found.append(Problem(error.where, error.what, error.hint))
         else:
-            found += drift(context.system, release.installed)
+            found, edited = drift(context.system, release.installed)
             found += _link(context, state.current) if not unfinished else []
             found += _methods(context, state.current, release)
             origin = release.manifest.source
             source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
     return Status(
-        context.layout.product, state.current, state.kept, state.highest, tuple(found), unfinished, source
+        context.layout.product,
+        state.current,
+        state.kept,
+        state.highest,
+        tuple(found),
+        unfinished,
+        source,
+        tuple(edited),
     )
 
 
@@ -130,7 +153,9 @@ def _link(context: Context, current: Entry) -> list[Problem]:
     seen = context.system.observe(context.layout.current)
     if seen.target == f"releases/{current.name}":
         return []
-    return [Problem(context.layout.current, f"points to {seen.target or 'nothing'}", "run install recover")]
+    words = {"link": f"points to {seen.target}", "absent": "is missing"}
+    what = f"{words.get(seen.kind, f'is a {seen.kind}')}; it should point to releases/{current.name}"
+    return [Problem(context.layout.current, what, "install recover says how to put it right")]
 
 
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:

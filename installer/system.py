@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import functools
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from installer import process
-from installer.core.errors import BusyError
 from installer.host import LIST, Answer, Host, Seen, Space
+from installer.lock import Lock
 from installer.process import Completed
-from installer.resolve import place
+from installer.resolve import Place, place
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
 
@@ -29,25 +28,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
 
 
 class SyncError(OSError):
     """What was written may not be on the disk, and no later sync will say so: the kernel has forgotten it."""
-
-
-class Lock:
-    """A held lock; ends with `release` or with the process."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def release(self) -> None:
-        """Gives the lock back; a second time does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
@@ -83,7 +70,7 @@ class System(Host):
         Raises:
             OSError: It is there already, or cannot be made.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             os.mkdir(at.name, mode, dir_fd=at.fd)
             fd = os.open(at.name, LIST, dir_fd=at.fd)
             try:
@@ -103,7 +90,7 @@ class System(Host):
         gid: int = -1,
         *,
         sync: bool = True,
-    ) -> str:
+    ) -> None:
         """Writes a file that is not there yet; removes it again where that fails.
 
         Args:
@@ -114,18 +101,13 @@ class System(Host):
             gid: Its group; -1 for whoever runs us.
             sync: Whether it is on the disk when this returns; else `sync_files` is to follow.
 
-        Returns:
-            The SHA-256 of what was written, in hex.
-
         Raises:
             OSError: It is there already, or cannot be written.
         """
-        running = hashlib.sha256()
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, _NEW, 0o600, dir_fd=at.fd)
             try:
                 for chunk in (data,) if isinstance(data, bytes) else data:
-                    running.update(chunk)
                     self._write(fd, chunk)
                 if (uid, gid) != (-1, -1):
                     os.fchown(fd, uid, gid)
@@ -138,7 +120,6 @@ class System(Host):
                 raise
             finally:
                 os.close(fd)
-        return running.hexdigest()
 
     @_effect
     def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
@@ -153,7 +134,7 @@ class System(Host):
         Raises:
             OSError: It could not be written whole; how much of it is there is then unknown.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 os.lseek(fd, offset, os.SEEK_SET)
@@ -163,6 +144,41 @@ class System(Host):
                 self._fsync(fd)
             finally:
                 os.close(fd)
+
+    @_effect
+    def append(self, path: str, data: bytes) -> None:
+        """Adds to the end of a file that is there, in one call, and waits until it is on the disk.
+
+        The file is opened for appending only, so that it may be marked append-only (`chattr +a`).
+
+        Raises:
+            OSError: It could not be added whole; how much of it is there is then unknown.
+        """
+        with self.place(path) as at:
+            fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+            try:
+                self._write(fd, data)
+                self._fsync(fd)
+            finally:
+                os.close(fd)
+
+    @_effect
+    def reserve(self, path: str, size: int) -> None:
+        """Keeps `size` bytes of the disk for what will be appended to a file; its length stays as it is.
+
+        Where the file system has no such thing, nothing is kept.
+
+        Raises:
+            OSError: There is no room for them.
+        """
+        with self.place(path) as at:
+            fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+        try:
+            number = _fallocate(fd, os.fstat(fd).st_size, size)
+            if number not in (0, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+                raise OSError(number, os.strerror(number), path)
+        finally:
+            os.close(fd)
 
     @_effect
     def _write(self, fd: int, data: bytes | memoryview) -> None:
@@ -184,7 +200,7 @@ class System(Host):
         Raises:
             OSError: They are not.
         """
-        with place(self.root, path, follow=True) as at:
+        with self.inside(path) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
             self._fsync(fd)
@@ -204,7 +220,7 @@ class System(Host):
             if _kernel() >= (5, 8):
                 return  # before 5.8 syncfs(2) did not report failed writes
         for path in paths:
-            with place(self.root, path) as at:
+            with self.place(path) as at:
                 fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 self._fsync(fd)
@@ -237,7 +253,7 @@ class System(Host):
         Raises:
             OSError: It cannot be renamed.
         """
-        with place(self.root, source) as old, place(self.root, target) as new:
+        with self.place(source) as old, self.place(target) as new, self._leading_elsewhere(old, new):
             os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
 
     @_effect
@@ -247,7 +263,7 @@ class System(Host):
         Raises:
             OSError: It cannot be done; EXDEV where the two are on different file systems.
         """
-        with place(self.root, source) as old, place(self.root, target) as new:
+        with self.place(source) as old, self.place(target) as new:
             os.link(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
 
     @_effect
@@ -257,7 +273,7 @@ class System(Host):
         Raises:
             OSError: Something is there already, or it cannot be made.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             os.symlink(target, at.name, dir_fd=at.fd)
 
     @_effect
@@ -267,7 +283,7 @@ class System(Host):
         Raises:
             OSError: It cannot be removed.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at, self._leading_elsewhere(at):
             os.unlink(at.name, dir_fd=at.fd)
 
     @_effect
@@ -277,8 +293,21 @@ class System(Host):
         Raises:
             OSError: It cannot be removed.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at, self._leading_elsewhere(at):
             os.rmdir(at.name, dir_fd=at.fd)
+
+    @contextmanager
+    def _leading_elsewhere(self, *places: Place) -> Iterator[None]:
+        """Has directories found anew where one of them, or a link to one, is moved or removed."""
+        held, moved = self._held, False
+        for at in places if held else ():
+            with suppress(FileNotFoundError):
+                moved |= not stat.S_ISREG(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
+        try:
+            yield
+        finally:
+            if held and moved:
+                held.forget()
 
     @_effect
     def set_owner_mode(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
@@ -287,7 +316,7 @@ class System(Host):
         Raises:
             OSError: It cannot be done.
         """
-        with place(self.root, path) as at:
+        with self.place(path) as at:
             fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at.fd)
             try:
                 if (uid, gid) != (-1, -1):
@@ -302,13 +331,14 @@ class System(Host):
         Raises:
             OSError: Something in it cannot be removed.
         """
-        seen = self.observe(path, digest=False)
-        if seen.kind == "dir":
-            for name in self.names(path):
-                self.remove_tree(f"{path}/{name}")
-            self.rmdir(path)
-        elif seen.kind != "absent":
-            self.unlink(path)
+        with self.steady():
+            seen = self.observe(path, digest=False)
+            if seen.kind == "dir":
+                for name in self.names(path):
+                    self.remove_tree(f"{path}/{name}")
+                self.rmdir(path)
+            elif seen.kind != "absent":
+                self.unlink(path)
 
     @_effect
     def run(
@@ -329,39 +359,37 @@ class System(Host):
             stdin: What it reads.
             cwd: Its working directory, as `real` gives it.
         """
-        return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+        try:
+            return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+        finally:
+            if self._held is not None:
+                self._held.forget()
 
-    def lock(self, path: str) -> Lock:
-        """Takes the lock `path` without waiting; the kernel gives it back when the process ends.
+    def lock(self, path: str, wait: float = 0.0) -> Lock:
+        """Takes the lock `path`; the kernel gives it back when the process ends.
+
+        Args:
+            path: A host path; made where it is not there.
+            wait: Seconds to wait for whoever holds it.
 
         Raises:
             BusyError: Another process holds it.
             OSError: It cannot be opened.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with place(self.root, path) as at:
-            fd = os.open(at.name, flags, 0o600, dir_fd=at.fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-            os.close(fd)
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise BusyError(
-                f"another install runs (process {holder or 'unknown'})",
-                where=path,
-                hint="wait until it has ended",
-            ) from None
-        with suppress(OSError):  # only a courtesy to whoever finds it taken, who may meet a full disk
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-        return Lock(fd)
+        return Lock.take(self.root, path, wait)
 
 
 def _syncfs(fd: int) -> int:
     """Gives 0, or what went wrong."""
     return 0 if ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0 else ctypes.get_errno()
+
+
+def _fallocate(fd: int, start: int, size: int) -> int:
+    """Gives 0, or what went wrong."""
+    done = ctypes.CDLL(None, use_errno=True).fallocate(
+        fd, _KEEP_SIZE, ctypes.c_int64(start), ctypes.c_int64(size)
+    )
+    return 0 if done == 0 else ctypes.get_errno()
 
 
 @functools.cache

@@ -10,6 +10,7 @@ where it was cut short.
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +21,14 @@ from typing import Any
 
 from installer import housekeeping
 from installer import journal as journals
-from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
+from installer.core.errors import NotUndoneError, Problem, RolledBackError, WaybillError
 from installer.deploy.files import make_directory
 from installer.journal import Journal
 from installer.operations import PHASES, Context, Op, StepError, handler
 from installer.state import Entry, State, reserve
 
+SAID = 16 * 1024
+"""Bytes of what services said that go into the journal."""
 UNDO_TRIES = 3
 UNDO_PAUSE = 2.0
 
@@ -114,6 +117,8 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
     with _signals() as signals:
         try:
             journal = _begin(context, change)
+            known = {"verb": change.verb, "version": change.new.version if change.new else ""}
+            context.progress.step("", step="begun", transaction=change.number, **known)
         except BaseException as error:
             signals.deaf = True
             with suppress(OSError):
@@ -127,11 +132,14 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             journal.append("COMMIT", at=int(context.system.now()))
         except BaseException as error:
             signals.deaf = True
-            undo(context, journal, reason(error))
+            said = error.problems if isinstance(error, WaybillError) else ()
+            undo(context, journal, _in_full(error), said)
             with suppress(OSError, WaybillError):  # the next command does it again
                 housekeeping.after_rollback(context, journal)
             raise _rolled_back(change, error) from error
-        return _finish(context, journal)
+        outcome = _finish(context, journal)
+        context.progress.step("", step="committed", transaction=change.number)
+        return outcome
 
 
 def _begin(context: Context, change: Change) -> Journal:
@@ -164,18 +172,38 @@ def _forward(context: Context, journal: Journal, change: Change, health: Callabl
                 _do(context, journal, op)
         if phase == "stage":
             journal.append("STAGED")
+            context.progress.step("", step="staged", transaction=change.number)
+    context.progress.step("", step="health", transaction=change.number)
     health()
 
 
 def _do(context: Context, journal: Journal, op: Op) -> None:
-    if op.label:
-        context.progress.note(op.label)
-    found = handler(op.kind)
-    preimage = found.observe(context, op.args)
-    journal.append("INTENT", op=op.as_json(), preimage=preimage)
-    number = journal.records[-1].number
-    found.do(context, op.args, preimage)
-    journal.append("DONE", of=number)
+    with _told(context, op, "do", op.label):
+        found = handler(op.kind)
+        preimage = found.observe(context, op.args)
+        journal.append("INTENT", op=op.as_json(), preimage=preimage)
+        number = journal.records[-1].number
+        found.do(context, op.args, preimage)
+        journal.append("DONE", of=number)
+
+
+@contextmanager
+def _told(context: Context, op: Op, step: str, label: str) -> Iterator[None]:
+    """Says that an operation is done or undone, and how that ended: each a line of a structured log."""
+    progress, began = context.progress, context.system.monotonic()
+    facts = {"transaction": context.transaction, "kind": op.kind, "phase": op.phase}
+    progress.step(label, step=step, **facts)
+
+    def end(how: str, **more: str) -> None:
+        seconds = round(context.system.monotonic() - began, 3)
+        progress.step("", step=f"{step} {how}", **facts, seconds=seconds, **more)
+
+    try:
+        yield
+    except Exception as error:
+        end("failed", reason=reason(error))
+        raise
+    end("done")
 
 
 def intents(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
@@ -188,26 +216,39 @@ def intents(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
     ]
 
 
-def undo(context: Context, journal: Journal, why: str) -> None:
-    """Undoes a transaction in reverse, from its journal alone.
+def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] = ()) -> None:
+    """Undoes a transaction in reverse, from its journal alone; `said` is kept there with the reason.
 
     Raises:
         NotUndoneError: Something could not be undone; the journal stays open, and `recover` tries again.
     """
     try:
         if not journal.has("ABORT"):
-            journal.append("ABORT", why=why[:2000])
+            journal.append("ABORT", why=why[:2000], said=_bounded(said))
         for number, op, preimage in reversed(intents(journal)):
-            if op.label:
-                context.progress.note(f"undo: {op.label}")
-            journal.append("UNDOING", of=number)
-            _undo_one(context, op, preimage)
-            journal.append("UNDONE", of=number)
+            with _told(context, op, "undo", f"undo: {op.label}" if op.label else ""):
+                journal.append("UNDOING", of=number)
+                _undo_one(context, op, preimage)
+                journal.append("UNDONE", of=number)
         if not journal.has("ROLLED-BACK"):
             journal.append("ROLLED-BACK", at=int(context.system.now()))
     except Exception as error:
         journal.distrust(error)
         raise not_undone(context, error, why) from error
+    context.progress.step("", step="rolled back", transaction=context.transaction, reason=why)
+
+
+def _bounded(said: Sequence[Problem]) -> list[str]:
+    """Gives problems as lines, no more than the journal keeps room for; the last ones say most."""
+    lines: list[str] = []
+    room = SAID
+    for problem in reversed(said):
+        line = f"{problem.where}: {problem.what}"[:1000]
+        room -= len(json.dumps(line)) + 1
+        if room < 0:
+            break
+        lines.insert(0, line)
+    return lines
 
 
 def _undo_one(context: Context, op: Op, preimage: dict[str, Any]) -> None:
@@ -241,6 +282,11 @@ def reason(error: BaseException) -> str:
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
         return f"interrupted by {error}" if str(error) else "interrupted"
     return f"{type(error).__name__}: {error}"
+
+
+def _in_full(error: BaseException) -> str:
+    problems = error.problems if isinstance(error, WaybillError) else ()
+    return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in problems)])
 
 
 def _rolled_back(change: Change, error: BaseException) -> RolledBackError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from installer.core.errors import HostNotReadyError, MediumError, RefusedError, UsageError
+from installer.core.errors import HostNotReadyError, MediumError, TamperedError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.root import ROOT_BYTES, Root, fingerprint
 from installer.core.rotation import require_in_force, successor
@@ -139,7 +139,7 @@ def _read(path: Path, limit: int) -> bytes:
     except OSError as error:
         raise MediumError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if len(data) > limit:
-        raise RefusedError(f"has more than {limit} bytes", where=str(path))
+        raise TamperedError(f"is larger than the {limit} bytes allowed", where=str(path))
     return data
 
 

@@ -165,17 +165,21 @@ class _Builder:
                 event, f"uses the alias *{event.anchor}", "write the value out; aliases are not read here"
             )
             return None
+        self._bare(event)
+        if isinstance(event, kinds.ScalarEvent):
+            return self._scalar(event)
+        if isinstance(event, kinds.SequenceStartEvent):
+            return self._sequence(events, path, depth)
+        return self._mapping(events, path, depth)
+
+    def _bare(self, event: Any) -> None:
+        """Refuses what stands before a value or key."""
         if event.anchor:
             self._problem(
                 event, f"sets the anchor &{event.anchor}", "write values out; anchors are not read here"
             )
         if event.tag is not None:
             self._problem(event, f"has the tag {_shown_tag(event.tag)}", "remove the tag; plain values only")
-        if isinstance(event, kinds.ScalarEvent):
-            return self._scalar(event)
-        if isinstance(event, kinds.SequenceStartEvent):
-            return self._sequence(events, path, depth)
-        return self._mapping(events, path, depth)
 
     def _sequence(self, events: Iterator[Any], path: Path, depth: int) -> list[Any]:
         from yaml import events as kinds
@@ -211,10 +215,7 @@ class _Builder:
             self._problem(event, "has a key that is not text", "write keys as plain words")
             self._node(event, events, (*path, "\0key"), depth + 1)
             return "\0key"
-        if event.anchor:
-            self._problem(
-                event, f"sets the anchor &{event.anchor}", "write values out; anchors are not read here"
-            )
+        self._bare(event)
         text: str = event.value
         if event.implicit[0] and text == "<<":
             self._problem(
@@ -258,6 +259,8 @@ def _plain(text: str) -> Any:
         return _Ambiguous(f"{text} can mean {word} or the word", f'write {word}, or "{text}" for the word')
     if _NULL.fullmatch(text):
         return _Ambiguous(f"{text} can mean nothing or the word", f'write null, or "{text}" for the word')
+    if text in ("<<", "="):
+        return _Ambiguous(f"{text} means something else to some readers", f'quote it: "{text}"')
     if _NUMBERLIKE.fullmatch(text):
         return _Ambiguous(f"{text} would be read as a number and lose its form", f'quote it: "{text}"')
     if _DATE.fullmatch(text):

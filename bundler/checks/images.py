@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bundler.checks.compose import Use
 from bundler.model import ImageSource
-from installer.core.errors import Problem
+from installer.core.errors import Problem, WaybillError
 from installer.core.explain import did_you_mean
+from installer.core.jsonio import loads_strict
+from installer.core.oci import MAX_DOCUMENT
 
-_INDEX_BYTES = 8 * 1024 * 1024
 _REFERENCE = re.compile(
     r"(?:(?P<host>(?:[a-zA-Z0-9-]+\.)+[a-zA-Z0-9-]+(?::[0-9]+)?|localhost(?::[0-9]+)?"
     r"|[a-zA-Z0-9-]+:[0-9]+|\[[0-9a-fA-F:]+\](?::[0-9]+)?)/)?"
@@ -81,29 +80,19 @@ def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageSource]) -> 
 def names_in(source: Path) -> list[str] | None:
     """Gives the names of the images in an archive or layout, by its index; None when it does not tell."""
     try:
-        documents = _documents(source)
-        names = [name for document in documents for name in _names(document)]
-    except (OSError, tarfile.TarError, ValueError, AttributeError, TypeError):
+        names = [name for document in _documents(source) for name in _names(document)]
+    except (WaybillError, OSError, AttributeError, TypeError):
         return None
     return names or None
 
 
 def _documents(source: Path) -> list[object]:
-    if source.is_dir():
-        with (source / "index.json").open("rb") as file:
-            return [json.loads(file.read(_INDEX_BYTES))]
-    found = []
-    # Only headers are looked at; the layers are skipped over, not read.
-    with tarfile.open(source, "r:") as archive:
-        for member in archive:
-            if (
-                member.name in ("manifest.json", "index.json")
-                and member.isreg()
-                and member.size <= _INDEX_BYTES
-            ):
-                content = archive.extractfile(member)
-                found.append(json.loads(content.read()) if content else None)
-    return found
+    """Reads the lists of images, with the reader that packs them later; layers are skipped over, not read."""
+    from bundler.sources.content import ArchiveContent, DirectoryContent
+
+    content = DirectoryContent(source) if source.is_dir() else ArchiveContent(source)
+    found = [content.resolve(name) for name in ("manifest.json", "index.json")]
+    return [loads_strict(content.document(name), name, MAX_DOCUMENT) for name in found if name]
 
 
 def _names(document: object) -> Iterable[str]:

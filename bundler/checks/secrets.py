@@ -169,7 +169,7 @@ def _is_literal(value: bytes) -> bool:
 def _is_token_header(part: bytes) -> bool:
     try:
         header = json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, RecursionError):
         return False
     return isinstance(header, dict) and "alg" in header
 

@@ -62,12 +62,15 @@ class CosignSigner:
         return self.key.pem()
 
     @classmethod
-    def load(cls, path: Path, prompt: Prompt | None = None) -> CosignSigner:
+    def load(
+        cls, path: Path, prompt: Prompt | None = None, variable: str = "COSIGN_PASSWORD"
+    ) -> CosignSigner:
         """Reads a private key that `bundle keygen` or cosign wrote.
 
         Args:
             path: `NAME.key`.
-            prompt: Asks for the password where COSIGN_PASSWORD is not set.
+            prompt: Asks for the password where the variable is not set.
+            variable: The variable of the environment that has the password.
 
         Returns:
             The signer.
@@ -85,7 +88,7 @@ class CosignSigner:
                 hint="make one with `bundle keygen NAME`",
             ) from error
         sealed = read_sealed(data, str(path))
-        return open_sealed(sealed, ask_password(f"Password of {path}: ", prompt), str(path))
+        return open_sealed(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
 
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Signs `data` as cosign would.
@@ -266,12 +269,13 @@ def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) 
     return "\n".join([f"-----BEGIN {LABEL}-----", *lines, f"-----END {LABEL}-----", ""]).encode()
 
 
-def ask_password(question: str, prompt: Prompt | None) -> bytes:
-    """Gets a password: COSIGN_PASSWORD where it is set, even if empty; else by asking.
+def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_VARIABLE) -> bytes:
+    """Gets a password: from the environment where it is set, even if empty; else by asking.
 
     Args:
         question: What to show.
         prompt: Asks a person; None where there is no terminal.
+        variable: The variable of the environment that may have it.
 
     Returns:
         The password.
@@ -279,13 +283,13 @@ def ask_password(question: str, prompt: Prompt | None) -> bytes:
     Raises:
         UsageError: It is not set and nobody can be asked.
     """
-    given = os.environ.get(PASSWORD_VARIABLE)
+    given = os.environ.get(variable)
     if given is not None:
         return os.fsencode(given)
     if prompt is None:
         raise UsageError(
             "the key's password is needed, and there is no terminal to ask on",
-            hint=f"set {PASSWORD_VARIABLE}",
+            hint=f"set {variable}",
         )
     return prompt(question).encode()
 

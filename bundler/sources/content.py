@@ -265,7 +265,8 @@ class Expanded:
     form: Form
     where: str
     _pieces: Iterator[bytes] | None = None
-    _rest: bytes = b""
+    _piece: bytes = b""
+    _at: int = 0
 
     def read(self, size: int, /) -> bytes:
         """Gives at most `size` bytes.
@@ -275,8 +276,11 @@ class Expanded:
         """
         if self._pieces is None:
             self._pieces = (piece for piece in expand(self.stream, self.form, self.where) if piece)
-        self._rest = self._rest or next(self._pieces, b"")
-        chunk, self._rest = self._rest[:size], self._rest[size:]
+        if self._at == len(self._piece):
+            self._piece, self._at = next(self._pieces, b""), 0
+        # a piece may be large: it is never copied for the sake of what is left of it
+        chunk = self._piece[self._at : self._at + size]
+        self._at += len(chunk)
         return chunk
 
 
@@ -288,7 +292,7 @@ def read_document(stream: Readable, size: int, where: str) -> bytes:
     """
     if size > MAX_DOCUMENT:
         raise UnfitInputError(
-            f"is {size} bytes, more than the {MAX_DOCUMENT} a document may have", where=where
+            f"is {size} bytes, more than the {MAX_DOCUMENT} a document may have", where=where, hint=AGAIN
         )
     data = b""
     while len(data) < size:

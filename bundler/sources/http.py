@@ -165,7 +165,7 @@ class Connection:
         response = self._tries(lambda: self._send(request), where)
         try:
             answer = json.loads(response.read(MIB)) if response.status == 200 else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = {}
         finally:
             response.close()

@@ -40,7 +40,7 @@ def _config() -> dict[str, Any]:
     path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -58,5 +58,5 @@ def _from_helper(helper: object, key: str) -> str:
         )
         answer = json.loads(done.stdout)
         return f"{answer['Username']}:{answer['Secret']}" if answer["Username"] != "<token>" else ""
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, RecursionError):
         return ""

@@ -14,11 +14,13 @@ from typing import Literal
 from bundler.sources.base import Readable
 from bundler.sources.layers import MAX_EXPANDED
 from installer.core.errors import UnfitInputError
-from installer.core.limits import CHUNK, KIB
+from installer.core.limits import CHUNK, KIB, MIB
 
 BLOCK = 512
 MAX_MEMBERS = 100_000
 MAX_PAX = 64 * KIB
+MAX_END = MIB
+"""Zero bytes that may follow the end: tar fills up to a record, which is never so large."""
 
 _AGAIN = "save the image again, and check that the copy was complete"
 _HOSTILE = "do not use this archive: no engine writes such a one"
@@ -170,6 +172,9 @@ class _Scanner:
         name = self._text(header[0:100])
         if header[257:263] == b"ustar\0" and (prefix := self._text(header[345:500])):
             name = f"{prefix}/{name}"
+        elif header[257:263] == b"ustar " and header[345:500].strip(b"\0 01234567"):
+            # GNU has times there, others a prefix: some readers would give the member another name
+            raise self._fault("has a name that readers disagree on", name, _HOSTILE)
         flag = header[156:157].decode("latin-1")
         return name, 0 if flag in "125" else self._octal(header[124:136]), flag, self._text(header[157:257])
 
@@ -217,8 +222,10 @@ class _Scanner:
         return block
 
     def _end(self) -> None:
+        read = 0
         while chunk := self._stream.read(CHUNK):
-            if chunk.count(0) != len(chunk):
+            read += len(chunk)
+            if chunk.count(0) != len(chunk) or read > MAX_END:
                 raise self._fault("goes on after its end", "", _HOSTILE)
 
     def _fault(self, what: str, name: str, hint: str) -> UnfitInputError:

@@ -1,12 +1,13 @@
 """Writes the pages of the reference that the code knows best: `python -m docs.reference.generate`.
 
-`bundle-yaml.md` comes from the JSON Schema, `cli.md` from the commands' own help. A test holds both current.
+`bundle-yaml.md` and `audit.md` come from JSON Schemas, `cli.md` from the commands' help. A test holds them
+current.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import typer
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
-WIDTH = 100
 WIDTH = 100
 Schema = dict[str, Any]
 
@@ -107,7 +107,41 @@ def _helps(path: str, command: Any, parent: Any = None) -> Iterator[str]:
             yield from _helps(f"{path} {below}", inner, context)
 
 
-PAGES = {"bundle-yaml.md": bundle_yaml, "cli.md": cli}
+def audit() -> str:
+    """Gives the page about the audit log."""
+    schema: Schema = json.loads((TOP / "schemas" / "v1" / "audit.schema.json").read_text(encoding="utf-8"))
+    events = schema["properties"]["event"]["oneOf"]
+    needed = {
+        event: rule["then"]["required"]
+        for rule in schema["allOf"]
+        for event in _events(rule["if"]["properties"]["event"])
+    }
+    rows = [
+        f"| `{each['const']}` | {each['description']} | {_names(needed.get(each['const'], ()))} |"
+        for each in events
+    ]
+    parts = [
+        "# The audit log\n",
+        "<!-- Made by docs/reference/generate.py from schemas/v1/audit.schema.json. -->\n",
+        schema["description"] + " [How to read it](../how-to/read-the-audit-log.md).\n",
+        "## Events\n",
+        "| `event` | means | always has, besides the fields of every record |\n|---|---|---|\n"
+        + "\n".join(rows),
+        "\n## Fields\n",
+        _table(schema, schema),
+    ]
+    return "\n".join(parts)
+
+
+def _events(rule: Schema) -> list[str]:
+    return rule.get("enum") or [rule["const"]]
+
+
+def _names(fields: Iterable[str]) -> str:
+    return ", ".join(f"`{field}`" for field in fields)
+
+
+PAGES = {"bundle-yaml.md": bundle_yaml, "cli.md": cli, "audit.md": audit}
 
 
 if __name__ == "__main__":

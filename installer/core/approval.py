@@ -19,6 +19,7 @@ from installer.core.digest import HEX
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
 from installer.core.manifestio import Fields
+from installer.core.provenance import PREDICATE, Provenance, parse_predicate
 from installer.core.root import APPROVERS, ENVIRONMENT, PRODUCT, format_time
 from installer.core.signatures import FORMS, SUMS, Signature
 from installer.core.versions import is_version
@@ -26,7 +27,6 @@ from installer.core.versions import is_version
 DIRECTORY = "approvals/"
 STATEMENT = "https://in-toto.io/Statement/v1"
 APPROVAL = "urn:waybill:approval:v1"
-PROVENANCE = "https://slsa.dev/provenance/v1"
 OPENING = b'{"_type":"https://in-toto.io/Statement/v1","'
 """How every statement of ours begins; also how a torn append is told from tampering."""
 NOWHERE = "none"
@@ -94,19 +94,6 @@ class Approval:
     def to_bytes(self) -> bytes:
         """Gives the exact bytes that are signed."""
         return jsonio.dumps(self.document())
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """SLSA provenance about the bundle as a whole.
-
-    Attributes:
-        identity: The bundle's.
-        builder: Who built it: `runDetails.builder.id`.
-    """
-
-    identity: str
-    builder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +169,11 @@ def parse(data: bytes, where: str) -> Approval | Provenance:
     """
     top = Fields(jsonio.loads_strict(data, where, LIMITS.approval_bytes), where)
     top.text("_type", re.compile(re.escape(STATEMENT)))
-    kind = top.text("predicateType", re.compile(f"{re.escape(APPROVAL)}|{re.escape(PROVENANCE)}"))
+    kind = top.text("predicateType", re.compile(f"{re.escape(APPROVAL)}|{re.escape(PREDICATE)}"))
     subjects = top.items("subject", _subject, 64, required=True)
     if len(subjects) != 1:
         raise top.fault("subject", f"names {len(subjects)} things, not one")
-    read = _approval if kind == APPROVAL else _provenance
+    read = _approval if kind == APPROVAL else parse_predicate
     made = top.part("predicate", lambda value, at: read(value, at, subjects[0]), None)
     top.done()
     if made is None:
@@ -237,13 +224,3 @@ def _target(value: Any, where: str) -> str:
     if not isinstance(value, str) or not TARGET.fullmatch(value):
         raise TamperedError(f"is {value!r:.80}, not a host name in lower case", where=where)
     return value
-
-
-def _provenance(value: Any, where: str, identity: str) -> Provenance:
-    """Reads the builder alone: the rest of SLSA provenance is for auditors."""
-    builder = value
-    for key in ("runDetails", "builder", "id"):
-        builder = builder.get(key) if isinstance(builder, dict) else None
-    if not isinstance(builder, str) or not 1 <= len(builder) <= 500 or not builder.isprintable():
-        raise TamperedError("names no builder in runDetails.builder.id", where=where)
-    return Provenance(identity, builder)

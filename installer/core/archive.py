@@ -268,7 +268,7 @@ class Bundle:
                 break
             header = decode(block, where)
             if not header.name.startswith("approvals/") or header.name.count("/") != 1:
-                raise TamperedError(f"{header.name} is not on the signed list", where=where)
+                raise TamperedError(f"{header.name} {self._stray(header.name)}", where=where)
             if header.name.lower() in folded:
                 raise TamperedError(f"{header.name} is there twice, letter case aside", where=where)
             if header != Header(header.name, FILE_MODE, header.size, self.manifest.created):
@@ -281,6 +281,12 @@ class Bundle:
             found[header.name] = _payload(self.medium, offset, header, LIMITS.approval_bytes)
             offset += extent(header.size)
         return offset, block
+
+    def _stray(self, name: str) -> str:
+        listed = name in (SUMS, MANIFEST) or any(member.entry.path == name for member in self.members)
+        return (
+            "stands behind the payload: twice, or not in its place" if listed else "is not on the signed list"
+        )
 
     def _read_end(self, offset: int, first: bytes) -> None:
         """Checks that the archive ends here, or with what an append leaves that was cut short."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HEX = re.compile(r"[0-9a-f]{64}")
@@ -18,6 +19,13 @@ def sha256_hex(data: bytes) -> str:
 def oci_digest(data: bytes) -> str:
     """Gives the digest of `data` as the OCI image specification writes it."""
     return "sha256:" + sha256_hex(data)
+
+
+def hashed(pieces: Iterable[bytes], running: hashlib._Hash) -> Iterator[bytes]:
+    """Passes pieces on and hashes them on the way."""
+    for piece in pieces:
+        running.update(piece)
+        yield piece
 
 
 def file_digest(path: Path) -> str:

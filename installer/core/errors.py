@@ -52,12 +52,14 @@ class WaybillError(Exception):
     Args:
         what: What is wrong, in one sentence without a full stop.
         where: The file, member or field, with `:line` or `@offset` where there is one.
-        hint: What the reader can do about it.
+        hint: What the reader can do about it; where it is empty, the remedy of the kind of error.
         problems: Further problems of the same input; all are shown.
     """
 
     code = "error"
     exit_code = 1
+    remedy = ""
+    """What the reader can do where nothing better is known."""
     step = 0
     """The step of the verification that refused; 0 outside of one. See `steps`."""
 
@@ -67,7 +69,7 @@ class WaybillError(Exception):
         super().__init__(what)
         self.what = what
         self.where = where
-        self.hint = hint
+        self.hint = hint or self.remedy
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
@@ -110,6 +112,7 @@ class TamperedError(WaybillError):
     """Bytes are not what was signed, or are not in the one form the format allows."""
 
     code, exit_code = "tampered", 11
+    remedy = "it was changed after it was made, or is damaged: get it again from where it was made"
 
 
 class ExpiredError(WaybillError):
@@ -200,6 +203,7 @@ class MediumError(WaybillError):
     """The medium failed, ended early or lacks a part."""
 
     code, exit_code = "medium", 18
+    remedy = "the medium was removed or is damaged: put it back, or copy its content again"
 
 
 class RolledBackError(WaybillError):

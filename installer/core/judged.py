@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from installer.core.approval import Approval, Found, Provenance, parse
+from installer.core.approval import Approval, Found, parse
 from installer.core.errors import TamperedError
 from installer.core.evidence import Accepted, Rejected, judge
 from installer.core.manifest import Manifest
 from installer.core.policy import SKEW, Counted
+from installer.core.provenance import Provenance, why_not
 from installer.core.root import Policy, Root, format_time
 
 
@@ -69,13 +70,14 @@ class Judged:
     def _why_not(self, said: Approval | Provenance, role: str) -> str:
         if said.identity != self.identity:
             return "is about another bundle"
-        builders = self.policy.builders if self.policy else ()
+        policy = self.policy or Policy({})
         if isinstance(said, Provenance):
             if role != "provenance":
                 return f"is provenance, in the role {role}"
-            return f"was built by {said.builder}" if builders and said.builder not in builders else ""
-        if builders and role == "provenance":
-            return "names no builder, and this environment asks for one"
+            commit = self.manifest.source.commit
+            return why_not(said, policy.builders, policy.repositories, policy.clean_tree, commit)
+        if policy.asks_for_provenance and role == "provenance":
+            return "names no builder and no source, and this environment asks for them"
         return self._not_now(said, role)
 
     def _not_now(self, said: Approval, role: str) -> str:

@@ -13,13 +13,14 @@ from typing import Any, Literal, get_args
 SCHEMA = "waybill/bundle/v1"
 SUMS = "SHA256SUMS"
 MANIFEST = "bundle.json"
-PROVENANCE = "provenance.intoto.jsonl"
+BLOBS = "images/blobs/sha256/"
+"""Where the blobs of images lie, in the bundle and in the directory of a release."""
 SECTIONS = ("sbom", "docs", "config", "deploy", "bin", "trees", "images")
-"""The sections of the tar in their order, behind SHA256SUMS, bundle.json and the provenance."""
+"""The sections of the tar in their order, behind SHA256SUMS and bundle.json."""
 
 Kind = Literal[
     "binary", "tree", "template", "values", "schema", "doc", "unit", "compose", "script", "deploy", "image",
-    "sbom", "provenance",
+    "sbom",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 METHODS = ("files", "images", "systemd", "compose", "helm", "ansible", "salt", "script")
@@ -160,6 +161,13 @@ class Source:
     tag: str = ""
     dirty: bool = False
 
+    def text(self) -> str:
+        """Says it in words."""
+        if not self.commit:
+            return "not said"
+        tag = f", tag {self.tag}" if self.tag else ""
+        return f"commit {self.commit}{tag}" + (", with uncommitted changes" if self.dirty else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -214,4 +222,4 @@ class Manifest:
 
 def blob_path(digest: str) -> str:
     """Gives the bundle path of an OCI blob from its `sha256:…` digest."""
-    return "images/blobs/sha256/" + digest.removeprefix("sha256:")
+    return BLOBS + digest.removeprefix("sha256:")

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from installer.core.errors import TamperedError
 from installer.core.manifest import (
     MANIFEST,
-    PROVENANCE,
     SECTIONS,
     FileEntry,
     LinkEntry,
@@ -40,8 +39,6 @@ def section_rank(path: str) -> int:
     Raises:
         TamperedError: No section of the format has such a path.
     """
-    if path == PROVENANCE:
-        return -1
     top, _, rest = path.partition("/")
     if top not in SECTIONS or not rest:
         raise _fault(f"{path} is in no section of a bundle")
@@ -50,7 +47,7 @@ def section_rank(path: str) -> int:
 
 def _order(files: Iterable[FileEntry]) -> None:
     """Sections in order; within one sorted bytewise, but for images, which stand as they were written."""
-    last_rank, last_path = -2, ""
+    last_rank, last_path = -1, ""
     for entry in files:
         rank = section_rank(entry.path)
         in_order = rank > last_rank or (

@@ -37,6 +37,7 @@ def check_payload(
     sink: Sink = keep_nothing,
     advance: Callable[[int], None] = lambda _count: None,
     workers: int = 0,
+    have: frozenset[str] = frozenset(),
 ) -> dict[str, bytes]:
     """Reads the whole payload and the tail of a bundle, and refuses whatever is not what was signed.
 
@@ -45,6 +46,8 @@ def check_payload(
         sink: Takes each file. Called from several threads.
         advance: Told the bytes read. Called from several threads.
         workers: Threads; 0 for as many as there are cores. A stream is read by one.
+        have: Files that are there already, as signed: they are neither read nor given to the sink. A stream
+            is read all the same.
 
     Returns:
         The files of approvals, by name.
@@ -53,16 +56,21 @@ def check_payload(
         TamperedError: A header, a payload, a padding or the end is not what was signed.
         MediumError: The medium failed.
     """
-    task = _Task(bundle, sink, advance, Event())
+
+    def missing(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+        (keep_nothing if entry.path in have else sink)(entry, chunks)
+
+    task = _Task(bundle, missing, advance, Event())
+    members = to_read(bundle, have)
     if not bundle.medium.parallel:
-        for group in _groups(bundle.members):
+        for group in _groups(members):
             task.check(group)
         return bundle.read_tail()
     with ThreadPoolExecutor(workers or os.cpu_count() or 1, "check") as pool:
         futures: list[Future[None]] = []
         try:
             tail = bundle.read_tail()
-            futures += [pool.submit(task.check, group) for group in _groups(bundle.members)]
+            futures += [pool.submit(task.check, group) for group in _groups(members)]
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             # after a failure or Ctrl-C the other threads end at their next chunk
@@ -80,12 +88,23 @@ class _Stopped(Exception):  # noqa: N818 - not an error: another thread has the 
     """Ends a thread after another one failed."""
 
 
+def to_read(bundle: Bundle, have: frozenset[str] = frozenset()) -> tuple[Member, ...]:
+    """Gives the members that have to be read where the files `have` are there already."""
+    if not have or not bundle.medium.parallel:
+        return bundle.members
+    return tuple(member for member in bundle.members if member.entry.path not in have)
+
+
 def _groups(members: tuple[Member, ...]) -> Iterator[tuple[Member, ...]]:
     """Cuts the members into runs: neighbours of up to GROUP bytes together, each larger one alone."""
     start = 0
     for index in range(1, len(members) + 1):
-        begin = members[start].offset
-        if index == len(members) or members[index].offset + extent(members[index].entry.size) - begin > GROUP:
+        begin, before = members[start].offset, members[index - 1]
+        if (
+            index == len(members)
+            or members[index].offset != before.offset + extent(before.entry.size)
+            or members[index].offset + extent(members[index].entry.size) - begin > GROUP
+        ):
             yield members[start:index]
             start = index
 

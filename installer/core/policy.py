@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from installer.core.approval import NOWHERE, Approval, Provenance
+from installer.core.approval import NOWHERE, Approval
 from installer.core.errors import Problem
 from installer.core.manifest import Manifest
 from installer.core.owners import assign, fold
+from installer.core.provenance import Provenance
 from installer.core.root import Policy, Root, format_time
 from installer.core.signatures import TrustedKey
 
@@ -68,7 +69,7 @@ class Counted:
         }
         said = self.approval
         if said is None:
-            return row | {"builder": self.statement.builder if isinstance(self.statement, Provenance) else ""}
+            return row | (self.statement.as_json() if isinstance(self.statement, Provenance) else {})
         return row | {
             "environment": said.environment,
             "targets": list(said.targets),
@@ -92,7 +93,7 @@ class Decision:
         rejected: File and reason of those that do not.
         change_id: The change that the approvals name.
         rollback_to: Where they say to go back to.
-        builder: Who built it, where provenance says so.
+        provenance: Who built it and from what, as provenance that counts says.
         broken: What was missing and break-glass stood in for; empty: nothing, the rule was kept.
         reset: The reset of the product in the root, to be remembered by the host.
     """
@@ -105,9 +106,14 @@ class Decision:
     rejected: tuple[tuple[str, str], ...] = ()
     change_id: str = ""
     rollback_to: str = ""
-    builder: str = ""
+    provenance: tuple[Provenance, ...] = ()
     broken: tuple[str, ...] = ()
     reset: int = 0
+
+    @property
+    def builder(self) -> str:
+        """Who built it, where provenance says so."""
+        return ", ".join(sorted({each.builder for each in self.provenance}))
 
     @property
     def break_glass(self) -> bool:
@@ -126,6 +132,7 @@ class Decision:
             "change_id": self.change_id,
             "rollback_to": self.rollback_to,
             "builder": self.builder,
+            "provenance": [each.as_json() for each in self.provenance],
             "break_glass": list(self.broken),
             "reset": self.reset,
         }
@@ -139,7 +146,8 @@ class Decision:
         rows += [("not counted", f"{file}: {reason}") for file, reason in self.rejected]
         rows += [("change", self.change_id)] if self.change_id else []
         rows += [("back to", self.rollback_to)] if self.rollback_to else []
-        rows += [("built by", self.builder)] if self.builder else []
+        for each in self.provenance:
+            rows += [("built by", each.builder), *([("built from", each.source())] if each.commit else [])]
         return rows + [("BREAK-GLASS", f"stands in for: {what}") for what in self.broken]
 
     def warning(self) -> str:

@@ -50,6 +50,8 @@ class Policy:
         change_id: Whether the approvals must name one change.
         rollback_plan: Whether the bundle must carry a rollback plan, and an approval say where to go back to.
         builders: Builder ids that the provenance may name; empty: any.
+        repositories: Source repositories that the provenance may name; empty: any.
+        clean_tree: Whether the provenance must say that everything was as committed.
         max_age_days: For how many days an approval counts; 0: until it expires.
         products: Products that may be installed; empty: any.
         break_glass: Whether the role `break-glass` may stand in for everything here but the release.
@@ -59,9 +61,16 @@ class Policy:
     change_id: bool = False
     rollback_plan: bool = False
     builders: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
+    clean_tree: bool = False
     max_age_days: int = 0
     products: tuple[str, ...] = ()
     break_glass: bool = False
+
+    @property
+    def asks_for_provenance(self) -> bool:
+        """Whether a mere approval does not do in the role `provenance`."""
+        return bool(self.builders or self.repositories or self.clean_tree)
 
     def document(self) -> dict[str, Any]:
         """Gives the policy as a JSON object."""
@@ -70,6 +79,8 @@ class Policy:
             "change_id": self.change_id,
             "rollback_plan": self.rollback_plan,
             "builders": sorted(self.builders),
+            "repositories": sorted(self.repositories),
+            "clean_tree": self.clean_tree,
             "max_age_days": self.max_age_days,
             "products": sorted(self.products),
             "break_glass": self.break_glass,

@@ -34,11 +34,13 @@ from installer.core.root import (
 )
 from installer.core.signatures import TrustedKey
 
+MOST_KEYS = 256
+"""Keys of one root: who counts for what is searched for, and the search has to end."""
 _T = TypeVar("_T")
 _KEYID = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LINES = re.compile(r"[\x20-\x7e\r\n]+")
-_POLICY = frozenset({"change_id", "rollback_plan", "builders", "max_age_days", "products", "break_glass"})
+_POLICY = frozenset(Policy.__dataclass_fields__) - {"requires"}
 
 
 def load_root(path: Path) -> tuple[Root, bytes]:
@@ -60,7 +62,9 @@ def load_root(path: Path) -> tuple[Root, bytes]:
             data = file.read(ROOT_BYTES + 1)
     except FileNotFoundError:
         raise UntrustedError(
-            "no trust is set up", where=str(path), hint="set it up with `install trust init root.json`"
+            "there is no such file, and without a root nobody is trusted",
+            where=str(path),
+            hint="give the path of the root.json that was carried here",
         ) from None
     except OSError as error:
         raise MediumError(f"cannot be read: {error.strerror}", where=str(path)) from error
@@ -137,6 +141,9 @@ class _Reader:
         if top.get("schema") != SCHEMA:
             self.fault("schema", f"is not {SCHEMA!r}", "it may be made for a newer version of this program")
         if self.problems:
+            return None
+        if isinstance(top["keys"], dict) and len(top["keys"]) > MOST_KEYS:
+            self.fault("keys", f"has {len(top['keys'])} keys, at most {MOST_KEYS} are allowed")
             return None
         keys = self.each(top["keys"], "keys", self.key)
         self.distinct(keys)
@@ -253,6 +260,8 @@ class _Reader:
             change_id=self.flag(item.get("change_id", False), f"{at}.change_id"),
             rollback_plan=self.flag(item.get("rollback_plan", False), f"{at}.rollback_plan"),
             builders=self.texts(item.get("builders", []), f"{at}.builders", BUILDER),
+            repositories=self.texts(item.get("repositories", []), f"{at}.repositories", BUILDER),
+            clean_tree=self.flag(item.get("clean_tree", False), f"{at}.clean_tree"),
             max_age_days=self.whole(item.get("max_age_days", 0), f"{at}.max_age_days", MAX_AGE_DAYS),
             products=self.texts(item.get("products", []), f"{at}.products", PRODUCT),
             break_glass=self.flag(item.get("break_glass", False), f"{at}.break_glass"),
@@ -273,8 +282,9 @@ class _Reader:
         for role in policy.requires:
             if role not in root.roles:
                 self.fault(f"{at}.requires", f"asks for the role {role}, which `roles` lacks")
-        if policy.builders and "provenance" not in policy.requires:
-            self.fault(f"{at}.builders", "means nothing where the role provenance is not required")
+        for name in ("builders", "repositories", "clean_tree"):
+            if getattr(policy, name) and "provenance" not in policy.requires:
+                self.fault(f"{at}.{name}", "means nothing where the role provenance is not required")
         if policy.break_glass and "break-glass" not in root.roles:
             self.fault(f"{at}.break_glass", "is allowed, but `roles` lacks the role break-glass")
         if self.problems:

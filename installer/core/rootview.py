@@ -112,6 +112,8 @@ class RootView:
         )
         lines += [f"approvals count for {policy.max_age_days} days"] if policy.max_age_days else []
         lines += [f"built by {each}" for each in policy.builders]
+        lines += [f"built from {each}" for each in policy.repositories]
+        lines += ["built from a tree without changes"] if policy.clean_tree else []
         lines += [f"only {', '.join(policy.products)}"] if policy.products else []
         return lines + (["BREAK-GLASS may stand in for all but the release"] if policy.break_glass else [])
 

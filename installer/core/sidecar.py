@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -59,7 +60,11 @@ def _read(path: Path) -> bytes:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise TamperedError("is not a file", where=str(path))
             data = file.read(LIMITS.approval_bytes + 1)
+    except IsADirectoryError:
+        raise TamperedError("is not a file", where=str(path)) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise TamperedError("is a link, which is not followed", where=str(path)) from None
         raise MediumError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if len(data) > LIMITS.approval_bytes:
         raise TamperedError(f"has more than {LIMITS.approval_bytes} bytes", where=str(path))

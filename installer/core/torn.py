@@ -26,6 +26,7 @@ MOST = FILES * extent(LIMITS.approval_bytes) + len(END)
 """Bytes that an append takes at most."""
 _NAME = re.compile(rb"approvals/[a-z0-9.-]*")
 _SIZE = slice(124, 136)
+_OCTAL = re.compile(rb"[0-7]{0,12}")
 
 
 def is_partial_header(block: bytes, mtime: int) -> bool:
@@ -41,10 +42,10 @@ def is_partial_header(block: bytes, mtime: int) -> bool:
         return False
     if len(begun) <= 100:
         return name == begun
-    digits = begun[_SIZE]
-    if not all(digit in b"01234567\0" for digit in digits):
+    digits = begun[_SIZE].rstrip(b"\0")
+    if not _OCTAL.fullmatch(digits):
         return False
-    size = int(digits.rstrip(b"\0").ljust(11, b"0"), 8)
+    size = int(digits.ljust(11, b"0"), 8)
     try:
         whole = encode(Header(name.decode("ascii"), FILE_MODE, size, mtime))
     except ValueError:

@@ -40,6 +40,9 @@ from installer.core.versions import compare
 __all__ = ["Accepted", "Evidence", "Rejected", "Trust", "pinned_key_trust"]
 
 NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+KNOWN_TIME = "/var/lib/waybill/trusted-time"
+"""Where hosts write down the last time that has passed."""
+WRITTEN_DOWN = f"; if it was wrong when that was written down, set it right and remove {KNOWN_TIME}"
 PRODUCTION = "production"
 """The one environment that is never left to the release alone, even by a root without policies."""
 
@@ -84,7 +87,7 @@ class Trust:
                     hint="bring a newer root.json; what is installed keeps running",
                 )
         with at_step(3):
-            self._check_clock(now, self._known, "this host knew already that it was past")
+            self._check_clock(now, self._known, "this host knew already that it was past", WRITTEN_DOWN)
         with at_step(4):
             if identity in root.revoked_bundles:
                 raise RevokedError(
@@ -193,6 +196,7 @@ class Trust:
         released: Evidence,
         approvals: Iterable[Found],
         destination: Destination,
+        note: Callable[[Judged], None] = lambda _judged: None,
     ) -> Decision:
         """Decides whether the approvals suffice for the host's environment: steps 15 to 18.
 
@@ -201,6 +205,7 @@ class Trust:
             released: What `check_release` gave.
             approvals: All approvals that were found, in the bundle and beside it.
             destination: The host.
+            note: Told which approvals count, also where they do not suffice.
 
         Returns:
             The grounds on which it may be installed.
@@ -216,6 +221,7 @@ class Trust:
         with at_step(15):
             self._check_environment(environment)
         judged = Judged(root, manifest, released.identity, environment, policy, now)
+        note(judged)
         with at_step(16):
             for found in sorted(approvals, key=lambda each: (each.name, each.source)):
                 judged.judge(found)
@@ -236,7 +242,7 @@ class Trust:
                     if not filled:
                         raise self._not_approved(manifest, environment, problems, judged)
         said = Question(root, environment, policy or Policy({}), manifest, frozenset(), here)
-        builders = sorted({c.statement.builder for c in here if not isinstance(c.statement, Approval)})
+        built = {c.statement for c in here if not isinstance(c.statement, Approval)}
         return Decision(
             environment=environment,
             root_version=root.version,
@@ -246,16 +252,16 @@ class Trust:
             rejected=tuple(judged.rejected),
             change_id=", ".join(said.agreed("change_id")),
             rollback_to=", ".join(said.agreed("rollback_to")),
-            builder=", ".join(builders),
+            provenance=tuple(sorted(built, key=repr)),
             broken=broken,
             reset=reset,
         )
 
-    def _check_clock(self, now: datetime, known: datetime | None, what: str) -> None:
+    def _check_clock(self, now: datetime, known: datetime | None, what: str, more: str = "") -> None:
         if known is not None and (known - now).total_seconds() > SKEW:
             raise ClockError(
                 f"this host's clock says {format_time(now)}, but {what} {format_time(known)}",
-                hint="set the clock (`date -u` shows it): by a clock that is behind nothing ever expires",
+                hint="set the clock (`date -u` shows it): by a clock that is behind nothing expires" + more,
             )
 
     def _check_environment(self, environment: str) -> None:

@@ -8,19 +8,21 @@ what it reads (`installer.stage`). The decisions are taken in `trust`, from byte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from installer.core.approval import group
 from installer.core.archive import Bundle, open_bundle
+from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
 from installer.core.manifest import Manifest
 from installer.core.medium import Medium
-from installer.core.payload import Sink, check_payload, keep_nothing
+from installer.core.payload import Sink, check_payload, keep_nothing, to_read
 from installer.core.policy import Decision, Destination
 from installer.core.signatures import Signature
 from installer.core.steps import at_step
+from installer.core.summary import Trail
 from installer.core.tarheader import extent
 from installer.core.trust import Evidence, Trust
 
@@ -67,6 +69,7 @@ class Verified:
             "sequence": self.manifest.sequence,
             "identity": self.identity,
             "expires": format_time(self.manifest.expires),
+            "source": asdict(self.manifest.source),
             "files": len(self.manifest.files),
             "payload_bytes": self.payload_bytes,
             "evidence": self.evidence.as_json(),
@@ -86,7 +89,10 @@ def nowhere(_manifest: Manifest) -> Destination:
 
 
 def open_trusted(
-    medium: Medium, trust: Trust, destination: Callable[[Manifest], Destination] = nowhere
+    medium: Medium,
+    trust: Trust,
+    destination: Callable[[Manifest], Destination] = nowhere,
+    trail: Trail | None = None,
 ) -> Opened:
     """Does steps 1 to 14.
 
@@ -94,6 +100,7 @@ def open_trusted(
         medium: The bundle.
         trust: Whom to believe, and the clock.
         destination: Says what the host is, once the product is known.
+        trail: Takes down what becomes known, also where it is refused.
 
     Returns:
         The opened bundle with the grounds on which it is trusted.
@@ -106,28 +113,33 @@ def open_trusted(
         MediumError: The medium failed.
     """
     evidence: list[Evidence] = []
+    trail = trail or Trail()
 
     def decide_head(sums: bytes, signatures: Mapping[str, bytes]) -> None:
+        trail.identity, trail.signatures = sha256_hex(sums), dict(signatures)
         found = [Signature.parse(name, data) for name, data in signatures.items()]
-        evidence.append(trust.check_release(sums, found))
+        trail.released = trust.check_release(sums, found)
+        evidence.append(trail.released)
 
     try:
         bundle = open_bundle(medium, decide_head)
     except WaybillError as error:
         error.step = error.step or (7 if evidence else 1)
         raise
-    host = destination(bundle.manifest)
+    trail.manifest = bundle.manifest
+    trail.host = host = destination(bundle.manifest)
     trust.check_manifest(bundle.manifest, host, medium.name)
     return Opened(bundle, evidence[0], host)
 
 
-def decide(opened: Opened, trust: Trust, beside: Beside = ()) -> Decision:
+def decide(opened: Opened, trust: Trust, beside: Beside = (), trail: Trail | None = None) -> Decision:
     """Does steps 15 to 18. Of a stream the approvals are known only after `check_all`.
 
     Args:
         opened: After steps 1 to 14.
         trust: Whom to believe, and the clock.
         beside: Approvals that do not lie in the bundle.
+        trail: Takes down what becomes known, also where it is refused.
 
     Returns:
         The grounds on which it may be installed.
@@ -141,18 +153,24 @@ def decide(opened: Opened, trust: Trust, beside: Beside = ()) -> Decision:
     """
     with at_step(19):
         inside = opened.bundle.read_tail()
-    found = [each for where, files in (("", inside), *beside) for each in group(files, where)[0]]
-    return trust.check_approvals(opened.bundle.manifest, opened.evidence, found, opened.destination)
+    trail = trail or Trail()
+    trail.approvals = [each for where, files in (("", inside), *beside) for each in group(files, where)[0]]
+    trail.decision = trust.check_approvals(
+        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.judged_by
+    )
+    return trail.decision
 
 
-def payload_extent(opened: Opened) -> int:
-    """Gives the bytes that step 5 reads."""
-    head = opened.bundle.head
-    return opened.bundle.end - head.manifest_offset - extent(head.manifest_size)
+def payload_extent(opened: Opened, have: frozenset[str] = frozenset()) -> int:
+    """Gives the bytes that step 19 reads, where the files `have` are there already."""
+    return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
 
 
 def check_all(
-    opened: Opened, advance: Callable[[int], None] = lambda _count: None, sink: Sink = keep_nothing
+    opened: Opened,
+    advance: Callable[[int], None] = lambda _count: None,
+    sink: Sink = keep_nothing,
+    have: frozenset[str] = frozenset(),
 ) -> Verified:
     """Does step 19.
 
@@ -160,6 +178,7 @@ def check_all(
         opened: After steps 1 to 14.
         advance: Told the bytes as they are read, from several threads.
         sink: Takes the files while they are checked.
+        have: Files that the sink has already, found to be as signed; the medium need not be read for them.
 
     Returns:
         What is now known of the bundle.
@@ -170,7 +189,7 @@ def check_all(
     """
     bundle = opened.bundle
     with at_step(19):
-        approvals = check_payload(bundle, sink, advance)
+        approvals = check_payload(bundle, sink, advance, have=have)
     names = tuple(
         name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
     )
@@ -200,6 +219,7 @@ def report(verified: Verified, decision: Decision | None = None) -> str:
         ("threshold", f"{len(evidence.owners)} of {evidence.threshold} needed, {by}"),
         ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, every one as signed"),
         ("expires", format_time(manifest.expires)),
+        ("made from", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),
         *(decision.rows() if decision else ()),
         *(("note", note) for note in verified.notes),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from installer.core.errors import Problem
 from installer.core.manifest import HealthCheck, Manifest
@@ -40,6 +40,8 @@ class Installed:
         target: Of a link.
         source: Where a file's bytes are taken from, as a host path: in the release's directory, or rendered.
         origin: Its bundle path; empty for a directory that is there only to hold others.
+        policy: `kept`: the operator's own version stands there; `beside`: it is the release's version of such
+            a file, laid beside it.
     """
 
     path: str
@@ -52,6 +54,7 @@ class Installed:
     target: str = ""
     source: str = ""
     origin: str = ""
+    policy: Literal["", "kept", "beside"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Release:
         staged: Where they lie now, while planning; the same as `directory` for a retained release.
         installed: What it has outside of `directory`, in the order in which it is made.
         health: Its probes, their targets rendered with the host's values.
+        blobs: Where the blobs of its images lie while operations run, where that is not `directory`; empty:
+            nowhere, only the engine has them.
     """
 
     manifest: Manifest
@@ -73,6 +78,12 @@ class Release:
     staged: str
     installed: tuple[Installed, ...] = ()
     health: tuple[HealthCheck, ...] = ()
+    blobs: str | None = None
+
+    @property
+    def blobs_at(self) -> str:
+        """The directory below which its images are loaded from; empty where they are not kept."""
+        return self.directory if self.blobs is None else self.blobs
 
     def now(self, path: str) -> str:
         """Gives the host path at which a member can be read while planning."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.deploy.base import Target
+from installer.deploy.composelogs import last_words
 from installer.operations import Context, Json, Op, StepError
 from installer.system import Completed
 
@@ -118,9 +119,14 @@ class Up:
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Brings it up; nothing is pulled."""
         again = ["--force-recreate"] if args["recreate"] else []
-        _require(
-            context, args, args["file"], "up", "-d", "--wait", "--remove-orphans", "--pull", "never", *again
-        )
+        words = ["up", "-d", "--wait", "--remove-orphans", "--pull", "never", *again]
+        try:
+            _require(context, args, args["file"], *words)
+        except StepError as error:
+            # undoing removes the containers, and what they said with them
+            said = last_words(context, args["project"], args.get("config", ()))
+            problems = [*error.problems, *said]
+            raise StepError(error.what, where=error.where, hint=error.hint, problems=problems) from error
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Takes down what was not there before; what was there comes back with the old files."""
@@ -138,9 +144,15 @@ class Compose:
         tool = find_tool(context)
         if isinstance(tool, Problem):
             return [tool]
+        if context.system.which("docker") is None:
+            what = "is not installed: Compose alone does not say what runs, and in which state"
+            return [
+                Problem("docker", what, "install Docker's command line beside Compose, or use --skip compose")
+            ]
         ended = context.system.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_QUICK)
         if not ended.ok:
-            return [Problem("docker", f"the engine does not answer: {ended.reason()}", "start it")]
+            hint = "start it: systemctl start docker (and systemctl enable docker, to have it after a boot)"
+            return [Problem("docker", f"the engine does not answer: {ended.reason()}", hint)]
         if new is None:
             return []
         problems = []
@@ -179,9 +191,14 @@ class Compose:
                 "file": new.release.then(_file(new)),
                 "recreate": _config_changed(old, new),
                 "env": _env(context, new),
+                "config": _rendered(new),
             }
             ops.append(Op("compose.up", up, "activate", f"bring up project {_project(new)}"))
         return ops
+
+    def last_words(self, context: Context, target: Target) -> list[Problem]:
+        """Gives what the containers said last, for a release that is not healthy."""
+        return last_words(context, _project(target), _rendered(target))
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
         """Says whether something of the project does not run."""
@@ -218,6 +235,12 @@ def _env(context: Context, target: Target) -> dict[str, str]:
     }
 
 
+def _rendered(target: Target) -> list[str]:
+    """Gives the paths of rendered configuration."""
+    templates = {entry.path for entry in target.release.manifest.of_kind("template")}
+    return [item.path for item in target.release.installed if item.origin in templates]
+
+
 def _config_changed(old: Target | None, new: Target) -> bool:
     """Compose sees that a service changed, but not that a file it mounts did."""
     if old is None:
@@ -225,7 +248,8 @@ def _config_changed(old: Target | None, new: Target) -> bool:
 
     def config(target: Target) -> set[tuple[str, str]]:
         templates = {entry.path for entry in target.release.manifest.of_kind("template")}
-        return {(item.path, item.sha256) for item in target.release.installed if item.origin in templates}
+        rendered = [item for item in target.release.installed if item.origin in templates]
+        return {(item.path, item.sha256) for item in rendered if not item.policy}
 
     return config(old) != config(new)
 

@@ -11,9 +11,11 @@ and needs no disk space.
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from installer.core.digest import hashed
 from installer.core.errors import Problem
 from installer.deploy.base import Target
 from installer.layout import STATE
@@ -82,12 +84,21 @@ class ChangeFiles:
         return {
             "directory": f"{context.layout.backup(context.transaction)}/{tag}",
             "tag": tag,
-            "before": [context.system.observe(entry["path"]).as_json() for entry in args["entries"]],
+            "before": self._look(context.system, args["entries"]),
         }
+
+    @staticmethod
+    def _look(system: System, entries: list[Json]) -> list[Json]:
+        with system.steady():
+            return [system.observe(entry["path"]).as_json() for entry in entries]
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Backs up, writes beside, renames into place, removes; each stage on the disk before the next."""
-        system, names = context.system, _Names(preimage)
+        with context.system.steady():
+            self._do(context.system, args, preimage)
+
+    def _do(self, system: System, args: Json, preimage: Json) -> None:
+        names = _Names(preimage)
         work = [
             (index, entry, before)
             for index, (entry, before) in enumerate(zip(args["entries"], _before(preimage), strict=True))
@@ -100,7 +111,7 @@ class ChangeFiles:
         for index, entry, before in work:
             if before.kind in ("file", "link"):
                 touched.add(_back_up(system, names, index, entry["path"]))
-        _sync(system, touched)
+        sync_directories(system, touched)
         self._make_room(system, names, work)
         fresh = list(self._write(system, names, work))
         if fresh:
@@ -112,7 +123,7 @@ class ChangeFiles:
             elif entry["kind"] == "dir":
                 touched.add(entry["path"])  # its mode is its own
             touched.add(parent(entry["path"]))
-        _sync(system, touched)
+        sync_directories(system, touched)
 
     def _make_room(self, system: System, names: _Names, work: list[tuple[int, Json, Seen]]) -> None:
         """Removes what goes and makes directories, in order: what was a link may become a directory."""
@@ -137,9 +148,10 @@ class ChangeFiles:
             if entry["kind"] == "link":
                 system.symlink(entry["target"], new)
                 continue
-            chunks = system.chunks(entry["source"])
-            written = system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
-            if written != entry["sha256"]:
+            digest = hashlib.sha256()
+            chunks = hashed(system.chunks(entry["source"]), digest)
+            system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
+            if digest.hexdigest() != entry["sha256"]:
                 raise StepError(
                     "is not what was verified",
                     where=entry["source"],
@@ -149,6 +161,10 @@ class ChangeFiles:
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Puts back entry by entry, the last one first; what is in a third state is left and reported."""
+        with context.system.steady():
+            self._undo(context, args, preimage)
+
+    def _undo(self, context: Context, args: Json, preimage: Json) -> None:
         system, names = context.system, _Names(preimage)
         strange: list[Problem] = []
         touched: set[str] = set()
@@ -168,7 +184,7 @@ class ChangeFiles:
                     continue
             if before.kind in ("file", "link") and _remove(system, names.sibling(path, index)):
                 touched.add(parent(path))
-        _sync(system, touched)
+        sync_directories(system, touched)
         if strange:
             raise ThirdStateError(
                 "was changed by somebody else while the release was applied", problems=strange
@@ -204,7 +220,11 @@ class ChangeFiles:
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Moves replaced files that the operator wanted kept, removes other backups and empty directories."""
-        system, names, touched = context.system, _Names(preimage), set[str]()
+        with context.system.steady():
+            self._finish(context.system, args, preimage)
+
+    def _finish(self, system: System, args: Json, preimage: Json) -> None:
+        names, touched = _Names(preimage), set[str]()
         for index, (entry, before) in enumerate(zip(args["entries"], _before(preimage), strict=True)):
             if before.kind == "absent" or matches(before, entry):
                 continue
@@ -217,32 +237,7 @@ class ChangeFiles:
         for path in args.get("prune", []):
             if _remove_empty(system, path):
                 touched.add(parent(path))
-        _sync(system, touched)
-
-
-class PlaceRelease:
-    """`release.place`: moves a staged release to where releases lie; one of that name makes way."""
-
-    def observe(self, context: Context, args: Json) -> Json:
-        """Looks whether a release of this name is there already."""
-        return {
-            "there": context.system.observe(args["to"], digest=False).kind,
-            "aside": f"{args['from']}.replaced",
-        }
-
-    def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Moves it; all three names are on one file system. Service accounts may look into a release."""
-        _move(context.system, args["to"], preimage["aside"], only=preimage["there"] == "dir")
-        _move(context.system, args["from"], args["to"])
-        context.system.set_owner_mode(args["to"], 0o755)
-
-    def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Moves it back; what is staged is cleared at the end."""
-        system = context.system
-        if preimage["there"] == "dir" and system.observe(preimage["aside"], digest=False).kind == "absent":
-            return
-        _move(system, args["to"], args["from"])
-        _move(system, preimage["aside"], args["to"], only=preimage["there"] == "dir")
+        sync_directories(system, touched)
 
 
 class Files:
@@ -297,7 +292,11 @@ def make_directory(system: System, path: str) -> None:
     if system.observe(parent(path), digest=False).kind == "absent":
         make_directory(system, parent(path))
     ours = path.startswith(f"{STATE}/") and path.count("/") > STATE.count("/") + 1
-    system.mkdir(path, 0o700 if ours and not path.endswith("/releases") else 0o755)
+    try:
+        system.mkdir(path, 0o700 if ours and not path.endswith("/releases") else 0o755)
+    except FileExistsError:  # another process was quicker
+        if system.observe(path, digest=False).kind != "dir":
+            raise
     system.sync_dir(path)
     system.sync_dir(parent(path))
 
@@ -324,15 +323,6 @@ def _back_up(system: System, names: _Names, index: int, path: str) -> str:
         system.write_new(names.sibling(path, index), system.chunks(path), seen.mode, *owner)
         return parent(path)
     return names.directory
-
-
-def _move(system: System, source: str, target: str, *, only: bool = True) -> None:
-    """Moves a directory, unless that was done before."""
-    if not only or system.observe(target, digest=False).kind != "absent":
-        return
-    if system.observe(source, digest=False).kind == "dir":
-        system.rename(source, target)
-        _sync(system, {parent(source), parent(target)})
 
 
 def _set_aside(system: System, entry: Json, aside: str) -> None:
@@ -380,11 +370,16 @@ def _remove_empty(system: System, path: str) -> bool:
     return True
 
 
-def _sync(system: System, directories: Iterable[str]) -> None:
+def sync_directories(system: System, directories: Iterable[str]) -> None:
+    """Waits until the entries of directories are on the disk; one that is gone is no error.
+
+    Raises:
+        OSError: They are not.
+    """
     for path in sorted(directories):
         with suppress(FileNotFoundError, NotADirectoryError):
             system.sync_dir(path)
 
 
-HANDLERS = {"files.change": ChangeFiles(), "release.place": PlaceRelease()}
+HANDLERS = {"files.change": ChangeFiles()}
 METHOD = Files()

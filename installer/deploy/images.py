@@ -64,7 +64,8 @@ class ImagesMethod:
         except EngineError as error:
             return [Problem(error.where, error.what, error.hint)]
         with closing(engine):
-            return _engine_problems(context, engine) or _room_problems(context, engine, images)
+            problems = _engine_problems(context, engine) or _room_problems(context, engine, images)
+            return problems or _lost(context, engine, release, images)
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
         """Says what is loaded, how much of it is there already, and which names move."""
@@ -119,7 +120,7 @@ class ImagesMethod:
         with closing(docker.connect(context.system)) as engine:
             loads = {
                 image.config: Op(
-                    "image.load", {"image": asdict(image), "release": release.directory}, "stage",
+                    "image.load", {"image": asdict(image), "release": release.blobs_at}, "stage",
                     f"load image {image.reference}",
                 )
                 for image in images
@@ -210,6 +211,16 @@ def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
         hint = "name the engine of this host by DOCKER_HOST; what another one writes cannot be made safe"
         problems.append(Problem(info.address, f"keeps its data in {info.root}, which is not here", hint))
     return problems
+
+
+def _lost(context: Context, engine: Engine, release: Release, images: Sequence[Image]) -> list[Problem]:
+    """Says which images the engine lacks although nothing else has them: the release came by `--work-dir`."""
+    if release.blobs_at:
+        return []
+    what = "is gone from the engine, and its layers were not kept here"
+    hint = "install the release from its bundle"
+    gone = [image for image in images if not complete(context, engine, image)]
+    return [Problem(image.reference, what, hint) for image in gone]
 
 
 def _room_problems(context: Context, engine: Engine, images: Sequence[Image]) -> list[Problem]:

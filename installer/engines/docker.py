@@ -326,7 +326,10 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
     return Engine(client, loader, info, system)
 
 
-_START = "start it (systemctl start docker), or name another one by DOCKER_HOST=unix://…"
+_START = (
+    "start it: systemctl start docker (and systemctl enable docker, to have it after a boot); "
+    "or name another one by DOCKER_HOST=unix://…"
+)
 
 
 def _probe(address: str, timeout: float) -> None:

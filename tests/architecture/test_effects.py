@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # What does not run in a transaction: the facade and what it is made of, the executable's start, the core, and
 # the preview, which only `plan` uses and which writes into a temporary directory of its own.
 OUTSIDE = {
-    "core", "cli.py", "console.py", "frozen.py", "system.py", "host.py", "preview.py", "process.py",
-    "resolve.py",
+    "core", "cli.py", "console.py", "frozen.py", "system.py", "host.py", "lock.py", "preview.py",
+    "process.py", "resolve.py",
 }  # fmt: skip
 CHANGES = {
     "os": {

@@ -121,6 +121,29 @@ def bench_create(bench: Bench, mib: int) -> None:
         bench.pair(f"create, {mib} MiB in {label}", ours, theirs, "cp -r + fsync")
 
 
+def bench_stage(bench: Bench, _size: int) -> None:
+    """Staging and applying 10,000 small files against tar -x + sync; and staging what is staged already."""
+    home = bench.product("stage", {f"d{n // 100}/f{n}": 200 + n % 3000 for n in range(10_000)})
+    bundle, root, plain = bench.work / "stage.tar", bench.work / "root", bench.work / "plain"
+    bench.bundle("create", "1.0.0", "-C", home, "-o", bundle)
+
+    def ours(until: str, *, fresh: bool = True) -> None:
+        if fresh:
+            shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(exist_ok=True)
+        words = [sys.executable, "-m", "tests.bench.staging", str(bundle), str(root), until]
+        subprocess.run(words, check=True, cwd=TOP, env=bench.environment)
+
+    def theirs() -> None:
+        shutil.rmtree(plain, ignore_errors=True)
+        plain.mkdir()
+        shell(f"tar -xf {bundle} -C {plain} && sync -f {plain}")
+
+    bench.pair("stage, 10,000 small files", lambda: ours("stage"), theirs, "tar -x + sync")
+    bench.pair("stage again, all there", lambda: ours("stage", fresh=False), theirs, "tar -x + sync")
+    bench.pair("stage and apply", lambda: ours("apply"), theirs, "tar -x + sync")
+
+
 def bench_verify(bench: Bench, mib: int) -> None:
     """Verify against sha256sum -c of the extracted files, and against openssl per core."""
     home = bench.product("verify", {f"blob{n}": (mib << 20) // 8 for n in range(8)})
@@ -220,6 +243,7 @@ def bench_load(bench: Bench, mib: int) -> None:
 BENCHES: dict[str, Callable[[Bench, int], None]] = {
     "create": bench_create,
     "verify": bench_verify,
+    "stage": bench_stage,
     "load": bench_load,
     "start": bench_start,
     "memory": bench_memory,

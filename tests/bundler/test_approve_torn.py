@@ -13,33 +13,14 @@ from pathlib import Path
 import pytest
 
 from bundler import append, approve
-from bundler.approve import Request
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.tarheader import BLOCK, END
 from installer.core.torn import MOST
 from installer.core.verification import TORN
 from tests.rig import bundlebuild as build
+from tests.rig.approving import ASKED, OPS, tail
 from tests.rig.bundlebuild import BytesMedium
-from tests.rig.trustworld import APPROVALS, NOW, TEAM, Said, World, person
-
-ASKED = Request("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
-OPS = person(TEAM["ops"]).signer
-
-
-@pytest.fixture
-def world() -> World:
-    return replace(World(), approvals=APPROVALS[:2])
-
-
-@pytest.fixture
-def path(world: World, tmp_path: Path) -> Path:
-    file = tmp_path / "b.tar"
-    file.write_bytes(world.tar())
-    return file
-
-
-def tail(data: bytes) -> dict[str, bytes]:
-    return build.read(data).read_tail()
+from tests.rig.trustworld import NOW, Said, World
 
 
 @dataclass(frozen=True)
@@ -240,6 +221,14 @@ class TestNotTorn:
             bad[place + at] ^= 1 << (at % 8)
             with pytest.raises(TamperedError):
                 tail(bytes(bad))
+
+    def test_a_hole_in_the_digits_of_its_size(self, path: Path) -> None:
+        place = path.stat().st_size - len(END)
+        approve.approve(path, OPS, ASKED, NOW)
+        good = path.read_bytes()
+        header = build.raw_header(good[place : place + BLOCK], size=b"00000\x00000000")
+        with pytest.raises(TamperedError, match="not octal"):
+            tail(good[:place] + header + good[place + BLOCK :])
 
     def test_repair_touches_nothing_else(self, path: Path) -> None:
         before = path.read_bytes()

@@ -172,6 +172,11 @@ def test_globs_stay_in_their_directory(pattern, path, covered):
     assert matches(pattern, path) is covered
 
 
+def test_a_token_whose_header_is_nested_without_end_is_none():
+    header = base64.urlsafe_b64encode(b'{"alg":' + b"[" * 9001).rstrip(b"=")
+    assert found(header + b".eyJhbGciOiJub25lIn0." + b"A" * 24) == []
+
+
 @pytest.mark.parametrize("unit", ["a", "password", "A1 ", "-----BEGIN ", "eyJ", "x=", "://a:", "\n"])
 def test_a_megabyte_of_anything_is_scanned_soon(unit):
     with ends():

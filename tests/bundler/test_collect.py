@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from bundler.collect import collect, creation_time, git_source
+from bundler.collect import collect, creation_time
 from bundler.config import load
+from bundler.git import look
 from installer.core.errors import UnfitInputError
 from installer.core.manifestrules import section_rank
+from tests.rig.gitcheckout import git
 from tests.rig.product import Product
 
 
 @pytest.fixture
 def product(tmp_path: Path) -> Product:
     return Product.make(tmp_path / "product")
-
-
-def git(directory: Path, *words: str, **environment: str) -> None:
-    identity = {
-        f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-    subprocess.run(
-        ["git", "-C", str(directory), *words],
-        check=True,
-        capture_output=True,
-        env=os.environ | identity | {"GIT_CONFIG_GLOBAL": "/dev/null", **environment},
-    )
 
 
 def test_files_come_section_by_section_sorted_by_bytes(product: Product) -> None:
@@ -71,24 +60,25 @@ class TestGit:
         git(product.directory, "add", ".")
         git(product.directory, "commit", "-qm", "x", GIT_COMMITTER_DATE="1780000000 +0545")
         git(product.directory, "tag", "v1.4.0")
-        source, when = git_source(product.directory)
+        found = look(product.directory)
+        source, when = found.source, found.time
         assert (len(source.commit), source.tag, source.dirty, when) == (40, "v1.4.0", False, 1_780_000_000)
         (product.directory / "CHANGELOG.md").write_text("changed")
-        assert git_source(product.directory)[0].dirty
+        assert look(product.directory).source.dirty
 
     def test_no_checkout_is_no_fault(self, product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(product.directory.parent))
-        assert git_source(product.directory)[1] is None
+        assert look(product.directory).time is None
 
     def test_a_checkout_without_a_commit_is_no_fault(self, product: Product) -> None:
         git(product.directory, "init", "-q")
-        assert git_source(product.directory)[1] is None
+        assert look(product.directory).time is None
 
     def test_the_environment_of_another_checkout_plays_no_part(
         self, product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
-        assert git_source(product.directory)[1] is None
+        assert look(product.directory).time is None
 
 
 def test_the_time_is_of_the_epoch_then_the_commit_then_the_newest_input(

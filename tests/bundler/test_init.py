@@ -72,3 +72,25 @@ def test_the_example_program_runs_and_answers_its_probe(tmp_path):
         running.terminate()
         assert running.wait(10) == 0
     assert not (tmp_path / "alive").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "last"),
+    [
+        ([], "wrote CHANGELOG.md", "next: bundle create v0.1.0"),
+        (["door-bell"], "wrote door-bell/CHANGELOG.md", "next: bundle create v0.1.0 -C door-bell"),
+        (["my bell"], "wrote my bell/CHANGELOG.md", "next: bundle create v0.1.0 -C 'my bell'"),
+    ],
+)
+def test_it_prints_what_can_be_typed_next_from_where_one_stands(
+    tmp_path, monkeypatch, capsys, words, first, last
+):
+    from bundler.cli import app, console
+    from installer.console import run_app
+
+    monkeypatch.chdir(tmp_path)
+    assert run_app(console, app, ["init", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == (first, last)
+    for line in lines[:-1]:
+        assert (tmp_path / line.removeprefix("wrote ")).is_file()

@@ -215,6 +215,13 @@ def test_a_token_is_fetched_with_the_stored_login(lying: Lying, tmp_path: Path) 
     assert headers["Authorization"] == f"Basic {auth}"
 
 
+def test_a_token_that_is_nested_without_end_is_none(lying: Lying) -> None:
+    lying.spoil["^/v2/"] = fixed(401, {"WWW-Authenticate": f'Bearer realm="http://{lying.name}/token"'})
+    lying.spoil["^/token"] = fixed(200, {}, b"[" * 9000)
+    with pytest.raises(UnfitInputError, match="wants a login"):
+        pack(f"{lying.name}/chat:1")
+
+
 def test_a_registry_may_want_name_and_password(lying: Lying, tmp_path: Path) -> None:
     auth = base64.b64encode(b"me:secret").decode()
     log_in(lying, tmp_path, auths={f"https://{lying.name}": {"auth": auth}})

@@ -76,6 +76,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a name that climbs": (one("../../etc/passwd"), "called"),
     "a name that climbs inside": (one("a/../../b"), "called"),
     "an absolute name": (one("/etc/passwd"), "called"),
+    "a prefix in a header of GNU's": (
+        resigned(one(format=tarfile.GNU_FORMAT), slice(345, 349), b"evil"),
+        "readers disagree",
+    ),
     "a name with a backslash": (one("a\\b"), "called"),
     "a name with an escape sequence": (one("a\x1b[2J"), "called"),
     "a name with an empty component": (one("a//b"), "called"),

@@ -101,7 +101,7 @@ class TestPolicy:
         changed = make_policy(
             "production", PRODUCTION, requires=["security=2"], change_id=False, max_age="7d"
         )
-        assert changed == Policy({"security": 2}, False, True, (), 7)
+        assert changed == Policy({"security": 2}, False, True, max_age_days=7)
 
     @pytest.mark.parametrize("asked", ["boss", "root", "break-glass", "security=x", "security=-1"])
     def test_what_makes_no_sense(self, asked: str) -> None:

@@ -15,20 +15,10 @@ from installer.core.limits import LIMITS
 from installer.core.manifest import MANIFEST, SUMS
 from installer.core.tarheader import BLOCK, END, Header, encode
 from tests.rig import bundlebuild as build
-from tests.rig.bundlebuild import CREATED, FILES, BytesMedium, Part, Plan
+from tests.rig.bundlebuild import CREATED, FILES, BytesMedium, Part, Plan, refusal
 
 SIGNATURE = f"{SUMS}.0a1b2c3d.sig"
 APPROVAL = "approvals/security-0a1b2c3d.json"
-
-
-def refusal(plan: Plan | bytes) -> TamperedError:
-    """Reads as a file and as a pipe; both have to refuse."""
-    data = plan.tar() if isinstance(plan, Plan) else plan
-    with pytest.raises(TamperedError):
-        build.read(build.stream(data))
-    with pytest.raises(TamperedError) as caught:
-        build.read(data)
-    return caught.value
 
 
 def head_part(plan: Plan, index: int, part: Part) -> Plan:

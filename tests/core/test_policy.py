@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from installer.core import errors
-from installer.core.approval import PROVENANCE
 from installer.core.jsonio import dumps
 from installer.core.owners import assign
 from installer.core.policy import Destination
+from installer.core.provenance import PREDICATE as PROVENANCE
 from installer.core.root import PRODUCTION, Policy, ProductRule, Role, Root
 from tests.rig import bundlebuild as build
 from tests.rig.trustworld import APPROVALS, FILES, MADE, NOW, TEAM, Said, World, person, root

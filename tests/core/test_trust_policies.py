@@ -15,13 +15,22 @@ from installer.core.errors import TamperedError
 from installer.core.root import PRODUCTION, Policy, ProductRule, Root
 from installer.core.rootio import parse_root
 from installer.core.rootview import view
+from tests.rig.documents import at, without
 from tests.rig.trustworld import NOW, person, root
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "v1" / "root.schema.json").read_text())
 FULL = root(
     environments={
         "production": Policy(
-            PRODUCTION.requires, True, True, ("https://ci.example/1",), 14, ("lan-chat",), True
+            PRODUCTION.requires,
+            change_id=True,
+            rollback_plan=True,
+            builders=("https://ci.example/1",),
+            repositories=("https://git.example/lan-chat",),
+            clean_tree=True,
+            max_age_days=14,
+            products=("lan-chat",),
+            break_glass=True,
         ),
         "lab-2": Policy({}),
     },
@@ -37,24 +46,6 @@ def parse(document: object) -> Root:
 
 def fits(document: object) -> bool:
     return bool(jsonschema.Draft202012Validator(SCHEMA).is_valid(document))
-
-
-def at(*path: str, value: object) -> Callable[[dict[str, Any]], object]:
-    def change(document: dict[str, Any]) -> None:
-        for name in path[:-1]:
-            document = document[name]
-        document[path[-1]] = value
-
-    return change
-
-
-def without(*path: str) -> Callable[[dict[str, Any]], object]:
-    def change(document: dict[str, Any]) -> None:
-        for name in path[:-1]:
-            document = document[name]
-        del document[path[-1]]
-
-    return change
 
 
 def test_what_is_written_is_read_the_same_and_fits() -> None:
@@ -101,6 +92,10 @@ BOTH_REFUSE: dict[str, Callable[[dict[str, Any]], object]] = {
     "builder with a space": at(*P, "builders", value=["a b"]),
     "builder empty": at(*P, "builders", value=[""]),
     "builder twice": at(*P, "builders", value=["a", "a"]),
+    "repositories a text": at(*P, "repositories", value="https://git"),
+    "repository with a space": at(*P, "repositories", value=["a b"]),
+    "repository twice": at(*P, "repositories", value=["a", "a"]),
+    "clean tree a word": at(*P, "clean_tree", value="yes"),
     "age negative": at(*P, "max_age_days", value=-1),
     "age without end": at(*P, "max_age_days", value=3651),
     "age a text": at(*P, "max_age_days", value="14d"),
@@ -164,6 +159,8 @@ def test_the_view_says_what_the_policy_asks_for() -> None:
         "must sign, all different people: release 1, provenance 1, security 1, ops 1",
         "approvals count for 14 days",
         "built by https://ci.example/1",
+        "built from https://git.example/lan-chat",
+        "built from a tree without changes",
         "BREAK-GLASS may stand in",
         "product lan-chat: nothing below sequence 100040000999",
     ):

@@ -17,6 +17,7 @@ import pytest
 
 from installer.render import render
 from installer.values import BuiltIns, Layer, resolve
+from tests.rig import demo
 from tests.rig.engine import Engine
 from tests.rig.needs import needs
 
@@ -162,45 +163,15 @@ def test_the_image_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
 
 
-class Demo:
-    """A run of demo.sh, with a TMPDIR of its own to look into afterwards."""
+class Demo(demo.Demo):
+    """A run on this machine, with the engine that DOCKER_HOST names or with none."""
 
     def __init__(self, directory: Path, docker_host: str = "unix:///nowhere") -> None:
         needs("installer")
         needs("nats")
-        self.tmp, programs = directory / "tmp", directory / "bin"
-        self.tmp.mkdir()
-        programs.mkdir()
-        program = programs / "bundle"
-        call = "import sys; from bundler.cli import main; sys.exit(main())"
-        program.write_text(f'#!/bin/sh\nPYTHONPATH="{TOP}" exec "{sys.executable}" -c "{call}" "$@"\n')
-        program.chmod(0o755)
-        self.process = subprocess.Popen(
-            [EXAMPLE / "demo.sh"],
-            env={
-                **os.environ,
-                "PATH": f"{programs}:{PATH}",
-                "TMPDIR": str(self.tmp),
-                "DOCKER_HOST": docker_host,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+        super().__init__(
+            [str(demo.SCRIPT)], directory, {**os.environ, "PATH": PATH, "DOCKER_HOST": docker_host}
         )
-
-    def read_until(self, line: str) -> str:
-        assert self.process.stdout
-        said = ""
-        for text in self.process.stdout:
-            said += text
-            if text.startswith(line):
-                break
-        return said
-
-    def end(self) -> tuple[int, str]:
-        said, _ = self.process.communicate(timeout=120)
-        return self.process.returncode, said
 
     def left(self) -> list[str]:
         """Names what is left: files, and servers that were started from there."""
@@ -212,8 +183,8 @@ class Demo:
         return [*(str(path) for path in self.tmp.iterdir()), *running]
 
 
-def check_story(demo: Demo, method: str) -> None:
-    code, said = demo.end()
+def check_story(run: Demo, method: str) -> None:
+    code, said = run.end()
     assert code == 0, said
     assert f"--only files,images,{method}" in said
     assert "on chat-1@1.4.0, messages up to 64 KiB: The lathe is free." in said
@@ -221,7 +192,7 @@ def check_story(demo: Demo, method: str) -> None:
     assert "(exit code 20)" in said[bad:]
     assert "lan-chat 1.5.0 is installed since" in said[bad:]
     assert "workshop on chat-1@1.5.0, messages up to 1024 KiB: 204800 bytes" in said[bad:]
-    assert demo.left() == []
+    assert run.left() == []
 
 
 def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path: Path) -> None:
@@ -238,10 +209,10 @@ def test_with_docker_the_demo_runs_containers_and_leaves_none(tmp_path: Path, do
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_stopped_leaves_nothing_either(tmp_path: Path, number: int) -> None:
-    demo = Demo(tmp_path)
-    demo.read_until("━━ 4.")
-    assert len(demo.left()) >= 2
-    os.killpg(demo.process.pid, number)
-    code, said = demo.end()
+    run = Demo(tmp_path)
+    run.read_until("━━ 4.")
+    assert len(run.left()) >= 2
+    os.killpg(run.process.pid, number)
+    code, said = run.end()
     assert code == 128 + number, said
-    assert demo.left() == []
+    assert run.left() == []

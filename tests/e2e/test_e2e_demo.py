@@ -5,54 +5,26 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.rig import images
+from tests.rig import demo, images
 from tests.rig.engine import Engine
 from tests.rig.needs import needs
 
 TOP = Path(__file__).parents[2]
 
 
-class Demo:
-    """A run of demo.sh in the network of an engine, with a TMPDIR of its own to look into afterwards."""
+class Demo(demo.Demo):
+    """A run in the network of an engine."""
 
     def __init__(self, engine: Engine, directory: Path) -> None:
-        self.engine, self.tmp, programs = engine, directory / "tmp", directory / "bin"
-        self.tmp.mkdir()
-        programs.mkdir()
-        program = programs / "bundle"
-        call = "import sys; from bundler.cli import main; sys.exit(main())"
-        program.write_text(f'#!/bin/sh\nPYTHONPATH="{TOP}" exec "{sys.executable}" -c "{call}" "$@"\n')
-        program.chmod(0o755)
-        path = os.pathsep.join([str(programs), sysconfig.get_path("scripts"), engine.path])
-        self.process = subprocess.Popen(
-            engine.inside(str(TOP / "examples/quickstart/demo.sh")),
-            env={**engine.env, "PATH": path, "TMPDIR": str(self.tmp)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def read_until(self, line: str) -> str:
-        assert self.process.stdout
-        said = ""
-        for text in self.process.stdout:
-            said += text
-            if text.startswith(line):
-                break
-        return said
-
-    def end(self) -> tuple[int, str]:
-        said, _ = self.process.communicate(timeout=300)
-        return self.process.returncode, said
+        self.engine = engine
+        path = os.pathsep.join([sysconfig.get_path("scripts"), engine.path])
+        super().__init__(engine.inside(str(demo.SCRIPT)), directory, {**engine.env, "PATH": path})
 
     def left(self) -> list[str]:
         """Names what is left: files, containers, images, networks beside Docker's own three, volumes."""
@@ -86,8 +58,8 @@ def clear(engine: Engine) -> None:
 def test_the_demo_serves_from_containers_rolls_back_and_leaves_nothing(
     engine: Engine, tmp_path: Path
 ) -> None:
-    demo = Demo(engine, tmp_path)
-    code, said = demo.end()
+    run = Demo(engine, tmp_path)
+    code, said = run.end()
     assert code == 0, said
     assert "The server will run in a container" in said
     assert re.search(r"^lan-chat/server:1\.4\.0 +Up ", said, re.MULTILINE)
@@ -98,7 +70,7 @@ def test_the_demo_serves_from_containers_rolls_back_and_leaves_nothing(
     assert "methods    compose, files, images" in said[bad:]
     assert re.search(r"^lan-chat/server:1\.5\.0 +Up ", said[bad:], re.MULTILINE)
     assert "workshop on chat-1@1.5.0, messages up to 1024 KiB: 204800 bytes" in said[bad:]
-    assert demo.left() == []
+    assert run.left() == []
 
 
 @pytest.mark.parametrize(
@@ -109,22 +81,22 @@ def test_the_demo_serves_from_containers_rolls_back_and_leaves_nothing(
 def test_a_demo_that_is_stopped_leaves_nothing_either(
     engine: Engine, tmp_path: Path, moment: str, number: int
 ) -> None:
-    demo = Demo(engine, tmp_path)
-    said = demo.read_until(moment)
+    run = Demo(engine, tmp_path)
+    said = run.read_until(moment)
     assert moment in said
-    os.killpg(demo.process.pid, number)
-    code, rest = demo.end()
+    os.killpg(run.process.pid, number)
+    code, rest = run.end()
     assert code == 128 + number, said + rest
-    assert demo.left() == []
+    assert run.left() == []
 
 
 def test_images_of_a_lan_chat_that_is_there_are_left_alone(engine: Engine, tmp_path: Path) -> None:
     images.build(engine, "lan-chat/server:1.5.0", images.busybox())
     before = set(engine.text("image", "ls", "-aq").split())
-    demo = Demo(engine, tmp_path)
-    said = demo.read_until("━━ 1.")
-    os.killpg(demo.process.pid, signal.SIGINT)
-    assert demo.end()[0] == 130
+    run = Demo(engine, tmp_path)
+    said = run.read_until("━━ 1.")
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.end()[0] == 130
     assert "it has an image lan-chat/server:1.5.0, which is left alone" in said
     assert set(engine.text("image", "ls", "-aq").split()) == before
     assert engine.text("ps", "-aq") == ""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.desk import BETTER, GOOD, PRODUCT, Desk
+from tests.hang import ends
 from tests.rig.host import Result
 
 NOBODY = 65534
@@ -162,8 +165,47 @@ def test_edited_config_is_named_and_not_overwritten(place, desk):
     said = place.install(carried(place, desk.release(BETTER)), *ONLY, exit_code=15)
     assert "/etc/lan-chat/nats.conf" in said
     assert config.read_text() == "edited\n"
-    place.install(carried(place, desk.release(BETTER)), *ONLY, "--overwrite")
+    place.install(carried(place, desk.release(BETTER)), *ONLY, "--on-drift", "replace")
     assert "edited" not in config.read_text()
+
+
+def test_killed_while_it_is_staged_the_next_run_goes_on(place, desk):
+    """The bundle comes through a pipe that stops half-way, and the installer dies there."""
+    bundle = carried(place, desk.release(GOOD))
+    command = [str(place.desk.programs.install), "-", *ONLY, "--root", str(place.root)]
+    if os.geteuid() == 0:
+        command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
+    env = {"PATH": os.environ["PATH"], "HOME": str(place.home)}
+    data = bundle.read_bytes()
+    staging = place.root / f"var/lib/waybill/{PRODUCT}/staging"
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd="/"
+    ) as running:
+        assert running.stdin
+        running.stdin.write(data[: len(data) * 2 // 3])
+        running.stdin.flush()
+        with ends():
+            while len([path for path in staging.rglob("*") if path.is_file()]) < 8:
+                time.sleep(0.05)
+        running.kill()
+    said = place.install(bundle, *ONLY)
+    found = re.search(r"(\d+) of (\d+) files already staged, .*: checked, not copied again", said)
+    assert found, said
+    assert 0 < int(found[1]) < int(found[2])
+    assert place.status()["current"]["version"] == GOOD
+    assert list(staging.iterdir()) == []
+
+
+def test_what_is_staged_is_cleared_by_recover(place, desk):
+    better = carried(place, desk.release(BETTER))
+    place.install(carried(place, desk.release(GOOD)), *ONLY)
+    (place.root / "etc/lan-chat/nats.conf").write_text("edited\n")
+    said = place.install(better, *ONLY, exit_code=15)
+    assert "the same command goes on from there, `install recover` removes it" in said
+    staging = place.root / f"var/lib/waybill/{PRODUCT}/staging"
+    assert len(list(staging.iterdir())) == 1
+    place.install("recover")
+    assert list(staging.iterdir()) == []
 
 
 def test_site_values_are_laid_over_the_defaults(place, desk):

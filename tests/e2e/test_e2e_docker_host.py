@@ -115,3 +115,37 @@ def test_engine_that_does_not_run_is_found_before_anything_is_changed(host, bund
     assert "docker" in said.lower()
     host.host.check("systemctl start docker")
     assert host.host.check("docker images -q") == ""
+
+
+@pytest.fixture
+def small(host: Site) -> Iterator[Site]:
+    """The host with 12 MB for Waybill's state, and a large disk at /data."""
+    host.host.check(
+        "install -d -m 700 /data && rm -rf /var/lib/waybill/shop && cp -a /var/lib/waybill /data/state && "
+        "mount -t tmpfs -o size=12m,mode=755 none /var/lib/waybill && "
+        "cp -a /data/state/. /var/lib/waybill && rm -r /data/state"
+    )
+    yield host
+    host.host.check("umount -l /var/lib/waybill")
+
+
+def test_on_a_small_disk_images_wait_elsewhere_and_the_engine_alone_keeps_them(small, bundles):
+    said = small.apply(bundles["1.0.0"], exit_code=15)
+    assert "/var/lib/waybill/shop/staging" in said
+    assert " free, and " in said
+    for version in ("1.0.0", "1.1.0"):
+        small.apply(bundles[version], more="--work-dir /data")
+        assert running(small) == of_release(version)
+        assert small.host.check("ls -A /data") == ""
+    assert small.host.run("find /var/lib/waybill/shop/releases -name sha256 | grep .").rc == 1
+    web = small.host.check("docker inspect --format '{{.Id}}' shop/web:1.1.0").strip()
+    small.install("rollback --product shop --yes")
+    assert running(small) == of_release("1.0.0")
+    (status,) = small.document("status --product shop")["products"]
+    assert (status["current"]["version"], status["drift"]) == ("1.0.0", [])
+    small.host.check(f"docker rmi --force {web}")
+    said = small.install("rollback 1.1.0 --product shop --yes", exit_code=15)
+    assert "shop/web:1.1.0: is gone from the engine, and its layers were not kept here" in said
+    small.install("remove shop --yes")
+    assert running(small) == {}
+    assert small.host.check("docker images -q") == ""

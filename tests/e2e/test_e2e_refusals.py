@@ -110,7 +110,10 @@ def test_host_without_trust_refuses_everything(running, desk):
     running.host.check("mkdir -p /srv/untrusting")
     said = running.install(f"{PRODUCT}-{BETTER}.tar --verify --yes --root /srv/untrusting", exit_code=10)
     assert "install trust init" in said
-    assert running.tree("/srv/untrusting").count("\n") == 1
+    left = running.host.check("find /srv/untrusting -type f").split()
+    names = {name.rpartition("/")[2] for name in left if "/evidence.d/" not in name}
+    assert names == {"audit.jsonl", "audit.head", "audit.lock"}
+    assert sum("/var/lib/waybill/evidence.d/" in name for name in left) == 1
 
 
 def test_trust_is_not_set_up_with_another_fingerprint_and_twice_is_once(running, desk):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +14,15 @@ from installer import history, status
 from installer.apply import Applied, apply
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
 from installer.core.manifest import Deployment, HealthCheck
+from installer.drift import Policy
 from installer.journal import Journal
 from installer.operations import Context
-from installer.plan import Options, Plan, plan_apply, plan_remove
+from installer.plan import Options, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed, snapshot
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, stage
+from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned
 
 ONE = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/d": Member(b"one", "/opt/d", 0o755)})
 TWO = ReleaseSpec("2.0.0", 2, {"bin/linux-amd64/d": Member(b"two", "/opt/d", 0o755)})
@@ -39,17 +38,6 @@ def host(tmp_path: Path) -> Context:
 
 def root(within: Context) -> Path:
     return Path(within.system.root)
-
-
-@contextmanager
-def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
-    with exclusive(within) as (state, _):
-        yield plan_apply(within, state, stage(root(within), spec), options or Options())
-
-
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
-    with planned(within, spec, options) as plan:
-        return apply(within, plan)
 
 
 def back(within: Context, version: str | None = None) -> Applied:
@@ -388,6 +376,6 @@ def test_without_its_journal_a_host_is_put_right_as_the_guide_says(host: Context
     (state / "current").unlink()
     (state / "current").symlink_to(f"releases/{current}")
     with exclusive(host) as (now, _):
-        apply(host, plan_rollback(host, now, "1.0.0", Options(overwrite=True)))
+        apply(host, plan_rollback(host, now, "1.0.0", Options(drift=Policy("replace"))))
     assert snapshot(root(host), besides=("var",)) == before
     assert status.status(host).drift == ()

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bundler.rootfiles import root_bytes
-from installer import cli, cli_options, decide
+from installer import decide
 from installer.core.errors import HostNotReadyError, RefusedError
-from installer.core.root import PRODUCTION, ProductRule, Root
-from installer.hosttrust import ROOT_FILE, TIME_FILE
+from installer.core.root import PRODUCTION, ProductRule
+from installer.hosttrust import TIME_FILE
 from installer.state import unreadable
 from installer.system import System
 from tests.rig import bundlebuild as build
+from tests.rig.bench import Bench, environment, release
 from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    place = tmp_path / "host"
-    (place / "etc/waybill/trust").mkdir(parents=True)
-    return place
-
-
-def environment(host: Path, text: str) -> None:
-    (host / "etc/waybill/environment").write_text(text)
 
 
 class TestEnvironment:
@@ -62,52 +49,6 @@ def test_the_name_is_the_machine_s_or_that_of_the_directory(host: Path) -> None:
     assert decide.host_name(System(host)) == "chat01.plant.example"
 
 
-class Bench:
-    """A host that commands are run on, with a clock that stands still."""
-
-    def __init__(self, host: Path, stick: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.host, self.stick, self._capsys = host, stick, capsys
-
-    def trust(self, made: Root) -> None:
-        (self.host / ROOT_FILE[1:]).write_bytes(root_bytes(made))
-
-    def bundle(self, world: World, name: str = "b.tar") -> Path:
-        (self.stick / name).write_bytes(world.tar())
-        return self.stick / name
-
-    def run(self, *words: str) -> tuple[int, dict[str, Any], str]:
-        """Runs `install … --json`; gives exit code, document and what was said on stderr."""
-        from installer.cli_app import app
-        from installer.cli_options import console
-        from installer.console import run_app
-
-        code = run_app(console, app, cli.with_command([*words, "--root", str(self.host), "--json"]))
-        said = self._capsys.readouterr()
-        return code, json.loads(said.out), said.err
-
-
-@pytest.fixture
-def bench(
-    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Bench:
-    for module in ("installer.cli_options", "installer.cli_app", "installer.cli_host"):
-        monkeypatch.setattr(f"{module}.clock", lambda: NOW)
-    assert cli_options.clock() == NOW
-    made = Bench(host, tmp_path, capsys)
-    made.trust(root())
-    environment(host, "production\n")
-    return made
-
-
-def release(version: str = "1.4.0", sequence: int = 100_040_000_999, **fields: Any) -> World:
-    plan = build.plan(
-        FILES, room=512, rollback="docs/ROLLBACK.md", version=version, sequence=sequence,
-        entries={"docs/a": {"install": "/opt/a"}}, **fields,
-    )  # fmt: skip
-    back = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
-    return World(plan=plan, approvals=back)
-
-
 class TestInstall:
     def test_approved_it_is_installed_and_the_history_says_by_whom(self, bench: Bench) -> None:
         path = bench.bundle(release())
@@ -132,14 +73,17 @@ class TestInstall:
         assert (code, document["error"], document["step"]) == (14, "not-approved", 18)
         assert {p["where"] for p in document["problems"]} >= {"role security", "role ops"}
         assert not (bench.host / "opt").exists()
-        assert not (bench.host / "var").exists()
+        left = {path.name for path in bench.host.glob("var/lib/waybill/*")}
+        assert left == (set() if verb else {"audit.jsonl", "audit.head", "audit.lock", "evidence.d"})
 
     def test_from_a_pipe_too_and_what_was_staged_is_gone(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for approvals, wanted in ((APPROVALS[:1], 14), (release().approvals, 0)):
             data = replace(release(), approvals=approvals).tar()
-            monkeypatch.setattr("installer.cli_app.open_medium", lambda _name, data=data: build.stream(data))
+            monkeypatch.setattr(
+                "installer.cli_apply.open_medium", lambda _name, data=data: build.stream(data)
+            )
             code, _, _ = bench.run("-", "--yes")
             assert code == wanted
             staging = bench.host / "var/lib/waybill/lan-chat/staging"
@@ -184,6 +128,9 @@ class TestInstall:
         monkeypatch.setattr("installer.cli_options.clock", lambda: NOW - timedelta(hours=1))
         code, document, _ = bench.run("verify", str(path))
         assert (code, document["error"], document["step"]) == (12, "clock-set-back", 3)
+        assert document["hint"].endswith(f"set it right and remove {TIME_FILE}")
+        (bench.host / TIME_FILE[1:]).unlink()
+        assert bench.run("verify", str(path))[0] == 0
 
     def test_going_back_to_a_kept_release_asks_for_no_new_approval(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(release())), "--yes")
@@ -219,6 +166,19 @@ class TestGlass:
         from installer.history import Event
 
         assert "BREAK-GLASS, without: role provenance" in Event(**document["events"][0]).text()
+
+    def test_the_status_says_it_as_long_as_it_runs(self, bench: Bench, broken: Path) -> None:
+        bench.run(str(broken), "--yes")
+        found = bench.run("status")[1]["products"][0]
+        assert any("role security" in what for what in found["break_glass"])
+        from installer.cli_options import context
+        from installer.status import status
+
+        text = status(context(System(bench.host), "lan-chat")).text()
+        assert "BREAK-GLASS without role security: one person must have signed" in text
+        again = release("1.5.0", 100_050_000_999)
+        assert bench.run(str(bench.bundle(again)), "--yes")[0] == 0
+        assert bench.run("status")[1]["products"][0]["break_glass"] == []
 
     def test_verify_warns(self, bench: Bench, broken: Path) -> None:
         code, document, said = bench.run("verify", str(broken))

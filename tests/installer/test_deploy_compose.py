@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.faults.faulty import Killed
 from tests.rig import images
 from tests.rig.engine import Engine
 from tests.rig.host import Host
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, stage
 from tests.rig.remote import Remote
 
 pytestmark = pytest.mark.needs("docker", "compose")
@@ -76,12 +77,6 @@ def planned(within: Context, release: ReleaseSpec) -> Plan:
         return plan_apply(within, state, stage(Path(within.system.root), release), Options())
 
 
-def install(within: Context, release: ReleaseSpec) -> None:
-    with exclusive(within) as (state, _):
-        staged = stage(Path(within.system.root), release)
-        apply(within, plan_apply(within, state, staged, Options()))
-
-
 def running(machine: Host) -> list[str]:
     """The versions and the configuration that running containers see."""
     found = []
@@ -112,6 +107,63 @@ def test_a_project_that_does_not_come_up_brings_the_old_one_back(host: Context, 
     with pytest.raises(RolledBackError, match="docker compose up"):
         install(host, spec("2.0.0", 2, 'command: ["--no-such-option"]', config="new"))
     assert running(machine) == ["1.0.0 same"]
+
+
+def test_what_a_failing_container_said_is_in_the_report_and_in_the_journal_without_secrets(
+    host: Context, machine: Host
+) -> None:
+    secret = "wrong-horse-battery"
+    release = spec("1.0.0", 1, f'command: ["--no-such-option", "--user={secret}"]', f"password: {secret}\n")
+    with pytest.raises(RolledBackError) as raised:
+        install(host, release)
+    said = [problem for problem in raised.value.problems if problem.where == "container lan-chat-nats-1"]
+    assert "exit status" in said[0].what
+    assert any("no-such-option" in problem.what for problem in said[1:])
+    assert machine.check("docker ps -aq") == ""
+    journal = machine.check("cat /var/lib/waybill/lan-chat/txn/*.done")
+    assert "container lan-chat-nats-1: " in journal
+    assert "no-such-option" in journal
+    history = machine.check("cat /var/lib/waybill/lan-chat/history.jsonl")
+    for text in (str(raised.value), history, *(problem.what for problem in raised.value.problems)):
+        assert secret not in text
+
+
+def test_what_containers_said_is_kept_when_the_release_is_not_healthy(host: Context, machine: Host) -> None:
+    release = spec("1.0.0", 1)
+    probe = HealthCheck("tcp", "127.0.0.1:9", within=1)
+    with pytest.raises(RolledBackError) as raised:
+        install(host, replace(release, health=(probe,)))
+    said = [problem.what for problem in raised.value.problems if "nats-1" in problem.where]
+    assert any("Server is ready" in line for line in said)
+
+
+def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context, machine: Host) -> None:
+    def project(release: ReleaseSpec, name: str) -> ReleaseSpec:
+        options = {"file": "deploy/compose.yaml", "project": name}
+        probe = HealthCheck("container", f"{name}-nats-1", within=20, stable=1)
+        return replace(release, deploy=(Deployment("compose", options),), health=(probe,))
+
+    def projects() -> set[str]:
+        form = '{{.Label "com.docker.compose.project"}}'
+        return set(machine.check(f"docker ps -a --format '{form}'").split())
+
+    install(host, project(spec("1.0.0", 1), "before"))
+    assert projects() == {"before"}
+    plan = planned(host, project(spec("2.0.0", 2), "after"))
+    assert [line for each in plan.methods for line in each.lines] == [
+        "take down project before",
+        "bring up project after from deploy/compose.yaml",
+    ]
+    with pytest.raises(RolledBackError):
+        install(host, project(spec("2.0.0", 2, 'command: ["--no-such-option"]'), "after"))
+    assert projects() == {"before"}
+    assert running(machine) == ["1.0.0 same"]
+    install(host, project(spec("2.0.0", 2), "after"))
+    assert projects() == {"after"}
+    assert running(machine) == ["2.0.0 same"]
+    with exclusive(host) as (state, _):
+        apply(host, plan_remove(host, state))
+    assert projects() == set()
 
 
 def test_a_first_install_that_fails_leaves_no_container(host: Context, machine: Host) -> None:
@@ -148,6 +200,21 @@ def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host
     machine.check("docker run -d --label com.docker.compose.project=lan-chat rig/nats:1")
     (problem,) = planned(host, spec("1.0.0", 1)).problems
     assert "a project lan-chat that is not ours is there" in problem.what
+
+
+def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
+    host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = host.system.which
+    monkeypatch.setattr(host.system, "which", lambda tool: None if tool == "docker" else which(tool))
+    problems = planned(host, spec("1.0.0", 1)).problems
+    assert [(problem.where, problem.what.split(":")[0].split(",")[0]) for problem in problems] == [
+        ("docker", "is not installed"),
+        ("docker", "is not installed"),
+    ]
+    assert "Compose alone does not say what runs" in str(problems)
+    assert "the probes of lan-chat-nats-1 ask it" in str(problems)
+    assert all("command line" in problem.hint for problem in problems)
 
 
 def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:

@@ -292,3 +292,18 @@ def test_a_bundle_without_this_platform_is_a_problem(site: Site) -> None:
     release.image(f"{site.name}/app:1", ["a"], platform="linux/riscv64")
     [problem] = METHOD.check(site.context, None, release.target())
     assert "not in the bundle for linux/" in problem.what
+
+
+def test_images_of_a_work_directory_are_kept_by_the_engine_alone(site: Site) -> None:
+    area = site.release()
+    image = area.image(f"{site.name}/app:1", ["a", "b"])
+    target = area.target(directory="/nowhere")
+    site.apply(None, replace(target, release=replace(target.release, blobs=str(area.path))))
+    later = replace(target, release=replace(target.release, blobs=""))
+    assert METHOD.check(site.context, None, later) == []
+    assert METHOD.operations(site.context, None, later) == []
+    site.engine.docker("rmi", "--force", site.wanted(image))
+    (problem,) = METHOD.check(site.context, None, later)
+    assert problem.where == image.reference
+    assert problem.what == "is gone from the engine, and its layers were not kept here"
+    assert problem.hint == "install the release from its bundle"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from installer import journal as journals
+from installer.core.digest import sha256_hex
 from installer.core.errors import NotUndoneError
 from installer.journal import Journal
 from installer.system import System
@@ -90,6 +91,28 @@ def test_records_cannot_be_left_out_or_swapped(system: System) -> None:
     for mixed in ([lines[0], lines[2]], [lines[1], lines[0], lines[2]], lines[1:]):
         with pytest.raises(NotUndoneError):
             journals.read(b"".join(mixed), PATH)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"1",
+        b"null",
+        b'"' + b"x" * 9 + b'"',
+        b"{}",
+        b'{"n":1,"type":"END"}',
+        b"[" * 9000,
+        b"\xff",
+        b'{"n":"1","type":1,"prev":""}',
+    ],
+    ids=["list", "number", "null", "text", "empty", "no hash before", "deep", "no text", "other types"],
+)
+def test_a_whole_record_of_an_unknown_form_stops_with_a_guide(body: bytes) -> None:
+    with pytest.raises(NotUndoneError, match="form that this program does not know") as caught:
+        journals.read(sha256_hex(body).encode() + b" " + body + b"\n" + bytes(512), PATH)
+    assert caught.value.where == f"{PATH}@0"
+    assert "recover-by-hand" in caught.value.hint
 
 
 def test_a_record_whose_writing_failed_is_overwritten_by_the_next(tmp_path: Path) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from installer import plantext
-from installer.apply import Applied, apply
+from installer.apply import apply
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.manifest import Deployment
-from installer.diffs import diff
+from installer.diffs import conceal, diff, secrets_of
+from installer.drift import Policy
 from installer.host import Space
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
@@ -22,7 +21,7 @@ from installer.recover import exclusive
 from installer.system import System
 from installer.values import Layer
 from tests.faults.faulty import FaultySystem, snapshot
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, planned, stage
 
 CHATD = Member(b"daemon", "/opt/chat/chatd", 0o755)
 CONF = Member(b"port: {{ port }}\npassword: {{ password }}\n", "/etc/chat.conf", 0o600, "template")
@@ -48,17 +47,6 @@ def host(tmp_path: Path) -> Context:
 
 def root(within: Context) -> Path:
     return Path(within.system.root)
-
-
-@contextmanager
-def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
-    with exclusive(within) as (state, _):
-        yield plan_apply(within, state, stage(root(within), spec), options or Options())
-
-
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
-    with planned(within, spec, options) as plan:
-        return apply(within, plan)
 
 
 def whats(plan: Plan) -> list[tuple[str, str]]:
@@ -167,8 +155,8 @@ def test_an_edited_file_is_refused_and_replaced_only_when_told_so_with_a_copy_ke
     edited.write_text("edited")
     with planned(host, TWO) as plan:
         assert whats(plan) == [("/etc/chat.conf", "was changed since it was installed (has other content)")]
-        assert "--overwrite" in plan.problems[0].hint
-    install(host, TWO, Options(overwrite=True))
+        assert "--on-drift replace" in plan.problems[0].hint
+    install(host, TWO, Options(drift=Policy("replace")))
     assert edited.read_text() == "port: 2\npassword: hunter2\n"
     (kept,) = (root(host) / "var/lib/waybill/lan-chat/kept").rglob("chat.conf")
     assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("edited", 0o600)
@@ -206,7 +194,7 @@ def test_a_wrong_mode_counts_as_a_change(host: Context) -> None:
 
 def test_a_directory_is_never_removed_for_a_file(host: Context) -> None:
     (root(host) / "opt/chat/chatd/precious").mkdir(parents=True)
-    with planned(host, ONE, Options(overwrite=True)) as plan:
+    with planned(host, ONE, Options(drift=Policy("replace"))) as plan:
         assert whats(plan)[0][0] == "/opt/chat/chatd"
         assert "precious" in whats(plan)[0][1]
 
@@ -298,3 +286,30 @@ def test_the_plan_is_one_json_object(host: Context) -> None:
         "origin": "bin/linux-amd64/chatd",
         "kept": "",
     } in found["files"]
+
+
+def test_the_diff_of_a_new_file_counts_lines_as_diff_does() -> None:
+    assert diff("/etc/x", b"", b"a\nb\n").text.splitlines() == [
+        "--- /dev/null",
+        "+++ /etc/x",
+        "@@ -0,0 +1,2 @@",
+        "+a",
+        "+b",
+    ]
+    assert diff("/etc/x", b"a\n", b"").text.splitlines()[2] == "@@ -1,1 +0,0 @@"
+
+
+def test_secrets_of_configuration_are_concealed_wherever_they_come_up() -> None:
+    config = [
+        'password: "s3cret-one"  # of the database',
+        "url: postgres://chat:s3cret-two@db/chat",
+        "DB_TOKEN=s3cret-three",
+        "private_key: |",
+        "  s3cret-four",
+        "key: on",
+        "port: 4222",
+    ]
+    found = secrets_of(config)
+    assert {"s3cret-one", "s3cret-two", "s3cret-three", "s3cret-four"} <= found
+    said = ["4222 on: login s3cret-one refused", "s3cret-two s3cret-three s3cret-four", "api_key=unknown"]
+    assert conceal(said, found) == ["4222 on: login *** refused", "*** *** ***", "api_key=***"]

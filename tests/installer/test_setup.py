@@ -1,46 +1,49 @@
-"""`install setup`: the executable gets its place, and on request a unit that recovers at boot."""
+"""`install setup`: the executable and its link; on request the environment and a unit for the boot."""
 
 from __future__ import annotations
 
-import os
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from installer.core.errors import UsageError
+from installer.core.digest import sha256_hex
+from installer.core.errors import RefusedError, UsageError
+from installer.decide import ENVIRONMENT_FILE, environment
 from installer.setup import NAME, PLACE, UNIT, UNITS, setup
 from installer.system import System
+from tests.rig.needs import needs
 
 
 @pytest.fixture
-def executable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "install"
-    path.write_bytes(b"\x7fELF")
-    monkeypatch.setenv("WAYBILL_EXE", str(path))
-    return path
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> System:
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
+    """A host, and a file that stands for the executable that runs."""
+    (tmp_path / "exe").write_bytes(b"program")
+    monkeypatch.setenv("WAYBILL_EXE", str(tmp_path / "exe"))
     (tmp_path / "host").mkdir()
     return System(tmp_path / "host")
 
 
-def test_it_is_copied_and_linked_and_nothing_else_is_there(executable: Path, host: System) -> None:
-    done = setup(host)
-    root = Path(host.root)
-    assert (root / PLACE[1:]).read_bytes() == executable.read_bytes()
-    assert (root / PLACE[1:]).stat().st_mode & 0o777 == 0o755
-    assert os.readlink(root / NAME[1:]) == PLACE
-    assert done.unit == ""
-    assert not (root / "etc").exists()
+def test_twice_is_once(system: System) -> None:
+    assert setup(system) == setup(system)
+    assert system.read(PLACE, 99) == b"program"
+    assert system.observe(NAME).target == PLACE
+    assert setup(system).sha256 == sha256_hex(b"program")
+    assert system.observe(ENVIRONMENT_FILE).kind == "absent"
 
 
-def test_the_unit_comes_only_on_request_and_twice_is_once(executable: Path, host: System) -> None:
+def test_nothing_else_is_there_that_was_not_asked_for(system: System) -> None:
+    assert setup(system).unit == ""
+    assert system.observe(PLACE).mode == 0o755
+    assert system.names("/") == ["opt", "usr"]
+
+
+def test_the_unit_comes_only_on_request_and_twice_is_once(system: System) -> None:
     for _ in range(2):
-        done = setup(host, recover_at_boot=True)
+        done = setup(system, recover_at_boot=True)
         assert "at boot" in done.text()
-    unit = Path(host.root, UNITS[1:], UNIT)
+    unit = Path(system.root, UNITS[1:], UNIT)
     assert f"ExecStart={PLACE} recover" in unit.read_text()
     assert unit.stat().st_mode & 0o777 == 0o644
     wants = unit.parent / "multi-user.target.wants" / UNIT
@@ -48,8 +51,35 @@ def test_the_unit_comes_only_on_request_and_twice_is_once(executable: Path, host
     assert sorted(path.name for path in unit.parent.iterdir()) == ["multi-user.target.wants", UNIT]
 
 
-def test_a_run_from_source_has_nothing_to_copy(host: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WAYBILL_EXE", raising=False)
-    with pytest.raises(UsageError, match="from source"):
-        setup(host, recover_at_boot=True)
-    assert list(Path(host.root).iterdir()) == []
+def test_the_environment_is_written_once_and_never_changed(system: System) -> None:
+    done = setup(system, "production")
+    assert "/etc/waybill/environment says production" in done.text()
+    assert environment(system, "") == "production"
+    setup(system, "production")
+    with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
+        setup(system, "test")
+    setup(system)
+    assert system.read(ENVIRONMENT_FILE, 99) == b"production\n"
+
+
+@pytest.mark.parametrize("name", ["two words", "Production", "../x", "é", "a\n"])
+def test_what_is_no_environment_is_refused_before_anything_is_written(system: System, name: str) -> None:
+    with pytest.raises(UsageError):
+        setup(system, name)
+    assert system.names("/") == []
+
+
+def test_a_run_from_source_has_nothing_to_copy(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WAYBILL_EXE")
+    with pytest.raises(UsageError, match="run from source"):
+        setup(system, "production", recover_at_boot=True)
+    assert system.names("/") == []
+
+
+def test_the_real_executable_on_a_real_directory(tmp_path: Path) -> None:
+    program = needs("installer")
+    words = [program, "setup", "--env", "production", "--root", str(tmp_path), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["environment"] == "production"
+    assert (tmp_path / "etc/waybill/environment").read_text() == "production\n"
+    assert (tmp_path / PLACE[1:]).read_bytes() == Path(program).read_bytes()

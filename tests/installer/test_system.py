@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,6 +152,24 @@ def test_a_daemon_that_a_child_leaves_behind_is_not_waited_for(system: System) -
         ended = system.run(["sh", "-c", "sleep 60 & echo $!"], timeout=50)
     assert ended.ok
     os.kill(int(ended.stdout), signal.SIGKILL)
+
+
+def test_a_signal_while_a_child_starts_ends_the_child_too(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = subprocess.Popen
+
+    def with_a_signal(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        child = start(*args, **kwargs)
+        signal.raise_signal(signal.SIGINT)
+        (tmp_path / "pid").write_text(str(child.pid))
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", with_a_signal)
+    with pytest.raises(KeyboardInterrupt):
+        system.run(["sleep", "60"], timeout=50)
+    assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_program_that_is_not_there_gives_a_reason(system: System) -> None:

@@ -54,7 +54,7 @@ def test_every_key_and_item_knows_its_line():
         "1.10", "1.0e3", "1e3", "0755", "0o755", "0x1F", "+1", "1_000", ".5", "1.", "-0", "12:30", "1:30:00",
         ".inf", "-.inf", ".nan", "no", "No", "YES", "on", "Off", "True", "FALSE", "Null", "NULL",
         "2024-01-01",
-        "2024-01-01 10:00:00", "99999999999999999999",
+        "2024-01-01 10:00:00", "99999999999999999999", "<<", "=",
     ],
 )  # fmt: skip
 def test_a_scalar_that_could_change_its_meaning_is_refused(scalar):
@@ -81,6 +81,8 @@ def test_what_every_reader_takes_for_text_needs_no_quotes(scalar):
         ("<<: {a: 1}\n", "merge key"),
         ("a: !!python/object/apply:os.system [id]\n", "tag !!python"),
         ("a: !vault x\n", "tag !vault"),
+        ("!vault a: x\n", "tag !vault"),
+        ("!!null a: x\n", "tag !!null"),
         ("a: 1\na: 2\n", "'a' twice, first in line 1"),
         ("a: {b: 1, b: 2}\n", "'b' twice"),
         ("1: a\n", "has the key 1"),

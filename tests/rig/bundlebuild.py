@@ -20,6 +20,7 @@ from bundler.signers.cosign import CosignSigner, generate
 from installer.core import manifestio
 from installer.core.archive import ROOM, Bundle, open_bundle, unsafe_no_decision
 from installer.core.digest import sha256_hex
+from installer.core.errors import TamperedError
 from installer.core.manifest import MANIFEST, SUMS, FileEntry, LinkEntry, Manifest
 from installer.core.medium import FileMedium, Medium, StreamMedium
 from installer.core.payload import check_payload
@@ -182,7 +183,10 @@ def signed(base: Plan | None = None) -> Plan:
     base = base or plan()
     signer, _ = key()
     sums = next(part.data for part in base.head if part.name == SUMS)
-    files = [Part(f"{SUMS}.{signer.keyid8}.{form}", data) for form, data in signer.sign(sums).items()]
+    made = base.manifest.created
+    files = [
+        Part(f"{SUMS}.{signer.keyid8}.{form}", data, mtime=made) for form, data in signer.sign(sums).items()
+    ]
     rest = tuple(part for part in base.head[1:] if part.name in (ROOM, MANIFEST))
     return replace(base, head=(base.head[0], *files, *rest))
 
@@ -267,3 +271,15 @@ class Digests:
         for chunk in chunks:
             digest.update(chunk)
         self.found[entry.path] = digest.hexdigest()
+
+
+def refusal(plan: Plan | bytes) -> TamperedError:
+    """Reads as a file and as a pipe; both have to refuse."""
+    import pytest
+
+    data = plan.tar() if isinstance(plan, Plan) else plan
+    with pytest.raises(TamperedError):
+        read(stream(data))
+    with pytest.raises(TamperedError) as caught:
+        read(data)
+    return caught.value

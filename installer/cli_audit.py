@@ -1,0 +1,77 @@
+"""The commands of `install` that account for what was done: the audit log, and the metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from installer.cli_options import Where, clock, console, host, shaped
+from installer.core.errors import HostNotReadyError
+
+
+@shaped
+def audit(
+    *,
+    product: Annotated[
+        str, typer.Option("--product", help="Show the records of one product only.", show_default=False)
+    ] = "",
+    since: Annotated[
+        str,
+        typer.Option(metavar="WHEN", help="Show from then on: 7d, 12h, 2026-11-24.", show_default=False),
+    ] = "",
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HASH", help="A head that was noted elsewhere: is it in the log?", show_default=False
+        ),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what is shown to a file, as it is.", show_default=False),
+    ] = None,
+    seal: Annotated[
+        str,
+        typer.Option(
+            metavar="REASON", help="Set a broken log aside, unchanged; begin a new one.", show_default=False
+        ),
+    ] = "",
+    where: Where,
+) -> None:
+    """Check the log of everything that was done to this host, and show it; exit 11 where it was changed."""
+    from installer import audit as audits
+    from installer.auditlog import LOG
+
+    console.json_output = where.json
+    system = host(where.root)
+    if seal:
+        try:
+            console.log(f"set aside: {audits.seal(system, seal)}", "warning")
+        except OSError as error:
+            raise HostNotReadyError(f"the log cannot be sealed: {error.strerror}", where=LOG) from error
+    begin = audits.moment(since, clock()) if since else None
+    found = audits.audit(system, begin, product or None, anchor or ())
+    if export is not None:
+        digest = audits.export(export, found.shown)
+        console.log(f"wrote {export}: {len(found.shown)} records, sha256 {digest}")
+    if found.shown:
+        console.rows(found.rows(), audits.alarming)
+    if not (found.problems and where.json):  # then the error has the one document
+        console.result(found.summary(), found.as_json)
+    found.require_intact()
+
+
+@shaped
+def metrics(where: Where) -> None:
+    """Write what Prometheus reads, into the directory that /etc/waybill/metrics-directory names."""
+    from installer.metrics import write
+
+    console.json_output = where.json
+    try:
+        files = write(host(where.root))
+    except OSError as error:
+        raise HostNotReadyError(
+            f"the metrics cannot be written: {error.strerror}", where=str(error.filename or "")
+        ) from error
+    console.result("\n".join(f"wrote {path}" for path in files), lambda: {"files": files})

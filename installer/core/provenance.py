@@ -1,0 +1,135 @@
+"""SLSA provenance of a bundle: who built it, from what. Only what a policy can ask for is read.
+
+The form is https://slsa.dev/spec/v1.0/provenance; the rest of it is for auditors. `bundle create` writes more
+than is read here, and provenance that other tools wrote about the same `SHA256SUMS` is read as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from installer.core.errors import TamperedError
+
+PREDICATE = "https://slsa.dev/provenance/v1"
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_REVISION = re.compile(r"@(refs/.*|[0-9a-f]{40}|[0-9a-f]{64})$")
+_LONGEST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """SLSA provenance about the bundle as a whole; what it does not say is empty.
+
+    Attributes:
+        identity: The bundle's.
+        builder: Who built it: `runDetails.builder.id`.
+        repository: Where the source is from, as `https://host/path`.
+        commit: Of the source, in hex.
+        tag: Of that commit.
+        clean: Whether everything was as committed; None where it does not say.
+    """
+
+    identity: str
+    builder: str
+    repository: str = ""
+    commit: str = ""
+    tag: str = ""
+    clean: bool | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as reports and logs carry it."""
+        return {
+            "builder": self.builder,
+            "repository": self.repository,
+            "commit": self.commit,
+            "tag": self.tag,
+            "clean": self.clean,
+        }
+
+    def source(self) -> str:
+        """Says in words what it was built from; empty where that is not known."""
+        if not self.commit:
+            return ""
+        tree = {True: "clean", False: "NOT clean", None: "not said whether clean"}[self.clean]
+        words = [f"commit {self.commit}", f"tag {self.tag}" if self.tag else "", tree]
+        words.append(f"of {self.repository}" if self.repository else "")
+        return ", ".join(word for word in words if word)
+
+
+def parse_predicate(value: Any, where: str, identity: str) -> Provenance:
+    """Reads the predicate of a statement whose signature was checked before.
+
+    Args:
+        value: The predicate.
+        where: How errors name it.
+        identity: The subject of the statement.
+
+    Returns:
+        What it says.
+
+    Raises:
+        TamperedError: It names no builder.
+    """
+    builder = _text(value, "runDetails", "builder", "id")
+    if not builder:
+        raise TamperedError("names no builder in runDetails.builder.id", where=where)
+    found = _at(value, "buildDefinition", "resolvedDependencies")
+    listed = found if isinstance(found, list) else []
+    sources = [each for each in listed if COMMIT.fullmatch(_text(each, "digest", "gitCommit"))]
+    if len(sources) != 1:  # of several nobody knows which one is meant
+        return Provenance(identity, builder)
+    source = sources[0]
+    dirty = _at(source, "annotations", "dirty")
+    return Provenance(
+        identity,
+        builder,
+        repository_of(_text(source, "uri")),
+        _text(source, "digest", "gitCommit"),
+        _text(source, "annotations", "tag"),
+        not dirty if isinstance(dirty, bool) else None,
+    )
+
+
+def repository_of(uri: str) -> str:
+    """Gives the repository of an SPDX download location: `git+https://host/path@revision`."""
+    return _REVISION.sub("", uri.removeprefix("git+"))
+
+
+def why_not(
+    said: Provenance, builders: Sequence[str], repositories: Sequence[str], clean: bool, commit: str
+) -> str:
+    """Says why provenance does not do what a policy asks for; empty where it does.
+
+    Args:
+        said: What it says.
+        builders: Builder ids that count; empty: any.
+        repositories: Repositories that count; empty: any.
+        clean: Whether everything has to be as committed.
+        commit: Which commit the bundle itself names; empty: none.
+    """
+    if builders and said.builder not in builders:
+        return f"was built by {said.builder}"
+    if commit and said.commit and commit != said.commit:
+        return f"speaks of commit {said.commit}, and the bundle itself of {commit}"
+    if repositories and said.repository not in repositories:
+        return f"was built from {said.repository or 'a repository that it does not name'}"
+    if clean and said.clean is not True:
+        return (
+            "was built from a tree with changes" if said.clean is False else "says not whether it was clean"
+        )
+    return ""
+
+
+def _at(value: Any, *path: str) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _text(value: Any, *path: str) -> str:
+    found = _at(value, *path)
+    fits = isinstance(found, str) and 1 <= len(found) <= _LONGEST and found.isprintable()
+    return found if fits else ""

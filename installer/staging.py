@@ -1,0 +1,107 @@
+"""The staging area: what lies there after a run that was cut short, and what becomes of it.
+
+The next run of the same bundle goes on with it; every other command that changes something removes it. What
+we did not put there is moved to `kept`, never removed, and named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Set
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from installer import workdir
+from installer.core.errors import TamperedError
+from installer.core.manifest import MANIFEST, SUMS, Manifest
+from installer.deploy.files import make_directory, parent
+from installer.layout import Layout
+from installer.progress import Progress
+from installer.retained import read_manifest
+from installer.system import System
+
+_OURS = re.compile(r"[0-9a-f]{12}(\.work|\.replaced)?")
+_HEAD = re.compile(rf"{re.escape(SUMS)}(\.[0-9a-f]{{8}}\.(sig|sigstore\.json|asc))?|{re.escape(MANIFEST)}")
+
+
+def clear(system: System, layout: Layout, progress: Progress, keep: str = "") -> None:
+    """Removes what is staged.
+
+    Args:
+        system: The host.
+        layout: Of the product.
+        progress: Told what was not ours.
+        keep: Identity of a bundle whose staged files stay; empty for none.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    for name in system.names(layout.staging):
+        if keep and name in (keep[:12], f"{keep[:12]}.work"):
+            continue
+        path = f"{layout.staging}/{name}"
+        kind = system.observe(path, digest=False).kind
+        if not _OURS.fullmatch(name) or kind != ("link" if name.endswith(".work") else "dir"):
+            rescue(system, layout, progress, [path])
+        elif kind == "link":
+            workdir.remove_area(system, layout, path, progress)
+        else:
+            if not name.endswith(".replaced"):
+                rescue(system, layout, progress, strangers(system, path))
+            system.remove_tree(path)
+
+
+def discard(system: System, layout: Layout, progress: Progress, identity: str) -> None:
+    """Removes what is staged of one bundle; where that cannot be done, the next command does it."""
+    with suppress(OSError):
+        link, directory = layout.work_link(identity), layout.stage(identity)
+        if system.observe(link).kind == "link":
+            workdir.remove_area(system, layout, link, progress)
+        if system.observe(directory, digest=False).kind == "dir":
+            rescue(system, layout, progress, strangers(system, directory))
+            system.remove_tree(directory)
+
+
+def strangers(system: System, directory: str, wanted: Set[str] | None = None) -> list[str]:
+    """Gives what lies in a staged release and is no part of it, without what lies below that.
+
+    Args:
+        system: The host.
+        directory: Of the staged release.
+        wanted: What is part of it; None: its own manifest says so, which is on the disk before anything else.
+    """
+    if wanted is None:
+        try:
+            wanted = parts(read_manifest(system, directory)[0], system.platform())
+        except (OSError, TamperedError):
+            wanted = frozenset()
+    names = [path.removeprefix(f"{directory}/") for path in system.tree(directory)]
+    strange = {name for name in names if name not in wanted and not _HEAD.fullmatch(name)}
+    above = {name: {str(each) for each in PurePosixPath(name).parents} for name in strange}
+    return [f"{directory}/{name}" for name in sorted(strange) if not above[name] & strange]
+
+
+def parts(manifest: Manifest, platform: str) -> frozenset[str]:
+    """Gives every path that a release has in its directory on a host of `platform`, besides its head."""
+    paths = {entry.path for entry in manifest.for_platform(platform)}
+    paths |= {link.path for link in manifest.links} | {entry.path for entry in manifest.directories}
+    above = {str(each) for path in paths for each in PurePosixPath(path).parents}
+    return frozenset(paths | above) - {"."}
+
+
+def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[str]) -> None:
+    """Moves what is not ours out of the staging area, to where it is kept.
+
+    Raises:
+        OSError: It cannot be moved; it is where it was.
+    """
+    for path in paths:
+        number = 1
+        while system.observe(f"{layout.kept}/staging-{number}", digest=False).kind != "absent":
+            number += 1
+        to = f"{layout.kept}/staging-{number}{path.removeprefix(layout.staging)}"
+        make_directory(system, parent(to))
+        system.rename(path, to)
+        system.sync_dir(parent(to))
+        system.sync_dir(parent(path))
+        progress.note(f"{path} is not ours; it was moved to {to}")

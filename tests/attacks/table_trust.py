@@ -1,0 +1,89 @@
+"""Rows of the table of hostile input that are about trust: the attacks that TUF names."""
+
+from __future__ import annotations
+
+from tests.attacks.rows import TRUST, Row, approvals, bundles, roots
+
+ROWS = (
+    Row(
+        "arbitrary software",
+        "a threshold of pinned keys",
+        bundles(
+            "no signature",
+            "a stranger's signature",
+            "the signature of another bundle",
+            "a signature that is noise",
+            "a signature that is empty",
+            "a Sigstore bundle of an attestation",
+        )
+        + approvals("an approval that nobody signed", "an approval by a stranger under the name of ops"),
+    ),
+    Row(
+        "rollback and fast-forward",
+        "a signed sequence against the host's high-water mark, a security floor, a cap on the leap",
+        (
+            "test_attack_bundles::LATER[an older release]",
+            "test_attack_bundles::LATER[a sequence that leaps]",
+            "test_attack_bundles::LATER[a jump that it says it cannot make]",
+            "test_attack_bundles::test_a_release_below_the_security_floor_is_refused",
+            f"{TRUST}::UPDATES[it is older]",
+            f"{TRUST}::UPDATES[it skips one]",
+        ),
+    ),
+    Row(
+        "freeze",
+        "a bundle expires, approvals sooner; a clock set back is noticed",
+        bundles(
+            "a bundle that is expired",
+        )
+        + approvals(
+            "an approval that is expired",
+        )
+        + (
+            f"{TRUST}::UPDATES[it is expired]",
+            "tests/core/test_policy::test_two_clocks_may_differ_by_minutes",
+        ),
+    ),
+    Row(
+        "mix and match, extraneous members",
+        "one signed list covers every byte; what is not listed is refused",
+        bundles(
+            "swapped payloads",
+            "the signature of another bundle",
+        )
+        + approvals(
+            "an approval of another bundle",
+        )
+        + ("test_flips_and_cuts::test_every_pair_of_blocks_exchanged_is_refused",),
+    ),
+    Row(
+        "wrong software",
+        "product, platform, environment and targets are signed",
+        bundles(
+            "a bundle for another platform",
+        )
+        + approvals("an approval for another environment", "an approval for another host"),
+    ),
+    Row(
+        "key compromise",
+        "roles, thresholds, rotation, revocation",
+        (
+            f"{TRUST}::UPDATES[nobody has signed]",
+            f"{TRUST}::UPDATES[a stranger has signed]",
+            f"{TRUST}::UPDATES[a releaser has signed]",
+            f"{TRUST}::UPDATES[it hands over to whom has not signed]",
+            f"{TRUST}::UPDATES[its signature is of other bytes]",
+            "test_attack_bundles::test_a_revoked_bundle_is_refused_whoever_signed_it",
+            *roots(
+                "a key under the id of another",
+                "a key of a weak kind",
+                "a threshold that nobody can meet",
+                "a threshold of nobody",
+                "a threshold of all the world",
+                "a policy of an unknown role",
+                "a role that names nobody",
+                "a secret key",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,173 @@
+"""Memory and time stay bounded whatever a header claims: each reader in a process with 256 MiB."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from bundler.sources.archive import ArchiveSource
+from bundler.sources.layers import LayerTransform
+from bundler.sources.tarscan import MAX_MEMBERS
+from installer import yamlio
+from installer.core import approval, cosign, manifestio, oci
+from installer.core.limits import LIMITS, MIB
+from installer.core.manifest import MANIFEST, SUMS
+from installer.core.owners import assign
+from installer.core.rootio import MOST_KEYS, parse_root
+from installer.core.tarheader import BLOCK, END
+from installer.render import render
+from tests.attacks.box import bounded
+from tests.hang import ends
+from tests.rig import bundlebuild as build
+from tests.rig.bundlebuild import BytesMedium, Part
+from tests.rig.imagebuild import Built, layer, saved_old, tar
+from tests.rig.memorysink import MemorySink
+
+EIB_8 = b"\x80" + bytes(3) + b"\x7f" + b"\xff" * 7
+
+
+def test_the_bound_is_one() -> None:
+    assert bounded(lambda: len(bytearray(100 * MIB))) == str(100 * MIB)
+    assert bounded(lambda: len(bytearray(300 * MIB))).startswith("MemoryError")
+
+
+@pytest.mark.parametrize(
+    "name", [SUMS, f"{SUMS}.0a1b2c3d.sig", f"{SUMS}.room", MANIFEST, "docs/CHANGELOG.md"]
+)
+@pytest.mark.parametrize("as_stream", [False, True], ids=["file", "pipe"])
+def test_a_claim_of_8_eib_takes_nothing(name: str, as_stream: bool) -> None:
+    plan = build.plan(signatures=[Part(f"{SUMS}.0a1b2c3d.sig", b"x")])
+    block = next(part for part in plan.parts if part.name == name).tar()[:BLOCK]
+    data = plan.changed(name, header=build.raw_header(block, size=EIB_8)).tar()
+    said = bounded(lambda: build.read(build.stream(data) if as_stream else BytesMedium(data)))
+    assert said.startswith("TamperedError: "), said
+
+
+@pytest.mark.parametrize(
+    "size", [EIB_8, b"77777777777\0", b"\xff" * 12, b"\x80" + bytes(6) + b"\1" + bytes(4)]
+)
+@pytest.mark.parametrize("kind", [b"0", b"x", b"2", b"5", b"L"])
+def test_an_image_archive_that_claims_anything_takes_nothing(
+    tmp_path: Path, size: bytes, kind: bytes
+) -> None:
+    path = tmp_path / "images.tar"
+    header = build.raw_header(Part("blobs/x", b"").tar()[:BLOCK], size=size, type=kind)
+    path.write_bytes(header + tar(saved_old([Built("a:1", [layer("x")])])))
+    said = bounded(lambda: ArchiveSource(path, ("linux/amd64",)).resolve())
+    assert said.startswith("UnfitInputError: ") or kind in b"25", said
+
+
+def test_an_archive_of_a_hundred_thousand_members_is_refused_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    with path.open("wb") as file:
+        for number in range(MAX_MEMBERS + 1):
+            file.write(Part(f"d/{number:06d}", b"").tar())
+        file.write(END)
+    said = bounded(lambda: ArchiveSource(path, ("linux/amd64",)).resolve())
+    assert f"has more than {MAX_MEMBERS} members" in said
+
+
+def bomb(form: str) -> bytes:
+    """A few hundred kilobytes that are two gigabytes."""
+    zeros = bytes(64 * MIB)
+    one = gzip.compress(zeros, 1) if form == "gzip" else zstandard.ZstdCompressor().compress(zeros)
+    return one * 32
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd"])
+def test_a_layer_that_expands_without_end_is_refused_in_little_memory(form: str) -> None:
+    """zstd may give 64 MiB at once, and a few such pieces are on their way from one thread to the next."""
+    data = bomb(form)
+    written = bytearray()
+    transform = LayerTransform("none", max_expanded=1024 * MIB)
+    said = bounded(lambda: transform.run(io.BytesIO(data), written.extend), 768 * MIB)
+    assert "expands to more than the 1073741824 bytes allowed" in said
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd"])
+def test_an_archive_that_expands_without_end_is_read_in_little_memory(tmp_path: Path, form: str) -> None:
+    (tmp_path / "images.tar").write_bytes(bomb(form))
+    said = bounded(lambda: ArchiveSource(tmp_path / "images.tar", ("linux/amd64",)).resolve())
+    assert said.startswith("UnfitInputError: "), said
+    assert "goes on after its end" in said
+
+
+def test_a_window_that_is_too_wide_is_refused_in_little_memory() -> None:
+    """The frame's header asks for 2 GiB before a byte of content came."""
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0b0000_0000, 21 << 3]) + bytes([1, 0, 0])
+    said = bounded(lambda: LayerTransform().run(io.BytesIO(frame), lambda _: None))
+    assert "the zstd stream is broken" in said
+    assert "MemoryError" not in said
+
+
+WIDE = b"[" + b"[]," * 1_300_000 + b"[]]"
+MANY = b"{" + b",".join(b'"%d":{}' % n for n in range(250_000)) + b"}"
+READERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...], str]] = {
+    "an approval": (lambda data: approval.parse(data, "a"), (b"[" * 65_000, MANY), "TamperedError"),
+    "a root": (parse_root, (b"[" * 1_000_000, WIDE[:1_000_000], MANY), "TamperedError"),
+    "a Sigstore bundle": (
+        lambda data: cosign.verify_bundle(build.key()[0].key, data, b"x", "s"),
+        (b"[" * 65_000, MANY),
+        "TamperedError",
+    ),
+    "an image's document": (
+        lambda data: oci.parse_document(data, "i"),
+        (b"[" * 4_000_000, WIDE, MANY),
+        "TamperedError",
+    ),
+    "an image's configuration": (lambda data: oci.parse_config(data, "c"), (WIDE, MANY), "TamperedError"),
+    "a list of docker save": (
+        lambda data: oci.parse_docker_manifest(data, "m"),
+        (WIDE, MANY),
+        "TamperedError",
+    ),
+    "a manifest": (manifestio.parse, (b"[" * 4_000_000, MANY), "TamperedError"),
+    "a YAML document": (
+        lambda data: yamlio.load(data, "y").problems,
+        (b"- " * 500_000, b"a: &a [x]\n" * 90_000, b"[" * 1_000_000, b"? " * 500_000, b"\t" * 1_000_000),
+        "Problem",
+    ),
+    "a template": (
+        lambda data: render(data, "t", {}),
+        (
+            b"{{ 'x' * 9**9 }}",
+            b"{{ range(9**9)|list }}",
+            b"{{ 9**(9**9) }}",
+            b"{{ '%999999999d' % 1 }}",
+            b"{{ " + b"(" * 99_999,
+            b"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            b"{% set x = 'x' * 9999999 %}{{ x ~ x ~ x }}{{ x ~ x }}",
+            b"{{ 'x'.ljust(9**9) }}",
+            b"{{ [0] * 9**9 }}",
+        ),
+        "RenderError",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_document_made_to_fill_memory_does_not(name: str) -> None:
+    read, documents, kind = READERS[name]
+    for data in documents:
+        said = bounded(lambda data=data: read(data))  # type: ignore[misc]
+        assert kind in said[:200], said[:300]
+        assert "MemoryError" not in said
+
+
+def test_as_many_owners_as_a_root_may_have_are_assigned() -> None:
+    """Each of them has to make room for the next: the deepest search there is."""
+    names = frozenset(f"{n:05d}" for n in range(MOST_KEYS))
+    with ends():
+        filled = assign({"release": MOST_KEYS // 2, "ops": MOST_KEYS // 2}, {"release": names, "ops": names})
+    assert {role: len(owners) for role, owners in filled.items()} == {"release": 128, "ops": 128}
+
+
+def test_layers_of_a_good_image_fit_too() -> None:
+    data = layer("big", 4 * MIB)
+    assert "Layer(" in bounded(lambda: MemorySink().layer(io.BytesIO(data), where="layer"))
+    assert LIMITS.json_depth == 32

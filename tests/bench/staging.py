@@ -1,0 +1,39 @@
+"""Stages and applies a bundle below a directory, as `install` does once the head is trusted.
+
+python -m tests.bench.staging BUNDLE ROOT [stage|apply]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from installer.apply import apply
+from installer.core.archive import open_bundle, unsafe_no_decision
+from installer.core.medium import FileMedium
+from installer.core.trust import Evidence
+from installer.core.verification import Opened
+from installer.layout import Layout
+from installer.operations import Context
+from installer.plan import Options, plan_apply
+from installer.progress import Progress
+from installer.recover import exclusive
+from installer.stage import stage
+from installer.system import System
+
+
+def main() -> None:
+    """Does it once; what is there already is gone on with."""
+    bundle, root, until = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    found = open_bundle(FileMedium(bundle), unsafe_no_decision)
+    opened = Opened(found, Evidence("", "release", 1, 0, ()))
+    context = Context(System(root), Layout(found.manifest.product), Progress(), resume=found.identity)
+    with exclusive(context) as (state, _):
+        platform = context.system.platform()
+        _, staged = stage(opened, context.system, context.layout, platform, context.progress)
+        if until == "apply":
+            apply(context, plan_apply(context, state, staged, Options()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""All fuzz targets."""
+
+from __future__ import annotations
+
+from tests.fuzz import build, bundles, host, images, trust
+from tests.fuzz.target import Target
+
+TARGETS: tuple[Target, ...] = (
+    *bundles.TARGETS,
+    *trust.TARGETS,
+    *images.TARGETS,
+    *build.TARGETS,
+    *host.TARGETS,
+)

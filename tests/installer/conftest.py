@@ -1,0 +1,32 @@
+"""A directory that stands for a host, and the commands of `install` run on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from installer import cli_options
+from tests.rig.bench import Bench, environment
+from tests.rig.trustworld import NOW, root
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    place = tmp_path / "host"
+    (place / "etc/waybill/trust").mkdir(parents=True)
+    return place
+
+
+@pytest.fixture
+def bench(
+    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Bench:
+    """A host of the environment `production`, which trusts the team; its clock stands still."""
+    for module in ("cli_options", "cli_app", "cli_host", "cli_audit"):
+        monkeypatch.setattr(f"installer.{module}.clock", lambda: NOW)
+    assert cli_options.clock() == NOW
+    made = Bench(host, tmp_path, capsys)
+    made.trust(root())
+    environment(host, "production\n")
+    return made

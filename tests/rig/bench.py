@@ -1,0 +1,65 @@
+"""The commands of `install`, run in this process on a directory that stands for a host with real trust."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundler.rootfiles import root_bytes
+from installer import cli
+from installer.core.root import Root
+from installer.hosttrust import ROOT_FILE
+from tests.rig import bundlebuild as build
+from tests.rig.trustworld import APPROVALS, FILES, World
+
+
+def environment(host: Path, text: str) -> None:
+    """Says which environment a host belongs to."""
+    (host / "etc/waybill/environment").write_text(text)
+
+
+class Bench:
+    """A host that commands are run on, with a clock that stands still."""
+
+    def __init__(self, host: Path, stick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.host, self.stick, self._capsys = host, stick, capsys
+
+    def trust(self, made: Root) -> None:
+        (self.host / ROOT_FILE[1:]).write_bytes(root_bytes(made))
+
+    def bundle(self, world: World, name: str = "b.tar") -> Path:
+        (self.stick / name).write_bytes(world.tar())
+        return self.stick / name
+
+    def run(self, *words: str) -> tuple[int, dict[str, Any], str]:
+        """Runs `install … --json`; gives exit code, document and what was said on stderr."""
+        from installer.cli_app import app
+        from installer.cli_options import console
+        from installer.console import run_app
+
+        code = run_app(console, app, cli.with_command([*words, "--root", str(self.host), "--json"]))
+        said = self._capsys.readouterr()
+        return code, json.loads(said.out), said.err
+
+    def text(self, *words: str) -> tuple[int, str]:
+        """Runs `install …`; gives exit code and everything that was said."""
+        from installer.cli_app import app
+        from installer.cli_options import console
+        from installer.console import run_app
+
+        code = run_app(console, app, cli.with_command([*words, "--root", str(self.host)]))
+        said = self._capsys.readouterr()
+        return code, said.out + said.err
+
+
+def release(version: str = "1.4.0", sequence: int = 100_040_000_999, **fields: Any) -> World:
+    plan = build.plan(
+        FILES, room=512, rollback="docs/ROLLBACK.md", version=version, sequence=sequence,
+        entries={"docs/a": {"install": "/opt/a"}}, **fields,
+    )  # fmt: skip
+    back = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
+    return World(plan=plan, approvals=back)

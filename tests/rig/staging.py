@@ -1,0 +1,76 @@
+"""Bundles on their way into a staging area, with what was read and written counted."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from installer.core.archive import open_bundle, unsafe_no_decision
+from installer.core.digest import sha256_hex
+from installer.core.manifest import BLOBS
+from installer.core.medium import Medium
+from installer.core.trust import Evidence
+from installer.core.verification import Opened
+from installer.desired import Staged
+from installer.layout import Layout
+from installer.stage import stage
+from installer.system import System
+from tests.rig import bundlebuild as build
+from tests.rig.bundlebuild import BytesMedium, Plan
+from tests.rig.releases import PRODUCT, Notes
+
+LAYOUT = Layout(PRODUCT)
+STAGING = LAYOUT.staging[1:]
+EVIDENCE = Evidence("", "release", 1, 0, ())
+_LAYERS = {BLOBS + sha256_hex(data): data for data in (b"a layer" * 999, b"another" * 999)}
+FILES = {**build.FILES, **dict(sorted(_LAYERS.items()))}
+
+
+def plan(files: dict[str, bytes] | None = None, version: str = "1.4.0") -> Plan:
+    """Gives a signed bundle with files, and blobs of an image in it."""
+    chosen = files or FILES
+    entries = {path: {"kind": "image"} for path in chosen if path.startswith("images/")}
+    return build.signed(build.plan(chosen, entries=entries, version=version))
+
+
+@dataclass
+class Reads:
+    """A bundle in memory that remembers which of its bytes were read."""
+
+    data: bytes
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    fail: Callable[[int], bool] = lambda _offset: False
+
+    def medium(self) -> BytesMedium:
+        return BytesMedium(self.data, self._read)
+
+    def _read(self, offset: int, size: int) -> None:
+        from installer.core.errors import MediumError
+
+        if self.fail(offset):
+            raise MediumError(f"reading failed: {os.strerror(errno.EIO)}", where="b.tar")
+        self.ranges.append((offset, offset + size))
+
+    def touched(self, begin: int, end: int) -> bool:
+        """Says whether one of these bytes was read."""
+        return any(first < end and begin < last for first, last in self.ranges)
+
+
+def opened(medium: Medium) -> Opened:
+    """Opens a bundle without asking who signed it."""
+    return Opened(open_bundle(medium, unsafe_no_decision), EVIDENCE)
+
+
+def run(system: System, medium: Medium, notes: Notes | None = None, work: str = "") -> Staged:
+    """Stages a bundle, the lock aside, as `install` does."""
+    _, found = stage(opened(medium), system, LAYOUT, "linux/amd64", notes or Notes(), work=work)
+    return found
+
+
+def tree(root: Path, directory: str) -> dict[str, bytes]:
+    """Gives all files below a host path, by their path in it."""
+    top = root / directory.lstrip("/")
+    return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
