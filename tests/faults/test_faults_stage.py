@@ -160,6 +160,25 @@ def test_another_bundle_and_every_other_command_clear_it(tmp_path: Path) -> None
     assert (tmp_path / staged.directory[1:]).is_dir()
 
 
+@pytest.mark.parametrize("fault", ["kill before", "kill after", "EIO"])
+def test_what_is_ours_is_ours_wherever_its_removal_was_cut_short(fault: str, tmp_path: Path) -> None:
+    (tmp_path / "begin").mkdir()
+    run(System(tmp_path / "begin"), build.BytesMedium(TAR))
+    counting = FaultySystem(shutil.copytree(tmp_path / "begin", tmp_path / "golden", symlinks=True))
+    clear(counting, LAYOUT, Notes())
+    for at in range(1, len(counting.trace) + 1):
+        root, notes = shutil.copytree(tmp_path / "begin", tmp_path / f"{at}", symlinks=True), Notes()
+        with suppress(Killed, OSError):
+            clear(FaultySystem(root, at, fault), LAYOUT, Notes())
+        run(System(root), build.BytesMedium(TAR), notes)
+        clear(System(root), LAYOUT, notes)
+        assert not [line for line in notes.lines if "not ours" in line], at
+        assert not list((root / STAGING).iterdir())
+        assert not (root / LAYOUT.kept[1:]).exists()
+        shutil.rmtree(root)
+    assert len(counting.trace) > len(FILES)
+
+
 def test_a_tampered_bundle_and_a_host_that_fails_leave_nothing(tmp_path: Path) -> None:
     system = System(tmp_path)
     run(system, build.BytesMedium(TAR))
