@@ -22,11 +22,13 @@ from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.files import make_directory
 from installer.layout import STATE
 from installer.state import replace_file, unreadable
-from installer.system import System
+from installer.system import SyncError, System
 
 LOG = f"{STATE}/audit.jsonl"
 HEAD = f"{STATE}/audit.head"
 LOCK = f"{STATE}/audit.lock"
+DISTRUST = f"{STATE}/audit.distrust"
+"""Holds the boot in which a sync of the log failed: what it shows then may not be on the disk."""
 SCHEMA = "waybill/audit/v1"
 COMMON = ("time", "host", "by", "program")
 """What every record has: when, where, who, which installer."""
@@ -339,13 +341,32 @@ def opened(system: System) -> Iterator[AuditLog]:
     """Opens the log for appending; nobody else writes to it meanwhile.
 
     Raises:
-        AuditError: It was cut short or damaged at its end; nothing is added to such a log.
+        AuditError: It was cut short or damaged at its end, or the disk failed to write it in this boot;
+            nothing is added to such a log.
         BusyError: Another process writes to it, and does not end.
         OSError: It cannot be read or made.
     """
     make_directory(system, STATE)
     lock = system.lock(LOCK, WAIT)
     try:
+        _refuse_distrusted(system)
         yield AuditLog(system, *read(system))
+    except SyncError:
+        # The kernel says so once; a record behind a lost one would break the chain at the next power cut.
+        with suppress(OSError):
+            replace_file(system, DISTRUST, system.boot_id().encode())
+        raise
     finally:
         lock.release()
+
+
+def _refuse_distrusted(system: System) -> None:
+    boot = _read(system, DISTRUST, 1024)
+    if boot == system.boot_id().encode():
+        raise AuditError(
+            "the disk failed to write it, and what this kernel shows of it may not be there",
+            where=LOG,
+            hint="look at dmesg, see that the disk is sound, and reboot; nothing is added until then",
+        )
+    if boot is not None:
+        system.unlink(DISTRUST)

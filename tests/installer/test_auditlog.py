@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from installer import auditlog
 from installer.auditlog import HEAD, LOG, RECORD_LIMIT, AuditError, check, opened
-from installer.system import System
+from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.needs import needs
 
@@ -224,6 +225,40 @@ def many(root: str, name: str, start: Any) -> None:
     start.wait()
     for number in range(20):
         record(System(root), reason=f"{name} {number}")
+
+
+class Forgetful(System):
+    """A host whose disk fails one sync; `boot` tells one run of its kernel from the next."""
+
+    fail = True
+    boot = "1"
+
+    def _fsync(self, fd: int) -> None:
+        if self.fail:
+            self.fail = False
+            raise SyncError(errno.EIO, os.strerror(errno.EIO))
+        super()._fsync(fd)
+
+    def boot_id(self) -> str:
+        return self.boot
+
+
+def test_after_a_sync_failed_nothing_is_added_before_the_next_boot(four: System) -> None:
+    """The kernel says it once: a record behind one that is lost would break the chain when the power goes."""
+    whole = content(four)
+    host = Forgetful(Path(four.root))
+    with pytest.raises(SyncError):
+        record(host, reason="lost")
+    with pytest.raises(AuditError, match="disk failed to write") as caught:
+        record(host, reason="behind it")
+    assert "reboot" in caught.value.hint
+    put(host, whole + bytes(len(content(host)) - len(whole)))  # what was not synced never reached the disk
+    host.boot = "2"
+    record(host, reason="after it")
+    assert problem(host) == ""
+    events = [(r.event, r.fields.get("reason")) for r in check(*auditlog.read(host)).records[4:]]
+    assert events == [("repaired", None), ("refused", "after it")]
+    assert not Path(four.root, auditlog.DISTRUST[1:]).exists()
 
 
 def test_two_processes_write_one_chain(tmp_path: Path) -> None:
