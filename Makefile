@@ -11,7 +11,7 @@ IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/n
 IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check installer bench fuzz demo lock clean
+.PHONY: help setup test check installer faults bench fuzz demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## Shows this list
@@ -43,6 +43,9 @@ dist/install: $(IN_INSTALL) $(FREEZER) | setup
 
 dist/bundle: dist/install $(IN_BUNDLE)
 	@$(BIN)/python -m bundler.freeze bundle $@ dist/install
+
+faults: setup dist/install ## Tries every fault at every operation, and pairs; prints the table. Takes an hour
+	WAYBILL_FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)
 
 bench: setup dist/install ## Measures against cp, sha256sum and docker load
 	$(BIN)/python tests/bench/bench.py $(ARGS)

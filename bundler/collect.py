@@ -84,7 +84,8 @@ def _tree_files(tree: Tree) -> list[Input]:
             FileEntry(
                 f"{tree.member}/{file.path}", file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path)
             ),
-            f"{tree.source}/{file.path}",
+            f"{tree.source}/",
+            len(tree.member) + 1,
         )
         for file in tree.files
     ]

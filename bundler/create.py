@@ -181,7 +181,7 @@ def create(
         signatures = {
             name: text for signer in signers for name, text in signature_files(signer, sums).items()
         }
-        output.write_at(0, head.make_head(sums, signatures, data, created, start))
+        output.write_parts(0, head.make_head(sums, signatures, data, created, start))
         identity = sha256_hex(sums)
         said = _said(run, planned.checkout, config, manifest, identity)
         signed = signed_files(run, said) if run else {}

@@ -13,6 +13,7 @@ from installer.core.archive import FILE_MODE, ROOM
 from installer.core.digest import sha256_hex
 from installer.core.limits import KIB
 from installer.core.manifest import MANIFEST, SUMS, FileEntry
+from installer.core.sums import sum_lines
 from installer.core.tarheader import BLOCK, Header, encode, extent, padding
 
 SPARE = 32 * KIB
@@ -22,7 +23,11 @@ ALIGNMENT = 4 * KIB
 
 def member(name: str, data: bytes, mtime: int) -> bytes:
     """Gives a whole tar member: header, payload, padding."""
-    return encode(Header(name, FILE_MODE, len(data), mtime)) + data + bytes(padding(len(data)))
+    return b"".join(_parts(name, data, mtime))
+
+
+def _parts(name: str, data: bytes, mtime: int) -> list[bytes]:
+    return [encode(Header(name, FILE_MODE, len(data), mtime)), data, bytes(padding(len(data)))]
 
 
 def room(size: int, mtime: int) -> bytes:
@@ -32,8 +37,7 @@ def room(size: int, mtime: int) -> bytes:
 
 def make_sums(files: tuple[FileEntry, ...], manifest: bytes) -> bytes:
     """Gives SHA256SUMS: one line for each file and for bundle.json, sorted bytewise by path."""
-    lines = [(MANIFEST, sha256_hex(manifest)), *((entry.path, entry.sha256) for entry in files)]
-    return "".join(f"{digest}  {path}\n" for path, digest in sorted(lines)).encode()
+    return b"".join(sum_lines(files, sha256_hex(manifest)))
 
 
 def size_for(sums_bytes: int, manifest_bytes: int) -> int:
@@ -42,8 +46,10 @@ def size_for(sums_bytes: int, manifest_bytes: int) -> int:
     return need + -need % ALIGNMENT
 
 
-def make_head(sums: bytes, signatures: Mapping[str, bytes], manifest: bytes, mtime: int, size: int) -> bytes:
-    """Gives the head as exactly `size` bytes.
+def make_head(
+    sums: bytes, signatures: Mapping[str, bytes], manifest: bytes, mtime: int, size: int
+) -> list[bytes]:
+    """Gives the head, in parts of together exactly `size` bytes: list and manifest can be large.
 
     Args:
         sums: SHA256SUMS.
@@ -53,14 +59,16 @@ def make_head(sums: bytes, signatures: Mapping[str, bytes], manifest: bytes, mti
         size: What `size_for` said.
 
     Returns:
-        The bytes from the start of the tar to the first file of the payload.
+        What stands from the start of the tar to the first file of the payload.
 
     Raises:
         ValueError: It does not fit.
     """
-    parts = [member(SUMS, sums, mtime), *(member(name, data, mtime) for name, data in signatures.items())]
-    tail = member(MANIFEST, manifest, mtime)
-    left = size - sum(map(len, parts)) - len(tail)
+    parts = _parts(SUMS, sums, mtime)
+    for name, data in signatures.items():
+        parts += _parts(name, data, mtime)
+    tail = _parts(MANIFEST, manifest, mtime)
+    left = size - sum(map(len, parts)) - sum(map(len, tail))
     if left < BLOCK:
         raise ValueError(f"the head is {BLOCK - left} bytes too large for its place")
-    return b"".join((*parts, room(left, mtime), tail))
+    return [*parts, room(left, mtime), *tail]

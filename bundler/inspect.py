@@ -6,13 +6,13 @@ Nothing here tells whether the bundle is genuine; the report says so, and `bundl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from installer.console import safe, table
-from installer.core import jsonio
+from installer.core import jsonio, manifestio
 from installer.core.approval import Found, group
 from installer.core.approval import parse as parse_statement
 from installer.core.archive import Bundle, open_bundle, unsafe_no_decision
@@ -103,8 +103,9 @@ def _overview(bundle: Bundle) -> Report:
         ),
     ]
     text = "\n".join(f"{name:<11} {safe(value)}" for name, value in rows)
-    document = jsonio.loads_strict(bundle.manifest_bytes, MANIFEST, LIMITS.manifest_bytes)
-    document.pop("files", None)
+    few = manifestio.dump(replace(manifest, files=()))
+    document = jsonio.loads_strict(few, MANIFEST, LIMITS.manifest_bytes)
+    document.pop("files")
     document |= {
         "identity": bundle.identity,
         "payload_bytes": bundle.payload_bytes,

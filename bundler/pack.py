@@ -10,19 +10,22 @@ import hashlib
 import io
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import cycle
 from threading import Event
 
-from bundler.output import OutputFile
+from bundler.output import PAGE, OutputFile, page_buffer
 from installer.core.errors import UnfitInputError
 from installer.core.limits import CHUNK
 from installer.core.manifest import FileEntry
 from installer.core.tarheader import BLOCK, Header, encode, extent, padding
 
 Advance = Callable[[int], None]
-LARGE = 8 * CHUNK
+BUFFERS = 4
+"""Pieces of one large file that are on their way: the hash of one may lag behind by the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,20 @@ class Input:
 
     Attributes:
         entry: Its entry, with the size that it has now and an empty digest.
-        source: str of the file to read; empty where `data` has the bytes.
+        top: Directory, with a `/` at its end, or file where the bytes are; empty where `data` has them.
+        cut: Where in the entry's path that begins which is below `top`; 0 where `top` is the file.
         data: Bytes that were made, not found.
     """
 
     entry: FileEntry
-    source: str = ""
+    top: str = ""
+    cut: int = 0
     data: bytes = b""
+
+    @property
+    def source(self) -> str:
+        """The file to read; empty where `data` has the bytes. Made when asked for: there may be 250,000."""
+        return self.top + self.entry.path[self.cut :] if self.cut else self.top
 
 
 def write_files(
@@ -58,6 +68,7 @@ def write_files(
     Raises:
         UnfitInputError: An input cannot be read, or changed while it was read; or the disk is full.
     """
+    output.extend(end_of(offset, inputs))
     writing = _Writing(output, mtime, advance, Event())
     with ThreadPoolExecutor(os.cpu_count() or 1, "pack") as pool:
         futures = [pool.submit(writing.group, place, group) for place, group in _groups(offset, inputs)]
@@ -128,30 +139,40 @@ class _Writing:
     def _copy(self, offset: int, source: str, size: int) -> str:
         """Copies exactly `size` bytes and gives their SHA-256; a file that changes meanwhile is refused."""
         fd, before = _open(source, size)
-        with os.fdopen(fd, "rb", 0) as file, _Hash(size > LARGE) as digest:
-            length = min(CHUNK, max(size, 1))
-            now, next_, done = memoryview(bytearray(length)), memoryview(bytearray(length)), 0
+        digest = hashlib.sha256()
+        with os.fdopen(fd, "rb", 0) as file, _Lane("hash") as hashing, _Lane("write") as writing:
+            buffers, done = cycle([page_buffer(CHUNK) for _ in range(BUFFERS)]), 0
             while done < size and not self.stop.is_set():
-                count = _read(file, now[: min(length, size - done)], source)
-                digest.update(now[:count])
-                self.output.write_at(offset + done, now[:count])
-                done += count
-                self.advance(count)
-                now, next_ = next_, now
+                # all pieces but the first begin with a page of the output
+                length = min(CHUNK - (offset + done) % PAGE, size - done)
+                piece = next(buffers)[:length]
+                _fill(file, piece, source)
+                hashing.put(digest.update, piece)
+                writing.put(self.output.write_pages, offset + done, piece)
+                done += length
+                self.advance(length)
             _same(before, os.fstat(fd), source)
-            return digest.hex()
+            hashing.end()
+            writing.end()
+        return digest.hexdigest()
 
 
 def _whole(source: str, size: int) -> bytes:
     """Reads a small file, which has to have exactly `size` bytes, before and after."""
     fd, before = _open(source, size)
-    with os.fdopen(fd, "rb", 0) as file:
-        data = bytearray(size)
-        done = 0
-        while done < size:
-            done += _read(file, memoryview(data)[done:], source)
+    try:
+        data = os.read(fd, size)
+        while len(data) < size:
+            more = os.read(fd, size - len(data))
+            if not more:
+                raise _changed(source)
+            data += more
         _same(before, os.fstat(fd), source)
-    return bytes(data)
+    except OSError as error:
+        raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
+    finally:
+        os.close(fd)
+    return data
 
 
 def _same(before: os.stat_result, after: os.stat_result, source: str) -> None:
@@ -172,48 +193,44 @@ def _open(source: str, size: int) -> tuple[int, os.stat_result]:
     return fd, status
 
 
-def _read(file: io.RawIOBase, view: memoryview, source: str) -> int:
+def _fill(file: io.RawIOBase, view: memoryview, source: str) -> None:
+    done = 0
     try:
-        count = file.readinto(view)
+        while done < len(view):
+            count = file.readinto(view[done:])
+            if not count:
+                raise _changed(source)
+            done += count
     except OSError as error:
         raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
-    if not count:
-        raise _changed(source)
-    return count
 
 
-class _Hash:
-    """SHA-256 of a sequence of chunks; for large files in a thread of its own, beside the writing.
+class _Lane:
+    """A thread that does what one large file needs, in order, beside the reading of it.
 
-    A chunk handed to `update` stays untouched until the next but one call.
+    A piece that was put is done with when BUFFERS - 1 more were put.
     """
 
-    def __init__(self, beside: bool) -> None:
-        self._digest = hashlib.sha256()
-        self._pool = ThreadPoolExecutor(1, "hash") if beside else None
-        self._pending: Future[None] | None = None
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, name)
+        self._pending: deque[Future[None]] = deque()
 
-    def update(self, chunk: memoryview) -> None:
-        """Takes the next chunk."""
-        if self._pool is None:
-            self._digest.update(chunk)
-            return
-        if self._pending:
-            self._pending.result()
-        self._pending = self._pool.submit(self._digest.update, chunk)
+    def put(self, task: Callable[..., None], *args: object) -> None:
+        """Takes the next task; raises what an earlier one has raised."""
+        self._pending.append(self._pool.submit(task, *args))
+        if len(self._pending) == BUFFERS:
+            self._pending.popleft().result()
 
-    def hex(self) -> str:
-        """Gives the digest of all chunks."""
-        if self._pending:
-            self._pending.result()
-        return self._digest.hexdigest()
+    def end(self) -> None:
+        """Waits for all tasks; raises what one of them has raised."""
+        while self._pending:
+            self._pending.popleft().result()
 
-    def __enter__(self) -> _Hash:
+    def __enter__(self) -> _Lane:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
 
 
 def _changed(source: str) -> UnfitInputError:

@@ -112,17 +112,20 @@ def _apply_trusted(
             found = noted(plan_apply(where, state, staged, options), judge)
             if not found.nothing:
                 _log_plan(found)
+                # once the host is put right the same command goes on; of an unsound release nothing stays
+                wanted = found.sound
                 found.require_ready()
+                wanted = False
                 if not yes:
                     console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
                 found = keeper.passed(found)
             wanted = not found.nothing
             applied = _carry_out(where, found)
             remember_time(system, clock())
-        except (HostNotReadyError, KeyboardInterrupt):
-            if not wanted:
+        except (HostNotReadyError, KeyboardInterrupt) as error:
+            wanted = wanted or isinstance(error, KeyboardInterrupt)
+            if wanted:
                 console.log(KEPT)
-            wanted = True
             raise
         finally:
             if not wanted:

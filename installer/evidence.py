@@ -187,12 +187,16 @@ def _refusal(system: System, path: str) -> Refusal | None:
         said = jsonio.loads_strict(system.read(path, LIMIT), path, LIMIT)["predicate"]
         bundle, why = said["waybill_bundle"], said["waybill_refusal"]
         identity = said["resourceUri"].rpartition(":")[2].replace("unknown", "")
-        return Refusal(
+        refusal = Refusal(
             said["timeVerified"], bundle["file"], bundle.get("product", ""), bundle.get("version", ""),
             identity, why.get("step", 0), why["what"], path,
         )  # fmt: skip
-    except (TamperedError, KeyError, TypeError, AttributeError, FileNotFoundError):
+    except PermissionError as error:
+        raise unreadable(path) from error
+    except (TamperedError, KeyError, TypeError, AttributeError, OSError):
         return None
+    fits = all(type(value) is (int if name == "step" else str) for name, value in asdict(refusal).items())
+    return refusal if fits else None
 
 
 @dataclass(slots=True)

@@ -57,7 +57,7 @@ def history(context: Context) -> list[Event]:
     """Reads what was done to one product, from the oldest to the newest.
 
     Raises:
-        WaybillError: The history is damaged.
+        HostNotReadyError: The history is damaged, or this user may not read it.
     """
     names = Event.__dataclass_fields__
     return [

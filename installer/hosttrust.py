@@ -128,8 +128,10 @@ def known_time(system: System) -> datetime | None:
     """
     try:
         text = system.read(TIME_FILE, 64).decode("ascii", "replace").strip()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
+    except OSError:  # too long, a link, a bad disk: not to be taken for none
+        text = ""
     moment = parse_time(text)
     if moment is None:
         raise HostNotReadyError(

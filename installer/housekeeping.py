@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from installer import staging
 from installer.core import jsonio
-from installer.core.errors import TamperedError, WaybillError
+from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.manifest import Manifest
 from installer.deploy.files import parent
 from installer.deploy.imageops import sweep
@@ -21,6 +20,12 @@ from installer.state import Entry, State, load, save, unreadable
 
 KEEP_JOURNALS = 10
 HISTORY_LIMIT = 256 * 1024 * 1024
+_SECONDS = range(-62135596800, 253402300800)
+"""Since 1970, of the years 1 to 9999: what a clock may say, and what can be shown."""
+_KINDS = {
+    "transaction": str, "verb": str, "outcome": str, "began": int, "ended": int, "version": str,
+    "identity": str, "evidence": dict,
+}  # fmt: skip
 
 
 def committed(context: Context, journal: Journal) -> State:
@@ -58,7 +63,7 @@ def after_commit(context: Context, journal: Journal) -> State:
     begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
     _clear(context, state)
     _end(journal)
-    _remember(context, _line(context, begin, "done", commit["at"]))
+    remember(context, _line(context, begin, "done", commit["at"]))
     _put_away(context, journal)
     return state
 
@@ -77,7 +82,7 @@ def after_rollback(context: Context, journal: Journal) -> None:
     _clear(context, state)
     _end(journal)
     with suppress(OSError):
-        _remember(context, {**line, "why": abort["why"]})
+        remember(context, {**line, "why": abort["why"]})
     _put_away(context, journal)
 
 
@@ -173,12 +178,13 @@ def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> 
     }
 
 
-def _remember(context: Context, line: dict[str, Any]) -> None:
+def remember(context: Context, line: dict[str, Any]) -> None:
     """Adds a line to the history, once; a torn last line of an earlier crash is overwritten."""
     system, path = context.system, context.layout.history
     make_history(context)
     rows, end = _rows(system.read(path, HISTORY_LIMIT), path)
-    if all(row["transaction"] != line["transaction"] for row in rows):
+    # a damaged line is named by `history`; it keeps no transaction from ending
+    if all(row is None or row["transaction"] != line["transaction"] for row in rows):
         system.write_at(path, end, jsonio.dumps(line), truncate=True)
     system.sync_dir(parent(path))
 
@@ -193,29 +199,35 @@ def make_history(context: Context) -> None:
         context.system.write_new(context.layout.history, b"", 0o600)
 
 
-def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any]], int]:
-    """Gives the lines of a history, and where the next one goes; a torn last one does not count."""
-    rows, end = list[dict[str, Any]](), 0
-    lines = data.splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            row = None
-        if isinstance(row, dict) and "transaction" in row:
-            rows.append(row)
-            end += len(line)
-        elif number < len(lines):
-            raise WaybillError("is damaged", where=f"{path}:{number}", hint="the disk may be losing data")
-    return rows, end
+def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any] | None], int]:
+    """Gives the lines of a history, None for a damaged one, and where the next goes; a torn last is none."""
+    lines = data.split(b"\n")[:-1]
+    rows = [_row(line, path) for line in lines]
+    if rows and rows[-1] is None:
+        del rows[-1]
+    return rows, sum(len(line) + 1 for line in lines[: len(rows)])
+
+
+def _row(line: bytes, path: str) -> dict[str, Any] | None:
+    """Reads a line as `_line` gives it; None where it is damaged."""
+    try:
+        row = jsonio.loads_strict(line, path, HISTORY_LIMIT)
+        if isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items()):
+            texts = (row.get("why", ""), row["evidence"].get("record", {}).get("path", ""))
+            reasons = row["evidence"].get("policy", {}).get("break_glass", [])
+            fits = isinstance(reasons, list) and all(isinstance(each, str) for each in (*texts, *reasons))
+            if fits and row["began"] in _SECONDS:
+                return row
+    except (TamperedError, AttributeError):
+        pass
+    return None
 
 
 def history(context: Context) -> list[dict[str, Any]]:
     """Reads the history, from the oldest to the newest; a torn last line is left out.
 
     Raises:
-        WaybillError: A line is damaged.
-        HostNotReadyError: This user may not read it.
+        HostNotReadyError: A line is damaged, or this user may not read it.
     """
     path = context.layout.history
     try:
@@ -224,4 +236,12 @@ def history(context: Context) -> list[dict[str, Any]]:
         return []
     except PermissionError as error:
         raise unreadable(path) from error
-    return _rows(data, path)[0]
+    rows, _ = _rows(data, path)
+    if None in rows:
+        raise HostNotReadyError(
+            "is damaged",
+            where=f"{path}:{rows.index(None) + 1}",
+            hint="the disk has lost data or somebody edited the file: put it back from a backup; "
+            "`install audit` tells the same from another file",
+        )
+    return [row for row in rows if row]

@@ -79,6 +79,7 @@ class Plan:
         state: What stands now.
         number: The id of the transaction.
         release: The new release.
+        sound: Whether the release itself is in order: what stands in the way, if anything, is the host's.
     """
 
     verb: str
@@ -98,6 +99,7 @@ class Plan:
     state: State = field(repr=False)
     number: str
     release: Release | None = field(repr=False)
+    sound: bool = True
 
     @property
     def origin(self) -> tuple[Source, str]:
@@ -295,6 +297,7 @@ class _Planner:
             state=state,
             number=self._number,
             release=release,
+            sound=not wanted.problems,
         )
 
     def lays_unit(self, manifest: Manifest) -> Callable[[str], bool]:

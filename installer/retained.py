@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from installer.core import manifestio
-from installer.core.archive import parse_sums
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
 from installer.core.manifest import BLOBS, MANIFEST, SUMS, Manifest
 from installer.core.signatures import FORMS, Signature
+from installer.core.sums import check_sums, has_line
 from installer.core.trust import Trust
 from installer.core.verification import Verified
 from installer.progress import Progress
@@ -29,11 +29,14 @@ def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
         TamperedError: The two do not agree, or one of them is damaged.
         OSError: One of them cannot be read.
     """
-    sums = system.read(f"{directory}/{SUMS}", LIMITS.sums_bytes)
+    listed = system.read(f"{directory}/{SUMS}", LIMITS.sums_bytes)
     data = system.read(f"{directory}/{MANIFEST}", LIMITS.manifest_bytes)
-    if parse_sums(sums).get(MANIFEST) != sha256_hex(data):
+    digest = sha256_hex(data)
+    if not has_line(listed, digest, MANIFEST):
         raise TamperedError(f"{MANIFEST} is not what {SUMS} lists", where=directory)
-    return manifestio.parse(data), sha256_hex(sums)
+    manifest = manifestio.parse(data)
+    check_sums(listed, manifest.files, digest)
+    return manifest, sha256_hex(listed)
 
 
 def verify_retained(

@@ -51,7 +51,15 @@ _RELOAD = 60.0
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """Where the executable now is, the SHA-256 of what was copied, and what else was asked for."""
+    """Where the executable now is, the SHA-256 of what was copied, and what else was asked for.
+
+    Attributes:
+        path: The executable.
+        link: Its name on the PATH.
+        sha256: Of what was copied.
+        environment: What the host's environment is now set to; empty where nobody said.
+        unit: The unit that recovers at boot; empty where nobody asked for it.
+    """
 
     path: str
     link: str
@@ -107,7 +115,8 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
             )
         system.symlink(PLACE, NAME)
         system.sync_dir(NAME.rsplit("/", 1)[0])
-    return SetUp(PLACE, NAME, digest.hexdigest(), env, _lay_unit(system) if recover_at_boot else "")
+    unit = _lay_unit(system) if recover_at_boot else ""
+    return SetUp(PLACE, NAME, digest.hexdigest(), env, unit)
 
 
 def _lay_unit(system: System) -> str:

@@ -65,8 +65,22 @@ class Entry:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Entry:
-        """Reads it back."""
-        return cls(**{**value, "methods": tuple(value["methods"])})
+        """Reads it back.
+
+        Raises:
+            TypeError: A field is missing, not known, or of another type.
+        """
+        found = cls(**{**value, "methods": tuple(value["methods"])})
+        texts = (found.name, found.version, found.identity, found.manifest, found.record, found.record_sha256)
+        right = (
+            isinstance(value["methods"], (list, tuple))
+            and all(isinstance(text, str) for text in (*texts, *found.methods))
+            and (type(found.sequence), type(found.installed), type(found.blobs)) == (int, int, bool)
+            and isinstance(found.evidence, Mapping)
+        )
+        if not right:
+            raise TypeError("a release has a field of another type")
+        return found
 
 
 @dataclass(frozen=True, slots=True)

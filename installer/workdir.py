@@ -105,8 +105,10 @@ def remove_area(system: System, layout: Layout, link: str, progress: Progress) -
     """
     area = system.observe(link).target
     identity = link.rpartition("/")[2].partition(".")[0]
-    if not _is_area(layout, identity, area) or not _is_ours(system, area):
-        what = "is not there any more" if system.observe(area).kind == "absent" else "is not ours"
+    ours = _is_area(layout, identity, area)
+    gone = ours and system.observe(area, digest=False).kind == "absent"
+    if gone or not ours or not _is_ours(system, area):
+        what = "is not there any more" if gone else "is not ours"
         progress.note(
             f"{area}, where images waited, {what}: left alone. If its disk is away, remove it there"
         )

@@ -143,9 +143,10 @@ def _secrets(entries: Entries, found: Content) -> None:
         found.problems += scanner.file(item.source, item.given, is_config=is_config)
     for tree in entries.trees:
         for file in tree.files:
-            shown = f"{tree.given}/{file.path}"
             if file.size <= secrets.MAX_BYTES:
+                shown = f"{tree.given}/{file.path}"
                 is_config = file.path.rpartition("/")[2].startswith(".env") or file.path.endswith(".env")
-                found.problems += scanner.file(tree.source / file.path, shown, is_config=is_config)
+                source = f"{tree.source}/{file.path}"
+                found.problems += scanner.file(source, shown, is_config=is_config, most=file.size)
     complete = not entries.problems
     found.problems += scanner.unused() if complete else []

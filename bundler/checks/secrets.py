@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -84,19 +85,27 @@ class Scanner:
     allowed: Sequence[Allowance] = ()
     _used: set[str] = field(default_factory=set)
 
-    def file(self, source: Path, shown: str, *, is_config: bool = False) -> list[Problem]:
+    def file(
+        self, source: Path | str, shown: str, *, is_config: bool = False, most: int = MAX_BYTES
+    ) -> list[Problem]:
         """Looks through one file; a file that cannot be read has no findings here.
 
         Args:
             source: The file.
             shown: How messages name it; allowances are matched against this.
             is_config: Whether `password: …` lines count too.
+            most: Bytes that it has, where that is known.
         """
         try:
-            with source.open("rb", buffering=0) as file:
-                data = file.read(MAX_BYTES + 1) or b""
+            fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return []
+        try:
+            data = os.read(fd, most + 1)
+        except OSError:
+            return []
+        finally:
+            os.close(fd)
         return self.data(data, shown, is_config=is_config)
 
     def data(self, data: bytes, shown: str, *, is_config: bool = False) -> list[Problem]:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from installer.core import manifestio
-from installer.core.digest import HEX, sha256_hex
+from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.limits import CHUNK, LIMITS
 from installer.core.manifest import MANIFEST, SUMS, FileEntry, Manifest
 from installer.core.medium import Medium
-from installer.core.names import path_fault
+from installer.core.sums import check_sums, has_line, parse_sums
 from installer.core.tarheader import BLOCK, END, Header, decode, difference, encode, extent, padding
 from installer.core.torn import FILES, ends_within, is_partial_header, is_torn
 
@@ -138,35 +138,6 @@ def _pass_room(medium: Medium, offset: int, header: Header) -> int:
         for begin in range(0, header.size, CHUNK):
             read_exact(medium, offset + BLOCK + begin, min(CHUNK, header.size - begin))
     return header.size
-
-
-def parse_sums(data: bytes) -> dict[str, str]:
-    """Parses SHA256SUMS, whose signature was checked before.
-
-    Args:
-        data: Lines of 64 hex digits, two spaces and a path, sorted bytewise by path.
-
-    Returns:
-        The digest in hex of each path.
-
-    Raises:
-        TamperedError: It has any other form.
-    """
-    found: dict[str, str] = {}
-    last = ""
-    if not data.isascii() or not data.endswith(b"\n"):
-        raise TamperedError("is not ASCII, or does not end in a newline", where=SUMS)
-    lines = data.decode("ascii").split("\n")[:-1]
-    if len(lines) > LIMITS.members:
-        raise TamperedError(f"lists {len(lines)} files, at most {LIMITS.members} are allowed", where=SUMS)
-    for number, line in enumerate(lines, 1):
-        digest, path = line[:64], line[66:]
-        if not HEX.fullmatch(digest) or line[64:66] != "  " or path_fault(path):
-            raise TamperedError("is not `<sha256>  <path>`", where=f"{SUMS}:{number}")
-        if path <= last:
-            raise TamperedError(f"is not sorted, or names {path} twice", where=f"{SUMS}:{number}")
-        found[path], last = digest, path
-    return found
 
 
 class Bundle:
@@ -330,25 +301,16 @@ def open_bundle(medium: Medium, decide: Decision) -> Bundle:
     """
     head = read_head(medium)
     decide(head.sums, head.signatures)
-    sums = parse_sums(head.sums)
     header = Header(MANIFEST, FILE_MODE, head.manifest_size, head.mtime)
     data = _payload(medium, head.manifest_offset, header, LIMITS.manifest_bytes)
-    if sums.pop(MANIFEST, "") != sha256_hex(data):
+    digest = sha256_hex(data)
+    if not has_line(head.sums, digest, MANIFEST):
+        parse_sums(head.sums)
         raise TamperedError(
             f"{MANIFEST} is not what {SUMS} lists", where=f"{medium.name}@{head.manifest_offset}"
         )
     manifest = manifestio.parse(data)
     if manifest.created != head.mtime:
         raise TamperedError("the headers have another time than the manifest", where=medium.name)
-    _same_set(sums, manifest)
+    check_sums(head.sums, manifest.files, digest)
     return Bundle(medium, head, data, manifest)
-
-
-def _same_set(sums: Mapping[str, str], manifest: Manifest) -> None:
-    if len(sums) != len(manifest.files):
-        listed = {entry.path for entry in manifest.files}
-        odd = next(iter(sorted(listed.symmetric_difference(sums))), "?")
-        raise TamperedError(f"{SUMS} and {MANIFEST} do not list the same files: {odd}", where=SUMS)
-    for entry in manifest.files:
-        if sums.get(entry.path) != entry.sha256:
-            raise TamperedError(f"{SUMS} and {MANIFEST} do not agree on {entry.path}", where=SUMS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any, NoReturn
 
 from installer.core.errors import TamperedError
@@ -39,6 +40,22 @@ def loads_strict(data: bytes, what: str, limit: int) -> Any:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise TamperedError("is not UTF-8", where=f"{what}@{error.start}") from None
+    try:
+        value = decoder(what).decode(text)
+    except json.JSONDecodeError as error:
+        raise TamperedError(f"is not JSON: {error.msg}", where=f"{what}:{error.lineno}") from None
+    except RecursionError:
+        raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=what) from None
+    check_value(value, text, 0, len(text), LIMITS.json_depth, what)
+    return value
+
+
+def decoder(what: str) -> json.JSONDecoder:
+    """Gives a decoder that refuses duplicate keys and numbers that are not integers of at most 2^53.
+
+    Args:
+        what: How its errors name the text.
+    """
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
@@ -56,23 +73,35 @@ def loads_strict(data: bytes, what: str, limit: int) -> Any:
     def refuse(token: str) -> NoReturn:
         raise TamperedError(f"has a number that is not an integer: {token[:24]}", where=what)
 
-    try:
-        value = json.loads(
-            text, object_pairs_hook=pairs, parse_int=integer, parse_float=refuse, parse_constant=refuse
-        )
-    except json.JSONDecodeError as error:
-        raise TamperedError(f"is not JSON: {error.msg}", where=f"{what}:{error.lineno}") from None
-    except RecursionError:
-        raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=what) from None
-    _check_depth(value, what)
-    if "\\u" in text and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+    return json.JSONDecoder(
+        object_pairs_hook=pairs, parse_int=integer, parse_float=refuse, parse_constant=refuse
+    )
+
+
+def check_value(value: Any, text: str, begin: int, end: int, depth: int, what: str) -> None:
+    """Refuses what a decoder lets pass.
+
+    Args:
+        value: What was decoded.
+        text: From which; `begin` and `end` say which part of it.
+        begin: Where the value begins.
+        end: Where it ends.
+        depth: How deep it may nest.
+        what: How errors name the text.
+
+    Raises:
+        TamperedError: It nests deeper, or has a lone surrogate.
+    """
+    # what has no more brackets than that cannot nest deeper
+    if text.count("[", begin, end) + text.count("{", begin, end) > depth:
+        _check_depth(value, depth, what)
+    if text.find("\\u", begin, end) >= 0 and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         raise TamperedError("has a lone surrogate", where=what)
-    return value
 
 
-def _check_depth(value: Any, what: str) -> None:
+def _check_depth(value: Any, depth: int, what: str) -> None:
     level = [value]
-    for _ in range(LIMITS.json_depth):
+    for _ in range(depth):
         below: list[Any] = []
         for item in level:
             children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
@@ -97,15 +126,17 @@ def dumps_lines(value: Mapping[str, Any], element: Callable[[Any], Any] = lambda
         value: What to write.
         element: Gives the JSON value of an element of a top-level list; called for one at a time.
     """
-    out = bytearray(b"{\n")
+    out = BytesIO()
+    out.write(b"{\n")
     for number, key in enumerate(sorted(value)):
         item = value[key]
-        out += (",\n" * bool(number) + _COMPACT(key) + ":").encode()
+        out.write((",\n" * bool(number) + _COMPACT(key) + ":").encode())
         if not isinstance(item, (list, tuple)) or not item:
-            out += _COMPACT(item).encode()
+            out.write(_COMPACT(item).encode())
             continue
-        out += b"["
+        out.write(b"[")
         for index, each in enumerate(item):
-            out += (",\n" if index else "\n").encode() + _COMPACT(element(each)).encode()
-        out += b"\n]"
-    return bytes(out + b"\n}\n")
+            out.write(((",\n" if index else "\n") + _COMPACT(element(each))).encode())
+        out.write(b"\n]")
+    out.write(b"\n}\n")
+    return out.getvalue()

@@ -24,6 +24,7 @@ class Limits:
         approvals: Number of approvals.
         document_bytes: Size of one document that is held in memory: a template, a values file, a unit.
         json_depth: How deep JSON may nest.
+        json_piece: Size of one value of a large JSON object that is read piece by piece.
         json_integer: Largest absolute integer in JSON.
         sequence_jump: How far the sequence number of a product may leap in one upgrade: 100 major versions.
     """
@@ -38,6 +39,7 @@ class Limits:
     approvals: int = 64
     document_bytes: int = 16 * MIB
     json_depth: int = 32
+    json_piece: int = 1 * MIB
     json_integer: int = 2**53
     sequence_jump: int = 10**13
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from installer.core import jsonio
 from installer.core.digest import HEX, OCI
 from installer.core.errors import TamperedError
+from installer.core.jsonstream import load_object
 from installer.core.limits import LIMITS
 from installer.core.manifest import (
     KINDS,
@@ -32,7 +34,7 @@ from installer.core.tarheader import OCTAL_LIMIT
 
 T = TypeVar("T")
 _ANY = re.compile(r"[^\x00-\x1f\x7f]{0,4096}")
-_MODE = re.compile(r"0[0-7]{3}")
+_MODES = {f"{mode:04o}": mode for mode in range(0o1000)}
 _OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/v[0-9]+)?")
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -43,14 +45,17 @@ _REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:-]{0,254}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
+_TREE_FILE = {"path", "size", "mode", "sha256", "install", "kind"}
+_TREE_VALUES = itemgetter("path", "size", "mode", "sha256", "install")
+
 
 class Fields:
-    """Takes the fields of one JSON object, each once, and refuses what is left."""
+    """Takes the fields of one JSON object, each once, out of it, and refuses what is left."""
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
             raise TamperedError("is not an object", where=where)
-        self._left = dict(value)
+        self._left = value
         self._where = where
 
     def fault(self, key: str, what: str) -> TamperedError:
@@ -71,6 +76,13 @@ class Fields:
             raise self.fault(key, f"is {value!r:.80}, not an integer from {low} to {high}")
         return value
 
+    def mode(self, key: str) -> int:
+        """Takes permission bits as octal text."""
+        text = self.text(key)
+        if text not in _MODES:
+            raise self.fault(key, f"is {text!r:.80}, which this field cannot be")
+        return _MODES[text]
+
     def flag(self, key: str) -> bool:
         """Takes a boolean; false where it is absent."""
         value = self._left.pop(key, False)
@@ -83,8 +95,11 @@ class Fields:
     ) -> tuple[T, ...]:
         """Takes a list, each element by `read`; an empty one where it is absent and not `required`."""
         value = self._left.pop(key, None if required else [])
-        if not isinstance(value, list) or len(value) > limit:
+        if not isinstance(value, (list, tuple)) or len(value) > limit:
             raise self.fault(key, f"is not a list of at most {limit}")
+        if isinstance(value, tuple):
+            # `load_object` had each element read already
+            return value
         return tuple(read(item, f"{self._where}.{key}[{index}]") for index, item in enumerate(value))
 
     def time(self, key: str) -> int:
@@ -116,7 +131,7 @@ def parse(data: bytes) -> Manifest:
     Raises:
         TamperedError: It is not a manifest of this version, or contradicts itself.
     """
-    taken = Fields(jsonio.loads_strict(data, MANIFEST, LIMITS.manifest_bytes), MANIFEST)
+    taken = Fields(load_object(data, MANIFEST, LIMITS.manifest_bytes, _LISTS), MANIFEST)
     taken.text("schema", re.compile(re.escape(SCHEMA)))
     manifest = Manifest(
         product=taken.text("product", _PRODUCT),
@@ -151,6 +166,30 @@ def _platform(value: Any, where: str) -> str:
 
 
 def _file(value: Any, where: str) -> FileEntry:
+    return _tree_file(value) or _any_file(value, where)
+
+
+def _tree_file(value: Any) -> FileEntry | None:
+    """Reads the entry of a file of a tree, of which there can be very many, in one look.
+
+    None says only that it is to be read field by field.
+    """
+    if not isinstance(value, dict) or value.keys() != _TREE_FILE or value["kind"] != "tree":
+        return None
+    path, size, mode, sha256, install = _TREE_VALUES(value)
+    sound = (
+        str is type(path) is type(mode) is type(sha256) is type(install)
+        and type(size) is int
+        and 0 <= size <= LIMITS.json_integer
+        and mode in _MODES
+        and HEX.fullmatch(sha256)
+        and _ANY.fullmatch(path)
+        and _ANY.fullmatch(install)
+    )
+    return FileEntry(path, size, sha256, _MODES[mode], "tree", install) if sound else None
+
+
+def _any_file(value: Any, where: str) -> FileEntry:
     taken = Fields(value, where)
     kind = taken.text("kind")
     if kind not in KINDS:
@@ -159,7 +198,7 @@ def _file(value: Any, where: str) -> FileEntry:
         path=taken.text("path"),
         size=taken.number("size", 0, LIMITS.json_integer),
         sha256=taken.text("sha256", HEX),
-        mode=int(taken.text("mode", _MODE), 8),
+        mode=taken.mode("mode"),
         kind=kind,  # type: ignore[arg-type]
         install=taken.text("install", default=""),
         owner=taken.text("owner", _OWNER, default=""),
@@ -179,9 +218,7 @@ def _link(value: Any, where: str) -> LinkEntry:
 
 def _directory(value: Any, where: str) -> DirectoryEntry:
     taken = Fields(value, where)
-    entry = DirectoryEntry(
-        taken.text("path"), int(taken.text("mode", _MODE), 8), taken.text("install", default="")
-    )
+    entry = DirectoryEntry(taken.text("path"), taken.mode("mode"), taken.text("install", default=""))
     taken.done()
     return entry
 
@@ -262,6 +299,15 @@ def _source(value: Any, where: str) -> Source:
     return source
 
 
+_LISTS: dict[str, Callable[[Any, str], object]] = {
+    "files": _file,
+    "links": _link,
+    "directories": _directory,
+    "images": _image,
+}
+"""The lists that can be long: read an element at a time."""
+
+
 def dump(manifest: Manifest) -> bytes:
     """Gives the one written form of a manifest: what `parse` reads, with absent fields left out."""
 
@@ -286,13 +332,19 @@ def _row(item: Any) -> Any:
     if isinstance(item, str):
         return item
     row: dict[str, Any] = {}
-    for field in fields(item):
-        value = getattr(item, field.name)
-        if value == field.default:
+    for name, default in _FIELDS[type(item)]:
+        value = getattr(item, name)
+        if value == default:
             continue
-        if field.name == "mode":
+        if name == "mode":
             value = f"0{value:03o}"
         elif isinstance(value, tuple):
             value = [_row(element) for element in value]
-        row[field.name] = value
+        row[name] = value
     return row
+
+
+_FIELDS = {
+    kind: tuple((field.name, field.default) for field in fields(kind))
+    for kind in (FileEntry, LinkEntry, DirectoryEntry, Layer, Image, Deployment, HealthCheck, Source)
+}

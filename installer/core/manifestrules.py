@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from installer.core.errors import TamperedError
 from installer.core.manifest import (
@@ -62,7 +63,7 @@ def _names(manifest: Manifest) -> None:
     """Names fit the tar, are unique when lower-cased, and no file is also a directory."""
     files = [entry.path for entry in manifest.files] + [link.path for link in manifest.links]
     directories = [directory.path for directory in manifest.directories]
-    for path in (*files, *directories):
+    for path in chain(files, directories):
         if fault := path_fault(path):
             raise _fault(f"{path!r:.120} {fault}")
     folded = [path.lower() for path in files]
@@ -75,8 +76,7 @@ def _names(manifest: Manifest) -> None:
     taken = set(folded)
     if len(taken) != len(folded):
         raise _fault(f"{_first_twice(folded)} is there twice, letter case aside")
-    parents = {path[:cut] for path in (*folded, *folders) for cut in _slashes(path)}
-    if clash := taken & (parents | set(folders)):
+    if clash := taken & (_above((*folded, *folders)) | set(folders)):
         raise _fault(f"{min(clash)} is both a file and a directory")
     for link in manifest.links:
         _link(link)
@@ -102,37 +102,51 @@ def _first_twice(items: Iterable[str]) -> str:
     raise ValueError("nothing is there twice")
 
 
-def _slashes(path: str) -> Iterable[int]:
-    cut = path.find("/")
+def _above(paths: Iterable[str]) -> set[str]:
+    """Gives all directories above these paths; that of neighbours is taken apart once."""
+    nearest = {path[: max(0, path.rfind("/"))] for path in paths} - {""}
+    return nearest | {above for path in nearest for above in _parents(path)}
+
+
+def _parents(path: str) -> Iterable[str]:
+    cut = path.find("/", 1)
     while cut >= 0:
-        yield cut
+        yield path[:cut]
         cut = path.find("/", cut + 1)
 
 
 def _destinations(manifest: Manifest) -> None:
     """Places on the host are absolute, plain, taken once for each platform, and not below a file or link."""
-    taken: set[tuple[str, str]] = set()
     platforms = ("", *manifest.platforms)
-    for install, platform in [
-        *((entry.install, entry.platform) for entry in manifest.files),
-        *((link.install, "") for link in manifest.links),
-        *((directory.install, "") for directory in manifest.directories),
-    ]:
-        if platform not in platforms:
+    alone = {platform: (platform,) for platform in platforms}
+    taken: dict[str, tuple[str, ...]] = {}
+    for install, platform in chain(
+        ((entry.install, entry.platform) for entry in manifest.files),
+        ((link.install, "") for link in manifest.links),
+        ((directory.install, "") for directory in manifest.directories),
+    ):
+        if platform not in alone:
             raise _fault(f"platform {platform} is not among `platforms`")
         if not install:
             continue
         if fault := destination_fault(install):
             raise _fault(f"destination {install!r:.120} {fault}")
-        clashes = taken & {(install, each) for each in (platforms if not platform else ("", platform))}
-        if clashes:
+        there = taken.get(install, ())
+        if _meet((platform,), there):
             raise _fault(f"two files go to {install}")
-        taken.add((install, platform))
-    places = {install for install, _ in taken} - {directory.install for directory in manifest.directories}
-    for install, platform in sorted(taken):
-        for above in {install[:cut] for cut in _slashes(install)} & places:
-            if taken & {(above, each) for each in (platforms if not platform else ("", platform))}:
+        taken[install] = (*there, platform) if there else alone[platform]
+    places = _above(taken) & taken.keys() - {directory.install for directory in manifest.directories}
+    if not places:
+        return
+    for install in sorted(taken):
+        for above in places.intersection(_parents(install)):
+            if _meet(taken[install], taken[above]):
                 raise _fault(f"{above} is a file or link, and {install} goes below it")
+
+
+def _meet(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Says whether there is a platform that both are for; the empty one stands for all."""
+    return bool(some and others) and ("" in some or "" in others or not set(some).isdisjoint(others))
 
 
 def _closed(manifest: Manifest) -> None:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import re
 
-COMPONENT = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._@+%=,][A-Za-z0-9._@+%=,~-]*")
+_WORD = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._@+%=,][A-Za-z0-9._@+%=,~-]*"
+COMPONENT = re.compile(_WORD)
+_PATH = re.compile(rf"{_WORD}(?:/{_WORD})*")
+"""Whole paths, looked at in one go: a bundle may have 250,000."""
 MAX_NAME = 100
 MAX_PREFIX = 155
 MAX_COMPONENT = 255
 """What Linux file systems take as one name."""
+_PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._@+%=,:~-]{1,255})+")
+"""Places as nearly all are; what is not like this is looked at more closely."""
 OURS = ("/var/lib/waybill", "/etc/waybill", "/var/cache/waybill", "/opt/waybill")
 """Where trust, state and the installer itself are: no release writes there."""
+_OURS = tuple(f"{path}/" for path in OURS)
 
 
 def path_fault(path: str) -> str | None:
@@ -26,6 +32,8 @@ def path_fault(path: str) -> str | None:
     Returns:
         The fault in a few words, or None where the path is good.
     """
+    if len(path) <= MAX_NAME and _PATH.fullmatch(path):
+        return None
     for component in path.split("/"):
         if component in ("", ".", ".."):
             return "has an empty, `.` or `..` component"
@@ -64,13 +72,16 @@ def destination_fault(path: str) -> str | None:
     Returns:
         The fault in a few words, or None where the path is good.
     """
+    ours = f"{path}/".startswith(_OURS)
+    if _PLAIN.fullmatch(path) and len(path) <= 1024 and not ours:
+        return None
     if not path.startswith("/"):
         return "is not an absolute path"
     if len(path) > 1024:
         return "is longer than 1024 bytes"
     if path == "/" or path.endswith("/"):
         return "names a directory"
-    if any(f"{path}/".startswith(f"{ours}/") for ours in OURS):
+    if ours:
         return "is Waybill's own"
     for component in path[1:].split("/"):
         if component in ("", ".", ".."):

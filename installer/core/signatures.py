@@ -61,7 +61,7 @@ class TrustedKey:
         Raises:
             TamperedError: It is neither, or not a key of an accepted kind.
         """
-        if "PGP" in public[:200]:
+        if public.lstrip().startswith("-----BEGIN PGP "):
             fingerprint, _ = gpgv.load_public_key(public, where)
             text = "\n".join(public.split("\r\n")).strip() + "\n"
             return cls(fingerprint, "gpg", owner, text, not_after)

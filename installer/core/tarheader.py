@@ -76,7 +76,9 @@ def encode(header: Header) -> bytes:
             bytes(12),
         )
     )
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    # most of it is zeros, which need not be added up
+    checksum = sum(block.translate(None, b"\0"))
+    return block[:148] + b"%06o\0 " % checksum + block[156:]
 
 
 def decode(block: bytes, where: str) -> Header:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from installer.core.errors import Problem
@@ -201,15 +202,43 @@ class Compose:
         return last_words(context, _project(target), _rendered(target))
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
-        """Says whether something of the project does not run."""
+        """Says whether something of the project does not run, or runs from an image that was not signed."""
+        project = _project(target)
         try:
-            found = containers(context, _project(target))
+            found = containers(context, project)
+            images = _images(context, found)
         except StepError as error:
-            return [Problem("compose", error.what)]
-        down = [name for name, started in found.items() if not started]
+            return [Problem("compose", error.what, error.hint)]
         if not found:
-            return [Problem("compose", f"nothing of project {_project(target)} runs")]
-        return [Problem("compose", f"container {name[:12]} does not run") for name in down]
+            return [Problem("compose", f"nothing of project {project} runs")]
+        down = [name for name, started in found.items() if not started]
+        problems = [Problem("compose", f"container {name[:12]} does not run") for name in down]
+        signed = {each for image in target.release.manifest.images for each in (image.config, image.manifest)}
+        return problems + [
+            Problem(
+                f"container {name}",
+                f"runs from image {image[7:19]}, which is not of this release",
+                "install the release again",
+            )
+            for name, image in images
+            if signed and image not in signed
+        ]
+
+
+def _images(context: Context, ids: Iterable[str]) -> list[tuple[str, str]]:
+    """Gives the name and the image's id of each container.
+
+    Raises:
+        StepError: The engine does not answer.
+    """
+    argv = ["docker", "inspect", "--format", "{{.Name}} {{.Image}}", *ids]
+    ended = context.system.run(argv, timeout=_QUICK) if len(argv) > 4 else None
+    if ended is None:
+        return []
+    if not ended.ok:
+        raise StepError(f"the engine does not say what runs: {ended.reason()}")
+    rows = (line.partition(" ") for line in ended.stdout.decode().splitlines())
+    return [(name.lstrip("/"), image) for name, _, image in rows]
 
 
 def _file(target: Target) -> str:

@@ -171,15 +171,18 @@ class Systemd:
         return ops
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
-        """Says which units do not run as they should."""
+        """Says which units do not run as they should, or would not after a boot."""
         problems = []
-        for unit in self._actions(context, target)[1]:
+        enable, start = self._actions(context, target)
+        for unit in dict.fromkeys([*start, *enable]):
             try:
                 state = unit_state(context, unit)
             except StepError as error:
                 problems.append(Problem(unit, error.what))
                 continue
-            if state["ActiveState"] not in _RUNNING:
+            if unit in enable and state["UnitFileState"] in ("disabled", "masked"):
+                problems.append(Problem(unit, f"is {state['UnitFileState']}", f"systemctl enable {unit}"))
+            if unit in start and state["ActiveState"] not in _RUNNING:
                 problems.append(Problem(unit, f"is {state['ActiveState']}", f"see journalctl -u {unit}"))
         return problems
 

@@ -22,11 +22,11 @@ from bundler.sources.layers import LayerTransform
 from bundler.sources.tarscan import scan
 from installer import yamlio
 from installer.core import approval, cosign, manifestio, oci
-from installer.core.archive import parse_sums
 from installer.core.errors import UnfitInputError, WaybillError
 from installer.core.limits import MIB
 from installer.core.rootio import parse_root
 from installer.core.signatures import TrustedKey
+from installer.core.sums import parse_sums
 from installer.journal import read as read_journal
 from tests.attacks.test_public_archives import corpus, refused
 from tests.hang import ends

@@ -170,18 +170,17 @@ def bench_verify(bench: Bench, mib: int) -> None:
 
 
 def bench_memory(bench: Bench, gib: int) -> None:
-    """Peak memory of create and verify for one large bundle, and for 100,000 files."""
+    """Time and peak memory of each command for one large bundle, and for 100,000 files."""
     free = shutil.disk_usage(bench.work).free
     if free < 3 * (gib << 30):
         print(f"memory of a {gib} GiB bundle: not measured, {free >> 30} GiB are free")
     else:
         home = bench.product("large", {})
         fill(home / "payload" / "part", 64 << 20)
-        with (home / "payload" / "part").open("rb") as part:
-            data = part.read()
-        with (home / "payload" / "blob").open("wb") as file:
+        with (home / "payload" / "part").open("rb") as part, (home / "payload" / "blob").open("wb") as file:
             for _ in range(gib << 4):
-                file.write(data)
+                part.seek(0)
+                shutil.copyfileobj(part, file, 1 << 20)
         _memory(bench, home, f"{gib} GiB")
         shutil.rmtree(home)
     _memory(bench, bench.product("many", {f"d{n // 500}/f{n}": 64 for n in range(100_000)}), "100,000 files")
@@ -190,29 +189,43 @@ def bench_memory(bench: Bench, gib: int) -> None:
 def _memory(bench: Bench, home: Path, label: str) -> None:
     bundle, key = bench.work / "memory.tar", bench.work / "m"
     bundle.unlink(missing_ok=True)
+    (bench.work / "root").mkdir()
     if not Path(f"{key}.key").exists():
         bench.bundle("keygen", key)
     for verb, words in {
         "create": ["create", "1.0.0", "-C", home, "-o", bundle, "--key", f"{key}.key"],
         "inspect": ["inspect", bundle],
         "verify": ["verify", bundle, "--key", f"{key}.pub"],
+        "approve": ["approve", bundle, "--role", "security", "--env", "prod", "--key", f"{key}.key"],
+        "stage": [],
     }.items():
+        command = [*BUNDLE, *map(str, words)]
+        if verb == "stage":
+            command = [
+                sys.executable,
+                "-m",
+                "tests.bench.staging",
+                str(bundle),
+                str(bench.work / "root"),
+                verb,
+            ]
         began = time.perf_counter()
         pid = os.posix_spawn(
             sys.executable,
-            [*BUNDLE, *map(str, words)],
+            command,
             bench.environment,
             file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)],
         )
         _, status, usage = os.wait4(pid, 0)
         if status:
-            raise SystemExit(f"bundle {verb} failed")
+            raise SystemExit(f"{verb} of {label} failed")
         took = time.perf_counter() - began
         print(
             f"{verb + ', ' + label:<34} {took:8.3f} s   peak memory {usage.ru_maxrss / 1024:8.1f} MiB",
             flush=True,
         )
     bundle.unlink()
+    shutil.rmtree(bench.work / "root")
 
 
 def bench_start(bench: Bench, _size: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bundler.head import ALIGNMENT, SPARE, make_head, make_sums, size_for
-from installer.core.archive import ROOM, parse_sums, read_head
+from installer.core.archive import ROOM, read_head
 from installer.core.manifest import MANIFEST, SUMS
+from installer.core.sums import parse_sums
 from installer.core.tarheader import BLOCK, END, extent
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
@@ -16,16 +17,16 @@ from tests.rig.bundlebuild import BytesMedium
 def test_there_is_room_for_signatures_whatever_the_sizes(sums: int, manifest: int) -> None:
     size = size_for(sums, manifest)
     assert size % ALIGNMENT == 0
-    head = read_head(BytesMedium(make_head(b"s" * sums, {}, b"m" * manifest, 1, size)))
+    head = read_head(BytesMedium(b"".join(make_head(b"s" * sums, {}, b"m" * manifest, 1, size))))
     assert SPARE <= head.room < SPARE + ALIGNMENT + BLOCK
     assert (head.manifest_offset + extent(manifest), head.manifest_size) == (size, manifest)
 
 
 def test_signatures_take_their_place_from_the_room() -> None:
     size = size_for(100, 100)
-    bare = read_head(BytesMedium(make_head(b"s" * 100, {}, b"m" * 100, 1, size)))
+    bare = read_head(BytesMedium(b"".join(make_head(b"s" * 100, {}, b"m" * 100, 1, size))))
     files = {f"{SUMS}.00000000.sig": b"x" * 600}
-    signed = read_head(BytesMedium(make_head(b"s" * 100, files, b"m" * 100, 1, size)))
+    signed = read_head(BytesMedium(b"".join(make_head(b"s" * 100, files, b"m" * 100, 1, size))))
     assert signed.signatures == files
     assert bare.room - signed.room == extent(600)
     assert bare.manifest_offset == signed.manifest_offset
@@ -38,7 +39,7 @@ def test_what_does_not_fit_is_not_written() -> None:
 
 def test_the_last_block_of_room_may_be_its_header_alone() -> None:
     size = extent(10) + extent(10) + BLOCK
-    head = read_head(BytesMedium(make_head(b"s" * 10, {}, b"m" * 10, 1, size) + END))
+    head = read_head(BytesMedium(b"".join([*make_head(b"s" * 10, {}, b"m" * 10, 1, size), END])))
     assert head.room == 0
     assert f"{SUMS}.room" == ROOM
 

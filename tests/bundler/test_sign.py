@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
     """An unsigned bundle as `create` makes it."""
     plan = build.plan()
     sums, manifest = plan.head[0].data, plan.head[-1].data
-    head = make_head(sums, {}, manifest, build.CREATED, size_for(len(sums), len(manifest)))
+    head = b"".join(make_head(sums, {}, manifest, build.CREATED, size_for(len(sums), len(manifest))))
     path = tmp_path / "b.tar"
     path.write_bytes(head + b"".join(part.tar() for part in plan.payload) + END)
     return path

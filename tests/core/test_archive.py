@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 
 from installer.core import archive
-from installer.core.archive import ROOM, open_bundle, parse_sums, unsafe_no_decision
+from installer.core.archive import ROOM, open_bundle, unsafe_no_decision
 from installer.core.errors import TamperedError, UntrustedError
 from installer.core.limits import LIMITS
 from installer.core.manifest import MANIFEST, SUMS
+from installer.core.sums import parse_sums
 from installer.core.tarheader import BLOCK, END, Header, encode
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import CREATED, FILES, BytesMedium, Part, Plan, refusal

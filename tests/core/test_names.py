@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from installer.core import names
 from installer.core.names import COMPONENT, destination_fault, link_target_fault, path_fault, split_ustar
 
 component = st.from_regex(COMPONENT, fullmatch=True).filter(lambda text: len(text) <= 100)
@@ -155,3 +157,15 @@ def test_a_link_cannot_leave_its_tree_by_way_of_another_link() -> None:
     # up -> ../.. stays inside, and `up/../x` looks as if it did; but up leads to trees/web, so up/.. is trees
     assert link_target_fault("trees/web/a/b/up", "../..", "trees/web") is None
     assert "behind a name" in (link_target_fault("trees/web/out", "a/b/up/../x", "trees/web") or "")
+
+
+odd = st.text("./ab~-@:\n\0é A", max_size=12) | st.sampled_from(names.OURS) | path.map("/{}".format)
+
+
+@given(st.lists(odd, max_size=4).map("/".join))
+def test_the_look_at_a_whole_name_finds_what_the_look_at_each_part_does(name: str) -> None:
+    quick = path_fault(name), destination_fault(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "_PATH", re.compile(r"(?!)"))
+        patch.setattr(names, "_PLAIN", re.compile(r"(?!)"))
+        assert (path_fault(name), destination_fault(name)) == quick

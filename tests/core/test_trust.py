@@ -271,6 +271,18 @@ class TestGpg:
         )
 
 
+class TestPublicKey:
+    def test_one_whose_base64_has_the_letters_pgp_is_no_openpgp_key(self) -> None:
+        """One key in three thousand has them."""
+        public = (
+            "-----BEGIN PUBLIC KEY-----\n"
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAESQv1Of1sAVf/dJY6k0rvO6FyqPZJ\n"
+            "3phqSMChZc5zjLHf8DQebBRv+z0mOox/CJUPGPYIiqg4R+0tHN5T+GZDUA==\n"
+            "-----END PUBLIC KEY-----\n"
+        )
+        assert TrustedKey.from_public(public, "Ana").scheme == "cosign"
+
+
 class TestPinnedKey:
     def test_it_alone_may_release(self) -> None:
         trust = pinned_key_trust(ANA.signer.public)

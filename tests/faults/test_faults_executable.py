@@ -29,6 +29,8 @@ ERRORS = {
     "EIO": ("fsync", "syncfs", "write", "renameat", "unlinkat", "ftruncate"),
 }
 LINE = re.compile(r"^(\d+) +(\w+)\((.*)$")
+_UNSTARTED = (126, 255)
+"""Exit codes of a program that could not be unpacked or started; the host is as it was."""
 SHARE = 2
 """Runs of each system call and fault in `make test`."""
 
@@ -99,9 +101,14 @@ def calls(site: Site, fast: Path) -> dict[str, list[int]]:
 
 def told(code: int) -> str:
     """What an exit code tells the operator; 126 is that of a program that could not even be unpacked."""
-    return {0: "done", 20: "rolled back", 21: "not undone", 15: "refused: exit 15", 126: "refused"}.get(
-        code, ""
-    )
+    return {
+        0: "done",
+        20: "rolled back",
+        21: "not undone",
+        15: "refused: exit 15",
+        126: "refused",
+        255: "refused",
+    }.get(code, "")
 
 
 def test_it_is_traced_as_it_ships(site: Site, calls: dict[str, list[int]]) -> None:
@@ -123,7 +130,7 @@ def test_a_system_call_that_fails_or_kills_leaves_old_or_new(
             row.runs += 1
             hit[code] += 1
             where = f"{name} {at}: {fault}, exit {code}"
-            if code not in ((137,) if fault == "KILL" else (0, 15, 20, 21, 126)):
+            if code not in (*_UNSTARTED, *((137,) if fault == "KILL" else (0, 15, 20, 21))):
                 row.broken.append(f"{where}: is no exit code that was promised")
             if fault == "KILL":
                 again = subprocess.run(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from installer.core import manifestio
-from installer.core.archive import Bundle, parse_sums
+from installer.core.archive import Bundle
 from installer.core.errors import TamperedError, WaybillError
 from installer.core.manifest import MANIFEST, SUMS, Deployment, HealthCheck
 from installer.core.names import path_fault
+from installer.core.sums import parse_sums
 from installer.core.tarheader import BLOCK, decode, encode
 from tests.fuzz.target import Target, refusal, same
 from tests.rig import bundlebuild as build

@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from bundler.signers.cosign import generate, read_sealed
 from installer.core import approval, cosign, gpgv, sidecar
@@ -24,6 +25,7 @@ from installer.core.errors import (
 from installer.core.jsonio import dumps
 from installer.core.owners import assign
 from installer.core.policy import Decision
+from installer.core.provenance import PREDICATE, Provenance, parse_predicate, why_not
 from installer.core.rootio import parse_root
 from installer.core.signatures import TrustedKey
 from installer.core.verification import Opened, decide, open_trusted
@@ -153,25 +155,52 @@ def roots() -> list[bytes]:
 
 
 def check_approval(data: bytes) -> None:
-    """A statement that is read is written back to the same."""
+    """A statement that is read is written back to the same; what provenance says fits into one line."""
     with refusal(TamperedError):
         found = approval.parse(data, "approvals/ops-00000000.json")
         if isinstance(found, approval.Approval):
             same(approval.parse(found.to_bytes(), "again"), found)
+            return
+        same(parse_predicate(predicate(found), "again", found.identity), found)
+        same(f"{found.builder} {found.source()}".isprintable(), True)
+        same(why_not(found, [found.builder], [found.repository], found.clean is True, found.commit), "")
+        if not why_not(found, [f"{found.builder}/"], [], clean=False, commit=""):
+            raise AssertionError("another builder counts")
+
+
+def predicate(found: Provenance) -> dict[str, Any]:
+    """Gives a predicate that says what was found."""
+    said = {"tag": found.tag} | ({} if found.clean is None else {"dirty": not found.clean})
+    source = {
+        "uri": f"git+{found.repository}",
+        "digest": {"gitCommit": found.commit},
+        "annotations": said,
+    }
+    return {
+        "buildDefinition": {"resolvedDependencies": [source] if found.commit else []},
+        "runDetails": {"builder": {"id": found.builder}},
+    }
 
 
 def statements() -> list[bytes]:
     """Gives approvals and provenance."""
     world = World()
+    source = Provenance(
+        world.identity, "https://ci.example/runner", "https://git.example/chat", "c" * 40, "v1.4.0", True
+    )
+    said = [
+        replace(source, commit="", repository="", tag="", clean=None),
+        source,
+        replace(source, clean=False),
+    ]
     provenance = {
         "_type": approval.STATEMENT,
         "subject": [{"name": "SHA256SUMS", "digest": {"sha256": world.identity}}],
-        "predicateType": approval.PROVENANCE,
-        "predicate": {"runDetails": {"builder": {"id": "https://ci.example/runner"}}},
+        "predicateType": PREDICATE,
     }
     return [
         *(data for name, data in world.files(APPROVALS).items() if name.endswith(".json")),
-        dumps(provenance),
+        *(dumps({**provenance, "predicate": predicate(each)}) for each in said),
     ]
 
 
@@ -236,21 +265,25 @@ def opened() -> tuple[World, Opened, dict[str, bytes], Decision]:
 
 def check_decision(data: bytes) -> None:
     """One of the approvals' files is another: what is then decided is the same, or the bundle is refused."""
-    world, found, files, good = opened()
+    world, _, files, good = opened()
     name = sorted(files)[data[0] % len(files)] if data else ""
     changed = {**files, name: data[1:]} if name else files
-    bare = Opened(
-        Bundle(found.bundle.medium, found.bundle.head, found.bundle.manifest_bytes, found.bundle.manifest),
-        found.evidence,
-        found.destination,
-    )
-    bare.bundle._tail = {}
     with refusal(TamperedError, NotApprovedError):
-        decision = decide(bare, world.trust(), [("", changed)])
+        decision = decide(bare(), world.trust(), [("", changed)])
         same(
             (decision.filled, decision.rollback_to, decision.change_id),
             (good.filled, good.rollback_to, good.change_id),
         )
+
+
+def bare() -> Opened:
+    """Gives the good world's bundle without the approvals that it carries."""
+    found = opened()[1]
+    bundle = Bundle(
+        found.bundle.medium, found.bundle.head, found.bundle.manifest_bytes, found.bundle.manifest
+    )
+    bundle._tail = {}
+    return Opened(bundle, found.evidence, found.destination)
 
 
 def changes() -> list[bytes]:

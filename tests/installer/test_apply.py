@@ -14,6 +14,7 @@ from installer import history, status
 from installer.apply import Applied, apply
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
 from installer.core.manifest import Deployment, HealthCheck
+from installer.core.root import parse_time
 from installer.drift import Policy
 from installer.journal import Journal
 from installer.operations import Context
@@ -338,7 +339,8 @@ def test_hundreds_of_files_are_few_operations(host: Context) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user")
 def test_everybody_can_install_below_a_root_of_their_own(host: Context, tmp_path: Path) -> None:
-    install(host, ONE)  # everything is imported before the rights are given up
+    install(host, ONE)  # everything is imported before the rights are given up,
+    assert parse_time("2026-11-24T00:00:00Z")  # and what reads times
     mine = tmp_path / "mine"
     mine.mkdir()
     os.chown(mine, 65534, 65534)
@@ -379,3 +381,14 @@ def test_without_its_journal_a_host_is_put_right_as_the_guide_says(host: Context
         apply(host, plan_rollback(host, now, "1.0.0", Options(drift=Policy("replace"))))
     assert snapshot(root(host), besides=("var",)) == before
     assert status.status(host).drift == ()
+
+
+def test_what_services_said_is_in_the_journal_and_never_more_than_it_has_room_for(tmp_path: Path) -> None:
+    from installer import transaction
+    from installer.core.errors import Problem
+
+    said = [Problem("container chat-1", f"{number} " + "ü" * 900) for number in range(500)]
+    lines = transaction._bounded(said)
+    assert lines[-1].startswith("container chat-1: 499 ")
+    assert 2 < len(lines) < 500
+    assert len("".join(lines).encode("unicode_escape")) <= transaction.SAID

@@ -11,11 +11,13 @@ import pytest
 from installer import status
 from installer.apply import apply
 from installer.core.errors import RolledBackError
-from installer.core.manifest import Deployment, HealthCheck
-from installer.deploy.compose import find_tool
+from installer.core.manifest import Deployment, HealthCheck, Image
+from installer.deploy.base import Target
+from installer.deploy.compose import METHOD, find_tool
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply, plan_remove
 from installer.recover import exclusive
+from installer.state import open_release
 from tests.faults.faulty import Killed
 from tests.rig import images
 from tests.rig.engine import Engine
@@ -164,6 +166,27 @@ def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context,
     with exclusive(host) as (state, _):
         apply(host, plan_remove(host, state))
     assert projects() == set()
+
+
+def test_a_container_of_an_image_that_was_not_signed_is_drift(host: Context, machine: Host) -> None:
+    install(host, spec("1.0.0", 1))
+    with exclusive(host) as (state, _):
+        assert state.current
+        release = open_release(host.system, host.layout, state.current)
+    runs = machine.check("docker inspect --format '{{.Image}}' lan-chat-nats-1").strip()
+
+    def drift(config: str) -> list[str]:
+        image = Image("rig/nats:1", "linux/amd64", config, f"sha256:{'0' * 64}", ())
+        manifest = replace(release.manifest, images=(image,))
+        target = Target(replace(release, manifest=manifest), {"file": "deploy/compose.yaml"})
+        return [f"{problem.where} {problem.what}" for problem in METHOD.drift(host, target)]
+
+    assert drift(runs) == []
+    assert drift(f"sha256:{'1' * 64}") == [
+        f"container lan-chat-nats-1 runs from image {runs[7:19]}, which is not of this release"
+    ]
+    machine.check("docker stop lan-chat-nats-1")
+    assert "does not run" in drift(runs)[0]
 
 
 def test_a_first_install_that_fails_leaves_no_container(host: Context, machine: Host) -> None:

@@ -163,6 +163,14 @@ def test_killed_at_any_step_the_old_units_run_again(host: Context, moment: str) 
     assert not units(host)["extra"].startswith("active")
 
 
+def test_a_unit_that_would_not_come_up_after_a_boot_is_drift(host: Context) -> None:
+    install(host, ONE)
+    assert host.system.run(["systemctl", "disable", "chatd"], timeout=20).ok
+    (problem,) = status.status(host).drift
+    assert (problem.where, problem.what) == ("chatd.service", "is disabled")
+    assert problem.hint == "systemctl enable chatd.service"
+
+
 def test_a_stopped_unit_is_drift(host: Context) -> None:
     install(host, ONE)
     host.system.run(["systemctl", "stop", "helper"], timeout=20)

@@ -232,6 +232,31 @@ class TestHistory:
         assert told == [sha256_hex(path.read_bytes()) for path in files]
         assert len(told) == 3
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"timeVerified": 1},
+            {"resourceUri": None},
+            {"waybill_bundle": {"file": 1}},
+            {"waybill_bundle": {"file": "b.tar", "version": []}},
+            {"waybill_refusal": {"what": "x", "step": "7"}},
+            {"waybill_refusal": {"what": None}},
+        ],
+        ids=str,
+    )
+    def test_a_record_of_other_types_is_passed_over(self, tmp_path: Path, change: dict[str, Any]) -> None:
+        system = System(tmp_path)
+        good = {
+            "timeVerified": "2026-11-24T01:00:00Z",
+            "resourceUri": "urn:waybill:bundle:unknown",
+            "waybill_bundle": {"file": "b.tar"},
+            "waybill_refusal": {"what": "nobody is trusted"},
+        }
+        for said in (good, good | change):
+            record(system, json.dumps({"predicate": said}).encode(), passed=False, identity="")
+        (tmp_path / DIRECTORY[1:] / "000003-refused-unknown.json").symlink_to("000001-refused-unknown.json")
+        assert [each.what for each in refusals(system)] == ["nobody is trusted"]
+
     def test_a_damaged_record_is_passed_over(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
         place = bench.host / DIRECTORY[1:]

@@ -211,9 +211,10 @@ class TestTime:
         assert known_time(host) == NOW + timedelta(hours=1)
 
     def test_what_is_damaged_is_not_taken_for_none(self, host: System, tmp_path: Path) -> None:
-        (tmp_path / "host" / TIME_FILE[1:]).write_text("yesterday\n")
-        with pytest.raises(HostNotReadyError, match="does not hold a time"):
-            known_time(host)
+        for text in ("yesterday\n", "", "0" * 65, "2026-01-31T00:00:00Z\n" * 9):
+            (tmp_path / "host" / TIME_FILE[1:]).write_text(text)
+            with pytest.raises(HostNotReadyError, match="does not hold a time"):
+                known_time(host)
 
     def test_people_can_read_it(self, host: System, tmp_path: Path) -> None:
         assert (tmp_path / "host" / TIME_FILE[1:]).read_text() == f"{format_time(NOW)}\n"

@@ -1,4 +1,4 @@
-"""`install setup`: the executable and its link; on request the environment and a unit for the boot."""
+"""`install setup`: the executable on the host, its link, and which environment the host belongs to."""
 
 from __future__ import annotations
 
@@ -33,24 +33,6 @@ def test_twice_is_once(system: System) -> None:
     assert system.observe(ENVIRONMENT_FILE).kind == "absent"
 
 
-def test_nothing_else_is_there_that_was_not_asked_for(system: System) -> None:
-    assert setup(system).unit == ""
-    assert system.observe(PLACE).mode == 0o755
-    assert system.names("/") == ["opt", "usr"]
-
-
-def test_the_unit_comes_only_on_request_and_twice_is_once(system: System) -> None:
-    for _ in range(2):
-        done = setup(system, recover_at_boot=True)
-        assert "at boot" in done.text()
-    unit = Path(system.root, UNITS[1:], UNIT)
-    assert f"ExecStart={PLACE} recover" in unit.read_text()
-    assert unit.stat().st_mode & 0o777 == 0o644
-    wants = unit.parent / "multi-user.target.wants" / UNIT
-    assert wants.resolve() == unit
-    assert sorted(path.name for path in unit.parent.iterdir()) == ["multi-user.target.wants", UNIT]
-
-
 def test_the_environment_is_written_once_and_never_changed(system: System) -> None:
     done = setup(system, "production")
     assert "/etc/waybill/environment says production" in done.text()
@@ -72,7 +54,7 @@ def test_what_is_no_environment_is_refused_before_anything_is_written(system: Sy
 def test_a_run_from_source_has_nothing_to_copy(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYBILL_EXE")
     with pytest.raises(UsageError, match="run from source"):
-        setup(system, "production", recover_at_boot=True)
+        setup(system, "production")
     assert system.names("/") == []
 
 
@@ -83,3 +65,15 @@ def test_the_real_executable_on_a_real_directory(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["environment"] == "production"
     assert (tmp_path / "etc/waybill/environment").read_text() == "production\n"
     assert (tmp_path / PLACE[1:]).read_bytes() == Path(program).read_bytes()
+
+
+def test_the_unit_comes_only_on_request_and_twice_is_once(system: System) -> None:
+    assert setup(system).unit == ""
+    assert system.names("/etc") == []
+    for _ in range(2):
+        assert "at boot" in setup(system, recover_at_boot=True).text()
+    unit = Path(system.root, UNITS[1:], UNIT)
+    assert f"ExecStart={PLACE} recover" in unit.read_text()
+    assert unit.stat().st_mode & 0o777 == 0o644
+    assert (unit.parent / "multi-user.target.wants" / UNIT).resolve() == unit
+    assert sorted(path.name for path in unit.parent.iterdir()) == ["multi-user.target.wants", UNIT]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,34 @@ def test_a_kept_release_is_found_by_version_or_name() -> None:
 def test_a_damaged_state_stops_everything(host: tuple[System, Layout], data: bytes) -> None:
     Path(host[0].root, host[1].state_file[1:]).write_bytes(data)
     with pytest.raises(NotUndoneError, match="state is damaged"):
+        load(*host)
+
+
+@pytest.mark.parametrize("name", ["highest", "transaction", "reset"])
+@pytest.mark.parametrize("value", [[], "1", None, True], ids=str)
+def test_a_number_of_another_type_is_damage(host: tuple[System, Layout], name: str, value: object) -> None:
+    document = State().after(1, entry(1)).as_json() | {name: value}
+    Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
+    with pytest.raises(NotUndoneError, match="state is damaged: its parts do not fit together"):
+        load(*host)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("version", 1),
+        ("sequence", "1"),
+        ("blobs", 0),
+        ("methods", "files"),
+        ("methods", [1]),
+        ("evidence", []),
+    ],
+)
+def test_a_release_of_other_types_is_damage(host: tuple[System, Layout], name: str, value: object) -> None:
+    document = State().after(1, entry(1)).as_json()
+    document["releases"][0][name] = value
+    Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
+    with pytest.raises(NotUndoneError, match="state is damaged: a release has a field of another type"):
         load(*host)
 
 

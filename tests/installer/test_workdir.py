@@ -112,6 +112,21 @@ def test_an_area_whose_disk_is_away_is_named(root: Path) -> None:
     assert not list((root / STAGING).iterdir())
 
 
+@pytest.mark.parametrize("target", ["../../data", "data", "/data", "/data/waybill-lan-chat-" + "b" * 12])
+def test_a_link_that_names_no_area_is_removed_and_nothing_else(root: Path, target: str) -> None:
+    system, notes = System(root), Notes()
+    (root / "data/keep").write_text("x")
+    area = make_area(system, LAYOUT, "a" * 64, "/data")
+    link = root / LAYOUT.work_link("a" * 64)[1:]
+    link.unlink()
+    link.symlink_to(target)
+    remove_area(system, LAYOUT, LAYOUT.work_link("a" * 64), notes)
+    assert f"{target}, where images waited, is not ours" in notes.lines[0]
+    assert (root / "data/keep").read_text() == "x"
+    assert (root / area[1:]).is_dir()
+    assert not list((root / STAGING).iterdir())
+
+
 @pytest.fixture
 def small(root: Path) -> Iterator[Path]:
     """A host whose disk for the state has 4 MiB."""

@@ -136,8 +136,12 @@ class Host:
     def check(self, command: str | Sequence[str]) -> str:
         """Runs a command that must succeed and returns what it printed."""
         rc, out, err = self.run(command)
-        assert rc == 0, f"{command}: exit {rc}\n{out}{err}"
+        assert rc == 0, f"{command}: exit {rc}\n{out}{err}{self._why(err)}"
         return out
+
+    def _why(self, err: str) -> str:
+        """What the journal has to say, where systemctl only names it."""
+        return self.run("journalctl --no-pager -q -n 40 -o cat").out if "journalctl" in err else ""
 
     def push(self, source: Path, target: str) -> None:
         """Copies a file or a folder to exactly this path on the host, mode kept."""

@@ -41,10 +41,19 @@ class GpgHome:
             raise AssertionError(f"gpg {' '.join(arguments)}: {done.stderr.decode()}")
         return done.stdout
 
-    def key(self, name: str, *, passphrase: str = "", expires: str = "never", at: str = "") -> str:
-        """Makes an Ed25519 signing key; gives its fingerprint in lower case."""
+    def key(
+        self,
+        name: str,
+        *,
+        passphrase: str = "",
+        expires: str = "never",
+        at: str = "",
+        kind: str = "ed25519",
+        usage: str = "sign",
+    ) -> str:
+        """Makes a signing key, Ed25519 unless told; gives its fingerprint in lower case."""
         when = ["--faked-system-time", at] if at else []
-        self.run(*when, "--passphrase", passphrase, "--quick-gen-key", name, "ed25519", "sign", expires)
+        self.run(*when, "--passphrase", passphrase, "--quick-gen-key", name, kind, usage, expires)
         rows = self.run("--with-colons", "--list-keys", f"={name}").decode().splitlines()
         return next(row.split(":")[9] for row in rows if row.startswith("fpr")).lower()
 
@@ -74,6 +83,19 @@ def gpg_home() -> Iterator[GpgHome]:
     finally:
         subprocess.run(["gpgconf", "--homedir", str(path), "--kill", "all"], check=False, capture_output=True)
         shutil.rmtree(path, ignore_errors=True)
+
+
+def openpgp_verify(tool: str, ring: bytes, signature: bytes, data: bytes, directory: Path) -> int:
+    """Gives what gpg or gpgv ends with about a detached signature, in a home that has only this keyring."""
+    directory.chmod(0o700)
+    keyring, *files = (directory / name for name in ("ring.gpg", "F.asc", "F"))
+    for path, content in zip((keyring, *files), (ring, signature, data), strict=True):
+        path.write_bytes(content)
+    words = ["--homedir", str(directory), "--keyring", str(keyring)]
+    words += ["--batch", "--no-default-keyring", "--verify"] if tool == "gpg" else []
+    return subprocess.run(
+        [needs(tool), *words, *map(str, files)], capture_output=True, check=False
+    ).returncode
 
 
 @dataclass(frozen=True, slots=True)

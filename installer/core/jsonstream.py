@@ -1,0 +1,149 @@
+"""A large JSON object read piece by piece, as strictly as `jsonio` reads a small one.
+
+bundle.json may list 250,000 files. Each becomes an entry as soon as it is read: as dictionaries they would
+take several times the memory, and 64 MiB of brackets, which no manifest is, would take gigabytes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from installer.core.errors import TamperedError
+from installer.core.jsonio import check_value, decoder
+from installer.core.limits import LIMITS, MIB
+
+WINDOW = 1 * MIB
+"""Bytes that are decoded at a time."""
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def load_object(
+    data: bytes, what: str, limit: int, readers: Mapping[str, Callable[[Any, str], object]]
+) -> dict[str, Any]:
+    """Parses an object whose origin was verified before.
+
+    Args:
+        data: The text, UTF-8 without a byte order mark.
+        what: How errors name it.
+        limit: Most bytes that are looked at.
+        readers: What takes each element of a list, and the place of it, by the list's key.
+
+    Returns:
+        The object; in place of the lists of `readers` there are tuples of what the readers gave.
+
+    Raises:
+        TamperedError: It is what `jsonio.loads_strict` refuses, no object, has an element or all else that
+            takes more than `LIMITS.json_piece`, or a list of `readers` has more than `LIMITS.members`.
+    """
+    if len(data) > limit:
+        raise TamperedError(f"is {len(data)} bytes, more than the {limit} allowed", where=what)
+    text = _Text(data, what)
+    found: dict[str, Any] = {}
+    left = LIMITS.json_piece
+    if text.take() != "{":
+        raise text.fault("is not an object")
+    sign = text.take() if text.next() == "}" else ","
+    while sign == ",":
+        if text.next() != '"':
+            raise text.fault("is not JSON: a key is due")
+        key, size = text.value(31)
+        if key in found:
+            raise TamperedError(f"has the key {key!r:.80} twice", where=what)
+        if text.take() != ":":
+            raise text.fault("is not JSON: `:` is due")
+        if key in readers and text.next() == "[":
+            found[key] = _elements(text, readers[key], f"{what}.{key}")
+        else:
+            found[key], more = text.value(31)
+            left -= size + more
+            if left < 0:
+                raise text.fault(f"has more than {LIMITS.json_piece} bytes beside its lists")
+        sign = text.take()
+    if sign != "}":
+        raise text.fault("is not JSON: `,` or `}` is due")
+    if text.next():
+        raise text.fault("is not JSON: something follows the object")
+    return found
+
+
+def _elements(text: _Text, read: Callable[[Any, str], object], where: str) -> tuple[object, ...]:
+    found: list[object] = []
+    text.take()
+    sign = text.take() if text.next() == "]" else ","
+    while sign == ",":
+        if len(found) == LIMITS.members:
+            raise TamperedError(f"is not a list of at most {LIMITS.members}", where=where)
+        found.append(read(text.value(30)[0], f"{where}[{len(found)}]"))
+        sign = text.take()
+    if sign != "]":
+        raise text.fault("is not JSON: `,` or `]` is due")
+    return tuple(found)
+
+
+class _Text:
+    """The text from some place on: a window of it that holds the next piece, however large that may be."""
+
+    def __init__(self, data: bytes, what: str) -> None:
+        self._data, self._what = memoryview(data), what
+        self._window, self._at = "", 0
+        self._enough = -1
+        """Up to where in the window a whole piece, or all that is left, follows."""
+        self._read, self._lines = 0, 1
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._scan = decoder(what).raw_decode
+
+    def _fill(self) -> None:
+        self._lines += self._window.count("\n", 0, self._at)
+        chunk = self._data[self._read : self._read + WINDOW]
+        last = self._read + len(chunk) == len(self._data)
+        try:
+            more = self._utf8.decode(chunk, final=last)
+        except UnicodeDecodeError as error:
+            place = self._read + len(chunk) - len(error.object) + error.start
+            raise TamperedError("is not UTF-8", where=f"{self._what}@{place}") from None
+        self._window, self._at = self._window[self._at :] + more, 0
+        self._read += len(chunk)
+        self._enough = len(self._window) - (0 if last else LIMITS.json_piece)
+
+    def next(self) -> str:
+        """Passes over white space and gives the character that follows; an empty text at the end."""
+        while True:
+            self._at = _SPACE.match(self._window, self._at).end()  # type: ignore[union-attr]
+            if self._at <= self._enough:
+                return self._window[self._at : self._at + 1]
+            self._fill()
+
+    def take(self) -> str:
+        """Gives the same, and passes over it."""
+        character = self.next()
+        self._at += len(character)
+        return character
+
+    def value(self, depth: int) -> tuple[Any, int]:
+        """Gives the next value, which may nest `depth` deep, and how many characters it took."""
+        self.next()
+        begin, ends = self._at, self._enough == len(self._window)
+        try:
+            value, end = self._scan(self._window, begin)
+        except json.JSONDecodeError as error:
+            end, why = len(self._window), f"is not JSON: {error.msg}"
+            self._at = error.pos
+            if ends:
+                raise self.fault(why) from None
+        except RecursionError:
+            raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=self._what) from None
+        if end - begin > LIMITS.json_piece or (end == len(self._window) and not ends):
+            self._at = begin
+            raise self.fault(f"is not JSON, or has a value of more than {LIMITS.json_piece} bytes")
+        check_value(value, self._window, begin, end, depth, self._what)
+        self._at = end
+        return value, end - begin
+
+    def fault(self, what: str) -> TamperedError:
+        """Gives the error for this place."""
+        line = self._lines + self._window.count("\n", 0, self._at)
+        return TamperedError(what, where=f"{self._what}:{line}")

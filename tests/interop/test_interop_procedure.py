@@ -1,0 +1,137 @@
+"""docs/how-to/check-without-waybill.md, word for word, and we, on the same good and bad bundles."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bundler.signers.cosign import generate
+from installer.core.errors import WaybillError
+from installer.core.manifest import SUMS
+from tests.docs import transcript
+from tests.interop.table import NO, PROCEDURE, YES
+from tests.rig import bundlebuild as build
+from tests.rig.bundlebuild import Part, Plan, raw_header
+from tests.rig.needs import needs
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "check-without-waybill.md"
+CHANGES, INDEX = "docs/CHANGELOG.md", "trees/web/index.html"
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return build.signed(build.plan())
+
+
+def check(directory: Path, data: bytes) -> tuple[int, str]:
+    """Runs the document's script on a bundle."""
+    needs("openssl")
+    (script,) = [step.text for step in transcript.read(PAGE).steps if step.target == "check.sh"]
+    (directory / "check.sh").write_text(script)
+    (directory / "release.pub").write_text(build.key()[1])
+    (directory / "b.tar").write_bytes(data)
+    done = subprocess.run(
+        ["bash", "check.sh", "b.tar", "release.pub"],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(directory)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def behind(part: Part) -> Callable[[Plan], Plan]:
+    """A member more, behind the payload."""
+    return lambda plan: replace(plan, payload=(*plan.payload, part))
+
+
+def odd(kind: bytes, name: str = "deploy/x", link: bytes = b"") -> Callable[[Plan], Plan]:
+    """A member more, of another kind than a regular file."""
+    return behind(Part(name, b"", header=raw_header(Part(name, b"").tar(), type=kind, link=link)))
+
+
+def swapped(plan: Plan) -> Plan:
+    data = {part.name: part.data for part in plan.payload}
+    done = plan.changed(CHANGES, data=data[INDEX]).changed(INDEX, data=data[CHANGES])
+    assert {part.data for part in done.payload} == {*data.values()}
+    return done
+
+
+def signature_of(sums: bytes, name: str) -> Callable[[Plan], Plan]:
+    """The raw signature by somebody of something under the name that ours would have."""
+
+    def act(plan: Plan) -> Plan:
+        signer = build.key()[0] if name == "ours" else generate(b"")[1]
+        data = signer.sign(sums or next(part.data for part in plan.head if part.name == SUMS))["sig"]
+        return plan.changed(f"{SUMS}.{build.key()[0].keyid8}.sig", data=data)
+
+    return act
+
+
+def unsigned(plan: Plan) -> Plan:
+    return replace(plan, head=tuple(p for p in plan.head if not p.name.endswith((".sig", ".sigstore.json"))))
+
+
+CASES: dict[str, tuple[Callable[[Plan], Plan], str]] = {
+    "a good bundle": (lambda plan: plan, "OK: 6 files, identity "),
+    "with approvals behind the payload": (
+        lambda plan: replace(plan, tail=(Part("approvals/notes-00000000.json", b"{}"),)),
+        "OK: 6 files, identity ",
+    ),
+    "a member twice, the second one other": (
+        behind(Part(CHANGES, b"evil")),
+        f"BAD: there twice: {CHANGES}",
+    ),
+    "a member twice, both alike": (
+        behind(Part(CHANGES, build.FILES[CHANGES])),
+        f"BAD: there twice: {CHANGES}",
+    ),
+    "an extra file": (behind(Part("deploy/evil.sh", b"#!/bin/sh\n", 0o755)), "BAD: files and list differ"),
+    "a symbolic link": (odd(b"2", link=b"/etc"), "BAD: not a regular file"),
+    "a device": (odd(b"3"), "BAD: not a regular file"),
+    "a directory": (odd(b"5", "docs/"), "BAD: not a regular file"),
+    "swapped payloads": (swapped, "BAD: changed: "),
+    "a changed file": (lambda plan: plan.changed(CHANGES, data=b"evil"), f"BAD: changed: {CHANGES}"),
+    "a missing file": (lambda plan: plan.without("trees/web/empty"), "BAD: files and list differ"),
+    "another list": (
+        lambda plan: plan.resealed(replace(plan.manifest, version="1.4.1")),
+        "BAD: the signature does not fit",
+    ),
+    "the signature of another bundle": (
+        signature_of(b"0" * 64 + b"  bundle.json\n", "ours"),
+        "BAD: the signature does not fit",
+    ),
+    "the signature of another key under our key's name": (
+        signature_of(b"", "a stranger's"),
+        "BAD: the signature does not fit",
+    ),
+    "no signature": (unsigned, "BAD: no signature by this key"),
+}
+
+
+@pytest.mark.parametrize(("what", "verdict"), PROCEDURE, ids=[what for what, _ in PROCEDURE])
+def test_the_procedure_and_we_agree(what: str, verdict: str, plan: Plan, tmp_path: Path) -> None:
+    change, said = CASES[what]
+    data = change(plan).tar()
+    code, printed = check(tmp_path, data)
+    assert said in printed
+    assert (code, "OK:" in printed) == ((0, True) if verdict == YES else (1, False)), printed
+    for medium in (build.BytesMedium(data), build.stream(data)):
+        if verdict == YES:
+            assert f"identity {build.verified(medium).identity}" in printed
+        else:
+            with pytest.raises(WaybillError) as caught:
+                build.verified(medium)
+            assert caught.value.exit_code in (10, 11)
+
+
+def test_every_bundle_of_the_table_is_made() -> None:
+    assert [what for what, _ in PROCEDURE] == list(CASES)
+    assert {verdict for _, verdict in PROCEDURE} == {YES, NO}

@@ -1,0 +1,85 @@
+"""Real file systems on loop devices, and what is left of them when the power goes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.rig.needs import ADMIN_PATH
+
+MAKE = {
+    "ext4": ("mkfs.ext4", "-q", "-F", "-O", "has_journal"),
+    "xfs": ("mkfs.xfs", "-q", "-f"),
+    "btrfs": ("mkfs.btrfs", "-q", "-f"),
+}
+PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
+MIB = 1024 * 1024
+SMALLEST = {"ext4": 48 * MIB, "xfs": 310 * MIB, "btrfs": 130 * MIB}
+_SHUTDOWN, _WITHOUT_FLUSH = 0x8004587D, 2
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(words, env={**os.environ, "PATH": ADMIN_PATH}, capture_output=True, check=False)
+
+
+class Loop:
+    """One file system in a file.
+
+    Attributes:
+        kind: ext4, xfs or btrfs.
+        file: The device, so to speak.
+        mount: Where it is mounted, while it is.
+    """
+
+    def __init__(self, kind: str, file: Path, mount: Path) -> None:
+        self.kind, self.file, self.mount = kind, file, mount
+
+    @classmethod
+    def make(cls, kind: str, file: Path, mount: Path, size: int = 0) -> Self:
+        """Makes and mounts one, or skips the test where this machine cannot, saying why."""
+        if os.geteuid() != 0:
+            pytest.skip("needs loop devices: run as root")
+        if shutil.which(MAKE[kind][0], path=ADMIN_PATH) is None:
+            pytest.skip(f"needs {MAKE[kind][0]}: apt-get install {PACKAGES[kind]}")
+        with file.open("wb") as made:
+            made.truncate(size or SMALLEST[kind])
+        done = _run(*MAKE[kind], str(file))
+        assert done.returncode == 0, done.stderr
+        mount.mkdir(exist_ok=True)
+        loop = cls(kind, file, mount)
+        if (failed := loop.attach()) is not None:
+            pytest.skip(f"needs a kernel that mounts {kind} on loop devices: {failed}")
+        return loop
+
+    def attach(self) -> str | None:
+        """Mounts it; gives what went wrong, if anything did."""
+        done = _run("mount", "-t", self.kind, "-o", "loop", str(self.file), str(self.mount))
+        return None if done.returncode == 0 else done.stderr.decode(errors="replace").strip()
+
+    def detach(self) -> None:
+        """Unmounts it, also while something still uses it."""
+        if _run("umount", str(self.mount)).returncode != 0:
+            _run("umount", "--lazy", str(self.mount))
+
+    def copy(self, to: Path) -> Loop:
+        """Copies what the device has by now: what a power cut leaves. Nobody may be writing."""
+        subprocess.run(["cp", "--sparse=always", self.file, to], check=True)
+        return Loop(self.kind, to, self.mount)
+
+    def sync(self) -> None:
+        """Waits until all of it is on the device."""
+        assert _run("sync", "--file-system", str(self.mount)).returncode == 0
+
+    def cut(self) -> None:
+        """Cuts the power: the file system takes and gives nothing more, and flushes nothing; not btrfs."""
+        fd = os.open(self.mount, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(fd, _SHUTDOWN, _WITHOUT_FLUSH.to_bytes(4, "little"))
+        finally:
+            os.close(fd)
