@@ -20,7 +20,9 @@ from installer.progress import Progress
 from installer.retained import read_manifest
 from installer.system import System
 
-_OURS = re.compile(r"[0-9a-f]{12}(\.work|\.replaced)?")
+_GOING = ".gone"
+"""Ends the name of what is being removed: without its manifest nobody could tell any more what is ours."""
+_OURS = re.compile(rf"[0-9a-f]{{12}}(\.work|\.replaced|{re.escape(_GOING)})?")
 _HEAD = re.compile(rf"{re.escape(SUMS)}(\.[0-9a-f]{{8}}\.(sig|sigstore\.json|asc))?|{re.escape(MANIFEST)}")
 
 
@@ -36,7 +38,8 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
     Raises:
         OSError: Something cannot be removed.
     """
-    for name in sorted(system.names(layout.staging), reverse=True):  # what was set aside comes first
+    # What an earlier removal left goes first: the next one takes its name.
+    for name in sorted(system.names(layout.staging), key=lambda name: not name.endswith(_GOING)):
         if keep and name in (keep[:12], f"{keep[:12]}.work"):
             continue
         path = f"{layout.staging}/{name}"
@@ -45,21 +48,10 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
             rescue(system, layout, progress, [path])
         elif kind == "link":
             workdir.remove_area(system, layout, path, progress)
-        else:
-            if not name.endswith(".replaced"):
-                rescue(system, layout, progress, strangers(system, path))
-                path = _aside(system, path)
+        elif name.endswith((".replaced", _GOING)):
             system.remove_tree(path)
-
-
-def _aside(system: System, path: str) -> str:
-    """Renames what is to be removed: half of it, its manifest gone, would look like somebody else's."""
-    aside = f"{path}.replaced"
-    if system.observe(aside, digest=False).kind != "absent":
-        system.remove_tree(aside)
-    system.rename(path, aside)
-    system.sync_dir(parent(aside))
-    return aside
+        else:
+            _remove(system, layout, progress, path)
 
 
 def discard(system: System, layout: Layout, progress: Progress, identity: str) -> None:
@@ -69,8 +61,16 @@ def discard(system: System, layout: Layout, progress: Progress, identity: str) -
         if system.observe(link).kind == "link":
             workdir.remove_area(system, layout, link, progress)
         if system.observe(directory, digest=False).kind == "dir":
-            rescue(system, layout, progress, strangers(system, directory))
-            system.remove_tree(_aside(system, directory))
+            _remove(system, layout, progress, directory)
+
+
+def _remove(system: System, layout: Layout, progress: Progress, directory: str) -> None:
+    """Removes a staged release, once what is not ours is out of it; cut short, it goes on where it was."""
+    rescue(system, layout, progress, strangers(system, directory))
+    system.remove_tree(f"{directory}{_GOING}")
+    system.rename(directory, f"{directory}{_GOING}")
+    system.sync_dir(layout.staging)
+    system.remove_tree(f"{directory}{_GOING}")
 
 
 def strangers(system: System, directory: str, wanted: Set[str] | None = None) -> list[str]:

@@ -18,9 +18,9 @@ from tests.rig.host import Host
 from tests.rig.needs import needs
 
 THIRD_PARTY = """
-_cffi_backend annotated_doc annotated_types attr attrs certifi charset_normalizer cryptography docker idna
-installer jinja2 jsonschema jsonschema_specifications markdown_it markupsafe mdurl pydantic pydantic_core
-pygments referencing requests rich rpds shellingham typer typing_extensions typing_inspection urllib3 yaml
+_cffi_backend annotated_doc attr attrs certifi charset_normalizer cryptography docker idna
+installer jinja2 jsonschema jsonschema_specifications markdown_it markupsafe mdurl
+pygments referencing requests rich rpds shellingham typer typing_extensions urllib3 yaml
 zstandard
 """
 

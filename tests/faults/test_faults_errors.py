@@ -107,7 +107,7 @@ def test_after_a_sync_failed_on_the_way_back_nothing_is_done_before_a_reboot(
     disk.state(disk.so_far(switch.at + 1)).write(root)
     with tapped(root) as dry:
         recover(on(root))
-    # Behind the journal's new name all is done; the audit log has a refusal of its own.
+    # Once it is put away, all is done.
     (ended,) = [at for at, step in enumerate(dry.steps) if step.where.endswith(".done")]
     syncs = [at for at, step in enumerate(dry.steps[:ended], 1) if step.name == "fsync"]
     refused = 0
