@@ -143,8 +143,7 @@ def _set_environment(system: System, env: str) -> None:
         environment(system, env)  # refuses another one
         return
     make_directory(system, CONFIG)
-    system.write_new(ENVIRONMENT_FILE, f"{env}\n".encode(), 0o644)
-    system.sync_dir(CONFIG)
+    replace_file(system, ENVIRONMENT_FILE, f"{env}\n".encode(), 0o644)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -174,12 +174,9 @@ class System(Host):
         with self.place(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
         try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            start = ctypes.c_int64(os.fstat(fd).st_size)
-            if libc.fallocate(fd, _KEEP_SIZE, start, ctypes.c_int64(size)) != 0:
-                number = ctypes.get_errno()
-                if number not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
-                    raise OSError(number, os.strerror(number), path)
+            number = _fallocate(fd, os.fstat(fd).st_size, size)
+            if number not in (0, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+                raise OSError(number, os.strerror(number), path)
         finally:
             os.close(fd)
 
@@ -385,6 +382,14 @@ class System(Host):
 def _syncfs(fd: int) -> int:
     """Gives 0, or what went wrong."""
     return 0 if ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0 else ctypes.get_errno()
+
+
+def _fallocate(fd: int, start: int, size: int) -> int:
+    """Gives 0, or what went wrong."""
+    done = ctypes.CDLL(None, use_errno=True).fallocate(
+        fd, _KEEP_SIZE, ctypes.c_int64(start), ctypes.c_int64(size)
+    )
+    return 0 if done == 0 else ctypes.get_errno()
 
 
 @functools.cache

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from installer import history
+from installer import auditlog, history, housekeeping
 from installer.core.digest import sha256_hex
 from installer.recover import exclusive
 from installer.retained import read_manifest
 from installer.state import State
 from installer.status import status
 from tests.faults.faulty import snapshot
-from tests.faults.stories import on, outside
+from tests.faults.stories import METRICS, attempting, on, outside
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def violations(root: Path, ends: Ends, told: str = "", boot: str = "2") -> list[
 
 def _look(root: Path, ends: Ends, told: str, boot: str) -> list[str]:
     within, found = on(root, boot), []
-    with exclusive(within) as (state, _):
+    with attempting(within, "recover"), exclusive(within) as (state, _):
         pass
     version = state.current.version if state.current else ""
     now = outside(root)
@@ -68,7 +69,7 @@ def _look(root: Path, ends: Ends, told: str, boot: str) -> list[str]:
         found.append(f"was told {told}, but {version!r} runs")
     if state.highest < ends.highest or (version == ends.old_version and state.highest != ends.highest):
         found.append(f"the highest sequence went from {ends.highest} to {state.highest}")
-    found += _own(root, state)
+    found += _own(root, state) + _told(root, state)
     if drift := status(within).drift:
         found.append(f"drift: {drift}")
     history.history(within)
@@ -104,11 +105,55 @@ def _own(root: Path, state: State) -> list[str]:
             found.append(f"the kept release {entry.name} is not what was verified: {bad}")
     left = [path for path in (base / "txn").glob("*") if path.suffix != ".done"]
     left += list((base / "staging").glob("*")) + list((base / "kept").glob("*"))
-    left += [path for path in root.rglob("*") if ".waybill-" in path.name or path.name.endswith(".new")]
-    # The next record replaces the one, later ones clear the other.
-    left = [path for path in left if path.name != "audit.head.new" and path.parent.name != "evidence.d"]
+    left += [
+        path
+        for path in root.rglob("*")
+        # What a kill leaves of evidence has no name that counts; nine more records on, it is removed.
+        if ".waybill-" in path.name or (path.name.endswith(".new") and path.parent.name != "evidence.d")
+    ]
     if left:
         found.append(f"left behind: {[str(path.relative_to(root)) for path in left]}")
+    return found
+
+
+def _told(root: Path, state: State) -> list[str]:
+    """Looks whether the audit log, the evidence and the metrics tell what has happened, and once."""
+    system, found = on(root).system, list[str]()
+    data, head = auditlog.read(system)
+    chain = auditlog.check(data, head)
+    # What is torn behind the last record stays, and is named by the next one.
+    if chain.problem or (head or auditlog.check(b"", None).head) != chain.head:
+        found.append(f"the audit log: {chain.problem}, its head is {head}, not {chain.head}")
+    open_, last = "", ""
+    ended = list[tuple[int, str]]()
+    for record in chain.records:
+        number = str(record.fields.get("transaction", ""))
+        if record.event == "begun":
+            found += [f"transaction {open_} began and never ended"] if open_ else []
+            open_ = number
+        if record.event == "ended":
+            found += [f"transaction {number} ended without a beginning, or twice"] if open_ != number else []
+            open_, result = "", record.fields["result"]
+            if result != "never began":
+                ended.append((int(number), result))
+            if result == "done":
+                last = "" if record.fields["verb"] == "remove" else record.fields["version"]
+    version = state.current.version if state.current else ""
+    found += [f"transaction {open_} began and never ended"] if open_ else []
+    found += [f"the audit log says that {last!r} runs, it is {version!r}"] if last != version else []
+    lines = [(int(line["transaction"]), line["outcome"]) for line in housekeeping.history(on(root))]
+    if not set(lines) <= set(ended):
+        found.append(f"the history says {lines}, the audit log {ended}")
+    for entry in state.kept:
+        if kept := entry.evidence.get("record"):
+            path = root / kept["path"][1:]
+            if not path.is_file() or sha256_hex(path.read_bytes()) != kept["sha256"]:
+                found.append(f"the evidence of {entry.version} is not what was recorded")
+    for path in (root / "var/lib/waybill/evidence.d").glob("*.json"):
+        json.loads(path.read_bytes())
+    said = (root / METRICS / "waybill-lan-chat.prom").read_text() if (root / METRICS).is_dir() else ""
+    if version and f'version="{version}"' not in said:
+        found.append("the metrics do not say what runs")
     return found
 
 

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from installer import staging
 from installer.apply import Applied, apply
 from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
 from installer.core.manifest import Deployment, DirectoryEntry, LinkEntry
+from installer.core.summary import Trail
 from installer.core.trust import Evidence
 from installer.core.verification import Opened
+from installer.evidence import Keeper
+from installer.metrics import SETTING, publish
 from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
 from installer.stage import stage
+from installer.staging import discard
 from installer.state import State, load
 from installer.system import System
+from installer.witness import Attempt, attempt
 from tests.faults.faulty import snapshot
 from tests.rig import bundlebuild
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.releases import Member, ReleaseSpec, context
 
 OURS = "var"
+METRICS = "var/lib/node_exporter"
 EVIDENCE = Evidence("", "release", 1, 0, ())
 OLD = ReleaseSpec(
     "1.0.0",
@@ -78,39 +85,56 @@ def tar(spec: ReleaseSpec) -> bytes:
     return made.tar()
 
 
+@contextmanager
+def attempting(within: Context, verb: str) -> Iterator[None]:
+    """Goes around what a command does, as the command line has it: refusals are logged, then the metrics."""
+    product, note = within.layout.product, within.progress.note
+    try:
+        with attempt(within.system, Attempt(verb, product), note):
+            yield
+    finally:
+        publish(within.system, product, note)
+
+
 def install(
     within: Context, spec: ReleaseSpec, options: Options | None = None, medium: BytesMedium | None = None
 ) -> Applied:
-    """Installs a bundle as `install BUNDLE` does it."""
-    with exclusive(within) as (state, _):
+    """Installs a bundle as `install BUNDLE` does it, once it is trusted."""
+    system, layout, progress = within.system, within.layout, within.progress
+    keeper = Keeper(system, lambda: datetime.fromtimestamp(int(system.now()), UTC), progress.note)
+    with attempting(within, "apply"), keeper.watching():
         opened = Opened(open_bundle(medium or BytesMedium(tar(spec)), unsafe_no_decision), EVIDENCE)
-        _, staged = stage(opened, within.system, within.layout, "linux/amd64", within.progress)
-        began = False
-        try:
-            found = plan_apply(within, state, staged, options or Options())
-            found.require_ready()
-            began = True
-            return apply(within, found)
-        finally:
-            if not began:
-                staging.discard(within.system, within.layout, within.progress, staged.identity)
+        bundle = opened.bundle
+        keeper.trail = Trail("b.tar", identity=bundle.identity, released=EVIDENCE, manifest=bundle.manifest)
+        with exclusive(replace(within, resume=bundle.identity)) as (state, _):
+            _, staged = stage(opened, system, layout, "linux/amd64", progress)
+            began = False
+            try:
+                found = plan_apply(within, state, staged, options or Options())
+                found.require_ready()
+                found = keeper.passed(found)
+                began = True
+                return apply(within, found)
+            finally:
+                if not began:
+                    discard(system, layout, progress, bundle.identity)
 
 
 def back(within: Context) -> Applied:
     """Rolls back."""
-    with exclusive(within) as (state, _):
+    with attempting(within, "rollback"), exclusive(within) as (state, _):
         return apply(within, plan_rollback(within, state, None, Options()))
 
 
 def remove(within: Context) -> Applied:
     """Takes the product off the host."""
-    with exclusive(within) as (state, _):
+    with attempting(within, "remove"), exclusive(within) as (state, _):
         return apply(within, plan_remove(within, state))
 
 
 def recover(within: Context) -> None:
     """Recovers."""
-    with exclusive(within):
+    with attempting(within, "recover"), exclusive(within):
         pass
 
 
@@ -174,6 +198,9 @@ def make_world(root: Path, name: str) -> None:
     root.mkdir()
     (root / "etc").mkdir()
     (root / "etc/hostname").write_bytes(b"host\n")
+    (root / METRICS).mkdir(parents=True)
+    (root / SETTING[1:]).parent.mkdir()
+    (root / SETTING[1:]).write_text(f"/{METRICS}\n")
     if name == "scripted":
         install(on(root), with_scripts(OLD), SCRIPTED)
         return

@@ -29,15 +29,18 @@ REAL: dict[str, Callable[..., Any]] = {
 SYNCS = ("fsync", "syncfs")
 Kind = Literal["", "ENOSPC", "EIO", "short", "fsync", "full", "inodes", "fails", "hangs"]
 REACHES: dict[Kind, tuple[str, ...]] = {
-    "ENOSPC": ("creat", "write", "mkdir", "symlink", "link", "rename"),
-    "EIO": ("creat", "write", "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "ftruncate", "fchmod"),
+    "ENOSPC": ("creat", "write", "mkdir", "symlink", "link", "rename", "fallocate"),
+    "EIO": (
+        "creat", "write", "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "ftruncate", "fchmod",
+        "fallocate",
+    ),
     "short": ("write",),
     "fsync": SYNCS,
-    "full": ("creat", "write", "mkdir", "symlink", "link"),
+    "full": ("creat", "write", "mkdir", "symlink", "link", "fallocate"),
     "inodes": ("creat", "mkdir", "symlink"),
     "fails": ("command",),
     "hangs": ("command",),
-}
+}  # fmt: skip
 """Which operations a fault can befall."""
 
 
@@ -66,12 +69,14 @@ class Tap:
         self.hit = False
         self._nameless = nameless
         self._free, self._inodes = 0, 0
+        self._kept = dict[int, int]()
         self._patch = pytest.MonkeyPatch()
 
     def __enter__(self) -> Self:
         for name in REAL:
             self._patch.setattr(os, name, getattr(self, f"_{name.replace('fdata', 'f')}"))
         self._patch.setattr(installer.system, "_syncfs", self._syncfs)
+        self._patch.setattr(installer.system, "_fallocate", self._fallocate)
         self._patch.setattr(System, "sleep", lambda _self, _seconds: None)
         self._patch.setattr(process, "run", self._run(process.run))
         return self
@@ -140,7 +145,7 @@ class Tap:
         at = os.lseek(fd, 0, os.SEEK_CUR) if offset is None else offset
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND:
             at = os.fstat(fd).st_size
-        grown = max(0, at + len(data) - os.fstat(fd).st_size)
+        grown = max(0, at + len(data) - max(os.fstat(fd).st_size, self._kept.get(number, 0)))
         self._take("write", f"{number}@{at}+{len(data)}", size=grown)
         short = self.hit and self.fault == "short" and len(self.steps) == self.at
         piece = memoryview(data)[: len(data) // 2] if short else data
@@ -178,6 +183,17 @@ class Tap:
             self._synced("syncfs", None)
         except OSError as error:
             return int(error.errno or errno.EIO)
+        return 0
+
+    def _fallocate(self, fd: int, _start: int, size: int) -> int:
+        """Keeps room behind the end of a file; a crash loses none of it that matters."""
+        number = self._node(fd)
+        if number is not None:
+            try:
+                self._take("fallocate", str(number), size=size)
+            except OSError as error:
+                return int(error.errno or errno.EIO)
+            self._kept[number] = os.fstat(fd).st_size + size
         return 0
 
     def _rename(

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from installer.staging import clear
+from installer.system import System
 from tests.faults import table
 from tests.faults.conftest import Golden
 from tests.faults.disk import Disk, State
 from tests.faults.invariants import violations
 from tests.faults.stories import STORIES, Story, on, recover
 from tests.faults.tap import tapped
+from tests.rig.bundlebuild import BytesMedium
+from tests.rig.releases import Notes
+from tests.rig.staging import LAYOUT, STAGING, plan, run
 
 EVERY = pytest.mark.parametrize("story", STORIES.values(), ids=str)
 SAMPLES = 40 if table.EVERYTHING else 3
@@ -70,6 +75,24 @@ def test_a_power_cut_in_the_recovery_from_a_power_cut_ends_old_or_new(
             row.broken += [f"power cut at {end}, in recovery at {second}: {each}" for each in found]
             shutil.rmtree(fast / "host")
     assert row.broken == []
+
+
+def test_what_is_ours_is_ours_when_the_power_goes_while_staging_is_cleared(fast: Path) -> None:
+    """Without its manifest nobody could tell any more what of a staged release is ours."""
+    (fast / "begin").mkdir()
+    run(System(fast / "begin"), BytesMedium(plan().tar()))
+    with tapped(fast / "begin") as tap:
+        clear(System(fast / "begin"), LAYOUT, Notes())
+    tried = 0
+    for end, state in table.share(list(cut(tap.disk)), 60):
+        root, notes = fast / "host", Notes()
+        state.write(root)
+        clear(System(root), LAYOUT, notes)
+        assert notes.lines == [], end
+        assert not list((root / STAGING).iterdir())
+        shutil.rmtree(root)
+        tried += 1
+    assert tried > 20
 
 
 def test_the_model_loses_names_bytes_and_modes_that_were_not_synced(fast: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from installer.core.errors import RefusedError, UsageError
 from installer.decide import ENVIRONMENT_FILE, environment
 from installer.setup import NAME, PLACE, UNIT, UNITS, setup
 from installer.system import System
+from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.needs import needs
 
 
@@ -42,6 +44,21 @@ def test_the_environment_is_written_once_and_never_changed(system: System) -> No
         setup(system, "test")
     setup(system)
     assert system.read(ENVIRONMENT_FILE, 99) == b"production\n"
+
+
+@pytest.mark.parametrize("fault", ["kill before", "kill half", "kill after"])
+def test_killed_anywhere_it_is_done_again_and_no_half_name_binds_the_host(
+    system: System, tmp_path: Path, fault: str
+) -> None:
+    counting = FaultySystem(Path(system.root))
+    done = setup(counting, "production", recover_at_boot=True)
+    for at in range(1, len(counting.trace) + 1):
+        root = tmp_path / f"{at}"
+        root.mkdir()
+        with suppress(Killed):
+            setup(FaultySystem(root, at, fault), "production", recover_at_boot=True)
+        assert setup(System(root), "production", recover_at_boot=True) == done, at
+        assert snapshot(root) == snapshot(Path(system.root)), at
 
 
 @pytest.mark.parametrize("name", ["two words", "Production", "../x", "é", "a\n"])
