@@ -151,8 +151,8 @@ def _told(root: Path, state: State) -> list[str]:
                 found.append(f"the evidence of {entry.version} is not what was recorded")
     for path in (root / "var/lib/waybill/evidence.d").glob("*.json"):
         json.loads(path.read_bytes())
-    said = (root / METRICS / "waybill-lan-chat.prom").read_text() if (root / METRICS).is_dir() else ""
-    if version and f'version="{version}"' not in said:
+    watched, said = root / METRICS, f'version="{version}"'
+    if version and watched.is_dir() and said not in (watched / "waybill-lan-chat.prom").read_text():
         found.append("the metrics do not say what runs")
     return found
 
