@@ -12,6 +12,7 @@ import pytest
 from installer.core import manifestio
 from installer.core.digest import sha256_hex
 from installer.core.manifest import FileEntry
+from installer.core.sums import sum_lines
 from installer.deploy.base import Target
 from installer.deploy.files import make_directory
 from installer.deploy.imageops import private_name, sweep
@@ -188,7 +189,7 @@ def retained(root: Root, target: Target, methods: tuple[str, ...]) -> Entry:
     data = manifestio.dump(manifest)
     manifestio.parse(data)
     (directory / "bundle.json").write_bytes(data)
-    (directory / "SHA256SUMS").write_text(f"{sha256_hex(data)}  bundle.json\n")
+    (directory / "SHA256SUMS").write_bytes(b"".join(sum_lines(manifest.files, sha256_hex(data))))
     return Entry(
         name, manifest.version, manifest.sequence, target.release.identity, sha256_hex(data), "000001", "",
         methods=methods,
