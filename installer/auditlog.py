@@ -4,8 +4,9 @@
 
 What a kill or a power cut left of a last record stays where it is, closed by a new line, and the next record,
 `repaired`, names its length and digest: nothing is ever taken away. `audit.head` holds number and hash of the
-last record, so that a log that was cut short is noticed. It is written after the record, and may be one
-behind. Whoever may write both files can write a new history; only a head that was noted elsewhere shows that.
+last record, so that a log that was cut short is noticed. It is there before the log, with number 0, is written
+anew after each record, and may be behind. Whoever may write both files can write a new history; only a head
+that was noted elsewhere shows that.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ WAIT = 20.0
 START = "0" * 64
 SEAL = "keep a copy of it and find out who changed it; then `install audit --seal REASON` sets it aside"
 _SUFFIX = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
-_HEAD = re.compile(rb"([1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
+_HEAD = re.compile(rb"(0|[1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
 _CUTS = ((1000, 32), (200, 16), (60, 8), (20, 3))
 """Longest text and longest list of a record, tried in this order until it fits."""
 
@@ -316,10 +317,15 @@ class AuditLog:
         """Writes the head where it is behind. On a full disk it stays behind, which the next record mends."""
         if self._last is not None and self._head != self.head:
             with suppress(OSError):
-                replace_file(self._system, HEAD, f"{self.head.number} {self.head.hash}\n".encode())
-                self._head = self.head
+                self._write_head()
+
+    def _write_head(self) -> None:
+        replace_file(self._system, HEAD, f"{self.head.number} {self.head.hash}\n".encode())
+        self._head = self.head
 
     def _make(self) -> None:
+        if self._head is None:  # before the log: a full disk may let the head stay behind, but not be missing
+            self._write_head()
         if self._system.observe(LOG, digest=False).kind == "absent":
             self._system.write_new(LOG, b"", 0o600)
             self._system.sync_dir(STATE)

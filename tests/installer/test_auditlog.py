@@ -21,6 +21,7 @@ from installer import auditlog
 from installer.auditlog import HEAD, LOG, RECORD_LIMIT, AuditError, check, opened
 from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem, Killed
+from tests.faults.tap import tapped
 from tests.rig.needs import needs
 
 T = TypeVar("T")
@@ -200,6 +201,31 @@ def test_killed_at_any_effect_of_writing_a_record_it_is_there_or_not_and_nothing
         assert content(healthy).startswith(there)
         torn += len(partly)
     assert torn == (fault == "kill half")
+
+
+def test_wherever_a_disk_becomes_full_in_the_first_records_the_log_goes_on_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    at, written, reached = 0, set[int](), True
+    while reached:
+        at += 1
+        root = tmp_path / str(at)
+        root.mkdir()
+        with tapped(root, "full", at) as tap, suppress(OSError), opened(System(root)) as log:
+            log.reserve()
+            for number in range(3):
+                log.append({**EVENT, "reason": f"{number}"})
+        reached = len(tap.steps) >= at
+        healthy = System(root)
+        before = check(*auditlog.read(healthy))
+        assert before.problem is None
+        written.add(len(before.records))
+        record(healthy, reason="with room")
+        chain = check(*auditlog.read(healthy))
+        assert chain.problem is None
+        assert chain.records[: len(before.records)] == before.records
+        assert auditlog.read(healthy)[1] == chain.head
+    assert written == {0, 3}
 
 
 def test_a_torn_record_is_named_by_length_and_digest_and_cannot_be_changed_later(four: System) -> None:
