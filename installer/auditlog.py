@@ -4,9 +4,9 @@
 
 What a kill or a power cut left of a last record stays where it is, closed by a new line, and the next record,
 `repaired`, names its length and digest: nothing is ever taken away. `audit.head` holds number and hash of the
-last record, so that a log that was cut short is noticed. It is there before the log, with number 0, is written
-anew after each record, and may be behind. Whoever may write both files can write a new history; only a head
-that was noted elsewhere shows that.
+last record, so that a log that was cut short is noticed. It is there before the log (number 0), written anew
+after each record, and may be behind. Whoever may write both files can write a new history; only a head that
+was noted elsewhere shows that.
 """
 
 from __future__ import annotations
