@@ -19,59 +19,26 @@ from installer.plan import Options, Plan, plan_apply, plan_remove
 from installer.recover import exclusive
 from installer.state import open_release
 from tests.faults.faulty import Killed
-from tests.rig import images
 from tests.rig.engine import Engine
 from tests.rig.host import Host
-from tests.rig.releases import Member, ReleaseSpec, context, install, stage
+from tests.rig.releases import ReleaseSpec, context, install, stage
 from tests.rig.remote import Remote
+from tests.rig.services import docker_host, emptied, running_containers, with_project
 
 pytestmark = pytest.mark.needs("docker", "compose")
-
-COMPOSE = """services:
-  nats:
-    image: rig/nats:1
-    environment: {{VERSION: "{version}"}}
-    {command}
-    volumes: ["/etc/chat.conf:/chat.conf:ro"]
-"""
 
 
 @pytest.fixture(scope="module")
 def machine(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    host = Host.launch(docker_engine, "bookworm-docker")
-    host.check("systemctl start docker")
-    images.build(docker_engine, "rig/nats:1", images.nats())
-    archive = tmp_path_factory.mktemp("image") / "image.tar"
-    with archive.open("wb") as stream:
-        docker_engine.docker("save", "rig/nats:1", stdout=stream)
-    with archive.open("rb") as stream:
-        assert host.run("docker load", stdin=stream).rc == 0
-    yield host
-    host.close()
+    with docker_host(docker_engine, tmp_path_factory.mktemp("image")) as machine:
+        yield machine
 
 
 @pytest.fixture
 def host(machine: Host) -> Iterator[Context]:
-    within = context(Remote(machine))
-    yield within
-    with exclusive(within) as (state, _):
-        if state.current is not None:
-            apply(within, plan_remove(within, state))
-    machine.check("rm -rf /var/lib/waybill; docker ps -aq | xargs -r docker rm -f")
-
-
-def spec(version: str, sequence: int, command: str = "", config: str = "same") -> ReleaseSpec:
-    file = COMPOSE.format(version=version, command=command)
-    return ReleaseSpec(
-        version,
-        sequence,
-        {
-            "deploy/compose.yaml": Member(file.encode(), kind="compose"),
-            "config/chat.conf": Member(config.encode(), "/etc/chat.conf", kind="template"),
-        },
-        deploy=(Deployment("compose", {"file": "deploy/compose.yaml"}),),
-        health=(HealthCheck("container", "lan-chat-nats-1", within=20, stable=1),),
-    )
+    with emptied(machine) as within:
+        yield within
+    machine.check("docker ps -aq | xargs -r docker rm -f")
 
 
 def planned(within: Context, release: ReleaseSpec) -> Plan:
@@ -79,25 +46,15 @@ def planned(within: Context, release: ReleaseSpec) -> Plan:
         return plan_apply(within, state, stage(Path(within.system.root), release), Options())
 
 
-def running(machine: Host) -> list[str]:
-    """The versions and the configuration that running containers see."""
-    found = []
-    for name in machine.check("docker ps -q").split():
-        environment = machine.check(f"docker inspect -f '{{{{.Config.Env}}}}' {name}")
-        config = machine.check(f"docker cp {name}:/chat.conf - | tar -xO")
-        found.append(f"{environment.split('VERSION=')[1].split(']')[0].split()[0]} {config}")
-    return found
-
-
 def test_compose_is_found_as_a_program_of_its_own(host: Context) -> None:
     assert find_tool(host) == ["docker-compose"]
 
 
 def test_a_project_comes_up_changes_over_and_goes(host: Context, machine: Host) -> None:
-    install(host, spec("1.0.0", 1))
-    assert running(machine) == ["1.0.0 same"]
-    install(host, spec("2.0.0", 2, config="new"))
-    assert running(machine) == ["2.0.0 new"]
+    install(host, with_project("1.0.0", 1))
+    assert running_containers(machine) == ["1.0.0 same"]
+    install(host, with_project("2.0.0", 2, config="new"))
+    assert running_containers(machine) == ["2.0.0 new"]
     assert status.status(host).drift == ()
     with exclusive(host) as (state, _):
         apply(host, plan_remove(host, state))
@@ -105,17 +62,19 @@ def test_a_project_comes_up_changes_over_and_goes(host: Context, machine: Host) 
 
 
 def test_a_project_that_does_not_come_up_brings_the_old_one_back(host: Context, machine: Host) -> None:
-    install(host, spec("1.0.0", 1))
+    install(host, with_project("1.0.0", 1))
     with pytest.raises(RolledBackError, match="docker compose up"):
-        install(host, spec("2.0.0", 2, 'command: ["--no-such-option"]', config="new"))
-    assert running(machine) == ["1.0.0 same"]
+        install(host, with_project("2.0.0", 2, 'command: ["--no-such-option"]', config="new"))
+    assert running_containers(machine) == ["1.0.0 same"]
 
 
 def test_what_a_failing_container_said_is_in_the_report_and_in_the_journal_without_secrets(
     host: Context, machine: Host
 ) -> None:
     secret = "wrong-horse-battery"
-    release = spec("1.0.0", 1, f'command: ["--no-such-option", "--user={secret}"]', f"password: {secret}\n")
+    release = with_project(
+        "1.0.0", 1, f'command: ["--no-such-option", "--user={secret}"]', f"password: {secret}\n"
+    )
     with pytest.raises(RolledBackError) as raised:
         install(host, release)
     said = [problem for problem in raised.value.problems if problem.where == "container lan-chat-nats-1"]
@@ -131,7 +90,7 @@ def test_what_a_failing_container_said_is_in_the_report_and_in_the_journal_witho
 
 
 def test_what_containers_said_is_kept_when_the_release_is_not_healthy(host: Context, machine: Host) -> None:
-    release = spec("1.0.0", 1)
+    release = with_project("1.0.0", 1)
     probe = HealthCheck("tcp", "127.0.0.1:9", within=1)
     with pytest.raises(RolledBackError) as raised:
         install(host, replace(release, health=(probe,)))
@@ -149,27 +108,27 @@ def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context,
         form = '{{.Label "com.docker.compose.project"}}'
         return set(machine.check(f"docker ps -a --format '{form}'").split())
 
-    install(host, project(spec("1.0.0", 1), "before"))
+    install(host, project(with_project("1.0.0", 1), "before"))
     assert projects() == {"before"}
-    plan = planned(host, project(spec("2.0.0", 2), "after"))
+    plan = planned(host, project(with_project("2.0.0", 2), "after"))
     assert [line for each in plan.methods for line in each.lines] == [
         "take down project before",
         "bring up project after from deploy/compose.yaml",
     ]
     with pytest.raises(RolledBackError):
-        install(host, project(spec("2.0.0", 2, 'command: ["--no-such-option"]'), "after"))
+        install(host, project(with_project("2.0.0", 2, 'command: ["--no-such-option"]'), "after"))
     assert projects() == {"before"}
-    assert running(machine) == ["1.0.0 same"]
-    install(host, project(spec("2.0.0", 2), "after"))
+    assert running_containers(machine) == ["1.0.0 same"]
+    install(host, project(with_project("2.0.0", 2), "after"))
     assert projects() == {"after"}
-    assert running(machine) == ["2.0.0 same"]
+    assert running_containers(machine) == ["2.0.0 same"]
     with exclusive(host) as (state, _):
         apply(host, plan_remove(host, state))
     assert projects() == set()
 
 
 def test_a_container_of_an_image_that_was_not_signed_is_drift(host: Context, machine: Host) -> None:
-    install(host, spec("1.0.0", 1))
+    install(host, with_project("1.0.0", 1))
     with exclusive(host) as (state, _):
         assert state.current
         release = open_release(host.system, host.layout, state.current)
@@ -191,37 +150,37 @@ def test_a_container_of_an_image_that_was_not_signed_is_drift(host: Context, mac
 
 def test_a_first_install_that_fails_leaves_no_container(host: Context, machine: Host) -> None:
     with pytest.raises(RolledBackError):
-        install(host, spec("1.0.0", 1, 'command: ["--no-such-option"]'))
+        install(host, with_project("1.0.0", 1, 'command: ["--no-such-option"]'))
     assert machine.check("docker ps -aq") == ""
 
 
 def test_only_a_change_of_configuration_reaches_the_container_too(host: Context, machine: Host) -> None:
-    release = spec("1.0.0", 1)
+    release = with_project("1.0.0", 1)
     install(host, release)
-    install(host, spec("1.0.0", 2, config="other"))
-    assert running(machine) == ["1.0.0 other"]
+    install(host, with_project("1.0.0", 2, config="other"))
+    assert running_containers(machine) == ["1.0.0 other"]
 
 
 @pytest.mark.parametrize("effect", ["up -d", "rename"])
 def test_killed_on_the_way_the_old_project_runs_again(host: Context, machine: Host, effect: str) -> None:
-    install(host, spec("1.0.0", 1))
+    install(host, with_project("1.0.0", 1))
     before = machine.check("docker ps -q --no-trunc")
     dying = Remote(machine)
     if effect == "rename":
         dying.rename = dying._die  # type: ignore[assignment]
     dying.die_at = effect
     with pytest.raises((Killed, TypeError)):
-        install(context(dying), spec("2.0.0", 2, config="new"))
+        install(context(dying), with_project("2.0.0", 2, config="new"))
     with exclusive(host):
         pass
-    assert running(machine) == ["1.0.0 same"]
+    assert running_containers(machine) == ["1.0.0 same"]
     if effect == "rename":
         assert machine.check("docker ps -q --no-trunc") == before
 
 
 def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host) -> None:
     machine.check("docker run -d --label com.docker.compose.project=lan-chat rig/nats:1")
-    (problem,) = planned(host, spec("1.0.0", 1)).problems
+    (problem,) = planned(host, with_project("1.0.0", 1)).problems
     assert "a project lan-chat that is not ours is there" in problem.what
 
 
@@ -230,7 +189,7 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
 ) -> None:
     which = host.system.which
     monkeypatch.setattr(host.system, "which", lambda tool: None if tool == "docker" else which(tool))
-    problems = planned(host, spec("1.0.0", 1)).problems
+    problems = planned(host, with_project("1.0.0", 1)).problems
     assert [(problem.where, problem.what.split(":")[0].split(",")[0]) for problem in problems] == [
         ("docker", "is not installed"),
         ("docker", "is not installed"),
@@ -241,7 +200,7 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
 
 
 def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:
-    install(host, spec("1.0.0", 1))
+    install(host, with_project("1.0.0", 1))
     machine.check("docker stop lan-chat-nats-1")
     (problem,) = status.status(host).drift
     assert "does not run" in problem.what

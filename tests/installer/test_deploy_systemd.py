@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,82 +12,29 @@ from installer.apply import apply
 from installer.core.errors import RolledBackError
 from installer.core.manifest import Deployment, HealthCheck
 from installer.operations import Context
-from installer.plan import Options, plan_apply, plan_remove
+from installer.plan import Options, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
 from tests.faults.faulty import Killed
+from tests.rig.engine import Engine
 from tests.rig.host import Host
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install
 from tests.rig.remote import Remote
+from tests.rig.services import UNITS_ONE, UNITS_TWO, emptied, launched, running_units, unit, with_units
 
 pytestmark = pytest.mark.needs("docker")
 
 
 @pytest.fixture(scope="module")
-def machine(docker_engine: object) -> Iterator[Host]:
-    from tests.rig.engine import Engine
-
-    assert isinstance(docker_engine, Engine)
-    host = Host.launch(docker_engine)
-    yield host
-    host.close()
+def machine(docker_engine: Engine) -> Iterator[Host]:
+    with launched(docker_engine) as machine:
+        yield machine
 
 
 @pytest.fixture
 def host(machine: Host) -> Iterator[Context]:
-    within = context(Remote(machine))
-    yield within
-    with exclusive(within) as (state, _):
-        if state.current is not None:
-            apply(within, plan_remove(within, state))
-    machine.check("rm -rf /var/lib/waybill")
-
-
-UNIT = """[Unit]
-Description={name}
-[Service]
-Restart=no
-ExecStart=/bin/sh -c 'echo {version} > /run/{name}; {command}'
-{install}
-"""
-
-
-def unit(name: str, version: str, command: str = "exec sleep 1000", install: bool = True) -> Member:
-    text = UNIT.format(
-        name=name,
-        version=version,
-        command=command,
-        install="[Install]\nWantedBy=multi-user.target" if install else "",
-    )
-    return Member(text.encode(), kind="unit")
-
-
-def spec(version: str, sequence: int, **units: Member) -> ReleaseSpec:
-    members = {f"deploy/systemd/{name}.service": member for name, member in units.items()}
-    return ReleaseSpec(
-        version, sequence, members, deploy=(Deployment("systemd", {"units": sorted(members)}),)
-    )
-
-
-ONE = spec("1.0.0", 1, chatd=unit("chatd", "1.0.0"), helper=unit("helper", "1.0.0"))
-TWO = spec("2.0.0", 2, chatd=unit("chatd", "2.0.0"), extra=unit("extra", "2.0.0"))
-
-
-def install(within: Context, release: ReleaseSpec) -> None:
-    with exclusive(within) as (state, _):
-        staged = stage(Path(within.system.root), release)
-        apply(within, plan_apply(within, state, staged, Options()))
-
-
-def units(within: Context) -> dict[str, str]:
-    """What runs and what is enabled of all units of these tests, as systemd says."""
-    found = {}
-    for name in ("chatd", "helper", "extra"):
-        active = within.system.run(["systemctl", "is-active", name], timeout=20).stdout.decode().strip()
-        enabled = within.system.run(["systemctl", "is-enabled", name], timeout=20).stdout.decode().strip()
-        version = within.system.run(["cat", f"/run/{name}"], timeout=20).stdout.decode().strip()
-        found[name] = f"{active} {enabled} {version}" if active == "active" else f"{active} {enabled}".strip()
-    return found
+    with emptied(machine) as within:
+        yield within
 
 
 RUNNING_ONE = {"chatd": "active enabled 1.0.0", "helper": "active enabled 1.0.0", "extra": "inactive"}
@@ -96,42 +42,44 @@ RUNNING_TWO = {"chatd": "active enabled 2.0.0", "helper": "inactive", "extra": "
 
 
 def test_units_come_up_change_over_and_come_back(host: Context) -> None:
-    install(host, ONE)
-    assert units(host) == RUNNING_ONE
-    install(host, TWO)
-    assert units(host) == RUNNING_TWO
+    install(host, UNITS_ONE)
+    assert running_units(host) == RUNNING_ONE
+    install(host, UNITS_TWO)
+    assert running_units(host) == RUNNING_TWO
     assert status.status(host).drift == ()
     with exclusive(host) as (state, _):
         apply(host, plan_rollback(host, state, None, Options()))
-    assert units(host) == RUNNING_ONE
+    assert running_units(host) == RUNNING_ONE
 
 
 def test_a_unit_that_does_not_start_brings_the_old_ones_back(host: Context) -> None:
-    install(host, ONE)
+    install(host, UNITS_ONE)
     broken = Member(
         b"[Service]\nType=oneshot\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n", kind="unit"
     )
-    bad = spec("2.0.0", 2, chatd=unit("chatd", "2.0.0"), extra=broken)
+    bad = with_units("2.0.0", 2, chatd=unit("chatd", "2.0.0"), extra=broken)
     with pytest.raises(RolledBackError, match=r"systemctl restart extra.service"):
         install(host, bad)
-    assert units(host) == {**RUNNING_ONE, "extra": units(host)["extra"]}
-    assert "enabled" not in units(host)["extra"]
+    assert running_units(host) == {**RUNNING_ONE, "extra": running_units(host)["extra"]}
+    assert "enabled" not in running_units(host)["extra"]
     assert status.status(host).drift == ()
 
 
 def test_a_unit_that_dies_while_it_is_watched_is_not_healthy(host: Context) -> None:
-    install(host, ONE)
+    install(host, UNITS_ONE)
     bad = replace(
-        spec("2.0.0", 2, chatd=unit("chatd", "2.0.0", "sleep 1; exit 1"), helper=unit("helper", "2.0.0")),
+        with_units(
+            "2.0.0", 2, chatd=unit("chatd", "2.0.0", "sleep 1; exit 1"), helper=unit("helper", "2.0.0")
+        ),
         health=(HealthCheck("command", "", ("systemctl", "is-active", "chatd"), within=5, stable=6),),
     )
     with pytest.raises(RolledBackError, match="not healthy"):
         install(host, bad)
-    assert units(host) == RUNNING_ONE
+    assert running_units(host) == RUNNING_ONE
 
 
 def test_a_unit_that_was_never_touched_is_not_restarted_by_the_way_back(host: Context) -> None:
-    install(host, ONE)
+    install(host, UNITS_ONE)
     show = ["systemctl", "show", "-p", "InvocationID", "chatd"]
     before = host.system.run(show, timeout=20).stdout
     assert isinstance(host.system, Remote)
@@ -139,10 +87,10 @@ def test_a_unit_that_was_never_touched_is_not_restarted_by_the_way_back(host: Co
     assert isinstance(dying.system, Remote)
     dying.system.die_at = "stop helper"
     with pytest.raises(Killed):
-        install(dying, TWO)
+        install(dying, UNITS_TWO)
     with exclusive(host) as (_, recovered):
         assert recovered[0].outcome == "undone"
-    assert units(host) == RUNNING_ONE
+    assert running_units(host) == RUNNING_ONE
     assert host.system.run(show, timeout=20).stdout == before
 
 
@@ -150,21 +98,21 @@ def test_a_unit_that_was_never_touched_is_not_restarted_by_the_way_back(host: Co
     "moment", ["stop helper", "daemon-reload", "enable extra", "restart chatd", "restart extra"]
 )
 def test_killed_at_any_step_the_old_units_run_again(host: Context, moment: str) -> None:
-    install(host, ONE)
+    install(host, UNITS_ONE)
     assert isinstance(host.system, Remote)
     dying = context(Remote(host.system.host))
     assert isinstance(dying.system, Remote)
     dying.system.die_at = moment
     with pytest.raises(Killed):
-        install(dying, TWO)
+        install(dying, UNITS_TWO)
     with exclusive(host):
         pass
-    assert units(host) == {**RUNNING_ONE, "extra": units(host)["extra"]}
-    assert not units(host)["extra"].startswith("active")
+    assert running_units(host) == {**RUNNING_ONE, "extra": running_units(host)["extra"]}
+    assert not running_units(host)["extra"].startswith("active")
 
 
 def test_a_unit_that_would_not_come_up_after_a_boot_is_drift(host: Context) -> None:
-    install(host, ONE)
+    install(host, UNITS_ONE)
     assert host.system.run(["systemctl", "disable", "chatd"], timeout=20).ok
     (problem,) = status.status(host).drift
     assert (problem.where, problem.what) == ("chatd.service", "is disabled")
@@ -172,7 +120,7 @@ def test_a_unit_that_would_not_come_up_after_a_boot_is_drift(host: Context) -> N
 
 
 def test_a_stopped_unit_is_drift(host: Context) -> None:
-    install(host, ONE)
+    install(host, UNITS_ONE)
     host.system.run(["systemctl", "stop", "helper"], timeout=20)
     assert [(problem.where, problem.what) for problem in status.status(host).drift] == [
         ("helper.service", "is inactive")
@@ -180,10 +128,14 @@ def test_a_stopped_unit_is_drift(host: Context) -> None:
 
 
 def test_remove_leaves_no_unit(host: Context, machine: Host) -> None:
-    install(host, ONE)
+    install(host, UNITS_ONE)
     with exclusive(host) as (state, _):
         apply(host, plan_remove(host, state))
-    assert units(host) == {"chatd": "inactive", "helper": "inactive", "extra": units(host)["extra"]}
+    assert running_units(host) == {
+        "chatd": "inactive",
+        "helper": "inactive",
+        "extra": running_units(host)["extra"],
+    }
     assert machine.check("ls /etc/systemd/system/*.service 2>/dev/null || true").split() == []
 
 
@@ -195,5 +147,5 @@ def test_a_service_with_a_timer_is_started_by_the_timer(host: Context) -> None:
     }
     options = {"units": sorted(members)}
     install(host, ReleaseSpec("1.0.0", 1, members, deploy=(Deployment("systemd", options),)))
-    assert units(host)["extra"].startswith("inactive")
+    assert running_units(host)["extra"].startswith("inactive")
     assert host.system.run(["systemctl", "is-active", "extra.timer"], timeout=20).stdout == b"active\n"
