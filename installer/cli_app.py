@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from installer.cli_apply import apply_bundle, execute, noted, work_of
+from installer.cli_apply import apply_bundle, execute, looked_again, noted, work_of
 from installer.cli_audit import audit, metrics
 from installer.cli_host import recover, selftest, setup, trust_app
 from installer.cli_options import (
@@ -278,5 +278,13 @@ def remove(
     with attempting(system, "remove", product_of(system, product)) as doing:
         within = context(system, doing.product, console.progress())
         options = options_of(Choice(on_drift=on_drift), (), "")
-        applied = execute(within, yes, lambda state: plan_remove(within, state, options))
-    console.result(applied.text(), applied.as_json)
+        proof = looked_again(within)
+        if proof is None:
+            applied = execute(within, yes, lambda state: plan_remove(within, state, options))
+            proof, text, document = applied.removal, applied.text(), applied.as_json()
+        else:
+            text, document = proof.text(), {"removal": proof.as_json()}
+    if not where.json or proof is None or proof.exit_code == 0:
+        console.result(text, lambda: document)
+    if proof is not None:
+        proof.require_clean()

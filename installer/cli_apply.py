@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from installer.evidence import Keeper
     from installer.operations import Context
     from installer.plan import Options, Plan
+    from installer.proof import Proof
     from installer.state import State
 
 
@@ -163,6 +164,28 @@ def execute(where: Context, yes: bool, make_plan: Any) -> Applied:
             if not yes:
                 console.confirm(f"{found.verb.capitalize()} {found.product}?", "--yes")
         return _carry_out(where, found)
+
+
+def looked_again(where: Context) -> Proof | None:
+    """Looks again for what a removal left, where that was the last thing done; None where something runs.
+
+    Raises:
+        WaybillError: Another install runs, or what an earlier one left cannot be brought to an end.
+    """
+    from installer import remove
+    from installer.proof import prove
+    from installer.recover import exclusive
+    from installer.witness import happened
+
+    with exclusive(where) as (state, _):
+        found = remove.last(where, state)
+        if found is None:
+            return None
+        remove.let_go_again(where, found[1])
+        proof = prove(where, *found)
+        of = {"verb": "remove", "product": where.layout.product, "exit": proof.exit_code}
+        happened(where.system, "unchanged", {**of, **proof.summary()}, loud)
+    return proof
 
 
 def _carry_out(where: Context, found: Plan) -> Applied:

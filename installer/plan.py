@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from installer import health, preflight, selection
+from installer import health, preflight, remove, selection
 from installer.changes import Changes, compare, without_sources
 from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
@@ -225,7 +225,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
     planner = _Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
-    return planner.plan("remove", None, None, Desired(), [])
+    return remove.accounted(context, planner.old, planner.plan("remove", None, None, Desired(), []))
 
 
 class _Planner:
@@ -243,7 +243,7 @@ class _Planner:
         self._options = options
         self._number = number
         current = state.current
-        self._old = open_release(context.system, context.layout, current) if current else None
+        self.old = open_release(context.system, context.layout, current) if current else None
         self._problems: list[Problem] = []
         self._notes: list[str] = []
 
@@ -251,7 +251,7 @@ class _Planner:
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
     ) -> Plan:
         context, state = self._context, self._state
-        old = self._old
+        old = self.old
         chosen = (
             self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
         )
@@ -303,7 +303,7 @@ class _Planner:
     def lays_unit(self, manifest: Manifest) -> Callable[[str], bool]:
         """Says of a path whether a unit goes there: systemd is driven, or the running release has laid it."""
         driven = "systemd" in self._select(manifest).driven
-        there = {item.path for item in self._old.installed} if self._old else set()
+        there = {item.path for item in self.old.installed} if self.old else set()
         return lambda path: driven or path in there
 
     def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:

@@ -287,7 +287,7 @@ class DropImages:
         """Takes the names away, and with them the images where nothing else uses them."""
         with engine_of(context) as engine:
             for image in map(image_from_json, args["images"]):
-                _let_go(context, engine, image)
+                let_go(context, engine, image)
 
 
 def sweep(context: Context, gone: Sequence[Manifest], retained: Sequence[Manifest]) -> None:
@@ -308,7 +308,7 @@ def sweep(context: Context, gone: Sequence[Manifest], retained: Sequence[Manifes
         with engine_of(context) as engine:
             for image in (image for manifest in gone for image in manifest.images):
                 if image.config not in needed:
-                    _let_go(context, engine, image)
+                    let_go(context, engine, image)
             for name in engine.names(private_prefix(context)):
                 if name not in ours and not name.endswith(":found"):
                     _remove(context, engine, name)
@@ -316,7 +316,8 @@ def sweep(context: Context, gone: Sequence[Manifest], retained: Sequence[Manifes
         context.progress.note(f"images of old releases are left in the engine: {error.what}")
 
 
-def _let_go(context: Context, engine: Engine, image: Image) -> None:
+def let_go(context: Context, engine: Engine, image: Image) -> None:
+    """Gives up our names of an image; where nobody else has it, it goes with them."""
     kept, found = private_name(context, image, "kept"), engine.find(image.reference)
     if found is not None and found.id == id_in(engine, image):
         # Another product, or the same one below another root, may live on this image: the name stays for it.
