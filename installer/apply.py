@@ -58,7 +58,7 @@ class Applied:
 
     def text(self) -> str:
         """Gives it in words for people."""
-        if not self.changed:
+        if self.verb != "remove" and not self.changed:
             return (
                 f"{self.product} {self.new.version if self.new else ''} is installed already; nothing to do"
             )

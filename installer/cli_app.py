@@ -278,13 +278,11 @@ def remove(
     with attempting(system, "remove", product_of(system, product)) as doing:
         within = context(system, doing.product, console.progress())
         options = options_of(Choice(on_drift=on_drift), (), "")
-        proof = looked_again(within)
-        if proof is None:
-            applied = execute(within, yes, lambda state: plan_remove(within, state, options))
-            proof, text, document = applied.removal, applied.text(), applied.as_json()
-        else:
-            text, document = proof.text(), {"removal": proof.as_json()}
+        applied = looked_again(within) or execute(
+            within, yes, lambda state: plan_remove(within, state, options)
+        )
+    proof = applied.removal
     if not where.json or proof is None or proof.exit_code == 0:
-        console.result(text, lambda: document)
+        console.result(applied.text(), applied.as_json)
     if proof is not None:
         proof.require_clean()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from installer.evidence import Keeper
     from installer.operations import Context
     from installer.plan import Options, Plan
-    from installer.proof import Proof
     from installer.state import State
 
 
@@ -166,13 +165,14 @@ def execute(where: Context, yes: bool, make_plan: Any) -> Applied:
         return _carry_out(where, found)
 
 
-def looked_again(where: Context) -> Proof | None:
+def looked_again(where: Context) -> Applied | None:
     """Looks again for what a removal left, where that was the last thing done; None where something runs.
 
     Raises:
         WaybillError: Another install runs, or what an earlier one left cannot be brought to an end.
     """
     from installer import remove
+    from installer.apply import Applied
     from installer.proof import prove
     from installer.recover import exclusive
     from installer.witness import happened
@@ -185,7 +185,7 @@ def looked_again(where: Context) -> Proof | None:
         proof = prove(where, *found)
         of = {"verb": "remove", "product": where.layout.product, "exit": proof.exit_code}
         happened(where.system, "unchanged", {**of, **proof.summary()}, loud)
-    return proof
+    return Applied("remove", where.layout.product, False, None, None, found[0], removal=proof)
 
 
 def _carry_out(where: Context, found: Plan) -> Applied:

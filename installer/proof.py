@@ -158,14 +158,25 @@ def _placed(context: Context, thing: Thing) -> Row:
         names = system.names(name)
         if not names:
             what = "is empty, and could not be removed"
-            return Row("left", kind, name, what=what, hint=f"is it a mount point? else: rmdir {name}")
+            return Row(
+                "left",
+                kind,
+                name,
+                what=what,
+                hint=f"is it a mount point? else: rmdir {_typed(context, name)}",
+            )
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return Row("stays", kind, name, what=f"has {names[0]}{more} in it, not ours")
     if thing.why:
         return Row("stays", kind, name, what=thing.why)
     if seen.kind == kind and thing.mark == (seen.sha256 or seen.target):
-        return Row("left", kind, name, what="is still there", hint=f"rm {name}")
+        return Row("left", kind, name, what="is still there", hint=f"rm {_typed(context, name)}")
     return Row("stays", kind, name, what="is not what was installed: somebody else's")
+
+
+def _typed(context: Context, path: str) -> str:
+    """Gives a host path as a person types it."""
+    return context.system.root.rstrip("/") + path
 
 
 def _beside(context: Context, things: Sequence[Thing]) -> Iterator[Row]:
@@ -174,7 +185,13 @@ def _beside(context: Context, things: Sequence[Thing]) -> Iterator[Row]:
         for name in context.system.names(directory):
             if name.startswith(".waybill-"):
                 path = f"{directory}/{name}"
-                yield Row("left", "file", path, what="is the rest of a transaction", hint=f"rm {path}")
+                yield Row(
+                    "left",
+                    "file",
+                    path,
+                    what="is the rest of a transaction",
+                    hint=f"rm {_typed(context, path)}",
+                )
 
 
 def _state(context: Context, releases: Sequence[Thing], copies: Sequence[Thing]) -> Iterator[Row]:
