@@ -97,8 +97,6 @@ class Proof:
 class LeftBehindError(NotUndoneError):
     """The product was removed, and something of it is still there."""
 
-    code = "left-behind"
-
     def __init__(self, proof: Proof, problems: Sequence[Problem]) -> None:
         count = f"{len(problems)} thing{'s' if len(problems) > 1 else ''}"
         super().__init__(
