@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from installer import staging
+from installer import clearing, staging
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.manifest import Manifest
@@ -115,12 +115,10 @@ def _clear(context: Context, state: State) -> None:
     staging.clear(system, layout, context.progress, context.resume)
     wanted = {entry.name for entry in state.kept}
     records = {entry.record for entry in state.kept}
-    for directory, keep in ((layout.releases, wanted), (layout.rendered, records)):
-        for name in system.names(directory):
-            if name not in keep:
-                system.remove_tree(f"{directory}/{name}")
+    clearing.releases(context, wanted)
+    clearing.records(context, records)
     there = system.names(layout.transactions)
-    ended = [name for name in there if name.endswith(".done")]
+    ended = [name for name in there if name.endswith(".done") and name[:-5].isdecimal()]
     for number in (name.removesuffix(".done") for name in ended):
         if f"{number}.backup" in there:  # the power went between two names of one directory
             system.remove_tree(layout.backup(number))

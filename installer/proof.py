@@ -192,13 +192,24 @@ def _beside(context: Context, things: Sequence[Thing]) -> Iterator[Row]:
                 )
 
 
+def _held(context: Context, path: str) -> str:
+    """Says why a directory of ours was left."""
+    if mounted := context.system.mounts(path):
+        return f"is still there: something is mounted at {mounted[0]}"
+    if users := context.system.users(path):
+        return f"is still there: process {users[0]} runs from it"
+    return "is still there"
+
+
 def _state(context: Context, releases: Sequence[Thing], copies: Sequence[Thing]) -> Iterator[Row]:
     system, layout = context.system, context.layout
     if system.observe(layout.current, digest=False).kind != "absent":
         yield Row("left", "state", layout.current, what="is still there", hint="install recover")
     for thing in releases:
-        gone = system.observe(thing.name, digest=False).kind == "absent"
-        yield Row("gone" if gone else "left", "release", thing.name, what="" if gone else "is still there")
+        if system.observe(thing.name, digest=False).kind == "absent":
+            yield Row("gone", "release", thing.name)
+        else:
+            yield Row("left", "release", thing.name, what=_held(context, thing.name), hint="install recover")
     known = {thing.name for thing in releases}
     for directory in (layout.releases, layout.rendered, layout.staging, f"{layout.base}/images"):
         for name in system.names(directory):
@@ -207,7 +218,7 @@ def _state(context: Context, releases: Sequence[Thing], copies: Sequence[Thing])
                     "left", "state", f"{directory}/{name}", what="is still there", hint="install recover"
                 )
     for name in system.names(layout.transactions):
-        if not name.endswith(".done"):
+        if name.endswith((".log", ".backup")) and name.partition(".")[0].isdecimal():
             path = f"{layout.transactions}/{name}"
             yield Row("left", "state", path, what="is of an open transaction", hint="install recover")
     named = {thing.name: thing.why for thing in copies}
