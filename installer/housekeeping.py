@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from installer import clearing, staging
@@ -40,7 +41,8 @@ def committed(context: Context, journal: Journal) -> State:
 def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
     """Gives the state that a transaction brings about, from what stood before and two of its records."""
     new = Entry.from_json({**begin["new"], "installed": commit["at"]}) if begin["new"] else None
-    return before.after(number, new)
+    keep = begin.get("state", {}).get("keep", before.keep)  # the operator may have chosen another number
+    return replace(before, keep=keep).after(number, new)
 
 
 def after_commit(context: Context, journal: Journal) -> State:

@@ -35,6 +35,7 @@ class Options:
         drift: What becomes of files that somebody edited, or that are not ours.
         values: Values files of the command line, from the weakest.
         environment: What templates see as `waybill.environment`.
+        keep: How many releases are kept from now on; 0: as many as until now.
     """
 
     only: frozenset[str] = frozenset()
@@ -42,6 +43,7 @@ class Options:
     drift: Policy = NOTHING_SAID
     values: tuple[Layer, ...] = ()
     environment: str = ""
+    keep: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class Plan:
             "files": [change.as_json() for change in self.changes.changes],
             "edited": [each.as_json() for each in self.changes.drifted],
             "config": [each.as_json() for each in self.diffs],
+            "gives_up": [_brief(entry) for entry in self.state.goes(self.new)],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": self.skipped,
             "space": [need.as_json() for need in self.needs],
@@ -294,7 +297,7 @@ class _Planner:
             notes=tuple(self._notes),
             rendered={str(n): data for n, data in enumerate(wanted.rendered.values(), 1)},
             operations=tuple(operations),
-            state=state,
+            state=replace(state, keep=self._options.keep or state.keep),
             number=self._number,
             release=release,
             sound=not wanted.problems,
@@ -329,7 +332,7 @@ class _Planner:
             return False
         if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
             return False
-        if release is None or release.health != old.health:
+        if release is None or release.health != old.health or self._options.keep not in (0, self._state.keep):
             return False
         if without_sources(changes.installed) != without_sources(old.installed):
             return False

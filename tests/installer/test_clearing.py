@@ -13,12 +13,16 @@ import pytest
 
 from installer import status
 from installer.apply import apply
+from installer.core.errors import RolledBackError
+from installer.core.manifest import Deployment
 from installer.operations import Context
-from installer.plan import plan_remove
+from installer.plan import Options, plan_remove
+from installer.plantext import text
 from installer.recover import exclusive
+from installer.rollback import plan_rollback
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed, snapshot
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, install
+from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned
 
 ONE = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/d": Member(b"one", "/opt/d", 0o755)})
 STATE = "var/lib/waybill/lan-chat"
@@ -35,6 +39,62 @@ def host(tmp_path: Path) -> Context:
     within = context(System(tmp_path))
     install(within, spec(1))
     return within
+
+
+def kept(host: Context) -> list[str]:
+    return [entry.version for entry in status.status(host).kept]
+
+
+def test_the_operator_says_how_many_releases_are_kept_and_it_stays_so(host: Context) -> None:
+    install(host, spec(2), Options(keep=2))
+    install(host, spec(3))
+    assert kept(host) == ["3.0.0", "2.0.0"]
+    install(host, spec(4), Options(keep=4))
+    for number in (5, 6):
+        install(host, spec(number))
+    assert kept(host) == ["6.0.0", "5.0.0", "4.0.0", "3.0.0"]
+    with exclusive(host) as (state, _):
+        apply(host, plan_rollback(host, state, "3.0.0", Options()))
+    assert sorted(kept(host)) == ["3.0.0", "4.0.0", "5.0.0", "6.0.0"]
+
+
+def test_the_number_alone_is_reason_enough_to_apply_again(host: Context) -> None:
+    install(host, spec(2))
+    assert install(host, spec(2), Options(keep=1)).changed
+    assert kept(host) == ["2.0.0"]
+    assert not install(host, spec(2), Options(keep=1)).changed
+
+
+def test_the_number_survives_a_lost_state(host: Context) -> None:
+    install(host, spec(2), Options(keep=2))
+    on(host, "state.json").unlink()
+    recover(host)
+    install(host, spec(3))
+    assert kept(host) == ["3.0.0", "2.0.0"]
+
+
+def test_a_release_that_fails_gives_nothing_up_and_changes_no_number(host: Context) -> None:
+    install(host, spec(2))
+    script = Member(b"#!/bin/sh\ncase $0 in *a) exit 1;; esac\n", mode=0o755, kind="script")
+    bad = replace(
+        spec(3),
+        deploy=(Deployment("script", {"apply": "deploy/a", "undo": "deploy/b"}),),
+        members={"deploy/a": script, "deploy/b": script},
+    )
+    with pytest.raises(RolledBackError):
+        install(host, bad, Options(keep=1, only=frozenset({"script"})))
+    install(host, spec(4))
+    assert kept(host) == ["4.0.0", "2.0.0", "1.0.0"]
+
+
+def test_the_plan_names_what_is_given_up_once_it_stands(host: Context) -> None:
+    install(host, spec(2))
+    with planned(host, spec(3), Options(keep=1)) as plan:
+        assert "given up once this stands: 2.0.0, 1.0.0; kept: 1 (--keep N)" in text(plan)
+        assert [row["version"] for row in plan.as_json()["gives_up"]] == ["2.0.0", "1.0.0"]
+    with planned(host, spec(3)) as plan:
+        assert "given up" not in text(plan)
+        assert plan.as_json()["gives_up"] == []
 
 
 def on(host: Context, path: str = "") -> Path:
