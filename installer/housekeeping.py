@@ -12,7 +12,7 @@ from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.manifest import Manifest
 from installer.deploy.files import parent
-from installer.deploy.imageops import sweep
+from installer.deploy.imagesweep import forget, sweep
 from installer.journal import Journal
 from installer.operations import Context, Op, handler
 from installer.retained import read_manifest
@@ -62,6 +62,7 @@ def after_commit(context: Context, journal: Journal) -> State:
     # Before the state is written: it alone knows how the releases that go were installed.
     _sweep(context, before.kept, state)
     save(system, layout, state)
+    _forget(context, before.kept, state)
     begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
     _clear(context, state)
     _end(journal)
@@ -134,6 +135,12 @@ def _sweep(context: Context, before: Iterable[Entry], state: State) -> None:
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
         sweep(context, _in_engine(context, gone), _in_engine(context, state.kept))
+
+
+def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
+    wanted = {entry.name for entry in state.kept}
+    if _in_engine(context, [entry for entry in before if entry.name not in wanted]):
+        forget(context, _in_engine(context, state.kept))
 
 
 def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:

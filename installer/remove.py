@@ -19,7 +19,8 @@ from installer.core.errors import NotUndoneError, TamperedError
 from installer.core.manifest import Image, Manifest
 from installer.core.oci import platform_matches
 from installer.deploy.base import Installed, Release
-from installer.deploy.imageops import engine_of, let_go
+from installer.deploy.imageops import engine_of, private_name, private_prefix
+from installer.deploy.imagesweep import let_go
 from installer.operations import Context, Handler, Json, Op, StepError
 from installer.retained import read_manifest
 from installer.selection import uses_engine
@@ -190,7 +191,8 @@ def let_go_again(context: Context, things: Sequence[Thing]) -> None:
         return
     try:
         with engine_of(context) as engine:
-            for image in images:
-                let_go(context, engine, image)
+            ours = set(engine.names(private_prefix(context)))
+            # What has no name of ours any more has been given up: its public name is somebody else's.
+            let_go(context, engine, [each for each in images if private_name(context, each, "kept") in ours])
     except StepError as error:
         context.progress.note(f"images are left in the engine: {error.what}")
