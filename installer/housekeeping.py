@@ -81,7 +81,7 @@ def after_rollback(context: Context, journal: Journal) -> None:
     line = _line(context, begin, "rolled back", _last(journal, "ROLLED-BACK")["at"])
     # A full disk must not stand in the way of the end: what is cleared first makes room for the line.
     state = load(context.system, context.layout)
-    _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state)
+    _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state, undone=True)
     _clear(context, state)
     _end(journal)
     with suppress(OSError):
@@ -129,12 +129,12 @@ def _clear(context: Context, state: State) -> None:
         system.remove_tree(f"{layout.transactions}/{name}")
 
 
-def _sweep(context: Context, before: Iterable[Entry], state: State) -> None:
+def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:
     """Gives up the images in the engine of releases that go; a release that used none leaves it in peace."""
     wanted = {entry.name for entry in state.kept}
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
-        sweep(context, _in_engine(context, gone), _in_engine(context, state.kept))
+        sweep(context, _in_engine(context, gone), _in_engine(context, state.kept), undone=undone)
 
 
 def _forget(context: Context, before: Iterable[Entry], state: State) -> None:

@@ -29,7 +29,7 @@ _FOUND = ":found"
 
 
 class DropImages:
-    """`image.drop`: gives up images that a release has in the engine no more; nothing happens before COMMIT."""
+    """`image.drop`: gives up images that a release has no more in the engine, after COMMIT."""
 
     def observe(self, context: Context, args: Json) -> Json:
         """Nothing is needed to undo nothing."""
@@ -50,7 +50,9 @@ class DropImages:
 DROP: dict[str, Handler] = {"image.drop": DropImages()}
 
 
-def sweep(context: Context, gone: Sequence[Manifest], retained: Sequence[Manifest]) -> None:
+def sweep(
+    context: Context, gone: Sequence[Manifest], retained: Sequence[Manifest], *, undone: bool = False
+) -> None:
     """Gives up what no retained release needs: public names that are still on images of gone ones, and ours.
 
     An engine that is down is no reason to fail: our own names are swept the next time.
@@ -59,18 +61,18 @@ def sweep(context: Context, gone: Sequence[Manifest], retained: Sequence[Manifes
         context: Of the product.
         gone: Manifests of releases that go and whose images went into the engine.
         retained: The same of those that stay.
+        undone: Whether public names are as they were before, since those that go never stood.
     """
     if not any(manifest.images for manifest in (*gone, *retained)):
         return
     needed = [image for manifest in retained for image in manifest.images]
     names = {(image.reference, image.config) for image in needed}
     ours = {private_name(context, image, "kept") for image in needed}
-    over = [image for manifest in gone for image in manifest.images]
+    over = [image for manifest in gone for image in manifest.images if not undone]
+    over = [image for image in over if (image.reference, image.config) not in names]
     try:
         with engine_of(context) as engine:
-            _give_up_names(
-                context, engine, [each for each in over if (each.reference, each.config) not in names]
-            )
+            _give_up_names(context, engine, over)
             for name in engine.names(private_prefix(context)):
                 if name not in ours and not name.endswith(_FOUND):
                     remove_name(context, engine, name)

@@ -10,12 +10,14 @@ import pytest
 
 from installer.core import manifestio
 from installer.core.digest import sha256_hex
+from installer.core.errors import RolledBackError
 from installer.core.manifest import FileEntry, Image
 from installer.core.sums import sum_lines
 from installer.deploy.base import Target
 from installer.deploy.files import make_directory
 from installer.deploy.images import METHOD
 from installer.layout import Layout, release_name
+from installer.operations import StepError
 from installer.proof import prove
 from installer.remove import Thing
 from installer.state import Entry, State, load
@@ -56,8 +58,11 @@ class Product:
     def run(self, verb: str, entry: Entry | None, target: Target | None) -> None:
         number = self.state.transaction + 1
         ops = tuple(METHOD.operations(self.context, self.target, target))
-        execute(self.context, Change(verb, f"{number:06d}", self.state, entry, ops), lambda: None)
+        execute(self.context, Change(verb, f"{number:06d}", self.state, entry, ops), self.health)
         self.target = target
+
+    def health(self) -> None:
+        """Finds the release healthy."""
 
     def install(self, *images: tuple[str, Sequence[str], str]) -> list[Image]:
         """Installs the next release; an image is a name, its layers, and what else tells it from others."""
@@ -186,6 +191,20 @@ def test_an_image_that_was_there_by_its_name_before_us_stays_by_it(site: Site, o
     again = Product(site, f"{site.name}-again")
     again.install((f"{site.name}/a:1", ["a"], ""))
     again.remove()
+    assert site.everything() == found
+
+
+def test_a_release_that_fails_takes_no_name_along_that_was_there_before(site: Site, one: Product) -> None:
+    (image,) = one.install((f"{site.name}/a:1", ["a"], ""))
+    site.engine.docker("rmi", site.kept(image))
+    found = site.everything()
+
+    class Sick(Product):
+        def health(self) -> None:
+            raise StepError("is not healthy")
+
+    with pytest.raises(RolledBackError):
+        Sick(site, f"{site.name}-again").install((f"{site.name}/a:1", ["a"], ""))
     assert site.everything() == found
 
 
