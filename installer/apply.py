@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from installer import health, witness
@@ -20,6 +20,7 @@ from installer.deploy.files import make_directory
 from installer.health import ProbeResult
 from installer.operations import Context, StepError
 from installer.plan import Plan
+from installer.proof import Proof, proven
 from installer.state import Entry, record_bytes
 from installer.transaction import Change, execute, reason
 
@@ -37,6 +38,7 @@ class Applied:
         transaction: Its id; empty where nothing was done.
         health: How the probes ended.
         pending: What is left to be cleared, in words; the next command does it. Empty: nothing.
+        removal: What was found on the host after `remove`; None where that was not looked for.
     """
 
     verb: str
@@ -47,19 +49,22 @@ class Applied:
     transaction: str = ""
     health: tuple[ProbeResult, ...] = ()
     pending: str = ""
+    removal: Proof | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
-        return asdict(self)
+        found = {**asdict(replace(self, removal=None)), "removal": None}
+        return {**found, "removal": self.removal.as_json() if self.removal else None}
 
     def text(self) -> str:
         """Gives it in words for people."""
-        if not self.changed:
+        if self.verb != "remove" and not self.changed:
             return (
                 f"{self.product} {self.new.version if self.new else ''} is installed already; nothing to do"
             )
         if self.new is None:
-            return f"{self.product} was removed"
+            head = self.removal.text() if self.removal else f"{self.product} was removed"
+            return f"{head}\nnot yet cleared: {self.pending}" if self.pending else head
         before = (
             f", before it {self.old.version}" if self.old and self.old.version != self.new.version else ""
         )
@@ -90,9 +95,12 @@ def apply(context: Context, plan: Plan) -> Applied:
         return Applied(plan.verb, plan.product, False, plan.old, plan.new)
     witness.begin(context, plan)
     try:
-        return _carry_out(context, plan)
+        done = _carry_out(context, plan)
     finally:
-        witness.settle(context)
+        proofs = witness.settle(context)
+    if plan.verb != "remove":
+        return done
+    return replace(done, removal=proofs.get(plan.number) or proven(context, plan.number))
 
 
 def _carry_out(context: Context, plan: Plan) -> Applied:

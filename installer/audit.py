@@ -29,7 +29,7 @@ from installer.system import System
 
 _ANCHOR = re.compile(r"[0-9a-f]{16,64}")
 _AGO = re.compile(r"([1-9][0-9]{0,4})([dh])")
-_LOUD = ("NOT UNDONE", "REPAIRED", "SEALED", "BREAK-GLASS")
+_LOUD = ("NOT UNDONE", "REPAIRED", "SEALED", "BREAK-GLASS", "LEFT BEHIND")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,8 @@ def told(record: Record) -> list[str]:
         by = ", by recovery" if fields.get("recovered") else ""
         took = f" in {fields['seconds']} s" if "seconds" in fields else ""
         why = f": {fields['reason']}" if fields.get("reason") else ""
-        return [f"{what}: {fields.get('result')}{took}{by} (exit {fields.get('exit')}){why}"]
+        lines = [f"{what}: {fields.get('result')}{took}{by} (exit {fields.get('exit')}){why}"]
+        return [*lines, *(f"LEFT BEHIND: {each}" for each in _list(fields, "left"))]
     if record.event in ("refused", "not-undone"):
         step = f" at step {fields['step']}, {fields.get('check', '')}" if "step" in fields else ""
         head = "NOT UNDONE: " if record.event == "not-undone" else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from installer.cli_apply import apply_bundle, execute, noted, work_of
+from installer.cli_apply import apply_bundle, execute, looked_again, noted, work_of
 from installer.cli_audit import audit, metrics
 from installer.cli_host import recover, selftest, setup, trust_app
 from installer.cli_options import (
@@ -73,6 +73,18 @@ Values = Annotated[
     ),
 ]
 
+Keep = Annotated[
+    int,
+    typer.Option(
+        "--keep",
+        metavar="N",
+        min=1,
+        max=100,
+        help="Keep so many releases from now on, the running one too; 3 where nobody said so yet.",
+        show_default=False,
+    ),
+]
+
 
 @app.command("apply", hidden=True)
 @shaped
@@ -88,6 +100,7 @@ def apply_(
     values: Values = None,
     choice: Choice,
     work_dir: WorkDir = None,
+    keep: Keep = 0,
     yes: Yes = False,
     where: Where,
 ) -> None:
@@ -96,7 +109,7 @@ def apply_(
     if verify_only:
         _verify(bundle, judging, where)
     elif dry_run:
-        _plan(bundle, judging, choice, values, work_dir, where)
+        _plan(bundle, judging, choice, values, work_dir, keep, where)
     else:
         layers = layers_of(values)
         keeper = Keeper(host(where.root), clock, loud)
@@ -105,7 +118,7 @@ def apply_(
             judge = _judge(where.root, judging, bundle, keeper.trail)
             doing.about = lambda: {**judge.known(), **keeper.known()}
             keeper.notes = judge.notes
-            options = options_of(choice, layers, judge.environment)
+            options = options_of(choice, layers, judge.environment, keep)
             applied = apply_bundle(bundle, judge, options, work_dir, yes, verify_, keeper)
         console.result(applied.text(), applied.as_json)
 
@@ -152,15 +165,16 @@ def plan(
     values: Values = None,
     choice: Choice,
     work_dir: WorkDir = None,
+    keep: Keep = 0,
     where: Where,
 ) -> None:
     """Verify a bundle, look at the host and say what would change; change nothing."""
     console.json_output = where.json
-    _plan(bundle, judging, choice, values, work_dir, where)
+    _plan(bundle, judging, choice, values, work_dir, keep, where)
 
 
 def _plan(
-    bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, where: Where
+    bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, keep: int, where: Where
 ) -> None:
     from installer.plan import plan_apply
     from installer.plantext import text
@@ -168,7 +182,7 @@ def _plan(
     from installer.state import load
 
     judge = _judge(where.root, judging, bundle)
-    options = options_of(choice, layers_of(values), judge.environment)
+    options = options_of(choice, layers_of(values), judge.environment, keep)
     system, medium = judge.system, open_medium(bundle)
     try:
         opened = judge.open(medium)
@@ -278,5 +292,11 @@ def remove(
     with attempting(system, "remove", product_of(system, product)) as doing:
         within = context(system, doing.product, console.progress())
         options = options_of(Choice(on_drift=on_drift), (), "")
-        applied = execute(within, yes, lambda state: plan_remove(within, state, options))
-    console.result(applied.text(), applied.as_json)
+        applied = looked_again(within) or execute(
+            within, yes, lambda state: plan_remove(within, state, options)
+        )
+    proof = applied.removal
+    if not where.json or proof is None or proof.exit_code == 0:
+        console.result(applied.text(), applied.as_json)
+    if proof is not None:
+        proof.require_clean()

@@ -165,6 +165,29 @@ def execute(where: Context, yes: bool, make_plan: Any) -> Applied:
         return _carry_out(where, found)
 
 
+def looked_again(where: Context) -> Applied | None:
+    """Looks again for what a removal left, where that was the last thing done; None where something runs.
+
+    Raises:
+        WaybillError: Another install runs, or what an earlier one left cannot be brought to an end.
+    """
+    from installer import remove
+    from installer.apply import Applied
+    from installer.proof import prove
+    from installer.recover import exclusive
+    from installer.witness import happened
+
+    with exclusive(where) as (state, _):
+        found = remove.last(where, state)
+        if found is None:
+            return None
+        remove.let_go_again(where, found[1])
+        proof = prove(where, *found)
+        of = {"verb": "remove", "product": where.layout.product, "exit": proof.exit_code}
+        happened(where.system, "unchanged", {**of, **proof.summary()}, loud)
+    return Applied("remove", where.layout.product, False, None, None, found[0], removal=proof)
+
+
 def _carry_out(where: Context, found: Plan) -> Applied:
     from installer.apply import apply
     from installer.witness import happened

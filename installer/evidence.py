@@ -42,7 +42,9 @@ DIRECTORY = f"{STATE}/evidence.d"
 KEEP = 500
 """Of each result, so many of the newest are kept."""
 LIMIT = 8 * MIB
-_NAME = re.compile(r"(?P<number>[0-9]{6,})-(?P<result>passed|refused)-(?P<id12>[0-9a-f]{12}|unknown)\.json")
+_NAME = re.compile(
+    r"(?P<number>[0-9]{6,})-(?P<result>passed|refused|removed)-(?P<id12>[0-9a-f]{12}|unknown)\.json"
+)
 _PARTIAL = re.compile(r"\.([0-9]{6,})\.[0-9]+\.new")
 REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprovedError, MediumError)
 """What a verification refuses with; wrong usage, a busy host or a full disk is none of it."""
@@ -71,6 +73,19 @@ def record(system: System, data: bytes, *, passed: bool, identity: str) -> Recor
     Raises:
         OSError: It cannot be written, or not be made durable.
     """
+    return _record(system, data, "passed" if passed else "refused", identity)
+
+
+def removed(system: System, data: bytes, identity: str) -> Recorded:
+    """Writes what was found after a removal, as `record` does.
+
+    Raises:
+        OSError: It cannot be written, or not be made durable.
+    """
+    return _record(system, data, "removed", identity)
+
+
+def _record(system: System, data: bytes, result: str, identity: str) -> Recorded:
     make_directory(system, DIRECTORY)
     number = max([0, *(int(match["number"]) for match in _names(system))]) + 1
     temporary = f"{DIRECTORY}/.{number:06d}.{os.getpid()}.new"
@@ -78,9 +93,7 @@ def record(system: System, data: bytes, *, passed: bool, identity: str) -> Recor
         system.unlink(temporary)
     system.write_new(temporary, data, 0o600)
     try:
-        path = _named(
-            system, temporary, number, f"{'passed' if passed else 'refused'}-{identity[:12] or 'unknown'}"
-        )
+        path = _named(system, temporary, number, f"{result}-{identity[:12] or 'unknown'}")
     finally:
         with suppress(OSError):  # what stays is pruned later
             system.unlink(temporary)
@@ -110,7 +123,7 @@ def _prune(system: System) -> None:
     newest = int(found[-1]["number"]) if found else 0
     cut_short = [match for name in system.names(DIRECTORY) if (match := _PARTIAL.fullmatch(name))]
     gone = [match.group() for match in cut_short if int(match[1]) < newest - 9]
-    for result in ("passed", "refused"):
+    for result in ("passed", "refused", "removed"):
         gone += [match.group() for match in found if match["result"] == result][:-KEEP]
     with suppress(OSError):
         for name in gone:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import platform
 import pwd
+import re
 import shutil
 import socket
 import stat
@@ -23,6 +24,8 @@ from installer.core.limits import CHUNK
 from installer.resolve import Held, Place, place
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+"""How the kernel writes a blank and the like in its table of mounts."""
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -226,6 +229,28 @@ class Host:
             return sorted(os.listdir(fd))  # noqa: PTH208
         finally:
             os.close(fd)
+
+    def mounts(self, path: str) -> list[str]:
+        """Gives the mount points at and below a path, as host paths."""
+        try:
+            real = self.real(path, follow=False)
+        except OSError:
+            return []
+        rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        points = [os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), row.split()[4])) for row in rows]
+        found = sorted({point for point in points if f"{point}/".startswith(f"{real}/")})
+        return [path + point.removeprefix(real) for point in found]
+
+    def users(self, directory: str) -> list[int]:
+        """Gives the processes that run a program from a directory, or work in it; those that we may see."""
+        real = self.real(directory, follow=False)
+        found = set()
+        for process_ in Path("/proc").glob("[0-9]*"):
+            for name in ("exe", "cwd", "root"):
+                with suppress(OSError):
+                    if f"{(process_ / name).readlink()}/".startswith(f"{real}/"):
+                        found.add(int(process_.name))
+        return sorted(found)
 
     def tree(self, directory: str) -> list[str]:
         """Gives all paths below a directory, sorted, without following links.

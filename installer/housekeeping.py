@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from installer import staging
+from installer import clearing, staging
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.manifest import Manifest
 from installer.deploy.files import parent
-from installer.deploy.imageops import sweep
+from installer.deploy.imagesweep import forget, sweep
 from installer.journal import Journal
 from installer.operations import Context, Op, handler
 from installer.retained import read_manifest
@@ -40,7 +41,8 @@ def committed(context: Context, journal: Journal) -> State:
 def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
     """Gives the state that a transaction brings about, from what stood before and two of its records."""
     new = Entry.from_json({**begin["new"], "installed": commit["at"]}) if begin["new"] else None
-    return before.after(number, new)
+    keep = begin.get("state", {}).get("keep", before.keep)  # the operator may have chosen another number
+    return replace(before, keep=keep).after(number, new)
 
 
 def after_commit(context: Context, journal: Journal) -> State:
@@ -60,6 +62,7 @@ def after_commit(context: Context, journal: Journal) -> State:
     # Before the state is written: it alone knows how the releases that go were installed.
     _sweep(context, before.kept, state)
     save(system, layout, state)
+    _forget(context, before.kept, state)
     begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
     _clear(context, state)
     _end(journal)
@@ -78,7 +81,7 @@ def after_rollback(context: Context, journal: Journal) -> None:
     line = _line(context, begin, "rolled back", _last(journal, "ROLLED-BACK")["at"])
     # A full disk must not stand in the way of the end: what is cleared first makes room for the line.
     state = load(context.system, context.layout)
-    _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state)
+    _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state, undone=True)
     _clear(context, state)
     _end(journal)
     with suppress(OSError):
@@ -115,12 +118,10 @@ def _clear(context: Context, state: State) -> None:
     staging.clear(system, layout, context.progress, context.resume)
     wanted = {entry.name for entry in state.kept}
     records = {entry.record for entry in state.kept}
-    for directory, keep in ((layout.releases, wanted), (layout.rendered, records)):
-        for name in system.names(directory):
-            if name not in keep:
-                system.remove_tree(f"{directory}/{name}")
+    clearing.releases(context, wanted)
+    clearing.records(context, records)
     there = system.names(layout.transactions)
-    ended = [name for name in there if name.endswith(".done")]
+    ended = [name for name in there if name.endswith(".done") and name[:-5].isdecimal()]
     for number in (name.removesuffix(".done") for name in ended):
         if f"{number}.backup" in there:  # the power went between two names of one directory
             system.remove_tree(layout.backup(number))
@@ -128,12 +129,18 @@ def _clear(context: Context, state: State) -> None:
         system.remove_tree(f"{layout.transactions}/{name}")
 
 
-def _sweep(context: Context, before: Iterable[Entry], state: State) -> None:
+def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:
     """Gives up the images in the engine of releases that go; a release that used none leaves it in peace."""
     wanted = {entry.name for entry in state.kept}
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
-        sweep(context, _in_engine(context, gone), _in_engine(context, state.kept))
+        sweep(context, _in_engine(context, gone), _in_engine(context, state.kept), undone=undone)
+
+
+def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
+    wanted = {entry.name for entry in state.kept}
+    if _in_engine(context, [entry for entry in before if entry.name not in wanted]):
+        forget(context, _in_engine(context, state.kept))
 
 
 def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:

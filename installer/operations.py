@@ -26,6 +26,7 @@ _MODULES = {
     "systemd": "installer.deploy.systemd",
     "compose": "installer.deploy.compose",
     "script": "installer.deploy.script",
+    "removal": "installer.remove",
 }
 """Which module has the `HANDLERS` of the kinds that start with this word and a dot."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from installer import health, preflight, selection
+from installer import health, preflight, remove, selection
 from installer.changes import Changes, compare, without_sources
 from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
@@ -35,6 +35,7 @@ class Options:
         drift: What becomes of files that somebody edited, or that are not ours.
         values: Values files of the command line, from the weakest.
         environment: What templates see as `waybill.environment`.
+        keep: How many releases are kept from now on; 0: as many as until now.
     """
 
     only: frozenset[str] = frozenset()
@@ -42,6 +43,7 @@ class Options:
     drift: Policy = NOTHING_SAID
     values: tuple[Layer, ...] = ()
     environment: str = ""
+    keep: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class Plan:
             "files": [change.as_json() for change in self.changes.changes],
             "edited": [each.as_json() for each in self.changes.drifted],
             "config": [each.as_json() for each in self.diffs],
+            "gives_up": [_brief(entry) for entry in self.state.goes(self.new)],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": self.skipped,
             "space": [need.as_json() for need in self.needs],
@@ -225,7 +228,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
     planner = _Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
-    return planner.plan("remove", None, None, Desired(), [])
+    return remove.accounted(context, planner.old, planner.plan("remove", None, None, Desired(), []))
 
 
 class _Planner:
@@ -243,7 +246,7 @@ class _Planner:
         self._options = options
         self._number = number
         current = state.current
-        self._old = open_release(context.system, context.layout, current) if current else None
+        self.old = open_release(context.system, context.layout, current) if current else None
         self._problems: list[Problem] = []
         self._notes: list[str] = []
 
@@ -251,7 +254,7 @@ class _Planner:
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
     ) -> Plan:
         context, state = self._context, self._state
-        old = self._old
+        old = self.old
         chosen = (
             self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
         )
@@ -294,7 +297,7 @@ class _Planner:
             notes=tuple(self._notes),
             rendered={str(n): data for n, data in enumerate(wanted.rendered.values(), 1)},
             operations=tuple(operations),
-            state=state,
+            state=replace(state, keep=self._options.keep or state.keep),
             number=self._number,
             release=release,
             sound=not wanted.problems,
@@ -303,7 +306,7 @@ class _Planner:
     def lays_unit(self, manifest: Manifest) -> Callable[[str], bool]:
         """Says of a path whether a unit goes there: systemd is driven, or the running release has laid it."""
         driven = "systemd" in self._select(manifest).driven
-        there = {item.path for item in self._old.installed} if self._old else set()
+        there = {item.path for item in self.old.installed} if self.old else set()
         return lambda path: driven or path in there
 
     def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
@@ -329,7 +332,7 @@ class _Planner:
             return False
         if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
             return False
-        if release is None or release.health != old.health:
+        if release is None or release.health != old.health or self._options.keep not in (0, self._state.keep):
             return False
         if without_sources(changes.installed) != without_sources(old.installed):
             return False

@@ -49,6 +49,9 @@ def _lines(plan: Plan) -> Iterator[str]:
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)
+    if plan.new and (gone := plan.state.goes(plan.new)):
+        names = ", ".join(entry.version for entry in gone)
+        yield f"given up once this stands: {names}; kept: {plan.state.keep} (--keep N)"
     for diff in plan.diffs:
         yield ""
         yield from diff.text.splitlines() if diff.text else [f"{diff.path}: {diff.note}"]

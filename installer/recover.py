@@ -143,7 +143,8 @@ def unfinished(context: Context) -> list[str]:
     Raises:
         NotUndoneError: Backups are there whose journal is not: somebody deleted it.
     """
-    names = context.system.names(context.layout.transactions)
+    there = context.system.names(context.layout.transactions)
+    names = [name for name in there if name.partition(".")[0].isdecimal()]  # others are somebody's own
     journals = {name.removesuffix(".log") for name in names if name.endswith(".log")}
     ended = {name.removesuffix(".done") for name in names if name.endswith(".done")}
     backups = {name.removesuffix(".backup") for name in names if name.endswith(".backup")}

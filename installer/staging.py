@@ -20,9 +20,9 @@ from installer.progress import Progress
 from installer.retained import read_manifest
 from installer.system import System
 
-_GOING = ".gone"
+GOING = ".gone"
 """Ends the name of what is being removed: without its manifest nobody could tell any more what is ours."""
-_OURS = re.compile(rf"[0-9a-f]{{12}}(\.work|\.replaced|{re.escape(_GOING)})?")
+_OURS = re.compile(rf"[0-9a-f]{{12}}(\.work|\.replaced|{re.escape(GOING)})?")
 _HEAD = re.compile(rf"{re.escape(SUMS)}(\.[0-9a-f]{{8}}\.(sig|sigstore\.json|asc))?|{re.escape(MANIFEST)}")
 
 
@@ -39,7 +39,7 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
         OSError: Something cannot be removed.
     """
     # What an earlier removal left goes first: the next one takes its name.
-    for name in sorted(system.names(layout.staging), key=lambda name: not name.endswith(_GOING)):
+    for name in sorted(system.names(layout.staging), key=lambda name: not name.endswith(GOING)):
         if keep and name in (keep[:12], f"{keep[:12]}.work"):
             continue
         path = f"{layout.staging}/{name}"
@@ -48,10 +48,10 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
             rescue(system, layout, progress, [path])
         elif kind == "link":
             workdir.remove_area(system, layout, path, progress)
-        elif name.endswith((".replaced", _GOING)):
+        elif name.endswith((".replaced", GOING)):
             system.remove_tree(path)
         else:
-            _remove(system, layout, progress, path)
+            remove(system, layout, progress, path)
 
 
 def discard(system: System, layout: Layout, progress: Progress, identity: str) -> None:
@@ -61,16 +61,20 @@ def discard(system: System, layout: Layout, progress: Progress, identity: str) -
         if system.observe(link).kind == "link":
             workdir.remove_area(system, layout, link, progress)
         if system.observe(directory, digest=False).kind == "dir":
-            _remove(system, layout, progress, directory)
+            remove(system, layout, progress, directory)
 
 
-def _remove(system: System, layout: Layout, progress: Progress, directory: str) -> None:
-    """Removes a staged release, once what is not ours is out of it; cut short, it goes on where it was."""
+def remove(system: System, layout: Layout, progress: Progress, directory: str) -> None:
+    """Removes a release, once what is not ours is out of it; cut short, it goes on where it was.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
     rescue(system, layout, progress, strangers(system, directory))
-    system.remove_tree(f"{directory}{_GOING}")
-    system.rename(directory, f"{directory}{_GOING}")
-    system.sync_dir(layout.staging)
-    system.remove_tree(f"{directory}{_GOING}")
+    system.remove_tree(f"{directory}{GOING}")
+    system.rename(directory, f"{directory}{GOING}")
+    system.sync_dir(parent(directory))
+    system.remove_tree(f"{directory}{GOING}")
 
 
 def strangers(system: System, directory: str, wanted: Set[str] | None = None) -> list[str]:
@@ -101,16 +105,17 @@ def parts(manifest: Manifest, platform: str) -> frozenset[str]:
 
 
 def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[str]) -> None:
-    """Moves what is not ours out of the staging area, to where it is kept.
+    """Moves what is not ours out of a directory of ours, to where it is kept.
 
     Raises:
         OSError: It cannot be moved; it is where it was.
     """
     for path in paths:
         number = 1
-        while system.observe(f"{layout.kept}/staging-{number}", digest=False).kind != "absent":
+        place, _, rest = path.removeprefix(f"{layout.base}/").partition("/")
+        while system.observe(f"{layout.kept}/{place}-{number}", digest=False).kind != "absent":
             number += 1
-        to = f"{layout.kept}/staging-{number}{path.removeprefix(layout.staging)}"
+        to = f"{layout.kept}/{place}-{number}/{rest}"
         make_directory(system, parent(to))
         system.rename(path, to)
         system.sync_dir(parent(to))

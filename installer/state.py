@@ -93,6 +93,7 @@ class State:
         highest: The highest sequence that was ever committed.
         transaction: Number of the last transaction that ended.
         reset: Number of the last reset by the root that let `highest` fall.
+        keep: How many releases this host keeps of the product, the running one too.
     """
 
     current: Entry | None = None
@@ -100,6 +101,7 @@ class State:
     highest: int = -1
     transaction: int = 0
     reset: int = 0
+    keep: int = KEEP
 
     @property
     def previous(self) -> Entry | None:
@@ -107,13 +109,12 @@ class State:
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         return others[0] if others else None
 
-    def after(self, transaction: int, new: Entry | None, keep: int = KEEP) -> State:
+    def after(self, transaction: int, new: Entry | None) -> State:
         """Gives the state once a transaction stands.
 
         Args:
             transaction: Its number.
             new: The release that now runs; None where none does.
-            keep: How many releases are kept.
         """
         if new is None:
             return replace(self, current=None, kept=(), transaction=transaction)
@@ -121,10 +122,15 @@ class State:
         rest = [*before, *self.kept]
         kept = {entry.name: entry for entry in [*reversed(rest), new]}
         order = dict.fromkeys([new.name, *(entry.name for entry in rest)])
-        entries = tuple(kept[name] for name in order)[:keep]
+        entries = tuple(kept[name] for name in order)[: self.keep]
         reset = int(new.evidence.get("policy", {}).get("reset", 0))
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
-        return State(new, entries, highest, transaction, max(self.reset, reset))
+        return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
+
+    def goes(self, new: Entry | None) -> tuple[Entry, ...]:
+        """Gives the releases that are not kept any more once `new` runs, or nothing does."""
+        kept = {entry.name for entry in self.after(self.transaction, new).kept}
+        return tuple(entry for entry in self.kept if entry.name not in kept)
 
     def find(self, version: str) -> Entry | None:
         """Gives a kept release by version (with or without `v`) or by name."""
@@ -140,9 +146,13 @@ class State:
         """
         entries = tuple(Entry.from_json(row) for row in value["releases"])
         current = next((entry for entry in entries if entry.name == value["current"]), None)
-        numbers = (value["highest"], value["transaction"], value.get("reset", 0))
-        if bool(value["current"]) != (current is not None) or not all(type(n) is int for n in numbers):
+        numbers = (value["highest"], value["transaction"], value.get("reset", 0), value.get("keep", KEEP))
+        if bool(value["current"]) != (current is not None) or any(
+            type(number) is not int for number in numbers
+        ):
             raise ValueError("its parts do not fit together")
+        if numbers[-1] < 1:
+            raise ValueError("it keeps no release")
         return cls(current, entries, *numbers)
 
     def as_json(self) -> dict[str, Any]:
@@ -154,6 +164,7 @@ class State:
             "highest": self.highest,
             "transaction": self.transaction,
             "reset": self.reset,
+            "keep": self.keep,
         }
 
 

@@ -171,7 +171,9 @@ def _now(context: Context) -> tuple[State, str]:
     """Gives what stands, a committed transaction counted in whose clearing was cut short."""
     system, layout = context.system, context.layout
     state = load(system, layout)
-    logs = [name for name in system.names(layout.transactions) if name.endswith(".log")]
+    logs = [
+        name for name in system.names(layout.transactions) if name.endswith(".log") and name[:-4].isdecimal()
+    ]
     if not logs:
         return state, ""
     number = logs[-1].removesuffix(".log")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from installer import process
+from installer import process, trees
 from installer.host import LIST, Answer, Host, Seen, Space
 from installer.lock import Lock
 from installer.process import Completed
@@ -326,19 +326,12 @@ class System(Host):
                 os.close(fd)
 
     def remove_tree(self, path: str) -> None:
-        """Removes a directory of ours with all that is in it; links in it are removed, never followed.
+        """Removes a directory of ours with all that is in it; see `trees.remove_tree`.
 
         Raises:
             OSError: Something in it cannot be removed.
         """
-        with self.steady():
-            seen = self.observe(path, digest=False)
-            if seen.kind == "dir":
-                for name in self.names(path):
-                    self.remove_tree(f"{path}/{name}")
-                self.rmdir(path)
-            elif seen.kind != "absent":
-                self.unlink(path)
+        trees.remove_tree(self, path)
 
     @_effect
     def run(

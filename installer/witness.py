@@ -17,15 +17,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from installer import __version__
+from installer import __version__, evidence
 from installer import journal as journals
-from installer.auditlog import AuditError, Record, opened
+from installer.auditlog import AuditError, AuditLog, Record, opened
 from installer.core.errors import BusyError, NotUndoneError, RolledBackError, UsageError, WaybillError
 from installer.core.root import format_time
 from installer.core.steps import STEPS
 from installer.decide import host_name
 from installer.operations import Context
 from installer.plan import Plan
+from installer.proof import Proof, proven, statement
 from installer.state import Entry
 from installer.system import System
 
@@ -121,25 +122,60 @@ def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for index, row in enumerate(rows) if row not in rows[:index]]
 
 
-def settle(context: Context, *, recovered: bool = False) -> None:
+def settle(context: Context, *, recovered: bool = False) -> dict[str, Proof]:
     """Writes how transactions of a product ended whose end the log does not have. The caller holds its lock.
 
-    Where that cannot be done, the operator is told, and the next command does it.
+    After a removal it looks for what should be gone, and writes that too. Where something cannot be written,
+    the operator is told, and the next command does it.
 
     Args:
         context: The host.
         recovered: Whether this is another process than the one that began.
+
+    Returns:
+        What was found after removals, by their transactions.
     """
+    more = {"recovered": True} if recovered else {}
+    proofs: dict[str, Proof] = {}
+
+    def write(log: AuditLog, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
+            log.append({**common(context.system), "event": "ended", **row, **more})
+        log.note_head()
+
     try:
         with opened(context.system) as log:
-            for begun in _open(log.about(context.layout.product)):
-                ended = _ending(context, begun)
-                if ended is not None:
-                    more = {"recovered": True} if recovered else {}
-                    log.append({**common(context.system), "event": "ended", **ended, **more})
-            log.note_head()
+            ends = [_ending(context, begun) for begun in _open(log.about(context.layout.product))]
+            known = [ended for ended in ends if ended is not None]
+            removals = [ended for ended in known if ended["verb"] == "remove"]
+            if not removals:
+                write(log, known)
+                return {}
+        # Looking may take a while, and other products may want the log meanwhile; ours nobody else ends.
+        for ended in removals:
+            if proof := proven(context, str(ended["transaction"])):
+                proofs[proof.transaction] = proof
+                ended |= {**proof.summary(), "evidence": _keep(context, proof, ended)}
+                ended["exit"] = proof.exit_code
+                if recovered:
+                    context.progress.note(proof.text())
+        with opened(context.system) as log:
+            write(log, known)
     except (OSError, WaybillError) as error:
         context.progress.note(_unwritten("how this ended is", error))
+    return proofs
+
+
+def _keep(context: Context, proof: Proof, ended: Mapping[str, Any]) -> str:
+    """Keeps a proof as evidence; gives its SHA-256, or nothing where it could not be written."""
+    data = statement(context, proof, str(ended.get("identity", "")), str(ended.get("version", "")))
+    try:
+        return evidence.removed(context.system, data, str(ended.get("identity", ""))).sha256
+    except OSError as error:
+        context.progress.note(
+            f"no evidence of this could be written to {evidence.DIRECTORY}: {error.strerror}"
+        )
+        return ""
 
 
 def _unwritten(what: str, error: OSError | WaybillError) -> str:
@@ -180,6 +216,8 @@ def _ending(context: Context, begun: Record) -> dict[str, Any] | None:
             break
         at = {record.type: record.fields for record in records}
         if "COMMIT" in at:
+            if fields["verb"] == "remove" and each == path:
+                return None  # what it is to take away is not cleared yet
             return known | {"result": "done", "exit": 0, "seconds": at["COMMIT"]["at"] - at["BEGIN"]["at"]}
         if "ROLLED-BACK" in at:
             seconds = at["ROLLED-BACK"]["at"] - at["BEGIN"]["at"]

@@ -10,14 +10,14 @@ the image of a retained release when its public tag has moved on. The public tag
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
-from installer.core.manifest import Image, Layer, Manifest
+from installer.core.manifest import Image, Layer
 from installer.core.oci import platform_matches
 from installer.deploy.base import Release
 from installer.engines import docker
@@ -28,7 +28,8 @@ from installer.operations import Context, Handler, Json, StepError, ThirdStateEr
 from installer.progress import Progress
 
 ABSENT = "absent"
-_OURS = re.compile(r"(root\.)?waybill\.local/.*:kept$")
+KEPT = re.compile(r"(root\.)?waybill\.local/.*:kept$")
+"""Names that an install, this one or another, has given an image that it keeps."""
 
 
 def images_for(release: Release | None, platform: str) -> tuple[Image, ...]:
@@ -139,6 +140,11 @@ class _Meter:
         self._progress.advance(whole)
 
 
+def _is_theirs(found: Found | None, image: Image) -> bool:
+    """Says whether an image was brought here by somebody else, under the name that a release gives it."""
+    return found is not None and image.reference in found.tags and not any(map(KEPT.match, found.tags))
+
+
 class LoadImage:
     """`image.load`: brings an image into the engine, under private names only."""
 
@@ -152,6 +158,7 @@ class LoadImage:
                 "id": found.id if found else ABSENT,
                 "named": bool(found and set(found.tags) - {kept_name}),
                 "kept": kept.id if kept else ABSENT,
+                "before": kept is None and _is_theirs(found, image),
             }
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
@@ -166,6 +173,9 @@ class LoadImage:
                 self._send(context, engine, ship)
             engine.sync()
             engine.tag(id_in(engine, image), kept)
+            if preimage.get("before"):
+                # Somebody has it under this very name: that stays when we give it up.
+                engine.tag(id_in(engine, image), private_name(context, image, "found"))
             engine.remove(staged)
 
     def _send(self, context: Context, engine: Engine, ship: Shipment) -> None:
@@ -232,12 +242,14 @@ class LoadImage:
             if nameless and {id_of(engine, staged), id_of(engine, kept)} != {ABSENT}:
                 # It would go with its last name, so it keeps one, which nothing of ours takes away.
                 engine.tag(preimage["id"], private_name(context, image, "found"))
+            if preimage.get("before"):
+                engine.remove(private_name(context, image, "found"))
             for name in (staged, kept):
-                _remove(context, engine, name)
+                remove_name(context, engine, name)
             left = engine.find(id_in(engine, image)) if preimage["id"] == ABSENT else None
             if left is not None and not left.tags:
                 # After a power cut: the image is written, its name is not.
-                _remove(context, engine, left.id)
+                remove_name(context, engine, left.id)
 
 
 class TagImages:
@@ -270,63 +282,8 @@ class TagImages:
             engine.sync()
 
 
-class DropImages:
-    """`image.drop`: gives up the images of a product that is removed; nothing happens before COMMIT."""
-
-    def observe(self, context: Context, args: Json) -> Json:
-        """Nothing is needed to undo nothing."""
-        return {}
-
-    def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Does nothing yet: until COMMIT the images may be wanted back."""
-
-    def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Has nothing to undo."""
-
-    def finish(self, context: Context, args: Json, preimage: Json) -> None:
-        """Takes the names away, and with them the images where nothing else uses them."""
-        with engine_of(context) as engine:
-            for image in map(image_from_json, args["images"]):
-                _let_go(context, engine, image)
-
-
-def sweep(context: Context, gone: Sequence[Manifest], retained: Sequence[Manifest]) -> None:
-    """Gives up what no retained release needs: public names that are still on images of gone ones, and ours.
-
-    An engine that is down is no reason to fail: our own names are swept the next time.
-
-    Args:
-        context: Of the product.
-        gone: Manifests of releases that go and whose images went into the engine.
-        retained: The same of those that stay.
-    """
-    if not any(manifest.images for manifest in (*gone, *retained)):
-        return
-    needed = {image.config: image for manifest in retained for image in manifest.images}
-    ours = {private_name(context, image, "kept") for image in needed.values()}
-    try:
-        with engine_of(context) as engine:
-            for image in (image for manifest in gone for image in manifest.images):
-                if image.config not in needed:
-                    _let_go(context, engine, image)
-            for name in engine.names(private_prefix(context)):
-                if name not in ours and not name.endswith(":found"):
-                    _remove(context, engine, name)
-    except StepError as error:
-        context.progress.note(f"images of old releases are left in the engine: {error.what}")
-
-
-def _let_go(context: Context, engine: Engine, image: Image) -> None:
-    kept, found = private_name(context, image, "kept"), engine.find(image.reference)
-    if found is not None and found.id == id_in(engine, image):
-        # Another product, or the same one below another root, may live on this image: the name stays for it.
-        others = [tag for tag in found.tags if _OURS.match(tag) and tag != kept]
-        if not others:
-            _remove(context, engine, image.reference)
-    _remove(context, engine, kept)
-
-
-def _remove(context: Context, engine: Engine, name: str) -> None:
+def remove_name(context: Context, engine: Engine, name: str) -> None:
+    """Takes a name away, unless a container needs it."""
     try:
         engine.remove(name)
     except InUseError as error:
@@ -386,7 +343,6 @@ class StoreImages:
 HANDLERS: dict[str, Handler] = {
     "image.load": LoadImage(),
     "image.tag": TagImages(),
-    "image.drop": DropImages(),
     "image.store": StoreImages(),
 }
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from installer.core.errors import Problem
 from installer.core.limits import MIB
 from installer.core.manifest import Image
+from installer.deploy import imageops
 from installer.deploy.base import Release, Target
 from installer.deploy.imageops import (
     ABSENT,
-    HANDLERS,
     complete,
     id_in,
     id_of,
@@ -29,6 +29,7 @@ from installer.deploy.imageops import (
     shipment,
     store_of,
 )
+from installer.deploy.imagesweep import DROP
 from installer.engines import docker
 from installer.engines.docker import Engine, EngineError
 from installer.engines.loadstream import chain_ids
@@ -37,6 +38,8 @@ from installer.operations import Context, Op
 from installer.units import size_text
 
 __all__ = ["HANDLERS", "METHOD", "images_for", "room_needed"]
+
+HANDLERS = {**imageops.HANDLERS, **DROP}
 
 _SPARE = 64 * MIB
 """Bytes that a data root keeps free beyond what is loaded."""
@@ -110,7 +113,9 @@ class ImagesMethod:
     def _engine_operations(
         self, context: Context, images: tuple[Image, ...], before: tuple[Image, ...], release: Release | None
     ) -> list[Op]:
-        if release is None or not images:
+        if release is None:
+            return []  # what a removal leaves nobody, `imagesweep.sweep` gives up
+        if not images:
             args = {"images": [asdict(image) for image in before]}
             return (
                 [Op("image.drop", args, "activate", f"give up {_count(len(before), 'image')}")]

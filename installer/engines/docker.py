@@ -7,7 +7,6 @@ this host or gives no answer is an `EngineError` that says so and what to do.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import socket
 import time
@@ -129,6 +128,16 @@ class Engine:
         with self._asking("list the images"):
             rows = self._client.images()
         return sorted(tag for row in rows for tag in row.get("RepoTags") or () if tag.startswith(prefix))
+
+    def users(self, image: str) -> list[str]:
+        """Lists the containers that were made from an image, by its id; those that do not run too.
+
+        Raises:
+            EngineError: The engine gives no answer.
+        """
+        with self._asking("list the containers"):
+            rows = self._client.containers(all=True)
+        return sorted(row["Names"][0].lstrip("/") for row in rows if row["ImageID"] == image and row["Names"])
 
     def layer_lists(self) -> Iterator[tuple[str, ...]]:
         """Gives the diff ids of every image that the engine has.
@@ -371,12 +380,6 @@ def _configured_containerd_root() -> list[str]:
     except (OSError, ValueError):
         return []
     return [root] if isinstance(root, str) else []
-
-
-def host_platform() -> str:
-    """Gives `os/arch` of this machine, as bundles write it."""
-    machine = platform.machine()
-    return f"linux/{_ARCHITECTURES.get(machine, machine)}"
 
 
 def _silent(what: str, where: str) -> EngineError:

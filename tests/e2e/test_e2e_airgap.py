@@ -75,7 +75,9 @@ def test_remove_leaves_nothing_behind(clean, desk):
     before = clean.tree(*PLACES)
     clean.apply(desk.release(GOOD))
     clean.apply(desk.release(BETTER))
-    clean.install(f"remove {PRODUCT} --yes")
+    removal = clean.document(f"remove {PRODUCT} --yes")["removal"]
+    assert removal["left"] == []
+    assert (removal["counts"]["unit"], removal["counts"]["release"]) == (1, 2)
     assert clean.tree(*PLACES) == before
     assert clean.version() is None
     assert unit(clean, "LoadState", "ActiveState") == {"LoadState": "not-found", "ActiveState": "inactive"}

@@ -103,7 +103,10 @@ def test_containers_run_again_after_a_reboot(host):
 
 
 def test_remove_takes_containers_and_images_away(host):
-    host.install("remove shop --yes")
+    removal = host.document("remove shop --yes")["removal"]
+    assert removal["left"] == []
+    assert removal["counts"]["project"] == 1
+    assert {each["id"][:7] for each in removal["gone"] if each["kind"] == "image"} == {"sha256:"}
     assert running(host) == {}
     assert host.host.check("docker images -q") == ""
     assert "shop" not in host.host.check("docker network ls --format '{{.Name}}'")

@@ -15,8 +15,9 @@ from installer.core.manifest import FileEntry
 from installer.core.sums import sum_lines
 from installer.deploy.base import Target
 from installer.deploy.files import make_directory
-from installer.deploy.imageops import private_name, sweep
+from installer.deploy.imageops import private_name
 from installer.deploy.images import HANDLERS, METHOD
+from installer.deploy.imagesweep import sweep
 from installer.layout import Layout, release_name
 from installer.operations import Context, Json, Op
 from installer.progress import Progress
