@@ -315,7 +315,7 @@ class AuditLog:
 
     def note_head(self) -> None:
         """Writes the head where it is behind. On a full disk it stays behind, which the next record mends."""
-        if self._last is not None and self._head != self.head:
+        if self._head != self.head:
             with suppress(OSError):
                 self._write_head()
 
