@@ -74,7 +74,7 @@ Values = Annotated[
 ]
 
 Keep = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--keep",
         metavar="N",
@@ -100,7 +100,7 @@ def apply_(
     values: Values = None,
     choice: Choice,
     work_dir: WorkDir = None,
-    keep: Keep = 0,
+    keep: Keep = None,
     yes: Yes = False,
     where: Where,
 ) -> None:
@@ -165,7 +165,7 @@ def plan(
     values: Values = None,
     choice: Choice,
     work_dir: WorkDir = None,
-    keep: Keep = 0,
+    keep: Keep = None,
     where: Where,
 ) -> None:
     """Verify a bundle, look at the host and say what would change; change nothing."""
@@ -174,7 +174,7 @@ def plan(
 
 
 def _plan(
-    bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, keep: int, where: Where
+    bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, keep: Keep, where: Where
 ) -> None:
     from installer.plan import plan_apply
     from installer.plantext import text

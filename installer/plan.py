@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from installer import health, preflight, remove, selection
+from installer import health, preflight, regain, remove, selection
 from installer.changes import Changes, compare, without_sources
 from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
@@ -20,6 +20,7 @@ from installer.drift import NOTHING_SAID, Policy
 from installer.layout import release_name
 from installer.operations import Context, Op
 from installer.preflight import Demand, Need
+from installer.retained import DAMAGED
 from installer.selection import Job, Selection
 from installer.state import Entry, State, next_transaction, open_release, record_bytes
 from installer.values import Layer
@@ -129,28 +130,21 @@ class Plan:
         return {
             "verb": self.verb,
             "product": self.product,
-            "from": _brief(self.old),
-            "to": _brief(self.new),
+            "from": self.old.brief() if self.old else None,
+            "to": self.new.brief() if self.new else None,
             "source": asdict(self.origin[0]),
             "builder": self.origin[1],
             "nothing_to_do": self.nothing,
             "files": [change.as_json() for change in self.changes.changes],
             "edited": [each.as_json() for each in self.changes.drifted],
             "config": [each.as_json() for each in self.diffs],
-            "gives_up": [_brief(entry) for entry in self.state.goes(self.new)],
+            "gives_up": [entry.brief() for entry in self.state.goes(self.new)],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": self.skipped,
             "space": [need.as_json() for need in self.needs],
             "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
             "notes": list(self.notes),
         }
-
-
-def _brief(entry: Entry | None) -> dict[str, Any] | None:
-    if entry is None:
-        return None
-    names = ("version", "sequence", "identity")
-    return {"release": entry.name} | {name: getattr(entry, name) for name in names}
 
 
 def plan_apply(context: Context, state: State, staged: Staged, options: Options) -> Plan:
@@ -173,7 +167,8 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
-    planner = _Planner(context, state, options, number, staged.demands)
+    again = regain.regained(context, state, staged, options.values, options.environment)
+    planner = _Planner(context, state, options, number, staged.demands, again)
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
@@ -196,7 +191,7 @@ def plan_kept(context: Context, state: State, entry: Entry, options: Options) ->
         NotUndoneError: What runs now, or the kept release, is damaged.
     """
     number = next_transaction(context.system, context.layout, state)
-    release = open_release(context.system, context.layout, entry)
+    release = open_release(context.system, context.layout, entry, DAMAGED)
     items = [
         replace(each, policy="") for each in release.installed if each.origin and each.policy != "beside"
     ]
@@ -239,6 +234,7 @@ class _Planner:
         options: Options,
         number: str,
         staging: Sequence[Demand] = (),
+        again: Release | None = None,
     ) -> None:
         self._context = context
         self._staging = staging
@@ -246,9 +242,10 @@ class _Planner:
         self._options = options
         self._number = number
         current = state.current
-        self.old = open_release(context.system, context.layout, current) if current else None
+        self.old = again or (open_release(context.system, context.layout, current) if current else None)
+        self._again = again is not None
         self._problems: list[Problem] = []
-        self._notes: list[str] = []
+        self._notes: list[str] = [regain.NOTE] if again else []
 
     def plan(
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
@@ -329,6 +326,8 @@ class _Planner:
     ) -> bool:
         current = self._state.current
         if entry is None or current is None or old is None or changes.problems or changes.changes:
+            return False
+        if self._again:
             return False
         if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
             return False

@@ -14,6 +14,11 @@ from installer.core.verification import Verified
 from installer.progress import Progress
 from installer.system import System
 
+DAMAGED = (
+    "the kept release is damaged, and there is no way back to it: go to another one (`install status` lists "
+    "what is kept), or have this version made again with a higher `sequence` in bundle.yaml"
+)
+
 
 def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
     """Reads what a release directory says it is; for looking at it, not for installing it.
@@ -87,7 +92,7 @@ def verify_retained(
                 raise TamperedError(
                     f"{entry.path} is not what was signed",
                     where=directory,
-                    hint="the kept release is damaged: install from its bundle instead",
+                    hint=DAMAGED,
                 )
             progress.advance(entry.size)
     progress.done()

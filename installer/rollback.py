@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from installer.core.errors import RefusedError
+from installer.core.errors import RefusedError, TamperedError
 from installer.core.manifest import Manifest
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_kept
+from installer.retained import DAMAGED
 from installer.state import Entry, State
 
 Verify = Callable[[Entry], Manifest]
@@ -28,11 +29,16 @@ def plan_rollback(
 
     Raises:
         RefusedError: There is no such release.
+        TamperedError: It is not what was signed any more.
         NotUndoneError: The kept release, or what runs now, is damaged.
     """
     entry = _find(context, state, version)
     if verify is not None:
-        verify(entry)
+        try:
+            verify(entry)
+        except (TamperedError, OSError) as error:
+            what = error.what if isinstance(error, TamperedError) else f"cannot be read: {error.strerror}"
+            raise TamperedError(what, where=context.layout.release(entry.name), hint=DAMAGED) from None
     return plan_kept(context, state, entry, options)
 
 

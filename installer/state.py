@@ -63,6 +63,11 @@ class Entry:
         """Gives it as a JSON object."""
         return asdict(self)
 
+    def brief(self) -> dict[str, Any]:
+        """Gives what tells it from others, as a JSON object."""
+        names = ("version", "sequence", "identity")
+        return {"release": self.name} | {name: getattr(self, name) for name in names}
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Entry:
         """Reads it back.
@@ -174,6 +179,10 @@ class DamagedStateError(NotUndoneError):
     code = "state-damaged"
 
 
+class DamagedReleaseError(NotUndoneError):
+    """What is kept of a release is missing or was changed."""
+
+
 def unreadable(path: str) -> HostNotReadyError:
     """Gives the error for what only root may read on this host."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
@@ -272,32 +281,51 @@ def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ..
     return jsonio.dumps_lines({"schema": "waybill/record/v1", "installed": rows, "health": probes})
 
 
-def open_release(system: System, layout: Layout, entry: Entry) -> Release:
+def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -> Release:
     """Gives a kept release with what it has on the host.
 
     Its manifest and record are read only where they are, byte for byte, what was verified and written.
 
     Raises:
-        NotUndoneError: One of them is missing or was changed.
+        DamagedReleaseError: One of them is missing or was changed; `hint` says what to do.
     """
     directory = layout.release(entry.name)
-    manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest)
-    path = f"{layout.record(entry.record)}/record.json"
-    record = jsonio.loads_strict(_exact(system, path, entry.record_sha256), path, RECORD_LIMIT)
-    installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
-    health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
+    manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest, hint or _again(layout, entry))
+    installed, health = read_record(system, layout, entry, hint)
     blobs = None if entry.blobs else ""
     return Release(manifestio.parse(manifest), entry.identity, directory, directory, installed, health, blobs)
 
 
-def _exact(system: System, path: str, sha256: str) -> bytes:
-    hint = "install this release again from its bundle; the disk may be losing data"
+def read_record(
+    system: System, layout: Layout, entry: Entry, hint: str = ""
+) -> tuple[tuple[Installed, ...], tuple[HealthCheck, ...]]:
+    """Gives what a release has on the host outside of its directory, and its probes, by its record.
+
+    Raises:
+        DamagedReleaseError: The record is missing or was changed; `hint` says what to do.
+    """
+    path = f"{layout.record(entry.record)}/record.json"
+    data = _exact(system, path, entry.record_sha256, hint or _again(layout, entry))
+    record = jsonio.loads_strict(data, path, RECORD_LIMIT)
+    installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
+    health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
+    return installed, health
+
+
+def _again(layout: Layout, entry: Entry) -> str:
+    return (
+        f"the disk may be losing data, or somebody edited it. Install {layout.product} {entry.version} again "
+        "from its bundle: what is on the host as installed is known again by that"
+    )
+
+
+def _exact(system: System, path: str, sha256: str, hint: str) -> bytes:
     try:
         data = system.read(path, RECORD_LIMIT)
     except OSError as error:
-        raise NotUndoneError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
+        raise DamagedReleaseError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
     if sha256_hex(data) != sha256:
-        raise NotUndoneError("is not what was installed", where=path, hint=hint)
+        raise DamagedReleaseError("is not what was installed", where=path, hint=hint)
     return data
 
 
