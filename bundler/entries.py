@@ -19,8 +19,10 @@ _PARTS: tuple[tuple[str, Kind], ...] = (
     ("file", "compose"),
     ("apply", "script"),
     ("undo", "script"),
+    ("snapshot", "script"),
+    ("restore", "script"),
 )
-_WORDS = ("project",)
+_WORDS = ("project", "roll_forward_only")
 """What a step says that is no file."""
 DRIVEN = ("files", "images", "systemd", "compose", "script")
 UNITS = "/etc/systemd/system"
@@ -188,6 +190,8 @@ class Entries:
                 self.problems.append(Problem(self.document.where(path), what, hint))
                 continue
             options: dict[str, Any] = {word: entry[word] for word in _WORDS if word in entry}
+            if "timeout" in entry:
+                options["timeout"] = seconds(entry["timeout"])
             for word, kind in _PARTS:
                 given = entry.get(word)
                 if isinstance(given, list):

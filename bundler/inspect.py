@@ -18,7 +18,7 @@ from installer.core.approval import parse as parse_statement
 from installer.core.archive import Bundle, open_bundle, unsafe_no_decision
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
-from installer.core.manifest import MANIFEST, FileEntry, Kind, Manifest
+from installer.core.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
 from installer.core.medium import FileMedium
 from installer.core.provenance import Provenance
 from installer.units import size_text as size
@@ -88,7 +88,7 @@ def _overview(bundle: Bundle) -> Report:
         ("images", f"{len(manifest.images)}, of {len(layers)} layers" if manifest.images else "none"),
         (
             "deploy",
-            ", ".join(_deployment(item.method, item.optional) for item in manifest.deploy) or "files only",
+            ", ".join(map(_deployment, manifest.deploy)) or "files only",
         ),
         (
             "health",
@@ -137,8 +137,11 @@ def _probes(manifest: Manifest) -> str:
     return "; ".join(shown) or "none"
 
 
-def _deployment(method: str, optional: bool) -> str:
-    return f"{method} (only if asked for)" if optional else method
+def _deployment(step: Deployment) -> str:
+    said = ["only if asked for"] if step.optional else []
+    if why := step.options.get("roll_forward_only"):
+        said.append(f"cannot be undone: {why}")
+    return f"{step.method} ({'; '.join(said)})" if said else step.method
 
 
 def _files(bundle: Bundle) -> Report:

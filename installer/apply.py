@@ -15,10 +15,9 @@ from typing import Any
 
 from installer import health, witness
 from installer.core.errors import RolledBackError
-from installer.deploy.base import Target, method
 from installer.deploy.files import make_directory
 from installer.health import ProbeResult
-from installer.operations import Context, StepError
+from installer.operations import Context
 from installer.plan import Plan
 from installer.proof import Proof, proven
 from installer.state import Entry, record_bytes
@@ -89,6 +88,7 @@ def apply(context: Context, plan: Plan) -> Applied:
         HostNotReadyError: Something, such as the audit log, stands in the way. Nothing was changed.
         RolledBackError: It failed; the host is as it was.
         NotUndoneError: It failed and could not be fully undone.
+        IncompleteError: It stands, but something failed past a step that cannot be undone.
     """
     plan.require_ready()
     if plan.nothing:
@@ -114,7 +114,12 @@ def _carry_out(context: Context, plan: Plan) -> Applied:
         ) from error
     results: list[ProbeResult] = []
     change = Change(plan.verb, plan.number, plan.state, plan.new, plan.operations)
-    outcome = execute(context, change, lambda: results.extend(_watch(context, plan)))
+
+    def watch() -> None:
+        if plan.release is not None and plan.new is not None:
+            results.extend(health.watch_release(context, plan.release, plan.new.methods))
+
+    outcome = execute(context, change, watch)
     return Applied(
         plan.verb,
         plan.product,
@@ -140,30 +145,3 @@ def _lay_down(context: Context, plan: Plan) -> None:
     )
     system.sync_dir(directory)
     system.sync_fs(plan.release.staged)
-
-
-def _watch(context: Context, plan: Plan) -> list[ProbeResult]:
-    if plan.release is None or plan.new is None:
-        return []
-    checks = health.selected(plan.release.health, plan.new.methods, live=context.live)
-    deployed = [each for each in plan.release.manifest.deploy if each.method in plan.new.methods]
-    targets = [(method(each.method), Target(plan.release, each.options)) for each in deployed]
-    units = [
-        unit
-        for found, target in targets
-        if (watched := getattr(found, "watched", None))
-        for unit in watched(context, target)
-    ]
-    try:
-        return health.watch(context, checks, units)
-    except StepError as error:
-        # undoing takes away whatever could still be asked
-        said = [
-            problem
-            for found, target in targets
-            if (ask := getattr(found, "last_words", None))
-            for problem in ask(context, target)
-        ]
-        raise StepError(
-            error.what, where=error.where, hint=error.hint, problems=[*error.problems, *said]
-        ) from error

@@ -14,7 +14,7 @@ from installer.operations import Context
 
 _RELEASE = re.compile(rf"[0-9]+-[0-9a-f]{{12}}({re.escape(staging.GOING)})?")
 _RECORD = re.compile(r"[0-9]{6,}")
-_IN_RECORD = re.compile(r"record\.json|[0-9]+")
+_IN_RECORD = re.compile(r"record\.json|[0-9]+|snapshot-.+")
 
 
 def releases(context: Context, wanted: Set[str]) -> None:

@@ -247,6 +247,13 @@ def rollback(
     ] = None,
     product: Product = None,
     choice: Choice,
+    data_fits: Annotated[
+        bool,
+        typer.Option(
+            "--data-fits",
+            help="Go back past a step that cannot be undone: its data were brought back by hand, or fit.",
+        ),
+    ] = False,
     yes: Yes = False,
     where: Where,
 ) -> None:
@@ -266,7 +273,7 @@ def rollback(
             system, directory, system.platform(), then, within.progress, blobs=entry.blobs
         ).manifest
 
-    options = options_of(choice, (), "")
+    options = options_of(choice, data_fits=data_fits)
     with attempting(system, "rollback", product_of(system, product)) as doing:
         doing.about = lambda: {"version": version or ""}
         trust = trust_of(system)
@@ -291,7 +298,7 @@ def remove(
     system = host(where.root)
     with attempting(system, "remove", product_of(system, product)) as doing:
         within = context(system, doing.product, console.progress())
-        options = options_of(Choice(on_drift=on_drift), (), "")
+        options = options_of(Choice(on_drift=on_drift))
         applied = looked_again(within) or execute(
             within, yes, lambda state: plan_remove(within, state, options)
         )

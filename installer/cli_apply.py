@@ -90,6 +90,7 @@ def _apply_trusted(
 ) -> Applied:
     from installer.core.verification import report
     from installer.hosttrust import remember_time
+    from installer.irreversible import final
     from installer.plan import plan_apply
     from installer.recover import exclusive
     from installer.stage import KEPT, stage
@@ -117,7 +118,8 @@ def _apply_trusted(
                 found.require_ready()
                 wanted = False
                 if not yes:
-                    console.confirm(f"Apply {manifest.product} {manifest.version}?", "--yes")
+                    back = " It has a step without a way back, see above." if final(found) else ""
+                    console.confirm(f"Apply {manifest.product} {manifest.version}?{back}", "--yes")
                 found = keeper.passed(found)
             wanted = not found.nothing
             applied = _carry_out(where, found)

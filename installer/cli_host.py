@@ -19,7 +19,7 @@ from installer.cli_options import (
     product_of,
     shaped,
 )
-from installer.core.errors import HostNotReadyError, WaybillError
+from installer.core.errors import HostNotReadyError, IncompleteError, Problem, WaybillError
 
 trust_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Whom this host believes: set up, and show."
@@ -120,6 +120,13 @@ def recover(*, product: Product = None, where: Where) -> None:
         within = context(system, name, console.progress())
         with attempting(system, "recover", name), exclusive(within) as (_, recovered):
             done += [(name, each) for each in recovered]
+    failed = [
+        Problem(name, each.text(), "install status says more") for name, each in done if each.incomplete
+    ]
+    if failed:
+        raise IncompleteError(
+            "what was cut short had no way back, and could not be done whole", problems=failed
+        )
     text = "\n".join(f"{name}: {each.text()}" for name, each in done) or "nothing was left unfinished"
     console.result(text, lambda: {"recovered": [{"product": name} | each.as_json() for name, each in done]})
 

@@ -231,7 +231,13 @@ def names(given: list[str] | None) -> frozenset[str]:
     return frozenset(word.strip() for each in given or () for word in each.split(",") if word.strip())
 
 
-def options_of(choice: Choice, values: tuple[Layer, ...], env: str, keep: int | None = None) -> Options:
+def options_of(
+    choice: Choice,
+    values: tuple[Layer, ...] = (),
+    env: str = "",
+    keep: int | None = None,
+    data_fits: bool = False,
+) -> Options:
     """Gives what the operator chose, as a plan takes it.
 
     Raises:
@@ -241,7 +247,7 @@ def options_of(choice: Choice, values: tuple[Layer, ...], env: str, keep: int | 
     from installer.plan import Options
 
     drift = Policy.parse(choice.on_drift or ())
-    return Options(names(choice.only), names(choice.skip), drift, values, env, keep or 0)
+    return Options(names(choice.only), names(choice.skip), drift, values, env, keep or 0, data_fits)
 
 
 def layers_of(values: Sequence[Path] | None) -> tuple[Layer, ...]:

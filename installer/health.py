@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.manifest import HealthCheck
+from installer.deploy.base import Release, Target, method
 from installer.operations import Context, StepError
 
 PAUSE = 0.5
@@ -99,6 +100,40 @@ def watch(context: Context, checks: Iterable[HealthCheck], units: Iterable[str])
         raise StepError("the release is not healthy", problems=problems)
     context.progress.note("health: good")
     return [ProbeResult(probe_name(w.check), True, w.attempts) for w in watched]
+
+
+def watch_release(context: Context, release: Release, methods: Sequence[str]) -> list[ProbeResult]:
+    """Watches a release that was just brought up: its probes, and the restarts of its units.
+
+    Args:
+        context: The host.
+        release: The release.
+        methods: By which methods it was brought up.
+
+    Raises:
+        StepError: It is not healthy; what its services said last is in `problems` too.
+    """
+    deployed = [each for each in release.manifest.deploy if each.method in methods]
+    targets = [(method(each.method), Target(release, each.options)) for each in deployed]
+    units = [
+        unit
+        for found, target in targets
+        if (watched := getattr(found, "watched", None))
+        for unit in watched(context, target)
+    ]
+    try:
+        return watch(context, selected(release.health, methods, live=context.live), units)
+    except StepError as error:
+        # undoing takes away whatever could still be asked
+        said = [
+            problem
+            for found, target in targets
+            if (ask := getattr(found, "last_words", None))
+            for problem in ask(context, target)
+        ]
+        raise StepError(
+            error.what, where=error.where, hint=error.hint, problems=[*error.problems, *said]
+        ) from error
 
 
 class _Watched:

@@ -19,12 +19,13 @@ class Event:
     Attributes:
         transaction: Its id.
         verb: `apply`, `rollback` or `remove`.
-        outcome: `done` or `rolled back`.
+        outcome: `done`, `incomplete` (it stands, and something failed past the point of no return) or
+            `rolled back`.
         began: Seconds since 1970.
         ended: Seconds since 1970.
         version: What it was to bring; empty for `remove`.
         identity: Of that release.
-        why: Why it was rolled back.
+        why: Why it was rolled back, or what failed.
         broken: What was missing when the glass was broken; empty where the rule was kept.
         evidence: Where the evidence of the verification is; empty where there is none.
     """

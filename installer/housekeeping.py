@@ -20,6 +20,8 @@ from installer.selection import uses_engine
 from installer.state import Entry, State, load, save, unreadable
 
 KEEP_JOURNALS = 10
+REASON = 400
+"""Characters of what failed that the state keeps; it has room for no more."""
 HISTORY_LIMIT = 256 * 1024 * 1024
 _SECONDS = range(-62135596800, 253402300800)
 """Since 1970, of the years 1 to 9999: what a clock may say, and what can be shown."""
@@ -35,12 +37,13 @@ def committed(context: Context, journal: Journal) -> State:
     number = int(context.transaction)
     if state.transaction >= number:
         return state
-    return derive(state, number, journal.records[0].fields, _last(journal, "COMMIT"))
+    return derive(state, number, journal.records[0].fields, journal.last("COMMIT"))
 
 
 def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
     """Gives the state that a transaction brings about, from what stood before and two of its records."""
-    new = Entry.from_json({**begin["new"], "installed": commit["at"]}) if begin["new"] else None
+    ended = {"installed": commit["at"], "incomplete": commit.get("why", "")[:REASON]}
+    new = Entry.from_json({**begin["new"], **ended}) if begin["new"] else None
     keep = begin.get("state", {}).get("keep", before.keep)  # the operator may have chosen another number
     return replace(before, keep=keep).after(number, new)
 
@@ -63,10 +66,11 @@ def after_commit(context: Context, journal: Journal) -> State:
     _sweep(context, before.kept, state)
     save(system, layout, state)
     _forget(context, before.kept, state)
-    begin, commit = journal.records[0].fields, _last(journal, "COMMIT")
+    begin, commit = journal.records[0].fields, journal.last("COMMIT")
     _clear(context, state)
     _end(journal)
-    remember(context, _line(context, begin, "done", commit["at"]))
+    why = {"why": commit["why"]} if "why" in commit else {}
+    remember(context, {**_line(context, begin, "incomplete" if why else "done", commit["at"]), **why})
     _put_away(context, journal)
     return state
 
@@ -77,8 +81,8 @@ def after_rollback(context: Context, journal: Journal) -> None:
     Raises:
         OSError: It could not be done; it will be done again.
     """
-    begin, abort = journal.records[0].fields, _last(journal, "ABORT")
-    line = _line(context, begin, "rolled back", _last(journal, "ROLLED-BACK")["at"])
+    begin, abort = journal.records[0].fields, journal.last("ABORT")
+    line = _line(context, begin, "rolled back", journal.last("ROLLED-BACK")["at"])
     # A full disk must not stand in the way of the end: what is cleared first makes room for the line.
     state = load(context.system, context.layout)
     _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state, undone=True)
@@ -163,10 +167,6 @@ def _put_away(context: Context, journal: Journal) -> None:
     if system.observe(journal.path, digest=False).kind != "absent":
         system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
         system.sync_dir(parent(journal.path))
-
-
-def _last(journal: Journal, type_: str) -> dict[str, Any]:
-    return next(record.fields for record in reversed(journal.records) if record.type == type_)
 
 
 def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> dict[str, Any]:

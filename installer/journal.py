@@ -36,7 +36,8 @@ class Record:
 
     Attributes:
         number: Counts from 1.
-        type: BEGIN, INTENT, DONE, STAGED, COMMIT, ABORT, UNDOING, UNDONE, ROLLED-BACK, DISTRUST or END.
+        type: BEGIN, INTENT, DONE, STAGED, FORWARD, COMMIT, ABORT, UNDOING, UNDONE, ROLLED-BACK, DISTRUST or
+            END.
         fields: What the type carries.
     """
 
@@ -183,7 +184,7 @@ class Journal:
             separators=(",", ":"),
         ).encode()
         line = sha256_hex(body).encode() + b" " + body + b"\n"
-        if type_ in _FORWARD:
+        if type_ in _TAKES_ROOM:
             self._make_room(len(line))
         # A record whose writing failed may be there all the same: none of it may outlive the one written now.
         padded = line + bytes(max(0, self._dirty - len(line)))
@@ -215,5 +216,9 @@ class Journal:
         """Whether a record of this type was written."""
         return any(record.type == type_ for record in self.records)
 
+    def last(self, type_: str) -> dict[str, Any]:
+        """Gives the fields of the last record of a type, which is there."""
+        return next(record.fields for record in reversed(self.records) if record.type == type_)
 
-_FORWARD = ("BEGIN", "INTENT", "STAGED", "DONE")
+
+_TAKES_ROOM = ("BEGIN", "INTENT", "STAGED", "DONE", "FORWARD")

@@ -182,9 +182,15 @@ def _running(found: Status) -> Iterable[Metric]:
     highest.add(found.highest, product=product)
     drift = Metric("drift", "Places where the host is not as the release was installed.")
     drift.add(len(found.drift), product=product)
+    incomplete = Metric(
+        "release_incomplete",
+        "Whether something of the release that runs failed past a way back (1) or not (0).",
+    )
+    if now is not None:
+        incomplete.add(int(bool(now.incomplete)), product=product)
     unfinished = Metric("unfinished", "Whether a transaction runs or was cut short (1) or not (0).")
     unfinished.add(int(bool(found.unfinished)), product=product)
-    return [info, sequence, installed, highest, drift, unfinished]
+    return [info, sequence, installed, highest, drift, incomplete, unfinished]
 
 
 def _kept(context: Context, found: Status) -> Iterable[Metric]:

@@ -136,6 +136,11 @@ class FinishingHandler(Handler, Protocol):
         ...
 
 
+def is_final(op: Op) -> bool:
+    """Says whether there is no way back once an operation is begun; only `activate` has such ones."""
+    return op.kind == "script.forward"
+
+
 def handler(kind: str) -> Handler:
     """Gives the handler of a kind of operation.
 

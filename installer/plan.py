@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from installer import health, preflight, regain, remove, selection
+from installer import health, irreversible, preflight, regain, remove, selection
 from installer.changes import Changes, compare, without_sources
 from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
@@ -37,6 +37,7 @@ class Options:
         values: Values files of the command line, from the weakest.
         environment: What templates see as `waybill.environment`.
         keep: How many releases are kept from now on; 0: as many as until now.
+        data_fits: Whether to go back although a step since then cannot be undone.
     """
 
     only: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class Options:
     values: tuple[Layer, ...] = ()
     environment: str = ""
     keep: int = 0
+    data_fits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Plan:
             "files": [change.as_json() for change in self.changes.changes],
             "edited": [each.as_json() for each in self.changes.drifted],
             "config": [each.as_json() for each in self.diffs],
+            **irreversible.as_json(self),
             "gives_up": [entry.brief() for entry in self.state.goes(self.new)],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": self.skipped,
@@ -203,7 +206,7 @@ def plan_kept(context: Context, state: State, entry: Entry, options: Options) ->
             wanted.rendered[item.path] = data
             to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
             wanted.items[index] = replace(item, source=to)
-    fresh = replace(entry, record=number, record_sha256="", installed=0)
+    fresh = replace(entry, record=number, record_sha256="", installed=0, incomplete="")
     return _Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 
 
@@ -272,6 +275,7 @@ class _Planner:
         nothing = self._nothing(entry, release, old, changes, jobs)
         methods = [] if nothing else self._methods(jobs)
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
+        entry = irreversible.marked(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems]
         if release is not None:
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
@@ -327,7 +331,7 @@ class _Planner:
         current = self._state.current
         if entry is None or current is None or old is None or changes.problems or changes.changes:
             return False
-        if self._again:
+        if self._again or current.incomplete:
             return False
         if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
             return False

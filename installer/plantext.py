@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from installer import irreversible
 from installer.plan import Plan
 from installer.units import size_text
 
@@ -49,6 +50,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)
+    yield from irreversible.said(plan)
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
         yield f"given up once this stands: {names}; kept: {plan.state.keep} (--keep N)"

@@ -1,6 +1,7 @@
 """VERB recover: finishes or undoes what an earlier run left, from the journal alone.
 
-No BEGIN: clear staging. BEGIN without COMMIT: undo in reverse, checked against preimages. COMMIT: finish.
+No BEGIN: clear staging. BEGIN without COMMIT: undo in reverse, checked against preimages; but go on where
+FORWARD says that there is no way back. COMMIT: finish.
 Recovering twice changes nothing.
 """
 
@@ -15,13 +16,14 @@ from typing import Any, Literal
 from installer import housekeeping, transaction, witness
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
+from installer.health import watch_release
 from installer.hosttrust import clear_partial
 from installer.journal import Journal
 from installer.mend import mend_state, refuse_cut
 from installer.operations import Context
 from installer.retained import read_manifest
 from installer.selection import uses_engine
-from installer.state import State, load
+from installer.state import Entry, State, load, open_release
 
 _NOT_OURS = "run as root, or use `--root DIR` with a directory of your own"
 _UNWRITABLE = {
@@ -42,12 +44,18 @@ class Recovered:
     Attributes:
         transaction: Its id.
         outcome: `never-began`, `undone` or `finished`; `mended` where it is not about a transaction.
-        why: Why it had been given up, or what was mended; empty where it was cut short.
+        why: Why it had been given up, what was mended, or what failed of what stands all the same; empty
+            where it was cut short.
     """
 
     transaction: str
     outcome: Literal["never-began", "undone", "finished", "mended"]
     why: str = ""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the new release stands, and something of it failed."""
+        return self.outcome == "finished" and bool(self.why)
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
@@ -62,6 +70,10 @@ class Recovered:
             "undone": "was cut short: undone, the host is on the old release",
             "finished": "stood already: finished, the host is on the new release",
         }
+        if self.incomplete:
+            return (
+                f"transaction {self.transaction} had no way back: what is new stands, not whole: {self.why}"
+            )
         return f"transaction {self.transaction} {said[self.outcome]}"
 
 
@@ -193,10 +205,12 @@ def _recover_one(context: Context) -> Recovered:
     _refuse_distrusted(context, journal)
     context.progress.note(f"recover transaction {number}")
     try:
+        if journal.has("FORWARD") and not journal.has("COMMIT"):
+            _go_on(context, journal)
         if journal.has("COMMIT"):
             _mend_images(context, journal, housekeeping.committed(context, journal))
             housekeeping.after_commit(context, journal)
-            return Recovered(number, "finished")
+            return Recovered(number, "finished", journal.last("COMMIT").get("why", ""))
         why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
         _mend_images(context, journal, load(context.system, context.layout))
         transaction.undo(context, journal, why or "cut short")
@@ -205,6 +219,17 @@ def _recover_one(context: Context) -> Recovered:
         journal.distrust(error)
         raise
     return Recovered(number, "undone", why)
+
+
+def _go_on(context: Context, journal: Journal) -> None:
+    """Brings the new release up where there was no way back any more."""
+    new = Entry.from_json(journal.records[0].fields["new"])
+    _mend_images(context, journal, State(new))
+
+    def watch() -> None:
+        watch_release(context, open_release(context.system, context.layout, new), new.methods)
+
+    transaction.go_on(context, journal, watch)
 
 
 def _mend_images(context: Context, journal: Journal, stands: State) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from installer.core.errors import RefusedError, TamperedError
 from installer.core.manifest import Manifest
+from installer.irreversible import going_back
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_kept
 from installer.retained import DAMAGED
@@ -39,7 +40,7 @@ def plan_rollback(
         except (TamperedError, OSError) as error:
             what = error.what if isinstance(error, TamperedError) else f"cannot be read: {error.strerror}"
             raise TamperedError(what, where=context.layout.release(entry.name), hint=DAMAGED) from None
-    return plan_kept(context, state, entry, options)
+    return going_back(plan_kept(context, state, entry, options), state.since(entry), options.data_fits)
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:

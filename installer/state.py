@@ -45,6 +45,8 @@ class Entry:
         methods: Which methods were driven.
         evidence: What the verification found: who signed, who approved.
         blobs: Whether its directory has the blobs of its images; with `--work-dir` only the engine has them.
+        irreversible: What it did to the host that going back does not undo, in words.
+        incomplete: What failed past the point from which there was no way back; empty where it is whole.
     """
 
     name: str
@@ -58,6 +60,8 @@ class Entry:
     methods: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
     blobs: bool = True
+    irreversible: tuple[str, ...] = ()
+    incomplete: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
@@ -75,11 +79,15 @@ class Entry:
         Raises:
             TypeError: A field is missing, not known, or of another type.
         """
-        found = cls(**{**value, "methods": tuple(value["methods"])})
-        texts = (found.name, found.version, found.identity, found.manifest, found.record, found.record_sha256)
+        lists = {"methods": value["methods"], "irreversible": value.get("irreversible", ())}
+        found = cls(**{**value, **{name: tuple(given) for name, given in lists.items()}})
+        texts = (
+            *(found.name, found.version, found.identity, found.manifest, found.record, found.record_sha256),
+            *(found.incomplete, *found.methods, *found.irreversible),
+        )
         right = (
-            isinstance(value["methods"], (list, tuple))
-            and all(isinstance(text, str) for text in (*texts, *found.methods))
+            all(isinstance(given, (list, tuple)) for given in lists.values())
+            and all(isinstance(text, str) for text in texts)
             and (type(found.sequence), type(found.installed), type(found.blobs)) == (int, int, bool)
             and isinstance(found.evidence, Mapping)
         )
@@ -131,6 +139,14 @@ class State:
         reset = int(new.evidence.get("policy", {}).get("reset", 0))
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
         return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
+
+    def since(self, entry: Entry) -> tuple[Entry, ...]:
+        """Gives the releases that ran here after `entry` last did, the running one first.
+
+        None of them can have been given up: of what is kept the release that ran longest ago goes first.
+        """
+        names = [each.name for each in self.kept]
+        return self.kept[: names.index(entry.name)] if entry.name in names else ()
 
     def goes(self, new: Entry | None) -> tuple[Entry, ...]:
         """Gives the releases that are not kept any more once `new` runs, or nothing does."""

@@ -86,6 +86,9 @@ class Status:
             lines.append(
                 f"  kept       {', '.join(entry.version for entry in others)} (install rollback VERSION)"
             )
+        if self.current and self.current.incomplete:
+            lines.append(f"  NOT WHOLE  {self.current.incomplete}")
+            lines.append("             install the same bundle again, or a newer one")
         lines += [f"  edited     {each.text()}" for each in self.edited]
         if self.unfinished:
             lines.append(f"  UNFINISHED {self.unfinished}")

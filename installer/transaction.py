@@ -1,11 +1,13 @@
 """One transaction: everything that changes the host, so that it is done whole or not at all.
 
     BEGIN → INTENT, DONE … → STAGED → INTENT, DONE … → COMMIT → END            it stands
+                          │                         └→ FORWARD → INTENT, DONE … → COMMIT → END
                           └→ ABORT → UNDOING, UNDONE … → ROLLED-BACK → END      it never was
 
 The effect of an operation begins only after its INTENT is on the disk, and its DONE is written only after the
 effect is on the disk. COMMIT is one record; what comes after it is derived from the journal and done again
-where it was cut short.
+where it was cut short. FORWARD comes before the first step that cannot be undone, and holds what is left to
+do: from there on nothing is undone. Whoever comes next goes on; what fails is told, and the release stands.
 """
 
 from __future__ import annotations
@@ -21,10 +23,16 @@ from typing import Any
 
 from installer import housekeeping
 from installer import journal as journals
-from installer.core.errors import NotUndoneError, Problem, RolledBackError, WaybillError
+from installer.core.errors import (
+    IncompleteError,
+    NotUndoneError,
+    Problem,
+    RolledBackError,
+    WaybillError,
+)
 from installer.deploy.files import make_directory
-from installer.journal import Journal
-from installer.operations import PHASES, Context, Op, StepError, handler
+from installer.journal import Journal, Record
+from installer.operations import PHASES, Context, Op, StepError, handler, is_final
 from installer.state import Entry, State, reserve
 
 SAID = 16 * 1024
@@ -112,6 +120,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
     Raises:
         RolledBackError: It could not be done; the host is as it was.
         NotUndoneError: It could not be done and not fully undone.
+        IncompleteError: It stands, but something failed past the point from which there was no way back.
     """
     context = replace(context, transaction=change.number)
     with _signals() as signals:
@@ -126,18 +135,25 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             raise RolledBackError(
                 f"could not begin: {reason(error)}", hint="nothing was changed; put it right and try again"
             ) from error
+        failed: BaseException | None = None
         try:
-            _forward(context, journal, change, health)
+            _forward(context, journal, change, health, signals)
             signals.deaf = True
-            journal.append("COMMIT", at=int(context.system.now()))
+            if not journal.has("FORWARD"):
+                journal.append("COMMIT", at=int(context.system.now()))
         except BaseException as error:
             signals.deaf = True
-            said = error.problems if isinstance(error, WaybillError) else ()
-            undo(context, journal, _in_full(error), said)
-            with suppress(OSError, WaybillError):  # the next command does it again
-                housekeeping.after_rollback(context, journal)
-            raise _rolled_back(change, error) from error
+            if not journal.has("FORWARD"):
+                undo(context, journal, _in_full(error), _said(error))
+                with suppress(OSError, WaybillError):  # the next command does it again
+                    housekeeping.after_rollback(context, journal)
+                raise _rolled_back(change, error) from error
+            failed = error
+        if journal.has("FORWARD"):
+            _stand(context, journal, failed)
         outcome = _finish(context, journal)
+        if failed is not None:
+            raise incomplete(outcome.state.current, reason(failed), _said(failed)) from failed
         context.progress.step("", step="committed", transaction=change.number)
         return outcome
 
@@ -165,11 +181,18 @@ def _begin(context: Context, change: Change) -> Journal:
     return journal
 
 
-def _forward(context: Context, journal: Journal, change: Change, health: Callable[[], None]) -> None:
+def _forward(
+    context: Context, journal: Journal, change: Change, health: Callable[[], None], signals: _Signals
+) -> None:
     for phase in PHASES:
-        for op in change.operations:
-            if op.phase == phase:
-                _do(context, journal, op)
+        ops = [op for op in change.operations if op.phase == phase]
+        for place, op in enumerate(ops):
+            if is_final(op) and not journal.has("FORWARD"):
+                signals.deaf = True
+                journal.append("FORWARD", rest=[each.as_json() for each in ops[place:]])
+                note = f"{op.label}: there is no way back from here on, and Ctrl-C is not heard"
+                context.progress.step(note, step="no way back", transaction=change.number)
+            _do(context, journal, op)
         if phase == "stage":
             journal.append("STAGED")
             context.progress.step("", step="staged", transaction=change.number)
@@ -177,14 +200,58 @@ def _forward(context: Context, journal: Journal, change: Change, health: Callabl
     health()
 
 
-def _do(context: Context, journal: Journal, op: Op) -> None:
+def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None) -> None:
+    """Does an operation; again with the preimage of then, where an earlier process has begun it."""
     with _told(context, op, "do", op.label):
         found = handler(op.kind)
-        preimage = found.observe(context, op.args)
-        journal.append("INTENT", op=op.as_json(), preimage=preimage)
-        number = journal.records[-1].number
-        found.do(context, op.args, preimage)
-        journal.append("DONE", of=number)
+        if begun is None:
+            journal.append("INTENT", op=op.as_json(), preimage=found.observe(context, op.args))
+            begun = journal.records[-1]
+        found.do(context, op.args, begun.fields["preimage"])
+        journal.append("DONE", of=begun.number)
+
+
+def go_on(context: Context, journal: Journal, health: Callable[[], None]) -> None:
+    """Goes on with a transaction that was cut short where there was no way back: it stands then.
+
+    Args:
+        context: The host; its lock is held.
+        journal: The transaction's, with FORWARD and without COMMIT.
+        health: Watches the new release; raises StepError where it is not healthy.
+
+    Raises:
+        NotUndoneError: Its end cannot be written; nothing is lost, and the next command goes on.
+    """
+    at = next(place for place, record in enumerate(journal.records) if record.type == "FORWARD")
+    left = [Op.from_json(each) for each in journal.records[at].fields["rest"]]
+    begun = [record for record in journal.records[at:] if record.type == "INTENT"]
+    done = {record.fields["of"] for record in journal.records if record.type == "DONE"}
+    failed: Exception | None = None
+    try:
+        for place, op in enumerate(left):
+            before = begun[place] if place < len(begun) else None
+            if before is None or before.number not in done:
+                _do(context, journal, op, before)
+        health()
+    except Exception as error:
+        failed = error
+    _stand(context, journal, failed)
+
+
+def _stand(context: Context, journal: Journal, failed: BaseException | None) -> None:
+    """Decides that a transaction stands that cannot be undone any more, whatever failed of it."""
+    ended: dict[str, Any] = {"at": int(context.system.now())}
+    if failed is not None:
+        ended |= {"why": _in_full(failed)[:2000], "said": _bounded(_said(failed))}
+    try:
+        journal.append("COMMIT", **ended)
+    except Exception as error:
+        journal.distrust(error)
+        raise NotUndoneError(
+            f"the release cannot be undone any more, and its end cannot be written: {reason(error)}",
+            where=journal.path,
+            hint="put right what is named here, then run `install recover`: it goes on where this stopped",
+        ) from error
 
 
 @contextmanager
@@ -284,24 +351,37 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def _said(error: BaseException) -> Sequence[Problem]:
+    return error.problems if isinstance(error, WaybillError) else ()
+
+
 def _in_full(error: BaseException) -> str:
-    problems = error.problems if isinstance(error, WaybillError) else ()
-    return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in problems)])
+    return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in _said(error))])
 
 
 def _rolled_back(change: Change, error: BaseException) -> RolledBackError:
     old = change.state.current
     stands = f"{old.version} is as it was before" if old else "nothing is installed, as before"
-    problems = error.problems if isinstance(error, WaybillError) else ()
     hint = error.hint if isinstance(error, WaybillError) else ""
     return RolledBackError(
-        f"{change.verb} failed and was undone, {stands}: {reason(error)}", hint=hint, problems=problems
+        f"{change.verb} failed and was undone, {stands}: {reason(error)}", hint=hint, problems=_said(error)
+    )
+
+
+def incomplete(new: Entry | None, why: str, said: Sequence[Problem] = ()) -> IncompleteError:
+    """Says that a release stands of which something failed, and which ways lead on from there."""
+    version = new.version if new else "the release"
+    return IncompleteError(
+        f"{version} stands, but not whole: {why}",
+        where="; ".join(new.irreversible) if new else "",
+        hint="there was no way back any more. Put right what is named, and install the same bundle again, or "
+        "a newer one. To go back all the same, bring back the data by hand: install rollback --data-fits",
+        problems=said,
     )
 
 
 def not_undone(context: Context, error: Exception, why: str) -> NotUndoneError:
     """Says what could not be undone and what to do about it."""
-    problems: Sequence[Any] = error.problems if isinstance(error, WaybillError) else ()
     if isinstance(error, NotUndoneError):
         return error
     return NotUndoneError(
@@ -309,5 +389,5 @@ def not_undone(context: Context, error: Exception, why: str) -> NotUndoneError:
         where=context.layout.journal(context.transaction),
         hint="put right what is named here, then run `install recover`: it goes on where this stopped. "
         "Nothing else is changed until then",
-        problems=problems,
+        problems=_said(error),
     )

@@ -20,7 +20,14 @@ from typing import Any
 from installer import __version__, evidence
 from installer import journal as journals
 from installer.auditlog import AuditError, AuditLog, Record, opened
-from installer.core.errors import BusyError, NotUndoneError, RolledBackError, UsageError, WaybillError
+from installer.core.errors import (
+    BusyError,
+    IncompleteError,
+    NotUndoneError,
+    RolledBackError,
+    UsageError,
+    WaybillError,
+)
 from installer.core.root import format_time
 from installer.core.steps import STEPS
 from installer.decide import host_name
@@ -218,7 +225,10 @@ def _ending(context: Context, begun: Record) -> dict[str, Any] | None:
         if "COMMIT" in at:
             if fields["verb"] == "remove" and each == path:
                 return None  # what it is to take away is not cleared yet
-            return known | {"result": "done", "exit": 0, "seconds": at["COMMIT"]["at"] - at["BEGIN"]["at"]}
+            seconds = at["COMMIT"]["at"] - at["BEGIN"]["at"]
+            if why := at["COMMIT"].get("why"):
+                return known | {"result": "incomplete", "exit": 21, "seconds": seconds, "reason": why}
+            return known | {"result": "done", "exit": 0, "seconds": seconds}
         if "ROLLED-BACK" in at:
             seconds = at["ROLLED-BACK"]["at"] - at["BEGIN"]["at"]
             why = at["ABORT"]["why"]
@@ -260,8 +270,8 @@ def attempt(system: System, doing: Attempt, note: Note) -> Iterator[Attempt]:
     """
     try:
         yield doing
-    except (UsageError, RolledBackError):
-        raise  # a slip of the hand is no event; what was rolled back has its `ended`
+    except (UsageError, RolledBackError, IncompleteError):
+        raise  # a slip of the hand is no event; what was rolled back, or is not whole, has its `ended`
     except Exception as error:
         _record(system, doing, _refusal(error), note)
         raise

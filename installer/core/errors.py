@@ -18,7 +18,8 @@
 "The signature is bad" (`UntrustedError`, `TamperedError`) and "it could not be checked" (`CheckFailedError`,
 exit 10 too: what cannot be checked is not trusted) are different errors. So are the refusals of a policy:
 `ClockError` and `RevokedError` (12), `DowngradeError`, `FloorError`, `JumpError`, `WrongProductError`,
-`WrongPlatformError` and `WrongTargetError` (13) have codes of their own.
+`WrongPlatformError` and `WrongTargetError` (13) have codes of their own. `IncompleteError` (21) is a failure
+past a step that cannot be undone: the new release stands, and something of it is missing.
 """
 
 from __future__ import annotations
@@ -216,6 +217,12 @@ class NotUndoneError(WaybillError):
     """The apply failed and is not fully undone; the message says what to do."""
 
     code, exit_code = "not-undone", 21
+
+
+class IncompleteError(NotUndoneError):
+    """Something failed where there was no way back any more: the new release stands, but not whole."""
+
+    code = "incomplete"
 
 
 class UnfitInputError(WaybillError):

@@ -1,0 +1,82 @@
+"""Steps that cannot be undone: what a release has done for good, and what that stands in the way of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from installer.core.errors import Problem
+from installer.deploy.base import method
+from installer.operations import Context, is_final
+
+if TYPE_CHECKING:
+    from installer.plan import Plan
+    from installer.selection import Job
+    from installer.state import Entry, State
+
+
+def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[Job]) -> Entry | None:
+    """Gives a release that is to run with what it will have done that going back does not undo.
+
+    What it did when it ran here before counts on: a step that is left out this time has not un-happened.
+
+    Args:
+        context: The host, with the transaction's id.
+        state: What stands.
+        entry: The release; None where none is to run.
+        jobs: What the methods will do.
+    """
+    if entry is None:
+        return None
+    before = state.find(entry.name)
+    said = [*entry.irreversible, *(before.irreversible if before else ())]
+    for job in jobs:
+        ask = getattr(method(job.name), "irreversible", None)
+        if ask is not None and job.new is not None:
+            said += ask(context, job.new)
+    by_step = {text.partition(" ")[0]: text for text in said}
+    return replace(entry, irreversible=tuple(by_step.values()))
+
+
+def going_back(plan: Plan, since: Sequence[Entry], data_fits: bool) -> Plan:
+    """Gives the plan of a rollback with what stands in its way: what ran since then and cannot be undone.
+
+    Args:
+        plan: The plan.
+        since: The releases that ran after the one that it goes back to.
+        data_fits: Whether the operator says that the data fit all the same.
+    """
+    done = [(entry, said) for entry in since for said in entry.irreversible]
+    if data_fits:
+        notes = [
+            f"{entry.version} has run, and its {said}; the data were said to fit" for entry, said in done
+        ]
+        return replace(plan, notes=(*plan.notes, *notes))
+    version = plan.new.version if plan.new else ""
+    hint = (
+        f"go forward: install a newer release. Or bring back the data that {version} knows by hand, and say "
+        "so: --data-fits"
+    )
+    problems = [Problem(f"{entry.version} has run", f"its {said}", hint) for entry, said in done]
+    return replace(plan, problems=(*plan.problems, *problems))
+
+
+def final(plan: Plan) -> list[str]:
+    """Gives the steps from which there is no way back, in words; empty where all can be undone."""
+    return [op.label for op in plan.operations if is_final(op)]
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """Gives the same as parts of a plan's JSON object."""
+    return {"no_way_back": final(plan), "irreversible": list(plan.new.irreversible) if plan.new else []}
+
+
+def said(plan: Plan) -> Iterable[str]:
+    """Says for people from where on there is no way back by itself, and what that means."""
+    steps = final(plan)
+    if steps and plan.new:
+        yield f"NO WAY BACK once it does this: {steps[0]}"
+        for each in plan.new.irreversible:
+            yield f"  {each}"
+        yield f"  until then a failure is undone; after it {plan.new.version} stays, and what failed is told"
