@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from installer.core.errors import UsageError
-from installer.core.manifest import Manifest
+from installer.core.manifest import Deployment, Manifest
 from installer.deploy.base import EVERYWHERE, Release, Target
 from installer.state import Entry
 
@@ -106,37 +107,46 @@ class Job:
 
 
 def jobs(old: tuple[Entry, Release] | None, new: Release | None, selection: Selection) -> list[Job]:
-    """Pairs what both releases tell each method, the n-th of one with the n-th of the other.
+    """Pairs what both releases tell each method: the same step of one and of the other.
 
     What only the old release has comes first and in reverse: it is taken down before the new one comes up.
     """
-    before: dict[tuple[str, int], Target] = {}
+    before: dict[Key, Target] = {}
     if old is not None:
         entry, release = old
         targets = _targets(release, frozenset(entry.methods))
         before = {key: target for key, target in targets.items() if key[0] in entry.methods}
     after = _targets(new, selection.driven) if new is not None else {}
-    gone = [Job(name, target, None) for (name, n), target in before.items() if (name, n) not in after]
+    gone = [Job(key[0], target, None) for key, target in before.items() if key not in after]
     come = [
-        Job(name, before.get((name, n)), target)
-        for (name, n), target in after.items()
-        if name in selection.driven
+        Job(key[0], before.get(key), target) for key, target in after.items() if key[0] in selection.driven
     ]
     return [*reversed([job for job in gone if job.name not in selection.skipped]), *come]
 
 
-def _targets(release: Release, driven: frozenset[str]) -> dict[tuple[str, int], Target]:
-    targets: dict[tuple[str, int], Target] = {}
+Key = tuple[str, str, int]
+"""What tells steps of one release apart, and is the same in the next: method, own name, how often before."""
+
+
+def _targets(release: Release, driven: frozenset[str]) -> dict[Key, Target]:
+    targets: dict[Key, Target] = {}
     if release.manifest.images:
-        targets["images", 0] = Target(release, {"engine": uses_engine(driven, live=False)})
-    counts: dict[str, int] = {}
+        targets["images", "", 0] = Target(release, {"engine": uses_engine(driven, live=False)})
+    counts = Counter[tuple[str, str]]()
     for deployment in release.manifest.deploy:
         if deployment.method in EVERYWHERE:
             continue
-        number = counts.get(deployment.method, 0)
-        counts[deployment.method] = number + 1
-        targets[deployment.method, number] = Target(release, dict(deployment.options))
+        name = (deployment.method, _own_name(deployment, release.manifest.product))
+        targets[(*name, counts[name])] = Target(release, dict(deployment.options))
+        counts[name] += 1
     return targets
+
+
+def _own_name(step: Deployment, product: str) -> str:
+    """Gives what a step is known by on the host, whatever its place: a step may come to stand before it."""
+    if step.method == "compose":
+        return str(step.options.get("project") or product)
+    return str(step.options.get("apply", "")) if step.method == "script" else ""
 
 
 def blobs_apart(

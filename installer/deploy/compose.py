@@ -159,7 +159,7 @@ class Compose:
         problems = []
         if _file(new) not in {entry.path for entry in new.release.manifest.files}:
             problems.append(Problem(_file(new), "is not in the bundle", "list it in bundle.yaml"))
-        if (old is None or _renamed(old, new)) and containers(context, _project(new)):
+        if old is None and containers(context, _project(new)):
             hint = f"take it down: docker compose -p {_project(new)} down"
             problems.append(Problem("compose", f"a project {_project(new)} that is not ours is there", hint))
         return problems
@@ -168,15 +168,11 @@ class Compose:
         """Says which project goes up or down."""
         if new is None:
             return [f"take down project {_project(old)}"] if old else []
-        if old is not None and _renamed(old, new):
-            return [*self.plan(context, old, None), *self.plan(context, None, new)]
         how = ", all containers made anew (configuration changed)" if _config_changed(old, new) else ""
         return [f"{'update' if old else 'bring up'} project {_project(new)} from {_file(new)}{how}"]
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
         """Gives what embraces the change of files."""
-        if old is not None and new is not None and _renamed(old, new):
-            return [*self.operations(context, old, None), *self.operations(context, None, new)]
         tool = find_tool(context)
         target = new or old
         if isinstance(tool, Problem) or target is None:
@@ -247,11 +243,6 @@ def _file(target: Target) -> str:
 
 def _project(target: Target | None) -> str:
     return str(target.options.get("project") or target.release.manifest.product) if target else ""
-
-
-def _renamed(old: Target, new: Target) -> bool:
-    """Another name is another project to Compose: the old one goes, the new one comes."""
-    return _project(old) != _project(new)
 
 
 def _env(context: Context, target: Target) -> dict[str, str]:

@@ -136,7 +136,7 @@ def _told(root: Path, state: State) -> list[str]:
             open_, result = "", record.fields["result"]
             if result != "never began":
                 ended.append((int(number), result))
-            if result == "done":
+            if result in ("done", "incomplete"):
                 last = "" if record.fields["verb"] == "remove" else record.fields["version"]
     version = state.current.version if state.current else ""
     found += [f"transaction {open_} began and never ended"] if open_ else []

@@ -117,3 +117,23 @@ def test_a_script_that_cannot_be_run_is_found_before(host: Context) -> None:
         staged = stage(Path(host.system.root), replace(release, members=members))
         plan = plan_apply(host, state, staged, Options(only=frozenset({"script"})))
     assert [str(problem.what) for problem in plan.problems] == ["is not executable"]
+
+
+def test_a_step_is_known_again_when_another_comes_to_stand_before_it(host: Context) -> None:
+    """Else undoing would leave what the old one had set up taken down."""
+    install(host, spec("1.0.0", 1))
+    first = Deployment("script", {"apply": "deploy/first.sh", "undo": "deploy/undo.sh"})
+    release = spec("2.0.0", 2, SCRIPT + b"exit 4\n")
+    members = {**release.members, "deploy/first.sh": Member(SCRIPT, mode=0o755, kind="script")}
+    with pytest.raises(RolledBackError):
+        install(host, replace(release, members=members, deploy=(first, *release.deploy)))
+    assert log(host)[-1] == "apply 1.0.0 with 1.0.0"
+
+
+def test_a_step_of_another_name_takes_the_place_of_the_old_one(host: Context) -> None:
+    install(host, spec("1.0.0", 1))
+    other = {"apply": "deploy/other.sh", "undo": "deploy/undo.sh"}
+    release = spec("2.0.0", 2)
+    members = {**release.members, "deploy/other.sh": Member(SCRIPT, mode=0o755, kind="script")}
+    install(host, replace(release, members=members, deploy=(Deployment("script", other),)))
+    assert log(host) == ["apply 1.0.0 with 1.0.0", "undo 1.0.0 with 1.0.0", "other 2.0.0 with 2.0.0"]

@@ -121,7 +121,7 @@ def test_what_fails_after_the_step_leaves_the_new_release_and_says_so(host: Cont
     assert caught.value.exit_code == 21
     assert "install the same bundle again" in caught.value.hint
     assert lines(host, "data") == lines(host, "etc/f") == ["2.0.0"]
-    assert not any(line.startswith("undo") for line in lines(host))
+    assert lines(host)[-2:] == ["migrate 2.0.0", "later 2.0.0"]
 
 
 def test_an_unhealthy_release_stays_where_there_was_no_way_back(host: Context) -> None:
@@ -136,6 +136,16 @@ def test_the_step_itself_failing_is_not_undone_and_nothing_after_it_is_done(host
     with pytest.raises(IncompleteError, match="half done"):
         install(host, bad)
     assert lines(host)[-1] == "migrate 2.0.0"
+
+
+def test_a_signal_is_heard_before_the_step_and_not_from_there_on(host: Context) -> None:
+    stop = b"kill -TERM $PPID; sleep 0.2\n"
+    with pytest.raises(RolledBackError, match="interrupted by SIGTERM"):
+        install(host, spec("2.0.0", 2, LATER, FORWARD, later=SCRIPT + stop))
+    assert lines(host, "data") == ["1.0.0"]
+    install(host, spec("2.0.0", 2, FORWARD, LATER, migrate=SCRIPT + stop + MIGRATE))
+    assert lines(host, "data") == ["2.0.0"]
+    assert lines(host)[-1] == "later 2.0.0"
 
 
 def test_everything_that_tells_of_a_release_says_that_it_is_not_whole(host: Context) -> None:
@@ -251,14 +261,14 @@ def test_removal_says_that_the_step_stays_done(host: Context) -> None:
 def test_what_was_saved_is_brought_back_when_the_release_is_undone(host: Context) -> None:
     with pytest.raises(RolledBackError, match="not healthy"):
         install(host, unhealthy(spec("2.0.0", 2, SAVED)))
-    assert lines(host)[1:] == ["save 2.0.0", "migrate 2.0.0", "restore 2.0.0"]
+    assert lines(host)[1:] == ["undo 1.0.0", "save 2.0.0", "migrate 2.0.0", "restore 2.0.0", "apply 1.0.0"]
     assert lines(host, "data") == lines(host, "etc/f") == ["1.0.0"]
 
 
 def test_nothing_is_brought_back_over_data_that_were_not_changed(host: Context) -> None:
     with pytest.raises(RolledBackError, match="no room"):
         install(host, spec("2.0.0", 2, SAVED, save=SCRIPT + b"echo no room; exit 1\n"))
-    assert lines(host)[1:] == ["save 2.0.0"]
+    assert lines(host)[1:] == ["undo 1.0.0", "save 2.0.0", "apply 1.0.0"]
 
 
 def test_what_was_saved_stays_with_the_release_and_goes_with_it(host: Context) -> None:
