@@ -370,12 +370,11 @@ def _rolled_back(change: Change, error: BaseException) -> RolledBackError:
 
 def incomplete(new: Entry | None, why: str, said: Sequence[Problem] = ()) -> IncompleteError:
     """Says that a release stands of which something failed, and which ways lead on from there."""
-    version = new.version if new else "the release"
+    version, final = (new.version, "; ".join(new.irreversible)) if new else ("the release", "")
     return IncompleteError(
         f"{version} stands, but not whole: {why}",
-        where="; ".join(new.irreversible) if new else "",
-        hint="there was no way back any more. Put right what is named, and install the same bundle again, or "
-        "a newer one. To go back all the same, bring back the data by hand: install rollback --data-fits",
+        hint=f"there was no way back any more: {final}. Put right what is named, and install the same bundle "
+        "again, or a newer one. To go back all the same: bring the data back by hand, rollback --data-fits",
         problems=said,
     )
 

@@ -123,8 +123,19 @@ def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
         options = [_title(option) for option in error.validator_value]
         what = f"{_subject(path)} is {_shown(error.instance)}, which is none of: {'; '.join(options)}"
         return [Finding("oneOf", path, Problem(where(path), what, _description(error)))]
+    ways = [lacks for errors in branches.values() if (lacks := _only_lacks(errors))]
+    if len(ways) > 1 and error.instance:
+        what = f"{', or '.join(ways)} is missing" + (f" in {dotted(path)}" if path else "")
+        return [Finding("required", path, Problem(where(path), what, "the reference has a form for each"))]
     found = [finding for child in children for finding in _explain(child, where)]
     return _without_followers(found)
+
+
+def _only_lacks(errors: Sequence[ValidationError]) -> str:
+    """Gives what an alternative lacks, in words; empty where anything else is wrong with it too."""
+    if any(error.validator != "required" or error.relative_path for error in errors):
+        return ""
+    return " and ".join(_missing(errors[0]))
 
 
 _OTHER_TYPE = 1000

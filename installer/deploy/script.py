@@ -99,6 +99,7 @@ class Snapshot:
         context.system.remove_tree(directory)
         context.system.mkdir(directory, 0o700)
         context.system.sync_dir(directory.rpartition("/")[0])
+        context.progress.note(args["said"])  # not the label: undoing it is nothing to speak of
         _run(context, args["new"], "snapshot", WAYBILL_SNAPSHOT=context.system.real(directory))
         context.system.sync_fs(directory)
 
@@ -200,7 +201,10 @@ class Script:
         if _inverse(new) == "roll_forward_only":
             return [replace(run, kind="script.forward")]
         if _inverse(new) == "restore":
-            return [replace(run, kind="script.snapshot", label=f"run {new.options['snapshot']}"), run]
+            return [
+                Op("script.snapshot", {**args, "said": f"run {new.options['snapshot']}"}, "activate"),
+                run,
+            ]
         return [Op("script.before", {"old": before, "tag": args["tag"]}, "switch"), run]
 
 

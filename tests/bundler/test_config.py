@@ -64,6 +64,42 @@ health:
     assert {item.mode for item in config.items if item.kind == "script"} == {0o755}
 
 
+def test_a_step_that_cannot_be_undone_carries_the_reason_and_its_time(product):
+    put(product, "deploy/migrate.sh", "#!/bin/sh\n")
+    add(
+        product,
+        """\
+deploy:
+  - {method: script, apply: deploy/migrate.sh, roll_forward_only: the column nick is dropped, timeout: 2h}
+""",
+    )
+    (step,) = load(product, "1.4.0").deploy
+    assert step.options == {
+        "apply": "deploy/migrate.sh",
+        "roll_forward_only": "the column nick is dropped",
+        "timeout": 7200,
+    }
+
+
+def test_scripts_that_save_and_bring_back_are_carried_as_programs(product):
+    for name in ("migrate", "save", "restore"):
+        put(product, f"deploy/{name}.sh", "#!/bin/sh\n")
+    add(
+        product,
+        """\
+deploy:
+  - {method: script, apply: deploy/migrate.sh, snapshot: deploy/save.sh, restore: deploy/restore.sh}
+""",
+    )
+    config = load(product, "1.4.0")
+    assert config.deploy[0].options == {
+        "apply": "deploy/migrate.sh",
+        "snapshot": "deploy/save.sh",
+        "restore": "deploy/restore.sh",
+    }
+    assert {item.mode for item in config.items if item.kind == "script"} == {0o755}
+
+
 def test_a_tree_is_listed_with_modes_links_and_directories(product):
     put(product, "build/web/index.html", "<p>")
     put(product, "build/web/js/app.js", "1")
@@ -148,6 +184,15 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("trees: [{path: nothing}]\n", 8, "nothing does not exist", ""),
         ("config: [{template: a.j2}]\n", 8, "install is missing", "rendered file"),
         ("deploy: [{method: compos, file: x}]\n", 8, "'compos'", "did you mean compose?"),
+        (
+            "deploy: [{method: script, apply: a.sh}]\n",
+            8,
+            "undo, or snapshot and restore, or roll_forward_only is missing in deploy[0]",
+            "reference",
+        ),
+        ("deploy: [{method: script, apply: a, undo: b, roll_forward_only: it}]\n", 8, "unknown key", ""),
+        ("deploy: [{method: script, apply: a, roll_forward_only: no}]\n", 8, "can mean false", ""),
+        ("deploy: [{method: script, apply: a, roll_forward_only: why}]\n", 8, "too short", ""),
         ("deploy: [{method: salt, state: x}]\n", 8, "salt is not driven by this version", "script step"),
         ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not driven", "later version"),
         ("health: [{tcp: 'a:1', when: compose}]\n", 8, "waits for compose", "in deploy are"),

@@ -10,6 +10,7 @@ from bundler.inspect import VIEWS, inspect
 from installer.console import safe
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import LIMITS
+from installer.core.manifest import Deployment
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
 
@@ -98,3 +99,9 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
         inspect(tmp_path / "b.tar")
     with pytest.raises(UsageError, match="no such bundle"):
         inspect(tmp_path / "none.tar")
+
+
+def test_a_step_that_cannot_be_undone_is_seen_by_whoever_lets_the_release_pass(tmp_path: Path) -> None:
+    options = {"apply": "deploy/apply.sh", "roll_forward_only": "the column nick is dropped"}
+    path = write(tmp_path, build.signed(build.plan(deploy=(Deployment("script", options),))))
+    assert "script (cannot be undone: the column nick is dropped)" in inspect(path).text
