@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +39,20 @@ def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[J
     return replace(entry, irreversible=tuple(by_step.values()))
 
 
-def going_back(plan: Plan, since: Sequence[Entry], data_fits: bool) -> Plan:
+def past(plan: Plan) -> list[tuple[Entry, str]]:
+    """Gives what a rollback goes back past: each release that ran since, with a step that is not undone."""
+    since = plan.state.since(plan.new) if plan.verb == "rollback" and plan.new else ()
+    return [(entry, said) for entry in since for said in entry.irreversible]
+
+
+def going_back(plan: Plan, data_fits: bool) -> Plan:
     """Gives the plan of a rollback with what stands in its way: what ran since then and cannot be undone.
 
     Args:
         plan: The plan.
-        since: The releases that ran after the one that it goes back to.
         data_fits: Whether the operator says that the data fit all the same.
     """
-    done = [(entry, said) for entry in since for said in entry.irreversible]
+    done = past(plan)
     if data_fits:
         notes = [
             f"{entry.version} has run, and its {said}; the data were said to fit" for entry, said in done

@@ -40,7 +40,7 @@ def plan_rollback(
         except (TamperedError, OSError) as error:
             what = error.what if isinstance(error, TamperedError) else f"cannot be read: {error.strerror}"
             raise TamperedError(what, where=context.layout.release(entry.name), hint=DAMAGED) from None
-    return going_back(plan_kept(context, state, entry, options), state.since(entry), options.data_fits)
+    return going_back(plan_kept(context, state, entry, options), options.data_fits)
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:

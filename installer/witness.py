@@ -31,6 +31,7 @@ from installer.core.errors import (
 from installer.core.root import format_time
 from installer.core.steps import STEPS
 from installer.decide import host_name
+from installer.irreversible import past
 from installer.operations import Context
 from installer.plan import Plan
 from installer.proof import Proof, proven, statement
@@ -94,7 +95,8 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "transaction": plan.number,
         "from_version": plan.old.version if plan.old else "",
     }
-    return known | (_release(entry) if entry else {})
+    passed = [f"{each.version}: {said}" for each, said in past(plan)]
+    return known | (_release(entry) if entry else {}) | ({"past": passed} if passed else {})
 
 
 def _release(entry: Entry) -> dict[str, Any]:

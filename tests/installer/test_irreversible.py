@@ -218,6 +218,15 @@ def test_rollback_past_it_goes_when_the_operator_says_that_the_data_fit(host: Co
     assert lines(host, "etc/f") == ["1.0.0"]
 
 
+def test_the_audit_log_has_it_that_the_operator_said_so(host: Context) -> None:
+    install(host, spec("2.0.0", 2, FORWARD))
+    back(host, data_fits=True)
+    begun = auditlog.check(*auditlog.read(host.system)).records[-2].fields
+    assert begun["past"] == [f"2.0.0: deploy/migrate.sh cannot be undone: {WHY}"]
+    back_to(host, "2.0.0")
+    assert "past" not in auditlog.check(*auditlog.read(host.system)).records[-2].fields
+
+
 def test_it_is_remembered_when_a_later_release_has_no_such_step(host: Context) -> None:
     install(host, spec("2.0.0", 2, FORWARD))
     install(host, spec("3.0.0", 3, UNDO))
