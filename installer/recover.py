@@ -43,19 +43,20 @@ class Recovered:
 
     Attributes:
         transaction: Its id.
-        outcome: `never-began`, `undone` or `finished`; `mended` where it is not about a transaction.
+        outcome: `never-began`, `undone`, `finished`, or `went-on` where there was no way back; `mended` where
+            it is not about a transaction.
         why: Why it had been given up, what was mended, or what failed of what stands all the same; empty
             where it was cut short.
     """
 
     transaction: str
-    outcome: Literal["never-began", "undone", "finished", "mended"]
+    outcome: Literal["never-began", "undone", "finished", "went-on", "mended"]
     why: str = ""
 
     @property
     def incomplete(self) -> bool:
         """Whether the new release stands, and something of it failed."""
-        return self.outcome == "finished" and bool(self.why)
+        return self.outcome in ("finished", "went-on") and bool(self.why)
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
@@ -69,10 +70,11 @@ class Recovered:
             "never-began": "had not begun: cleared",
             "undone": "was cut short: undone, the host is on the old release",
             "finished": "stood already: finished, the host is on the new release",
+            "went-on": "had no way back any more: brought to its end, the host is on the new release",
         }
         if self.incomplete:
             return (
-                f"transaction {self.transaction} had no way back: what is new stands, not whole: {self.why}"
+                f"transaction {self.transaction} had no way back any more; not all could be done: {self.why}"
             )
         return f"transaction {self.transaction} {said[self.outcome]}"
 
@@ -205,12 +207,14 @@ def _recover_one(context: Context) -> Recovered:
     _refuse_distrusted(context, journal)
     context.progress.note(f"recover transaction {number}")
     try:
-        if journal.has("FORWARD") and not journal.has("COMMIT"):
+        goes_on = journal.has("FORWARD") and not journal.has("COMMIT")
+        if goes_on:
             _go_on(context, journal)
         if journal.has("COMMIT"):
             _mend_images(context, journal, housekeeping.committed(context, journal))
             housekeeping.after_commit(context, journal)
-            return Recovered(number, "finished", journal.last("COMMIT").get("why", ""))
+            why = journal.last("COMMIT").get("why", "")
+            return Recovered(number, "went-on" if goes_on else "finished", why)
         why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
         _mend_images(context, journal, load(context.system, context.layout))
         transaction.undo(context, journal, why or "cut short")
