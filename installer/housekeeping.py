@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from installer import clearing, staging
+from installer import clearing, irreversible, staging
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.manifest import Manifest
@@ -122,6 +122,7 @@ def _clear(context: Context, state: State) -> None:
     staging.clear(system, layout, context.progress, context.resume)
     wanted = {entry.name for entry in state.kept}
     records = {entry.record for entry in state.kept}
+    records |= irreversible.records(layout, state.kept, system.names(layout.rendered))
     clearing.releases(context, wanted)
     clearing.records(context, records)
     there = system.names(layout.transactions)

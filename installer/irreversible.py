@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
 from installer.deploy.base import method
+from installer.layout import Layout
 from installer.operations import Context, is_final
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[Job]) -> Entry | None:
     """Gives a release that is to run with what it will have done that going back does not undo.
 
-    What it did when it ran here before counts on: a step that is left out this time has not un-happened.
+    What it did when it ran here before counts on: a step that is left out this time has not un-happened, and
+    what was saved before its first run is what going back needs, not what a later run has found.
 
     Args:
         context: The host, with the transaction's id.
@@ -30,19 +32,27 @@ def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[J
     if entry is None:
         return None
     before = state.find(entry.name)
-    said = [*entry.irreversible, *(before.irreversible if before else ())]
+    said = list(before.irreversible) if before else []
     for job in jobs:
         ask = getattr(method(job.name), "irreversible", None)
         if ask is not None and job.new is not None:
             said += ask(context, job.new)
-    by_step = {text.partition(" ")[0]: text for text in said}
+    by_step: dict[str, str] = {}
+    for text in said:
+        by_step.setdefault(text.partition(" ")[0], text)
     return replace(entry, irreversible=tuple(by_step.values()))
 
 
+def records(layout: Layout, kept: Iterable[Entry], names: Iterable[str]) -> set[str]:
+    """Gives which of some records of transactions hold what was saved before a step of a kept release."""
+    said = [text for entry in kept for text in entry.irreversible]
+    return {name for name in names if any(f"{layout.record(name)}/" in text for text in said)}
+
+
 def past(plan: Plan) -> list[tuple[Entry, str]]:
-    """Gives what a rollback goes back past: each release that ran since, with a step that is not undone."""
-    since = plan.state.since(plan.new) if plan.verb == "rollback" and plan.new else ()
-    return [(entry, said) for entry in since for said in entry.irreversible]
+    """Gives what a rollback goes back past: each newer release that ran since, with what is not undone."""
+    newer = plan.state.past(plan.new) if plan.verb == "rollback" and plan.new else ()
+    return [(entry, said) for entry in newer for said in entry.irreversible]
 
 
 def going_back(plan: Plan, data_fits: bool) -> Plan:

@@ -131,8 +131,10 @@ class State:
         """
         if new is None:
             return replace(self, current=None, kept=(), transaction=transaction)
-        before = (self.current,) if self.current else ()
-        rest = [*before, *self.kept]
+        # What was gone back past has been brought back by hand, or fits: it is done anew the next time.
+        past = {entry.name for entry in self.past(new)}
+        marked = [*((self.current,) if self.current else ()), *self.kept]
+        rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in marked]
         kept = {entry.name: entry for entry in [*reversed(rest), new]}
         order = dict.fromkeys([new.name, *(entry.name for entry in rest)])
         entries = tuple(kept[name] for name in order)[: self.keep]
@@ -140,13 +142,14 @@ class State:
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
         return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
 
-    def since(self, entry: Entry) -> tuple[Entry, ...]:
-        """Gives the releases that ran here after `entry` last did, the running one first.
+    def past(self, entry: Entry) -> tuple[Entry, ...]:
+        """Gives the newer releases that ran here after `entry` last did: going to it goes back past them.
 
         None of them can have been given up: of what is kept the release that ran longest ago goes first.
         """
         names = [each.name for each in self.kept]
-        return self.kept[: names.index(entry.name)] if entry.name in names else ()
+        since = self.kept[: names.index(entry.name)] if entry.name in names else ()
+        return tuple(each for each in since if each.sequence > entry.sequence)
 
     def goes(self, new: Entry | None) -> tuple[Entry, ...]:
         """Gives the releases that are not kept any more once `new` runs, or nothing does."""

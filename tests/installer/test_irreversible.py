@@ -297,6 +297,40 @@ def record(within: Context) -> str:
     return current.record
 
 
+def test_what_was_saved_first_is_kept_when_the_release_is_applied_again(host: Context) -> None:
+    """A later run would save data that the step has changed already."""
+    install(host, spec("2.0.0", 2, SAVED))
+    (Path(host.system.root) / "etc/f").unlink()
+    install(host, spec("2.0.0", 2, SAVED))
+    with pytest.raises(HostNotReadyError) as caught:
+        back(host)
+    said = caught.value.problems[0].what.rpartition(" ")[2]
+    assert (Path(host.system.root) / said.lstrip("/") / "data").read_text() == "1.0.0\n"
+    with exclusive(host) as (_, recovered):
+        assert recovered == []
+    assert (Path(host.system.root) / said.lstrip("/")).is_dir()
+
+
+def test_gone_back_past_it_the_next_time_is_the_first_time(host: Context) -> None:
+    install(host, spec("2.0.0", 2, SAVED))
+    back(host, data_fits=True)
+    (Path(host.system.root) / "data").write_text("1.0.0, and a night's work\n")
+    back_to(host, "2.0.0")
+    with pytest.raises(HostNotReadyError) as caught:
+        back(host)
+    said = caught.value.problems[0].what.rpartition(" ")[2]
+    assert (Path(host.system.root) / said.lstrip("/") / "data").read_text() == "1.0.0, and a night's work\n"
+
+
+def test_going_forward_again_keeps_what_an_older_release_did(host: Context) -> None:
+    install(host, spec("2.0.0", 2, FORWARD))
+    install(host, spec("3.0.0", 3, UNDO))
+    back(host)
+    back_to(host, "3.0.0")
+    with pytest.raises(HostNotReadyError, match="not ready"):
+        back_to(host, "1.0.0")
+
+
 def test_rollback_past_it_is_refused_and_says_where_the_data_are(host: Context) -> None:
     install(host, spec("2.0.0", 2, SAVED))
     with pytest.raises(HostNotReadyError) as caught:
