@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from installer import auditlog, history, housekeeping
+from installer import auditlog, history, housekeeping, irreversible
 from installer.core.digest import sha256_hex
+from installer.layout import Layout
 from installer.recover import exclusive
 from installer.retained import read_manifest
 from installer.state import State
@@ -69,7 +70,7 @@ def _look(root: Path, ends: Ends, told: str, boot: str) -> list[str]:
         found.append(f"was told {told}, but {version!r} runs")
     if state.highest < ends.highest or (version == ends.old_version and state.highest != ends.highest):
         found.append(f"the highest sequence went from {ends.highest} to {state.highest}")
-    found += _own(root, state) + _told(root, state)
+    found += consistent(root, state)
     if drift := status(within).drift:
         found.append(f"drift: {drift}")
     history.history(within)
@@ -82,7 +83,18 @@ def _look(root: Path, ends: Ends, told: str, boot: str) -> list[str]:
     return found
 
 
-def _own(root: Path, state: State) -> list[str]:
+def consistent(root: Path, state: State, *, copies: bool = False) -> list[str]:
+    """Says in words where what Waybill keeps on a host contradicts itself, or tells what is not so.
+
+    Args:
+        root: The host, recovered.
+        state: What it says.
+        copies: Whether there may be copies of what somebody edited.
+    """
+    return _own(root, state, copies=copies) + _told(root, state)
+
+
+def _own(root: Path, state: State, *, copies: bool) -> list[str]:
     base = root / "var/lib/waybill/lan-chat"
     system, found = on(root).system, []
     names = {entry.name for entry in state.kept}
@@ -90,7 +102,10 @@ def _own(root: Path, state: State) -> list[str]:
     at = str(link.readlink()) if link.is_symlink() else ""
     if at != (f"releases/{state.current.name}" if state.current else ""):
         found.append(f"the link says {at!r}")
-    for what, wanted in (("releases", names), ("rendered", {entry.record for entry in state.kept})):
+    there = [path.name for path in (base / "rendered").glob("*")]
+    records = {entry.record for entry in state.kept}
+    records |= irreversible.records(Layout("lan-chat"), state.kept, there)
+    for what, wanted in (("releases", names), ("rendered", records)):
         if {path.name for path in (base / what).glob("*")} != wanted:
             found.append(f"{what}: {[path.name for path in (base / what).glob('*')]}")
     for entry in state.kept:
@@ -104,7 +119,8 @@ def _own(root: Path, state: State) -> list[str]:
         if bad or identity != entry.identity:
             found.append(f"the kept release {entry.name} is not what was verified: {bad}")
     left = [path for path in (base / "txn").glob("*") if path.suffix != ".done"]
-    left += list((base / "staging").glob("*")) + list((base / "kept").glob("*"))
+    left += list((base / "staging").glob("*"))
+    left += [path for path in (base / "kept").glob("*") if not copies]
     left += [
         path
         for path in root.rglob("*")
