@@ -83,9 +83,7 @@ class Status:
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:
-            lines.append(
-                f"  kept       {', '.join(entry.version for entry in others)} (install rollback VERSION)"
-            )
+            lines.append(f"  kept       {', '.join(map(self._kept, others))} (install rollback VERSION)")
         if self.current and self.current.incomplete:
             lines.append(f"  NOT WHOLE  {self.current.incomplete}")
             lines.append("             install the same bundle again, or a newer one")
@@ -99,6 +97,10 @@ class Status:
             besides = " but for what was edited and is kept" if self.edited else ""
             lines.append(f"  drift      none: the host is as it was installed{besides}")
         return "\n".join(lines)
+
+    def _kept(self, entry: Entry) -> str:
+        past = State(self.current, self.kept).past(entry)
+        return entry.version + (" only with --data-fits" if any(each.irreversible for each in past) else "")
 
 
 def signers(entry: Entry) -> list[str]:

@@ -209,6 +209,12 @@ def test_rollback_past_the_step_is_refused_with_both_ways_out(host: Context) -> 
     assert lines(host, "etc/f") == ["2.0.0"]
 
 
+def test_status_says_to_which_kept_releases_the_way_is_not_free(host: Context) -> None:
+    install(host, spec("2.0.0", 2, FORWARD))
+    install(host, spec("3.0.0", 3, UNDO))
+    assert "kept       2.0.0, 1.0.0 only with --data-fits (install rollback" in status(host).text()
+
+
 def test_rollback_past_it_goes_when_the_operator_says_that_the_data_fit(host: Context) -> None:
     install(host, spec("2.0.0", 2, FORWARD))
     with exclusive(host) as (state, _):
