@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from installer.cli_options import Where, clock, console, host, shaped
+from installer.cli_options import Where, clock, console, host, looking, shaped
 from installer.core.errors import HostNotReadyError
 
 
@@ -51,7 +51,8 @@ def audit(
         except OSError as error:
             raise HostNotReadyError(f"the log cannot be sealed: {error.strerror}", where=LOG) from error
     begin = audits.moment(since, clock()) if since else None
-    found = audits.audit(system, begin, product or None, anchor or ())
+    with looking():
+        found = audits.audit(system, begin, product or None, anchor or ())
     if export is not None:
         digest = audits.export(export, found.shown)
         console.log(f"wrote {export}: {len(found.shown)} records, sha256 {digest}")

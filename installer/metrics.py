@@ -132,6 +132,8 @@ def publish(system: System, product: str, note: Callable[[str], None]) -> None:
         note(f"WARNING: the metrics were not written: {error.filename or SETTING}: {error.strerror}")
     except WaybillError as error:
         note(f"WARNING: the metrics were not written: {error.where}: {error.what}")
+    except Exception as error:  # a fault of ours must not hide how the command itself ended
+        note(f"WARNING: the metrics were not written: {type(error).__name__}: {error}")
 
 
 def _replace(system: System, path: str, data: bytes) -> None:

@@ -216,8 +216,9 @@ def load(system: System, layout: Layout) -> State:
         if schema == SCHEMA:
             return State.from_json(value)
     except (TamperedError, KeyError, TypeError, ValueError) as error:
+        why = error.what if isinstance(error, TamperedError) else error
         raise DamagedStateError(
-            f"the state is damaged: {error}",
+            f"the state is damaged: {why}",
             where=layout.state_file,
             hint="the disk has lost data or somebody edited the file. `install recover` derives it from the "
             "journal again; where it cannot, put it back from a backup",
