@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from installer import audit as audits
 from installer import auditlog
-from installer.auditlog import Chain, Record
+from installer.auditlog import Record
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.root import parse_time
 from installer.hosttrust import load_trust
@@ -218,13 +219,9 @@ def of_host(system: System) -> list[Metric]:
     intact = Metric("audit_intact", "Whether the audit log is whole (1) or broken (0).")
     count = Metric("audit_records", "Records of the audit log that are sound.")
     expiry = Metric("trust_expiry_timestamp_seconds", "When the host's root of trust expires.")
-    try:
-        chain = auditlog.check(*auditlog.read(system))
-    except auditlog.AuditError:
-        chain = Chain([], None)
-        intact.add(0)
-    else:
-        intact.add(int(chain.problem is None))
+    found = audits.audit(system)
+    chain = found.chain
+    intact.add(int(not found.problems))
     count.add(len(chain.records))
     with suppress(WaybillError):
         expiry.add(int(load_trust(system)[0].expires.timestamp()))

@@ -14,8 +14,10 @@ from installer.journal import Journal
 from installer.operations import Context
 from installer.recover import exclusive
 from installer.system import System
+from installer.witness import Attempt, attempt
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
 from tests.installer.test_mend import rewritten
+from tests.installer.test_witness import records
 from tests.rig.releases import context
 
 
@@ -186,3 +188,18 @@ def test_a_file_in_the_place_of_all_products_is_named(tmp_path: Path) -> None:
     with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
         status.products(context(System(tmp_path)))
     assert caught.value.where == "/var/lib/waybill"
+
+
+def test_the_audit_log_does_not_say_that_nothing_was_changed_where_a_journal_was_removed(
+    host: Context, journal: Path
+) -> None:
+    journal.unlink()
+    doing = Attempt("recover", "lan-chat")
+    with pytest.raises(NotUndoneError), attempt(host.system, doing, str), exclusive(host):
+        pass
+    file(host, "txn/000003.backup").rename(root(host) / "aside")
+    with exclusive(host):
+        pass
+    ended = records(root(host))[-1]
+    assert (ended["transaction"], ended["result"], ended["exit"]) == ("000003", "unknown", 21)
+    assert ended["reason"] == "its journal was removed by hand"
