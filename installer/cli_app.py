@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from installer.cli_apply import apply_bundle, execute, looked_again, noted, work_of
-from installer.cli_audit import audit, metrics
+from installer.cli_audit import audit, metrics, support
 from installer.cli_host import BY_HAND, recover, selftest, setup, trust_app
 from installer.cli_options import (
     BundleName,
@@ -63,6 +63,7 @@ def options(
 app.add_typer(trust_app, name="trust")
 app.command(epilog="Example: install audit --since 7d")(audit)
 app.command(epilog="Example: install metrics")(metrics)
+app.command(epilog="Example: install support /media/usb/airgap-7.tar")(support)
 app.command(epilog=BY_HAND)(recover)
 app.command(epilog="Example: install setup --env production --recover-at-boot")(setup)
 app.command(hidden=True)(selftest)
@@ -264,7 +265,7 @@ def rollback(
         from installer.retained import verify_retained
 
         # expiry never stops what was installed: the keys have to have been good then, and not revoked since
-        then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.installed, UTC))
+        then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.verified, UTC))
         directory = within.layout.release(entry.name)
         return verify_retained(
             system, directory, system.platform(), then, within.progress, blobs=entry.blobs

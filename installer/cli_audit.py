@@ -1,4 +1,4 @@
-"""The commands of `install` that account for what was done: the audit log, and the metrics."""
+"""The commands of `install` that account for what was done: audit log, metrics, what helps elsewhere."""
 
 from __future__ import annotations
 
@@ -76,3 +76,17 @@ def metrics(where: Where) -> None:
             f"the metrics cannot be written: {error.strerror}", where=str(error.filename or "")
         ) from error
     console.result("\n".join(f"wrote {path}" for path in files), lambda: {"files": files})
+
+
+@shaped
+def support(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.", show_default=False)],
+    *,
+    where: Where,
+) -> None:
+    """Collect logs, journals and state into one tar to carry back, without secrets; change nothing."""
+    from installer.support import support as collect
+
+    console.json_output = where.json
+    written = collect(host(where.root), path, clock)
+    console.result(written.text(), written.as_json)
