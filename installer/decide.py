@@ -133,7 +133,8 @@ class Judge:
         """
         manifest = opened.bundle.manifest
         self.notes[:] = [note for note in self.notes if note != self._unseen]
-        self.trust.check_manifest(manifest, self._at(state), opened.bundle.medium.name)
+        bundle = opened.bundle
+        self.trust.check_manifest(manifest, self._at(state), bundle.medium.name, bundle.identity)
 
     def known(self) -> dict[str, str]:
         """Gives what is known of the bundle by now, as the audit log has it."""
@@ -161,6 +162,7 @@ class Judge:
             reset=state.reset,
             version=state.current.version if state.current else "",
             running=state.current.sequence if state.current else -1,
+            kept=tuple((entry.sequence, entry.identity) for entry in state.kept),
         )
 
 
