@@ -163,8 +163,8 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
         NotUndoneError: What runs now is damaged.
     """
     preflight.refuse_platform(context.system.platform(), staged.manifest)
-    preflight.refuse_downgrade(state, staged.manifest, int(staged.evidence.get("policy", {}).get("reset", 0)))
-    manifest = staged.manifest
+    manifest, policy = staged.manifest, staged.evidence.get("policy", {})
+    preflight.refuse_downgrade(state, manifest, staged.identity, int(policy.get("reset", 0)))
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
@@ -204,7 +204,8 @@ def plan_kept(context: Context, state: State, entry: Entry, options: Options) ->
             wanted.rendered[item.path] = data
             to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
             wanted.items[index] = replace(item, source=to)
-    fresh = replace(entry, record=number, record_sha256="", installed=0)
+    evidence = {**entry.evidence, "verified": entry.verified}
+    fresh = replace(entry, record=number, record_sha256="", installed=0, evidence=evidence)
     return _Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 
 

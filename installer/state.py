@@ -59,6 +59,12 @@ class Entry:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     blobs: bool = True
 
+    @property
+    def verified(self) -> int:
+        """When its bundle was verified, in seconds since 1970; a rollback does not change it."""
+        found = self.evidence.get("verified", self.installed)
+        return found if type(found) is int else self.installed
+
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
         return asdict(self)

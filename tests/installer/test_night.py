@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from installer import metrics
+from installer.host import Host
 from tests.rig.bench import Bench, release
+from tests.rig.trustworld import root
 
 STATE = "var/lib/waybill/lan-chat"
 
@@ -108,3 +111,35 @@ def test_recover_says_offline_how_to_go_on_by_hand(bench: Bench) -> None:
 def test_status_is_one_document_on_a_host_without_anything(bench: Bench) -> None:
     code, document, _ = bench.run("status")
     assert (code, json.dumps(document)) == (0, '{"products": []}')
+
+
+@pytest.mark.parametrize("upgraded", [False, True], ids=["which runs", "which is kept"])
+def test_another_build_with_the_number_of_a_release_is_refused(ours: Bench, *, upgraded: bool) -> None:
+    if upgraded:
+        assert ours.run(newer(ours), "--yes")[0] == 0
+        assert ours.run("rollback", "--yes")[0] == 0
+    other = str(ours.bundle(release(upgrade_from="1.0.0"), "other.tar"))
+    for command in ((other, "--yes"), ("plan", other), ("verify", other)):
+        code, document, _ = ours.run(*command)
+        assert (code, document["error"]) == (13, "downgrade")
+        assert "is not the release with this number" in document["what"]
+    again = ours.run(str(ours.bundle(release(), "again.tar")), "--yes")
+    assert (again[0], again[1]["new"]["version"]) == (0, "1.4.0")
+
+
+def test_a_release_that_was_approved_once_more_is_the_same_release(ours: Bench) -> None:
+    world = release()
+    more = replace(world, approvals=(*world.approvals, replace(world.approvals[0], by="Sec")))
+    code, document, _ = ours.run(str(ours.bundle(more, "more.tar")), "--yes")
+    assert (code, document["changed"]) == (0, False)
+
+
+def test_a_way_back_stays_open_whatever_the_clock_said_when_it_was_last_gone(
+    ours: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ours.run(newer(ours), "--yes")[0] == 0
+    expired = root().expires.timestamp() + 86400
+    monkeypatch.setattr(Host, "now", lambda _self: expired)
+    for version in ("1.4.0", "1.5.0", "1.4.0"):
+        code, document, _ = ours.run("rollback", version, "--yes")
+        assert (code, document.get("new", {}).get("version")) == (0, version), document
