@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from installer import auditlog, witness
-from installer.auditlog import HEAD, LOG, SEAL, START, Chain, Record
+from installer.auditlog import GONE, HEAD, LOG, SEAL, START, Chain, Record
 from installer.core.digest import hashed, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
@@ -23,6 +23,7 @@ from installer.core.errors import (
     UsageError,
 )
 from installer.core.root import parse_time
+from installer.housekeeping import transactions
 from installer.layout import STATE, Layout
 from installer.state import load
 from installer.system import System
@@ -225,7 +226,7 @@ def _look(system: System) -> tuple[bytes, auditlog.Head | None, list[Problem]]:
     try:
         return *auditlog.read(system), []
     except auditlog.AuditError as error:
-        data = system.read(LOG, auditlog.LOG_LIMIT)
+        data = auditlog.read_log(system)
         return data, auditlog.Head(0, START), [Problem(error.where, error.what, error.hint)]
 
 
@@ -242,25 +243,31 @@ def _at_least(record: Record, since: datetime | None) -> bool:
 
 
 def _unknown(system: System, chain: Chain) -> list[Problem]:
-    """Finds transactions that the products' own state knows and the log does not: a log that was removed."""
+    """Finds what the products' own history and state know and the log does not: a log that was removed."""
     if chain.records and chain.records[0].event == "sealed":
         return []
-    begun: dict[str, int] = {}
+    begun: dict[str, set[str]] = {}
     for record in chain.records:
         if record.event == "begun":
-            with suppress(ValueError):
-                product = str(record.fields.get("product"))
-                begun[product] = max(begun.get(product, 0), int(str(record.fields.get("transaction"))))
+            fields = record.fields
+            begun.setdefault(str(fields.get("product")), set()).add(str(fields.get("transaction")))
     problems = []
     for name in system.names(STATE):
-        if system.observe(Layout(name).state_file, digest=False).kind != "file":
-            continue
-        with suppress(NotUndoneError):
-            last = load(system, Layout(name)).transaction
-            if last > begun.get(name, 0):
-                what = f"does not have transaction {last:06d} of {name}, which was done here"
-                problems.append(Problem(LOG, what, SEAL))
+        if lacking := sorted(_done(system, Layout(name)) - begun.get(name, set())):
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            what = f"does not have transaction {lacking[-1]} of {name}{more}, which was done here"
+            problems.append(Problem(LOG, what, SEAL if chain.records else GONE))
     return problems
+
+
+def _done(system: System, layout: Layout) -> set[str]:
+    """Gives the transactions of a product that have ended, by its history and its state."""
+    found = set[str]()
+    if system.observe(layout.state_file, digest=False).kind == "file":
+        with suppress(NotUndoneError):
+            last = load(system, layout).transaction
+            found |= {f"{last:06d}"} if last else set()
+    return found | set(transactions(system, layout))
 
 
 def moment(text: str, now: datetime) -> datetime:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.files import make_directory
-from installer.layout import STATE
+from installer.layout import STATE, Layout
 from installer.state import replace_file, unreadable
 from installer.system import SyncError, System
 
@@ -40,6 +40,7 @@ LOG_LIMIT = 256 * 1024 * 1024
 WAIT = 20.0
 """Seconds to wait for another process that writes a record."""
 START = "0" * 64
+GONE = "put it back from a backup; without one `install audit --seal REASON` begins a new one that says so"
 SEAL = "keep a copy of it and find out who changed it; then `install audit --seal REASON` sets it aside"
 _SUFFIX = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 _HEAD = re.compile(rb"(0|[1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
@@ -222,7 +223,17 @@ def read(system: System) -> tuple[bytes, Head | None]:
         HostNotReadyError: This user may not read them.
         OSError: They cannot be read.
     """
-    return _read(system, LOG, LOG_LIMIT) or b"", _read_head(system)
+    return read_log(system), _read_head(system)
+
+
+def read_log(system: System) -> bytes:
+    """Reads the log alone; empty where there is none.
+
+    Raises:
+        HostNotReadyError: This user may not read it.
+        OSError: It cannot be read.
+    """
+    return _read(system, LOG, LOG_LIMIT) or b""
 
 
 def _read(system: System, path: str, limit: int) -> bytes | None:
@@ -347,8 +358,8 @@ def opened(system: System) -> Iterator[AuditLog]:
     """Opens the log for appending; nobody else writes to it meanwhile.
 
     Raises:
-        AuditError: It was cut short or damaged at its end, or the disk failed to write it in this boot;
-            nothing is added to such a log.
+        AuditError: It was removed, cut short or damaged at its end, or the disk failed to write it in this
+            boot; nothing is added to such a log.
         BusyError: Another process writes to it, and does not end.
         OSError: It cannot be read or made.
     """
@@ -356,7 +367,10 @@ def opened(system: System) -> Iterator[AuditLog]:
     lock = system.lock(LOCK, WAIT)
     try:
         _refuse_distrusted(system)
-        yield AuditLog(system, *read(system))
+        data, head = read(system)
+        if not data and head is None:
+            _refuse_gone(system)
+        yield AuditLog(system, data, head)
     except SyncError:
         # The kernel says so once; a record behind a lost one would break the chain at the next power cut.
         with suppress(OSError):
@@ -364,6 +378,13 @@ def opened(system: System) -> Iterator[AuditLog]:
         raise
     finally:
         lock.release()
+
+
+def _refuse_gone(system: System) -> None:
+    """Begins no new log where something was done: it would hide that the old one was removed."""
+    for name in system.names(STATE):
+        if system.observe(Layout(name).history, digest=False).size:
+            raise AuditError(f"is gone, and {name} was installed here", where=LOG, hint=GONE)
 
 
 def _refuse_distrusted(system: System) -> None:

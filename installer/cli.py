@@ -11,8 +11,8 @@ import sys
 from installer import __version__
 
 COMMANDS = (
-    "apply", "verify", "plan", "status", "history", "audit", "metrics", "rollback", "recover", "remove",
-    "trust", "setup", "selftest",
+    "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
+    "remove", "trust", "setup", "selftest",
 )  # fmt: skip
 
 

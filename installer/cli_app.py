@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from installer.cli_apply import apply_bundle, execute, looked_again, noted, work_of
-from installer.cli_audit import audit, metrics
-from installer.cli_host import recover, selftest, setup, trust_app
+from installer.cli_audit import audit, metrics, support
+from installer.cli_host import BY_HAND, recover, selftest, setup, trust_app
 from installer.cli_options import (
     BundleName,
     Choice,
@@ -26,6 +26,7 @@ from installer.cli_options import (
     context,
     host,
     layers_of,
+    looking,
     loud,
     options_of,
     product_of,
@@ -62,8 +63,9 @@ def options(
 app.add_typer(trust_app, name="trust")
 app.command(epilog="Example: install audit --since 7d")(audit)
 app.command(epilog="Example: install metrics")(metrics)
-app.command()(recover)
-app.command()(setup)
+app.command(epilog="Example: install support /media/usb/airgap-7.tar")(support)
+app.command(epilog=BY_HAND)(recover)
+app.command(epilog="Example: install setup --env production --recover-at-boot")(setup)
 app.command(hidden=True)(selftest)
 
 Values = Annotated[
@@ -179,7 +181,7 @@ def _plan(
     from installer.plan import plan_apply
     from installer.plantext import text
     from installer.preview import previewed
-    from installer.state import load
+    from installer.status import standing
 
     judge = _judge(where.root, judging, bundle)
     options = options_of(choice, layers_of(values), judge.environment, keep)
@@ -187,12 +189,14 @@ def _plan(
     try:
         opened = judge.open(medium)
         within = context(system, opened.bundle.manifest.product, console.progress())
-        state = load(system, within.layout)
+        state, unfinished = standing(within)
+        judge.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
         work, apart = work_of(within, opened, state, options, work_dir)
         with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:
             judged = judge.staged(opened, staged)
             found = noted(plan_apply(within, state, judged, options), judge)
-            console.result(text(found), found.as_json)
+            if not (found.problems and where.json):  # then the error has the one document
+                console.result(text(found), found.as_json)
             found.require_ready()
     finally:
         medium.close()
@@ -225,7 +229,8 @@ def history(*, product: Product = None, where: Where) -> None:
     console.json_output = where.json
     system = host(where.root)
     name = product_of(system, product) if product or products(context(system, "")) else ""
-    events, refused = look(context(system, name)) if name else [], refusals(system, name)
+    with looking():
+        events, refused = look(context(system, name)) if name else [], refusals(system, name)
     console.result(
         text(events, refused),
         lambda: {
@@ -267,7 +272,7 @@ def rollback(
         from installer.retained import verify_retained
 
         # expiry never stops what was installed: the keys have to have been good then, and not revoked since
-        then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.installed, UTC))
+        then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.verified, UTC))
         directory = within.layout.release(entry.name)
         return verify_retained(
             system, directory, system.platform(), then, within.progress, blobs=entry.blobs

@@ -1,4 +1,4 @@
-"""The commands of `install` that account for what was done: the audit log, and the metrics."""
+"""The commands of `install` that account for what was done: audit log, metrics, what helps elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from installer.cli_options import Where, clock, console, host, shaped
+from installer.cli_options import Where, clock, console, host, looking, shaped
 from installer.core.errors import HostNotReadyError
 
 
@@ -51,7 +51,8 @@ def audit(
         except OSError as error:
             raise HostNotReadyError(f"the log cannot be sealed: {error.strerror}", where=LOG) from error
     begin = audits.moment(since, clock()) if since else None
-    found = audits.audit(system, begin, product or None, anchor or ())
+    with looking():
+        found = audits.audit(system, begin, product or None, anchor or ())
     if export is not None:
         digest = audits.export(export, found.shown)
         console.log(f"wrote {export}: {len(found.shown)} records, sha256 {digest}")
@@ -75,3 +76,17 @@ def metrics(where: Where) -> None:
             f"the metrics cannot be written: {error.strerror}", where=str(error.filename or "")
         ) from error
     console.result("\n".join(f"wrote {path}" for path in files), lambda: {"files": files})
+
+
+@shaped
+def support(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.", show_default=False)],
+    *,
+    where: Where,
+) -> None:
+    """Collect logs, journals and state into one tar to carry back, without secrets; change nothing."""
+    from installer.support import support as collect
+
+    console.json_output = where.json
+    written = collect(host(where.root), path, clock)
+    console.result(written.text(), written.as_json)

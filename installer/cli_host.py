@@ -106,6 +106,21 @@ def trust_show(where: Where) -> None:
     console.result(shown.as_text(), shown.as_json)
 
 
+BY_HAND = """\
+Example: install recover
+
+\b
+Where it stops with exit code 21 and a journal cannot be put back, by hand:
+  1. Move TXN.log and TXN.backup away from /var/lib/waybill/PRODUCT/txn; the
+     latter has every file as it was before.
+  2. cd /var/lib/waybill/PRODUCT; `current` in state.json names the release that
+     ran. Let the link name it too: ln -sfn releases/CURRENT current
+  3. install rollback VERSION --on-drift replace, with its version: every file
+     of it is placed again; what is replaced is kept in kept/.
+  4. install status has to say that there is no drift.
+"""
+
+
 @shaped
 def recover(*, product: Product = None, where: Where) -> None:
     """Finish or undo what was cut short; every command that changes something does this first."""

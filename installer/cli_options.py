@@ -17,7 +17,7 @@ from installer.console import Console
 from installer.core.errors import UsageError
 from installer.core.trust import Trust
 from installer.hosttrust import known_time, load_trust
-from installer.layout import Layout
+from installer.layout import STATE, Layout
 from installer.operations import Context
 from installer.progress import Progress
 from installer.system import System
@@ -160,6 +160,21 @@ def attempting(system: System, verb: str, product: str = "", medium: str = "") -
             yield doing
     finally:
         publish(system, str(doing.known().get("product", "")), loud)
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Goes around what only looks at the host: what cannot be looked at is the host's fault, not ours.
+
+    Raises:
+        HostNotReadyError: Something cannot be looked at.
+    """
+    from installer.status import unseen
+
+    try:
+        yield
+    except OSError as error:
+        raise unseen(error, STATE) from error
 
 
 def loud(text: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from installer.core.errors import HostNotReadyError, RefusedError
+from installer.core.errors import HostNotReadyError, NotUndoneError, RefusedError
 from installer.core.limits import LIMITS
 from installer.core.manifest import Manifest
 from installer.core.medium import Medium
@@ -21,7 +21,10 @@ from installer.core.verification import Beside, Opened, decide, open_trusted
 from installer.desired import Staged
 from installer.hosttrust import ROOT_FILE
 from installer.layout import CONFIG, Layout
-from installer.state import State, load
+from installer.mend import sound_state
+from installer.operations import Context
+from installer.progress import Progress
+from installer.state import State
 from installer.system import System
 
 ENVIRONMENT_FILE = f"{CONFIG}/environment"
@@ -89,6 +92,7 @@ class Judge:
     notes: list[str] = field(default_factory=list)
     trail: Trail = field(default_factory=Trail)
     _decision: Decision | None = None
+    _unseen: str = ""
 
     def open(self, medium: Medium) -> Opened:
         """Takes all steps that need no payload; of a stream the approvals are not among them.
@@ -128,7 +132,9 @@ class Judge:
             WaybillError: The bundle is refused.
         """
         manifest = opened.bundle.manifest
-        self.trust.check_manifest(manifest, self._at(state), opened.bundle.medium.name)
+        self.notes[:] = [note for note in self.notes if note != self._unseen]
+        bundle = opened.bundle
+        self.trust.check_manifest(manifest, self._at(state), bundle.medium.name, bundle.identity)
 
     def known(self) -> dict[str, str]:
         """Gives what is known of the bundle by now, as the audit log has it."""
@@ -140,12 +146,11 @@ class Judge:
 
     def _destination(self, manifest: Manifest) -> Destination:
         try:
-            state = load(self.system, Layout(manifest.product))
-        except HostNotReadyError:
-            self.notes.append(
-                "what is installed here can be seen by root only: downgrades were not looked for"
-            )
-            state = State()
+            state = sound_state(Context(self.system, Layout(manifest.product), Progress()))
+        except (HostNotReadyError, NotUndoneError) as error:
+            said = f"{error.where}: {error.what}; no downgrade was looked for"
+            self.notes.append(said)
+            self._unseen, state = said, State()
         return self._at(state)
 
     def _at(self, state: State) -> Destination:
@@ -157,6 +162,7 @@ class Judge:
             reset=state.reset,
             version=state.current.version if state.current else "",
             running=state.current.sequence if state.current else -1,
+            kept=tuple((entry.sequence, entry.identity) for entry in state.kept),
         )
 
 

@@ -14,10 +14,12 @@ from installer.core.manifest import Manifest
 from installer.deploy.files import parent
 from installer.deploy.imagesweep import forget, sweep
 from installer.journal import Journal
+from installer.layout import Layout
 from installer.operations import Context, Op, handler
 from installer.retained import read_manifest
 from installer.selection import uses_engine
 from installer.state import Entry, State, load, save, unreadable
+from installer.system import System
 
 KEEP_JOURNALS = 10
 REASON = 400
@@ -253,3 +255,16 @@ def history(context: Context) -> list[dict[str, Any]]:
             "`install audit` tells the same from another file",
         )
     return [row for row in rows if row]
+
+
+def transactions(system: System, layout: Layout) -> list[str]:
+    """Gives the transactions that a history has, as far as it is not damaged.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        data = system.read(layout.history, HISTORY_LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [row["transaction"] for row in _rows(data, layout.history)[0] if row]

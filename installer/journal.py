@@ -90,7 +90,7 @@ def read(data: bytes, path: str) -> Tail:
                 f"record {len(records) + 1} of the journal is damaged, and later ones are not",
                 where=f"{path}@{offset}",
                 hint="the disk has lost data: check it, put this file back and run `install recover`; "
-                "without a copy of it, docs/how-to/recover-by-hand.md says how to go on",
+                "without a copy of it, `install recover --help` says how to go on",
             )
     return Tail(records, offset, previous)
 
@@ -116,7 +116,7 @@ def _parse(line: bytes, number: int | None, previous: str | None, where: str) ->
     raise NotUndoneError(
         "a record of the journal is whole, and of a form that this program does not know",
         where=where,
-        hint="use the program that wrote it, or a newer one; docs/how-to/recover-by-hand.md says more",
+        hint="use the program that wrote it, or a newer one; `install recover --help` says more",
     )
 
 

@@ -6,8 +6,9 @@ can always be derived from it again. What was damaged is kept beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from installer import journal as journals
@@ -19,7 +20,74 @@ from installer.operations import Context
 from installer.state import DamagedStateError, State, load, save
 from installer.system import System
 
-_GUIDE = "docs/how-to/recover-by-hand.md says how to go on"
+GUIDE = "`install recover --help` says how to go on"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of what stands, before anything is mended.
+
+    Attributes:
+        state: What stands.
+        wrong: What is wrong with `state.json`, in words; empty where nothing is.
+        damaged: Whether there is one that cannot be read.
+    """
+
+    state: State
+    wrong: str = ""
+    damaged: bool = False
+
+
+def find_state(context: Context) -> Found:
+    """Says what stands, by `state.json`, or by the newest journal where that says more. Changes nothing.
+
+    Raises:
+        NotUndoneError: Neither tells.
+        HostNotReadyError: This user may not read it.
+    """
+    system, layout = context.system, context.layout
+    there = system.observe(layout.state_file, digest=False).kind != "absent"
+    stood = _newest(system, layout)
+    try:
+        state = load(system, layout)
+    except DamagedStateError as error:
+        if stood is None:
+            raise
+        return Found(stood, error.what, damaged=True)
+    if stood is not None and (not there or state.transaction < stood.transaction):
+        if not there and stood == State():
+            return Found(state)  # no transaction ever stood
+        return Found(stood, f"the state is {'older than the journal' if there else 'missing'}")
+    if not there and stood is None and (system.names(layout.releases) or _had(system, layout)):
+        raise NotUndoneError(
+            "the state is missing, and no journal tells it",
+            where=layout.state_file,
+            hint=f"put it back from a backup; nothing is touched until then. {GUIDE}",
+        )
+    return Found(state)
+
+
+def _had(system: System, layout: Layout) -> bool:
+    """Whether the history has it that something was installed here, though neither state nor journal does."""
+    return system.observe(layout.history, digest=False).size > 0
+
+
+def sound_state(context: Context) -> State:
+    """Gives what stands to whoever may only look.
+
+    Raises:
+        DamagedStateError: `state.json` is missing, damaged or old; recovery derives it again.
+        NotUndoneError: It cannot be derived, or is of another installer.
+        HostNotReadyError: This user may not read it.
+    """
+    found = find_state(context)
+    if found.wrong:
+        raise DamagedStateError(
+            found.wrong,
+            where=context.layout.state_file,
+            hint="`install recover` derives it from the journal again",
+        )
+    return found.state
 
 
 def mend_state(context: Context) -> str:
@@ -35,29 +103,14 @@ def mend_state(context: Context) -> str:
         NotUndoneError: It cannot be derived; nothing was changed.
         OSError: It cannot be written.
     """
-    system, layout = context.system, context.layout
-    there = system.observe(layout.state_file, digest=False).kind != "absent"
-    stood = _newest(system, layout)
-    try:
-        state = load(system, layout)
-    except DamagedStateError as error:
-        if stood is None:
-            raise
+    system, layout, found = context.system, context.layout, find_state(context)
+    if not found.wrong:
+        return ""
+    if found.damaged:
         system.rename(layout.state_file, f"{layout.state_file}.damaged")
-        save(system, layout, stood)
-        return f"{error.what}; derived again from the journal, and kept as state.json.damaged"
-    if stood is not None and (not there or state.transaction < stood.transaction):
-        if not there and stood == State():
-            return ""  # no transaction ever stood
-        save(system, layout, stood)
-        return f"the state was {'older than the journal' if there else 'missing'}: derived from that again"
-    if not there and stood is None and system.names(layout.releases):
-        raise NotUndoneError(
-            "the state is missing, and no journal tells it",
-            where=layout.state_file,
-            hint=f"put it back from a backup; nothing is touched until then. {_GUIDE}",
-        )
-    return ""
+    save(system, layout, found.state)
+    kept = ", and kept as state.json.damaged" if found.damaged else ""
+    return f"{found.wrong.replace(' is ', ' was ', 1)}: derived from the journal again{kept}"
 
 
 def _newest(system: System, layout: Layout) -> State | None:
@@ -84,17 +137,22 @@ def _journals(system: System, layout: Layout) -> Iterator[tuple[int, str]]:
         yield number, f"{layout.transactions}/{name}"
 
 
-def refuse_cut(context: Context, journal: Journal) -> None:
+def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None = None) -> None:
     """Refuses a journal that somebody emptied, cut off or brought here from a newer installer.
 
     A power cut leaves none of these: the file was allocated whole, and on the disk, before BEGIN.
+
+    Args:
+        context: The host.
+        journal: The journal of the context's transaction.
+        backups: What lies in its `.backup`; None: looked for now.
 
     Raises:
         NotUndoneError: It is one; nothing was changed.
     """
     system, backup = context.system, context.layout.backup(context.transaction)
     if not journal.has("BEGIN"):
-        if system.observe(backup, digest=False).kind != "absent":
+        if backups if backups is not None else system.observe(backup, digest=False).kind != "absent":
             raise _refusal(journal, "the journal is empty, and yet something was replaced")
         return
     begin = journal.records[0].fields
@@ -118,9 +176,26 @@ def refuse_cut(context: Context, journal: Journal) -> None:
         for value in _strings(record.fields["preimage"])
         if value.startswith(backup)
     }
-    lacking = [name for name in system.names(backup) if f"{backup}/{name}" not in known]
+    names = system.names(backup) if backups is None else backups
+    lacking = [name for name in names if f"{backup}/{name}" not in known]
     if lacking:
         raise _refusal(journal, f"the journal does not know the backup {lacking[0]}: its end is missing")
+
+
+def distrusted(context: Context, journal: Journal) -> None:
+    """Refuses to go on with a journal in the boot in which the disk failed to write.
+
+    Raises:
+        NotUndoneError: This is that boot.
+    """
+    boots = [record.fields["boot"] for record in journal.records if record.type == "DISTRUST"]
+    if context.system.boot_id() in boots:
+        raise NotUndoneError(
+            "the disk failed to write, and what this kernel shows of it may not be there",
+            where=journal.path,
+            hint="look at dmesg, see that the disk is sound, and reboot; then run `install recover`. "
+            "Nothing is changed until then",
+        )
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -136,5 +211,5 @@ def _refusal(journal: Journal, what: str) -> NotUndoneError:
         f"{what}: somebody cut it, or the disk has lost data",
         where=journal.path,
         hint="put the journal back and run `install recover`; what was replaced lies in .backup beside it. "
-        + _GUIDE,
+        + GUIDE,
     )

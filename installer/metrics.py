@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from installer import audit as audits
 from installer import auditlog
-from installer.auditlog import Chain, Record
+from installer.auditlog import Record
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.root import parse_time
 from installer.hosttrust import load_trust
@@ -132,6 +133,8 @@ def publish(system: System, product: str, note: Callable[[str], None]) -> None:
         note(f"WARNING: the metrics were not written: {error.filename or SETTING}: {error.strerror}")
     except WaybillError as error:
         note(f"WARNING: the metrics were not written: {error.where}: {error.what}")
+    except Exception as error:  # a fault of ours must not hide how the command itself ended
+        note(f"WARNING: the metrics were not written: {type(error).__name__}: {error}")
 
 
 def _replace(system: System, path: str, data: bytes) -> None:
@@ -222,13 +225,9 @@ def of_host(system: System) -> list[Metric]:
     intact = Metric("audit_intact", "Whether the audit log is whole (1) or broken (0).")
     count = Metric("audit_records", "Records of the audit log that are sound.")
     expiry = Metric("trust_expiry_timestamp_seconds", "When the host's root of trust expires.")
-    try:
-        chain = auditlog.check(*auditlog.read(system))
-    except auditlog.AuditError:
-        chain = Chain([], None)
-        intact.add(0)
-    else:
-        intact.add(int(chain.problem is None))
+    found = audits.audit(system)
+    chain = found.chain
+    intact.add(int(not found.problems))
     count.add(len(chain.records))
     with suppress(WaybillError):
         expiry.add(int(load_trust(system)[0].expires.timestamp()))

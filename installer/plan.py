@@ -10,17 +10,16 @@ from installer import health, irreversible, preflight, regain, remove, selection
 from installer.changes import Changes, compare, without_sources
 from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
-from installer.core.errors import HostNotReadyError, Problem, RefusedError
+from installer.core.errors import Problem, RefusedError, UnreadyError
 from installer.core.manifest import Manifest, Source
 from installer.deploy.base import Release, method
 from installer.deploy.files import batches
 from installer.desired import Desired, Staged, desired
-from installer.diffs import LIMIT, Diff
+from installer.diffs import Diff
 from installer.drift import NOTHING_SAID, Policy
 from installer.layout import release_name
 from installer.operations import Context, Op
 from installer.preflight import Demand, Need
-from installer.retained import DAMAGED
 from installer.selection import Job, Selection
 from installer.state import Entry, State, next_transaction, open_release, record_bytes
 from installer.values import Layer
@@ -116,15 +115,16 @@ class Plan:
         """Raises what stands in the way, all of it at once.
 
         Raises:
-            HostNotReadyError: There is something.
+            UnreadyError: There is something.
         """
         if self.problems:
             count = len(self.problems)
-            raise HostNotReadyError(
+            raise UnreadyError(
                 f"the host is not ready for {self.product} {self.new.version if self.new else ''}: "
                 f"{count} problem{'s' if count > 1 else ''}",
                 hint="nothing was changed; put right what is listed and run the same command again",
                 problems=self.problems,
+                plan=self.as_json(),
             )
 
     def as_json(self) -> dict[str, Any]:
@@ -165,13 +165,13 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
         NotUndoneError: What runs now is damaged.
     """
     preflight.refuse_platform(context.system.platform(), staged.manifest)
-    preflight.refuse_downgrade(state, staged.manifest, int(staged.evidence.get("policy", {}).get("reset", 0)))
-    manifest = staged.manifest
+    manifest, policy = staged.manifest, staged.evidence.get("policy", {})
+    preflight.refuse_downgrade(state, manifest, staged.identity, int(policy.get("reset", 0)))
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
     again = regain.regained(context, state, staged, options.values, options.environment)
-    planner = _Planner(context, state, options, number, staged.demands, again)
+    planner = Planner(context, state, options, number, staged.demands, again)
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
@@ -184,30 +184,6 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
     release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
     return planner.plan("apply", entry, release, wanted, [place])
-
-
-def plan_kept(context: Context, state: State, entry: Entry, options: Options) -> Plan:
-    """Plans how a kept release becomes the running one, with its configuration as rendered then.
-
-    Raises:
-        UsageError: `--only` or `--skip` name what is not there.
-        NotUndoneError: What runs now, or the kept release, is damaged.
-    """
-    number = next_transaction(context.system, context.layout, state)
-    release = open_release(context.system, context.layout, entry, DAMAGED)
-    items = [
-        replace(each, policy="") for each in release.installed if each.origin and each.policy != "beside"
-    ]
-    wanted = Desired(items, health=release.health)
-    source = f"{context.layout.record(entry.record)}/"
-    for index, item in enumerate(wanted.items):
-        if item.source.startswith(source):
-            data = context.system.read(item.source, LIMIT * 16)
-            wanted.rendered[item.path] = data
-            to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
-            wanted.items[index] = replace(item, source=to)
-    fresh = replace(entry, record=number, record_sha256="", installed=0, incomplete="")
-    return _Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 
 
 def plan_remove(context: Context, state: State, options: Options | None = None) -> Plan:
@@ -225,11 +201,13 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
     if state.current is None:
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
-    planner = _Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
+    planner = Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
     return remove.accounted(context, planner.old, planner.plan("remove", None, None, Desired(), []))
 
 
-class _Planner:
+class Planner:
+    """Plans one transaction from what runs, what is wanted and what the operator chose."""
+
     def __init__(
         self,
         context: Context,
@@ -253,6 +231,18 @@ class _Planner:
     def plan(
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
     ) -> Plan:
+        """Plans it.
+
+        Args:
+            verb: `apply`, `rollback` or `remove`.
+            entry: The release that is to run; None where none is.
+            release: The same, with its manifest and where it lies.
+            wanted: What it wants on the host.
+            first: What has to be done before anything else.
+
+        Raises:
+            UsageError: `--only` or `--skip` name what is not there.
+        """
         context, state = self._context, self._state
         old = self.old
         chosen = (

@@ -9,6 +9,8 @@ from typing import Any
 from installer.changes import Changes
 from installer.core.errors import DowngradeError, Problem, RefusedError
 from installer.core.manifest import Manifest
+from installer.core.policy import Destination
+from installer.core.trust import TWINS, twins
 from installer.deploy.files import parent
 from installer.layout import Layout
 from installer.state import State
@@ -57,12 +59,13 @@ def refuse_platform(platform: str, manifest: Manifest, where: str = "") -> None:
         )
 
 
-def refuse_downgrade(state: State, manifest: Manifest, reset: int = 0) -> None:
+def refuse_downgrade(state: State, manifest: Manifest, identity: str, reset: int = 0) -> None:
     """Refuses a release that is older than what the host has had, but for the one that runs.
 
     Args:
         state: What stands now.
         manifest: Of the release.
+        identity: Of the release: a kept one of the same sequence number has to be the same.
         reset: The number of the last reset of the product by the root, which lets the host forget once.
 
     Raises:
@@ -71,13 +74,16 @@ def refuse_downgrade(state: State, manifest: Manifest, reset: int = 0) -> None:
     current = state.current
     if reset > state.reset:
         return
+    name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
     if manifest.sequence < state.highest and (current is None or current.sequence != manifest.sequence):
         runs = f"{current.version} runs" if current else "none runs now"
         raise DowngradeError(
-            f"{manifest.product} {manifest.version} (sequence {manifest.sequence}) is older than what this "
-            f"host has had (sequence {state.highest}; {runs})",
+            f"{name} is older than what this host has had (sequence {state.highest}; {runs})",
             hint="to go back to a kept release: install rollback [VERSION]",
         )
+    kept = Destination(kept=tuple((entry.sequence, entry.identity) for entry in state.kept))
+    if twin := kept.twin(manifest.sequence, identity):
+        raise DowngradeError(twins(name, twin), hint=TWINS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from installer.deploy.files import make_directory
 from installer.health import watch_release
 from installer.hosttrust import clear_partial
 from installer.journal import Journal
-from installer.mend import mend_state, refuse_cut
+from installer.mend import distrusted, mend_state, refuse_cut
 from installer.operations import Context
 from installer.retained import read_manifest
 from installer.selection import uses_engine
@@ -33,8 +33,11 @@ _UNWRITABLE = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
     errno.ENOTDIR: "a file is where a directory is needed: move it away",
+    errno.EISDIR: "a directory is where a file is needed: move it away",
+    errno.ELOOP: "a link is where a file is needed: move it away",
     errno.EEXIST: "something is where a directory is needed: move it away",
 }
+_MISPLACED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,11 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
     """
     try:
         make_directory(context.system, context.layout.base)
-        lock = context.system.lock(context.layout.lock)
+        lock = context.system.lock(context.layout.lock, with_directory=True)
     except OSError as error:
         raise HostNotReadyError(
             f"cannot be written: {error.strerror}",
-            where=context.layout.base,
+            where=(error.errno in _MISPLACED and error.filename) or context.layout.base,
             hint=_UNWRITABLE.get(error.errno or 0, "look at what is there, and at the kernel's log"),
         ) from error
     try:
@@ -204,7 +207,7 @@ def _recover_one(context: Context) -> Recovered:
     if not journal.has("BEGIN"):
         housekeeping.never_began(context)
         return Recovered(number, "never-began")
-    _refuse_distrusted(context, journal)
+    distrusted(context, journal)
     context.progress.note(f"recover transaction {number}")
     try:
         goes_on = journal.has("FORWARD") and not journal.has("COMMIT")
@@ -248,14 +251,3 @@ def _mend_images(context: Context, journal: Journal, stands: State) -> None:
         directory = context.layout.release(entry.name)
         manifest, _ = read_manifest(context.system, directory)
         mend_images(context, manifest, directory)
-
-
-def _refuse_distrusted(context: Context, journal: Journal) -> None:
-    boots = [record.fields["boot"] for record in journal.records if record.type == "DISTRUST"]
-    if context.system.boot_id() in boots:
-        raise NotUndoneError(
-            "the disk failed to write, and what this kernel shows of it may not be there",
-            where=journal.path,
-            hint="look at dmesg, see that the disk is sound, and reboot; then run `install recover`. "
-            "Nothing is changed until then",
-        )

@@ -57,11 +57,20 @@ def place(root: str, path: str, *, follow: bool = False) -> Iterator[Place]:
         if isinstance(found, Place):
             try:
                 yield found
+            except OSError as error:
+                _name(error, found, path)
+                raise
             finally:
                 os.close(found.fd)
             return
         todo = found
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _name(error: OSError, at: Place, path: str) -> None:
+    """Has an error name the whole path: the call that failed knew the last component alone."""
+    if error.filename == at.name:
+        error.filename = path
 
 
 def _walk(root: str, todo: list[str], path: str, follow: bool) -> Place | list[str]:
@@ -117,15 +126,18 @@ def _link(fd: int, name: str, path: str) -> str | None:
 class Opened:
     """A place in a directory that is held open elsewhere too; leaving the `with` closes this descriptor."""
 
-    __slots__ = ("_place",)
+    __slots__ = ("_path", "_place")
 
-    def __init__(self, fd: int, name: str, parts: tuple[str, ...]) -> None:
+    def __init__(self, fd: int, directory: str, name: str, parts: tuple[str, ...]) -> None:
         self._place = Place(fd, name, parts if name == "." else (*parts, name))
+        self._path = directory if name == "." else f"{directory.rstrip('/')}/{name}"
 
     def __enter__(self) -> Place:
         return self._place
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            _name(error, self._place, self._path)
         os.close(self._place.fd)
 
 
@@ -155,12 +167,12 @@ class Held:
             found = self._open.get(directory)
             if found is not None:
                 self._open.move_to_end(directory)
-                return Opened(os.dup(found.fd), name, found.parts)
+                return Opened(os.dup(found.fd), directory, name, found.parts)
             changes = self._changes
         with place(self._root, directory, follow=True) as at:
             found = Place(os.open(at.name, _DIRECTORY, dir_fd=at.fd), ".", at.parts)
         self._keep(directory, found, changes)
-        return Opened(found.fd, name, found.parts)
+        return Opened(found.fd, directory, name, found.parts)
 
     def _keep(self, directory: str, found: Place, changes: int) -> None:
         with self._lock:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from installer.core.errors import RefusedError, TamperedError
 from installer.core.manifest import Manifest
+from installer.desired import Desired
+from installer.diffs import LIMIT
 from installer.irreversible import going_back
 from installer.operations import Context
-from installer.plan import Options, Plan, plan_kept
+from installer.plan import Options, Plan, Planner
 from installer.retained import DAMAGED
-from installer.state import Entry, State
+from installer.state import Entry, State, next_transaction, open_release
 
 Verify = Callable[[Entry], Manifest]
 """Verifies a kept release again, signatures and digests, and raises where it is not what it was."""
@@ -40,7 +43,27 @@ def plan_rollback(
         except (TamperedError, OSError) as error:
             what = error.what if isinstance(error, TamperedError) else f"cannot be read: {error.strerror}"
             raise TamperedError(what, where=context.layout.release(entry.name), hint=DAMAGED) from None
-    return going_back(plan_kept(context, state, entry, options), options.data_fits)
+    return going_back(_plan_kept(context, state, entry, options), options.data_fits)
+
+
+def _plan_kept(context: Context, state: State, entry: Entry, options: Options) -> Plan:
+    """Plans how a kept release becomes the running one, with its configuration as rendered then."""
+    number = next_transaction(context.system, context.layout, state)
+    release = open_release(context.system, context.layout, entry, DAMAGED)
+    items = [
+        replace(each, policy="") for each in release.installed if each.origin and each.policy != "beside"
+    ]
+    wanted = Desired(items, health=release.health)
+    source = f"{context.layout.record(entry.record)}/"
+    for index, item in enumerate(wanted.items):
+        if item.source.startswith(source):
+            data = context.system.read(item.source, LIMIT * 16)
+            wanted.rendered[item.path] = data
+            to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
+            wanted.items[index] = replace(item, source=to)
+    evidence = {**entry.evidence, "verified": entry.verified}
+    fresh = replace(entry, record=number, record_sha256="", installed=0, evidence=evidence, incomplete="")
+    return Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:

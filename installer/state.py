@@ -63,6 +63,12 @@ class Entry:
     irreversible: tuple[str, ...] = ()
     incomplete: str = ""
 
+    @property
+    def verified(self) -> int:
+        """When its bundle was verified, in seconds since 1970; a rollback does not change it."""
+        found = self.evidence.get("verified", self.installed)
+        return found if type(found) is int else self.installed
+
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
         return asdict(self)
@@ -235,8 +241,9 @@ def load(system: System, layout: Layout) -> State:
         if schema == SCHEMA:
             return State.from_json(value)
     except (TamperedError, KeyError, TypeError, ValueError) as error:
+        why = error.what if isinstance(error, TamperedError) else error
         raise DamagedStateError(
-            f"the state is damaged: {error}",
+            f"the state is damaged: {why}",
             where=layout.state_file,
             hint="the disk has lost data or somebody edited the file. `install recover` derives it from the "
             "journal again; where it cannot, put it back from a backup",

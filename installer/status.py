@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from installer import journal as journals
-from installer.core.errors import NotUndoneError, Problem
+from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
 from installer.core.manifest import Source
 from installer.deploy.base import Release, Target, method
 from installer.drift import Drifted, drift
 from installer.housekeeping import committed
 from installer.journal import Journal
 from installer.layout import STATE, Layout
+from installer.mend import distrusted, refuse_cut, sound_state
 from installer.operations import Context
 from installer.selection import Selection, jobs
-from installer.state import Entry, State, load, open_release
+from installer.state import Entry, State, open_release, unreadable
+from installer.system import System
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,32 +113,73 @@ def _when(moment: int) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+_MARKS = ("lock", "state.json", "txn", "releases", "history.jsonl")
+"""What the directory of a product has, any of them: somebody may have removed what looked stale."""
+
+
+_SAYS = "`install recover` says what to do"
+
+
 def products(context: Context) -> list[str]:
-    """Gives the products that this host knows."""
+    """Gives the products that this host knows.
+
+    Raises:
+        HostNotReadyError: This user may not look, or something else is where the state should be.
+    """
     system = context.system
-    names = system.names(STATE)
-    return [name for name in names if system.observe(Layout(name).lock, digest=False).kind == "file"]
+    try:
+        return [
+            name
+            for name in system.names(STATE)
+            if "." not in name and not set(_MARKS).isdisjoint(_inside(system, name))
+        ]
+    except OSError as error:
+        raise unseen(error, STATE) from error
+
+
+def _inside(system: System, name: str) -> list[str]:
+    base = Layout(name).base
+    return system.names(base) if system.observe(base, digest=False).kind == "dir" else []
+
+
+def unseen(error: OSError, where: str) -> HostNotReadyError:
+    """Gives the error for what cannot be looked at; `where` is said where the error itself names nothing."""
+    if isinstance(error, PermissionError):
+        return unreadable(error.filename or where)
+    hint = "look at what is there: something else may be in its place, or the disk may be failing"
+    return HostNotReadyError(
+        f"cannot be looked at: {error.strerror}", where=error.filename or where, hint=hint
+    )
 
 
 def status(context: Context) -> Status:
     """Looks at one product. Needs no lock and changes nothing, not even what recovery would.
 
     Raises:
-        NotUndoneError: The state is damaged.
-        HostNotReadyError: This user may not read the state (it is root's).
+        NotUndoneError: The state is damaged, missing, or behind the journal.
+        HostNotReadyError: This user may not read the state (it is root's), or it cannot be looked at.
     """
-    state, unfinished = _now(context)
+    try:
+        return _status(context)
+    except OSError as error:
+        raise unseen(error, context.layout.base) from error
+
+
+def _status(context: Context) -> Status:
+    state, unfinished = standing(context)
     found: list[Problem] = []
     edited: list[Drifted] = []
     source: dict[str, Any] = {}
-    if state.current is not None:
+    if state.current is None and not unfinished:
+        found = _link(context, "")
+    elif state.current is not None:
         try:
             release = open_release(context.system, context.layout, state.current)
         except NotUndoneError as error:
             found.append(Problem(error.where, error.what, error.hint))
         else:
             found, edited = drift(context.system, release.installed)
-            found += _link(context, state.current) if not unfinished else []
+            found += _link(context, f"releases/{state.current.name}") if not unfinished else []
             found += _methods(context, state.current, release)
             origin = release.manifest.source
             source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
@@ -154,12 +195,13 @@ def status(context: Context) -> Status:
     )
 
 
-def _link(context: Context, current: Entry) -> list[Problem]:
+def _link(context: Context, expected: str) -> list[Problem]:
     seen = context.system.observe(context.layout.current)
-    if seen.target == f"releases/{current.name}":
+    if seen.kind in ("link", "absent") and seen.target == expected:
         return []
     words = {"link": f"points to {seen.target}", "absent": "is missing"}
-    what = f"{words.get(seen.kind, f'is a {seen.kind}')}; it should point to releases/{current.name}"
+    should = f"point to {expected}" if expected else "not be there"
+    what = f"{words.get(seen.kind, f'is a {seen.kind}')}; it should {should}"
     return [Problem(context.layout.current, what, "install recover says how to put it right")]
 
 
@@ -172,28 +214,47 @@ def _methods(context: Context, current: Entry, release: Release) -> list[Problem
     return found
 
 
-def _now(context: Context) -> tuple[State, str]:
-    """Gives what stands, a committed transaction counted in whose clearing was cut short."""
-    system, layout = context.system, context.layout
-    state = load(system, layout)
-    logs = [
-        name for name in system.names(layout.transactions) if name.endswith(".log") and name[:-4].isdecimal()
-    ]
-    if not logs:
+def standing(context: Context) -> tuple[State, str]:
+    """Gives what stands, and what recovery has to do or would refuse, in words; empty where nothing.
+
+    A committed transaction is counted in whose clearing was cut short.
+
+    Raises:
+        NotUndoneError: The state is damaged, missing, or behind the journal.
+        HostNotReadyError: This user may not read it.
+        OSError: It cannot be looked at.
+    """
+    state, unfinished = sound_state(context), ""
+    # Backups are listed before the journals are read: each has its record before it is made.
+    there = set(context.system.names(context.layout.transactions))
+    for number in sorted(name.partition(".")[0] for name in there if name.partition(".")[0].isdecimal()):
+        within = replace(context, transaction=number)
+        if f"{number}.log" in there:
+            state, words = _open(within, state)
+            unfinished = unfinished or words
+        elif f"{number}.backup" in there and f"{number}.done" not in there:
+            unfinished = unfinished or f"transaction {number}: its journal is gone; {_SAYS}"
+    return state, unfinished
+
+
+def _open(context: Context, state: State) -> tuple[State, str]:
+    """Looks at a journal that is open: of a transaction that runs, or was cut short."""
+    system, number = context.system, context.transaction
+    backups = system.names(context.layout.backup(number))
+    try:
+        journal = Journal.open(system, context.layout.journal(number))
+        refuse_cut(context, journal, backups)
+        if not journal.has("BEGIN"):
+            return state, ""
+        begin = journal.records[0].fields
+        if journal.has("COMMIT"):
+            state = committed(context, journal)
+        distrusted(context, journal)
+    except FileNotFoundError:  # ended while we looked
         return state, ""
-    number = logs[-1].removesuffix(".log")
-    path = layout.journal(number)
-    tail = journals.Tail([], 0, "")
-    with suppress(FileNotFoundError):  # ended while we looked
-        tail = journals.read(system.read(path, journals.LIMIT), path)
-    if not tail.records:
+    except NotUndoneError as error:
+        return state, f"transaction {number}: {error.what}; {_SAYS}"
+    if journal.has("COMMIT") or journal.has("ROLLED-BACK"):
         return state, ""
-    journal = Journal(system, path, tail, 0)
-    if journal.has("COMMIT"):
-        return committed(replace(context, transaction=number), journal), ""
-    if journal.has("ROLLED-BACK"):
-        return state, ""
-    new = tail.records[0].fields["new"]
-    what = f"to {new['version']}" if new else ""
-    verb = tail.records[0].fields["verb"]
-    return state, f"transaction {number} ({verb} {what}) runs or was cut short; if none runs: install recover"
+    what = f"{begin['verb']} to {begin['new']['version']}" if begin["new"] else begin["verb"]
+    return state, f"transaction {number} ({what}) runs or was cut short; if none runs: install recover"

@@ -358,18 +358,19 @@ class System(Host):
             if self._held is not None:
                 self._held.forget()
 
-    def lock(self, path: str, wait: float = 0.0) -> Lock:
+    def lock(self, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Lock:
         """Takes the lock `path`; the kernel gives it back when the process ends.
 
         Args:
             path: A host path; made where it is not there.
             wait: Seconds to wait for whoever holds it.
+            with_directory: Whether the directory that holds it is locked too, against a removal of the file.
 
         Raises:
             BusyError: Another process holds it.
             OSError: It cannot be opened.
         """
-        return Lock.take(self.root, path, wait)
+        return Lock.take(self.root, path, wait, with_directory=with_directory)
 
 
 def _syncfs(fd: int) -> int:

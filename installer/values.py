@@ -9,7 +9,10 @@ schema. Everything wrong in any of the files is said at once, with file, line an
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +21,8 @@ from installer.core import explain
 from installer.core.errors import HostNotReadyError, Problem
 
 BUILT_IN = "waybill"
+SCHEMA_SECONDS = 10.0
+"""Processor time that a schema may take to judge the values."""
 SITE_VALUES = "/etc/waybill/{product}/values.yaml"
 
 
@@ -210,4 +215,39 @@ def _misfits(
         return where(path[:-1]) if path else (documents[-1].name if documents else "values")
 
     taken = {problem.where for problem in known}
-    return [f for f in explain.findings(parsed, values, where) if f.problem.where not in taken]
+    try:
+        with _bounded():
+            found = explain.findings(parsed, values, where)
+    except _TooSlowError:
+        what = f"takes more than {SCHEMA_SECONDS:g} seconds for these values"
+        hint = (
+            "a pattern such as (a+)+ tries every way to match: write it without a repetition in a repetition"
+        )
+        return [explain.Finding("schema", (), Problem(schema.name, what, hint))]
+    except RecursionError:
+        problem = Problem(schema.name, "refers to itself without end", "look at its $ref")
+        return [explain.Finding("schema", (), problem)]
+    return [f for f in found if f.problem.where not in taken]
+
+
+class _TooSlowError(BaseException):
+    """Raised in the midst of what runs too long: nothing on the way may take it for an error of its own."""
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Ends what takes too long of this process's own time; the matcher of patterns hears signals."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise _TooSlowError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there can a signal be heard; both commands read values there
+        return
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SCHEMA_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

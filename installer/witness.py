@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ from installer.state import Entry
 from installer.system import System
 
 Note = Callable[[str], None]
+LOST = "not-undone"
 _NOBODY = 2**32 - 1
 """What the kernel says of a process that nobody logged in for."""
 
@@ -154,7 +155,10 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, Proof]:
 
     try:
         with opened(context.system) as log:
-            ends = [_ending(context, begun) for begun in _open(log.about(context.layout.product))]
+            records = list(log.about(context.layout.product))
+            stuck = [str(each.fields.get("where", "")) for each in records if each.event == LOST]
+            lost = {where.partition("@")[0] for where in stuck}
+            ends = [_ending(context, begun, lost) for begun in _open(records)]
             known = [ended for ended in ends if ended is not None]
             removals = [ended for ended in known if ended["verb"] == "remove"]
             if not removals:
@@ -205,8 +209,14 @@ def _open(records: Iterable[Record]) -> list[Record]:
     return list(begun.values())
 
 
-def _ending(context: Context, begun: Record) -> dict[str, Any] | None:
-    """Says how a transaction ended; None where its journal is still open, or says nothing."""
+def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, Any] | None:
+    """Says how a transaction ended; None where its journal is still open, or says nothing.
+
+    Args:
+        context: The host.
+        begun: Its first record.
+        lost: Journals that recovery has met and could not follow: where one is gone now, somebody removed it.
+    """
     fields = begun.fields
     known = {
         name: fields[name]
@@ -236,6 +246,8 @@ def _ending(context: Context, begun: Record) -> dict[str, Any] | None:
             why = at["ABORT"]["why"]
             return known | {"result": "rolled back", "exit": 20, "seconds": seconds, "reason": why}
         return None
+    if path in lost:
+        return known | {"result": "unknown", "exit": 21, "reason": "its journal was removed by hand"}
     return known | {"result": "never began", "exit": 20, "reason": "nothing was changed"}
 
 
@@ -285,7 +297,7 @@ def attempt(system: System, doing: Attempt, note: Note) -> Iterator[Attempt]:
 def _refusal(error: Exception) -> dict[str, Any]:
     if not isinstance(error, WaybillError):
         return {"event": "refused", "reason": f"{type(error).__name__}: {error}", "exit": 1, "code": "fault"}
-    event = "not-undone" if isinstance(error, NotUndoneError) else "refused"
+    event = LOST if isinstance(error, NotUndoneError) else "refused"
     row: dict[str, Any] = {"event": event, "reason": error.what, "exit": error.exit_code, "code": error.code}
     row |= {"where": error.where} if error.where else {}
     if error.problems:

@@ -24,7 +24,7 @@ past a step that cannot be undone: the new release stands, and something of it i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -186,6 +186,27 @@ class HostNotReadyError(WaybillError):
     """Preflight found reasons why the release cannot be applied here; `problems` lists all of them."""
 
     code, exit_code = "host-not-ready", 15
+
+
+class UnreadyError(HostNotReadyError):
+    """The host is not ready for a plan, which is in the one document that `--json` prints.
+
+    Args:
+        what: As of every error.
+        hint: As of every error.
+        problems: What stands in the way.
+        plan: What would have been done.
+    """
+
+    def __init__(
+        self, what: str, *, hint: str, problems: Sequence[Problem], plan: Mapping[str, object]
+    ) -> None:
+        super().__init__(what, hint=hint, problems=problems)
+        self._plan = plan
+
+    def as_json(self) -> dict[str, object]:
+        """Gives the error together with the plan."""
+        return {**self._plan, **super().as_json()}
 
 
 class BusyError(WaybillError):

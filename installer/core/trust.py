@@ -47,6 +47,14 @@ PRODUCTION = "production"
 """The one environment that is never left to the release alone, even by a root without policies."""
 
 
+TWINS = "have it made again with a higher version, or a higher `sequence` in bundle.yaml"
+
+
+def twins(name: str, kept: str) -> str:
+    """Says that two releases have one sequence number, so that nobody can tell which of them is newer."""
+    return f"{name} is not the release with this number that this host has ({kept[:12]}): which is newer?"
+
+
 class Trust:
     """Decides by one root and one clock.
 
@@ -115,17 +123,21 @@ class Trust:
                 raise too_few(root, len(owners), rejected)
         return Evidence(identity, "release", role.threshold, root.version, tuple(accepted), tuple(rejected))
 
-    def check_manifest(self, manifest: Manifest, destination: Destination, where: str = "") -> None:
+    def check_manifest(
+        self, manifest: Manifest, destination: Destination, where: str = "", identity: str = ""
+    ) -> None:
         """Decides whether a released bundle fits the time and the host: steps 8 to 14.
 
         Args:
             manifest: Its manifest, as its signed list says.
             destination: The host; what it leaves empty is not checked.
             where: How errors name the bundle.
+            identity: The bundle's; empty: it is not compared with what the host keeps.
 
         Raises:
             ExpiredError: It is expired, or the clock was set back.
-            RefusedError: Another product or platform; older than what was there; below the floor; too far.
+            RefusedError: Another product or platform; older than what was there, or not to be told from it;
+                below the floor; too far.
         """
         now = self._clock()
         with at_step(8):
@@ -153,11 +165,14 @@ class Trust:
                     where=where,
                     hint="ask for a bundle that was created for this platform",
                 )
-        self._check_sequence(manifest, destination, where)
+        self._check_sequence(manifest, destination, where, identity)
 
-    def _check_sequence(self, manifest: Manifest, destination: Destination, where: str) -> None:
+    def _check_sequence(
+        self, manifest: Manifest, destination: Destination, where: str, identity: str
+    ) -> None:
         rule = self.root.products.get(manifest.product, ProductRule())
-        highest = -1 if rule.reset > destination.reset else destination.highest
+        forgets = rule.reset > destination.reset
+        highest = -1 if forgets else destination.highest
         name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
         with at_step(12):
             if manifest.sequence < highest and manifest.sequence != destination.running:
@@ -167,6 +182,8 @@ class Trust:
                     where=where,
                     hint="to go back to a kept release: install rollback [VERSION]",
                 )
+            if not forgets and (twin := destination.twin(manifest.sequence, identity)):
+                raise DowngradeError(twins(name, twin), where=where, hint=TWINS)
         with at_step(13):
             if manifest.sequence < rule.floor:
                 raise FloorError(

@@ -128,7 +128,7 @@ def open_trusted(
         raise
     trail.manifest = bundle.manifest
     trail.host = host = destination(bundle.manifest)
-    trust.check_manifest(bundle.manifest, host, medium.name)
+    trust.check_manifest(bundle.manifest, host, medium.name, bundle.identity)
     return Opened(bundle, evidence[0], host)
 
 

@@ -356,6 +356,18 @@ class TestSequence:
             host=Destination("production", highest=2**40, running=100_040_000_999, version="1.4.0")
         ).verify()
 
+    def test_of_two_releases_with_one_number_only_the_kept_one_may_be_applied(self) -> None:
+        number, world = 100_040_000_999, World()
+        for highest in (number, 2**40):
+            runs = replace(world.host, highest=highest, running=number, version="1.4.0")
+            replace(world, host=replace(runs, kept=((number, world.identity),))).verify()
+            other = replace(world, host=replace(runs, kept=((number, "f" * 64),)))
+            error = refused(other, errors.DowngradeError)
+            assert "is not the release with this number that this host has (ffffffffffff)" in error.what
+            assert "higher `sequence`" in error.hint
+            forgets = root(products={"lan-chat": ProductRule(reset=1)})
+            replace(other, root=forgets).verify()
+
     def test_a_reset_lets_the_host_forget_once(self) -> None:
         high = replace(World().host, highest=2**50)
         refused(World(host=high), errors.DowngradeError)

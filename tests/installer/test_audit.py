@@ -65,6 +65,47 @@ def test_a_log_that_was_removed_is_noticed_by_what_was_done_here(bench: Bench) -
     assert bench.run("audit")[0] == 0
 
 
+def remove_log(bench: Bench) -> None:
+    for path in bench.host.glob("var/lib/waybill/audit.*"):
+        path.unlink()
+
+
+def test_nothing_is_done_that_would_hide_that_the_log_was_removed(bench: Bench) -> None:
+    bench.run(str(bench.bundle(release())), "--yes")
+    remove_log(bench)
+    later = str(bench.bundle(release("1.5.0", 100_050_000_999), "later.tar"))
+    code, document, said = bench.run(later, "--yes")
+    assert (code, document["error"], document["where"]) == (15, "audit", auditlog.LOG)
+    assert document["what"] == "is gone, and lan-chat was installed here"
+    assert "install audit --seal REASON" in document["hint"]
+    assert "NOT in the audit log" in said
+    assert not (bench.host / auditlog.LOG[1:]).exists()
+    assert bench.run("audit", "--seal", "somebody removed it")[0] == 0
+    assert bench.run(later, "--yes")[0] == 0
+    code, document, _ = bench.run("audit")
+    assert (code, document["records"][0]["event"]) == (0, "sealed")
+
+
+def test_a_log_that_was_begun_anew_is_noticed_by_what_the_history_has(bench: Bench, tmp_path: Path) -> None:
+    bench.run(str(bench.bundle(release())), "--yes")
+    remove_log(bench)
+    history = bench.host / "var/lib/waybill/lan-chat/history.jsonl"
+    history.rename(tmp_path / "aside")
+    assert bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999), "later.tar")), "--yes")[0] == 0
+    history.write_bytes((tmp_path / "aside").read_bytes() + history.read_bytes())
+    code, document, _ = bench.run("audit")
+    assert code == 11
+    assert "does not have transaction 000001 of lan-chat" in document["problems"][0]["what"]
+
+
+def test_a_head_that_is_no_head_is_named_also_where_the_log_is_gone(bench: Bench) -> None:
+    bench.run(str(bench.bundle(release())), "--yes")
+    (bench.host / auditlog.LOG[1:]).unlink()
+    (bench.host / auditlog.HEAD[1:]).write_text("no head")
+    code, document, _ = bench.run("audit")
+    assert (code, document["where"]) == (11, auditlog.HEAD)
+
+
 def test_a_sealed_log_is_kept_as_it_was_and_named(bench: Bench) -> None:
     bench.run(str(bench.bundle(release())), "--yes")
     break_log(bench.host)

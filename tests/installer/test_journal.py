@@ -112,7 +112,7 @@ def test_a_whole_record_of_an_unknown_form_stops_with_a_guide(body: bytes) -> No
     with pytest.raises(NotUndoneError, match="form that this program does not know") as caught:
         journals.read(sha256_hex(body).encode() + b" " + body + b"\n" + bytes(512), PATH)
     assert caught.value.where == f"{PATH}@0"
-    assert "recover-by-hand" in caught.value.hint
+    assert "install recover --help" in caught.value.hint
 
 
 def test_a_record_whose_writing_failed_is_overwritten_by_the_next(tmp_path: Path) -> None:

@@ -108,6 +108,14 @@ def test_a_broken_log_is_told(watched: Bench) -> None:
     assert samples(watched)["audit_intact{}"] == 0
 
 
+def test_a_log_that_was_removed_is_told_as_broken(watched: Bench) -> None:
+    watched.run(str(watched.bundle(release())), "--yes")
+    for path in watched.host.glob("var/lib/waybill/audit.*"):
+        path.unlink()
+    assert watched.run("metrics")[0] == 0
+    assert samples(watched)["audit_intact{}"] == 0
+
+
 def test_without_a_setting_nothing_is_written_and_the_command_says_what_to_do(bench: Bench) -> None:
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
     code, document, _ = bench.run("metrics")

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,17 @@ def test_users_below_a_root_are_those_of_the_root(system: System) -> None:
     (etc / "group").write_text("chat:x:4712:\n")
     assert (system.user_id("chat"), system.group_id("chat")) == (4711, 4712)
     assert (system.user_id("root"), system.user_id("123"), system.user_id("nobody-here")) == (0, 123, None)
+
+
+@pytest.mark.parametrize("steady", [False, True])
+def test_an_error_names_the_whole_path_and_not_its_last_component(tmp_path: Path, *, steady: bool) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/file").write_text("")
+    host = System(tmp_path)
+    with host.steady() if steady else nullcontext():
+        with pytest.raises(OSError, match=r"'/a/file'"):
+            host.names("/a/file")
+        with pytest.raises(OSError, match=r"'/a/gone'"):
+            host.read("/a/gone", 10)
+        with pytest.raises(OSError, match=r"'/a/file'"):
+            host.mkdir("/a/file", 0o700)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
@@ -126,3 +127,27 @@ def test_a_schema_that_cannot_be_used_is_named(schema, what):
     found = problems(DEFAULTS, schema=Layer("s.json", schema))
     assert what in found[0]
     assert found[0].startswith("s.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type": "object", "properties": {"host": {"pattern": "^(a+)+$"}}}',
+        '{"type": "object", "additionalProperties": {"pattern": "^(([a-z])+.)+[A-Z]([a-z])+$"}}',
+        '{"$defs": {"a": {"pattern": "(a|aa)+$"}}, "additionalProperties": {"$ref": "#/$defs/a"}}',
+    ],
+)
+def test_a_pattern_that_tries_every_way_is_ended_and_named(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr("installer.values.SCHEMA_SECONDS", 0.2)
+    (found,) = problems(DEFAULTS, site(f"host: {'a' * 60}!"), schema=Layer("s.json", text.encode()))
+    assert found.startswith("s.json: takes more than 0.2 seconds for these values")
+    assert "repetition in a repetition" in found
+    assert signal.getsignal(signal.SIGVTALRM) == signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_a_schema_that_refers_to_itself_without_end_is_named() -> None:
+    (found,) = problems(DEFAULTS, schema=Layer("s.json", b'{"$ref": "#"}'))
+    assert found.startswith("s.json: refers to itself without end")
