@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 
 from installer import metrics
+from installer.core.root import fingerprint
 from installer.host import Host
+from installer.hosttrust import ROOT_FILE
 from tests.rig.bench import Bench, release
 from tests.rig.trustworld import root
 
@@ -143,3 +145,17 @@ def test_a_way_back_stays_open_whatever_the_clock_said_when_it_was_last_gone(
     for version in ("1.4.0", "1.5.0", "1.4.0"):
         code, document, _ = ours.run("rollback", version, "--yes")
         assert (code, document.get("new", {}).get("version")) == (0, version), document
+
+
+def test_a_damaged_root_is_put_right_as_its_hint_says(ours: Bench) -> None:
+    trusted = ours.host / ROOT_FILE[1:]
+    carried = ours.stick / "root.json"
+    carried.write_bytes(trusted.read_bytes())
+    trusted.write_text("{")
+    code, document, _ = ours.run("rollback", "--yes")
+    assert (code, document["where"]) == (11, f"{ROOT_FILE}:1")
+    assert "put it back from a backup. Without one, remove it and set up trust anew" in document["hint"]
+    trusted.unlink()
+    typed = fingerprint(carried.read_bytes())
+    assert ours.run("trust", "init", str(carried), "--fingerprint", typed)[0] == 0
+    assert trusted.read_bytes() == carried.read_bytes()
