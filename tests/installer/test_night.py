@@ -159,3 +159,17 @@ def test_a_damaged_root_is_put_right_as_its_hint_says(ours: Bench) -> None:
     typed = fingerprint(carried.read_bytes())
     assert ours.run("trust", "init", str(carried), "--fingerprint", typed)[0] == 0
     assert trusted.read_bytes() == carried.read_bytes()
+
+
+def test_the_damage_of_one_product_does_not_hide_the_others(ours: Bench) -> None:
+    other = ours.host / "var/lib/waybill/broken"
+    other.mkdir()
+    (other / "state.json").write_text("{")
+    code, document, said = ours.run("status")
+    assert (code, document["error"], document["exit"]) == (21, "state-damaged", 21)
+    assert [each["product"] for each in document["products"]] == ["lan-chat"]
+    assert "error: /var/lib/waybill/broken/state.json: the state is damaged" in said
+    code, text = ours.text("status")
+    assert code == 21
+    assert "lan-chat 1.4.0 is installed" in text
+    assert "hint: " in text
