@@ -190,7 +190,8 @@ def _plan(
     try:
         opened = judge.open(medium)
         within = context(system, opened.bundle.manifest.product, console.progress())
-        state, unfinished = standing(within)
+        with looking():
+            state, unfinished = standing(within)
         judge.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
         work, apart = work_of(within, opened, state, options, work_dir)
         with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:

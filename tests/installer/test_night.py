@@ -91,6 +91,20 @@ def test_a_file_where_all_state_should_be_is_the_host_s_fault_and_not_ours(ours:
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("place", ["", "/lan-chat", "/lan-chat/txn"])
+@pytest.mark.parametrize(("command", "wanted"), [("verify", (0,)), ("plan", (15,)), ("apply", (15, 21))])
+def test_a_file_in_the_place_of_a_directory_is_no_fault_of_ours_for_a_bundle_either(
+    ours: Bench, place: str, command: str, wanted: tuple[int, ...]
+) -> None:
+    there = ours.host / f"var/lib/waybill{place}"
+    shutil.rmtree(there)
+    there.write_text("somebody's")
+    code, document, said = ours.run(command, newer(ours), *(["--yes"] if command == "apply" else []))
+    assert code in wanted, document
+    assert "Traceback" not in said
+    assert there.read_text() == "somebody's"
+
+
 def test_a_fault_of_the_metrics_hides_no_exit_code(ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (ours.host / "prom").mkdir()
     (ours.host / "etc/waybill/metrics-directory").write_text("/prom\n")
