@@ -315,7 +315,7 @@ def seal(system: System, reason: str) -> str:
         reason: Why, in the operator's words.
 
     Returns:
-        Where the old log now is.
+        Where the old log now is; empty where it was gone.
 
     Raises:
         RefusedError: There is none.
@@ -348,7 +348,7 @@ def seal(system: System, reason: str) -> str:
         _swap(system, first, aside)
     finally:
         lock.release()
-    return aside
+    return aside if data else ""
 
 
 def _swap(system: System, first: Record, aside: str) -> None:

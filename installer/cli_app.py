@@ -33,6 +33,7 @@ from installer.cli_options import (
     shaped,
     trust_of,
 )
+from installer.core.errors import WaybillError
 from installer.core.medium import open_medium
 from installer.core.trust import Trust
 from installer.evidence import Keeper
@@ -189,7 +190,8 @@ def _plan(
     try:
         opened = judge.open(medium)
         within = context(system, opened.bundle.manifest.product, console.progress())
-        state, unfinished = standing(within)
+        with looking():
+            state, unfinished = standing(within)
         judge.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
         work, apart = work_of(within, opened, state, options, work_dir)
         with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:
@@ -212,9 +214,21 @@ def status(*, product: Product = None, where: Where) -> None:
     console.json_output = where.json
     system = host(where.root)
     wanted = [product_of(system, product)] if product else products(context(system, ""))
-    found = [look(context(system, name)) for name in wanted]
+    found, failed = [], list[WaybillError]()
+    for name in wanted:
+        try:
+            found.append(look(context(system, name)))
+        except WaybillError as error:  # the others are shown all the same
+            failed.append(error)
     text = "\n\n".join(each.text() for each in found) or "nothing is installed here"
-    console.result(text, lambda: {"products": [each.as_json() for each in found]})
+    document = {"products": [each.as_json() for each in found]}
+    if not failed or (found and not where.json):  # else the error has the one document
+        console.result(text, lambda: document)
+    for other in failed[1:]:
+        console.log(f"error: {other}", "error")
+    if failed:
+        failed[0].document = document
+        raise failed[0]
 
 
 @app.command(epilog="Example: install history")

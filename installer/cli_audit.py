@@ -47,7 +47,8 @@ def audit(
     system = host(where.root)
     if seal:
         try:
-            console.log(f"set aside: {audits.seal(system, seal)}", "warning")
+            aside = audits.seal(system, seal)
+            console.log(f"set aside: {aside}" if aside else "begun anew: the old log was gone", "warning")
         except OSError as error:
             raise HostNotReadyError(f"the log cannot be sealed: {error.strerror}", where=LOG) from error
     begin = audits.moment(since, clock()) if since else None

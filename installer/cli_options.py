@@ -169,7 +169,7 @@ def looking() -> Iterator[None]:
     Raises:
         HostNotReadyError: Something cannot be looked at.
     """
-    from installer.status import unseen
+    from installer.state import unseen
 
     try:
         yield

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from installer.core.errors import ExpiredError, HostNotReadyError, RefusedError, UntrustedError
+from installer.core.errors import ExpiredError, HostNotReadyError, RefusedError, TamperedError, UntrustedError
 from installer.core.limits import LIMITS
 from installer.core.root import (
     Root,
@@ -48,7 +48,17 @@ def load_trust(system: System) -> tuple[Root, bytes]:
         ) from None
     except OSError as error:
         raise UntrustedError(f"the trust cannot be read: {error.strerror}", where=ROOT_FILE) from None
-    return parse_root(data, ROOT_FILE), data
+    try:
+        return parse_root(data, ROOT_FILE), data
+    except TamperedError as error:
+        below = "" if system.live else f" --root {system.root}"
+        raise TamperedError(
+            error.what,
+            where=error.where,
+            hint="somebody edited it, or the disk has lost data: put it back from a backup. Without one, "
+            f"remove it and set up trust anew, by its sheet: `install trust init root.json{below}`",
+            problems=error.problems,
+        ) from None
 
 
 def init_trust(

@@ -17,7 +17,7 @@ from installer.housekeeping import derive
 from installer.journal import Journal, Record
 from installer.layout import Layout
 from installer.operations import Context
-from installer.state import DamagedStateError, State, load, save
+from installer.state import DamagedStateError, State, load, save, unseen
 from installer.system import System
 
 GUIDE = "`install recover --help` says how to go on"
@@ -78,9 +78,12 @@ def sound_state(context: Context) -> State:
     Raises:
         DamagedStateError: `state.json` is missing, damaged or old; recovery derives it again.
         NotUndoneError: It cannot be derived, or is of another installer.
-        HostNotReadyError: This user may not read it.
+        HostNotReadyError: This user may not read it, or it cannot be looked at.
     """
-    found = find_state(context)
+    try:
+        found = find_state(context)
+    except OSError as error:
+        raise unseen(error, context.layout.base) from error
     if found.wrong:
         raise DamagedStateError(
             found.wrong,

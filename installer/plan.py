@@ -10,7 +10,7 @@ from installer import health, irreversible, preflight, regain, remove, selection
 from installer.changes import Changes, compare, without_sources
 from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
-from installer.core.errors import Problem, RefusedError, UnreadyError
+from installer.core.errors import HostNotReadyError, Problem, RefusedError
 from installer.core.manifest import Manifest, Source
 from installer.deploy.base import Release, method
 from installer.deploy.files import batches
@@ -115,17 +115,18 @@ class Plan:
         """Raises what stands in the way, all of it at once.
 
         Raises:
-            UnreadyError: There is something.
+            HostNotReadyError: There is something.
         """
         if self.problems:
             count = len(self.problems)
-            raise UnreadyError(
+            error = HostNotReadyError(
                 f"the host is not ready for {self.product} {self.new.version if self.new else ''}: "
                 f"{count} problem{'s' if count > 1 else ''}",
                 hint="nothing was changed; put right what is listed and run the same command again",
                 problems=self.problems,
-                plan=self.as_json(),
             )
+            error.document = self.as_json()
+            raise error
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""

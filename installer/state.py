@@ -213,6 +213,16 @@ def unreadable(path: str) -> HostNotReadyError:
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
 
 
+def unseen(error: OSError, where: str) -> HostNotReadyError:
+    """Gives the error for what cannot be looked at; `where` is said where the error itself names nothing."""
+    if isinstance(error, PermissionError):
+        return unreadable(error.filename or where)
+    hint = "look at what is there: something else may be in its place, or the disk may be failing"
+    return HostNotReadyError(
+        f"cannot be looked at: {error.strerror}", where=error.filename or where, hint=hint
+    )
+
+
 def load(system: System, layout: Layout) -> State:
     """Reads `state.json`.
 

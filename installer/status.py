@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
+from installer.core.errors import NotUndoneError, Problem
 from installer.core.manifest import Source
 from installer.deploy.base import Release, Target, method
 from installer.drift import Drifted, drift
@@ -17,7 +17,7 @@ from installer.layout import STATE, Layout
 from installer.mend import distrusted, refuse_cut, sound_state
 from installer.operations import Context
 from installer.selection import Selection, jobs
-from installer.state import Entry, State, open_release, unreadable
+from installer.state import Entry, State, open_release, unseen
 from installer.system import System
 
 
@@ -140,16 +140,6 @@ def products(context: Context) -> list[str]:
 def _inside(system: System, name: str) -> list[str]:
     base = Layout(name).base
     return system.names(base) if system.observe(base, digest=False).kind == "dir" else []
-
-
-def unseen(error: OSError, where: str) -> HostNotReadyError:
-    """Gives the error for what cannot be looked at; `where` is said where the error itself names nothing."""
-    if isinstance(error, PermissionError):
-        return unreadable(error.filename or where)
-    hint = "look at what is there: something else may be in its place, or the disk may be failing"
-    return HostNotReadyError(
-        f"cannot be looked at: {error.strerror}", where=error.filename or where, hint=hint
-    )
 
 
 def status(context: Context) -> Status:

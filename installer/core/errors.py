@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class WaybillError(Exception):
     """What the reader can do where nothing better is known."""
     step = 0
     """The step of the verification that refused; 0 outside of one. See `steps`."""
+    document: Mapping[str, object] = MappingProxyType({})
+    """What else is known, for the one document that `--json` prints."""
 
     def __init__(
         self, what: str, *, where: str = "", hint: str = "", problems: Sequence[Problem] = ()
@@ -81,6 +84,7 @@ class WaybillError(Exception):
     def as_json(self) -> dict[str, object]:
         """Gives the error as the JSON object that `--json` prints."""
         return {
+            **self.document,
             "error": self.code,
             "exit": self.exit_code,
             "what": self.what,
@@ -186,27 +190,6 @@ class HostNotReadyError(WaybillError):
     """Preflight found reasons why the release cannot be applied here; `problems` lists all of them."""
 
     code, exit_code = "host-not-ready", 15
-
-
-class UnreadyError(HostNotReadyError):
-    """The host is not ready for a plan, which is in the one document that `--json` prints.
-
-    Args:
-        what: As of every error.
-        hint: As of every error.
-        problems: What stands in the way.
-        plan: What would have been done.
-    """
-
-    def __init__(
-        self, what: str, *, hint: str, problems: Sequence[Problem], plan: Mapping[str, object]
-    ) -> None:
-        super().__init__(what, hint=hint, problems=problems)
-        self._plan = plan
-
-    def as_json(self) -> dict[str, object]:
-        """Gives the error together with the plan."""
-        return {**self._plan, **super().as_json()}
 
 
 class BusyError(WaybillError):

@@ -116,6 +116,23 @@ def test_a_log_that_was_removed_is_told_as_broken(watched: Bench) -> None:
     assert samples(watched)["audit_intact{}"] == 0
 
 
+def test_what_recovery_would_refuse_is_told_as_unfinished(watched: Bench) -> None:
+    watched.run(str(watched.bundle(release())), "--yes")
+    assert samples(watched)['unfinished{product="lan-chat"}'] == 0
+    (watched.host / "var/lib/waybill/lan-chat/txn/000009.backup").mkdir()
+    assert watched.run("recover")[0] == 21
+    assert samples(watched)['unfinished{product="lan-chat"}'] == 1
+
+
+def test_a_state_that_is_gone_is_told_as_not_readable(watched: Bench) -> None:
+    watched.run(str(watched.bundle(release())), "--yes")
+    (watched.host / "var/lib/waybill/lan-chat/state.json").unlink()
+    assert watched.run("metrics")[0] == 0
+    assert samples(watched)['state_readable{product="lan-chat"}'] == 0
+    assert watched.run("recover")[0] == 0
+    assert samples(watched)['state_readable{product="lan-chat"}'] == 1
+
+
 def test_without_a_setting_nothing_is_written_and_the_command_says_what_to_do(bench: Bench) -> None:
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
     code, document, _ = bench.run("metrics")

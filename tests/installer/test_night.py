@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 
 from installer import metrics
+from installer.core.root import fingerprint
 from installer.host import Host
+from installer.hosttrust import ROOT_FILE
 from tests.rig.bench import Bench, release
 from tests.rig.trustworld import root
 
@@ -89,6 +91,20 @@ def test_a_file_where_all_state_should_be_is_the_host_s_fault_and_not_ours(ours:
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("place", ["", "/lan-chat", "/lan-chat/txn"])
+@pytest.mark.parametrize(("command", "wanted"), [("verify", (0,)), ("plan", (15,)), ("apply", (15, 21))])
+def test_a_file_in_the_place_of_a_directory_is_no_fault_of_ours_for_a_bundle_either(
+    ours: Bench, place: str, command: str, wanted: tuple[int, ...]
+) -> None:
+    there = ours.host / f"var/lib/waybill{place}"
+    shutil.rmtree(there)
+    there.write_text("somebody's")
+    code, document, said = ours.run(command, newer(ours), *(["--yes"] if command == "apply" else []))
+    assert code in wanted, document
+    assert "Traceback" not in said
+    assert there.read_text() == "somebody's"
+
+
 def test_a_fault_of_the_metrics_hides_no_exit_code(ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (ours.host / "prom").mkdir()
     (ours.host / "etc/waybill/metrics-directory").write_text("/prom\n")
@@ -143,3 +159,31 @@ def test_a_way_back_stays_open_whatever_the_clock_said_when_it_was_last_gone(
     for version in ("1.4.0", "1.5.0", "1.4.0"):
         code, document, _ = ours.run("rollback", version, "--yes")
         assert (code, document.get("new", {}).get("version")) == (0, version), document
+
+
+def test_a_damaged_root_is_put_right_as_its_hint_says(ours: Bench) -> None:
+    trusted = ours.host / ROOT_FILE[1:]
+    carried = ours.stick / "root.json"
+    carried.write_bytes(trusted.read_bytes())
+    trusted.write_text("{")
+    code, document, _ = ours.run("rollback", "--yes")
+    assert (code, document["where"]) == (11, f"{ROOT_FILE}:1")
+    assert "put it back from a backup. Without one, remove it and set up trust anew" in document["hint"]
+    trusted.unlink()
+    typed = fingerprint(carried.read_bytes())
+    assert ours.run("trust", "init", str(carried), "--fingerprint", typed)[0] == 0
+    assert trusted.read_bytes() == carried.read_bytes()
+
+
+def test_the_damage_of_one_product_does_not_hide_the_others(ours: Bench) -> None:
+    other = ours.host / "var/lib/waybill/broken"
+    other.mkdir()
+    (other / "state.json").write_text("{")
+    code, document, said = ours.run("status")
+    assert (code, document["error"], document["exit"]) == (21, "state-damaged", 21)
+    assert [each["product"] for each in document["products"]] == ["lan-chat"]
+    assert "error: /var/lib/waybill/broken/state.json: the state is damaged" in said
+    code, text = ours.text("status")
+    assert code == 21
+    assert "lan-chat 1.4.0 is installed" in text
+    assert "hint: " in text

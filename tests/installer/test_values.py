@@ -137,9 +137,7 @@ def test_a_schema_that_cannot_be_used_is_named(schema, what):
         '{"$defs": {"a": {"pattern": "(a|aa)+$"}}, "additionalProperties": {"$ref": "#/$defs/a"}}',
     ],
 )
-def test_a_pattern_that_tries_every_way_is_ended_and_named(
-    monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_a_pattern_that_tries_every_way_is_ended(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("installer.values.SCHEMA_SECONDS", 0.2)
     (found,) = problems(DEFAULTS, site(f"host: {'a' * 60}!"), schema=Layer("s.json", text.encode()))
     assert found.startswith("s.json: takes more than 0.2 seconds for these values")
