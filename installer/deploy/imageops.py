@@ -242,6 +242,7 @@ class LoadImage:
             if preimage["kept"] != ABSENT:
                 _point(engine, kept, preimage["kept"])
                 engine.remove(staged)
+                engine.sync()
                 return
             nameless = preimage["id"] != ABSENT and not preimage["named"]
             if nameless and {id_of(engine, staged), id_of(engine, kept)} != {ABSENT}:
@@ -253,8 +254,9 @@ class LoadImage:
                 remove_name(context, engine, name)
             left = engine.find(id_in(engine, image)) if preimage["id"] == ABSENT else None
             if left is not None and not left.tags:
-                # After a power cut: the image is written, its name is not.
+                # After a power cut: the image is written and its name is not, or the name alone is gone.
                 remove_name(context, engine, left.id)
+            engine.sync()
 
 
 class TagImages:

@@ -36,8 +36,7 @@ SILENCE = 300
 SLOWEST = 2 * MIB
 """Bytes per second below which a load that still moves is given up."""
 _INTERNAL = 500
-_NAMELESS = "<none>:<none>"
-"""What engines before 25 list as the name of an image that has none."""
+_NAMELESS = "<none>:<none>"  # what 20.10 lists as the name of an image that has none
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "amd64": "amd64"}
 
 
@@ -115,8 +114,7 @@ class Engine:
     def find(self, name: str) -> Found | None:
         """Looks up an image by tag or id.
 
-        One that a power cut has damaged may still be listed, while the engine fails to say more of it: its
-        layers are empty then.
+        One that a power cut has damaged may be listed, and no more be said of it: then it has no layers.
 
         Raises:
             EngineError: The engine gives no answer.
@@ -227,9 +225,7 @@ class Engine:
         Raises:
             OSError: It is not.
         """
-        devices: dict[int, str] = {}
-        for folder in self.info.roots:
-            devices.setdefault(Path(folder).stat().st_dev, folder)
+        devices = {Path(folder).stat().st_dev: folder for folder in reversed(self.info.roots)}
         for folder in devices.values():
             self._system.sync_fs(folder, of_engine=True)
 

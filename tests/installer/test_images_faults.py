@@ -14,6 +14,7 @@ import pytest
 from installer.core.errors import WaybillError
 from installer.deploy.imagemend import mend_images
 from installer.deploy.images import METHOD
+from installer.deploy.imagesweep import sweep
 from installer.engines import docker
 from installer.operations import StepError
 from installer.system import System
@@ -115,6 +116,24 @@ def test_an_image_that_the_engine_lists_and_cannot_inspect_is_undone_or_loaded_a
     target = release.target().release
     assert mend_images(own.context, target.manifest, target.directory) == [image.reference]
     assert own.everything() == loaded
+
+
+def test_an_image_that_a_power_cut_left_without_names_is_given_up_all_the_same(own: Site) -> None:
+    before = own.everything()
+    gone, stays = own.release(), own.release()
+    gone.image(f"{own.name}/app:1", ["a", "b"])
+    kept = stays.image(f"{own.name}/app:2", ["a", "c"])
+    own.apply(None, gone.target())
+    own.engine.stop_daemon()
+    (own.engine.data_root / "image/overlay2/repositories.json").unlink()
+    own.engine.start()
+    assert any("<none>:<none>" in line for line in own.everything())
+    own.apply(None, stays.target())
+    sweep(own.context, [gone.target().release.manifest], [stays.target().release.manifest])
+    assert own.id(kept.reference) == own.wanted(kept)
+    assert not any("<none>:<none>" in line for line in own.everything())
+    sweep(own.context, [stays.target().release.manifest], [])
+    assert own.everything() == before
 
 
 def test_somebody_elses_image_that_cannot_be_inspected_is_in_nobodys_way(own: Site) -> None:
