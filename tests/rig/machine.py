@@ -67,8 +67,10 @@ class Machine:
                     return copy
 
     def elsewhere(self) -> None:
-        """Has somebody else write a file and sync it, as a log does: on ext4 and xfs that brings all names,
-        sizes and modes of everybody to the disk, but not the bytes of their files."""
+        """Has somebody else write a file and sync it, as a log does.
+
+        On ext4 and xfs that brings all names and modes of everybody to the disk, but not the bytes of files.
+        """
         fd = os.open(self.disk.mount / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(fd, b"line\n")
