@@ -21,7 +21,8 @@ from tests.faults.stories import Host, outside
 from tests.rig import imagebuild, images
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory
-from tests.rig.machine import Machine, same
+from tests.rig.loop import same
+from tests.rig.machine import Machine
 from tests.rig.needs import needs
 from tests.rig.releases import Member, Notes, ReleaseSpec, context
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -11,9 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.rig.engine import Engine, wait_for
-from tests.rig.loop import MIB, Loop
-
-_PIECE = MIB
+from tests.rig.loop import Loop
 
 
 class Machine:
@@ -60,11 +57,7 @@ class Machine:
     def device(self, to: Path) -> Loop:
         """Copies what the device has at this moment: what is left of it when the power goes now."""
         with self._stopped():
-            while True:
-                copy = self.disk.copy(to)
-                # The kernel writes when it likes. What is the same read twice was all there at one moment.
-                if same(self.disk.file, to):
-                    return copy
+            return self.disk.copy(to)
 
     def elsewhere(self) -> None:
         """Has somebody else write a file and sync it, as a log does.
@@ -113,31 +106,3 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def same(one: Path, other: Path) -> bool:
-    """Says whether two files, mostly holes, have the same bytes."""
-    with one.open("rb") as first, other.open("rb") as second:
-        ends = [os.fstat(file.fileno()).st_size for file in (first, second)]
-        if ends[0] != ends[1]:
-            return False
-        for start, end in sorted({*_data(first.fileno(), ends[0]), *_data(second.fileno(), ends[0])}):
-            for at in range(start, end, _PIECE):
-                size = min(_PIECE, end - at)
-                if os.pread(first.fileno(), size, at) != os.pread(second.fileno(), size, at):
-                    return False
-    return True
-
-
-def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """Gives what of a file is no hole."""
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, end
