@@ -45,13 +45,18 @@ def mend_images(context: Context, manifest: Manifest, directory: str) -> list[st
     with engine_of(context) as engine:
         broken = [image for image in images if not _whole(engine, image)]
         # All of them first: a broken layer that another image shares would be taken for present.
+        others = dict[str, str]()
         for image in broken:
             context.progress.note(f"{image.reference} is broken in the engine: removed, loaded again")
+            found = engine.find(id_in(engine, image))
+            others |= dict.fromkeys(found.tags if found else (), id_in(engine, image))
             engine.remove(id_in(engine, image), force=True)
         for image in broken:
             release = Path(context.system.real(directory))
             ship = shipment(context, engine, image, release, frozenset())
             LoadImage().load(context, engine, replace(ship, left_out=frozenset()))
+        for name, mended in others.items():
+            engine.tag(mended, name)  # somebody else's went with the image, too
         engine.sync()
         _name(context, engine, images)
         engine.sync()

@@ -207,7 +207,9 @@ class LoadImage:
         finally:
             context.progress.done()
         found, wanted = engine.find(ship.tag), id_in(engine, ship.image)
-        if found is None or found.id != wanted or not same_layers(found, ship.image):
+        # One that the engine has by its id and cannot tell the layers of is damaged, too.
+        mute = classic and found is not None and found.id == wanted and not found.diff_ids
+        if not mute and (found is None or found.id != wanted or not same_layers(found, ship.image)):
             raise EngineError(
                 f"the engine has {found.id if found else 'nothing'} after loading, not the signed {wanted}",
                 where=ship.image.reference,
@@ -215,7 +217,8 @@ class LoadImage:
             )
         # Layers that the engine took for present although no image has them are what a power cut leaves, and
         # their files may be empty. Loading again mends nothing; removing the image first does.
-        if not classic or {layer.diff_id[7:19] for layer in ship.sent} <= unpacked or _intact(engine, ship):
+        unpacks = {layer.diff_id[7:19] for layer in ship.sent} <= unpacked
+        if not mute and (not classic or unpacks or _intact(engine, ship)):
             return
         if again:
             raise EngineError(
@@ -228,6 +231,8 @@ class LoadImage:
         )
         engine.remove(wanted, force=True)
         self.load(context, engine, replace(ship, left_out=frozenset()), again=True)
+        for name in found.tags if found else ():
+            engine.tag(wanted, name)  # all went with the image, those of others too
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Takes our names away, and the image with them where it was not there before and nothing uses it."""
@@ -237,6 +242,7 @@ class LoadImage:
             if preimage["kept"] != ABSENT:
                 _point(engine, kept, preimage["kept"])
                 engine.remove(staged)
+                engine.sync()
                 return
             nameless = preimage["id"] != ABSENT and not preimage["named"]
             if nameless and {id_of(engine, staged), id_of(engine, kept)} != {ABSENT}:
@@ -248,8 +254,9 @@ class LoadImage:
                 remove_name(context, engine, name)
             left = engine.find(id_in(engine, image)) if preimage["id"] == ABSENT else None
             if left is not None and not left.tags:
-                # After a power cut: the image is written, its name is not.
+                # After a power cut: the image is written and its name is not, or the name alone is gone.
                 remove_name(context, engine, left.id)
+            engine.sync()
 
 
 class TagImages:

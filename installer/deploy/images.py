@@ -212,7 +212,7 @@ def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
     if info.platform != host:
         hint = "this bundle's images do not run there; use the engine of this host"
         problems.append(Problem(info.address, f"runs on {info.platform}, this host is {host}", hint))
-    if not docker.data_roots(info):
+    if not info.roots:
         hint = "name the engine of this host by DOCKER_HOST; what another one writes cannot be made safe"
         problems.append(Problem(info.address, f"keeps its data in {info.root}, which is not here", hint))
     return problems
@@ -233,7 +233,7 @@ def _room_problems(context: Context, engine: Engine, images: Sequence[Image]) ->
     if not needed:
         return []
     problems = []
-    for folder in docker.data_roots(engine.info):
+    for folder in engine.info.roots:
         free = Host().space(folder).bytes  # of this machine: the engine's data is not below `--root`
         if free < needed + _SPARE:
             need = size_text(needed + _SPARE)

@@ -76,6 +76,8 @@ def sweep(
             for name in engine.names(private_prefix(context)):
                 if name not in ours and not name.endswith(_FOUND):
                     remove_name(context, engine, name)
+            _give_up_nameless(context, engine, over)
+            engine.sync()
     except StepError as error:
         context.progress.note(f"images of old releases are left in the engine: {error.what}")
 
@@ -91,6 +93,19 @@ def let_go(context: Context, engine: Engine, images: Sequence[Image]) -> None:
     _give_up_names(context, engine, images)
     for name in dict.fromkeys(private_name(context, image, "kept") for image in images):
         remove_name(context, engine, name)
+    _give_up_nameless(context, engine, images)
+    engine.sync()
+
+
+def _give_up_nameless(context: Context, engine: Engine, images: Sequence[Image]) -> None:
+    """Removes what has lost its last name and is still there: a power cut may take the one without the other.
+
+    What had no name before us has got one that stays, see `LoadImage.undo`.
+    """
+    for image in images:
+        found = engine.find(id_in(engine, image))
+        if found is not None and not found.tags:
+            remove_name(context, engine, found.id)
 
 
 def _give_up_names(context: Context, engine: Engine, images: Sequence[Image]) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from installer.core.errors import HostNotReadyError
 from installer.core.limits import CHUNK, MIB
+from installer.engines.roots import data_roots
 from installer.engines.savestream import digests
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ SILENCE = 300
 """Seconds for which an engine may neither read nor say anything while it loads."""
 SLOWEST = 2 * MIB
 """Bytes per second below which a load that still moves is given up."""
+_INTERNAL = 500
+_NAMELESS = "<none>:<none>"  # what 20.10 lists as the name of an image that has none
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "amd64": "amd64"}
 
 
@@ -68,6 +71,11 @@ class EngineInfo:
     root: str
     platform: str
     address: str
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Where it keeps images; empty where that is not on this host."""
+        return data_roots(self.root, containerd=self.store == "containerd")
 
     @property
     def release(self) -> tuple[int, int]:
@@ -106,6 +114,8 @@ class Engine:
     def find(self, name: str) -> Found | None:
         """Looks up an image by tag or id.
 
+        One that a power cut has damaged may be listed, and no more be said of it: then it has no layers.
+
         Raises:
             EngineError: The engine gives no answer.
         """
@@ -116,8 +126,19 @@ class Engine:
                 raw = self._client.inspect_image(name)
             except docker.errors.ImageNotFound:
                 return None
+            except docker.errors.APIError as error:
+                if error.status_code != _INTERNAL or (listed := self._listed(name)) is None:
+                    raise
+                return listed
             layers = (raw.get("RootFS") or {}).get("Layers") or ()
             return Found(raw["Id"], tuple(raw.get("RepoTags") or ()), tuple(layers))
+
+    def _listed(self, name: str) -> Found | None:
+        for row in self._client.images(all=True):
+            tags = tuple(tag for tag in row.get("RepoTags") or () if tag != _NAMELESS)
+            if name == row["Id"] or name in tags:
+                return Found(row["Id"], tags, ())
+        return None
 
     def names(self, prefix: str) -> list[str]:
         """Lists the names of images that start with `prefix`.
@@ -204,9 +225,7 @@ class Engine:
         Raises:
             OSError: It is not.
         """
-        devices: dict[int, str] = {}
-        for folder in data_roots(self.info):
-            devices.setdefault(Path(folder).stat().st_dev, folder)
+        devices = {Path(folder).stat().st_dev: folder for folder in reversed(self.info.roots)}
         for folder in devices.values():
             self._system.sync_fs(folder, of_engine=True)
 
@@ -362,24 +381,6 @@ def _probe(address: str, timeout: float) -> None:
         raise EngineError("the Docker engine is not running", where=path, hint=_START) from error
     except OSError as error:
         raise EngineError(f"the Docker engine cannot be reached: {error}", where=path, hint=_START) from error
-
-
-def data_roots(info: EngineInfo) -> tuple[str, ...]:
-    """Gives the directories in which an engine keeps images; empty where they are not on this host."""
-    wanted = [info.root]
-    if info.store == "containerd":
-        wanted += ["/var/lib/containerd", *_configured_containerd_root()]
-    return tuple(folder for folder in wanted if folder and Path(folder).is_dir())
-
-
-def _configured_containerd_root() -> list[str]:
-    import tomllib
-
-    try:
-        root = tomllib.loads(Path("/etc/containerd/config.toml").read_text("utf-8")).get("root")
-    except (OSError, ValueError):
-        return []
-    return [root] if isinstance(root, str) else []
 
 
 def _silent(what: str, where: str) -> EngineError:

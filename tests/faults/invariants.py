@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from installer import auditlog, history, housekeeping, irreversible
 from installer.core.digest import sha256_hex
 from installer.layout import Layout
+from installer.operations import Context
 from installer.recover import exclusive
 from installer.retained import read_manifest
 from installer.state import State
@@ -38,7 +40,13 @@ class Ends:
     highest: int
 
 
-def violations(root: Path, ends: Ends, told: str = "", boot: str = "2") -> list[str]:
+def violations(
+    root: Path,
+    ends: Ends,
+    told: str = "",
+    boot: str = "2",
+    host: Callable[[Path, str], Context] = on,
+) -> list[str]:
     """Recovers a host and says in words what is wrong with it then.
 
     Args:
@@ -46,15 +54,16 @@ def violations(root: Path, ends: Ends, told: str = "", boot: str = "2") -> list[
         ends: How the story may end.
         told: What the operator was told before: `done`, `pending` and `rolled back` have to be true.
         boot: The kernel's boot in which it is recovered.
+        host: Gives its context.
     """
     try:
-        return list(_look(root, ends, told, boot))
+        return list(_look(root, ends, told, host(root, boot)))
     except Exception:
         return ["recovery failed: " + traceback.format_exc(limit=-6)]
 
 
-def _look(root: Path, ends: Ends, told: str, boot: str) -> list[str]:
-    within, found = on(root, boot), []
+def _look(root: Path, ends: Ends, told: str, within: Context) -> list[str]:
+    found = list[str]()
     with attempting(within, "recover"), exclusive(within) as (state, _):
         pass
     version = state.current.version if state.current else ""

@@ -78,9 +78,9 @@ def tar(spec: ReleaseSpec) -> bytes:
     """Gives a release as a bundle."""
     manifest = spec.manifest()
     files = {entry.path: spec.members[entry.path].data for entry in manifest.files}
-    names = ("mode", "kind", "install", "owner")
+    names = ("mode", "kind", "install", "owner", "expanded")
     entries = {entry.path: {name: getattr(entry, name) for name in names} for entry in manifest.files}
-    fields = ("version", "sequence", "links", "directories", "deploy")
+    fields = ("version", "sequence", "links", "directories", "deploy", "images")
     made = bundlebuild.plan(files, entries=entries, **{name: getattr(manifest, name) for name in fields})
     return made.tar()
 

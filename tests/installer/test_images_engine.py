@@ -213,6 +213,18 @@ def test_a_release_that_is_retained_no_longer_takes_its_images_along(site: Site)
     assert site.everything() == before
 
 
+def test_what_is_given_up_or_undone_is_on_the_disk_before_that_is_noted(site: Site) -> None:
+    release = site.release()
+    release.image(f"{site.name}/app:1", ["a"])
+    done = site.apply(None, release.target())
+    site.undo(done)
+    assert site.system.effects[-1] == "sync_fs"
+    site.apply(None, release.target())
+    site.system.effects.clear()
+    sweep(site.context, [release.target().release.manifest], [])
+    assert site.system.effects == ["docker.remove", "docker.remove", "sync_fs"]
+
+
 def test_sweeping_leaves_other_products_alone_and_clears_a_staged_name(site: Site) -> None:
     mine, other = site.release(), site.release()
     image = mine.image(f"{site.name}/app:1", ["a"])

@@ -14,6 +14,7 @@ import pytest
 from installer.core.errors import WaybillError
 from installer.deploy.imagemend import mend_images
 from installer.deploy.images import METHOD
+from installer.deploy.imagesweep import sweep
 from installer.engines import docker
 from installer.operations import StepError
 from installer.system import System
@@ -78,6 +79,77 @@ def test_layers_that_a_power_cut_left_empty_are_noticed_and_loaded_again(
     assert {layer.diff_id for layer in image.layers} <= engine.contents(image.reference)
     engine.close()
     assert bool(own.meter.notes) != image_survives
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "without its names"])
+def test_an_image_that_the_engine_lists_and_cannot_inspect_is_undone_or_loaded_again(
+    own: Site, named: bool
+) -> None:
+    """A power cut in a load may leave an image whose layer no longer says which layers lie below it."""
+    before = own.everything()
+    release = own.release()
+    image = release.image(f"{own.name}/app:1", ["a", "b"])
+    done = own.apply(None, release.target())
+    loaded = own.everything()
+
+    def damage() -> None:
+        own.engine.stop_daemon()
+        data = own.engine.data_root
+        for file in (data / "overlay2").glob("*/lower"):
+            file.write_bytes(b"")
+        if not named:
+            (data / "image/overlay2/repositories.json").unlink()
+        own.engine.start()
+        with pytest.raises(RuntimeError, match="invalid argument"):
+            own.engine.text("image", "inspect", image.config)
+
+    damage()
+    own.undo(done)
+    assert own.everything() == before
+    own.apply(None, release.target())
+    damage()
+    assert METHOD.drift(own.context, release.target())
+    own.apply(None, release.target())
+    assert own.everything() == loaded
+    assert own.id(image.reference) == own.wanted(image)
+    damage()
+    target = release.target().release
+    assert mend_images(own.context, target.manifest, target.directory) == [image.reference]
+    assert own.everything() == loaded
+
+
+def test_an_image_that_a_power_cut_left_without_names_is_given_up_all_the_same(own: Site) -> None:
+    before = own.everything()
+    gone, stays = own.release(), own.release()
+    gone.image(f"{own.name}/app:1", ["a", "b"])
+    kept = stays.image(f"{own.name}/app:2", ["a", "c"])
+    own.apply(None, gone.target())
+    own.engine.stop_daemon()
+    (own.engine.data_root / "image/overlay2/repositories.json").unlink()
+    own.engine.start()
+    assert any("<none>:<none>" in line for line in own.everything())
+    own.apply(None, stays.target())
+    sweep(own.context, [gone.target().release.manifest], [stays.target().release.manifest])
+    assert own.id(kept.reference) == own.wanted(kept)
+    assert not any("<none>:<none>" in line for line in own.everything())
+    sweep(own.context, [stays.target().release.manifest], [])
+    assert own.everything() == before
+
+
+def test_somebody_elses_image_that_cannot_be_inspected_is_in_nobodys_way(own: Site) -> None:
+    theirs, mine = own.release(), own.release()
+    broken = theirs.image(f"{own.name}/theirs:1", ["base", "a"])
+    image = mine.image(f"{own.name}/app:1", ["other", "b"])
+    own.apply(None, theirs.target())
+    own.engine.stop_daemon()
+    for file in (own.engine.data_root / "overlay2").glob("*/lower"):
+        file.write_bytes(b"")
+    own.engine.start()
+    with pytest.raises(RuntimeError, match="invalid argument"):
+        own.engine.text("image", "inspect", broken.config)
+    assert METHOD.check(own.context, None, mine.target()) == []
+    own.apply(None, mine.target())
+    assert own.id(image.reference) == own.wanted(image)
 
 
 def test_an_engine_that_is_down_is_a_problem_with_a_hint_and_the_plan_still_speaks(own: Site) -> None:
@@ -150,6 +222,8 @@ def test_images_that_a_power_cut_broke_are_found_and_loaded_again_from_the_kept_
     image = release.image(f"{own.name}/app:1", ["base", "a"])
     other = release.image(f"{own.name}/worker:1", ["base", "b"])
     own.apply(None, release.target())
+    if names_survive:
+        own.engine.docker("tag", other.reference, f"{own.name}/mine:1")
     before = own.everything()
     manifest, directory = release.target().release.manifest, release.target().release.directory
     assert mend_images(own.context, manifest, directory) == []

@@ -47,7 +47,7 @@ class Engine:
         self.host, self.home = host, home
         self.path = ":".join(filter(None, [programs, SBIN, os.environ.get("PATH", "")]))
         self._command: list[str] = []
-        self._root = Path()
+        self._root = self._data = Path()
         self._daemon: Daemon | None = None
         self._client: Any = None
 
@@ -63,7 +63,13 @@ class Engine:
 
     @classmethod
     def launch(
-        cls, name: str = "20", *, network: bool = False, home: Path | None = None, args: tuple[str, ...] = ()
+        cls,
+        name: str = "20",
+        *,
+        network: bool = False,
+        home: Path | None = None,
+        data: Path | None = None,
+        args: tuple[str, ...] = (),
     ) -> Self:
         """Starts an engine of one kind of KINDS.
 
@@ -71,6 +77,7 @@ class Engine:
             name: the kind.
             network: give it a network namespace of its own, with Docker's bridge.
             home: where data, sockets and log lie; by default a temporary folder that `stop` removes.
+            data: where the data lies instead.
             args: more arguments for dockerd.
         """
         kind = KINDS[name]
@@ -84,6 +91,7 @@ class Engine:
         root = home or temporary
         assert root is not None
         engine = cls(f"unix://{root}/docker.sock", programs, temporary)
+        engine._root, engine._data = root, data or root / "data"
         config = {"features": {"containerd-snapshotter": True}} if kind.containerd_store else {}
         (root / "daemon.json").write_text(json.dumps(config))
         command = [
@@ -93,14 +101,14 @@ class Engine:
             "--config-file",
             f"{root}/daemon.json",
             "--data-root",
-            f"{root}/data",
+            str(engine._data),
         ]
         command += ["--exec-root", f"{root}/exec", "--pidfile", f"{root}/docker.pid", *args]
         if network:
             command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
         else:
             command += ["--bridge=none", "--iptables=false"]
-        engine._command, engine._root = command, root
+        engine._command = command
         engine.start()
         return engine
 
@@ -128,23 +136,28 @@ class Engine:
         assert self._daemon is not None
         self._daemon.stop()
 
-    def stop(self) -> None:
-        """Ends what `launch` started and removes its temporary home; a given engine is left alone."""
+    def close(self) -> None:
+        """Closes the SDK's client."""
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def stop(self) -> None:
+        """Ends what `launch` started and removes its temporary home; a given engine is left alone."""
+        self.close()
         if self._daemon is None:
             return
         running = self.docker("ps", "-q", check=False).stdout.split()
         if running:
             self.docker("rm", "-f", "-v", *running, check=False)
         self._daemon.stop()
-        self._unmount_below(self._root)
+        self.unmount_below(self._root)
         if self.home is not None:
             shutil.rmtree(self.home, ignore_errors=True)
 
     @staticmethod
-    def _unmount_below(folder: Path) -> None:
+    def unmount_below(folder: Path) -> None:
+        """Takes away what is mounted below a folder."""
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for mount in sorted((m for m in mounts if m.startswith(f"{folder}/")), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False)
@@ -158,7 +171,7 @@ class Engine:
 
     @property
     def data_root(self) -> Path:
-        return self._root / "data"
+        return self._data
 
     @property
     def env(self) -> dict[str, str]:

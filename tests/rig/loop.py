@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -69,8 +71,11 @@ class Loop:
 
     def copy(self, to: Path) -> Loop:
         """Copies what the device has by now: what a power cut leaves. Nobody may be writing."""
-        subprocess.run(["cp", "--sparse=always", self.file, to], check=True)
-        return Loop(self.kind, to, self.mount)
+        while True:
+            subprocess.run(["cp", "--sparse=always", self.file, to], check=True)
+            # The kernel writes when it likes. What is the same read twice was all there at one moment.
+            if same(self.file, to):
+                return Loop(self.kind, to, self.mount)
 
     def sync(self) -> None:
         """Waits until all of it is on the device."""
@@ -83,3 +88,31 @@ class Loop:
             fcntl.ioctl(fd, _SHUTDOWN, _WITHOUT_FLUSH.to_bytes(4, "little"))
         finally:
             os.close(fd)
+
+
+def same(one: Path, other: Path) -> bool:
+    """Says whether two files, mostly holes, have the same bytes."""
+    with one.open("rb") as first, other.open("rb") as second:
+        ends = [os.fstat(file.fileno()).st_size for file in (first, second)]
+        if ends[0] != ends[1]:
+            return False
+        for start, end in sorted({*_data(first.fileno(), ends[0]), *_data(second.fileno(), ends[0])}):
+            for at in range(start, end, MIB):
+                size = min(MIB, end - at)
+                if os.pread(first.fileno(), size, at) != os.pread(second.fileno(), size, at):
+                    return False
+    return True
+
+
+def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Gives what of a file is no hole."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, end

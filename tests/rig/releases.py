@@ -53,6 +53,7 @@ class Member:
     mode: int = 0o644
     kind: str = "binary"
     owner: str = ""
+    expanded: int = 0
 
 
 @dataclass
@@ -72,7 +73,9 @@ class ReleaseSpec:
 
     def manifest(self) -> Manifest:
         files = tuple(
-            FileEntry(path, len(m.data), sha256_hex(m.data), m.mode, m.kind, m.install, m.owner)  # type: ignore[arg-type]
+            FileEntry(
+                path, len(m.data), sha256_hex(m.data), m.mode, m.kind, m.install, m.owner, "", m.expanded
+            )  # type: ignore[arg-type]
             for path, m in sorted(self.members.items(), key=lambda item: (section_rank(item[0]), item[0]))
         )
         return Manifest(
