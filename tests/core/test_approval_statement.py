@@ -113,6 +113,7 @@ REFUSED: dict[str, Callable[[dict[str, Any]], object]] = {
     "time with an offset": at("predicate", "expires", value="2026-06-15T00:00:00+00:00"),
     "target in capitals": at("predicate", "targets", value=["Chat01"]),
     "target with a wildcard": at("predicate", "targets", value=["*"]),
+    "target is a number": at("predicate", "targets", value=[1]),
     "target is text": at("predicate", "targets", value="chat01"),
     "too many targets": at("predicate", "targets", value=["a"] * 1001),
     "change id with a space": at("predicate", "change_id", value="a b"),

@@ -278,6 +278,7 @@ class TestSums:
     def test_more_lines_than_members_allowed_are_refused(self) -> None:
         lines = [f"{self.A}  {number:07d}" for number in range(LIMITS.members + 1)]
         assert "lists 250001 files, at most 250000" in self.refused(self.sums(*lines)).what
+        assert len(parse_sums(self.sums(*lines[:-1]))) == LIMITS.members
 
 
 class TestLists:

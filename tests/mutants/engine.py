@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from mutmut.mutation.pragma_handling import get_ignored_lines
 from mutmut.mutation.trampoline_templates import mangle_function_name
 from mutmut.runners.harness import PytestRunner
 from mutmut.state import state
+from mutmut.utils.file_utils import change_cwd
 
 from tests.mutants.operators import OPERATORS, OTHER_ERROR, STATUS, name_of, only_words
 
 DECORATORS = ("contextmanager", "property")
 """What may stand above a function that is changed; mutmut itself knows `classmethod` and `staticmethod`."""
+MORE_PEOPLE = ("Ana", "Ann", "Ben", "Bo", "Eve", "Sam")
 BEFORE, AFTER = 60, 30
 """Characters of the statement that are shown to the left and to the right of a change."""
 
@@ -89,12 +91,26 @@ def _quickest_first(self: PytestRunner, tests: Iterable[str]) -> list[str]:
     return ["-x", "-q", *chosen]
 
 
+def _warm(real: Callable[[PytestRunner], None]) -> Callable[[PytestRunner], None]:
+    """Makes the keys of the tests' people before a process is forked for each mutant: that takes long."""
+
+    def warm_up(self: PytestRunner) -> None:
+        real(self)
+        with change_cwd("mutants"):
+            from tests.rig.trustworld import TEAM, person
+        for name in (*TEAM.values(), *MORE_PEOPLE):
+            person(name)
+
+    return warm_up
+
+
 def install() -> None:
     """Makes mutmut do as we say, in this process and in those that it forks."""
     file_mutation.mutation_operators = OPERATORS
     file_mutation.MutationVisitor = Visitor
     file_mutation.function_trampoline_arrangement = _arrange(file_mutation.function_trampoline_arrangement)
     PytestRunner._pytest_args_regular_run = _quickest_first
+    PytestRunner.warm_up = _warm(PytestRunner.warm_up)
 
 
 def mutants(top: Path, module: str) -> list[Mutant]:
@@ -161,10 +177,8 @@ def _line(node: cst.CSTNode) -> str:
 def difference(before: str, after: str) -> str:
     """Gives a line, with where two differ as `[before → after]`."""
     old, new = (re.findall(r'"[^"]*"|\w+|\s+|[<>=!]=|.', text) for text in (before, after))
-    head = next(
-        (at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
-    )
-    tail = _same(old[head:], new[head:])
+    head = _same(old, new)
+    tail = _same(old[head:][::-1], new[head:][::-1])
     left, right = "".join(old[:head]), "".join(old[len(old) - tail :])
     mark = f"[{''.join(old[head : len(old) - tail])} → {''.join(new[head : len(new) - tail])}]"
     left = f"…{left[-BEFORE:]}" if len(left) > BEFORE else left

@@ -14,7 +14,7 @@ _HOST = tuple(
 _FAULTS = tuple(f"tests/faults/test_faults_{name}.py" for name in ("kills", "errors", "stage"))
 
 VERIFICATION = {
-    "installer/core/verification.py": ("tests/core/test_trust_steps.py", "tests/core/test_policy.py"),
+    "installer/core/verification.py": ("tests/core/test_trust_steps.py", "tests/core/test_verification.py"),
     "installer/core/trust.py": _TRUST,
     "installer/core/evidence.py": _TRUST,
     "installer/core/judged.py": _TRUST,
