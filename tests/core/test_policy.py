@@ -332,6 +332,22 @@ class TestBuilders:
         assert "is provenance, in the role ops" in str(refused(World(approvals=(*APPROVALS[:2], lent))))
 
 
+def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> None:
+    from installer.core.root import format_time
+
+    notes = {"notes": "looked at by two", "targets": ("chat01",)}
+    provenance = TestBuilders().provenance("https://ci.example/1")
+    _, decision = World(approvals=(provenance, APPROVALS[1], Said("ops", fields=notes))).verify()
+    told = sorted(text for label, text in decision.rows() if label == "approval")
+    keys = {role: person(TEAM[role]).key.keyid8 for role in ("ops", "provenance", "security")}
+    end = format_time(MADE + timedelta(days=14))
+    assert told == [
+        f"ops by Ops (cosign {keys['ops']}) until {end}, only chat01: looked at by two",
+        f"provenance by Ci (cosign {keys['provenance']})",
+        f"security by Sec (cosign {keys['security']}) until {end}",
+    ]
+
+
 class TestEnvironment:
     def test_nobody_said_which(self) -> None:
         error = refused(World(host=Destination()), errors.UsageError)

@@ -81,6 +81,23 @@ def test_a_sync_that_fails_in_recovery_is_written_down(cut_short: Context) -> No
     assert journal.records[-1].fields == {"boot": cut_short.system.boot_id()}
 
 
+def test_a_sync_that_fails_while_a_commit_is_finished_is_written_down(tmp_path: Path) -> None:
+    host = context(System(tmp_path))
+    install(host, ONE)
+    kill_at(host, TWO, "write_at /var/lib/waybill/lan-chat/state.json.new")
+
+    class LosesWrites(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "rename" and args[1] == f"/{STATE}/txn/000002.done":
+                raise SyncError(errno.EIO, os.strerror(errno.EIO))
+            return super().around(name, args, call)
+
+    with pytest.raises(NotUndoneError, match="transaction 000002 cannot be brought to an end now"):
+        recovered(context(LosesWrites(tmp_path)))
+    assert open_journal(host).has("DISTRUST")
+    assert [each.outcome for each in recovered(context(Rebooted(tmp_path)))] == ["finished"]
+
+
 @pytest.mark.parametrize("boots", [1, 2])
 def test_why_it_was_given_up_is_said_after_recovery_too(tmp_path: Path, boots: int) -> None:
     host = context(System(tmp_path))

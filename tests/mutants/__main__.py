@@ -19,7 +19,7 @@ from tests.mutants.expected import PAGE, read
 from tests.mutants.modules import MODULES, PASSED_OVER
 
 TOP = Path(__file__).resolve().parents[2]
-PLACE = TOP / "build" / "mutants" / "work"
+PLACE = TOP / "build" / "mutants"
 COPIED = (".ci", "bundler", "docs", "examples", "schemas", "templates", "tests")
 SETTINGS = """
 [tool.mutmut]
@@ -45,16 +45,16 @@ def tests_of(modules: list[str]) -> list[str]:
     return [path for path in every if path.startswith(wanted)]
 
 
-def prepare(modules: list[str]) -> None:
+def prepare(place: Path, modules: list[str]) -> None:
     """Lays down what mutmut works on: links to the checkout, and its settings."""
     for name in ("installer", *COPIED):
-        link = PLACE / name
+        link = place / name
         if not link.is_symlink():
             link.symlink_to(TOP / name)
     words = SETTINGS.format(
         modules=modules, copied=list(COPIED), tests=tests_of(modules), passed_over=PASSED_OVER
     )
-    (PLACE / "pyproject.toml").write_text((TOP / "pyproject.toml").read_text() + words)
+    (place / "pyproject.toml").write_text((TOP / "pyproject.toml").read_text() + words)
 
 
 def only_near(collect: Callable[..., None]) -> Callable[..., None]:
@@ -126,15 +126,17 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="only those that survived the last time")
     parser.add_argument("--table", action="store_true", help="only print what the last run found")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once")
+    parser.add_argument("--work", default="work", help="directory below build/mutants")
     given = parser.parse_args()
     modules = [each for each in MODULES if not given.modules or Path(each).stem in given.modules]
     if unknown := set(given.modules) - {Path(each).stem for each in modules}:
         parser.error(f"no module of tests/mutants/modules.py: {', '.join(sorted(unknown))}")
+    place = PLACE / given.work
     if not (given.again or given.table):
-        shutil.rmtree(PLACE, ignore_errors=True)
-        PLACE.mkdir(parents=True)
-        prepare(modules)
-    os.chdir(PLACE)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        prepare(place, modules)
+    os.chdir(place)
     from tests.mutants import engine
 
     engine.install()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 _TRUST = ("tests/core/test_trust", "tests/core/test_policy.py", "tests/core/test_approval_statement.py")
 _SIGNED = ("tests/core/test_signatures", "tests/core/test_trust.py")
-_HOST = tuple(
-    f"tests/installer/test_{name}.py"
-    for name in (
-        "apply", "bad_places", "clearing", "decide", "drift", "held", "history", "hosttrust_update",
-        "journal", "mend", "plan", "regain", "remove", "stage", "state",
-    )
-)  # fmt: skip
-_FAULTS = tuple(f"tests/faults/test_faults_{name}.py" for name in ("kills", "errors", "stage"))
+
+
+def _host(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/installer/test_{name}.py" for name in names)
+
 
 VERIFICATION = {
     "installer/core/verification.py": ("tests/core/test_trust_steps.py", "tests/core/test_verification.py"),
@@ -29,15 +26,15 @@ VERIFICATION = {
     "installer/core/payload.py": ("tests/core/test_payload.py", "tests/attacks/test_two_faced_medium.py"),
 }
 RECOVERY = {
-    "installer/recover.py": (*_HOST, *_FAULTS),
-    "installer/transaction.py": (*_HOST, *_FAULTS),
-    "installer/journal.py": (*_HOST, *_FAULTS),
-    "installer/mend.py": (*_HOST, *_FAULTS),
-    "installer/housekeeping.py": (*_HOST, *_FAULTS),
-    "installer/state.py": (*_HOST, *_FAULTS),
+    "installer/recover.py": _host("recover", "apply", "bad_places", "mend"),
+    "installer/transaction.py": _host("transaction", "apply", "deploy_script"),
+    "installer/journal.py": _host("journal", "mend", "recover"),
+    "installer/mend.py": _host("mend", "recover"),
+    "installer/housekeeping.py": _host("housekeeping", "history", "clearing", "remove", "recover", "apply"),
+    "installer/state.py": _host("state", "mend", "remove"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
 """Module to the beginnings of the names of the test modules that are run against it."""
-_SLOW = ("sync_that_failed", "every_step_of_clearing", "twenty_thousand")
+_SLOW = ("every_step_of_clearing", "twenty_thousand")
 PASSED_OVER = " and ".join(f"not {name}" for name in _SLOW)
 """Tests in them that take longer than they find: minutes, or a second for each step."""
