@@ -36,6 +36,8 @@ process_isolation = "forkserver"
 """
 """A mutant has six times as long as its tests take, and at least half a minute."""
 KILLED = ("killed", "timeout", "segfault")
+BROKEN = (4, -1, 255)
+"""Exit codes of pytest, and of mutmut instead of it, that say nothing about the mutant."""
 
 
 def tests_of(modules: list[str]) -> list[str]:
@@ -87,7 +89,10 @@ def verdicts(modules: list[str]) -> dict[str, str]:
     for module in modules:
         data = SourceFileMutationData(path=module)
         data.load()
-        found |= {key: status_by_exit_code[code] for key, code in data.exit_code_by_key.items()}
+        found |= {
+            key: "the tests did not run" if code in BROKEN else status_by_exit_code[code]
+            for key, code in data.exit_code_by_key.items()
+        }
     return found
 
 

@@ -87,8 +87,10 @@ def _arrange(real: Any) -> Any:
 
 def _quickest_first(self: PytestRunner, tests: Iterable[str]) -> list[str]:
     known = state().duration_by_test
-    chosen = sorted(tests, key=lambda test: known.get(test, 0)) or self._pytest_add_cli_args_test_selection
-    return ["-x", "-q", *chosen]
+    chosen = sorted(tests, key=lambda test: known.get(test, 0))
+    # pytest does not find a test again by a name with a backslash in it: then all of its parameters are taken
+    named = dict.fromkeys(test.partition("[")[0] if "\\" in test else test for test in chosen)
+    return ["-x", "-q", *(named or self._pytest_add_cli_args_test_selection)]
 
 
 def _warm(real: Callable[[PytestRunner], None]) -> Callable[[PytestRunner], None]:

@@ -23,7 +23,7 @@ VERIFICATION = {
     "installer/core/cosign.py": _SIGNED,
     "installer/core/gpgv.py": _SIGNED,
     "installer/core/sums.py": ("tests/core/test_archive",),
-    "installer/core/payload.py": ("tests/core/test_payload.py", "tests/attacks/test_two_faced_medium.py"),
+    "installer/core/payload.py": ("tests/core/test_payload.py", "tests/core/test_archive_members.py"),
 }
 RECOVERY = {
     "installer/recover.py": _host("recover", "apply", "bad_places", "mend"),
