@@ -63,6 +63,7 @@ class TestMissing:
         ]
         assert f"Sec (cosign {person('Sec').key.keyid8})" in found["role security"]
         assert "bundle approve BUNDLE --role security --env production" in found["role security"]
+        assert found["role security"].startswith("one person must have signed, nobody has can be given by ")
         assert "bundle.yaml" in found["rollback plan"]
 
     def test_what_is_there_and_does_not_count_is_named_with_the_reason(self) -> None:
@@ -268,6 +269,13 @@ class TestGlass:
     def test_where_the_policy_does_not_allow_it_it_counts_for_nothing(self) -> None:
         assert "role security" in missing(World(approvals=self.BROKEN))
 
+    def test_where_the_root_names_nobody_for_it_it_counts_for_nothing(self) -> None:
+        base = with_policy(GLASS)
+        nobody = replace(
+            base, roles={name: role for name, role in base.roles.items() if name != "break-glass"}
+        )
+        assert "role security" in missing(World(root=nobody, approvals=self.BROKEN))
+
     def test_it_needs_a_reason(self) -> None:
         text = str(refused(World(root=with_policy(GLASS), approvals=(Said("break-glass"),))))
         assert "gives no reason" in text
@@ -391,6 +399,13 @@ class TestSequence:
     def test_the_message_names_where_to_stop_in_between(self) -> None:
         error = refused(World(host=replace(World().host, version="1.1.9")), errors.JumpError)
         assert error.hint == "install 1.2.0 first"
+
+
+def test_a_target_is_one_of_several_and_a_host_without_a_name_is_any_of_them() -> None:
+    here = Destination(name="chat01.plant.example")
+    assert here.is_target(()) and here.is_target(("chat02", "chat01"))
+    assert not here.is_target(("chat02", "chat03"))
+    assert Destination().is_target(("chat02",))
 
 
 def test_two_clocks_may_differ_by_minutes() -> None:

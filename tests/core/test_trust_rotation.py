@@ -134,5 +134,6 @@ def test_a_root_is_in_force_until_its_last_second() -> None:
 
 def test_signatures_without_end_are_refused() -> None:
     data = encoded(headed(2, "Ann"))
+    successor(headed(1, "Ann"), data, signed(data, "Ann") * 32, "root.json", NOW)
     with pytest.raises(TamperedError, match="more than 64"):
         successor(headed(1, "Ann"), data, signed(data, "Ann") * 40, "root.json", NOW)
