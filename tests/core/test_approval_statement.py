@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from installer.core.approval import OPENING, Approval, Provenance, group, parse
+from installer.core.approval import OPENING, Approval, Provenance, group, parse, signed_name
 from installer.core.errors import TamperedError
 from installer.core.jsonio import dumps
 
@@ -169,6 +169,19 @@ def test_provenance_without_a_builder_is_refused(builder: object) -> None:
 
 
 class TestFiles:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "approvals/ops-0a1b2c3d.json",
+            "approvals/ops-0a1b2c3d.json.pem",
+            "approvals/note.json.sig",
+            "ops-0a1b2c3d.json.sig",
+        ],
+    )
+    def test_what_is_no_signature_of_an_approval_is_said_to_be_of_none(self, name: str) -> None:
+        assert signed_name(name) == ""
+        assert signed_name("approvals/ops-0a1b2c3d.json.sig") == "approvals/ops-0a1b2c3d.json"
+
     def test_a_statement_and_its_signatures_are_found_together(self) -> None:
         names = [
             "approvals/ops-0a1b2c3d.json",

@@ -159,6 +159,12 @@ class TestRejected:
         else:
             assert f"is older than the {days} days" in str(refused(world))
 
+    def test_one_of_a_clock_that_is_minutes_ahead_counts(self) -> None:
+        ahead = Said("ops", fields={"not_before": NOW + timedelta(seconds=600)})
+        World(approvals=(*APPROVALS[:2], ahead)).verify()
+        ahead = Said("ops", fields={"not_before": NOW + timedelta(seconds=601)})
+        assert "counts only from" in str(refused(World(approvals=(*APPROVALS[:2], ahead))))
+
     def test_a_key_past_its_not_after(self) -> None:
         base = root()
         key = replace(person("Ops").key, not_after=NOW - timedelta(days=1))
@@ -309,6 +315,36 @@ class TestGlass:
         refused(World(**{"root": base, "approvals": (Said("break-glass", fields=fields),), **change}), kind)
 
 
+class TestOtherHosts:
+    """Approvals for other hosts: a refusal of its own only where they are what is missing here."""
+
+    AWAY = Said(
+        "ops", fields={"targets": ("chat02",)}, name=f"approvals/ops-{person('Ops').key.keyid8}.2.json"
+    )
+
+    def test_beside_good_ones_they_do_no_harm(self) -> None:
+        _, decision = World(approvals=(*APPROVALS, self.AWAY)).verify()
+        assert len(decision.counted) == len(APPROVALS)
+        assert decision.rejected == ((self.AWAY.name, "Ops: is for other hosts"),)
+
+    def test_where_they_are_what_is_missing_their_hosts_are_named(self) -> None:
+        error = refused(World(approvals=(*APPROVALS[:2], self.AWAY)), errors.WrongTargetError)
+        assert error.what == "is approved for chat02, and this host is chat01.plant.example"
+
+    def test_where_they_would_not_do_either_what_is_missing_is_listed(self) -> None:
+        assert {"role security", "role ops"} <= missing(World(approvals=(APPROVALS[0], self.AWAY))).keys()
+
+    def test_they_do_not_keep_those_who_may_from_breaking_the_glass(self) -> None:
+        world = World(root=with_policy(GLASS), approvals=(*APPROVALS[:2], self.AWAY, *TestGlass.BROKEN))
+        assert [text.split(":")[0] for text in world.verify()[1].broken] == ["role ops"]
+
+    def test_where_nothing_is_asked_for_they_are_only_not_counted(self) -> None:
+        host = replace(World().host, environment="")
+        _, decision = World(root=root(environments={}), host=host, approvals=(*APPROVALS, self.AWAY)).verify()
+        assert [item.role for item in decision.counted] == ["ops", "provenance", "security"]
+        assert decision.rejected == ((self.AWAY.name, "Ops: is for other hosts"),)
+
+
 class TestBuilders:
     CI = "https://ci.example/lan-chat"
 
@@ -403,7 +439,8 @@ class TestSequence:
 
 def test_a_target_is_one_of_several_and_a_host_without_a_name_is_any_of_them() -> None:
     here = Destination(name="chat01.plant.example")
-    assert here.is_target(()) and here.is_target(("chat02", "chat01"))
+    assert here.is_target(())
+    assert here.is_target(("chat02", "chat01"))
     assert not here.is_target(("chat02", "chat03"))
     assert Destination().is_target(("chat02",))
 
