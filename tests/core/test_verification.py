@@ -49,6 +49,8 @@ def test_the_trail_of_a_refused_bundle_says_what_was_known_until_then() -> None:
     with pytest.raises(errors.NotApprovedError):
         decide(opened, world.trust(), trail=trail)
     assert [found.role for found in trail.approvals] == ["provenance", "security"]
+    assert trail.judged is not None
+    assert [item.role for item in trail.judged.counted] == ["provenance", "security"]
     assert trail.decision is None
 
 
