@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from installer.core import errors
 from installer.core.jsonio import dumps
+from installer.core.limits import LIMITS
 from installer.core.owners import assign
 from installer.core.policy import Destination
 from installer.core.provenance import PREDICATE as PROVENANCE
@@ -432,9 +433,41 @@ class TestSequence:
     def test_the_first_one_may_come_from_nowhere(self) -> None:
         World(host=Destination("production")).verify()
 
+    def test_the_bounds_themselves_are_within(self) -> None:
+        sequence = World().plan.manifest.sequence
+        host = replace(World().host, highest=sequence)
+        World(host=host).verify()
+        refused(World(host=replace(host, highest=sequence + 1)), errors.DowngradeError)
+        World(root=root(products={"lan-chat": ProductRule(floor=sequence)})).verify()
+        refused(World(root=root(products={"lan-chat": ProductRule(floor=sequence + 1)})), errors.FloorError)
+        World(host=replace(World().host, version="1.2.0")).verify()
+
+    @pytest.mark.parametrize("highest", [0, 7])
+    def test_a_leap_is_measured_from_what_the_host_has_had(self, highest: int) -> None:
+        host = replace(World().host, highest=highest, running=-1)
+        farthest = {"sequence": highest + LIMITS.sequence_jump, "rollback": "docs/ROLLBACK.md"}
+        World(host=host, plan=build.plan(FILES, room=512, **farthest)).verify()
+        farthest["sequence"] += 1
+        refused(World(host=host, plan=build.plan(FILES, room=512, **farthest)), errors.JumpError)
+
     def test_the_message_names_where_to_stop_in_between(self) -> None:
         error = refused(World(host=replace(World().host, version="1.1.9")), errors.JumpError)
         assert error.hint == "install 1.2.0 first"
+
+
+def test_a_bundle_expires_with_the_second_that_it_names() -> None:
+    end = MADE + timedelta(days=180)
+    later = {"expires": end + timedelta(days=9)}
+    world = World(
+        root=root(**later), approvals=tuple(replace(said, fields=later) for said in APPROVALS), now=end
+    )
+    assert world.plan.manifest.expires == end.timestamp()
+    refused(world, errors.ExpiredError)
+    replace(world, now=end - timedelta(seconds=1)).verify()
+
+
+def test_a_product_that_the_environment_takes_is_let_in() -> None:
+    World(root=with_policy(replace(PRODUCTION, products=("other", "lan-chat")))).verify()
 
 
 def test_a_target_is_one_of_several_and_a_host_without_a_name_is_any_of_them() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-_TRUST = ("tests/core/test_trust", "tests/core/test_policy.py", "tests/core/test_approval_statement.py")
+_TRUST = tuple(
+    f"tests/core/test_{name}" for name in ("trust", "policy.py", "approval_statement.py", "verification.py")
+)
 _SIGNED = ("tests/core/test_signatures", "tests/core/test_trust.py")
 
 
