@@ -8,6 +8,7 @@ not list, or it lists one that is not there any more or was killed.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -57,6 +58,14 @@ def prepare(place: Path, modules: list[str]) -> None:
         modules=modules, copied=list(COPIED), tests=tests_of(modules), passed_over=PASSED_OVER
     )
     (place / "pyproject.toml").write_text((TOP / "pyproject.toml").read_text() + words)
+
+
+def go_on(place: Path) -> None:
+    """Lays it down again for what survived the last time: with the tests of today, and what is known kept."""
+    prepare(place, [module for module in MODULES if (place / "mutants" / f"{module}.meta").exists()])
+    stats = place / "mutants" / "mutmut-stats.json"
+    known = json.loads(stats.read_text())
+    stats.write_text(json.dumps(known | {"config_fingerprint": {}}))
 
 
 def only_near(collect: Callable[..., None]) -> Callable[..., None]:
@@ -141,6 +150,8 @@ def main() -> int:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         prepare(place, modules)
+    if given.again:
+        go_on(place)
     os.chdir(place)
     from tests.mutants import engine
 
