@@ -479,7 +479,8 @@ def test_a_target_is_one_of_several_and_a_host_without_a_name_is_any_of_them() -
 
 
 def test_two_clocks_may_differ_by_minutes() -> None:
-    World(known=NOW + timedelta(minutes=9)).verify()
+    World(known=NOW + timedelta(minutes=10)).verify()
+    refused(World(known=NOW + timedelta(minutes=10, seconds=1)), errors.ClockError)
 
 
 def test_the_team_is_six_people() -> None:

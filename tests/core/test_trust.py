@@ -159,6 +159,8 @@ class TestTampered:
 
     def test_when_there_are_signatures_without_end(self) -> None:
         refused(TamperedError, ROOT, signatures(ANA.signer) * LIMITS.signatures)
+        most = (signatures(ANA.signer) * LIMITS.signatures)[: LIMITS.signatures]
+        assert len(check(ROOT, most).accepted) == LIMITS.signatures
 
 
 class TestExpired:

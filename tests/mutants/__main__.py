@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,10 @@ def main() -> int:
         [key for key, verdict in verdicts(modules).items() if verdict not in KILLED] if given.again else []
     )
     if not given.table and not (given.again and not again):
-        run(again, given.jobs)
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # thousands of hosts are made there
+        with tempfile.TemporaryDirectory(dir=memory, prefix="waybill-mutants-") as room:
+            os.environ["TMPDIR"] = tempfile.tempdir = room
+            run(again, given.jobs)
     wrong = list(report(modules))
     for line in wrong:
         print(f"mutants: {line}", file=sys.stderr)

@@ -32,11 +32,11 @@ RECOVERY = {
     "installer/transaction.py": _host("transaction", "apply", "deploy_script"),
     "installer/journal.py": _host("journal", "mend", "recover"),
     "installer/mend.py": _host("mend", "recover"),
-    "installer/housekeeping.py": _host("housekeeping", "history", "clearing", "remove", "recover", "apply"),
+    "installer/housekeeping.py": _host("housekeeping", "history", "remove", "recover", "apply"),
     "installer/state.py": _host("state", "mend", "remove"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
 """Module to the beginnings of the names of the test modules that are run against it."""
-_SLOW = ("every_step_of_clearing", "twenty_thousand")
+_SLOW = ("every_step_of_clearing", "foreign_names_among", "hundreds_of_files", "twenty_thousand")
 PASSED_OVER = " and ".join(f"not {name}" for name in _SLOW)
 """Tests in them that take longer than they find: minutes, or a second for each step."""
