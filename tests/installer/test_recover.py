@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
 from installer.journal import Journal
-from installer.operations import Context
-from installer.recover import Recovered, exclusive
+from installer.operations import Context, StepError
+from installer.recover import Recovered, _stuck, exclusive
 from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
@@ -96,6 +96,15 @@ def test_a_sync_that_fails_while_a_commit_is_finished_is_written_down(tmp_path: 
         recovered(context(LosesWrites(tmp_path)))
     assert open_journal(host).has("DISTRUST")
     assert [each.outcome for each in recovered(context(Rebooted(tmp_path)))] == ["finished"]
+
+
+def test_what_cannot_be_brought_to_an_end_keeps_what_is_known_of_the_cause() -> None:
+    problem = Problem("/etc/f", "was changed by somebody else")
+    stuck = _stuck(StepError("said no", problems=[problem]), "transaction 000002", "/txn/000002.log")
+    assert stuck.what == "transaction 000002 cannot be brought to an end now: said no"
+    assert (stuck.where, stuck.problems) == ("/txn/000002.log", (problem,))
+    assert _stuck(OSError(errno.EIO, os.strerror(errno.EIO)), "it", "there").problems == ()
+    assert _stuck(stuck, "another", "place") is stuck
 
 
 @pytest.mark.parametrize("boots", [1, 2])

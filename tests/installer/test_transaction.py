@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from installer import history, transaction
 from installer.core.errors import Problem, RolledBackError
 from installer.journal import Journal
-from installer.operations import Context
+from installer.operations import Context, StepError
 from installer.state import load
 from installer.system import SyncError, System
 from tests.faults.faulty import snapshot
@@ -84,6 +85,7 @@ def test_what_cannot_begin_has_changed_nothing(host: Context) -> None:
     assert "nothing was changed" in caught.value.hint
     assert snapshot(root(host), besides=("var",)) == before
     assert [path.name for path in (root(host) / STATE / "txn").iterdir()] == ["000001.done"]
+    assert not (root(host) / STATE / "state.json.new").exists()
     assert install(host, TWO).text()
 
 
@@ -105,6 +107,27 @@ def test_a_sync_that_fails_after_the_commit_is_written_down(host: Context) -> No
     lost = SyncError(errno.EIO, os.strerror(errno.EIO))
     install(context(Failing(root(host), "rename", f"/{STATE}/txn/", lost)), ONE)
     assert Journal.open(host.system, f"/{STATE}/txn/000001.log").has("DISTRUST")
+
+
+def test_the_first_signal_is_heard_and_no_other() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with transaction._signals() as signals:
+        with pytest.raises(transaction.Interrupted, match="SIGTERM"):
+            signal.raise_signal(signal.SIGTERM)
+        assert signals.deaf
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_could_not_be_undone_keeps_what_is_known_of_the_cause(host: Context) -> None:
+    within = replace(host, transaction="000007")
+    problem = Problem("container chat-1", "does not answer")
+    found = transaction.not_undone(within, StepError("said no", problems=[problem]), "unhealthy")
+    assert found.what == "the release failed (unhealthy) and could not be fully undone: said no"
+    assert (found.where, found.problems) == (within.layout.journal("000007"), (problem,))
+    assert transaction.not_undone(within, full(), "unhealthy").problems == ()
+    assert transaction.not_undone(within, found, "again") is found
 
 
 def test_in_another_thread_signals_are_left_alone(host: Context) -> None:
