@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from installer import history, housekeeping
-from installer.core.errors import HostNotReadyError
+from installer.apply import apply
+from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.housekeeping import KEEP_JOURNALS
 from installer.journal import Journal
 from installer.operations import Context
+from installer.plan import plan_remove
 from installer.recover import exclusive
 from installer.state import State, load, save
 from installer.system import System
@@ -85,6 +87,26 @@ def test_the_history_says_of_each_transaction_what_became_of_it(host: Context) -
     assert (back["transaction"], back["outcome"], back["why"]) == ("000002", "rolled back", "cut short")
     assert (back["from"], back["to"][:2], back["version"]) == (done["to"], "2-", "2.0.0")
     assert back["identity"] != done["identity"]
+
+
+def test_a_removal_that_failed_is_remembered_too(host: Context) -> None:
+    install(host, ONE)
+
+    class Failing(System):
+        failed = False
+
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if args[:1] == ("/opt/d",) and not self.failed:
+                self.failed = True
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().around(name, args, call)
+
+    failing = context(Failing(root(host)))
+    with exclusive(failing) as (state, _), pytest.raises(RolledBackError, match="remove failed"):
+        apply(failing, plan_remove(failing, state))
+    told = lines(host)[-1]
+    assert (told["verb"], told["outcome"], told["to"], told["version"]) == ("remove", "rolled back", "", "")
+    assert (root(host) / "opt/d").read_bytes() == b"one"
 
 
 def test_the_last_journals_are_kept_and_no_more(host: Context) -> None:

@@ -98,6 +98,20 @@ def test_a_sync_that_fails_while_a_commit_is_finished_is_written_down(tmp_path: 
     assert [each.outcome for each in recovered(context(Rebooted(tmp_path)))] == ["finished"]
 
 
+def test_a_journal_that_has_given_its_room_back_is_put_away_the_next_time(cut_short: Context) -> None:
+    class Stuck(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "rename" and args[1] == f"/{STATE}/txn/000002.done":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().around(name, args, call)
+
+    with pytest.raises(NotUndoneError, match="cannot be brought to an end now"):
+        recovered(context(Stuck(root(cut_short))))
+    assert open_journal(cut_short).has("END")
+    assert [each.outcome for each in recovered(cut_short)] == ["undone"]
+    assert recovered(cut_short) == []
+
+
 def test_what_cannot_be_brought_to_an_end_keeps_what_is_known_of_the_cause() -> None:
     problem = Problem("/etc/f", "was changed by somebody else")
     stuck = _stuck(StepError("said no", problems=[problem]), "transaction 000002", "/txn/000002.log")

@@ -74,6 +74,7 @@ def test_a_way_back_that_fails_at_first_is_tried_again_after_a_pause(host: Conte
     assert system.slept == [2.0, 4.0]
     assert log(host).count("undo 2.0.0 with 2.0.0") == 3
     assert records(host, 2).count("UNDONE") == records(host, 2).count("UNDOING")
+    assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
 
 
 def test_what_cannot_begin_has_changed_nothing(host: Context) -> None:
