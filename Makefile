@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := .ci/requirements
+MUTMUT := build/mutants/lib
 MINUTES ?= 10
 COMPILE = build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --python-version 3.11 --universal
@@ -11,7 +12,7 @@ IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/n
 IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check installer faults bench fuzz demo lock clean
+.PHONY: help setup test check installer faults bench fuzz mutants demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## Shows this list
@@ -53,6 +54,15 @@ bench: setup dist/install ## Measures against cp, sha256sum and docker load
 fuzz: setup ## Fuzzes every parser, MINUTES=10 for each; ARGS="tar root" only some
 	$(BIN)/python -m tests.fuzz --seconds $$(($(MINUTES) * 60)) --corpus build/fuzz/corpus $(ARGS)
 
+mutants: setup $(MUTMUT)/.complete ## Changes verification and recovery, one line at a time: does a test fail? ARGS="trust journal"
+	PYTHONPATH=$(CURDIR)/$(MUTMUT) $(BIN)/python -m tests.mutants $(ARGS)
+
+$(MUTMUT)/.complete: $(LOCKS)/mutants.txt | setup
+	@rm -rf $(MUTMUT)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(MUTMUT) \
+		-r $(LOCKS)/mutants.txt
+	@touch $@
+
 demo: setup dist/install ## Tells the whole story with a real product: examples/quickstart
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/demo.sh
 
@@ -61,6 +71,7 @@ lock: ## Compiles the dependency locks anew
 	@build/lock/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCKS)/lock.txt
 	@$(COMPILE) $(LOCKS)/lock.in -o $(LOCKS)/lock.txt
 	@$(COMPILE) pyproject.toml $(LOCKS)/dev.in -o $(LOCKS)/dev.txt
+	@$(COMPILE) $(LOCKS)/mutants.in -o $(LOCKS)/mutants.txt
 	@$(COMPILE) pyproject.toml $(LOCKS)/freeze.in -o $(LOCKS)/freeze.txt
 	@$(COMPILE) --no-deps $(LOCKS)/libz.in -o $(LOCKS)/libz.txt
 

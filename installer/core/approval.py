@@ -141,7 +141,7 @@ def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[Found], li
                 if f"{name}.{form}" in files
             )
             found.append(Found(name, source, match["role"], match["keyid8"], files[name], beside))
-        elif not signed_name(name) or signed_name(name) not in files:
+        elif signed_name(name) not in files:
             strays.append(name)
     return found, strays
 

@@ -147,7 +147,7 @@ def test_both_locks_pin_every_dependency_to_one_version() -> None:
     }
 
 
-@pytest.mark.parametrize("lock", ["dev.txt", "freeze.txt", "libz.txt", "lock.txt"])
+@pytest.mark.parametrize("lock", ["dev.txt", "freeze.txt", "libz.txt", "lock.txt", "mutants.txt"])
 def test_every_locked_package_has_a_hash(lock: str) -> None:
     text = (ROOT / ".ci" / "requirements" / lock).read_text()
     packages = re.split(r"\n(?=[a-z0-9])", text)

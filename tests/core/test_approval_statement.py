@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from installer.core.approval import OPENING, Approval, Provenance, group, parse
+from installer.core.approval import OPENING, Approval, Provenance, group, parse, signed_name
 from installer.core.errors import TamperedError
 from installer.core.jsonio import dumps
 
@@ -77,6 +77,7 @@ def test_what_is_written_is_read_the_same_and_fits_the_schema(approval: Approval
     data = approval.to_bytes()
     assert parse(data, "x") == approval
     assert data.startswith(OPENING)
+    assert all(approval.document()["predicate"].values())
     assert data.count(b"\n") == 1
     assert data.endswith(b"\n")
     assert fits(json.loads(data))
@@ -102,6 +103,9 @@ REFUSED: dict[str, Callable[[dict[str, Any]], object]] = {
     "digest short": at("subject", 0, "digest", "sha256", value="a" * 63),
     "digest in capitals": at("subject", 0, "digest", "sha256", value="A" * 64),
     "digest with a newline": at("subject", 0, "digest", "sha256", value="a" * 64 + "\n"),
+    "subject with another field": at("subject", 0, "uri", value="x"),
+    "version is none": at("predicate", "version", value="none"),
+    "version empty": at("predicate", "version", value=""),
     "two digests": at("subject", 0, "digest", "sha512", value="a"),
     "role release": at("predicate", "role", value="release"),
     "role of a newline": at("predicate", "role", value="ops\n"),
@@ -113,6 +117,7 @@ REFUSED: dict[str, Callable[[dict[str, Any]], object]] = {
     "time with an offset": at("predicate", "expires", value="2026-06-15T00:00:00+00:00"),
     "target in capitals": at("predicate", "targets", value=["Chat01"]),
     "target with a wildcard": at("predicate", "targets", value=["*"]),
+    "target is a number": at("predicate", "targets", value=[1]),
     "target is text": at("predicate", "targets", value="chat01"),
     "too many targets": at("predicate", "targets", value=["a"] * 1001),
     "change id with a space": at("predicate", "change_id", value="a b"),
@@ -131,6 +136,15 @@ def test_reader_and_schema_refuse(fault: str) -> None:
     assert not fits(document)
     with pytest.raises(TamperedError):
         parse(dumps(document), "x")
+
+
+@pytest.mark.parametrize(("field", "value"), [("version", "v1"), ("rollback_to", "yesterday")])
+def test_a_word_that_is_no_version_is_named_with_its_field(field: str, value: str) -> None:
+    document = copy.deepcopy(FULL.document())
+    document["predicate"][field] = value
+    with pytest.raises(TamperedError, match=f"is '{value}', not a version") as caught:
+        parse(dumps(document), "x")
+    assert caught.value.where.endswith(field)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +182,19 @@ def test_provenance_without_a_builder_is_refused(builder: object) -> None:
 
 
 class TestFiles:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "approvals/ops-0a1b2c3d.json",
+            "approvals/ops-0a1b2c3d.json.pem",
+            "approvals/note.json.sig",
+            "ops-0a1b2c3d.json.sig",
+        ],
+    )
+    def test_what_is_no_signature_of_an_approval_is_said_to_be_of_none(self, name: str) -> None:
+        assert signed_name(name) == ""
+        assert signed_name("approvals/ops-0a1b2c3d.json.sig") == "approvals/ops-0a1b2c3d.json"
+
     def test_a_statement_and_its_signatures_are_found_together(self) -> None:
         names = [
             "approvals/ops-0a1b2c3d.json",

@@ -13,7 +13,7 @@ from installer.core.archive import ROOM, open_bundle, unsafe_no_decision
 from installer.core.errors import TamperedError, UntrustedError
 from installer.core.limits import LIMITS
 from installer.core.manifest import MANIFEST, SUMS
-from installer.core.sums import parse_sums
+from installer.core.sums import parse_sums, sum_lines
 from installer.core.tarheader import BLOCK, END, Header, encode
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import CREATED, FILES, BytesMedium, Part, Plan, refusal
@@ -272,12 +272,19 @@ class TestSums:
         parse_sums(self.sums(f"{self.A}  B", f"{self.A}  a"))
         self.refused(self.sums(f"{self.A}  a", f"{self.A}  B"))
 
+    @pytest.mark.parametrize("path", ["bin/linux-amd64/a", "docs/a"], ids=["before", "behind"])
+    def test_the_manifest_is_listed_where_it_sorts(self, path: str) -> None:
+        entry = replace(build.plan().manifest.files[0], path=path, sha256=self.A)
+        found = parse_sums(b"".join(sum_lines((entry,), self.B)))
+        assert found == {path: self.A, MANIFEST: self.B}
+
     def test_a_name_twice_is_refused(self) -> None:
         assert "names a twice" in self.refused(self.sums(f"{self.A}  a", f"{self.B}  a")).what
 
     def test_more_lines_than_members_allowed_are_refused(self) -> None:
         lines = [f"{self.A}  {number:07d}" for number in range(LIMITS.members + 1)]
         assert "lists 250001 files, at most 250000" in self.refused(self.sums(*lines)).what
+        assert len(parse_sums(self.sums(*lines[:-1]))) == LIMITS.members
 
 
 class TestLists:

@@ -15,7 +15,7 @@ from installer.core.errors import MediumError, TamperedError
 from installer.core.limits import MIB
 from installer.core.manifest import MANIFEST, FileEntry
 from installer.core.payload import GROUP, check_payload
-from installer.core.tarheader import BLOCK
+from installer.core.tarheader import BLOCK, Header, encode, extent
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Digests
 
@@ -97,6 +97,65 @@ def test_a_changed_file_is_named_and_its_sink_is_told(path: str, as_stream: bool
         check_payload(bundle, sink, workers=1)
     assert caught.value.where.endswith(f"@{plan.offset(path) + BLOCK}")
     assert path not in kept
+
+
+@pytest.mark.parametrize("path", ["docs/a", "docs/e"], ids=["small", "large"])
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_a_header_or_a_padding_that_is_not_what_it_has_to_be_is_refused(path: str, as_stream: bool) -> None:
+    plan = build.plan(FILES)
+    part = next(part for part in plan.parts if part.name == path)
+    wrong = encode(Header(path, 0o600, len(part.data), part.mtime))
+    for tar, what in (
+        (plan.changed(path, header=wrong).tar(), "header"),
+        (plan.changed(path, data=FILES[path] + b"!", header=encode(header_of(part))).tar(), "padding"),
+    ):
+        bundle = open_bundle(build.stream(tar) if as_stream else BytesMedium(tar), unsafe_no_decision)
+        with pytest.raises(TamperedError, match=what) as caught:
+            check_payload(bundle, workers=1)
+        assert caught.value.where.endswith(f"@{plan.offset(path)}")
+
+
+def header_of(part: build.Part) -> Header:
+    return Header(part.name, part.mode, len(part.data), part.mtime)
+
+
+def test_files_that_are_there_already_are_neither_read_nor_kept(tar: bytes) -> None:
+    reads: list[int] = []
+    sink, plan = Digests(), build.plan(FILES)
+    bundle = open_bundle(BytesMedium(tar, lambda offset, _size: reads.append(offset)), unsafe_no_decision)
+    reads.clear()
+    check_payload(bundle, sink, workers=1, have=frozenset({"docs/b", "trees/web/f"}))
+    assert sorted(sink.found) == ["docs/a", "docs/c", "docs/d", "docs/e"]
+    begin, end = plan.offset("docs/b"), plan.offset("docs/c")
+    assert not [offset for offset in reads if begin <= offset < end]
+    assert [offset for offset in reads if offset >= plan.offset("docs/e")]
+
+
+def test_of_a_pipe_files_that_are_there_already_are_checked_and_not_kept() -> None:
+    sink, have = Digests(), frozenset({"docs/b", "trees/web/f"})
+    plan = build.plan(FILES)
+    check_payload(open_bundle(build.stream(plan.tar()), unsafe_no_decision), sink, have=have)
+    assert sorted(sink.found) == ["docs/a", "docs/c", "docs/d", "docs/e"]
+    tar = plan.changed("docs/b", data=LARGE[:-1] + b"?").tar()
+    with pytest.raises(TamperedError, match="docs/b is not what was signed"):
+        check_payload(open_bundle(build.stream(tar), unsafe_no_decision), have=have)
+
+
+def test_progress_is_told_of_every_small_member_and_of_every_chunk_of_a_large_one(tar: bytes) -> None:
+    counts: list[int] = []
+    bundle = open_bundle(BytesMedium(tar), unsafe_no_decision)
+    check_payload(bundle, advance=counts.append, workers=1)
+    large = {"docs/b", "docs/e"}
+    small = sum(extent(member.entry.size) for member in bundle.members if member.entry.path not in large)
+    assert sum(counts) == small + sum(len(FILES[path]) for path in large)
+    assert len(counts) > len(FILES)
+
+
+def test_a_large_file_is_never_held_whole(tar: bytes) -> None:
+    sizes: list[int] = []
+    bundle = open_bundle(BytesMedium(tar, lambda _offset, size: sizes.append(size)), unsafe_no_decision)
+    check_payload(bundle, workers=1)
+    assert max(sizes) < len(LARGE)
 
 
 def test_a_small_file_that_is_wrong_never_reaches_the_sink() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from installer.core import errors
 from installer.core.jsonio import dumps
+from installer.core.limits import LIMITS
 from installer.core.owners import assign
 from installer.core.policy import Destination
 from installer.core.provenance import PREDICATE as PROVENANCE
@@ -63,6 +64,7 @@ class TestMissing:
         ]
         assert f"Sec (cosign {person('Sec').key.keyid8})" in found["role security"]
         assert "bundle approve BUNDLE --role security --env production" in found["role security"]
+        assert found["role security"].startswith("one person must have signed, nobody has can be given by ")
         assert "bundle.yaml" in found["rollback plan"]
 
     def test_what_is_there_and_does_not_count_is_named_with_the_reason(self) -> None:
@@ -157,6 +159,12 @@ class TestRejected:
             world.verify()
         else:
             assert f"is older than the {days} days" in str(refused(world))
+
+    def test_one_of_a_clock_that_is_minutes_ahead_counts(self) -> None:
+        ahead = Said("ops", fields={"not_before": NOW + timedelta(seconds=600)})
+        World(approvals=(*APPROVALS[:2], ahead)).verify()
+        ahead = Said("ops", fields={"not_before": NOW + timedelta(seconds=601)})
+        assert "counts only from" in str(refused(World(approvals=(*APPROVALS[:2], ahead))))
 
     def test_a_key_past_its_not_after(self) -> None:
         base = root()
@@ -268,6 +276,13 @@ class TestGlass:
     def test_where_the_policy_does_not_allow_it_it_counts_for_nothing(self) -> None:
         assert "role security" in missing(World(approvals=self.BROKEN))
 
+    def test_where_the_root_names_nobody_for_it_it_counts_for_nothing(self) -> None:
+        base = with_policy(GLASS)
+        nobody = replace(
+            base, roles={name: role for name, role in base.roles.items() if name != "break-glass"}
+        )
+        assert "role security" in missing(World(root=nobody, approvals=self.BROKEN))
+
     def test_it_needs_a_reason(self) -> None:
         text = str(refused(World(root=with_policy(GLASS), approvals=(Said("break-glass"),))))
         assert "gives no reason" in text
@@ -301,6 +316,36 @@ class TestGlass:
         refused(World(**{"root": base, "approvals": (Said("break-glass", fields=fields),), **change}), kind)
 
 
+class TestOtherHosts:
+    """Approvals for other hosts: a refusal of its own only where they are what is missing here."""
+
+    AWAY = Said(
+        "ops", fields={"targets": ("chat02",)}, name=f"approvals/ops-{person('Ops').key.keyid8}.2.json"
+    )
+
+    def test_beside_good_ones_they_do_no_harm(self) -> None:
+        _, decision = World(approvals=(*APPROVALS, self.AWAY)).verify()
+        assert len(decision.counted) == len(APPROVALS)
+        assert decision.rejected == ((self.AWAY.name, "Ops: is for other hosts"),)
+
+    def test_where_they_are_what_is_missing_their_hosts_are_named(self) -> None:
+        error = refused(World(approvals=(*APPROVALS[:2], self.AWAY)), errors.WrongTargetError)
+        assert error.what == "is approved for chat02, and this host is chat01.plant.example"
+
+    def test_where_they_would_not_do_either_what_is_missing_is_listed(self) -> None:
+        assert {"role security", "role ops"} <= missing(World(approvals=(APPROVALS[0], self.AWAY))).keys()
+
+    def test_they_do_not_keep_those_who_may_from_breaking_the_glass(self) -> None:
+        world = World(root=with_policy(GLASS), approvals=(*APPROVALS[:2], self.AWAY, *TestGlass.BROKEN))
+        assert [text.split(":")[0] for text in world.verify()[1].broken] == ["role ops"]
+
+    def test_where_nothing_is_asked_for_they_are_only_not_counted(self) -> None:
+        host = replace(World().host, environment="")
+        _, decision = World(root=root(environments={}), host=host, approvals=(*APPROVALS, self.AWAY)).verify()
+        assert [item.role for item in decision.counted] == ["ops", "provenance", "security"]
+        assert decision.rejected == ((self.AWAY.name, "Ops: is for other hosts"),)
+
+
 class TestBuilders:
     CI = "https://ci.example/lan-chat"
 
@@ -330,6 +375,22 @@ class TestBuilders:
     def test_provenance_counts_in_no_other_role(self) -> None:
         lent = replace(self.provenance(self.CI), role="ops", by="Ops")
         assert "is provenance, in the role ops" in str(refused(World(approvals=(*APPROVALS[:2], lent))))
+
+
+def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> None:
+    from installer.core.root import format_time
+
+    notes = {"notes": "looked at by two", "targets": ("chat01",)}
+    provenance = TestBuilders().provenance("https://ci.example/1")
+    _, decision = World(approvals=(provenance, APPROVALS[1], Said("ops", fields=notes))).verify()
+    told = sorted(text for label, text in decision.rows() if label == "approval")
+    keys = {role: person(TEAM[role]).key.keyid8 for role in ("ops", "provenance", "security")}
+    end = format_time(MADE + timedelta(days=14))
+    assert told == [
+        f"ops by Ops (cosign {keys['ops']}) until {end}, only chat01: looked at by two",
+        f"provenance by Ci (cosign {keys['provenance']})",
+        f"security by Sec (cosign {keys['security']}) until {end}",
+    ]
 
 
 class TestEnvironment:
@@ -384,13 +445,54 @@ class TestSequence:
     def test_the_first_one_may_come_from_nowhere(self) -> None:
         World(host=Destination("production")).verify()
 
+    def test_the_bounds_themselves_are_within(self) -> None:
+        sequence = World().plan.manifest.sequence
+        host = replace(World().host, highest=sequence)
+        World(host=host).verify()
+        refused(World(host=replace(host, highest=sequence + 1)), errors.DowngradeError)
+        World(root=root(products={"lan-chat": ProductRule(floor=sequence)})).verify()
+        refused(World(root=root(products={"lan-chat": ProductRule(floor=sequence + 1)})), errors.FloorError)
+        World(host=replace(World().host, version="1.2.0")).verify()
+
+    @pytest.mark.parametrize("highest", [0, 7])
+    def test_a_leap_is_measured_from_what_the_host_has_had(self, highest: int) -> None:
+        host = replace(World().host, highest=highest, running=-1)
+        farthest = {"sequence": highest + LIMITS.sequence_jump, "rollback": "docs/ROLLBACK.md"}
+        World(host=host, plan=build.plan(FILES, room=512, **farthest)).verify()
+        farthest["sequence"] += 1
+        refused(World(host=host, plan=build.plan(FILES, room=512, **farthest)), errors.JumpError)
+
     def test_the_message_names_where_to_stop_in_between(self) -> None:
         error = refused(World(host=replace(World().host, version="1.1.9")), errors.JumpError)
         assert error.hint == "install 1.2.0 first"
 
 
+def test_a_bundle_expires_with_the_second_that_it_names() -> None:
+    end = MADE + timedelta(days=180)
+    later = {"expires": end + timedelta(days=9)}
+    world = World(
+        root=root(**later), approvals=tuple(replace(said, fields=later) for said in APPROVALS), now=end
+    )
+    assert world.plan.manifest.expires == end.timestamp()
+    refused(world, errors.ExpiredError)
+    replace(world, now=end - timedelta(seconds=1)).verify()
+
+
+def test_a_product_that_the_environment_takes_is_let_in() -> None:
+    World(root=with_policy(replace(PRODUCTION, products=("other", "lan-chat")))).verify()
+
+
+def test_a_target_is_one_of_several_and_a_host_without_a_name_is_any_of_them() -> None:
+    here = Destination(name="chat01.plant.example")
+    assert here.is_target(())
+    assert here.is_target(("chat02", "chat01"))
+    assert not here.is_target(("chat02", "chat03"))
+    assert Destination().is_target(("chat02",))
+
+
 def test_two_clocks_may_differ_by_minutes() -> None:
-    World(known=NOW + timedelta(minutes=9)).verify()
+    World(known=NOW + timedelta(minutes=10)).verify()
+    refused(World(known=NOW + timedelta(minutes=10, seconds=1)), errors.ClockError)
 
 
 def test_the_team_is_six_people() -> None:

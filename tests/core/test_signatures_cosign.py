@@ -192,6 +192,14 @@ class TestRawSignature:
     ) -> None:
         refused(cosign.verify_raw, signer.key, change(made[0]), DATA)
 
+    def test_a_file_that_is_too_large_is_not_decoded(self, signer: signing.CosignSigner) -> None:
+        most = b"A" * LIMITS.signature_bytes
+        assert "is not a signature of these bytes" in refused(cosign.verify_raw, signer.key, most, DATA)
+        assert "is larger than the" in refused(cosign.verify_raw, signer.key, most + b"AAAA", DATA)
+
+    def test_what_is_no_base64_is_said_to_be_none(self, signer: signing.CosignSigner) -> None:
+        assert "the signature is not base64" in refused(cosign.verify_raw, signer.key, b"A", DATA)
+
     def test_an_ed25519_key_never_takes_an_ecdsa_signature(self, made: tuple[bytes, Any]) -> None:
         refused(cosign.verify_raw, signer_of(ed25519.Ed25519PrivateKey.generate()).key, made[0], DATA)
 

@@ -249,9 +249,24 @@ class TestJudgement:
         ],
     )
     def test_none_of_the_bad_words_may_stand_beside_good_ones(self, word: str) -> None:
+        kinds = {"NO_PUBKEY": UntrustedError, **dict.fromkeys(gpgv._STALE, ExpiredError)}
         for status in (GOOD + f"[GNUPG:] {word} x\n", f"[GNUPG:] {word} x\n" + GOOD):
-            with pytest.raises(WaybillError):
+            with pytest.raises(WaybillError) as caught:
                 gpgv.judge(0, status, FPR)
+            assert type(caught.value) is kinds.get(word, TamperedError)
+
+    def test_two_signatures_are_tampering_and_not_a_tool_that_failed(self) -> None:
+        with pytest.raises(TamperedError, match="holds more than one signature"):
+            gpgv.judge(0, GOOD + "[GNUPG:] NEWSIG\n", FPR)
+
+    def test_lines_that_are_no_status_mean_nothing(self) -> None:
+        gpgv.judge(0, "gpgv: BADSIG\n" + GOOD + "[GNUPG]: NO_PUBKEY x\n", FPR)
+
+    def test_what_nothing_else_explains_is_told_with_the_last_line_of_the_log(self) -> None:
+        with pytest.raises(CheckFailedError, match="gpgv ended with 2: 'out of memory'"):
+            gpgv.judge(2, GOOD, FPR, log="first\nout of memory\n")
+        with pytest.raises(CheckFailedError, match="gpgv ended with 2: 'no reason given'"):
+            gpgv.judge(2, GOOD, FPR)
 
     @pytest.mark.parametrize("code", [1, 2, -9, 127])
     def test_another_exit_code_is_never_good(self, code: int) -> None:

@@ -118,6 +118,7 @@ class TestUntrusted:
 
     def test_by_strangers_only_it_says_who_signed_and_who_is_trusted(self) -> None:
         text = refused(UntrustedError, ROOT, signatures(EVE.signer))
+        assert text.startswith("SHA256SUMS: is not signed by a key that is trusted here\n")
         assert EVE.key.keyid8 in text
         assert ANA.key.keyid8 in text
 
@@ -158,6 +159,8 @@ class TestTampered:
 
     def test_when_there_are_signatures_without_end(self) -> None:
         refused(TamperedError, ROOT, signatures(ANA.signer) * LIMITS.signatures)
+        most = (signatures(ANA.signer) * LIMITS.signatures)[: LIMITS.signatures]
+        assert len(check(ROOT, most).accepted) == LIMITS.signatures
 
 
 class TestExpired:
@@ -286,6 +289,7 @@ class TestPublicKey:
 class TestPinnedKey:
     def test_it_alone_may_release(self) -> None:
         trust = pinned_key_trust(ANA.signer.public)
+        assert trust.root.version == 0  # nobody published it
         assert trust.check_release(SUMS, signatures(ANA.signer)).accepted
         with pytest.raises(UntrustedError):
             trust.check_release(SUMS, signatures(BO.signer))
@@ -316,6 +320,7 @@ class TestNames:
             "SHA256SUMS0a1b2c3d.sig",
             "x/SHA256SUMS.0a1b2c3d.sig",
             "root.json.0a1b2c3d.sig",
+            ".0a1b2c3d.sig",
         ],
     )
     def test_another_name_is_none(self, name: str) -> None:
@@ -329,3 +334,14 @@ class TestNames:
     def test_a_key_does_not_try_the_signature_of_another(self) -> None:
         with pytest.raises(UntrustedError):
             verify(BO.key, signatures(ANA.signer)[0], SUMS)
+
+    def test_a_key_does_not_try_a_signature_of_another_scheme_under_its_digits(self) -> None:
+        name = f"SHA256SUMS.{ANA.key.keyid8}.asc"
+        with pytest.raises(UntrustedError, match="is not by the trusted key"):
+            verify(ANA.key, Signature.parse(name, signatures(ANA.signer)[0].data), SUMS)
+
+    def test_a_cosign_key_in_a_root_made_by_hand_must_match_its_id(self) -> None:
+        key = replace(ANA.key, keyid=ANA.key.keyid8 + "0" * 56)
+        for signature in signatures(ANA.signer):
+            with pytest.raises(TamperedError, match=f"has the id {ANA.key.keyid}, not {key.keyid}"):
+                verify(key, signature, SUMS)

@@ -125,7 +125,15 @@ def test_expiry_is_looked_at_on_the_last_one_only() -> None:
     require_in_force(step(middle, headed(3, "Ann"), "Ann"), "root.json", NOW)
 
 
+def test_a_root_is_in_force_until_its_last_second() -> None:
+    last = headed(2, "Ann", expires=NOW)
+    require_in_force(last, "root.json", NOW)
+    with pytest.raises(ExpiredError):
+        require_in_force(last, "root.json", NOW + timedelta(seconds=1))
+
+
 def test_signatures_without_end_are_refused() -> None:
     data = encoded(headed(2, "Ann"))
+    successor(headed(1, "Ann"), data, signed(data, "Ann") * 32, "root.json", NOW)
     with pytest.raises(TamperedError, match="more than 64"):
         successor(headed(1, "Ann"), data, signed(data, "Ann") * 40, "root.json", NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from installer import journal as journals
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotUndoneError
 from installer.journal import Journal
-from installer.system import System
+from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem
 
 PATH = "/txn/000001.log"
@@ -141,3 +142,17 @@ def test_the_way_back_needs_no_room_that_is_not_there(tmp_path: Path) -> None:
         journal.append("UNDONE", of=number)
     journal.append("ABORT", why="y" * 2000)
     assert len(content(system)) == size
+
+
+def test_a_failed_sync_is_written_down_where_that_can_be_done(tmp_path: Path) -> None:
+    (tmp_path / "txn").mkdir()
+    counting = FaultySystem(tmp_path)
+    journal = write(counting)
+    journal.distrust(OSError(errno.EIO, "x"))
+    assert not journal.has("DISTRUST")
+    counting.at, counting.fault = len(counting.trace) + 1, "EIO"
+    journal.distrust(SyncError(errno.EIO, "x"))
+    assert not journal.has("DISTRUST")
+    journal.distrust(SyncError(errno.EIO, "x"))
+    assert journal.has("DISTRUST")
+    assert Journal.open(System(tmp_path), PATH).records[-1].fields["boot"] == counting.boot_id()

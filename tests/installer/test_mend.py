@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +123,44 @@ def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
     for path in file(host, "txn").iterdir():
         path.unlink()
     refused(host, "the state is missing, and no journal tells it")
+
+
+def test_a_damaged_state_that_no_journal_tells_is_refused_and_left_as_it_is(host: Context) -> None:
+    file(host, "state.json").write_bytes(b"{")
+    for path in file(host, "txn").iterdir():
+        path.unlink()
+    refused(host, "the state is damaged")
+
+
+def test_without_journals_a_state_that_is_there_is_believed(host: Context) -> None:
+    for path in file(host, "txn").iterdir():
+        path.unlink()
+    assert mended(host) == ""
+
+
+def test_a_first_release_that_was_cut_short_is_undone_and_nothing_is_mended(tmp_path: Path) -> None:
+    host = context(System(tmp_path))
+    kill_at(host, ONE, "rename /opt/.waybill")
+    assert not file(host, "state.json").exists()
+    with exclusive(host) as (_, recovered):
+        assert [each.outcome for each in recovered] == ["undone"]
+
+
+@pytest.mark.parametrize("how", ["damaged", "unreadable"])
+def test_where_the_newest_journal_cannot_be_read_an_older_one_tells(host: Context, how: str) -> None:
+    class Failing(System):
+        def read(self, path: str, limit: int) -> bytes:
+            if how == "unreadable" and path.endswith("000002.done"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+            return super().read(path, limit)
+
+    path = file(host, "txn/000002.done")
+    data = bytearray(path.read_bytes())
+    data[100] ^= how == "damaged"
+    path.write_bytes(data)
+    file(host, "state.json").unlink()
+    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, and the state says releases/1-"):
+        mended(context(Failing(root(host))))
 
 
 def test_a_state_deleted_while_a_transaction_was_open_costs_no_kept_release(tmp_path: Path) -> None:

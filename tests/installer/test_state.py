@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.manifest import HealthCheck
 from installer.layout import Layout
-from installer.state import Entry, State, load, next_transaction, save
+from installer.state import (
+    DamagedReleaseError,
+    DamagedStateError,
+    Entry,
+    State,
+    load,
+    next_transaction,
+    read_record,
+    record_bytes,
+    reserve,
+    save,
+)
 from installer.system import System
+from tests.faults.faulty import FaultySystem
 
 ENTRY = Entry(
     "1-aaaaaaaaaaaa", "1.0.0", 1, "a" * 64, "b" * 64, "000001", "c" * 64, 5, ("files",), {"signers": ["x"]}
@@ -51,6 +68,38 @@ def test_the_highest_sequence_never_falls() -> None:
     assert (state.current, state.highest) == (entry(1), 2)
     assert state.previous == entry(2)
     assert state.after(4, None).highest == 2
+
+
+def test_a_reset_by_the_root_lets_the_highest_sequence_fall_once() -> None:
+    def reset(number: int, to: int) -> Entry:
+        return replace(entry(number), evidence={"policy": {"reset": to}})
+
+    state = State().after(1, entry(5)).after(2, reset(2, 1))
+    assert (state.highest, state.reset) == (2, 1)
+    state = state.after(3, reset(1, 1))
+    assert (state.highest, state.reset) == (2, 1)
+    assert state.after(4, entry(3)).reset == 1
+
+
+def test_what_runs_is_kept_first_also_where_it_was_kept_before() -> None:
+    state = State().after(1, entry(1)).after(2, entry(2))
+    newer = replace(entry(1), record="000003")
+    state = state.after(3, newer)
+    assert state.kept == (newer, entry(2))
+    assert state.previous == entry(2)
+
+
+def test_where_nothing_runs_the_one_before_is_the_first_that_is_kept() -> None:
+    assert replace(State().after(1, entry(1)), current=None).previous == entry(1)
+    assert State().previous is None
+    assert State().after(1, entry(1)).previous is None
+
+
+def test_what_goes_is_what_is_not_kept_any_more() -> None:
+    state = replace(State(), keep=2).after(1, entry(1)).after(2, entry(2))
+    assert state.goes(entry(3)) == (entry(1),)
+    assert state.goes(entry(1)) == ()
+    assert state.goes(None) == (entry(2), entry(1))
 
 
 def test_a_kept_release_is_found_by_version_or_name() -> None:
@@ -96,6 +145,74 @@ def test_a_release_of_other_types_is_damage(host: tuple[System, Layout], name: s
     Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
     with pytest.raises(NotUndoneError, match="state is damaged: a release has a field of another type"):
         load(*host)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"current": "9-nothing"}, {"keep": 0}, {"keep": -1}],
+    ids=["runs what is not there", "keeps none", "keeps less than none"],
+)
+def test_parts_that_do_not_fit_together_are_damage(
+    host: tuple[System, Layout], change: dict[str, object]
+) -> None:
+    document = State().after(1, entry(1)).as_json() | change
+    Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
+    with pytest.raises(DamagedStateError, match="state is damaged"):
+        load(*host)
+
+
+def test_a_state_that_the_disk_does_not_give_is_not_called_damaged(tmp_path: Path) -> None:
+    class Failing(System):
+        def read(self, path: str, limit: int) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with pytest.raises(HostNotReadyError, match="cannot be read: Input/output error") as caught:
+        load(Failing(tmp_path), Layout("p"))
+    assert caught.value.where == Layout("p").state_file
+
+
+def test_into_the_room_that_was_kept_a_state_is_written_on_a_full_disk(host: tuple[System, Layout]) -> None:
+    old, new = State().after(1, entry(1)), State().after(1, entry(1)).after(2, entry(2))
+    save(*host, old)
+    for _ in range(2):
+        reserve(*host, new)
+    full = FaultySystem(Path(host[0].root), at=1, fault="full")
+    save(full, host[1], new)
+    assert load(*host) == new
+    assert not Path(host[0].root, f"{host[1].state_file[1:]}.new").exists()
+    assert full.trace[-1].startswith("fsync")
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"short"), lambda path: path.chmod(0o644)])
+def test_room_that_is_not_ours_any_more_is_not_used(
+    host: tuple[System, Layout], spoil: Callable[[Path], object]
+) -> None:
+    reserve(*host, State())
+    spoil(Path(host[0].root, f"{host[1].state_file[1:]}.new"))
+    save(*host, State().after(1, entry(1)))
+    assert load(*host) == State().after(1, entry(1))
+    assert Path(host[0].root, host[1].state_file[1:]).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"{}")], ids=["gone", "edited"])
+@pytest.mark.parametrize("hint", ["", "do this"])
+def test_a_record_that_is_not_what_was_written_is_refused_with_what_to_do(
+    host: tuple[System, Layout], spoil: Callable[[Path], object], hint: str
+) -> None:
+    system, layout = host
+    health = (HealthCheck("tcp", "127.0.0.1:1"),)
+    data = record_bytes((), health)
+    path = Path(system.root, layout.record("000001")[1:], "record.json")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    kept = replace(entry(1), record_sha256=sha256_hex(data))
+    assert read_record(system, layout, kept) == ((), health)
+    spoil(path)
+    with pytest.raises(DamagedReleaseError) as caught:
+        read_record(system, layout, kept, hint)
+    assert caught.value.what in ("cannot be read: No such file or directory", "is not what was installed")
+    assert caught.value.hint == hint or "Install p 1.0.0 again" in caught.value.hint
+    assert caught.value.exit_code == 21
 
 
 def test_a_transaction_number_is_never_used_again(host: tuple[System, Layout]) -> None:

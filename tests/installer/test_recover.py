@@ -1,0 +1,167 @@
+"""What recovery decides from a journal: whether it may go on at all, and what it says about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
+from installer.journal import Journal
+from installer.operations import Context, StepError
+from installer.recover import Recovered, _stuck, exclusive
+from installer.system import SyncError, System
+from tests.faults.faulty import FaultySystem, snapshot
+from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
+from tests.rig.releases import context
+
+
+class Rebooted(System):
+    """The same host after a reboot."""
+
+    def boot_id(self) -> str:
+        return "another"
+
+
+@pytest.fixture
+def cut_short(tmp_path: Path) -> Context:
+    """A host whose upgrade was killed after files were replaced."""
+    host = context(System(tmp_path))
+    install(host, ONE)
+    kill_at(host, TWO, "rename /opt/.waybill")
+    return host
+
+
+def recovered(host: Context) -> list[Recovered]:
+    with exclusive(host) as (_, done):
+        return done
+
+
+def open_journal(host: Context) -> Journal:
+    return Journal.open(host.system, host.layout.journal("000002"))
+
+
+def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context) -> None:
+    open_journal(cut_short).distrust(SyncError(errno.EIO, os.strerror(errno.EIO)))
+    before = snapshot(root(cut_short))
+    with pytest.raises(NotUndoneError, match="the disk failed to write") as caught, exclusive(cut_short):
+        pass
+    assert caught.value.where == cut_short.layout.journal("000002")
+    assert "reboot; then run `install recover`" in caught.value.hint
+    assert snapshot(root(cut_short)) == before
+    rebooted = context(Rebooted(root(cut_short)))
+    assert [each.outcome for each in recovered(rebooted)] == ["undone"]
+    assert deployed(rebooted) == "one"
+
+
+def test_any_other_error_is_no_reason_to_distrust_the_disk(cut_short: Context) -> None:
+    open_journal(cut_short).distrust(OSError(errno.EIO, os.strerror(errno.EIO)))
+    assert not open_journal(cut_short).has("DISTRUST")
+    assert [each.outcome for each in recovered(cut_short)] == ["undone"]
+
+
+def test_a_sync_that_fails_in_recovery_is_written_down(cut_short: Context) -> None:
+    class LosesWrites(FaultySystem):
+        failed = False
+
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "unlink" and not self.failed:
+                self.failed = True
+                raise SyncError(errno.EIO, os.strerror(errno.EIO))
+            return super().around(name, args, call)
+
+    with pytest.raises(NotUndoneError), exclusive(context(LosesWrites(root(cut_short)))):
+        pass
+    journal = open_journal(cut_short)
+    assert journal.has("DISTRUST")
+    assert journal.records[-1].fields == {"boot": cut_short.system.boot_id()}
+
+
+def test_a_sync_that_fails_while_a_commit_is_finished_is_written_down(tmp_path: Path) -> None:
+    host = context(System(tmp_path))
+    install(host, ONE)
+    kill_at(host, TWO, "write_at /var/lib/waybill/lan-chat/state.json.new")
+
+    class LosesWrites(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "rename" and args[1] == f"/{STATE}/txn/000002.done":
+                raise SyncError(errno.EIO, os.strerror(errno.EIO))
+            return super().around(name, args, call)
+
+    with pytest.raises(NotUndoneError, match="transaction 000002 cannot be brought to an end now"):
+        recovered(context(LosesWrites(tmp_path)))
+    assert open_journal(host).has("DISTRUST")
+    assert [each.outcome for each in recovered(context(Rebooted(tmp_path)))] == ["finished"]
+
+
+def test_a_journal_that_has_given_its_room_back_is_put_away_the_next_time(cut_short: Context) -> None:
+    class Stuck(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "rename" and args[1] == f"/{STATE}/txn/000002.done":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().around(name, args, call)
+
+    with pytest.raises(NotUndoneError, match="cannot be brought to an end now"):
+        recovered(context(Stuck(root(cut_short))))
+    assert open_journal(cut_short).has("END")
+    assert [each.outcome for each in recovered(cut_short)] == ["undone"]
+    assert recovered(cut_short) == []
+
+
+def test_what_cannot_be_brought_to_an_end_keeps_what_is_known_of_the_cause() -> None:
+    problem = Problem("/etc/f", "was changed by somebody else")
+    stuck = _stuck(StepError("said no", problems=[problem]), "transaction 000002", "/txn/000002.log")
+    assert stuck.what == "transaction 000002 cannot be brought to an end now: said no"
+    assert (stuck.where, stuck.problems) == ("/txn/000002.log", (problem,))
+    assert _stuck(OSError(errno.EIO, os.strerror(errno.EIO)), "it", "there").problems == ()
+    assert _stuck(stuck, "another", "place") is stuck
+
+
+@pytest.mark.parametrize("boots", [1, 2])
+def test_why_it_was_given_up_is_said_after_recovery_too(tmp_path: Path, boots: int) -> None:
+    host = context(System(tmp_path))
+    install(host, ONE)
+    kill_at(host, TWO, "rename /opt/.waybill")
+    open_journal(host).append("ABORT", why="the disk was full", said=[])
+    (found,) = recovered(host if boots == 1 else context(Rebooted(tmp_path)))
+    assert found == Recovered("000002", "undone", "the disk was full")
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EROFS, "mount its file system for writing"),
+        (errno.ENOSPC, "free some space there"),
+        (errno.EIO, "look at what is there"),
+    ],
+)
+@pytest.mark.parametrize("effect", ["mkdir", "lock"])
+def test_a_state_that_cannot_be_written_to_is_no_ready_host(
+    tmp_path: Path, effect: str, number: int, hint: str
+) -> None:
+    class Refusing(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == effect:
+                raise OSError(number, os.strerror(number))
+            return super().around(name, args, call)
+
+        def lock(self, path: str) -> Any:
+            return self.around("lock", (path,), lambda: super(Refusing, self).lock(path))
+
+    with pytest.raises(HostNotReadyError, match="cannot be written") as caught:
+        recovered(context(Refusing(tmp_path)))
+    assert hint in caught.value.hint
+    assert caught.value.where == f"/{STATE}"
+
+
+def test_the_lock_is_given_back_also_after_a_refusal(cut_short: Context) -> None:
+    (root(cut_short) / STATE / "txn/000002.log").rename(root(cut_short) / "away")
+    for _ in range(2):
+        with pytest.raises(NotUndoneError, match="journal of an unfinished transaction is gone"):
+            recovered(cut_short)
+    (root(cut_short) / "away").rename(root(cut_short) / STATE / "txn/000002.log")
+    assert [each.outcome for each in recovered(cut_short)] == ["undone"]

@@ -1,0 +1,42 @@
+"""What is changed, and which tests are to notice it: quick ones, in process, close to the module."""
+
+from __future__ import annotations
+
+_TRUST = tuple(
+    f"tests/core/test_{name}" for name in ("trust", "policy.py", "approval_statement.py", "verification.py")
+)
+_SIGNED = ("tests/core/test_signatures", "tests/core/test_trust.py")
+
+
+def _host(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/installer/test_{name}.py" for name in names)
+
+
+VERIFICATION = {
+    "installer/core/verification.py": ("tests/core/test_trust_steps.py", "tests/core/test_verification.py"),
+    "installer/core/trust.py": _TRUST,
+    "installer/core/evidence.py": _TRUST,
+    "installer/core/judged.py": _TRUST,
+    "installer/core/policy.py": _TRUST,
+    "installer/core/owners.py": _TRUST,
+    "installer/core/approval.py": (*_TRUST, "tests/core/test_signatures_fuzz.py"),
+    "installer/core/rotation.py": ("tests/core/test_trust_rotation.py",),
+    "installer/core/signatures.py": _SIGNED,
+    "installer/core/cosign.py": _SIGNED,
+    "installer/core/gpgv.py": _SIGNED,
+    "installer/core/sums.py": ("tests/core/test_archive",),
+    "installer/core/payload.py": ("tests/core/test_payload.py", "tests/core/test_archive_members.py"),
+}
+RECOVERY = {
+    "installer/recover.py": _host("recover", "apply", "bad_places", "mend"),
+    "installer/transaction.py": _host("transaction", "apply", "deploy_script"),
+    "installer/journal.py": _host("journal", "mend", "recover"),
+    "installer/mend.py": _host("mend", "recover"),
+    "installer/housekeeping.py": _host("housekeeping", "history", "remove", "recover", "apply"),
+    "installer/state.py": _host("state", "mend", "remove"),
+}
+MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
+"""Module to the beginnings of the names of the test modules that are run against it."""
+_SLOW = ("every_step_of_clearing", "foreign_names_among", "hundreds_of_files", "twenty_thousand")
+PASSED_OVER = " and ".join(f"not {name}" for name in _SLOW)
+"""Tests in them that take longer than they find: minutes, or a second for each step."""
