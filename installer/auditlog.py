@@ -22,7 +22,7 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.files import make_directory
 from installer.layout import STATE, Layout
-from installer.state import replace_file, unreadable
+from installer.state import clear_spare, replace_file, unreadable
 from installer.system import SyncError, System
 
 LOG = f"{STATE}/audit.jsonl"
@@ -326,9 +326,10 @@ class AuditLog:
 
     def note_head(self) -> None:
         """Writes the head where it is behind. On a full disk it stays behind, which the next record mends."""
-        if self._head != self.head:
-            with suppress(OSError):
+        with suppress(OSError):
+            if self._head != self.head:
                 self._write_head()
+            clear_spare(self._system, HEAD)
 
     def _write_head(self) -> None:
         replace_file(self._system, HEAD, f"{self.head.number} {self.head.hash}\n".encode())

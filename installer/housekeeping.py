@@ -18,7 +18,7 @@ from installer.layout import Layout
 from installer.operations import Context, Op, handler
 from installer.retained import read_manifest
 from installer.selection import uses_engine
-from installer.state import Entry, State, load, save, unreadable
+from installer.state import Entry, State, clear_spare, load, save, unreadable
 from installer.system import System
 
 KEEP_JOURNALS = 10
@@ -116,9 +116,7 @@ def clear(context: Context) -> None:
 
 def _clear(context: Context, state: State) -> None:
     system, layout = context.system, context.layout
-    spare = f"{layout.state_file}.new"
-    if system.observe(spare, digest=False).kind != "absent":
-        system.unlink(spare)
+    clear_spare(system, layout.state_file)
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
     staging.clear(system, layout, context.progress, context.resume)

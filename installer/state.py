@@ -307,6 +307,16 @@ def replace_file(system: System, path: str, data: bytes, mode: int = 0o600) -> N
     system.sync_dir(path.rpartition("/")[0])
 
 
+def clear_spare(system: System, path: str) -> None:
+    """Removes what a power cut may leave of a file that was to be put in place of another.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if system.observe(f"{path}.new", digest=False).kind != "absent":
+        system.unlink(f"{path}.new")
+
+
 def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ...]) -> bytes:
     """Gives the record of what a release has on the host outside of its directory, and of its probes."""
     names = Installed.__slots__

@@ -203,3 +203,10 @@ def test_the_audit_log_does_not_say_that_nothing_was_changed_where_a_journal_was
     ended = records(root(host))[-1]
     assert (ended["transaction"], ended["result"], ended["exit"]) == ("000003", "unknown", 21)
     assert ended["reason"] == "its journal was removed by hand"
+
+
+def test_what_a_power_cut_left_of_a_new_head_of_the_audit_log_goes_with_recovery(host: Context) -> None:
+    spare = root(host) / "var/lib/waybill/audit.head.new"
+    spare.write_bytes(b"")
+    with exclusive(host):
+        assert not spare.exists()
