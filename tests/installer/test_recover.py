@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from installer import recover
+from installer import housekeeping, recover
 from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
 from installer.core.manifest import Manifest
 from installer.journal import Journal
@@ -114,6 +114,9 @@ def test_a_journal_that_has_given_its_room_back_is_put_away_the_next_time(cut_sh
     assert open_journal(cut_short).has("END")
     assert [each.outcome for each in recovered(cut_short)] == ["undone"]
     assert recovered(cut_short) == []
+    ended = Journal.open(cut_short.system, f"/{STATE}/txn/000002.done")
+    types = [record.type for record in ended.records]
+    assert (types.count("ABORT"), types.count("ROLLED-BACK"), types.count("END")) == (1, 1, 1)
 
 
 def test_what_cannot_be_brought_to_an_end_keeps_what_is_known_of_the_cause() -> None:
@@ -133,6 +136,7 @@ def test_why_it_was_given_up_is_said_after_recovery_too(tmp_path: Path, boots: i
     open_journal(host).append("ABORT", why="the disk was full", said=[])
     (found,) = recovered(host if boots == 1 else context(Rebooted(tmp_path)))
     assert found == Recovered("000002", "undone", "the disk was full")
+    assert [row.get("why") for row in housekeeping.history(host)] == [None, "the disk was full"]
 
 
 @pytest.mark.parametrize(
