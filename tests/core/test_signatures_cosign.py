@@ -261,6 +261,18 @@ class TestSigstoreBundle:
     def test_what_is_no_object_is_refused(self, signer: signing.CosignSigner, text: bytes) -> None:
         refused(cosign.verify_bundle, signer.key, text, DATA)
 
+    @pytest.mark.parametrize("part", ["verificationMaterial", "messageSignature"])
+    def test_a_part_that_is_missing_is_named(
+        self, signer: signing.CosignSigner, made: tuple[bytes, dict[str, Any]], part: str
+    ) -> None:
+        document = {name: value for name, value in made[1].items() if name != part}
+        text = refused(cosign.verify_bundle, signer.key, json.dumps(document).encode(), DATA)
+        assert f"{part} is missing or not an object" in text
+        assert "the document is missing" in refused(cosign.verify_bundle, signer.key, b"[]", DATA)
+        message = {**made[1], "messageSignature": {"signature": "AAAA"}}
+        text = refused(cosign.verify_bundle, signer.key, json.dumps(message).encode(), DATA)
+        assert "messageDigest is missing" in text
+
     def test_a_duplicate_key_is_refused(self, signer: signing.CosignSigner, made: tuple[bytes, Any]) -> None:
         text = json.dumps(made[1]).replace('"signature":', '"signature": "AAAA", "signature":')
         assert "twice" in refused(cosign.verify_bundle, signer.key, text.encode(), DATA)

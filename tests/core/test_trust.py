@@ -246,7 +246,11 @@ class TestGpg:
             home.revoke(revoked)
             for keyid, data in made.items():
                 root = root_of(TrustedKey.from_public(home.public(keyid), "Gi"))
-                refused(ExpiredError, root, [Signature.parse(f"SHA256SUMS.{keyid[-8:]}.asc", data)])
+                stale = Signature.parse(f"SHA256SUMS.{keyid[-8:]}.asc", data)
+                refused(ExpiredError, root, [stale])
+                both = root_of(TrustedKey.from_public(home.public(keyid), "Gi"), ANA.key)
+                beside = check(both, [stale, *signatures(ANA.signer)])
+                assert [item.kind for item in beside.rejected] == ["expired"]
 
     def test_renamed_to_a_trusted_name(self, home: GpgHome, signer: GpgSigner) -> None:
         data = home.sign(home.key("Stranger"), SUMS)

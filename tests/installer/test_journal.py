@@ -106,8 +106,13 @@ def test_records_cannot_be_left_out_or_swapped(system: System) -> None:
         b"[" * 9000,
         b"\xff",
         b'{"n":"1","type":1,"prev":""}',
+        b'{"n":1,"type":1,"prev":"%s"}' % (b"0" * 64),
+        b'{"n":"1","type":"END","prev":"%s"}' % (b"0" * 64),
     ],
-    ids=["list", "number", "null", "text", "empty", "no hash before", "deep", "no text", "other types"],
+    ids=[
+        *("list", "number", "null", "text", "empty", "no hash before", "deep", "no text", "other types"),
+        *("a number for the type", "a text for the number"),
+    ],
 )
 def test_a_whole_record_of_an_unknown_form_stops_with_a_guide(body: bytes) -> None:
     with pytest.raises(NotUndoneError, match="form that this program does not know") as caught:
@@ -156,3 +161,39 @@ def test_a_failed_sync_is_written_down_where_that_can_be_done(tmp_path: Path) ->
     journal.distrust(SyncError(errno.EIO, "x"))
     assert journal.has("DISTRUST")
     assert Journal.open(System(tmp_path), PATH).records[-1].fields["boot"] == counting.boot_id()
+
+
+def test_what_an_older_record_has_left_behind_the_last_one_is_ignored(system: System) -> None:
+    write(system)
+    lines = content(system).rstrip(b"\0").splitlines(keepends=True)
+    for old in lines:
+        tail = journals.read(b"".join(lines) + old, PATH)
+        assert [record.number for record in tail.records] == [1, 2, 3]
+        assert tail.offset == len(b"".join(lines))
+
+
+def test_a_first_record_of_which_only_the_line_end_is_left_stops_with_a_guide(system: System) -> None:
+    write(system)
+    lines = content(system).rstrip(b"\0").splitlines(keepends=True)
+    with pytest.raises(NotUndoneError, match="record 1 of the journal is damaged"):
+        journals.read(b"\n" + lines[1], PATH)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        sha256_hex(b"{}").encode() + b"-{}\n",
+        sha256_hex(b"").encode() + b" \n",
+        sha256_hex(b"").encode() + b"\n",
+        sha256_hex(b"{}").encode()[:-1] + b" {}\n",
+    ],
+    ids=["no space", "no record", "a hash alone", "a hash that is short"],
+)
+def test_a_line_that_is_no_record_counts_as_torn(line: bytes) -> None:
+    assert journals.read(line + bytes(512), PATH) == journals.Tail([], 0, "0" * 64)
+
+
+def test_a_record_with_a_number_that_is_not_due_stops_with_a_guide() -> None:
+    body = b'{"n":2,"type":"END","prev":"%s"}' % (b"0" * 64)
+    with pytest.raises(NotUndoneError, match="record 1 of the journal is damaged"):
+        journals.read(sha256_hex(body).encode() + b" " + body + b"\n", PATH)

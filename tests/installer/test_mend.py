@@ -163,6 +163,37 @@ def test_where_the_newest_journal_cannot_be_read_an_older_one_tells(host: Contex
         mended(context(Failing(root(host))))
 
 
+@pytest.mark.parametrize(
+    "change", [{"releases": None}, {"current": "9-nothing"}, None], ids=["types", "parts", "nothing"]
+)
+def test_where_the_newest_journal_tells_nonsense_an_older_one_tells(
+    host: Context, change: dict[str, object] | None
+) -> None:
+    def nonsense(value: dict[str, object]) -> None:
+        if value["type"] == "BEGIN":
+            assert isinstance(value["state"], dict)
+            value["state"] = value["state"] | change if change else {}
+
+    rewritten(file(host, "txn/000002.done"), nonsense)
+    file(host, "state.json").unlink()
+    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, and the state says releases/1-"):
+        mended(host)
+
+
+def test_an_open_journal_alone_tells_the_state(host: Context) -> None:
+    kill_at(host, THREE, "rename /opt/.waybill")
+    for path in file(host, "txn").glob("*.done"):
+        path.unlink()
+    file(host, "state.json").unlink()
+    assert "the state was missing" in mended(host)
+    assert deployed(host) == "two"
+
+
+def test_a_file_of_somebody_else_among_the_journals_tells_nothing(host: Context) -> None:
+    file(host, "txn/notes.log").write_text("mine")
+    unchanged(host, file(host, "state.json").unlink)
+
+
 def test_a_state_deleted_while_a_transaction_was_open_costs_no_kept_release(tmp_path: Path) -> None:
     host = context(System(tmp_path))
     install(host, ONE)

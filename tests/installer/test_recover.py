@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from installer import housekeeping, recover
 from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
+from installer.core.manifest import Manifest
 from installer.journal import Journal
-from installer.operations import Context, StepError
+from installer.operations import Context, Op, StepError
 from installer.recover import Recovered, _stuck, exclusive
+from installer.state import State, load
 from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
@@ -110,6 +114,9 @@ def test_a_journal_that_has_given_its_room_back_is_put_away_the_next_time(cut_sh
     assert open_journal(cut_short).has("END")
     assert [each.outcome for each in recovered(cut_short)] == ["undone"]
     assert recovered(cut_short) == []
+    ended = Journal.open(cut_short.system, f"/{STATE}/txn/000002.done")
+    types = [record.type for record in ended.records]
+    assert (types.count("ABORT"), types.count("ROLLED-BACK"), types.count("END")) == (1, 1, 1)
 
 
 def test_what_cannot_be_brought_to_an_end_keeps_what_is_known_of_the_cause() -> None:
@@ -129,6 +136,7 @@ def test_why_it_was_given_up_is_said_after_recovery_too(tmp_path: Path, boots: i
     open_journal(host).append("ABORT", why="the disk was full", said=[])
     (found,) = recovered(host if boots == 1 else context(Rebooted(tmp_path)))
     assert found == Recovered("000002", "undone", "the disk was full")
+    assert [row.get("why") for row in housekeeping.history(host)] == [None, "the disk was full"]
 
 
 @pytest.mark.parametrize(
@@ -166,3 +174,64 @@ def test_the_lock_is_given_back_also_after_a_refusal(cut_short: Context) -> None
             recovered(cut_short)
     (root(cut_short) / "away").rename(root(cut_short) / STATE / "txn/000002.log")
     assert [each.outcome for each in recovered(cut_short)] == ["undone"]
+
+
+LOADED = Op("image.load", {}, "stage")
+PLACED = Op("files.place", {}, "switch")
+
+
+@pytest.mark.parametrize(
+    ("op", "boot", "methods", "asked"),
+    [
+        (LOADED, "before", ("images", "compose"), ["1.0.0"]),
+        (LOADED, "now", ("images", "compose"), []),
+        (PLACED, "before", ("images", "compose"), []),
+        (LOADED, "before", ("images",), []),
+        (LOADED, "before", ("compose",), []),
+        (LOADED, "before", None, []),
+    ],
+    ids=["rebooted", "same boot", "no image touched", "no engine", "no images", "nothing stands"],
+)
+def test_images_are_looked_at_after_a_reboot_where_some_were_touched_and_are_used(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    op: Op,
+    boot: str,
+    methods: tuple[str, ...] | None,
+    asked: list[str],
+) -> None:
+    """How they are mended is tried with a real engine: test_images_faults.py."""
+    host, seen = context(System(tmp_path)), list[str]()
+    install(host, ONE)
+    state = load(host.system, host.layout)
+    assert state.current is not None
+    stands = replace(state, current=replace(state.current, methods=methods) if methods is not None else None)
+    journal = Journal.create(host.system, host.layout.journal("000002"), 0)
+    journal.append("BEGIN", boot=host.system.boot_id() if boot == "now" else boot)
+    journal.append("INTENT", op=op.as_json(), preimage={})
+    journal.append("INTENT", op=PLACED.as_json(), preimage={})
+
+    def mend(_context: Context, manifest: Manifest, directory: str) -> None:
+        assert directory.endswith(stands.current.name if stands.current else "")
+        seen.append(manifest.version)
+
+    monkeypatch.setattr("installer.deploy.imagemend.mend_images", mend)
+    recover._mend_images(host, journal, stands)
+    assert seen == asked
+
+
+@pytest.mark.parametrize(("effect", "version"), [("/opt/d", "1.0.0"), ("state.json", "2.0.0")])
+def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effect: str, version: str
+) -> None:
+    host, seen = context(System(tmp_path)), list[str]()
+    install(host, ONE)
+    kill_at(host, TWO, "rename /opt/.waybill" if effect == "/opt/d" else f"write_at /{STATE}/state.json.new")
+
+    def see(_context: Context, _journal: Journal, stands: State) -> None:
+        assert (tmp_path / STATE / "txn/000002.log").exists()
+        seen.append(stands.current.version if stands.current else "")
+
+    monkeypatch.setattr(recover, "_mend_images", see)
+    recovered(host)
+    assert seen == [version]

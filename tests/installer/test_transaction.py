@@ -16,7 +16,7 @@ import pytest
 from installer import history, transaction
 from installer.core.errors import Problem, RolledBackError
 from installer.journal import Journal
-from installer.operations import Context, StepError
+from installer.operations import Context, Op, StepError
 from installer.state import load
 from installer.system import SyncError, System
 from tests.faults.faulty import snapshot
@@ -129,6 +129,17 @@ def test_what_could_not_be_undone_keeps_what_is_known_of_the_cause(host: Context
     assert (found.where, found.problems) == (within.layout.journal("000007"), (problem,))
     assert transaction.not_undone(within, full(), "unhealthy").problems == ()
     assert transaction.not_undone(within, found, "again") is found
+
+
+def test_what_is_undone_is_not_undone_again(host: Context) -> None:
+    (root(host) / "txn").mkdir()
+    journal = Journal.create(host.system, "/txn/000001.log", 0)
+    ops = [Op("files.place", {"number": number}) for number in (1, 2, 3)]
+    journal.append("BEGIN")
+    for op in ops:
+        journal.append("INTENT", op=op.as_json(), preimage={})
+    journal.append("UNDONE", of=4)
+    assert transaction.intents(journal) == [(2, ops[0], {}), (3, ops[1], {})]
 
 
 def test_in_another_thread_signals_are_left_alone(host: Context) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _TRUST = tuple(
-    f"tests/core/test_{name}" for name in ("trust", "policy.py", "approval_statement.py", "verification.py")
+    f"tests/core/test_{name}" for name in ("trust", "policy", "approval_statement.py", "verification.py")
 )
 _SIGNED = ("tests/core/test_signatures", "tests/core/test_trust.py")
 

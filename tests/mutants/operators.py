@@ -121,7 +121,7 @@ def errors(node: cst.Raise) -> Iterator[cst.CSTNode]:
 
 def calls(node: cst.Expr) -> Iterator[cst.CSTNode]:
     """What is called for its effect, or because it may refuse, is not called."""
-    if isinstance(node.value, cst.Call):
+    if isinstance(node.value, cst.Call) and not only_words(node.value):
         yield PASS
 
 
