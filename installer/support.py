@@ -41,6 +41,7 @@ LIMIT = 4 * MIB
 ROWS = 5000
 """Most lines of a listing."""
 _URL = re.compile(r"(://[^/\s:@\"]*:)[^/\s@\"]+@")
+_RENDERED = re.compile(r"/rendered/[0-9]+/[0-9]+$")
 _BRIEF = "no rendered configuration, values, backups or private keys; look through it before it leaves"
 
 
@@ -199,7 +200,8 @@ def _secrets(system: System) -> frozenset[str]:
     for name in _directories(system):
         layout = Layout(name)
         with suppress(OSError):
-            rendered = [path for path in system.tree(layout.rendered) if not path.endswith(".json")]
+            # not what scripts have saved there: it may be a whole database, and never is in the tar
+            rendered = [path for path in system.tree(layout.rendered) if _RENDERED.search(path)]
             for path in (layout.site_values, *rendered):
                 with suppress(OSError):
                     found |= secrets_of(_file(system, path).decode("utf-8", "replace").splitlines())

@@ -104,3 +104,11 @@ def test_a_file_that_is_there_is_not_replaced(ours: Bench) -> None:
     assert (code, document["what"]) == (2, "is there already")
     assert there.read_text() == "mine"
     assert ours.run("support", str(ours.stick / "no/such/dir.tar"))[0] == 15
+
+
+def test_what_a_script_has_saved_of_the_data_is_not_read(ours: Bench) -> None:
+    """It may be a whole database; and what stands there is no configuration."""
+    saved = next((ours.host / STATE / "rendered").iterdir()) / "snapshot-deploy-migrate.sh"
+    saved.mkdir()
+    (saved / "1").write_text("password: production\n")
+    assert json.loads(collect(ours)["about.json"])["environment"] == "production"
