@@ -28,12 +28,13 @@ VERIFICATION = {
     "installer/core/payload.py": ("tests/core/test_payload.py", "tests/core/test_archive_members.py"),
 }
 RECOVERY = {
-    "installer/recover.py": _host("recover", "apply", "bad_places", "mend"),
-    "installer/transaction.py": _host("transaction", "apply", "deploy_script"),
+    "installer/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),
+    "installer/transaction.py": _host("transaction", "deploy_script", "irreversible", "going_on", "apply"),
     "installer/journal.py": _host("journal", "mend", "recover"),
     "installer/mend.py": _host("mend", "recover"),
     "installer/housekeeping.py": _host("housekeeping", "history", "remove", "recover", "apply"),
     "installer/state.py": _host("state", "mend", "remove"),
+    "installer/irreversible.py": _host("irreversible"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
 """Module to the beginnings of the names of the test modules that are run against it."""
