@@ -232,3 +232,11 @@ def test_the_images_of_the_new_release_are_seen_to_before_it_goes_on(
 def test_a_step_that_can_be_undone_is_the_rule(host: Context) -> None:
     install(host, spec("2.0.0", 2, SAVED, migrate=MIGRATE))
     assert not journal(host).has("FORWARD")
+
+
+def test_that_there_is_no_way_back_is_said_once_and_so_is_the_end(host: Context) -> None:
+    second = {**FORWARD, "apply": "deploy/second.sh"}
+    install(host, spec("2.0.0", 2, FORWARD, second, LATER))
+    assert lines(host)[2:] == ["migrate 2.0.0", "second 2.0.0", "later 2.0.0"]
+    assert types(host) == ["FORWARD", *["INTENT", "DONE"] * 3, "COMMIT", "END"]
+    assert len(journal(host).last("FORWARD")["rest"]) == 3

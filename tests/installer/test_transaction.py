@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from installer import history, transaction
+from installer import history, housekeeping, transaction
 from installer.core.errors import NotUndoneError, Problem, RolledBackError
 from installer.journal import Journal
 from installer.operations import Context, Op, StepError
@@ -330,3 +330,36 @@ def test_a_log_has_what_failed_and_each_step_back(host: Context) -> None:
     assert names[failed + 1 :].count("undo done") == names.count("do")
     assert names[-1] == "rolled back"
     assert all(text.startswith("undo: ") or not text for text, fields in steps if fields["step"] == "undo")
+
+
+def test_what_is_staged_is_said_once_before_anything_that_runs_is_touched(host: Context) -> None:
+    install(host, ONE)
+    install(host, TWO)
+    found = Journal.open(host.system, f"/{STATE}/txn/000002.done").records
+    staged = [place for place, record in enumerate(found) if record.type == "STAGED"]
+    phases = [record.fields["op"]["phase"] if record.type == "INTENT" else "" for record in found]
+    assert len(staged) == 1
+    assert set(phases[: staged[0]]) == {"", "stage"}
+    assert set(phases[staged[0] :]) == {"", "switch"}
+
+
+def test_the_history_has_room_before_anything_begins(host: Context) -> None:
+    class Watching(System):
+        there = False
+
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "write_at" and b'"type":"BEGIN"' in args[2]:
+                self.there = (root(host) / STATE / "history.jsonl").exists()
+            return super().around(name, args, call)
+
+    system = Watching(root(host))
+    install(context(system), ONE)
+    assert system.there
+
+
+def test_the_history_says_what_ran_before(host: Context) -> None:
+    install(host, ONE)
+    install(host, TWO)
+    first, second = housekeeping.history(host)
+    assert (first["from"], second["from"]) == ("", first["to"])
+    assert first["to"].startswith("1-")
