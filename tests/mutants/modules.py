@@ -31,7 +31,7 @@ RECOVERY = {
     "installer/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),
     "installer/transaction.py": _host("transaction", "deploy_script", "irreversible", "going_on", "apply"),
     "installer/journal.py": _host("journal", "mend", "recover"),
-    "installer/mend.py": _host("mend", "recover"),
+    "installer/mend.py": _host("mend", "standing", "recover"),
     "installer/housekeeping.py": _host("housekeeping", "history", "remove", "recover", "apply"),
     "installer/state.py": _host("state", "mend", "remove"),
     "installer/irreversible.py": _host("irreversible"),
