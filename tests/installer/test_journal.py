@@ -314,3 +314,11 @@ def test_a_journal_that_may_not_be_found_again_is_not_begun(tmp_path: Path) -> N
     (tmp_path / "txn").mkdir()
     with pytest.raises(SyncError):
         Journal.create(LosesNames(tmp_path), PATH, 0)
+
+
+def test_of_several_records_of_a_type_the_last_one_is_given(system: System) -> None:
+    journal = write(system)
+    journal.append("DISTRUST", boot="one")
+    journal.append("DISTRUST", boot="two")
+    assert journal.last("DISTRUST") == {"boot": "two"}
+    assert journal.last("INTENT") == {"op": {"kind": "x", "number": 2}}
