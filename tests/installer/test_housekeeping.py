@@ -179,3 +179,12 @@ def test_a_history_that_cannot_be_written_does_not_keep_a_rollback_from_ending(h
     assert (root(host) / STATE / "txn/000002.done").exists()
     with exclusive(host) as (_, done):
         assert done == []
+
+
+def test_of_what_failed_the_state_keeps_as_much_as_it_has_room_for(host: Context) -> None:
+    install(host, ONE)
+    _, journal = ended(host, 1)
+    for why, kept in (("x" * 2000, "x" * housekeeping.REASON), ("x", "x")):
+        derived = housekeeping.derive(State(), 1, journal.records[0].fields, {"at": 7, "why": why})
+        assert derived.current is not None
+        assert derived.current.incomplete == kept

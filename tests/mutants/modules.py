@@ -30,10 +30,12 @@ VERIFICATION = {
 RECOVERY = {
     "installer/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),
     "installer/transaction.py": _host("transaction", "deploy_script", "irreversible", "going_on", "apply"),
-    "installer/journal.py": _host("journal", "mend", "recover"),
+    "installer/journal.py": _host("journal"),
     "installer/mend.py": _host("mend", "standing", "recover"),
-    "installer/housekeeping.py": _host("housekeeping", "history", "remove", "recover", "apply"),
-    "installer/state.py": _host("state", "mend", "remove"),
+    "installer/housekeeping.py": _host(
+        "housekeeping", "history", "remove", "irreversible", "recover", "apply"
+    ),
+    "installer/state.py": _host("state", "irreversible", "mend"),
     "installer/irreversible.py": _host("irreversible"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
