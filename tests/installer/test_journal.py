@@ -282,6 +282,7 @@ def test_the_more_is_begun_the_more_room_is_kept(system: System) -> None:
     journal = write(system, 0)
     for number in range(1, 4):
         journal.append("INTENT", op={})
+        assert journal._operations == number
         journal.append("DONE", of=number)
         assert journal._operations == number
 
