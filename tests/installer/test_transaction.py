@@ -114,9 +114,18 @@ def test_a_sync_that_fails_after_the_commit_is_written_down(host: Context) -> No
     assert Journal.open(host.system, f"/{STATE}/txn/000001.log").has("DISTRUST")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_signal_that_asks_to_stop_is_caught_and_then_left_as_it_was(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with transaction._signals() as signals:
+        assert signal.getsignal(number) is signals
+    assert signal.getsignal(number) is before
+
+
 def test_the_first_signal_is_heard_and_no_other() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with transaction._signals() as signals:
+        assert signal.getsignal(signal.SIGTERM) is signals
         with pytest.raises(transaction.Interrupted, match="SIGTERM"):
             signal.raise_signal(signal.SIGTERM)
         assert signals.deaf
