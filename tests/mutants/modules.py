@@ -36,7 +36,7 @@ RECOVERY = {
         "housekeeping", "history", "remove", "irreversible", "recover", "apply"
     ),
     "installer/state.py": _host("state", "irreversible", "mend"),
-    "installer/irreversible.py": _host("irreversible"),
+    "installer/irreversible.py": _host("irreversible", "irreversible_plan"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
 """Module to the beginnings of the names of the test modules that are run against it."""
