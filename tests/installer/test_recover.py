@@ -235,3 +235,23 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
     monkeypatch.setattr(recover, "_mend_images", see)
     recovered(host)
     assert seen == [version]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why", "incomplete", "text"),
+    [
+        ("finished", "", False, "stood already: finished"),
+        ("finished", "no such unit", True, "not all could be done: no such unit"),
+        ("went-on", "", False, "had no way back any more: brought to its end"),
+        ("went-on", "no such unit", True, "not all could be done: no such unit"),
+        ("undone", "no such unit", False, "was cut short: undone"),
+        ("never-began", "", False, "had not begun: cleared"),
+        ("mended", "the state was missing", False, "the state was missing"),
+    ],
+)
+def test_only_what_stands_and_failed_is_not_whole(
+    outcome: Any, why: str, incomplete: bool, text: str
+) -> None:
+    found = Recovered("000002", outcome, why)
+    assert found.incomplete is incomplete
+    assert text in found.text()
