@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,14 @@ def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
     file(host, "state.json").unlink()
     for path in file(host, "txn").iterdir():
         path.unlink()
+    refused(host, "the state is missing, and no journal tells it")
+
+
+@pytest.mark.parametrize("left", ["releases", "history.jsonl"])
+def test_without_state_and_journals_either_trace_of_a_release_is_enough(host: Context, left: str) -> None:
+    for name in {"state.json", "txn", "releases", "history.jsonl"} - {left}:
+        path = file(host, name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     refused(host, "the state is missing, and no journal tells it")
 
 

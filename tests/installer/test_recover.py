@@ -21,6 +21,7 @@ from installer.state import State, load
 from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
+from tests.installer.test_going_on import Refusing
 from tests.rig.releases import context
 
 
@@ -137,6 +138,18 @@ def test_why_it_was_given_up_is_said_after_recovery_too(tmp_path: Path, boots: i
     (found,) = recovered(host if boots == 1 else context(Rebooted(tmp_path)))
     assert found == Recovered("000002", "undone", "the disk was full")
     assert [row.get("why") for row in housekeeping.history(host)] == [None, "the disk was full"]
+
+
+def test_what_was_given_up_by_nobody_was_cut_short(cut_short: Context) -> None:
+    recovered(cut_short)
+    assert Journal.open(cut_short.system, f"/{STATE}/txn/000002.done").last("ABORT")["why"] == "cut short"
+
+
+def test_a_way_back_that_fails_names_why_it_was_given_up_at_first(cut_short: Context) -> None:
+    open_journal(cut_short).append("ABORT", why="the disk was full", said=[])
+    failing = Refusing(root(cut_short), "UNDOING", OSError(errno.EIO, os.strerror(errno.EIO)))
+    with pytest.raises(NotUndoneError, match=r"the release failed \(the disk was full\) and could not be"):
+        recovered(context(failing))
 
 
 @pytest.mark.parametrize(
