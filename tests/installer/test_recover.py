@@ -14,6 +14,7 @@ import pytest
 from installer import housekeeping, recover
 from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
 from installer.core.manifest import Manifest
+from installer.hosttrust import ROOT_FILE
 from installer.journal import Journal
 from installer.operations import Context, Op, StepError
 from installer.recover import Recovered, _stuck, exclusive
@@ -268,3 +269,28 @@ def test_only_what_stands_and_failed_is_not_whole(
     found = Recovered("000002", outcome, why)
     assert found.incomplete is incomplete
     assert text in found.text()
+
+
+def test_a_state_that_cannot_be_mended_is_named(tmp_path: Path) -> None:
+    class Full(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name in ("write_new", "write_at") and "state.json" in args[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().around(name, args, call)
+
+    host = context(System(tmp_path))
+    install(host, ONE)
+    (tmp_path / STATE / "state.json").unlink()
+    with pytest.raises(NotUndoneError, match="the state cannot be brought to an end now: No space") as caught:
+        recovered(context(Full(tmp_path)))
+    assert caught.value.where == host.layout.state_file
+    assert [each.outcome for each in recovered(host)] == ["mended"]
+
+
+def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path) -> None:
+    directory, _, name = ROOT_FILE.rpartition("/")
+    spare = tmp_path / directory[1:] / f".{name}.new"
+    spare.parent.mkdir(parents=True)
+    spare.write_bytes(b"torn")
+    assert recovered(context(System(tmp_path))) == []
+    assert not spare.exists()
