@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from installer import housekeeping, recover
+from installer import auditlog, housekeeping, recover
 from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
 from installer.core.manifest import Manifest
 from installer.hosttrust import ROOT_FILE
@@ -294,3 +294,26 @@ def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path) -> None:
     spare.write_bytes(b"torn")
     assert recovered(context(System(tmp_path))) == []
     assert not spare.exists()
+
+
+def test_what_cannot_be_cleared_is_named(cut_short: Context) -> None:
+    class Stuck(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "unlink" and args[0].endswith("state.json.new"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().around(name, args, call)
+
+    recovered(cut_short)
+    (root(cut_short) / STATE / "state.json.new").write_bytes(b"")
+    with pytest.raises(NotUndoneError, match="clearing what is not needed cannot be brought to an end now"):
+        recovered(context(Stuck(root(cut_short))))
+    assert recovered(cut_short) == []
+
+
+def test_the_audit_log_has_the_end_of_what_was_cut_short(cut_short: Context) -> None:
+    def last() -> dict[str, Any]:
+        return auditlog.check(*auditlog.read(cut_short.system)).records[-1].fields
+
+    assert "result" not in last()
+    recovered(cut_short)
+    assert (last()["transaction"], last()["result"]) == ("000002", "rolled back")
