@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from installer import auditlog, housekeeping, recover
-from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
+from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.manifest import Manifest
 from installer.hosttrust import ROOT_FILE
 from installer.journal import Journal
@@ -317,3 +317,35 @@ def test_the_audit_log_has_the_end_of_what_was_cut_short(cut_short: Context) -> 
     assert "result" not in last()
     recovered(cut_short)
     assert (last()["transaction"], last()["result"]) == ("000002", "rolled back")
+
+
+def test_what_somebody_else_has_put_among_the_journals_is_left_alone(cut_short: Context) -> None:
+    recovered(cut_short)
+    for name in ("notes.log", "notes.backup", "notes.done"):
+        (root(cut_short) / STATE / "txn" / name).mkdir()
+    assert recovered(cut_short) == []
+    assert len(list((root(cut_short) / STATE / "txn").glob("notes.*"))) == 3
+
+
+def test_a_backup_beside_a_journal_that_ended_is_not_lost(cut_short: Context) -> None:
+    recovered(cut_short)
+    (root(cut_short) / STATE / "txn/000001.backup").mkdir()
+    assert recovered(cut_short) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch], ids=["a directory", "a file"])
+def test_where_nothing_runs_something_else_in_the_place_of_the_link_is_refused(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    host = context(System(tmp_path))
+    assert recovered(host) == []
+    make(tmp_path / STATE / "current")
+    with pytest.raises(NotUndoneError, match="not a link, and the state says that nothing runs"):
+        recovered(host)
+
+
+def test_a_lock_that_is_removed_while_it_is_held_lets_no_second_one_in(cut_short: Context) -> None:
+    with exclusive(cut_short):
+        (root(cut_short) / STATE / "lock").unlink()
+        with pytest.raises(BusyError), exclusive(cut_short):
+            pass
