@@ -347,5 +347,6 @@ def test_where_nothing_runs_something_else_in_the_place_of_the_link_is_refused(
 def test_a_lock_that_is_removed_while_it_is_held_lets_no_second_one_in(cut_short: Context) -> None:
     with exclusive(cut_short):
         (root(cut_short) / STATE / "lock").unlink()
-        with pytest.raises(BusyError), exclusive(cut_short):
+        with pytest.raises(BusyError) as caught, exclusive(cut_short):
             pass
+        assert caught.value.exit_code == 16

@@ -28,7 +28,7 @@ RECOVERY = {
     "installer/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),
     "installer/transaction.py": _host("transaction", "deploy_script", "irreversible", "going_on", "apply"),
     "installer/journal.py": _host("journal"),
-    "installer/mend.py": _host("mend", "standing", "recover"),
+    "installer/mend.py": _host("mend", "standing"),
     "installer/housekeeping.py": _host(
         "housekeeping", "history", "remove", "irreversible", "recover", "apply"
     ),
