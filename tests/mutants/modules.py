@@ -16,7 +16,6 @@ VERIFICATION = {
     "installer/core/verification.py": ("tests/core/test_trust_steps.py", "tests/core/test_verification.py"),
     "installer/core/evidence.py": _TRUST,
     "installer/core/judged.py": _TRUST,
-    "installer/core/policy.py": _TRUST,
     "installer/core/owners.py": _TRUST,
     "installer/core/rotation.py": ("tests/core/test_trust_rotation.py",),
     "installer/core/signatures.py": _SIGNED,
@@ -32,15 +31,16 @@ RECOVERY = {
     "installer/housekeeping.py": _host(
         "housekeeping", "history", "remove", "irreversible", "recover", "apply"
     ),
-    "installer/state.py": _host("state", "irreversible", "mend"),
     "installer/irreversible.py": _host("irreversible", "irreversible_plan"),
 }
 GONE_THROUGH: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
 """What is changed where nothing is named: every change of these was tried, and what survives is listed."""
 PARTLY = {
     "installer/core/trust.py": _TRUST,
+    "installer/core/policy.py": _TRUST,
     "installer/core/approval.py": (*_TRUST, "tests/core/test_signatures_fuzz.py"),
     "installer/core/gpgv.py": _SIGNED,
+    "installer/state.py": _host("state", "irreversible", "mend"),
 }
 """What is changed only where it is named: not every change of these was tried yet."""
 MODULES = GONE_THROUGH | PARTLY
