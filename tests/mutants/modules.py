@@ -29,7 +29,7 @@ RECOVERY = {
     "installer/journal.py": _host("journal"),
     "installer/mend.py": _host("mend", "standing"),
     "installer/housekeeping.py": _host(
-        "housekeeping", "history", "remove", "irreversible", "recover", "apply"
+        "housekeeping", "images_swept", "history", "remove", "irreversible", "recover", "apply"
     ),
     "installer/irreversible.py": _host("irreversible", "irreversible_plan"),
 }
