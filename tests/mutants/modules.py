@@ -28,9 +28,6 @@ RECOVERY = {
     "installer/transaction.py": _host("transaction", "deploy_script", "irreversible", "going_on", "apply"),
     "installer/journal.py": _host("journal"),
     "installer/mend.py": _host("mend", "standing"),
-    "installer/housekeeping.py": _host(
-        "housekeeping", "images_swept", "history", "remove", "irreversible", "recover", "apply"
-    ),
     "installer/irreversible.py": _host("irreversible", "irreversible_plan"),
 }
 GONE_THROUGH: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
@@ -40,6 +37,9 @@ PARTLY = {
     "installer/core/policy.py": _TRUST,
     "installer/core/approval.py": (*_TRUST, "tests/core/test_signatures_fuzz.py"),
     "installer/core/gpgv.py": _SIGNED,
+    "installer/housekeeping.py": _host(
+        "housekeeping", "images_swept", "history", "remove", "irreversible", "recover", "apply"
+    ),
     "installer/state.py": _host("state", "irreversible", "mend"),
 }
 """What is changed only where it is named: not every change of these was tried yet."""
