@@ -317,6 +317,7 @@ def test_the_audit_log_has_the_end_of_what_was_cut_short(cut_short: Context) -> 
     assert "result" not in last()
     recovered(cut_short)
     assert (last()["transaction"], last()["result"]) == ("000002", "rolled back")
+    assert last()["recovered"] is True
 
 
 def test_what_somebody_else_has_put_among_the_journals_is_left_alone(cut_short: Context) -> None:
