@@ -67,6 +67,23 @@ class TestSequence:
             forgets = root(products={"lan-chat": ProductRule(reset=1)})
             replace(other, root=forgets).verify()
 
+    @pytest.mark.parametrize(
+        ("sequence", "identity", "twin"),
+        [(1, "a", ""), (1, "b", "a"), (2, "c", ""), (2, "d", "b"), (3, "a", ""), (1, "", "")],
+        ids=[
+            "kept",
+            "another",
+            "the second kept",
+            "a third",
+            "a new number",
+            "an identity that is not known",
+        ],
+    )
+    def test_a_twin_has_the_same_number_and_is_not_kept_itself(
+        self, sequence: int, identity: str, twin: str
+    ) -> None:
+        assert Destination(kept=((1, "a"), (2, "b"), (2, "c"))).twin(sequence, identity) == twin
+
     def test_a_reset_lets_the_host_forget_once(self) -> None:
         high = replace(World().host, highest=2**50)
         refused(World(host=high), errors.DowngradeError)

@@ -218,6 +218,9 @@ BAD_BUNDLES: dict[str, Callable[[dict[str, Any]], object]] = {
         certificate={"rawBytes": "AAAA"}
     ),
     "no material": lambda b: b.pop("verificationMaterial"),
+    "no key in the material": lambda b: b["verificationMaterial"].pop("publicKey"),
+    "key that is no object": lambda b: b["verificationMaterial"].update(publicKey=[]),
+    "unknown field beside the signature": lambda b: b["messageSignature"].update(extra=1),
     "no digest": lambda b: b["messageSignature"].pop("messageDigest"),
     "empty digest": lambda b: b["messageSignature"].update(messageDigest={}),
     "digest of other bytes": lambda b: b["messageSignature"]["messageDigest"].update(
@@ -272,6 +275,9 @@ class TestSigstoreBundle:
         message = {**made[1], "messageSignature": {"signature": "AAAA"}}
         text = refused(cosign.verify_bundle, signer.key, json.dumps(message).encode(), DATA)
         assert "messageDigest is missing" in text
+        message["messageSignature"] = {**made[1]["messageSignature"], "signature": "@"}
+        text = refused(cosign.verify_bundle, signer.key, json.dumps(message).encode(), DATA)
+        assert "the signature is not base64" in text
 
     def test_a_duplicate_key_is_refused(self, signer: signing.CosignSigner, made: tuple[bytes, Any]) -> None:
         text = json.dumps(made[1]).replace('"signature":', '"signature": "AAAA", "signature":')

@@ -179,3 +179,41 @@ def test_a_history_that_cannot_be_written_does_not_keep_a_rollback_from_ending(h
     assert (root(host) / STATE / "txn/000002.done").exists()
     with exclusive(host) as (_, done):
         assert done == []
+
+
+def test_of_what_failed_the_state_keeps_as_much_as_it_has_room_for(host: Context) -> None:
+    install(host, ONE)
+    _, journal = ended(host, 1)
+    for why, kept in (("x" * 2000, "x" * housekeeping.REASON), ("x", "x")):
+        derived = housekeeping.derive(State(), 1, journal.records[0].fields, {"at": 7, "why": why})
+        assert derived.current is not None
+        assert derived.current.incomplete == kept
+
+
+def test_what_never_began_is_cleared_with_the_room_kept_for_its_state(host: Context) -> None:
+    install(host, ONE)
+    spare, backup = root(host) / STATE / "state.json.new", root(host) / STATE / "txn/000002.backup"
+    spare.write_bytes(bytes(9))
+    backup.mkdir()
+    housekeeping.never_began(replace(host, transaction="000002"))
+    assert not spare.exists()
+    assert not backup.exists()
+
+
+def test_the_transactions_of_a_history_are_told_as_far_as_it_can_be_read(host: Context) -> None:
+    def told() -> list[str]:
+        return housekeeping.transactions(host.system, host.layout)
+
+    assert told() == []
+    install(host, ONE)
+    install(host, TWO)
+    path = root(host) / STATE / "history.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\nnonsense\n", 1))
+    assert told() == ["000001", "000002"]
+
+
+def test_where_a_file_is_in_the_place_of_the_state_no_transaction_is_told(tmp_path: Path) -> None:
+    (tmp_path / STATE).parent.mkdir(parents=True)
+    (tmp_path / STATE).write_bytes(b"")
+    within = context(System(tmp_path))
+    assert housekeeping.transactions(within.system, within.layout) == []

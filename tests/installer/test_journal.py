@@ -197,3 +197,129 @@ def test_a_record_with_a_number_that_is_not_due_stops_with_a_guide() -> None:
     body = b'{"n":2,"type":"END","prev":"%s"}' % (b"0" * 64)
     with pytest.raises(NotUndoneError, match="record 1 of the journal is damaged"):
         journals.read(sha256_hex(body).encode() + b" " + body + b"\n", PATH)
+
+
+def rest(system: System) -> bytes:
+    """What lies behind the last record."""
+    return content(system)[journals.read(content(system), PATH).offset :]
+
+
+def fail(system: FaultySystem, journal: Journal, effects: int, filler: int) -> None:
+    """Lets a record fail before anything of it is there (1 effect), or when it is there, not synced (3)."""
+    system.at, system.fault = len(system.trace) + effects, "EIO"
+    with pytest.raises(OSError, match="Input/output"):
+        journal.append("COMMIT", at=1, filler="x" * filler)
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [[(3, 500)], [(3, 500), (1, 10)], [(3, 10), (3, 500)]],
+    ids=["a long one", "a long one, then a short one", "a short one, then a long one"],
+)
+def test_nothing_is_left_of_records_whose_writing_failed(
+    tmp_path: Path, failures: list[tuple[int, int]]
+) -> None:
+    (tmp_path / "txn").mkdir()
+    system = FaultySystem(tmp_path)
+    journal = write(system)
+    for effects, filler in failures:
+        fail(system, journal, effects, filler)
+    journal.append("ABORT", why="short")
+    assert journals.read(content(system), PATH).records[-1].type == "ABORT"
+    assert set(rest(system)) == {0}
+
+
+def test_nothing_is_left_of_a_torn_record_that_an_earlier_process_began(system: System) -> None:
+    journal = write(system)
+    system.write_at(PATH, journal._offset, b"0" * 900)
+    Journal.open(system, PATH).append("ABORT", why="short")
+    assert set(rest(system)) == {0}
+
+
+def test_the_last_record_ends_the_file_also_after_one_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "txn").mkdir()
+    system = FaultySystem(tmp_path)
+    journal = write(system)
+    fail(system, journal, 3, 500)
+    journal.append("ABORT", why="short")
+    journal.append("END")
+    assert rest(system) == b""
+
+
+def test_the_room_is_kept_until_the_end(system: System) -> None:
+    journal = write(system)
+    size = len(content(system))
+    journal.append("ROLLED-BACK", at=1)
+    assert len(content(system)) == size
+    journal.append("END")
+    assert len(content(system)) == journal._offset
+
+
+def left_after(journal: Journal, type_: str) -> int:
+    """How long a filler of the next record of a type may be until the room for the way back is touched."""
+    reserved = journals.ROOM + (journal._operations + 1) * journals.ROOM_PER_OPERATION
+    number, previous = len(journal.records) + 1, "0" * 64
+    bare = f'{{"filler":"","n":{number},"prev":"{previous}","type":"{type_}"}}'
+    return journal.size - journal._offset - reserved - 64 - len(" \n") - len(bare)
+
+
+@pytest.mark.parametrize("intents", [0, 3], ids=["no operation", "three operations"])
+@pytest.mark.parametrize("type_", ["BEGIN", "INTENT", "STAGED", "DONE", "FORWARD"])
+def test_no_record_of_the_way_forward_takes_the_room_of_the_way_back(
+    system: System, type_: str, intents: int
+) -> None:
+    write(system, intents)
+    journal = Journal.open(system, PATH)
+    assert journal._operations == intents
+    size = len(content(system))
+    journal.append(type_, filler="x" * left_after(journal, type_))
+    assert len(content(system)) == journal.size == size
+    journal.append("STAGED")
+    assert len(content(system)) == journal.size == size + journals.STEP
+
+
+def test_the_more_is_begun_the_more_room_is_kept(system: System) -> None:
+    journal = write(system, 0)
+    for number in range(1, 4):
+        journal.append("INTENT", op={})
+        assert journal._operations == number
+        journal.append("DONE", of=number)
+        assert journal._operations == number
+
+
+@pytest.mark.parametrize("type_", ["COMMIT", "ABORT", "UNDOING", "UNDONE", "ROLLED-BACK", "DISTRUST"])
+def test_the_way_back_takes_the_room_that_was_kept_for_it(system: System, type_: str) -> None:
+    journal = write(system, 0)
+    size = len(content(system))
+    journal.append("STAGED", filler="x" * left_after(journal, "STAGED"))
+    journal.append(type_)
+    assert len(content(system)) == size
+
+
+def test_room_is_made_for_a_record_longer_than_a_step_of_it(system: System) -> None:
+    journal = write(system, 0)
+    journal.append("INTENT", filler="x" * (2 * journals.STEP))
+    assert journal.size == len(content(system)) == 3 * journals.STEP
+    assert journal.size - journal._offset >= journals.ROOM
+
+
+def test_a_journal_that_may_not_be_found_again_is_not_begun(tmp_path: Path) -> None:
+    """The name of the file is on the disk before anything is done that it has to tell of."""
+
+    class LosesNames(System):
+        def sync_dir(self, path: str) -> None:
+            if path == "/txn":
+                raise SyncError(errno.EIO, "x")
+            super().sync_dir(path)
+
+    (tmp_path / "txn").mkdir()
+    with pytest.raises(SyncError):
+        Journal.create(LosesNames(tmp_path), PATH, 0)
+
+
+def test_of_several_records_of_a_type_the_last_one_is_given(system: System) -> None:
+    journal = write(system)
+    journal.append("DISTRUST", boot="one")
+    journal.append("DISTRUST", boot="two")
+    assert journal.last("DISTRUST") == {"boot": "two"}
+    assert journal.last("INTENT") == {"op": {"kind": "x", "number": 2}}

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from installer import history, status
 from installer.core.digest import sha256_hex
-from installer.core.errors import NotUndoneError
+from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.journal import ROOM, Journal
+from installer.mend import refuse_cut, sound_state
 from installer.operations import Context
 from installer.recover import exclusive
 from installer.state import load
@@ -122,6 +125,14 @@ def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
     file(host, "state.json").unlink()
     for path in file(host, "txn").iterdir():
         path.unlink()
+    refused(host, "the state is missing, and no journal tells it")
+
+
+@pytest.mark.parametrize("left", ["releases", "history.jsonl"])
+def test_without_state_and_journals_either_trace_of_a_release_is_enough(host: Context, left: str) -> None:
+    for name in {"state.json", "txn", "releases", "history.jsonl"} - {left}:
+        path = file(host, name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     refused(host, "the state is missing, and no journal tells it")
 
 
@@ -295,3 +306,59 @@ def test_a_clock_that_jumps_changes_only_what_the_history_says(tmp_path: Path, n
     assert [event.version for event in history.history(host)] == ["1.0.0", "2.0.0", "3.0.0"]
     assert "2.0.0" in history.text(history.history(host))
     assert "2.0.0" in status.status(host).text()
+
+
+def begun(within: Context, *types: str) -> tuple[Context, Journal]:
+    """A transaction whose journal has these records."""
+    journal = Journal.create(within.system, within.layout.journal("000003"), 0)
+    for type_ in types:
+        fields = {"room": journal.size} if type_ == "BEGIN" else {"preimage": {}}
+        journal.append(type_, **fields)
+    return replace(within, transaction="000003"), journal
+
+
+def cut(within: Context) -> Journal:
+    """Opens its journal after it has lost its room."""
+    path = file(within, "txn/000003.log")
+    path.write_bytes(path.read_bytes().rstrip(b"\0"))
+    return Journal.open(within.system, within.layout.journal("000003"))
+
+
+@pytest.mark.parametrize("decision", ["COMMIT", "ROLLED-BACK"])
+def test_a_journal_without_its_room_is_sound_once_it_is_decided(host: Context, decision: str) -> None:
+    within, _ = begun(host, "BEGIN", decision)
+    refuse_cut(within, cut(host))
+
+
+def test_a_journal_without_its_room_is_refused_before_it_is_decided(host: Context) -> None:
+    within, journal = begun(host, "BEGIN", "STAGED")
+    refuse_cut(within, journal)
+    with pytest.raises(NotUndoneError, match="not the 262144 it began with"):
+        refuse_cut(within, cut(host))
+
+
+@pytest.mark.parametrize(
+    ("types", "what"),
+    [((), "the journal is empty"), (("BEGIN",), "does not know the backup 0")],
+    ids=["empty", "begun"],
+)
+def test_who_has_looked_for_backups_already_is_believed(
+    host: Context, types: tuple[str, ...], what: str
+) -> None:
+    within, journal = begun(host, *types)
+    refuse_cut(within, journal)
+    with pytest.raises(NotUndoneError, match=what):
+        refuse_cut(within, journal, ["0"])
+    file(host, "txn/000003.backup").mkdir()
+    file(host, "txn/000003.backup/0").touch()
+    refuse_cut(within, journal, [])
+    with pytest.raises(NotUndoneError, match=what):
+        refuse_cut(within, journal)
+
+
+def test_a_state_that_cannot_be_looked_at_is_named_to_who_may_only_look(host: Context) -> None:
+    shutil.rmtree(file(host, "txn"))
+    file(host, "txn").touch()
+    with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
+        sound_state(host)
+    assert caught.value.where == host.layout.transactions

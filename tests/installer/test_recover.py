@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from installer import housekeeping, recover
-from installer.core.errors import HostNotReadyError, NotUndoneError, Problem
+from installer import auditlog, housekeeping, recover
+from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.manifest import Manifest
+from installer.hosttrust import ROOT_FILE
 from installer.journal import Journal
 from installer.operations import Context, Op, StepError
 from installer.recover import Recovered, _stuck, exclusive
@@ -21,6 +22,7 @@ from installer.state import State, load
 from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
+from tests.installer.test_going_on import Refusing
 from tests.rig.releases import context
 
 
@@ -139,6 +141,18 @@ def test_why_it_was_given_up_is_said_after_recovery_too(tmp_path: Path, boots: i
     assert [row.get("why") for row in housekeeping.history(host)] == [None, "the disk was full"]
 
 
+def test_what_was_given_up_by_nobody_was_cut_short(cut_short: Context) -> None:
+    recovered(cut_short)
+    assert Journal.open(cut_short.system, f"/{STATE}/txn/000002.done").last("ABORT")["why"] == "cut short"
+
+
+def test_a_way_back_that_fails_names_why_it_was_given_up_at_first(cut_short: Context) -> None:
+    open_journal(cut_short).append("ABORT", why="the disk was full", said=[])
+    failing = Refusing(root(cut_short), "UNDOING", OSError(errno.EIO, os.strerror(errno.EIO)))
+    with pytest.raises(NotUndoneError, match=r"the release failed \(the disk was full\) and could not be"):
+        recovered(context(failing))
+
+
 @pytest.mark.parametrize(
     ("number", "hint"),
     [
@@ -235,3 +249,105 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
     monkeypatch.setattr(recover, "_mend_images", see)
     recovered(host)
     assert seen == [version]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why", "incomplete", "text"),
+    [
+        ("finished", "", False, "stood already: finished"),
+        ("finished", "no such unit", True, "not all could be done: no such unit"),
+        ("went-on", "", False, "had no way back any more: brought to its end"),
+        ("went-on", "no such unit", True, "not all could be done: no such unit"),
+        ("undone", "no such unit", False, "was cut short: undone"),
+        ("never-began", "", False, "had not begun: cleared"),
+        ("mended", "the state was missing", False, "the state was missing"),
+    ],
+)
+def test_only_what_stands_and_failed_is_not_whole(
+    outcome: Any, why: str, incomplete: bool, text: str
+) -> None:
+    found = Recovered("000002", outcome, why)
+    assert found.incomplete is incomplete
+    assert text in found.text()
+
+
+def test_a_state_that_cannot_be_mended_is_named(tmp_path: Path) -> None:
+    class Full(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name in ("write_new", "write_at") and "state.json" in args[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().around(name, args, call)
+
+    host = context(System(tmp_path))
+    install(host, ONE)
+    (tmp_path / STATE / "state.json").unlink()
+    with pytest.raises(NotUndoneError, match="the state cannot be brought to an end now: No space") as caught:
+        recovered(context(Full(tmp_path)))
+    assert caught.value.where == host.layout.state_file
+    assert [each.outcome for each in recovered(host)] == ["mended"]
+
+
+def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path) -> None:
+    directory, _, name = ROOT_FILE.rpartition("/")
+    spare = tmp_path / directory[1:] / f".{name}.new"
+    spare.parent.mkdir(parents=True)
+    spare.write_bytes(b"torn")
+    assert recovered(context(System(tmp_path))) == []
+    assert not spare.exists()
+
+
+def test_what_cannot_be_cleared_is_named(cut_short: Context) -> None:
+    class Stuck(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "unlink" and args[0].endswith("state.json.new"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().around(name, args, call)
+
+    recovered(cut_short)
+    (root(cut_short) / STATE / "state.json.new").write_bytes(b"")
+    with pytest.raises(NotUndoneError, match="clearing what is not needed cannot be brought to an end now"):
+        recovered(context(Stuck(root(cut_short))))
+    assert recovered(cut_short) == []
+
+
+def test_the_audit_log_has_the_end_of_what_was_cut_short(cut_short: Context) -> None:
+    def last() -> dict[str, Any]:
+        return auditlog.check(*auditlog.read(cut_short.system)).records[-1].fields
+
+    assert "result" not in last()
+    recovered(cut_short)
+    assert (last()["transaction"], last()["result"]) == ("000002", "rolled back")
+    assert last()["recovered"] is True
+
+
+def test_what_somebody_else_has_put_among_the_journals_is_left_alone(cut_short: Context) -> None:
+    recovered(cut_short)
+    for name in ("notes.log", "notes.backup", "notes.done"):
+        (root(cut_short) / STATE / "txn" / name).mkdir()
+    assert recovered(cut_short) == []
+    assert len(list((root(cut_short) / STATE / "txn").glob("notes.*"))) == 3
+
+
+def test_a_backup_beside_a_journal_that_ended_is_not_lost(cut_short: Context) -> None:
+    recovered(cut_short)
+    (root(cut_short) / STATE / "txn/000001.backup").mkdir()
+    assert recovered(cut_short) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch], ids=["a directory", "a file"])
+def test_where_nothing_runs_something_else_in_the_place_of_the_link_is_refused(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    host = context(System(tmp_path))
+    assert recovered(host) == []
+    make(tmp_path / STATE / "current")
+    with pytest.raises(NotUndoneError, match="not a link, and the state says that nothing runs"):
+        recovered(host)
+
+
+def test_a_lock_that_is_removed_while_it_is_held_lets_no_second_one_in(cut_short: Context) -> None:
+    with exclusive(cut_short):
+        (root(cut_short) / STATE / "lock").unlink()
+        with pytest.raises(BusyError) as caught, exclusive(cut_short):
+            pass
+        assert caught.value.exit_code == 16

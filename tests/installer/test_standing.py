@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from installer import status
-from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError
+from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.journal import Journal
 from installer.operations import Context
 from installer.recover import exclusive
@@ -138,14 +138,6 @@ def test_a_lock_that_was_removed_hides_no_product(host: Context, journal: Path) 
 def test_what_is_mounted_there_is_no_product(host: Context) -> None:
     (root(host) / "var/lib/waybill/lost+found").mkdir()
     assert status.products(host) == ["lan-chat"]
-
-
-def test_a_lock_that_is_removed_while_it_is_held_lets_no_second_one_in(host: Context) -> None:
-    with exclusive(host):
-        file(host, "lock").unlink()
-        with pytest.raises(BusyError) as caught, exclusive(host):
-            pass
-        assert caught.value.exit_code == 16
 
 
 @pytest.mark.parametrize(

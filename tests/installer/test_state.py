@@ -20,6 +20,7 @@ from installer.state import (
     DamagedStateError,
     Entry,
     State,
+    clear_spare,
     load,
     next_transaction,
     read_record,
@@ -235,3 +236,55 @@ def test_a_state_of_root_is_refused_to_others_in_words(
     with pytest.raises(HostNotReadyError, match="cannot be read by this user") as caught:
         load(system, layout)
     assert caught.value.hint == "run as root"
+
+
+def ran(*numbers: int) -> State:
+    """A host on which these releases ran, one after the other; each did what cannot be undone."""
+    state = State(keep=5)
+    for at, number in enumerate(numbers, 1):
+        state = state.after(at, replace(entry(number), irreversible=(f"step of {number}",)))
+    return state
+
+
+@pytest.mark.parametrize(
+    ("state", "to", "past"),
+    [
+        (ran(1, 2, 3), 3, []),
+        (ran(1, 2, 3), 2, [3]),
+        (ran(1, 2, 3), 1, [3, 2]),
+        (ran(1, 3, 2), 3, []),
+        (ran(2, 1), 2, []),
+        (ran(1, 2), 7, []),
+    ],
+    ids=["what runs", "the one before", "two back", "an older one between", "forward", "one that never ran"],
+)
+def test_going_back_goes_past_the_newer_releases_that_ran_since(
+    state: State, to: int, past: list[int]
+) -> None:
+    assert [each.sequence for each in state.past(entry(to))] == past
+
+
+def test_what_was_gone_back_past_is_done_anew_the_next_time_and_all_else_stays_done() -> None:
+    state = ran(1, 2, 3).after(4, replace(entry(2), irreversible=("step of 2",)))
+    assert {each.sequence: each.irreversible for each in state.kept} == {
+        2: ("step of 2",),
+        3: (),
+        1: ("step of 1",),
+    }
+
+
+def test_a_current_release_that_is_not_among_the_kept_ones_is_kept_all_the_same() -> None:
+    state = State(entry(1), ()).after(2, entry(2))
+    assert [each.sequence for each in state.kept] == [2, 1]
+
+
+def test_what_may_be_left_of_a_new_file_is_cleared_and_the_file_is_not(
+    host: tuple[System, Layout], tmp_path: Path
+) -> None:
+    system, layout = host
+    save(system, layout, State())
+    there = tmp_path / layout.state_file[1:]
+    clear_spare(system, layout.state_file)
+    there.with_name("state.json.new").write_bytes(b"torn")
+    clear_spare(system, layout.state_file)
+    assert [path.name for path in there.parent.iterdir()] == ["state.json"]

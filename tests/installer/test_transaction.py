@@ -7,14 +7,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from installer import history, transaction
-from installer.core.errors import Problem, RolledBackError
+from installer import history, housekeeping, transaction
+from installer.core.errors import NotUndoneError, Problem, RolledBackError
 from installer.journal import Journal
 from installer.operations import Context, Op, StepError
 from installer.state import load
@@ -23,7 +24,10 @@ from tests.faults.faulty import snapshot
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, deployed, install, root
 from tests.installer.test_deploy_script import SCRIPT, log, spec
 from tests.installer.test_deploy_script import install as install_with_script
-from tests.rig.releases import context
+from tests.installer.test_going_on import Refusing
+from tests.installer.test_irreversible import FORWARD
+from tests.installer.test_irreversible import spec as stepped
+from tests.rig.releases import Notes, ReleaseSpec, context
 
 
 class Patient(System):
@@ -110,9 +114,18 @@ def test_a_sync_that_fails_after_the_commit_is_written_down(host: Context) -> No
     assert Journal.open(host.system, f"/{STATE}/txn/000001.log").has("DISTRUST")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_signal_that_asks_to_stop_is_caught_and_then_left_as_it_was(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with transaction._signals() as signals:
+        assert signal.getsignal(number) is signals
+    assert signal.getsignal(number) is before
+
+
 def test_the_first_signal_is_heard_and_no_other() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with transaction._signals() as signals:
+        assert signal.getsignal(signal.SIGTERM) is signals
         with pytest.raises(transaction.Interrupted, match="SIGTERM"):
             signal.raise_signal(signal.SIGTERM)
         assert signals.deaf
@@ -159,3 +172,203 @@ def test_in_another_thread_signals_are_left_alone(host: Context) -> None:
 def test_of_problems_all_are_kept_in_order_while_there_is_room() -> None:
     assert transaction._bounded([Problem("a", "b"), Problem("c", "d")]) == ["a: b", "c: d"]
     assert transaction._bounded([]) == []
+
+
+def test_of_problems_those_are_kept_that_just_fit() -> None:
+    """Each is kept as a text of JSON with a comma behind it."""
+    long = [Problem("w", "x" * 997)] * (transaction.SAID // 1003)
+    left = transaction.SAID % 1003
+    assert transaction._bounded([Problem("w", "x" * (left - 6)), *long])[0] == "w: " + "x" * (left - 6)
+    assert len(transaction._bounded([Problem("w", "x" * (left - 5)), *long])) == len(long)
+
+
+class Signalled(System):
+    """Is asked to stop once, just before an effect whose name and first words are these."""
+
+    def __init__(self, path: Path, effect: str, holds: str) -> None:
+        super().__init__(path)
+        self._effect, self._holds, self.asked = effect, holds, False
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        if name == self._effect and self._holds in f"{args}" and not self.asked:
+            self.asked = True
+            signal.raise_signal(signal.SIGTERM)
+        return super().around(name, args, call)
+
+
+BAD = spec("2.0.0", 2, SCRIPT + b"echo not ready; exit 4\n")
+
+
+def test_a_signal_while_it_is_decided_comes_too_late(host: Context) -> None:
+    system = Signalled(root(host), "write_at", "COMMIT")
+    install(context(system), ONE)
+    assert system.asked
+    assert deployed(host) == "one"
+    assert records(host, 1).count("COMMIT") == 1
+
+
+def test_a_signal_while_it_is_undone_does_not_stop_the_way_back(host: Context) -> None:
+    install_with_script(host, spec("1.0.0", 1))
+    system = Signalled(root(host), "write_at", "UNDOING")
+    with pytest.raises(RolledBackError, match="not ready"):
+        install_with_script(context(system), BAD)
+    assert system.asked
+    assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
+
+
+def test_a_signal_while_what_could_not_begin_is_cleared_is_not_heard(host: Context) -> None:
+    class Both(Signalled):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "write_new" and args[0].endswith(".log"):
+                self.asked = False
+                raise full()
+            return super().around(name, args, call)
+
+    system = Both(root(host), "unlink", "state.json.new")
+    system.asked = True  # not before it cannot begin
+    with pytest.raises(RolledBackError, match="could not begin: No space left on device"):
+        install(context(system), ONE)
+    assert system.asked
+
+
+def test_what_cannot_be_cleared_after_the_way_back_is_done_later(host: Context) -> None:
+    install_with_script(host, spec("1.0.0", 1))
+    failing = Failing(
+        root(host), "rename", f"/{STATE}/txn/000002.log", OSError(errno.EIO, os.strerror(errno.EIO))
+    )
+    with pytest.raises(RolledBackError, match="not ready"):
+        install_with_script(context(failing), BAD)
+    install_with_script(host, spec("3.0.0", 3))
+    assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
+
+
+def test_a_state_that_a_script_has_damaged_does_not_hide_why_it_was_undone(host: Context) -> None:
+    install_with_script(host, spec("1.0.0", 1))
+    spoil = f'echo x > "$WAYBILL_ROOT/{STATE}/state.json"; echo not ready; exit 4\n'.encode()
+    with pytest.raises(RolledBackError, match="not ready"):
+        install_with_script(host, spec("2.0.0", 2, SCRIPT + spoil))
+    install_with_script(host, spec("3.0.0", 3))
+    assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
+
+
+def begun(host: Context, *types: str) -> Journal:
+    """Gives the open journal of a transaction that has come this far on its way back."""
+    (root(host) / STATE / "txn").mkdir(parents=True)
+    journal = Journal.create(host.system, host.layout.journal("000001"), 0)
+    for type_ in ("BEGIN", *types):
+        journal.append(type_)
+    return journal
+
+
+def test_a_way_back_that_is_begun_again_is_told_once(host: Context) -> None:
+    journal = begun(host, "ABORT", "ROLLED-BACK")
+    transaction.undo(replace(host, transaction="000001"), journal, "cut short")
+    assert [record.type for record in journal.records] == ["BEGIN", "ABORT", "ROLLED-BACK"]
+
+
+def test_a_way_back_says_why_in_no_more_than_its_room(host: Context) -> None:
+    journal = begun(host)
+    transaction.undo(replace(host, transaction="000001"), journal, "x" * 5000, [Problem("a", "b")])
+    assert journal.last("ABORT") == {"why": "x" * 2000, "said": ["a: b"]}
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["a sync", "a write"])
+def test_of_a_way_back_that_fails_only_a_failed_sync_is_a_reason_to_distrust_the_disk(
+    host: Context, lost: bool
+) -> None:
+    install_with_script(host, spec("1.0.0", 1))
+    kind = SyncError if lost else OSError
+    failing = Refusing(root(host), "ROLLED-BACK", kind(errno.EIO, os.strerror(errno.EIO)))
+    with pytest.raises(NotUndoneError, match="could not be fully undone: Input/output error") as caught:
+        install_with_script(context(failing), BAD)
+    journal = Journal.open(host.system, host.layout.journal("000002"))
+    assert journal.has("DISTRUST") is lost
+    assert caught.value.where == host.layout.journal("000002")
+
+
+def test_what_is_said_of_a_release_that_stands_in_part_names_it_where_there_is_one() -> None:
+    assert transaction.incomplete(None, "no such unit").what == (
+        "the release stands, but not whole: no such unit"
+    )
+
+
+def test_all_that_is_known_of_a_cause_is_one_line_of_the_journal() -> None:
+    known = StepError("said no", problems=[Problem("a", "b"), Problem("c", "d")])
+    assert transaction._in_full(known) == "said no; a: b; c: d"
+    assert transaction._in_full(full()) == os.strerror(errno.ENOSPC)
+
+
+class Facts(Notes):
+    """Remembers the steps as a structured log has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[tuple[str, dict[str, Any]]] = []
+
+    def step(self, text: str, **fields: Any) -> None:
+        self.steps.append((text, fields))
+
+
+def told(host: Context, release: ReleaseSpec) -> list[tuple[str, dict[str, Any]]]:
+    within = replace(host, progress=Facts())
+    with suppress(RolledBackError):
+        install_with_script(within, release)
+    assert isinstance(within.progress, Facts)
+    return [(text, {**fields, "seconds": 0}) for text, fields in within.progress.steps]
+
+
+def test_a_log_has_what_is_begun_done_and_decided(host: Context) -> None:
+    steps = told(host, stepped("1.0.0", 1, FORWARD))
+    names = [fields["step"] for _, fields in steps]
+    assert names[0] == "begun"
+    assert names[-2:] == ["health", "committed"]
+    assert names.count("staged") == names.count("no way back") == 1
+    assert names.count("do") == names.count("do done") > 0
+    assert {fields["transaction"] for _, fields in steps} == {"000001"}
+    assert (steps[0][1]["verb"], steps[0][1]["version"]) == ("apply", "1.0.0")
+
+
+def test_a_log_has_what_failed_and_each_step_back(host: Context) -> None:
+    steps = told(host, BAD)
+    names = [fields["step"] for _, fields in steps]
+    failed = names.index("do failed")
+    assert steps[failed][1]["kind"] == "script.apply"
+    assert steps[failed][1]["phase"] == "activate"
+    assert steps[failed][1]["reason"]
+    assert names[failed + 1 :].count("undo") == names.count("do")
+    assert names[failed + 1 :].count("undo done") == names.count("do")
+    assert names[-1] == "rolled back"
+    assert all(text.startswith("undo: ") or not text for text, fields in steps if fields["step"] == "undo")
+
+
+def test_what_is_staged_is_said_once_before_anything_that_runs_is_touched(host: Context) -> None:
+    install(host, ONE)
+    install(host, TWO)
+    found = Journal.open(host.system, f"/{STATE}/txn/000002.done").records
+    staged = [place for place, record in enumerate(found) if record.type == "STAGED"]
+    phases = [record.fields["op"]["phase"] if record.type == "INTENT" else "" for record in found]
+    assert len(staged) == 1
+    assert set(phases[: staged[0]]) == {"", "stage"}
+    assert set(phases[staged[0] :]) == {"", "switch"}
+
+
+def test_the_history_has_room_before_anything_begins(host: Context) -> None:
+    class Watching(System):
+        there = False
+
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "write_at" and b'"type":"BEGIN"' in args[2]:
+                self.there = (root(host) / STATE / "history.jsonl").exists()
+            return super().around(name, args, call)
+
+    system = Watching(root(host))
+    install(context(system), ONE)
+    assert system.there
+
+
+def test_the_history_says_what_ran_before(host: Context) -> None:
+    install(host, ONE)
+    install(host, TWO)
+    first, second = housekeeping.history(host)
+    assert (first["from"], second["from"]) == ("", first["to"])
+    assert first["to"].startswith("1-")
