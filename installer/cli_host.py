@@ -116,7 +116,9 @@ Where it stops with exit code 21 and a journal cannot be put back, by hand:
   2. cd /var/lib/waybill/PRODUCT; `current` in state.json names the release that
      ran. Let the link name it too: ln -sfn releases/CURRENT current
   3. install rollback VERSION --on-drift replace, with its version: every file
-     of it is placed again; what is replaced is kept in kept/.
+     of it is placed again; what is replaced is kept in kept/. But where the new
+     release has a step that cannot be undone, and it may have run: install the
+     new one's BUNDLE --on-drift replace. The old one would not know the data.
   4. install status has to say that there is no drift.
 """
 

@@ -12,8 +12,10 @@ import pytest
 
 from installer import recover
 from installer.core.errors import IncompleteError, NotUndoneError
+from installer.drift import Policy
 from installer.journal import Journal
 from installer.operations import Context
+from installer.plan import Options
 from installer.recover import Recovered, exclusive
 from installer.state import State
 from installer.status import status
@@ -33,6 +35,7 @@ from tests.installer.test_irreversible import (
     unhealthy,
 )
 from tests.rig.releases import ReleaseSpec, context
+from tests.rig.releases import install as install_one
 
 TWO = spec("2.0.0", 2, FORWARD, LATER)
 LOG = "/var/lib/waybill/lan-chat/txn/000002.log"
@@ -240,3 +243,17 @@ def test_that_there_is_no_way_back_is_said_once_and_so_is_the_end(host: Context)
     assert lines(host)[2:] == ["migrate 2.0.0", "second 2.0.0", "later 2.0.0"]
     assert types(host) == ["FORWARD", *["INTENT", "DONE"] * 3, "COMMIT", "END"]
     assert len(journal(host).last("FORWARD")["rest"]) == 3
+
+
+def test_without_its_journal_the_new_release_is_installed_again_as_the_guide_says(host: Context) -> None:
+    cut(host, "migrate.sh")
+    base = Path(host.system.root) / "var/lib/waybill/lan-chat"
+    for suffix in ("log", "backup"):
+        (base / f"txn/000002.{suffix}").rename(base.parent / suffix)
+    (old,) = [path.name for path in (base / "releases").iterdir() if path.name.startswith("1-")]
+    (base / "current").unlink()
+    (base / "current").symlink_to(f"releases/{old}")
+    install_one(host, TWO, Options(only=frozenset({"script"}), drift=Policy.parse(["replace"])))
+    assert lines(host, "data") == lines(host, "etc/f") == ["2.0.0"]
+    found = status(host)
+    assert (found.current.version, found.drift) == ("2.0.0", ())  # type: ignore[union-attr]
