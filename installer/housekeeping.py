@@ -165,9 +165,8 @@ def _end(journal: Journal) -> None:
 
 def _put_away(context: Context, journal: Journal) -> None:
     system = context.system
-    if system.observe(journal.path, digest=False).kind != "absent":
-        system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
-        system.sync_dir(parent(journal.path))
+    system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
+    system.sync_dir(parent(journal.path))
 
 
 def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> dict[str, Any]:

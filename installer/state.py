@@ -139,11 +139,8 @@ class State:
             return replace(self, current=None, kept=(), transaction=transaction)
         # What was gone back past has been brought back by hand, or fits: it is done anew the next time.
         past = {entry.name for entry in self.past(new)}
-        marked = [*((self.current,) if self.current else ()), *self.kept]
-        rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in marked]
-        kept = {entry.name: entry for entry in [*reversed(rest), new]}
-        order = dict.fromkeys([new.name, *(entry.name for entry in rest)])
-        entries = tuple(kept[name] for name in order)[: self.keep]
+        rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.kept]
+        entries = (new, *(entry for entry in rest if entry.name != new.name))[: self.keep]
         reset = int(new.evidence.get("policy", {}).get("reset", 0))
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
         return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
@@ -273,7 +270,7 @@ def save(system: System, layout: Layout, state: State) -> None:
     """
     new, data = f"{layout.state_file}.new", jsonio.dumps_lines(state.as_json())
     spare = system.observe(new, digest=False)
-    if (spare.kind, spare.mode) != ("file", 0o600) or spare.size < len(data):
+    if (spare.kind, spare.mode) != ("file", 0o600):
         replace_file(system, layout.state_file, data)
         return
     system.write_at(new, 0, data, truncate=True)

@@ -22,6 +22,7 @@ from installer.plan import plan_remove
 from installer.recover import exclusive
 from installer.state import State, load, save
 from installer.system import System
+from tests.faults.faulty import FaultySystem
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
 from tests.rig.releases import context
 
@@ -34,6 +35,14 @@ def host(tmp_path: Path) -> Context:
 def ended(host: Context, number: int) -> tuple[Context, Journal]:
     within = replace(host, transaction=f"{number:06d}")
     return within, Journal.open(host.system, f"/{STATE}/txn/{number:06d}.done")
+
+
+def opened_again(host: Context, number: int) -> tuple[Context, Journal]:
+    """As a power cut leaves it that comes before the journal is put away."""
+    path = root(host) / STATE / f"txn/{number:06d}.done"
+    path.rename(path.with_suffix(".log"))
+    within = replace(host, transaction=f"{number:06d}")
+    return within, Journal.open(host.system, f"/{STATE}/txn/{number:06d}.log")
 
 
 def lines(host: Context) -> list[dict[str, Any]]:
@@ -68,11 +77,40 @@ def test_the_number_of_kept_releases_is_the_one_that_was_chosen_at_the_beginning
 def test_ending_twice_is_ending_once(host: Context) -> None:
     install(host, ONE)
     install(host, TWO)
-    within, journal = ended(host, 2)
     before, told = load(host.system, host.layout), lines(host)
+    within, journal = opened_again(host, 2)
     assert housekeeping.after_commit(within, journal) == before
     assert load(host.system, host.layout) == before
     assert lines(host) == told
+    assert sorted(path.name for path in (root(host) / STATE / "txn").iterdir()) == [
+        "000001.done",
+        "000002.done",
+    ]
+
+
+def test_a_history_that_went_away_meanwhile_begins_anew(host: Context) -> None:
+    install(host, ONE)
+    (root(host) / STATE / "history.jsonl").unlink()
+    housekeeping.after_commit(*opened_again(host, 1))
+    assert [line["transaction"] for line in lines(host)] == ["000001"]
+
+
+def test_a_torn_line_is_overwritten_also_where_it_is_longer_than_the_next(host: Context) -> None:
+    install(host, ONE)
+    path = root(host) / STATE / "history.jsonl"
+    path.write_bytes(b'{"torn":"' + b"x" * 100_000)
+    housekeeping.after_commit(*opened_again(host, 1))
+    assert [line["transaction"] for line in lines(host)] == ["000001"]
+
+
+def test_a_line_of_the_history_is_on_the_disk_with_the_name_of_its_file(host: Context) -> None:
+    install(host, ONE)
+    within, journal = opened_again(host, 1)
+    (root(host) / STATE / "history.jsonl").unlink()
+    traced = FaultySystem(root(host))
+    housekeeping.after_commit(replace(within, system=traced), journal)
+    line = next(at for at, did in enumerate(traced.trace) if did == f"write_at /{STATE}/history.jsonl")
+    assert f"sync_dir /{STATE}" in traced.trace[line:]
 
 
 def test_the_history_says_of_each_transaction_what_became_of_it(host: Context) -> None:
@@ -84,6 +122,7 @@ def test_the_history_says_of_each_transaction_what_became_of_it(host: Context) -
     assert (done["transaction"], done["verb"], done["outcome"]) == ("000001", "apply", "done")
     assert (done["from"], done["version"]) == ("", "1.0.0")
     assert "why" not in done
+    assert done["evidence"]["signers"] == back["evidence"]["signers"] == ["release (cosign 1234abcd)"]
     assert (back["transaction"], back["outcome"], back["why"]) == ("000002", "rolled back", "cut short")
     assert (back["from"], back["to"][:2], back["version"]) == (done["to"], "2-", "2.0.0")
     assert back["identity"] != done["identity"]
@@ -116,6 +155,21 @@ def test_the_last_journals_are_kept_and_no_more(host: Context) -> None:
         pass
     names = sorted(path.name for path in (root(host) / STATE / "txn").iterdir())
     assert names == [f"{number:06d}.done" for number in range(3, KEEP_JOURNALS + 3)]
+
+
+def test_what_somebody_put_beside_the_journals_stays(host: Context) -> None:
+    install(host, ONE)
+    theirs = [f"{number:06d}.note" for number in range(KEEP_JOURNALS + 2)]
+    directory = root(host) / STATE / "txn"
+    for name in (*theirs, "mine.done"):
+        (directory / name).touch()
+    (directory / ".backup").mkdir()
+    with exclusive(host):
+        pass
+    assert sorted(path.name for path in directory.iterdir()) == [
+        ".backup",
+        *sorted([*theirs, "000001.done", "mine.done"]),
+    ]
 
 
 def test_backups_beside_a_journal_that_ended_are_cleared(host: Context) -> None:

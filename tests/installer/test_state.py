@@ -14,6 +14,7 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.manifest import HealthCheck
+from installer.deploy.base import Installed
 from installer.layout import Layout
 from installer.state import (
     DamagedReleaseError,
@@ -25,8 +26,10 @@ from installer.state import (
     next_transaction,
     read_record,
     record_bytes,
+    replace_file,
     reserve,
     save,
+    unseen,
 )
 from installer.system import System
 from tests.faults.faulty import FaultySystem
@@ -50,6 +53,24 @@ def test_what_was_saved_is_loaded(host: tuple[System, Layout]) -> None:
     state = State().after(1, entry(1)).after(2, entry(2))
     save(*host, state)
     assert load(*host) == state
+
+
+def test_a_host_may_keep_one_release_only(host: tuple[System, Layout]) -> None:
+    state = State(keep=1).after(1, entry(1)).after(2, entry(2))
+    assert state.kept == (entry(2),)
+    save(*host, state)
+    assert load(*host) == state
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verified"),
+    [({"verified": 9}, 9), ({}, 5), ({"verified": "9"}, 5), ({"verified": None}, 5)],
+    ids=["as found", "of an older installer", "a text", "nothing"],
+)
+def test_a_release_was_verified_when_its_evidence_says_or_else_when_it_was_installed(
+    evidence: dict[str, object], verified: int
+) -> None:
+    assert replace(ENTRY, evidence=evidence).verified == verified
 
 
 def test_nothing_there_is_an_empty_state(host: tuple[System, Layout]) -> None:
@@ -116,8 +137,11 @@ def test_a_kept_release_is_found_by_version_or_name() -> None:
 )
 def test_a_damaged_state_stops_everything(host: tuple[System, Layout], data: bytes) -> None:
     Path(host[0].root, host[1].state_file[1:]).write_bytes(data)
-    with pytest.raises(NotUndoneError, match="state is damaged"):
+    with pytest.raises(NotUndoneError, match="state is damaged") as caught:
         load(*host)
+    assert caught.value.where == host[1].state_file
+    assert host[1].state_file not in caught.value.what
+    assert "\n" not in caught.value.what
 
 
 @pytest.mark.parametrize("name", ["highest", "transaction", "reset"])
@@ -212,7 +236,7 @@ def test_a_record_that_is_not_what_was_written_is_refused_with_what_to_do(
     with pytest.raises(DamagedReleaseError) as caught:
         read_record(system, layout, kept, hint)
     assert caught.value.what in ("cannot be read: No such file or directory", "is not what was installed")
-    assert caught.value.hint == hint or "Install p 1.0.0 again" in caught.value.hint
+    assert (caught.value.hint == hint) if hint else ("Install p 1.0.0 again" in caught.value.hint)
     assert caught.value.exit_code == 21
 
 
@@ -221,7 +245,8 @@ def test_a_transaction_number_is_never_used_again(host: tuple[System, Layout]) -
     assert next_transaction(system, layout, State()) == "000001"
     directory = Path(system.root, layout.transactions[1:])
     directory.mkdir()
-    (directory / "000007.done").touch()
+    for name in ("000007.done", "000008.log.mine", "notes"):
+        (directory / name).touch()
     assert next_transaction(system, layout, replace(State(), transaction=3)) == "000008"
 
 
@@ -236,6 +261,41 @@ def test_a_state_of_root_is_refused_to_others_in_words(
     with pytest.raises(HostNotReadyError, match="cannot be read by this user") as caught:
         load(system, layout)
     assert caught.value.hint == "run as root"
+
+
+@pytest.mark.parametrize(
+    ("error", "what", "where", "hint"),
+    [
+        (PermissionError(13, "Permission denied", "/a"), "cannot be read by this user", "/a", "run as root"),
+        (PermissionError(13, "Permission denied"), "cannot be read by this user", "/b", "run as root"),
+        (OSError(5, "Input/output error", "/a"), "cannot be looked at: Input/output error", "/a", "disk"),
+        (OSError(5, "Input/output error"), "cannot be looked at: Input/output error", "/b", "disk"),
+    ],
+    ids=["another's, named", "another's", "a failing disk, named", "a failing disk"],
+)
+def test_what_cannot_be_looked_at_is_named_with_what_to_do(
+    error: OSError, what: str, where: str, hint: str
+) -> None:
+    said = unseen(error, "/b")
+    assert (said.what, said.where) == (what, where)
+    assert hint in said.hint
+
+
+def test_a_file_of_ours_is_on_the_disk_with_its_name(tmp_path: Path) -> None:
+    traced = FaultySystem(tmp_path)
+    (tmp_path / "d").mkdir()
+    replace_file(traced, "/d/f", b"data")
+    did = [step.split()[0] for step in traced.trace]
+    assert did == ["unlink", "write_new", "write", "fsync", "rename", "sync_dir", "fsync"]
+    assert (tmp_path / "d/f").read_bytes() == b"data"
+
+
+def test_a_record_says_what_is_there_and_nothing_of_what_is_not() -> None:
+    link = Installed("/opt/l", "link", target="d", uid=0)
+    said = json.loads(record_bytes((link,), (HealthCheck("tcp", "h:1"),)))
+    assert said["schema"] == "waybill/record/v1"
+    assert said["installed"] == [{"path": "/opt/l", "kind": "link", "target": "d", "gid": -1}]
+    assert [probe["target"] for probe in said["health"]] == ["h:1"]
 
 
 def ran(*numbers: int) -> State:
@@ -264,6 +324,11 @@ def test_going_back_goes_past_the_newer_releases_that_ran_since(
     assert [each.sequence for each in state.past(entry(to))] == past
 
 
+def test_a_release_of_the_same_sequence_is_not_gone_back_past() -> None:
+    twin = replace(entry(1), name=f"1-{'b' * 12}")
+    assert State().after(1, entry(1)).after(2, twin).past(entry(1)) == ()
+
+
 def test_what_was_gone_back_past_is_done_anew_the_next_time_and_all_else_stays_done() -> None:
     state = ran(1, 2, 3).after(4, replace(entry(2), irreversible=("step of 2",)))
     assert {each.sequence: each.irreversible for each in state.kept} == {
@@ -271,11 +336,6 @@ def test_what_was_gone_back_past_is_done_anew_the_next_time_and_all_else_stays_d
         3: (),
         1: ("step of 1",),
     }
-
-
-def test_a_current_release_that_is_not_among_the_kept_ones_is_kept_all_the_same() -> None:
-    state = State(entry(1), ()).after(2, entry(2))
-    assert [each.sequence for each in state.kept] == [2, 1]
 
 
 def test_what_may_be_left_of_a_new_file_is_cleared_and_the_file_is_not(
