@@ -113,6 +113,17 @@ def test_a_line_of_the_history_is_on_the_disk_with_the_name_of_its_file(host: Co
     assert f"sync_dir /{STATE}" in traced.trace[line:]
 
 
+def test_a_journal_is_put_away_for_good(host: Context) -> None:
+    install(host, ONE)
+    within, journal = opened_again(host, 1)
+    traced = FaultySystem(root(host))
+    housekeeping.after_commit(replace(within, system=traced), journal)
+    away = next(
+        at for at, did in enumerate(traced.trace) if did.startswith("rename") and did.endswith(".done")
+    )
+    assert traced.trace[away + 1] == f"sync_dir /{STATE}/txn"
+
+
 def test_the_history_says_of_each_transaction_what_became_of_it(host: Context) -> None:
     install(host, ONE)
     kill_at(host, TWO, "rename /opt/.waybill")
