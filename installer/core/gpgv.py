@@ -84,7 +84,7 @@ def _dearmor(text: str, label: str, where: str) -> bytes:
         raise TamperedError(f"is not one armored OpenPGP {label.lower()}", where=where, hint=hint)
     try:
         return base64.b64decode("".join(match[2].split()), validate=True)
-    except (ValueError, binascii.Error):
+    except binascii.Error:
         raise TamperedError("has damaged base64", where=where) from None
 
 
@@ -275,14 +275,11 @@ def _drain(pipes: dict[int, bytes], where: str) -> None:
 
 @contextmanager
 def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if child.poll() is None:
-            child.kill()
-        child.wait()
-        if child.stderr is not None:
-            child.stderr.close()
+    with child:  # at its end it is waited for, and its pipe is closed
+        try:
+            yield
+        finally:
+            child.kill()  # what has ended is left alone
 
 
 def _hangs(where: str) -> CheckFailedError:

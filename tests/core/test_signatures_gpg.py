@@ -320,7 +320,7 @@ class TestTheProgram:
         self, program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         program(f"echo $$ > {tmp_path}/pid; exec sleep 600\n")
-        monkeypatch.setattr(gpgv, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(gpgv, "TIMEOUT_SECONDS", 0.9)
         with pytest.raises(CheckFailedError, match="hung"):
             self.verify()
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
@@ -342,8 +342,24 @@ class TestTheProgram:
     def test_one_that_cannot_start_is_told(self, program: Callable[[str], None], tmp_path: Path) -> None:
         program("")
         (tmp_path / "bin" / "gpgv").write_bytes(b"\x7fELFgarbage")
+        before = os.listdir("/proc/self/fd")
         with pytest.raises(CheckFailedError, match="could not be checked"):
             self.verify()
+        assert os.listdir("/proc/self/fd") == before
+
+    @pytest.mark.parametrize("stream", ["$2", "2"])
+    def test_one_that_says_what_is_no_text_is_told(self, program: Callable[[str], None], stream: str) -> None:
+        program(f"eval \"printf '\\\\377\\\\n' >&{stream}\"; exit 2\n")
+        with pytest.raises(CheckFailedError, match="gpgv ended with 2"):
+            self.verify()
+
+    def test_it_is_found_where_it_always_is_also_without_a_path(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        needs("gpgv")
+        monkeypatch.setenv("PATH", "/nowhere")
+        assert gpgv.find_program() == shutil.which("gpgv", path="/usr/local/bin:/usr/bin:/bin")
+        assert gpgv.find_program() is not None
 
     def test_what_it_says_on_stderr_is_not_status(
         self, program: Callable[[str], None], tmp_path: Path
@@ -358,9 +374,22 @@ class TestTheProgram:
     ) -> None:
         monkeypatch.setenv("LD_LIBRARY_PATH", "/planted")
         monkeypatch.setenv("GNUPGHOME", "/planted")
-        program(f"env > {tmp_path}/env; pwd > {tmp_path}/cwd; ls -ld . > {tmp_path}/mode; exit 3\n")
+        program(
+            f"env > {tmp_path}/env; pwd > {tmp_path}/cwd; ls -ld . > {tmp_path}/mode\n"
+            f"cut -d' ' -f1,6 /proc/$$/stat > {tmp_path}/session; exit 3\n"
+        )
         with pytest.raises(CheckFailedError):
             self.verify()
-        assert "planted" not in (tmp_path / "env").read_text()
+        home = (tmp_path / "cwd").read_text().strip()
+        of_bash = {"PWD", "SHLVL", "_"}
+        seen = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+        assert {name: value for name, value in seen.items() if name not in of_bash} == {
+            "PATH": "/usr/bin:/bin",
+            "LC_ALL": "C",
+            "HOME": home,
+            "GNUPGHOME": home,
+        }
         assert (tmp_path / "mode").read_text().startswith("drwx------")
-        assert not Path((tmp_path / "cwd").read_text().strip()).exists()
+        assert not Path(home).exists()
+        itself, session = (tmp_path / "session").read_text().split()
+        assert session == itself
