@@ -59,8 +59,10 @@ class Host:
             images.import_rootfs(engine, tag, CACHE / f"hosts/{variant}.tar")
         media = Path(tempfile.mkdtemp(prefix="waybill-media-"))
         host = cls(engine, f"waybill-{variant}-{uuid.uuid4().hex[:8]}", media)
+        # Whether a new network namespace forwards is up to the machine, and an engine in it cannot change it.
+        forwarding = ("--sysctl", "net.ipv4.ip_forward=1") if variant == "bookworm-docker" else ()
         engine.docker(
-            *("create", "--name", host.container, "--hostname", "airgap", "--network", "none"),
+            *("create", "--name", host.container, "--hostname", "airgap", "--network", "none", *forwarding),
             *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--cgroupns", "private"),
             *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
             *("--stop-signal", "SIGRTMIN+3", "--env", "container=docker"),

@@ -23,7 +23,8 @@ UNIT = """[Unit]
 Description={name}
 [Service]
 Restart=no
-ExecStart=/bin/sh -c 'echo {version} > /run/{name}; {command}'
+ExecStartPre=/bin/sh -c 'echo {version} > /run/{name}'
+ExecStart=/bin/sh -c '{command}'
 {install}
 """
 COMPOSE = """services:
@@ -36,7 +37,7 @@ COMPOSE = """services:
 
 
 def unit(name: str, version: str, command: str = "exec sleep 1000", install: bool = True) -> Member:
-    """Gives a service that writes its version to /run."""
+    """Gives a service that has written its version to /run once it is active."""
     text = UNIT.format(
         name=name,
         version=version,
