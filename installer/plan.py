@@ -227,6 +227,7 @@ class Planner:
         self.old = again or (open_release(context.system, context.layout, current) if current else None)
         self._again = again is not None
         self._problems: list[Problem] = []
+        self._unfit: set[str] = set()  # methods that cannot be driven here, for which nothing is planned
         self._notes: list[str] = [regain.NOTE] if again else []
 
     def plan(
@@ -350,7 +351,9 @@ class Planner:
                 hint = f"leave it out with --skip {job.name}, or use an installer that has it"
                 self._problems.append(Problem(f"method {job.name}", "is not known to this installer", hint))
                 continue
-            self._problems += found.check(self._context, job.old, job.new)
+            if problems := found.check(self._context, job.old, job.new):
+                self._problems += problems
+                self._unfit.add(job.name)
             lines = tuple(found.plan(self._context, job.old, job.new))
             if lines:
                 plans.append(MethodPlan(job.name, lines))
@@ -370,7 +373,7 @@ class Planner:
     def _of(self, jobs: Sequence[Job]) -> list[Op]:
         ops: list[Op] = []
         for job in jobs:
-            if found := method(job.name):
+            if job.name not in self._unfit and (found := method(job.name)):
                 ops += found.operations(self._context, job.old, job.new)
         return ops
 

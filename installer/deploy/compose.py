@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from installer.core.errors import Problem
+from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.base import Target
 from installer.deploy.composelogs import last_words
 from installer.operations import Context, Json, Op, StepError
@@ -21,6 +21,8 @@ from installer.system import Completed
 
 TIMEOUT = 600.0
 _QUICK = 30.0
+_NO_PLUGIN = b"docker --help"
+"""Where Docker's command line knows no `compose`, it refers to its help; what it says before that varies."""
 
 
 def find_tool(context: Context) -> list[str] | Problem:
@@ -32,11 +34,15 @@ def find_tool(context: Context) -> list[str] | Problem:
             continue
         ended = system.run([*words, "version", "--short"], timeout=_QUICK)
         version = ended.stdout.decode("utf-8", "replace").strip().removeprefix("v")
-        if ended.ok and re.match(r"\d+\.", version):
-            if int(version.partition(".")[0]) >= 2:
-                return words
-            seen.append(f"{' '.join(words)} is version {version}")
-    what = f"{'; '.join(seen)}; 2 or later is needed" if seen else "is not installed"
+        if not ended.ok and _NO_PLUGIN in ended.stderr:
+            continue
+        if not ended.ok:
+            seen.append(f"{' '.join(words)} version: {ended.reason()}")
+        elif re.match(r"\d+\.", version) and int(version.partition(".")[0]) >= 2:
+            return words
+        else:
+            seen.append(f"{' '.join(words)} is version {version[:40]}; 2 or later is needed")
+    what = "; ".join(seen) or "is not installed"
     return Problem("docker compose", what, "install the docker-compose-plugin, or use --skip compose")
 
 
@@ -172,11 +178,17 @@ class Compose:
         return [f"{'update' if old else 'bring up'} project {_project(new)} from {_file(new)}{how}"]
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
-        """Gives what embraces the change of files."""
-        tool = find_tool(context)
+        """Gives what embraces the change of files.
+
+        Raises:
+            HostNotReadyError: Compose, there a moment ago, is not there any more.
+        """
         target = new or old
-        if isinstance(tool, Problem) or target is None:
+        if target is None:
             return []
+        tool = find_tool(context)
+        if isinstance(tool, Problem):
+            raise HostNotReadyError(tool.what, where=tool.where, hint=tool.hint)
         old_file = old.release.then(_file(old)) if old else ""
         common = {"tool": tool, "project": _project(target), "old": old_file}
         down = f"take down project {_project(target)}" if new is None else ""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from installer import status
 from installer.apply import apply
-from installer.core.errors import RolledBackError
+from installer.core.errors import HostNotReadyError, Problem, RolledBackError
 from installer.core.manifest import Deployment, HealthCheck, Image
 from installer.deploy.base import Target
 from installer.deploy.compose import METHOD, find_tool
@@ -18,6 +19,7 @@ from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply, plan_remove
 from installer.recover import exclusive
 from installer.state import open_release
+from installer.system import Completed
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine
 from tests.rig.host import Host
@@ -48,6 +50,42 @@ def planned(within: Context, release: ReleaseSpec) -> Plan:
 
 def test_compose_is_found_as_a_program_of_its_own(host: Context) -> None:
     assert find_tool(host) == ["docker-compose"]
+
+
+def broken(host: Context, monkeypatch: pytest.MonkeyPatch, asked: int) -> None:
+    """Compose fails from the `asked`-th time on that its version is asked for."""
+    run, times = host.system.run, list[str]()
+
+    def ran(argv: Sequence[str], **words: Any) -> Completed:
+        if list(argv) == ["docker-compose", "version", "--short"]:
+            times.append(argv[0])
+            if len(times) >= asked:
+                return Completed(tuple(argv), 1, b"", b"exec format error")
+        return run(argv, **words)
+
+    monkeypatch.setattr(host.system, "run", ran)
+
+
+def test_compose_that_does_not_answer_is_not_said_to_be_absent(
+    host: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(host, monkeypatch, 1)
+    problem = find_tool(host)
+    assert isinstance(problem, Problem)
+    assert problem.what == "docker-compose version: exit status 1: exec format error"
+
+
+def test_compose_that_goes_while_the_plan_is_made_is_refused_and_the_old_project_runs_on(
+    host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(host, with_project("1.0.0", 1))
+    with monkeypatch.context() as patch:
+        broken(host, patch, 2)
+        with pytest.raises(HostNotReadyError, match="exec format error"):
+            install(host, with_project("2.0.0", 2, config="new"))
+    with exclusive(host) as (state, recovered):
+        assert (state.current.version if state.current else "", recovered) == ("1.0.0", [])
+    assert running_containers(machine) == ["1.0.0 same"]
 
 
 def test_a_project_comes_up_changes_over_and_goes(host: Context, machine: Host) -> None:
