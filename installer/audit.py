@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from installer import auditlog, witness
-from installer.auditlog import GONE, HEAD, LOG, SEAL, START, Chain, Record
+from installer.auditlog import GONE, HEAD, LOG, SEAL, START, Chain
+from installer.auditrecord import Record, encode
 from installer.core.digest import hashed, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
@@ -330,7 +331,7 @@ def seal(system: System, reason: str) -> str:
             raise RefusedError("there is no audit log to seal", where=LOG)
         common = witness.common(system)
         aside = f"{STATE}/audit-{common['time'].replace(':', '').replace('-', '')}.jsonl"
-        first = auditlog.encode(
+        first = encode(
             1,
             START,
             {

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from installer.auditrecord import RECORD_LIMIT, Record, decode, encode
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.files import make_directory
@@ -30,11 +31,8 @@ HEAD = f"{STATE}/audit.head"
 LOCK = f"{STATE}/audit.lock"
 DISTRUST = f"{STATE}/audit.distrust"
 """Holds the boot in which a sync of the log failed: what it shows then may not be on the disk."""
-SCHEMA = "waybill/audit/v1"
 COMMON = ("time", "host", "by", "program")
 """What every record has: when, where, who, which installer."""
-RECORD_LIMIT = 16 * 1024
-"""Most bytes of one record; longer texts and lists are cut, visibly."""
 LOG_LIMIT = 256 * 1024 * 1024
 """Most bytes of the log: more than a hundred thousand records. `install audit --seal` begins a new one."""
 WAIT = 20.0
@@ -42,41 +40,13 @@ WAIT = 20.0
 START = "0" * 64
 GONE = "put it back from a backup; without one `install audit --seal REASON` begins a new one that says so"
 SEAL = "keep a copy of it and find out who changed it; then `install audit --seal REASON` sets it aside"
-_SUFFIX = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 _HEAD = re.compile(rb"(0|[1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
-_CUTS = ((1000, 32), (200, 16), (60, 8), (20, 3))
-"""Longest text and longest list of a record, tried in this order until it fits."""
 
 
 class AuditError(HostNotReadyError):
     """Nothing can be added to the audit log, so nothing may be changed."""
 
     code = "audit"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record that is whole in itself.
-
-    Attributes:
-        number: Counts from 1.
-        event: What happened; `schemas/v1/audit.schema.json` lists all.
-        previous: The hash of the record before it.
-        hash: Its own.
-        fields: All of it, but the hash.
-        line: Its bytes, without the new line.
-    """
-
-    number: int
-    event: str
-    previous: str
-    hash: str
-    fields: dict[str, Any]
-    line: bytes
-
-    def as_json(self) -> dict[str, Any]:
-        """Gives it as the log holds it."""
-        return {**self.fields, "hash": self.hash}
 
 
 class Head(NamedTuple):
@@ -104,45 +74,6 @@ class Chain:
     def head(self) -> Head:
         """The last record; number 0 where there is none."""
         return Head(self.records[-1].number, self.records[-1].hash) if self.records else Head(0, START)
-
-
-def encode(number: int, previous: str, fields: dict[str, Any]) -> Record:
-    """Makes a record of at most RECORD_LIMIT bytes."""
-    for texts, items in _CUTS:
-        body = {"schema": SCHEMA, **_cut(fields, texts, items), "n": number, "prev": previous}
-        data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-        if len(data) <= RECORD_LIMIT - 80:
-            break
-    digest = sha256_hex(data)
-    return Record(
-        number, str(fields["event"]), previous, digest, body, data[:-1] + f',"hash":"{digest}"}}'.encode()
-    )
-
-
-def _cut(value: Any, texts: int, items: int) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= texts else f"{value[:texts]}… ({len(value) - texts} more)"
-    if isinstance(value, dict):
-        return {str(name): _cut(each, texts, items) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        cut = [_cut(each, texts, items) for each in value[:items]]
-        return cut if len(value) <= items else [*cut, f"… ({len(value) - items} more)"]
-    return value
-
-
-def decode(line: bytes) -> Record | None:
-    """Reads one line; None where it is no record, or not what was written."""
-    match = _SUFFIX.fullmatch(line)
-    if match is None or len(line) > RECORD_LIMIT or sha256_hex(match[1] + b"}") != match[2].decode():
-        return None
-    try:
-        fields = json.loads(match[1] + b"}")
-        number, previous, event = fields["n"], fields["prev"], fields["event"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    if type(number) is not int or not isinstance(previous, str) or not isinstance(event, str):
-        return None
-    return Record(number, event, previous, match[2].decode(), fields, line)
 
 
 def check(data: bytes, head: Head | None, where: str = LOG) -> Chain:
@@ -270,6 +201,7 @@ class AuditLog:
         self._head = head
         self._last, end = _last(data)
         self._gap = data[end:]
+        self._sure = not data or (head == self.head and not self._gap)
         count = self._last.number if self._last else 0
         if head is None and count > 1:
             raise AuditError("is missing, so whether the log is whole cannot be told", where=HEAD, hint=SEAL)
@@ -309,23 +241,33 @@ class AuditLog:
             OSError: It may be there, in part or not at all.
         """
         self._make()
-        added, closing = [], b""
+        self._make_sure()
         if self._gap:
             rest = self._gap.removesuffix(b"\n")
-            closing = b"" if self._gap.endswith(b"\n") else b"\n"
             torn: dict[str, Any] = {name: fields[name] for name in COMMON if name in fields}
             torn |= {"event": "repaired", "bytes": len(rest), "sha256": sha256_hex(rest)}
-            added.append(encode(self.head.number + 1, self.head.hash, torn))
-        before = Head(added[-1].number, added[-1].hash) if added else self.head
-        added.append(encode(before.number + 1, before.hash, fields))
-        data = closing + b"".join(record.line + b"\n" for record in added)
-        self._system.append(LOG, data)
-        self._data, self._last, self._gap = self._data + data, added[-1], b""
+            # A write of its own: of one that holds two records, a power cut may leave the second alone.
+            self._add(torn, b"" if self._gap.endswith(b"\n") else b"\n")
+        record = self._add(fields)
         self.note_head()
-        return added[-1]
+        return record
+
+    def _add(self, fields: dict[str, Any], closing: bytes = b"") -> Record:
+        record = encode(self.head.number + 1, self.head.hash, fields)
+        data = closing + record.line + b"\n"
+        self._system.append(LOG, data)
+        self._data, self._last, self._gap = self._data + data, record, b""
+        return record
+
+    def _make_sure(self) -> None:
+        """Brings to the disk what a kill left in the cache: no record and no head may outlive one before."""
+        if not self._sure:
+            self._system.sync_files([LOG])
+            self._sure = True
 
     def note_head(self) -> None:
         """Writes the head where it is behind. On a full disk it stays behind, which the next record mends."""
+        self._make_sure()
         with suppress(OSError):
             if self._head != self.head:
                 self._write_head()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from installer import audit as audits
 from installer import auditlog
-from installer.auditlog import Record
+from installer.auditrecord import Record
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.root import parse_time
 from installer.hosttrust import load_trust

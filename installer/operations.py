@@ -7,6 +7,7 @@ process undoes it from the journal alone.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -134,6 +135,24 @@ class FinishingHandler(Handler, Protocol):
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Clears what only `undo` would have needed; called after COMMIT; twice is once."""
         ...
+
+
+class PlacedHandler(Handler, Protocol):
+    """A handler that changes something outside of Waybill's own directory by itself."""
+
+    def places(self, args: Json) -> Iterable[str]:
+        """Gives the directories in which it does."""
+        ...
+
+
+def places(op: Op) -> Iterable[str]:
+    """Gives the directories outside of Waybill's own in which an operation changes something by itself.
+
+    Raises:
+        WaybillError: No such kind is known: the journal is of a newer installer.
+    """
+    found = getattr(handler(op.kind), "places", None)
+    return () if found is None else found(op.args)
 
 
 def is_final(op: Op) -> bool:

@@ -20,7 +20,7 @@ from installer.health import watch_release
 from installer.hosttrust import clear_partial
 from installer.journal import Journal
 from installer.mend import distrusted, mend_state, refuse_cut
-from installer.operations import Context
+from installer.operations import Context, Op, places
 from installer.retained import read_manifest
 from installer.selection import uses_engine
 from installer.state import Entry, State, load, open_release
@@ -210,6 +210,7 @@ def _recover_one(context: Context) -> Recovered:
     distrusted(context, journal)
     context.progress.note(f"recover transaction {number}")
     try:
+        _on_the_disk(context, journal)
         goes_on = journal.has("FORWARD") and not journal.has("COMMIT")
         if goes_on:
             _go_on(context, journal)
@@ -226,6 +227,12 @@ def _recover_one(context: Context) -> Recovered:
         journal.distrust(error)
         raise
     return Recovered(number, "undone", why)
+
+
+def _on_the_disk(context: Context, journal: Journal) -> None:
+    """Brings to the disk what a kill left in the cache: recovery acts on what it sees."""
+    begun = [Op.from_json(record.fields["op"]) for record in journal.records if record.type == "INTENT"]
+    context.system.sync_all({context.layout.base, *(place for op in begun for place in places(op))})
 
 
 def _go_on(context: Context, journal: Journal) -> None:

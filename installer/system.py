@@ -7,7 +7,6 @@ step. Nothing here decides anything.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import functools
 import os
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from installer import process, trees
+from installer import kernelcalls, process, trees
 from installer.host import LIST, Answer, Host, Seen, Space
 from installer.lock import Lock
 from installer.process import Completed
@@ -28,7 +27,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
 
@@ -174,7 +172,7 @@ class System(Host):
         with self.place(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
         try:
-            number = _fallocate(fd, os.fstat(fd).st_size, size)
+            number = kernelcalls.fallocate(fd, os.fstat(fd).st_size, size)
             if number not in (0, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
                 raise OSError(number, os.strerror(number), path)
         finally:
@@ -214,10 +212,8 @@ class System(Host):
             OSError: They are not.
         """
         if len(paths) > _SYNC_EACH:
-            directories = {path.rpartition("/")[0] or "/" for path in paths}
-            for directory in {self.space(each).device: each for each in directories}.values():
-                self.sync_fs(directory)
-            if _kernel() >= (5, 8):
+            self.sync_all({path.rpartition("/")[0] or "/" for path in paths})
+            if kernelcalls.version() >= (5, 8):
                 return  # before 5.8 syncfs(2) did not report failed writes
         for path in paths:
             with self.place(path) as at:
@@ -226,6 +222,21 @@ class System(Host):
                 self._fsync(fd)
             finally:
                 os.close(fd)
+
+    def sync_all(self, directories: Iterable[str]) -> None:
+        """Waits until everything on the file systems that hold directories, or would, is on the disk.
+
+        Raises:
+            OSError: It is not.
+        """
+        for directory in {self.space(each).device: each for each in directories}.values():
+            self._sync_holder(directory)
+
+    def _sync_holder(self, directory: str) -> None:
+        try:
+            self.sync_fs(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            self._sync_holder(directory.rpartition("/")[0] or "/")
 
     @_effect
     def sync_fs(self, path: str, *, of_engine: bool = False) -> None:
@@ -241,7 +252,7 @@ class System(Host):
         with place("/" if of_engine else self.root, path, follow=True) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
-            if (number := _syncfs(fd)) != 0:
+            if (number := kernelcalls.syncfs(fd)) != 0:
                 raise SyncError(number, os.strerror(number), path)
         finally:
             os.close(fd)
@@ -371,22 +382,3 @@ class System(Host):
             OSError: It cannot be opened.
         """
         return Lock.take(self.root, path, wait, with_directory=with_directory)
-
-
-def _syncfs(fd: int) -> int:
-    """Gives 0, or what went wrong."""
-    return 0 if ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0 else ctypes.get_errno()
-
-
-def _fallocate(fd: int, start: int, size: int) -> int:
-    """Gives 0, or what went wrong."""
-    done = ctypes.CDLL(None, use_errno=True).fallocate(
-        fd, _KEEP_SIZE, ctypes.c_int64(start), ctypes.c_int64(size)
-    )
-    return 0 if done == 0 else ctypes.get_errno()
-
-
-@functools.cache
-def _kernel() -> tuple[int, int]:
-    major, minor = os.uname().release.split(".")[:2]
-    return int(major), int("".join(c for c in minor if c.isdigit()) or 0)

@@ -19,7 +19,8 @@ from typing import Any
 
 from installer import __version__, evidence
 from installer import journal as journals
-from installer.auditlog import AuditError, AuditLog, Record, opened
+from installer.auditlog import AuditError, AuditLog, opened
+from installer.auditrecord import Record
 from installer.core.errors import (
     BusyError,
     IncompleteError,

@@ -92,6 +92,10 @@ class ChangeFiles:
         with system.steady():
             return [system.observe(entry["path"]).as_json() for entry in entries]
 
+    def places(self, args: Json) -> set[str]:
+        """Gives the directories that hold the entries."""
+        return {parent(entry["path"]) for entry in args["entries"]}
+
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Backs up, writes beside, renames into place, removes; each stage on the disk before the next."""
         with context.system.steady():

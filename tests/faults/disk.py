@@ -162,13 +162,44 @@ class Disk:
         for kept in dict.fromkeys(choices):
             yield [part for place, (part, free) in enumerate(pieces) if not free or place in kept]
 
+    def cuts(self, samples: int, start: int = 0) -> Iterator[tuple[int, State]]:
+        """Gives what a power cut before each sync from `start` on, and at the end, can leave; each once."""
+        chance, seen = random.Random(20261124), set[int]()
+        syncs = [place for place, change in enumerate(self.log) if change.kind == "sync" and place >= start]
+        for end in [*syncs, len(self.log)]:
+            for kept in self.power_cuts(end, chance, samples):
+                state = self.state(kept)
+                if (key := state.key()) not in seen:
+                    seen.add(key)
+                    yield end, state
+
     def so_far(self, end: int, half: bool = False) -> list[Change]:
         """Gives all changes before `end`, as a kill leaves them; of the one at `end` half if asked for."""
-        done = [change for change in self.log[:end] if change.kind != "sync"]
+        return [change for change in self._until(end, half) if change.kind != "sync"]
+
+    def _until(self, end: int, half: bool) -> list[Change]:
+        done = self.log[:end]
         if half and end < len(self.log) and self.log[end].kind == "data":
             change = self.log[end]
             done.append(replace(change, data=change.data[: len(change.data) // 2]))
         return done
+
+    def left(self, root: Path, end: int, half: bool = False) -> Disk:
+        """Writes out what a kill leaves: all of it is seen there, and what was not synced can still be lost.
+
+        Returns:
+            The disk, which goes on from there.
+        """
+        state = self.state(self.so_far(end, half))
+        state.write(root)
+        disk = Disk(root)
+        disk.top, disk.nodes, disk.before, disk.now = self.top, dict(self.nodes), self.before, state.names
+        disk.log, disk.lost, disk.count = self._until(end, half), self.lost, self.count
+        disk.inodes = {}
+        for path, node in [("", self.top), *state.paths()]:
+            status = (root / path).lstat()
+            disk.inodes[status.st_dev, status.st_ino] = node
+        return disk
 
     def state(self, changes: Iterable[Change]) -> State:
         """Gives the disk with these changes."""

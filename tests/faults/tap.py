@@ -13,8 +13,7 @@ from typing import Any, Literal, Self
 
 import pytest
 
-import installer.system
-from installer import process
+from installer import kernelcalls, process
 from installer.process import Completed
 from installer.system import System
 from tests.faults.disk import Disk, Name, Node
@@ -75,8 +74,8 @@ class Tap:
     def __enter__(self) -> Self:
         for name in REAL:
             self._patch.setattr(os, name, getattr(self, f"_{name.replace('fdata', 'f')}"))
-        self._patch.setattr(installer.system, "_syncfs", self._syncfs)
-        self._patch.setattr(installer.system, "_fallocate", self._fallocate)
+        self._patch.setattr(kernelcalls, "syncfs", self._syncfs)
+        self._patch.setattr(kernelcalls, "fallocate", self._fallocate)
         self._patch.setattr(System, "sleep", lambda _self, _seconds: None)
         self._patch.setattr(process, "run", self._run(process.run))
         return self

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ from installer.staging import clear
 from installer.system import System
 from tests.faults import table
 from tests.faults.conftest import Golden
-from tests.faults.disk import Disk, State
 from tests.faults.invariants import violations
-from tests.faults.stories import STORIES, Story, on, recover
-from tests.faults.tap import tapped
+from tests.faults.stories import STORIES, Story, on, recover, told
+from tests.faults.tap import Tap, tapped
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.releases import Notes
 from tests.rig.staging import LAYOUT, STAGING, plan, run
@@ -27,24 +25,13 @@ SAMPLES = 40 if table.EVERYTHING else 3
 """Random choices at each sync, besides: all is lost, nothing is, one thing is, all but one is."""
 
 
-def cut(disk: Disk, samples: int = SAMPLES) -> Iterator[tuple[int, State]]:
-    """Gives the states that a power cut before each sync, and at the end, can leave; each once."""
-    chance, seen = random.Random(20261124), set[int]()
-    for end in [*(place for place, change in enumerate(disk.log) if change.kind == "sync"), len(disk.log)]:
-        for kept in disk.power_cuts(end, chance, samples):
-            state = disk.state(kept)
-            if (key := state.key()) not in seen:
-                seen.add(key)
-                yield end, state
-
-
 @EVERY
 def test_a_power_cut_at_any_moment_ends_old_or_new(
     story: Story, golden: Callable[[Story], Golden], fast: Path
 ) -> None:
     trace = golden(story)
     row, last = table.row(story.name, "power cut", len(trace.tap.steps)), len(trace.tap.disk.log)
-    for end, state in table.share(list(cut(trace.tap.disk)), 150):
+    for end, state in table.share(list(trace.tap.disk.cuts(SAMPLES)), 150):
         state.write(fast / "host")
         row.runs += 1
         found = violations(fast / "host", trace.ends, trace.told if end == last else "")
@@ -59,13 +46,13 @@ def test_a_power_cut_in_the_recovery_from_a_power_cut_ends_old_or_new(
 ) -> None:
     trace = golden(story)
     row, seen = table.row(story.name, "power cut, recovery cut", len(trace.tap.steps)), set[int]()
-    firsts = list(cut(trace.tap.disk, 0))
+    firsts = list(trace.tap.disk.cuts(0))
     for end, state in table.share(firsts if not table.EVERYTHING else firsts[::4], 5):
         state.write(fast / "first")
         with tapped(fast / "first") as tap:
             recover(on(fast / "first", "2"))
         shutil.rmtree(fast / "first")
-        for second, again in table.share(list(cut(tap.disk, 0)), 10):
+        for second, again in table.share(list(tap.disk.cuts(0)), 10):
             if (key := again.key()) in seen:
                 continue
             seen.add(key)
@@ -77,6 +64,34 @@ def test_a_power_cut_in_the_recovery_from_a_power_cut_ends_old_or_new(
     assert row.broken == []
 
 
+@pytest.mark.parametrize("again", ["recovered", "done again"])
+@EVERY
+def test_a_power_cut_in_what_follows_a_kill_ends_old_or_new(
+    story: Story, again: str, golden: Callable[[Story], Golden], fast: Path
+) -> None:
+    """What a kill leaves is all to be seen, and not all on the disk: nothing may build on the rest of it."""
+    trace = golden(story)
+    row = table.row(story.name, f"killed, power cut when {again}", len(trace.tap.steps))
+    moments = [(end, half) for end in range(len(trace.tap.disk.log) + 1) for half in (False, True)]
+    seen = set[int]()
+    for end, half in table.share(moments if not table.EVERYTHING else moments[::4], 6):
+        disk = trace.tap.disk.left(fast / "first", end, half)
+        start = len(disk.log)
+        with Tap(disk):
+            told(recover if again == "recovered" else story.verb, on(fast / "first"))
+        shutil.rmtree(fast / "first")
+        for second, state in table.share(list(disk.cuts(0, start)), 10):
+            if (key := state.key()) in seen:
+                continue
+            seen.add(key)
+            state.write(fast / "host")
+            row.runs += 1
+            found = violations(fast / "host", trace.ends)
+            row.broken += [f"killed at {end}, {again}, power cut at {second}: {each}" for each in found]
+            shutil.rmtree(fast / "host")
+    assert row.broken == []
+
+
 def test_what_is_ours_is_ours_when_the_power_goes_while_staging_is_cleared(fast: Path) -> None:
     """Without its manifest nobody could tell any more what of a staged release is ours."""
     (fast / "begin").mkdir()
@@ -84,7 +99,7 @@ def test_what_is_ours_is_ours_when_the_power_goes_while_staging_is_cleared(fast:
     with tapped(fast / "begin") as tap:
         clear(System(fast / "begin"), LAYOUT, Notes())
     tried = 0
-    for end, state in table.share(list(cut(tap.disk)), 60):
+    for end, state in table.share(list(tap.disk.cuts(SAMPLES)), 60):
         root, notes = fast / "host", Notes()
         state.write(root)
         clear(System(root), LAYOUT, notes)
@@ -106,7 +121,7 @@ def test_the_model_loses_names_bytes_and_modes_that_were_not_synced(fast: Path) 
         os.rename(root / "new", root / "old")
         os.close(fd)
     found = set()
-    for _, state in cut(tap.disk, 20):
+    for _, state in tap.disk.cuts(20):
         nodes = {path: state.nodes[node].data for path, node in state.paths()}
         found.add((tuple(sorted(nodes)), nodes["old"][:1], nodes.get("new")))
     assert (("old",), b"o", None) in found  # neither name was synced
@@ -114,7 +129,7 @@ def test_the_model_loses_names_bytes_and_modes_that_were_not_synced(fast: Path) 
     assert (("old",), b"x", None) in found  # the rename alone was
     lost = [
         state
-        for _, state in cut(tap.disk)
+        for _, state in tap.disk.cuts(SAMPLES)
         if any(node.data[:512] == bytes(512) for node in state.nodes.values())
     ]
     assert lost  # a write is torn into its sectors

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from tempfile import mkdtemp
 
-from installer import auditlog, hosttrust, journal, metrics, state
+from installer import auditlog, auditrecord, hosttrust, journal, metrics, state
 from installer.audit import Audit
 from installer.console import table
 from installer.core.digest import sha256_hex
@@ -110,7 +110,7 @@ def _chained(data: bytes) -> bytes:
             continue
         if isinstance(value, dict):
             number += 1
-            record = auditlog.encode(number, previous, {"event": "begun", **value})
+            record = auditrecord.encode(number, previous, {"event": "begun", **value})
             out, previous = out + record.line + b"\n", record.hash
     return bytes(out)
 

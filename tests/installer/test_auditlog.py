@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from installer import auditlog
-from installer.auditlog import HEAD, LOG, RECORD_LIMIT, AuditError, check, opened
+from installer.auditlog import HEAD, LOG, AuditError, check, opened
+from installer.auditrecord import RECORD_LIMIT, Record, decode, encode
 from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.faults.tap import tapped
@@ -28,7 +29,7 @@ T = TypeVar("T")
 EVENT = {"event": "refused", "time": "2026-11-24T03:00:00Z", "host": "h", "by": {"uid": 0}, "program": "0"}
 
 
-def record(system: System, **fields: Any) -> auditlog.Record:
+def record(system: System, **fields: Any) -> Record:
     with opened(system) as log:
         return log.append({**EVENT, **fields})
 
@@ -136,9 +137,9 @@ def test_records_that_are_gone_or_moved_are_found(
 def test_a_record_that_was_written_anew_with_a_good_hash_is_found(four: System) -> None:
     lines = content(four).splitlines()
     for at, said in ((1, "record 3 does not follow"), (3, "record 4 is not the one")):
-        old = auditlog.decode(lines[at])
+        old = decode(lines[at])
         assert old
-        forged = auditlog.encode(old.number, old.previous, {**EVENT, "reason": "nothing happened"})
+        forged = encode(old.number, old.previous, {**EVENT, "reason": "nothing happened"})
         put(four, b"".join(line + b"\n" for line in [*lines[:at], forged.line, *lines[at + 1 :]]))
         assert said in problem(four)
 

@@ -23,6 +23,7 @@ from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
 from tests.installer.test_going_on import Refusing
+from tests.installer.test_system import Mounted
 from tests.rig.releases import context
 
 
@@ -49,6 +50,25 @@ def recovered(host: Context) -> list[Recovered]:
 
 def open_journal(host: Context) -> Journal:
     return Journal.open(host.system, host.layout.journal("000002"))
+
+
+@pytest.mark.parametrize("until", ["rename /opt/.waybill", "write_at /var/lib/waybill/lan-chat/state.json"])
+def test_what_a_kill_left_in_the_cache_is_on_the_disk_before_anything_is_built_on_it(
+    tmp_path: Path, until: str
+) -> None:
+    host = context(Mounted(tmp_path))
+    install(host, ONE)
+    kill_at(host, TWO, until)
+    changed = list[str]()
+
+    class Noting(Mounted):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            changed.append(f"{name} {args[0]}")
+            return super().around(name, args, call)
+
+    recovered(context(Noting(tmp_path)))
+    assert sorted(changed[:2]) == ["sync_fs /opt", "sync_fs /var/lib/waybill/lan-chat"]
+    assert len(changed) > 10
 
 
 def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context) -> None:

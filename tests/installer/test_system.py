@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from installer.core.errors import BusyError
-from installer.system import System
+from installer.system import Space, System
 from tests.hang import ends
 
 
@@ -108,11 +110,43 @@ def test_reading_stops_at_the_limit(system: System) -> None:
         system.read("/big", 99)
 
 
-def test_many_files_are_synced_by_one_call(system: System) -> None:
-    paths = [f"/f{number}" for number in range(20)]
+class Mounted(System):
+    """A host on which each directory below / is a file system of its own; notes what is synced."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.synced: list[str] = []
+
+    def space(self, path: str) -> Space:
+        return replace(super().space(path), device=hash(path.split("/")[1]))
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        result = call()
+        self.synced += [f"{name} {args[0]}"] if name in ("sync_fs", "fsync") else []
+        return result
+
+
+def test_many_files_are_synced_by_one_call_for_each_file_system_few_by_one_for_each(tmp_path: Path) -> None:
+    system = Mounted(tmp_path)
+    for directory in ("one", "two"):
+        (tmp_path / directory).mkdir()
+    paths = [f"/{where}/f{number}" for number in range(20) for where in ("one", "two")]
     for path in paths:
         system.write_new(path, b"x", 0o644, sync=False)
     system.sync_files(paths)
+    assert sorted(system.synced) == ["sync_fs /one", "sync_fs /two"]
+    system.synced.clear()
+    system.sync_files(paths[:3])
+    assert [each.partition(" ")[0] for each in system.synced] == ["fsync"] * 3
+
+
+def test_what_is_not_there_is_synced_with_the_file_system_that_would_hold_it(tmp_path: Path) -> None:
+    system = Mounted(tmp_path)
+    for directory in ("one", "two/deep"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "two/file").touch()
+    system.sync_all({"/one/none/at/all", "/one", "/two/file"})
+    assert sorted(system.synced) == ["sync_fs /one", "sync_fs /two"]
 
 
 def test_a_second_process_finds_the_lock_busy_and_a_killed_one_gives_it_back(system: System) -> None:
