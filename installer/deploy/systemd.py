@@ -20,6 +20,8 @@ from installer.system import Completed
 TIMEOUT = 120.0
 LOG_LINES = 5
 _PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "InvocationID")
+_LINKS = "/etc/systemd/system"
+"""Where `systemctl enable` makes its links."""
 _RUNNING = ("active", "activating", "reloading")
 
 
@@ -42,6 +44,12 @@ def _require(context: Context, *words: str) -> None:
         hint=f"see journalctl -u {unit}" if unit else "",
         problems=[Problem(unit, line) for line in _last_words(context, unit)] if unit else (),
     )
+
+
+def _set(context: Context, word: str, unit: str) -> None:
+    """Enables or disables a unit. systemctl does not wait for the disk, which may lose a link made last."""
+    _require(context, word, unit)
+    context.system.sync_all([_LINKS])
 
 
 def _last_words(context: Context, unit: str) -> list[str]:
@@ -79,7 +87,7 @@ class Before:
                 _require(context, "stop", unit)
                 _systemctl(context, "reset-failed", unit)
                 if preimage["states"][unit]["UnitFileState"] == "enabled":
-                    _require(context, "disable", unit)
+                    _set(context, "disable", unit)
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Brings every unit back: enabled as before, running as before; what never stopped is left alone."""
@@ -90,9 +98,9 @@ class Before:
                 continue
             if before["UnitFileState"] != now["UnitFileState"]:
                 if before["UnitFileState"] == "enabled":
-                    _require(context, "enable", unit)
+                    _set(context, "enable", unit)
                 elif now["UnitFileState"] == "enabled":
-                    _require(context, "disable", unit)
+                    _set(context, "disable", unit)
             if before["ActiveState"] in _RUNNING:
                 if now["ActiveState"] not in _RUNNING or now["InvocationID"] != before["InvocationID"]:
                     _systemctl(context, "reset-failed", unit)
@@ -112,7 +120,7 @@ class Up:
         """Enables, then restarts, in the order of the manifest."""
         _require(context, "daemon-reload")
         for unit in args["enable"]:
-            _require(context, "enable", unit)
+            _set(context, "enable", unit)
         for unit in args["restart"]:
             _systemctl(context, "reset-failed", unit)
             _require(context, "restart", unit)
@@ -126,7 +134,7 @@ class Up:
         for unit in reversed(args["enable"]):
             now = unit_state(context, unit)["UnitFileState"]
             if unit in args["new"] and now == "enabled" and preimage["enabled"][unit] != "enabled":
-                _require(context, "disable", unit)
+                _set(context, "disable", unit)
         _require(context, "daemon-reload")
 
 

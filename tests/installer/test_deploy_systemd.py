@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
+from installer.system import Completed
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine
 from tests.rig.host import Host
@@ -37,6 +40,9 @@ def host(machine: Host) -> Iterator[Context]:
         yield within
 
 
+BROKEN = Member(
+    b"[Service]\nType=oneshot\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n", kind="unit"
+)
 RUNNING_ONE = {"chatd": "active enabled 1.0.0", "helper": "active enabled 1.0.0", "extra": "inactive"}
 RUNNING_TWO = {"chatd": "active enabled 2.0.0", "helper": "inactive", "extra": "active enabled 2.0.0"}
 
@@ -52,12 +58,36 @@ def test_units_come_up_change_over_and_come_back(host: Context) -> None:
     assert running_units(host) == RUNNING_ONE
 
 
+def test_what_is_enabled_or_disabled_is_on_the_disk_before_the_next_step(machine: Host) -> None:
+    told = list[str]()
+
+    class Told(Remote):
+        def run(self, argv: Sequence[str], **words: Any) -> Completed:
+            told.extend(f"{argv[-2]} {argv[-1]}" for word in ("enable", "disable") if word in argv)
+            return super().run(argv, **words)
+
+        def sync_fs(self, path: str, *, of_engine: bool = False) -> None:
+            told.append(f"sync {path}")
+
+    host = context(Told(machine))
+    with emptied(machine):
+        install(host, UNITS_ONE)
+        with pytest.raises(RolledBackError):
+            install(host, with_units("2.0.0", 2, chatd=unit("chatd", "2.0.0"), extra=BROKEN))
+        with exclusive(host) as (state, _):
+            apply(host, plan_remove(host, state))
+    pairs = [pair for pair in itertools.pairwise(told) if "able" in pair[0]]
+    assert {pair[1] for pair in pairs} == {"sync /etc/systemd/system"}
+    assert [pair[0] for pair in pairs] == [
+        "enable chatd.service", "enable helper.service",
+        "disable helper.service", "enable chatd.service", "enable extra.service", "disable extra.service",
+        "enable helper.service", "disable chatd.service", "disable helper.service",
+    ]  # fmt: skip
+
+
 def test_a_unit_that_does_not_start_brings_the_old_ones_back(host: Context) -> None:
     install(host, UNITS_ONE)
-    broken = Member(
-        b"[Service]\nType=oneshot\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n", kind="unit"
-    )
-    bad = with_units("2.0.0", 2, chatd=unit("chatd", "2.0.0"), extra=broken)
+    bad = with_units("2.0.0", 2, chatd=unit("chatd", "2.0.0"), extra=BROKEN)
     with pytest.raises(RolledBackError, match=r"systemctl restart extra.service"):
         install(host, bad)
     assert running_units(host) == {**RUNNING_ONE, "extra": running_units(host)["extra"]}
