@@ -172,12 +172,12 @@ class Watching(Notes):
 
 
 class Killing(Live):
-    """A live host whose engine is killed at one effect on it.
+    """A live host whose engine, or installer, is killed at one effect on the engine.
 
     Args:
         machine: It.
         at: Which effect, counted from 1; 0 for none.
-        fault: `before` it, `after` it, or `both`: after it, and the installer with it.
+        fault: The engine `before` it, `after` it, or `both` after it; or the `installer` alone after it.
     """
 
     def __init__(self, machine: Machine, at: int = 0, fault: str = "") -> None:
@@ -196,9 +196,9 @@ class Killing(Live):
         if self._fault == "before":
             self._kill()
         result = call()
-        if self._fault != "before":
+        if self._fault in ("after", "both"):
             self._kill()
-        if self._fault == "both":
+        if self._fault in ("both", "installer"):
             self._dead = True
             raise Killed
         return result

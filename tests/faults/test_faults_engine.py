@@ -230,6 +230,29 @@ def test_a_power_cut_in_the_recovery_from_a_power_cut_is_recovered(bench: Bench)
     assert row.broken == []
 
 
+def test_a_power_cut_in_the_recovery_from_a_kill_is_recovered(bench: Bench) -> None:
+    case, again = Case("upgrade", "ext4"), bench.base / "after"
+    again.mkdir()
+    with bench.running(case) as machine:
+        golden = Killing(machine)
+        how = bench.tell(case, machine, context(golden))
+    row = table.row(case.name, f"killed, recovery cut, {case.where}", len(golden.effects))
+    effects = list(enumerate(golden.effects, 1))
+    for at, effect in effects if table.EVERYTHING else effects[-2:-1]:
+        with bench.running(case) as machine:
+            with pytest.raises(Killed):
+                bench.story(case).verb(context(Killing(machine, at, "installer")))
+            recovery = Copying(machine, again, case.wanted)
+            stories.recover(recovery.context)
+        for later, left in table.share(recovery.copies, 4):
+            row.runs += 1
+            found = bench.broken(case, left, how)
+            row.broken += [f"killed after {effect}, in recovery {later}: {each}" for each in found]
+        for _, left in recovery.copies:
+            left.unlink()
+    assert row.broken == []
+
+
 FAULTS = {
     "before": "engine killed before each effect",
     "after": "engine killed after each effect",
