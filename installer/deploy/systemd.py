@@ -73,7 +73,15 @@ def unit_state(context: Context, unit: str) -> Json:
     return {key: found.get(key, "") for key in _PROPERTIES}
 
 
-class Before:
+class _Linking:
+    """Enables and disables units."""
+
+    def places(self, args: Json) -> list[str]:
+        """Gives where that makes links."""
+        return [_LINKS]
+
+
+class Before(_Linking):
     """`systemd.before`: stops what goes; undone, brings every unit back to what it was."""
 
     def observe(self, context: Context, args: Json) -> Json:
@@ -109,7 +117,7 @@ class Before:
                 _require(context, "stop", unit)
 
 
-class Up:
+class Up(_Linking):
     """`systemd.up`: brings the units of the new release up."""
 
     def observe(self, context: Context, args: Json) -> Json:

@@ -16,7 +16,7 @@ from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, 
 from installer.core.manifest import Manifest
 from installer.hosttrust import ROOT_FILE
 from installer.journal import Journal
-from installer.operations import Context, Op, StepError
+from installer.operations import Context, Op, StepError, places
 from installer.recover import Recovered, _stuck, exclusive
 from installer.state import State, load
 from installer.system import SyncError, System
@@ -69,6 +69,11 @@ def test_what_a_kill_left_in_the_cache_is_on_the_disk_before_anything_is_built_o
     recovered(context(Noting(tmp_path)))
     assert sorted(changed[:2]) == ["sync_fs /opt", "sync_fs /var/lib/waybill/lan-chat"]
     assert len(changed) > 10
+
+
+@pytest.mark.parametrize("kind", ["systemd.before", "systemd.up"])
+def test_links_that_enable_units_are_among_what_is_brought_to_the_disk(kind: str) -> None:
+    assert list(places(Op(kind, {}))) == ["/etc/systemd/system"]
 
 
 def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context) -> None:
