@@ -96,9 +96,9 @@ def _packets(ring: bytes, where: str) -> Iterator[tuple[int, bytes]]:
         if first & 0xC0 == 0xC0:
             tag = first & 0x3F
             skip, width, base = (
-                (0, 1, 0) if octet < 192 else (0, 2, 192 - (192 << 8)) if octet < 224 else (1, 4, 0)
+                (0, 1, 0) if octet < 192 else (1, 4, 0) if octet == 255 else (0, 2, 192 - (192 << 8))
             )
-            definite = octet < 224 or octet == 255
+            definite = not 224 <= octet < 255
         else:
             tag, skip, width, base = first >> 2 & 0x0F, 0, 1 << (first & 3), 0
             definite = bool(first & 0x80) and first & 3 != 3

@@ -50,6 +50,15 @@ def test_a_pipe_gives_the_same_as_a_file(tar: bytes) -> None:
     assert sink.found == {path: hashlib.sha256(data).hexdigest() for path, data in FILES.items()}
 
 
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_what_stands_behind_the_payload_is_given_back(as_stream: bool) -> None:
+    names = [f"approvals/security-0a1b2c3d.{ending}" for ending in ("json", "sig")]
+    tar = build.plan(FILES, approvals=[build.Part(name, name.encode()) for name in names]).tar()
+    medium = build.stream(tar) if as_stream else BytesMedium(tar)
+    tail = check_payload(open_bundle(medium, unsafe_no_decision))
+    assert tail == {name: name.encode() for name in names}
+
+
 def test_every_byte_of_the_medium_is_read_exactly_once(tar: bytes) -> None:
     reads: list[tuple[int, int]] = []
     lock = threading.Lock()

@@ -82,6 +82,13 @@ class TestPublicKey:
         pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         assert "kind that is not accepted" in refused(cosign.load_public_key, pem)
 
+    def test_a_key_of_an_algorithm_that_nobody_knows_cannot_be_read(self) -> None:
+        public = ed25519.Ed25519PrivateKey.generate().public_key()
+        der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        body = base64.b64encode(der.replace(b"\x2b\x65\x70", b"\x2b\x65\x7f", 1)).decode()
+        pem = f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"
+        assert "is not a public key that can be read" in refused(cosign.load_public_key, pem)
+
     def test_a_private_key_is_refused(self) -> None:
         private = ec.generate_private_key(ec.SECP256R1())
         pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -197,8 +204,12 @@ class TestRawSignature:
         assert "is not a signature of these bytes" in refused(cosign.verify_raw, signer.key, most, DATA)
         assert "is larger than the" in refused(cosign.verify_raw, signer.key, most + b"AAAA", DATA)
 
-    def test_what_is_no_base64_is_said_to_be_none(self, signer: signing.CosignSigner) -> None:
-        assert "the signature is not base64" in refused(cosign.verify_raw, signer.key, b"A", DATA)
+    @pytest.mark.parametrize("text", [b"A", b"", b"YQ", b"YR==", b"YQ==YQ==", b"YQ= =", b"Y-_=", b"YQ==="])
+    def test_what_is_no_base64_or_has_another_spelling_is_said_to_be_none(
+        self, signer: signing.CosignSigner, text: bytes
+    ) -> None:
+        assert "the signature is not base64" in refused(cosign.verify_raw, signer.key, text, DATA)
+        assert "is not a signature of these bytes" in refused(cosign.verify_raw, signer.key, b"YQ==", DATA)
 
     def test_an_ed25519_key_never_takes_an_ecdsa_signature(self, made: tuple[bytes, Any]) -> None:
         refused(cosign.verify_raw, signer_of(ed25519.Ed25519PrivateKey.generate()).key, made[0], DATA)

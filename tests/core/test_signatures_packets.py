@@ -81,8 +81,8 @@ MALFORMED = {
     "half of an old length": bytes([0x80 | USER_ID << 2 | 2, 0, 0]),
     "one octet less than the length says": new_format(USER_ID, b"Release")[:-1],
     "one octet less than an old length says": old_format(USER_ID, b"Release", 1)[:-1],
-    "the shortest partial length": bytes([0xC0 | USER_ID, 224, 0, 0, 0, 1, 65]),
-    "the longest partial length": bytes([0xC0 | USER_ID, 254, 0, 0, 0, 1, 65]),
+    "the shortest partial length": bytes([0xC0 | USER_ID, 224, 0]) + bytes(8384),
+    "the longest partial length": bytes([0xC0 | USER_ID, 254, 0]) + bytes(16064),
     "an indefinite length": bytes([0x80 | USER_ID << 2 | 3]) + bytes(7) + b"\x01A",
 }
 

@@ -94,6 +94,22 @@ def test_what_cannot_begin_has_changed_nothing(host: Context) -> None:
     assert install(host, TWO).text()
 
 
+def test_what_can_neither_begin_nor_be_cleared_says_why_it_could_not_begin(host: Context) -> None:
+    class Both(Failing):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if not self.left and name == "unlink":
+                raise OSError(errno.EIO, os.strerror(errno.EIO), args[0])
+            return super().around(name, args, call)
+
+    install(host, ONE)
+    failing = context(Both(root(host), "write_new", f"/{STATE}/txn/", full()))
+    with pytest.raises(RolledBackError, match="could not begin: No space left on device"):
+        install(failing, TWO)
+    assert (root(host) / STATE / "state.json.new").exists()
+    assert install(host, TWO).text()
+    assert not (root(host) / STATE / "state.json.new").exists()
+
+
 def test_what_cannot_be_cleared_after_the_commit_is_said_and_done_later(host: Context) -> None:
     install(host, ONE)
     failing = Failing(root(host), "rename", f"/{STATE}/txn/", OSError(errno.EIO, os.strerror(errno.EIO)))
