@@ -44,7 +44,7 @@ class Patient(System):
 class Failing(System):
     """Fails one effect on one path, each time or the first time."""
 
-    def __init__(self, path: Path, effect: str, start: str, error: OSError, times: int = 1) -> None:
+    def __init__(self, path: Path, effect: str, start: str, error: Exception, times: int = 1) -> None:
         super().__init__(path)
         self._effect, self._start, self._error, self.left = effect, start, error, times
 
@@ -110,9 +110,16 @@ def test_what_can_neither_begin_nor_be_cleared_says_why_it_could_not_begin(host:
     assert not (root(host) / STATE / "state.json.new").exists()
 
 
-def test_what_cannot_be_cleared_after_the_commit_is_said_and_done_later(host: Context) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EIO, os.strerror(errno.EIO)), StepError("Input/output error")],
+    ids=["disk", "engine"],
+)
+def test_what_cannot_be_cleared_after_the_commit_is_said_and_done_later(
+    host: Context, error: OSError | StepError
+) -> None:
     install(host, ONE)
-    failing = Failing(root(host), "rename", f"/{STATE}/txn/", OSError(errno.EIO, os.strerror(errno.EIO)))
+    failing = Failing(root(host), "rename", f"/{STATE}/txn/", error)
     done = install(context(failing), TWO)
     assert deployed(host) == "two"
     assert "the next command, or `install recover`, does the rest" in done.text()
