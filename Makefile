@@ -45,7 +45,7 @@ dist/install: $(IN_INSTALL) $(FREEZER) | setup
 dist/bundle: dist/install $(IN_BUNDLE)
 	@$(BIN)/python -m bundler.freeze bundle $@ dist/install
 
-faults: setup dist/install ## Tries every fault at every operation, and pairs; prints the table. Takes an hour and a half
+faults: setup dist/install ## Tries every fault at every operation, and pairs; prints the table. Takes two to three hours
 	WAYBILL_FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)
 
 bench: setup dist/install ## Measures against cp, sha256sum and docker load
