@@ -111,12 +111,13 @@ def report(modules: list[str]) -> Iterator[str]:
     from tests.mutants import engine
 
     said, listed = verdicts(modules), {(row.module, row.function, row.change) for row in read(TOP)}
-    survived, total = [], [0, 0, 0]
+    survived, late, total = [], [], [0, 0, 0]
     print(f"\n{'module':<34}{'mutants':>9}{'killed':>9}{'survived':>9}")
     for module in modules:
         every = engine.mutants(TOP, module)
         alive = [mutant for mutant in every if said.get(mutant.key) not in KILLED]
         survived += alive
+        late += [mutant for mutant in every if said.get(mutant.key) == "timeout"]
         figures = (len(every), len(every) - len(alive), len(alive))
         total = [sum(pair) for pair in zip(total, figures, strict=True)]
         print(f"{module:<34}" + "".join(f"{figure:>9}" for figure in figures))
@@ -128,7 +129,8 @@ def report(modules: list[str]) -> Iterator[str]:
         print(f"  {'' if known else 'NEW '}{mutant}" + ("" if verdict == "survived" else f" ({verdict})"))
         if not known:
             yield f"{mutant} survived, and is not in {PAGE}"
-    alive_now = {(mutant.module, mutant.function, mutant.change) for mutant in survived}
+    # A time-out may be the machine's: it is no reason to strike a line off the page.
+    alive_now = {(mutant.module, mutant.function, mutant.change) for mutant in (*survived, *late)}
     for row in sorted(listed - alive_now):
         if row[0] in modules:
             yield f"{': '.join(row)} is in {PAGE}, and did not survive"
