@@ -194,7 +194,7 @@ class Disk:
         state.write(root)
         disk = Disk(root)
         disk.top, disk.nodes, disk.before, disk.now = self.top, dict(self.nodes), self.before, state.names
-        disk.log, disk.lost, disk.count = self._until(end, half), self.lost, self.count
+        disk.log, disk.lost, disk.count = self._until(end, half), set(self.lost), self.count
         disk.inodes = {}
         for path, node in [("", self.top), *state.paths()]:
             status = (root / path).lstat()
