@@ -210,7 +210,9 @@ class _Tree:
             path = f"{self._directory}/{name}"
             if system.observe(path).sha256 != sha256_hex(data):
                 system.remove_tree(path)
-                system.write_new(path, data, 0o644)
+                system.write_new(path, data, 0o644, sync=False)
+        # Also what is there already: a kill may have left it in the cache alone.
+        system.sync_files([f"{self._directory}/{name}" for name in self._head])
         system.sync_dir(self._directory)
         modes = {entry.path: entry.mode for entry in manifest.directories}
         apart = BLOBS if self._area else "/"

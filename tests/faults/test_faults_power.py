@@ -111,6 +111,30 @@ def test_what_is_ours_is_ours_when_the_power_goes_while_staging_is_cleared(fast:
     assert tried > 20
 
 
+def test_what_is_ours_is_ours_when_the_power_goes_while_staging_goes_on_after_a_kill(fast: Path) -> None:
+    """What says whose it all is may still be in the cache alone, as the killed process left it."""
+    (fast / "begin").mkdir()
+    with tapped(fast / "begin") as tap:
+        run(System(fast / "begin"), BytesMedium(plan().tar()))
+    head = next(place for place, change in enumerate(tap.disk.log) if b'"product"' in change.data)
+    tried = 0
+    for end, half in [(end, half) for end in range(head + 3) for half in (False, True)]:
+        disk = tap.disk.left(fast / "killed", end, half)
+        start = len(disk.log)
+        with Tap(disk):
+            run(System(fast / "killed"), BytesMedium(plan().tar()))
+        shutil.rmtree(fast / "killed")
+        for second, state in table.share(list(disk.cuts(0, start)), 40):
+            root, notes = fast / "host", Notes()
+            state.write(root)
+            clear(System(root), LAYOUT, notes)
+            assert notes.lines == [], (end, half, second)
+            assert not (root / STAGING).exists() or not list((root / STAGING).iterdir())
+            shutil.rmtree(root)
+            tried += 1
+    assert tried > 100
+
+
 def test_the_model_loses_names_bytes_and_modes_that_were_not_synced(fast: Path) -> None:
     root = fast / "disk"
     root.mkdir()
