@@ -42,8 +42,10 @@ def find_tool(context: Context) -> list[str] | Problem:
             return words
         else:
             seen.append(f"{' '.join(words)} is version {version[:40]}; 2 or later is needed")
-    what = "; ".join(seen) or "is not installed"
-    return Problem("docker compose", what, "install the docker-compose-plugin, or use --skip compose")
+    way = "install the docker-compose-plugin, or use --skip compose"
+    if seen:
+        return Problem("docker compose", "; ".join(seen), f"run it by hand to see what it says; or {way}")
+    return Problem("docker compose", "is not installed", way)
 
 
 def _compose(context: Context, args: Json, file: str, *words: str, timeout: float = TIMEOUT) -> Completed:
