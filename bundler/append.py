@@ -1,6 +1,7 @@
 """Adds members behind the payload of a bundle, so that a kill at any byte leaves a bundle that still reads.
 
-`installer.core.torn` says in which order it is written and what may be left behind; here it is written,
+`installer.core.format.partial_append` says in which order it is written and what may be left behind; here it is
+written,
 finished or taken back. The payload is never touched, and the time does not depend on its size.
 """
 
@@ -11,11 +12,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from bundler.head import member
-from installer.core.approval import NAME, OPENING, signed_name
-from installer.core.archive import FILE_MODE, Bundle
 from installer.core.errors import TamperedError
-from installer.core.tarheader import BLOCK, END, Header, decode, encode, extent
-from installer.core.torn import MOST
+from installer.core.format.archive import FILE_MODE, Bundle
+from installer.core.format.partial_append import MOST
+from installer.core.format.tar_header import BLOCK, END, Header, decode, encode, extent
+from installer.core.trust.approval import NAME, OPENING, signed_name
 
 
 def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
@@ -95,7 +96,7 @@ def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
 
 
 def drop(fd: int, at: int) -> None:
-    """Takes back what was cut short; each state on the way is one that `installer.core.torn` knows.
+    """Takes back what was cut short; each state on the way is one that `partial_append` knows.
 
     Args:
         fd: The bundle, open for writing and locked.

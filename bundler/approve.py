@@ -14,13 +14,13 @@ from bundler.countersign import look, opened
 from bundler.sign import open_locked
 from bundler.signers import Signer
 from bundler.trust import parse_expiry
-from installer.core.approval import CHANGE, NOWHERE, TARGET, TEXT, Approval
-from installer.core.archive import Bundle
 from installer.core.errors import Problem, UnfitInputError, UsageError
-from installer.core.manifest import Manifest
-from installer.core.provenance import Provenance
-from installer.core.root import APPROVERS, ENVIRONMENT, format_time
-from installer.core.versions import is_version
+from installer.core.format.archive import Bundle
+from installer.core.format.manifest import Manifest
+from installer.core.semver import is_version
+from installer.core.trust.approval import CHANGE, NOWHERE, TARGET, TEXT, Approval
+from installer.core.trust.provenance import Provenance
+from installer.core.trust.root import APPROVERS, ENVIRONMENT, format_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from bundler.keygen import write_new
 from bundler.sign import Signed, add_files
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UsageError, WaybillError
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.medium import FileMedium
 from installer.core.limits import KIB, LIMITS
-from installer.core.medium import FileMedium
-from installer.core.rootio import parse_root
-from installer.core.signatures import SUMS, Signature, TrustedKey, verify
+from installer.core.trust.root_json import parse_root
+from installer.core.trust.signatures import SUMS, Signature, TrustedKey, verify
 
 _PUBLIC_BYTES = 1024 * KIB
 

@@ -9,8 +9,8 @@ from bundler.pack import write_header
 from bundler.sources.base import Readable
 from bundler.sources.layers import LayerTransform, sniff
 from installer.core.digest import oci_digest
-from installer.core.manifest import FileEntry, Layer, blob_path
-from installer.core.tarheader import BLOCK, extent
+from installer.core.format.manifest import FileEntry, Layer, blob_path
+from installer.core.format.tar_header import BLOCK, extent
 
 FILE_MODE = 0o644
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from installer.core.errors import UsageError
-from installer.core.root import BUILDER
+from installer.core.trust.root import BUILDER
 
 LOCAL = "urn:waybill:builder:unnamed"
 """The builder where nobody says which: a person's own machine."""

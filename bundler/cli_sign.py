@@ -15,7 +15,7 @@ from installer.core.errors import UsageError
 
 if TYPE_CHECKING:
     from bundler.signers import Signer
-    from installer.core.trust import Trust
+    from installer.core.trust.verifier import Trust
 
 Approvals = Annotated[
     list[Path] | None,
@@ -204,10 +204,10 @@ def verify(
     json: Json = False,
 ) -> None:
     """Do the installer's own verification on this side, with one pinned key or a root."""
-    from installer.core.medium import open_medium
-    from installer.core.policy import Destination
-    from installer.core.sidecar import beside, read_sidecar
-    from installer.core.verification import check_all, decide, open_trusted, payload_extent, report
+    from installer.core.format.medium import open_medium
+    from installer.core.trust.approval_sidecar import beside, read_sidecar
+    from installer.core.trust.policy import Destination
+    from installer.core.verify import check_all, decide, open_trusted, payload_extent, report
 
     console.json_output = json
     trust = _trust(key, root)
@@ -236,8 +236,8 @@ def verify(
 
 
 def _trust(key: Path | None, root: Path | None) -> Trust:
-    from installer.core.rootio import load_root
-    from installer.core.trust import Trust, pinned_key_trust
+    from installer.core.trust.root_json import load_root
+    from installer.core.trust.verifier import Trust, pinned_key_trust
 
     if (key is None) == (root is None):
         raise UsageError("say whom to trust", hint="give either --key NAME.pub or --root root.json")

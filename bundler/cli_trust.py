@@ -17,7 +17,7 @@ __all__ = ["trust_app"]
 
 if TYPE_CHECKING:
     from bundler.rootfiles import Edited
-    from installer.core.signatures import TrustedKey
+    from installer.core.trust.signatures import TrustedKey
 
 RootFile = Annotated[Path, typer.Argument(metavar="ROOT", help="The root.json.", show_default=False)]
 Names = Annotated[list[str] | None, typer.Option(help="May be repeated.", show_default=False)]
@@ -28,7 +28,7 @@ def _now() -> datetime:
 
 
 def _edited(done: Edited, what: str) -> None:
-    from installer.core.rootview import view
+    from installer.core.trust.root_view import view
 
     file = done.file
     shown = view(file.root, file.data, _now())

@@ -9,9 +9,9 @@ from pathlib import Path
 from bundler.model import BundleConfig, Item, Tree
 from bundler.pack import Input
 from installer.core.errors import Problem, UnfitInputError
-from installer.core.manifest import DirectoryEntry, FileEntry, LinkEntry
-from installer.core.manifestrules import section_rank
-from installer.core.tarheader import OCTAL_LIMIT
+from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry
+from installer.core.format.manifest_rules import section_rank
+from installer.core.format.tar_header import OCTAL_LIMIT
 
 RELEASE_NOTES = "docs/RELEASE-NOTES.md"
 PLAIN_DIRECTORY = 0o755

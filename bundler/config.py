@@ -18,10 +18,10 @@ from bundler.checks.content import check_content
 from bundler.entries import Entries, seconds
 from bundler.model import BundleConfig
 from installer import yamlio
-from installer.core import explain
+from installer.core import schema_errors
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UnfitInputError, UsageError
-from installer.core.versions import Version, default_sequence, parse
+from installer.core.semver import Version, default_sequence, parse
 
 NAME = "bundle.yaml"
 SCHEMA = "v1/bundle-yaml.schema.json"
@@ -106,25 +106,25 @@ def _fitting(document: yamlio.Document, problems: list[Problem]) -> tuple[dict[s
         return {}, set()
     value: dict[str, Any] = document.value
     schema = resources.schema(SCHEMA)
-    found = explain.findings(schema, value, document.where)
+    found = schema_errors.findings(schema, value, document.where)
     taken = {problem.where for problem in problems}
     problems += [finding.problem for finding in found if finding.problem.where not in taken]
     for path, text in _texts(value):
         if not text.isprintable() and not any(finding.path == path for finding in found):
-            what = f"{explain.dotted(path)} has a control character or a line break"
+            what = f"{schema_errors.dotted(path)} has a control character or a line break"
             problems.append(Problem(document.where(path), what, "write it in one line"))
-            found.append(explain.Finding("control", path, problems[-1]))
+            found.append(schema_errors.Finding("control", path, problems[-1]))
     damaged = {str(finding.path[0]) for finding in found if finding.path}
     for finding in found:
         _set_aside(value, finding)
     # What is left of an entry may lack something now; then the entry goes as a whole.
-    for finding in explain.findings(schema, value, document.where):
+    for finding in schema_errors.findings(schema, value, document.where):
         in_list = len(finding.path) > 1 and isinstance(finding.path[1], int)
         _set_aside(value, replace(finding, keyword="rest", path=finding.path[: 2 if in_list else 1]))
     return value, {"images", *value} - damaged
 
 
-def _set_aside(value: Any, finding: explain.Finding) -> None:
+def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
     """Removes what does not fit: a key, or the entry of a list that it is in (the place stays, as None)."""
     path = finding.path
     if finding.keyword != "additionalProperties":

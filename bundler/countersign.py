@@ -11,14 +11,14 @@ from pathlib import Path
 from bundler import append
 from bundler.keygen import write_new
 from bundler.sign import open_locked
-from installer.core.approval import DIRECTORY
-from installer.core.archive import Bundle, open_bundle, unsafe_no_decision
 from installer.core.errors import UnfitInputError
+from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
+from installer.core.format.medium import FileMedium
+from installer.core.format.partial_append import FILES
 from installer.core.limits import LIMITS
-from installer.core.medium import FileMedium
-from installer.core.sidecar import beside, read_sidecar
-from installer.core.signatures import FORMS
-from installer.core.torn import FILES
+from installer.core.trust.approval import DIRECTORY
+from installer.core.trust.approval_sidecar import beside, read_sidecar
+from installer.core.trust.signatures import FORMS
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,15 +20,15 @@ from bundler.pack import end_of, write_files
 from bundler.provenance import Run, signed_files, statement, write_unsigned
 from bundler.sign import sign, signature_files
 from bundler.signers import Signer
-from installer.core import manifestio, manifestrules
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, TamperedError, UnfitInputError, WaybillError
+from installer.core.format import manifest_json, manifest_rules
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import FileEntry, Image, Layer, Manifest, blob_path
+from installer.core.format.medium import FileMedium
+from installer.core.format.payload import check_payload
+from installer.core.format.tar_header import END, OCTAL_LIMIT
 from installer.core.limits import LIMITS, MIB
-from installer.core.manifest import FileEntry, Image, Layer, Manifest, blob_path
-from installer.core.medium import FileMedium
-from installer.core.payload import check_payload
-from installer.core.tarheader import END, OCTAL_LIMIT
 from installer.progress import Progress
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def create(
         blobs, images, end = _write_images(planned, output, offset, config, progress)
         manifest = replace(planned.manifest, files=(*files, *blobs), images=images)
         _check_manifest(manifest)
-        data = manifestio.dump(manifest)
+        data = manifest_json.dump(manifest)
         sums = head.make_sums(manifest.files, data)
         signatures = {
             name: text for signer in signers for name, text in signature_files(signer, sums).items()
@@ -215,8 +215,8 @@ def _check_manifest(manifest: Manifest) -> None:
     """
     few = tuple(entry for entry in manifest.files if entry.kind != "tree")
     try:
-        manifestrules.check(manifest)
-        manifestio.parse(manifestio.dump(replace(manifest, files=few)))
+        manifest_rules.check(manifest)
+        manifest_json.parse(manifest_json.dump(replace(manifest, files=few)))
     except TamperedError as error:
         raise UnfitInputError(f"no bundle can be made of this: {error.what}", where=error.where) from None
 
@@ -251,7 +251,7 @@ def _head_size(planned: Planned) -> int:
         for each in planned.images
     )
     manifest = replace(planned.manifest, files=planned.manifest.files + (largest,) * blobs, images=images)
-    data = manifestio.dump(manifest)
+    data = manifest_json.dump(manifest)
     sums = head.make_sums(manifest.files, data)
     for what, count, most in (
         ("files", len(manifest.files), LIMITS.members),

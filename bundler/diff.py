@@ -12,9 +12,9 @@ from typing import Any
 
 from bundler.inspect import document_text
 from installer.console import table
-from installer.core.archive import Bundle, open_bundle, unsafe_no_decision
-from installer.core.manifest import MANIFEST, FileEntry, Image, Manifest
-from installer.core.medium import FileMedium
+from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
+from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
+from installer.core.format.medium import FileMedium
 from installer.units import size_text as size
 
 _SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")

@@ -13,11 +13,11 @@ from pathlib import Path
 from bundler.approve import Approved, Request, make_approval
 from bundler.attach import Prepared, fitting, public_keys, read, write_prepared
 from bundler.countersign import look, opened
-from installer.core.approval import Approval, parse
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import LIMITS
-from installer.core.provenance import Provenance
-from installer.core.root import APPROVERS
+from installer.core.trust.approval import Approval, parse
+from installer.core.trust.provenance import Provenance
+from installer.core.trust.root import APPROVERS
 
 
 def prepare(path: Path, request: Request, now: datetime, output: Path | None = None) -> Prepared:

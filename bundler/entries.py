@@ -12,7 +12,7 @@ from bundler.checks.destinations import Place
 from bundler.model import ImageSource, Item, Tree
 from installer import yamlio
 from installer.core.errors import Problem
-from installer.core.manifest import Deployment, HealthCheck, Kind
+from installer.core.format.manifest import Deployment, HealthCheck, Kind
 
 _PARTS: tuple[tuple[str, Kind], ...] = (
     ("units", "unit"),

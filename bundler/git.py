@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from installer.core.environment import child_environment
-from installer.core.manifest import Source
+from installer.core.format.manifest import Source
 
 _SCP = re.compile(r"(?:[^@/:]+@)?([^/:]+):(?!//)(.+)")
 _SECONDS = 60

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from installer.core.archive import FILE_MODE, ROOM
 from installer.core.digest import sha256_hex
+from installer.core.format.archive import FILE_MODE, ROOM
+from installer.core.format.checksums import sum_lines
+from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
+from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
 from installer.core.limits import KIB
-from installer.core.manifest import MANIFEST, SUMS, FileEntry
-from installer.core.sums import sum_lines
-from installer.core.tarheader import BLOCK, Header, encode, extent, padding
 
 SPARE = 32 * KIB
 """Least room for signatures: some fifteen of each kind."""

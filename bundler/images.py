@@ -13,9 +13,9 @@ from bundler.output import OutputFile
 from bundler.sources import sources_for
 from bundler.sources.base import ImageSource, ResolvedImage
 from bundler.sources.layers import LayerTransform
-from installer.core import oci
 from installer.core.errors import Problem, WaybillError
-from installer.core.manifest import FileEntry, Image
+from installer.core.format.manifest import FileEntry, Image
+from installer.core.oci import documents
 
 
 def resolve(
@@ -63,7 +63,7 @@ def write(
     blobs = BlobWriter(output, offset, mtime, LayerTransform(config.compression), advance)
     images = tuple(image for source in sources for image in source.pack(blobs))
     if images:
-        blobs.add("images/index.json", oci.make_index(images, blobs.documents))
-        blobs.add("images/manifest.json", oci.make_docker_manifest(images))
-        blobs.add("images/oci-layout", oci.LAYOUT)
+        blobs.add("images/index.json", documents.make_index(images, blobs.documents))
+        blobs.add("images/manifest.json", documents.make_docker_manifest(images))
+        blobs.add("images/oci-layout", documents.LAYOUT)
     return blobs.entries, images, blobs.offset

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler import resources
 from installer.core.errors import UnfitInputError, UsageError
-from installer.core.explain import did_you_mean
+from installer.core.schema_errors import did_you_mean
 
 DEFAULT = "service"
 _ALIASES = {"service": "systemd"}

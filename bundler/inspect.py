@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from installer.console import safe, table
-from installer.core import jsonio, manifestio
-from installer.core.approval import Found, group
-from installer.core.approval import parse as parse_statement
-from installer.core.archive import Bundle, open_bundle, unsafe_no_decision
+from installer.core import jsonio
 from installer.core.errors import TamperedError
+from installer.core.format import manifest_json
+from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
+from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
+from installer.core.format.medium import FileMedium
 from installer.core.limits import LIMITS
-from installer.core.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
-from installer.core.medium import FileMedium
-from installer.core.provenance import Provenance
+from installer.core.trust.approval import Found, group
+from installer.core.trust.approval import parse as parse_statement
+from installer.core.trust.provenance import Provenance
 from installer.units import size_text as size
 
 VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
@@ -103,7 +104,7 @@ def _overview(bundle: Bundle) -> Report:
         ),
     ]
     text = "\n".join(f"{name:<11} {safe(value)}" for name, value in rows)
-    few = manifestio.dump(replace(manifest, files=()))
+    few = manifest_json.dump(replace(manifest, files=()))
     document = jsonio.loads_strict(few, MANIFEST, LIMITS.manifest_bytes)
     document.pop("files")
     document |= {

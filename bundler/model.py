@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from installer.core.errors import Problem
-from installer.core.manifest import Deployment, HealthCheck, Kind
-from installer.core.versions import Version
+from installer.core.format.manifest import Deployment, HealthCheck, Kind
+from installer.core.semver import Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from threading import Event
 
 from bundler.output import PAGE, OutputFile, page_buffer
 from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import FileEntry
+from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
 from installer.core.limits import CHUNK
-from installer.core.manifest import FileEntry
-from installer.core.tarheader import BLOCK, Header, encode, extent, padding
 
 Advance = Callable[[int], None]
 BUFFERS = 4

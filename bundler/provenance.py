@@ -20,13 +20,13 @@ from bundler.model import BundleConfig
 from bundler.output import OutputFile
 from bundler.signers import Signer
 from installer.core import jsonio
-from installer.core.approval import DIRECTORY, STATEMENT
 from installer.core.digest import sha256_hex
 from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import SUMS, FileEntry, Manifest
 from installer.core.limits import LIMITS
-from installer.core.manifest import SUMS, FileEntry, Manifest
-from installer.core.provenance import PREDICATE
-from installer.core.root import format_time
+from installer.core.trust.approval import DIRECTORY, STATEMENT
+from installer.core.trust.provenance import PREDICATE
+from installer.core.trust.root import format_time
 
 BUILD_TYPE = "urn:waybill:create:v1"
 CHANGED = 50

@@ -12,10 +12,10 @@ from bundler.keygen import write_new
 from bundler.output import fsync_directory
 from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
-from installer.core.root import Root, fingerprint
-from installer.core.rootio import load_root, parse_root
-from installer.core.rotation import signed_by
-from installer.core.signatures import Signature, split_name
+from installer.core.trust.root import Root, fingerprint
+from installer.core.trust.root_json import load_root, parse_root
+from installer.core.trust.rotation import signed_by
+from installer.core.trust.signatures import Signature, split_name
 
 
 @dataclass(frozen=True, slots=True)

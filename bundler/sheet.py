@@ -11,8 +11,8 @@ from typing import Any
 from bundler.rootfiles import RootFile, load
 from installer.core.digest import file_digest
 from installer.core.errors import UsageError
-from installer.core.root import display_fingerprint, format_time
-from installer.core.rootview import RootView, view
+from installer.core.trust.root import display_fingerprint, format_time
+from installer.core.trust.root_view import RootView, view
 
 _STYLE = """
 @page { size: A4; margin: 18mm }

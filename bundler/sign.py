@@ -14,12 +14,12 @@ from pathlib import Path
 
 from bundler.head import member, room
 from bundler.signers import Signer
-from installer.core.archive import Head, open_bundle, unsafe_no_decision
 from installer.core.errors import BusyError, UnfitInputError, UsageError
+from installer.core.format.archive import Head, open_bundle, unsafe_no_decision
+from installer.core.format.manifest import SUMS
+from installer.core.format.medium import FileMedium
+from installer.core.format.tar_header import BLOCK, extent
 from installer.core.limits import LIMITS
-from installer.core.manifest import SUMS
-from installer.core.medium import FileMedium
-from installer.core.tarheader import BLOCK, extent
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from bundler.rootfiles import root_bytes
 from bundler.signers.gpg import export_public
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import KIB
-from installer.core.root import Role, Root, owner_ok, parse_time
-from installer.core.rootio import load_root, parse_root
-from installer.core.rootview import RootView, view
-from installer.core.signatures import TrustedKey
+from installer.core.trust.root import Role, Root, owner_ok, parse_time
+from installer.core.trust.root_json import load_root, parse_root
+from installer.core.trust.root_view import RootView, view
+from installer.core.trust.signatures import TrustedKey
 
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _PUBLIC_BYTES = 256 * KIB

@@ -12,13 +12,13 @@ from bundler.keygen import write_new
 from bundler.rootfiles import Edited, RootFile, edit, load
 from bundler.signers import Signer
 from bundler.trust import parse_expiry
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.digest import HEX
 from installer.core.errors import UsageError
-from installer.core.medium import FileMedium
-from installer.core.root import MAX_AGE_DAYS, PRODUCTION, ROLES, Policy, ProductRule, Role, Root
-from installer.core.signatures import TrustedKey
-from installer.core.versions import default_sequence, parse
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.medium import FileMedium
+from installer.core.semver import default_sequence, parse
+from installer.core.trust.root import MAX_AGE_DAYS, PRODUCTION, ROLES, Policy, ProductRule, Role, Root
+from installer.core.trust.signatures import TrustedKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from installer.core.errors import (
     TamperedError,
     UsageError,
 )
-from installer.core.root import parse_time
+from installer.core.trust.root import parse_time
 from installer.housekeeping import transactions
 from installer.layout import STATE, Layout
 from installer.state import load

@@ -34,12 +34,12 @@ from installer.cli_options import (
     trust_of,
 )
 from installer.core.errors import WaybillError
-from installer.core.medium import open_medium
-from installer.core.trust import Trust
+from installer.core.format.medium import open_medium
+from installer.core.trust.verifier import Trust
 from installer.evidence import Keeper
 
 if TYPE_CHECKING:
-    from installer.core.summary import Trail
+    from installer.core.vsa import Trail
     from installer.decide import Judge
 
 app = typer.Typer(
@@ -135,7 +135,7 @@ def verify(bundle: BundleName, judging: Judging, where: Where) -> None:
 
 
 def _verify(bundle: str, judging: Judging, where: Where) -> None:
-    from installer.core.verification import check_all, payload_extent, report
+    from installer.core.verify import check_all, payload_extent, report
 
     judge = _judge(where.root, judging, bundle)
     medium = open_medium(bundle)

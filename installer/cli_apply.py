@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from installer.cli_options import clock, console, context, loud
 from installer.core.errors import HostNotReadyError
-from installer.core.medium import open_medium
+from installer.core.format.medium import open_medium
 
 if TYPE_CHECKING:
     from installer.apply import Applied
-    from installer.core.verification import Opened
+    from installer.core.verify import Opened
     from installer.decide import Judge
     from installer.evidence import Keeper
     from installer.operations import Context
@@ -88,7 +88,7 @@ def _apply_trusted(
     show_evidence: bool,
     keeper: Keeper,
 ) -> Applied:
-    from installer.core.verification import report
+    from installer.core.verify import report
     from installer.hosttrust import remember_time
     from installer.irreversible import final
     from installer.plan import plan_apply

@@ -37,7 +37,7 @@ def trust_init(
     where: Where,
 ) -> None:
     """Set up trust on a host that has none, after comparing the fingerprint."""
-    from installer.core.rootview import view
+    from installer.core.trust.root_view import view
     from installer.hosttrust import init_trust, load_trust
     from installer.witness import happened, require
 
@@ -68,7 +68,7 @@ def trust_update(
     where: Where,
 ) -> None:
     """Replace the root by its successor, signed by those whom both name."""
-    from installer.core.rootview import view
+    from installer.core.trust.root_view import view
     from installer.hosttrust import load_trust
     from installer.trustupdate import update_trust
     from installer.witness import happened, require
@@ -98,7 +98,7 @@ def trust_update(
 @shaped
 def trust_show(where: Where) -> None:
     """Show who may do what, until when."""
-    from installer.core.rootview import view
+    from installer.core.trust.root_view import view
     from installer.hosttrust import load_trust
 
     console.json_output = where.json

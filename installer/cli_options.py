@@ -15,7 +15,7 @@ import typer
 
 from installer.console import Console
 from installer.core.errors import UsageError
-from installer.core.trust import Trust
+from installer.core.trust.verifier import Trust
 from installer.hosttrust import known_time, load_trust
 from installer.layout import STATE, Layout
 from installer.operations import Context

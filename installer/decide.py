@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from installer.core.errors import HostNotReadyError, NotUndoneError, RefusedError
+from installer.core.format.manifest import Manifest
+from installer.core.format.medium import Medium
 from installer.core.limits import LIMITS
-from installer.core.manifest import Manifest
-from installer.core.medium import Medium
-from installer.core.policy import Decision, Destination
-from installer.core.root import ENVIRONMENT, fingerprint
-from installer.core.sidecar import beside, read_sidecar
-from installer.core.summary import Trail
-from installer.core.trust import Trust
-from installer.core.verification import Beside, Opened, decide, open_trusted
+from installer.core.trust.approval_sidecar import beside, read_sidecar
+from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.root import ENVIRONMENT, fingerprint
+from installer.core.trust.verifier import Trust
+from installer.core.verify import Beside, Opened, decide, open_trusted
+from installer.core.vsa import Trail
 from installer.desired import Staged
 from installer.hosttrust import ROOT_FILE
 from installer.layout import CONFIG, Layout

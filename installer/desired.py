@@ -8,8 +8,8 @@ from typing import Any
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
+from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
 from installer.core.limits import LIMITS
-from installer.core.manifest import FileEntry, HealthCheck, Manifest
 from installer.deploy.base import Installed
 from installer.layout import Layout
 from installer.preflight import Demand

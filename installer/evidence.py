@@ -26,9 +26,9 @@ from installer.core.errors import (
     WaybillError,
 )
 from installer.core.limits import MIB
-from installer.core.root import parse_time
-from installer.core.summary import Trail, summary
-from installer.core.verification import Clock
+from installer.core.trust.root import parse_time
+from installer.core.verify import Clock
+from installer.core.vsa import Trail, summary
 from installer.deploy.files import make_directory
 from installer.layout import STATE
 from installer.state import unreadable

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from installer.core.errors import Problem
-from installer.core.manifest import HealthCheck
+from installer.core.format.manifest import HealthCheck
 from installer.deploy.base import Release, Target, method
 from installer.operations import Context, StepError
 

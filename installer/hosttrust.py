@@ -9,7 +9,7 @@ from pathlib import Path
 
 from installer.core.errors import ExpiredError, HostNotReadyError, RefusedError, TamperedError, UntrustedError
 from installer.core.limits import LIMITS
-from installer.core.root import (
+from installer.core.trust.root import (
     Root,
     display_fingerprint,
     fingerprint,
@@ -17,8 +17,8 @@ from installer.core.root import (
     parse_time,
     same_fingerprint,
 )
-from installer.core.rootio import load_root, parse_root
-from installer.core.verification import Clock
+from installer.core.trust.root_json import load_root, parse_root
+from installer.core.verify import Clock
 from installer.deploy.files import make_directory
 from installer.layout import STATE, TRUST
 from installer.system import System

@@ -10,7 +10,7 @@ from typing import Any
 from installer import clearing, irreversible, staging
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
-from installer.core.manifest import Manifest
+from installer.core.format.manifest import Manifest
 from installer.deploy.files import parent
 from installer.deploy.imagesweep import forget, sweep
 from installer.journal import Journal

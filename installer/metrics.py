@@ -15,7 +15,7 @@ from installer import audit as audits
 from installer import auditlog
 from installer.auditrecord import Record
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
-from installer.core.root import parse_time
+from installer.core.trust.root import parse_time
 from installer.hosttrust import load_trust
 from installer.layout import CONFIG, Layout
 from installer.operations import Context

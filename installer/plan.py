@@ -11,7 +11,7 @@ from installer.changes import Changes, compare, without_sources
 from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem, RefusedError
-from installer.core.manifest import Manifest, Source
+from installer.core.format.manifest import Manifest, Source
 from installer.deploy.base import Release, method
 from installer.deploy.files import batches
 from installer.desired import Desired, Staged, desired

@@ -8,9 +8,9 @@ from typing import Any
 
 from installer.changes import Changes
 from installer.core.errors import DowngradeError, Problem, RefusedError
-from installer.core.manifest import Manifest
-from installer.core.policy import Destination
-from installer.core.trust import TWINS, twins
+from installer.core.format.manifest import Manifest
+from installer.core.trust.policy import Destination
+from installer.core.trust.verifier import TWINS, twins
 from installer.deploy.files import parent
 from installer.layout import Layout
 from installer.state import State

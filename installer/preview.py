@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError
+from installer.core.format.manifest import FileEntry, Kind
+from installer.core.format.payload import keep_nothing
 from installer.core.limits import LIMITS
-from installer.core.manifest import FileEntry, Kind
-from installer.core.payload import keep_nothing
-from installer.core.verification import Opened, check_all, payload_extent
+from installer.core.verify import Opened, check_all, payload_extent
 from installer.desired import Staged
 from installer.layout import Layout
 from installer.progress import Progress

@@ -13,10 +13,10 @@ from typing import Any
 
 from installer import __version__, remove
 from installer.core import jsonio
-from installer.core.approval import STATEMENT
 from installer.core.errors import NotUndoneError, Problem
-from installer.core.manifest import SUMS
-from installer.core.root import format_time
+from installer.core.format.manifest import SUMS
+from installer.core.trust.approval import STATEMENT
+from installer.core.trust.root import format_time
 from installer.deploy import leftovers
 from installer.deploy.files import parent
 from installer.deploy.leftovers import Row

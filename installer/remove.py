@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from installer import journal as journals
 from installer.changes import Changes
 from installer.core.errors import NotUndoneError, TamperedError
-from installer.core.manifest import Image, Manifest
-from installer.core.oci import platform_matches
+from installer.core.format.manifest import Image, Manifest
+from installer.core.oci.documents import platform_matches
 from installer.deploy.base import Installed, Release
 from installer.deploy.imageops import engine_of, private_name, private_prefix
 from installer.deploy.imagesweep import let_go

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from installer.core import manifestio
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
+from installer.core.format import manifest_json
+from installer.core.format.checksums import check_sums, has_line
+from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, Manifest
 from installer.core.limits import LIMITS
-from installer.core.manifest import BLOBS, MANIFEST, SUMS, Manifest
-from installer.core.signatures import FORMS, Signature
-from installer.core.sums import check_sums, has_line
-from installer.core.trust import Trust
-from installer.core.verification import Verified
+from installer.core.trust.signatures import FORMS, Signature
+from installer.core.trust.verifier import Trust
+from installer.core.verify import Verified
 from installer.progress import Progress
 from installer.system import System
 
@@ -39,7 +39,7 @@ def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
     digest = sha256_hex(data)
     if not has_line(listed, digest, MANIFEST):
         raise TamperedError(f"{MANIFEST} is not what {SUMS} lists", where=directory)
-    manifest = manifestio.parse(data)
+    manifest = manifest_json.parse(data)
     check_sums(listed, manifest.files, digest)
     return manifest, sha256_hex(listed)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from installer.core.errors import RefusedError, TamperedError
-from installer.core.manifest import Manifest
+from installer.core.format.manifest import Manifest
 from installer.desired import Desired
 from installer.diffs import LIMIT
 from installer.irreversible import going_back

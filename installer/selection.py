@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from installer.core.errors import UsageError
-from installer.core.manifest import Deployment, Manifest
+from installer.core.format.manifest import Deployment, Manifest
 from installer.deploy.base import EVERYWHERE, Release, Target
 from installer.state import Entry
 

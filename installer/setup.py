@@ -15,7 +15,7 @@ from typing import Any
 from installer.core.digest import hashed
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.core.limits import CHUNK
-from installer.core.root import ENVIRONMENT
+from installer.core.trust.root import ENVIRONMENT
 from installer.decide import ENVIRONMENT_FILE, environment
 from installer.deploy.files import make_directory
 from installer.layout import CONFIG

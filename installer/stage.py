@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from installer import staging, workdir
-from installer.core.archive import Bundle
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, MediumError, WaybillError
-from installer.core.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Manifest
-from installer.core.payload import keep_nothing
-from installer.core.verification import Opened, Verified, check_all, payload_extent
+from installer.core.format.archive import Bundle
+from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Manifest
+from installer.core.format.payload import keep_nothing
+from installer.core.verify import Opened, Verified, check_all, payload_extent
 from installer.deploy.files import make_directory
 from installer.desired import Staged
 from installer.layout import Layout

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from installer import workdir
 from installer.core.errors import TamperedError
-from installer.core.manifest import MANIFEST, SUMS, Manifest
+from installer.core.format.manifest import MANIFEST, SUMS, Manifest
 from installer.deploy.files import make_directory, parent
 from installer.layout import Layout
 from installer.progress import Progress

@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from installer.core import jsonio, manifestio
+from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
-from installer.core.manifest import MANIFEST, HealthCheck
+from installer.core.format import manifest_json
+from installer.core.format.manifest import MANIFEST, HealthCheck
 from installer.deploy.base import Installed, Release
 from installer.layout import Layout
 from installer.system import System
@@ -336,7 +337,9 @@ def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -
     manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest, hint or _again(layout, entry))
     installed, health = read_record(system, layout, entry, hint)
     blobs = None if entry.blobs else ""
-    return Release(manifestio.parse(manifest), entry.identity, directory, directory, installed, health, blobs)
+    return Release(
+        manifest_json.parse(manifest), entry.identity, directory, directory, installed, health, blobs
+    )
 
 
 def read_record(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer.core.errors import NotUndoneError, Problem
-from installer.core.manifest import Source
+from installer.core.format.manifest import Source
 from installer.deploy.base import Release, Target, method
 from installer.drift import Drifted, drift
 from installer.housekeeping import committed

@@ -19,13 +19,13 @@ from typing import Any
 from installer import __version__, auditlog
 from installer import audit as audits
 from installer import metrics as telling
-from installer.core import tarheader
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
+from installer.core.format import tar_header
+from installer.core.format.member_names import path_fault
+from installer.core.format.tar_header import Header
 from installer.core.limits import MIB
-from installer.core.names import path_fault
-from installer.core.root import format_time
-from installer.core.tarheader import Header
-from installer.core.verification import Clock
+from installer.core.trust.root import format_time
+from installer.core.verify import Clock
 from installer.decide import ENVIRONMENT_FILE, host_name
 from installer.diffs import conceal, secrets_of
 from installer.history import history
@@ -84,9 +84,9 @@ def support(system: System, path: Path, clock: Clock) -> Supported:
     pieces: list[bytes] = []
     for name, data in members:
         header = Header(name, 0o600, len(data), max(0, int(clock().timestamp())))
-        pieces += [tarheader.encode(header), data, bytes(tarheader.padding(len(data)))]
+        pieces += [tar_header.encode(header), data, bytes(tar_header.padding(len(data)))]
     try:
-        System().write_new(str(path.absolute()), [*pieces, tarheader.END], 0o600)
+        System().write_new(str(path.absolute()), [*pieces, tar_header.END], 0o600)
     except FileExistsError:
         raise UsageError("is there already", where=str(path), hint="choose another name") from None
     except OSError as error:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from installer.core.errors import HostNotReadyError, MediumError, TamperedError, UsageError
 from installer.core.limits import LIMITS
-from installer.core.root import ROOT_BYTES, Root, fingerprint
-from installer.core.rotation import require_in_force, successor
-from installer.core.signatures import Signature, split_name
+from installer.core.trust.root import ROOT_BYTES, Root, fingerprint
+from installer.core.trust.rotation import require_in_force, successor
+from installer.core.trust.signatures import Signature, split_name
 from installer.hosttrust import load_trust, remember_time, store_root
 from installer.layout import STATE, TRUST, Layout
 from installer.state import load

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from installer import yamlio
-from installer.core import explain
+from installer.core import schema_errors
 from installer.core.errors import HostNotReadyError, Problem
 
 BUILT_IN = "waybill"
@@ -135,7 +135,7 @@ def load_schema(schema: Layer) -> tuple[dict[str, Any], list[Problem]]:
         return {}, [
             Problem(f"{schema.name}:1", "must hold a JSON object", 'begin with {"type": "object", …}')
         ]
-    problem = explain.schema_problem(value, schema.name)
+    problem = schema_errors.schema_problem(value, schema.name)
     return value, [problem] if problem else []
 
 
@@ -167,9 +167,8 @@ def _merge(
             merged[key] = _merge(old, value, here, document, problems)
             continue
         if isinstance(old, dict) and value is not None:
-            what = (
-                f"{explain.dotted(here)} is a group of values ({', '.join(list(old)[:4])}), not a single one"
-            )
+            group = ", ".join(list(old)[:4])
+            what = f"{schema_errors.dotted(here)} is a group of values ({group}), not a single one"
             problems.append(Problem(document.where(here), what, "set the keys in it"))
             continue
         merged[key] = value
@@ -183,17 +182,19 @@ def _strange(
     for key, value in given.items() if known else ():
         here = (*path, key)
         if key not in known and here != (BUILT_IN,):
-            close = explain.did_you_mean(key, known)
+            close = schema_errors.did_you_mean(key, known)
             hint = f"did you mean {close}?" if close else f"known there: {', '.join(list(known)[:12])}"
             found.append(
-                Problem(document.where(here), f"{explain.dotted(here)} is not a value of this release", hint)
+                Problem(
+                    document.where(here), f"{schema_errors.dotted(here)} is not a value of this release", hint
+                )
             )
         elif isinstance(value, dict) and isinstance(known.get(key), dict):
             found += _strange(known[key], value, here, document)
     return found
 
 
-def _said_to_site(finding: explain.Finding, site: str) -> Problem:
+def _said_to_site(finding: schema_errors.Finding, site: str) -> Problem:
     problem = finding.problem
     if finding.keyword != "required":
         return problem
@@ -203,10 +204,10 @@ def _said_to_site(finding: explain.Finding, site: str) -> Problem:
 
 def _misfits(
     values: dict[str, Any], schema: Layer, documents: Sequence[yamlio.Document], known: Sequence[Problem]
-) -> list[explain.Finding]:
+) -> list[schema_errors.Finding]:
     parsed, problems = load_schema(schema)
     if problems:
-        return [explain.Finding("schema", (), problem) for problem in problems]
+        return [schema_errors.Finding("schema", (), problem) for problem in problems]
 
     def where(path: yamlio.Path) -> str:
         setter = next((document for document in reversed(documents) if path in document.lines), None)
@@ -217,16 +218,16 @@ def _misfits(
     taken = {problem.where for problem in known}
     try:
         with _bounded():
-            found = explain.findings(parsed, values, where)
+            found = schema_errors.findings(parsed, values, where)
     except _TooSlowError:
         what = f"takes more than {SCHEMA_SECONDS:g} seconds for these values"
         hint = (
             "a pattern such as (a+)+ tries every way to match: write it without a repetition in a repetition"
         )
-        return [explain.Finding("schema", (), Problem(schema.name, what, hint))]
+        return [schema_errors.Finding("schema", (), Problem(schema.name, what, hint))]
     except RecursionError:
         problem = Problem(schema.name, "refers to itself without end", "look at its $ref")
-        return [explain.Finding("schema", (), problem)]
+        return [schema_errors.Finding("schema", (), problem)]
     return [f for f in found if f.problem.where not in taken]
 
 

@@ -29,8 +29,8 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
-from installer.core.root import format_time
-from installer.core.steps import STEPS
+from installer.core.trust.root import format_time
+from installer.core.trust.steps import STEPS
 from installer.decide import host_name
 from installer.irreversible import past
 from installer.operations import Context

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from installer.core.errors import Problem, UsageError
-from installer.core.explain import did_you_mean
-from installer.core.versions import Version, parse
+from installer.core.schema_errors import did_you_mean
+from installer.core.semver import Version, parse
 
 MAX_BYTES = 4 * 1024 * 1024
 _HEADING = re.compile(r"##[ \t]+\[?(?P<name>[^\]\s()]+)\]?(?:[ \t(].*)?")

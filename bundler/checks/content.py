@@ -11,7 +11,7 @@ from bundler.entries import Entries
 from bundler.model import Item
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
-from installer.core.versions import Version
+from installer.core.semver import Version
 from installer.render import RenderError, parse
 from installer.values import BuiltIns, Layer, examine, load_schema
 

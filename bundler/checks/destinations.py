@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from installer.core.errors import Problem
-from installer.core.names import destination_fault
+from installer.core.format.member_names import destination_fault
 
 _OURS = ("/var/lib/waybill", "/etc/waybill", "/var/cache/waybill", "/opt/waybill")
 _KERNEL = ("/proc", "/sys", "/dev")

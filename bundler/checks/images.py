@@ -9,9 +9,9 @@ from pathlib import Path
 from bundler.checks.compose import Use
 from bundler.model import ImageSource
 from installer.core.errors import Problem, WaybillError
-from installer.core.explain import did_you_mean
 from installer.core.jsonio import loads_strict
-from installer.core.oci import MAX_DOCUMENT
+from installer.core.oci.documents import MAX_DOCUMENT
+from installer.core.schema_errors import did_you_mean
 
 _REFERENCE = re.compile(
     r"(?:(?P<host>(?:[a-zA-Z0-9-]+\.)+[a-zA-Z0-9-]+(?::[0-9]+)?|localhost(?::[0-9]+)?"

@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 
 from installer.core.errors import Problem
-from installer.core.explain import did_you_mean
-from installer.core.names import path_fault
+from installer.core.format.member_names import path_fault
+from installer.core.schema_errors import did_you_mean
 
 NAME_HINT = "rename it, or put it into an archive file (for example a tar) and ship that"
 _ELF_MACHINES = {

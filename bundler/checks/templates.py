@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
-from installer.core.explain import did_you_mean
+from installer.core.schema_errors import did_you_mean
 from installer.render import RenderError, chain, parse, render
 
 if TYPE_CHECKING:

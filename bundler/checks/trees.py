@@ -10,7 +10,7 @@ from dataclasses import replace
 from bundler.checks.inputs import NAME_HINT
 from bundler.model import Tree, TreeDirectory, TreeFile, TreeLink
 from installer.core.errors import Problem
-from installer.core.names import link_target_fault, path_fault
+from installer.core.format.member_names import link_target_fault, path_fault
 
 _MODE_BITS = 0o775
 _MOST = 25

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from installer.core import cosign
 from installer.core.errors import TamperedError, UsageError
 from installer.core.jsonio import dumps, loads_strict
 from installer.core.limits import KIB
+from installer.core.trust import cosign
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from installer.core import gpgv
 from installer.core.errors import CheckFailedError, ExpiredError, HostNotReadyError, UsageError
+from installer.core.trust import gpgv
 
 PASSPHRASE_VARIABLE = "WAYBILL_GPG_PASSPHRASE"
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from installer.core.manifest import Image, Layer
+from installer.core.format.manifest import Image, Layer
 
 
 class Readable(Protocol):

@@ -17,9 +17,9 @@ from bundler.sources.layers import Form, expand, sniff
 from bundler.sources.tarscan import BLOCK, Body, Member, scan
 from installer.core.digest import HEX
 from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import Layer
 from installer.core.limits import MIB
-from installer.core.manifest import Layer
-from installer.core.oci import MAX_DOCUMENT
+from installer.core.oci.documents import MAX_DOCUMENT
 
 BLOBS = "blobs/sha256/"
 MAX_HELD = 64 * MIB

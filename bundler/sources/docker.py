@@ -22,10 +22,10 @@ from bundler.sources.store import passed_layers, store_image
 from bundler.sources.walk import SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, UnfitInputError
+from installer.core.format.manifest import Image
 from installer.core.limits import MIB
-from installer.core.manifest import Image
-from installer.core.oci import platform_matches
-from installer.core.reference import familiar, reference_fault, split_reference
+from installer.core.oci.documents import platform_matches
+from installer.core.oci.reference import familiar, reference_fault, split_reference
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bundler.sources.logins import authorization
 from installer.core.errors import UnfitInputError
 from installer.core.limits import MIB
-from installer.core.reference import DOCKER_HUB
+from installer.core.oci.reference import DOCKER_HUB
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from bundler.sources.base import Readable
 from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import Layer
 from installer.core.limits import CHUNK, GIB, KIB
-from installer.core.manifest import Layer
-from installer.core.oci import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, layer_form
+from installer.core.oci.documents import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, layer_form
 
 if TYPE_CHECKING:
     import zstandard

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from installer.core.reference import DOCKER_HUB
+from installer.core.oci.reference import DOCKER_HUB
 
 _HUB_KEY = "https://index.docker.io/v1/"
 

@@ -11,7 +11,7 @@ from bundler.sources.saved import choose, read_images
 from bundler.sources.store import store_image, store_layers
 from bundler.sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
 
 
 class LayoutSource:

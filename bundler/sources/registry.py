@@ -16,14 +16,14 @@ from bundler.sources.http import TRIES, Connection, Response, speaks_plainly
 from bundler.sources.saved import choose
 from bundler.sources.store import store_image, store_layers
 from bundler.sources.walk import SavedImage, Walk
-from installer.core import oci
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError, UnfitInputError
+from installer.core.format.manifest import Image
 from installer.core.limits import CHUNK
-from installer.core.manifest import Image
-from installer.core.reference import familiar, reference_fault, split_host, split_reference
+from installer.core.oci import documents
+from installer.core.oci.reference import familiar, reference_fault, split_host, split_reference
 
-_ACCEPT = ", ".join((*oci.INDEXES, *oci.MANIFESTS))
+_ACCEPT = ", ".join((*documents.INDEXES, *documents.MANIFESTS))
 
 
 class RegistrySource:
@@ -93,13 +93,13 @@ class _Found:
     chosen: list[tuple[str, SavedImage]]
 
 
-def _root(blobs: _Blobs, tag: str) -> tuple[oci.Descriptor, bytes]:
+def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
     """Fetches what a tag or a digest names."""
     path = f"/v2/{blobs.repository}/manifests/{tag}"
     response = blobs.connection.get(path, {"Accept": _ACCEPT}, blobs.where)
     data = _document(response, blobs.where)
     called = response.headers.get_content_type()
-    media_type = called if called in (*oci.INDEXES, *oci.MANIFESTS) else ""
+    media_type = called if called in (*documents.INDEXES, *documents.MANIFESTS) else ""
     digest = oci_digest(data)
     said = response.headers.get("Docker-Content-Digest") or digest
     for expected in (said, tag if tag.startswith("sha256:") else digest):
@@ -109,8 +109,8 @@ def _root(blobs: _Blobs, tag: str) -> tuple[oci.Descriptor, bytes]:
                 where=blobs.where,
                 hint="the registry or a proxy before it changes what it serves; do not use it",
             )
-    kind = oci.parse_document(data, blobs.where, media_type).media_type
-    return oci.Descriptor(digest, len(data), kind), data
+    kind = documents.parse_document(data, blobs.where, media_type).media_type
+    return documents.Descriptor(digest, len(data), kind), data
 
 
 class _RegistryWalk(Walk):
@@ -121,17 +121,17 @@ class _RegistryWalk(Walk):
         self.known: dict[str, bytes] = {}
         self._blobs = blobs
 
-    def document(self, entry: oci.Descriptor) -> tuple[bytes, str]:
+    def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         where = f"{self.where}: {entry.digest}"
         if entry.digest not in self.known:
-            manifest = entry.media_type in (*oci.INDEXES, *oci.MANIFESTS)
+            manifest = entry.media_type in (*documents.INDEXES, *documents.MANIFESTS)
             path = f"/v2/{self._blobs.repository}/{'manifests' if manifest else 'blobs'}/{entry.digest}"
             headers = {"Accept": entry.media_type} if manifest else {}
             response = self._blobs.connection.get(path, headers, where)
             self.known[entry.digest] = _document(response, where)
         return self.known[entry.digest], where
 
-    def layer(self, layer: oci.Descriptor) -> str:
+    def layer(self, layer: documents.Descriptor) -> str:
         return layer.digest
 
 
@@ -208,13 +208,13 @@ class _BlobStream:
 
 def _document(response: Response, where: str) -> bytes:
     try:
-        data = response.read(oci.MAX_DOCUMENT + 1)
+        data = response.read(documents.MAX_DOCUMENT + 1)
     except (OSError, http.client.HTTPException) as error:
         raise UnfitInputError(f"the registry breaks off: {error}", where=where, hint="try again") from None
     finally:
         response.close()
-    if len(data) > oci.MAX_DOCUMENT:
-        what = f"is more than the {oci.MAX_DOCUMENT} bytes that a document may have"
+    if len(data) > documents.MAX_DOCUMENT:
+        what = f"is more than the {documents.MAX_DOCUMENT} bytes that a document may have"
         raise UnfitInputError(
             what, where=where, hint="this is no manifest or configuration: check the address"
         )

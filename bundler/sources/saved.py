@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from bundler.sources.content import BLOBS, Content, blob_digest
 from bundler.sources.faults import AGAIN, as_input, raise_problems
 from bundler.sources.walk import SavedImage, SavedLayer, Walk
-from installer.core import oci
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, TamperedError, UnfitInputError
 from installer.core.jsonio import loads_strict
 from installer.core.limits import KIB
-from installer.core.reference import familiar, reference_fault, split_reference
+from installer.core.oci import documents
+from installer.core.oci.reference import familiar, reference_fault, split_reference
 
 
 def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
@@ -61,16 +61,16 @@ class _LayoutWalk(Walk):
         found = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
         if not isinstance(found, dict) or found.get("imageLayoutVersion") != "1.0.0":
             raise TamperedError("is not of version 1.0.0", where=layout)
-        index = oci.parse_index(self._content.document(name), f"{self.where}: {name}")
+        index = documents.parse_index(self._content.document(name), f"{self.where}: {name}")
         for entry in index.manifests:
             yield from self.entry(entry, _names(entry), entry.digest)
 
-    def document(self, entry: oci.Descriptor) -> tuple[bytes, str]:
+    def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         """Reads a blob."""
         name = _required(self._content, _blob_name(entry.digest))
         return self._content.document(name), f"{self.where}: {name}"
 
-    def layer(self, layer: oci.Descriptor) -> str:
+    def layer(self, layer: documents.Descriptor) -> str:
         """Finds a blob, which has to have its size."""
         name = _required(self._content, _blob_name(layer.digest))
         if (size := self._content.size(name)) != layer.size:
@@ -78,9 +78,9 @@ class _LayoutWalk(Walk):
         return name
 
 
-def _names(entry: oci.Descriptor) -> tuple[str, ...]:
+def _names(entry: documents.Descriptor) -> tuple[str, ...]:
     """Gives the references of an outermost entry; one that is only a tag is none."""
-    for key in (oci.CONTAINERD_NAME, oci.REF_NAME):
+    for key in (documents.CONTAINERD_NAME, documents.REF_NAME):
         name = entry.annotations.get(key, "")
         if name and not reference_fault(name) and split_reference(name)[1]:
             return (familiar(name),)
@@ -88,14 +88,14 @@ def _names(entry: oci.Descriptor) -> tuple[str, ...]:
 
 
 def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
-    for saved in oci.parse_docker_manifest(content.document(name), f"{content.where}: {name}"):
+    for saved in documents.parse_docker_manifest(content.document(name), f"{content.where}: {name}"):
         config_name = _required(content, saved.config)
         where = f"{content.where}: {config_name}"
         config = content.document(config_name)
         digest, claimed = oci_digest(config), blob_digest(saved.config)
         if claimed and claimed != digest:
             raise TamperedError(f"has the digest {digest}, not {claimed}", where=where)
-        about = oci.parse_config(config, where)
+        about = documents.parse_config(config, where)
         if len(about.diff_ids) != len(saved.layers):
             raise TamperedError(
                 f"has {len(about.diff_ids)} layers, and manifest.json {len(saved.layers)}", where=where
@@ -112,7 +112,7 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
 def _agree(content: Content, name: str, images: Sequence[SavedImage], platforms: Sequence[str]) -> None:
     """Checks that `manifest.json` describes no image other than `index.json` does."""
     for other in _docker_images(content, name):
-        if not any(oci.platform_matches(wanted, other.platform) for wanted in platforms):
+        if not any(documents.platform_matches(wanted, other.platform) for wanted in platforms):
             continue
         twins = [
             image
@@ -200,7 +200,7 @@ def _by_platform(
     chosen: dict[str, SavedImage] = {}
     problems = []
     for wanted in platforms:
-        fits = [image for image in group if oci.platform_matches(wanted, image.platform)]
+        fits = [image for image in group if documents.platform_matches(wanted, image.platform)]
         exact = [image for image in fits if image.platform == wanted] or fits
         if len({oci_digest(image.config) for image in exact if image.platform == exact[0].platform}) > 1:
             problems.append(Problem(where, f"holds two images called {name} for {exact[0].platform}", AGAIN))

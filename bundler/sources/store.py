@@ -9,16 +9,16 @@ from bundler.sources.base import BlobSink
 from bundler.sources.content import PassingContent, Payload
 from bundler.sources.faults import AGAIN
 from bundler.sources.walk import SavedImage
-from installer.core import oci
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import Image, Layer
+from installer.core.format.manifest import Image, Layer
+from installer.core.oci import documents
 
 
 def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[Layer]:
     """Puts the layers of an image into the sink, from the lowest; those that it has are not read."""
     stored = []
     for layer in image.layers:
-        compressed = oci.layer_form(layer.media_type) in ("gzip", "zstd")
+        compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
         found = sink.find(layer.diff_id, layer.digest if compressed else "")
         if found is None:
             with content.open(layer.name, layer.size) as stream:
@@ -64,7 +64,8 @@ def store_image(
     config = sink.document(image.config, where=f"{where}: configuration of {reference}")
     manifest = image.manifest
     kept = manifest is not None and all(
-        stored.digest == said.digest and oci.layer_form(stored.media_type) == oci.layer_form(said.media_type)
+        stored.digest == said.digest
+        and documents.layer_form(stored.media_type) == documents.layer_form(said.media_type)
         for said, stored in zip(image.layers, layers, strict=True)
     )
     if manifest is not None and kept:
@@ -73,7 +74,9 @@ def store_image(
             for said, stored in zip(image.layers, layers, strict=True)
         ]
     else:
-        layers = [replace(stored, media_type=oci.oci_layer_type(stored.media_type)) for stored in layers]
-        manifest = oci.make_manifest(config, len(image.config), layers)
+        layers = [
+            replace(stored, media_type=documents.oci_layer_type(stored.media_type)) for stored in layers
+        ]
+        manifest = documents.make_manifest(config, len(image.config), layers)
     digest = sink.document(manifest, where=f"{where}: manifest of {reference}")
     return Image(reference, image.platform, config, digest, tuple(layers))

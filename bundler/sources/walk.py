@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bundler.sources.base import ResolvedImage
-from installer.core import oci
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError
+from installer.core.oci import documents
 
 _ATTESTATION = "vnd.docker.reference.type"
 
@@ -79,15 +79,15 @@ class Walk(ABC):
         self._platforms = platforms
 
     @abstractmethod
-    def document(self, entry: oci.Descriptor) -> tuple[bytes, str]:
+    def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         """Gives the bytes of a document, and how errors name it."""
 
     @abstractmethod
-    def layer(self, layer: oci.Descriptor) -> str:
+    def layer(self, layer: documents.Descriptor) -> str:
         """Gives the name under which a layer can be read."""
 
     def entry(
-        self, entry: oci.Descriptor, names: tuple[str, ...], top: str, depth: int = 1
+        self, entry: documents.Descriptor, names: tuple[str, ...], top: str, depth: int = 1
     ) -> Iterator[SavedImage]:
         """Follows one entry of an index.
 
@@ -104,20 +104,20 @@ class Walk(ABC):
             return
         if entry.platform and not self._wanted(entry.platform):
             yield SavedImage(names, top, entry.platform, b"", None, ())
-        elif entry.media_type in oci.MANIFESTS:
+        elif entry.media_type in documents.MANIFESTS:
             yield self._image(entry, names, top)
-        elif entry.media_type in oci.INDEXES:
-            if depth >= oci.MAX_DEPTH:
-                raise TamperedError(f"nests indexes deeper than {oci.MAX_DEPTH}", where=self.where)
+        elif entry.media_type in documents.INDEXES:
+            if depth >= documents.MAX_DEPTH:
+                raise TamperedError(f"nests indexes deeper than {documents.MAX_DEPTH}", where=self.where)
             data, where = self._checked(entry)
-            for below in oci.parse_index(data, where, entry.media_type).manifests:
+            for below in documents.parse_index(data, where, entry.media_type).manifests:
                 yield from self.entry(below, names, top, depth + 1)
 
-    def _image(self, entry: oci.Descriptor, names: tuple[str, ...], top: str) -> SavedImage:
+    def _image(self, entry: documents.Descriptor, names: tuple[str, ...], top: str) -> SavedImage:
         data, where = self._checked(entry)
-        manifest = oci.parse_manifest(data, where, entry.media_type)
+        manifest = documents.parse_manifest(data, where, entry.media_type)
         config, config_where = self._checked(manifest.config)
-        about = oci.parse_config(config, config_where)
+        about = documents.parse_config(config, config_where)
         if entry.platform and entry.platform.split("/")[:2] != about.platform.split("/")[:2]:
             what = f"is for {about.platform}, and is listed for {entry.platform}"
             raise TamperedError(what, where=config_where)
@@ -132,10 +132,10 @@ class Walk(ABC):
         )
         return SavedImage(names, top, about.platform, config, data, layers)
 
-    def _checked(self, entry: oci.Descriptor) -> tuple[bytes, str]:
+    def _checked(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         data, where = self.document(entry)
-        oci.check_blob(data, entry, where)
+        documents.check_blob(data, entry, where)
         return data, where
 
     def _wanted(self, platform: str) -> bool:
-        return any(oci.platform_matches(wanted, platform) for wanted in self._platforms)
+        return any(documents.platform_matches(wanted, platform) for wanted in self._platforms)

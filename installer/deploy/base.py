@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from installer.core.errors import Problem
-from installer.core.manifest import HealthCheck, Manifest
+from installer.core.format.manifest import HealthCheck, Manifest
 from installer.operations import Context, Op
 
 _MODULES = {

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from installer.core.errors import TamperedError
-from installer.core.manifest import Image, Manifest
-from installer.core.oci import platform_matches
+from installer.core.format.manifest import Image, Manifest
+from installer.core.oci.documents import platform_matches
 from installer.deploy.imageops import (
     ABSENT,
     LoadImage,

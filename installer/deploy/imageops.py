@@ -17,8 +17,8 @@ from pathlib import Path
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
-from installer.core.manifest import Image, Layer
-from installer.core.oci import platform_matches
+from installer.core.format.manifest import Image, Layer
+from installer.core.oci.documents import platform_matches
 from installer.deploy.base import Release
 from installer.engines import docker
 from installer.engines.docker import Engine, EngineError, Found, InUseError

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from installer.core.errors import Problem
+from installer.core.format.manifest import Image
 from installer.core.limits import MIB
-from installer.core.manifest import Image
 from installer.deploy import imageops
 from installer.deploy.base import Release, Target
 from installer.deploy.imageops import (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from installer.core.errors import BusyError, WaybillError
-from installer.core.manifest import Image, Manifest
+from installer.core.format.manifest import Image, Manifest
 from installer.deploy.imageops import (
     KEPT,
     engine_of,

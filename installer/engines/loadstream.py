@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, BinaryIO, Literal, cast
 
 from installer.core.errors import TamperedError
+from installer.core.format.manifest import Image, Layer, blob_path
 from installer.core.limits import CHUNK, LIMITS, MIB
-from installer.core.manifest import Image, Layer, blob_path
-from installer.core.oci import layer_form, make_index
+from installer.core.oci.documents import layer_form, make_index
 
 Form = Literal["docker", "oci"]
 BLOCK = 512

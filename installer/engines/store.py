@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer.core import oci
+from installer.core.format.manifest import Image, blob_path
 from installer.core.limits import LIMITS, MIB
-from installer.core.manifest import Image, blob_path
+from installer.core.oci import documents
 from installer.engines.loadstream import read_document
 from installer.system import System
 
@@ -70,7 +70,7 @@ class DirectoryStore:
         """
         real = Path(self.system.real(release))
         manifests = {image.manifest: read_document(real, image.manifest) for image in images}
-        return oci.make_index(images, manifests)
+        return documents.make_index(images, manifests)
 
     def add(self, images: Iterable[Image], release: str) -> None:
         """Gives the blobs of images a second name in the store; they are on the disk when it returns.
@@ -143,9 +143,9 @@ class DirectoryStore:
 
     def _named(self, index: bytes) -> frozenset[str]:
         named: set[str] = set()
-        for entry in oci.parse_index(index, f"{self.path}/index.json").manifests:
+        for entry in documents.parse_index(index, f"{self.path}/index.json").manifests:
             data = self.system.read(self._blob(entry.digest), LIMITS.document_bytes)
-            manifest = oci.parse_manifest(data, self._blob(entry.digest), entry.media_type)
+            manifest = documents.parse_manifest(data, self._blob(entry.digest), entry.media_type)
             named |= {entry.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)}
         return frozenset(named)
 

@@ -27,7 +27,7 @@ import installer.apply
 import installer.cli_app
 import installer.sandbox
 from installer.core.jsonio import dumps
-from installer.core.root import Root
+from installer.core.trust.root import Root
 from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
@@ -182,8 +182,8 @@ class Box:
         """Gives a root in which the key of `bundlebuild` releases, and one person keeps the root."""
         from datetime import UTC, datetime, timedelta
 
-        from installer.core.root import Role
-        from installer.core.signatures import TrustedKey
+        from installer.core.trust.root import Role
+        from installer.core.trust.signatures import TrustedKey
 
         key = TrustedKey.from_public(build.key()[1], "Rea")
         base = headed(1, "Ann", expires=datetime.now(UTC).replace(microsecond=0) + timedelta(days=300))

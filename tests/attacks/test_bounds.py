@@ -14,12 +14,14 @@ from bundler.sources.archive import ArchiveSource
 from bundler.sources.layers import LayerTransform
 from bundler.sources.tarscan import MAX_MEMBERS
 from installer import yamlio
-from installer.core import approval, cosign, manifestio, oci
+from installer.core.format import manifest_json
+from installer.core.format.manifest import MANIFEST, SUMS
+from installer.core.format.tar_header import BLOCK, END
 from installer.core.limits import LIMITS, MIB
-from installer.core.manifest import MANIFEST, SUMS
-from installer.core.owners import assign
-from installer.core.rootio import MOST_KEYS, parse_root
-from installer.core.tarheader import BLOCK, END
+from installer.core.oci import documents as oci
+from installer.core.trust import approval, cosign
+from installer.core.trust.quorum import assign
+from installer.core.trust.root_json import MOST_KEYS, parse_root
 from installer.render import render
 from tests.attacks.box import bounded
 from tests.hang import ends
@@ -126,7 +128,7 @@ READERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...], str]] = {
         (WIDE, MANY),
         "TamperedError",
     ),
-    "a manifest": (manifestio.parse, (b"[" * 4_000_000, MANY), "TamperedError"),
+    "a manifest": (manifest_json.parse, (b"[" * 4_000_000, MANY), "TamperedError"),
     "a YAML document": (
         lambda data: yamlio.load(data, "y").problems,
         (b"- " * 500_000, b"a: &a [x]\n" * 90_000, b"[" * 1_000_000, b"? " * 500_000, b"\t" * 1_000_000),

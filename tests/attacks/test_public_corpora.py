@@ -21,12 +21,14 @@ from bundler.sources.archive import ArchiveSource
 from bundler.sources.layers import LayerTransform
 from bundler.sources.tarscan import scan
 from installer import yamlio
-from installer.core import approval, cosign, manifestio, oci
 from installer.core.errors import UnfitInputError, WaybillError
+from installer.core.format import manifest_json
+from installer.core.format.checksums import parse_sums
 from installer.core.limits import MIB
-from installer.core.rootio import parse_root
-from installer.core.signatures import TrustedKey
-from installer.core.sums import parse_sums
+from installer.core.oci import documents
+from installer.core.trust import approval, cosign
+from installer.core.trust.root_json import parse_root
+from installer.core.trust.signatures import TrustedKey
 from installer.journal import read as read_journal
 from tests.attacks.test_public_archives import corpus, refused
 from tests.hang import ends
@@ -125,12 +127,12 @@ def test_as_a_layer_each_is_stored_as_it_is_or_refused() -> None:
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "list": parse_sums,
-    "manifest": manifestio.parse,
+    "manifest": manifest_json.parse,
     "root": parse_root,
     "approval": lambda data: approval.parse(data, "approvals/x"),
-    "image document": lambda data: oci.parse_document(data, "index.json"),
-    "image configuration": lambda data: oci.parse_config(data, "config"),
-    "docker manifest": lambda data: oci.parse_docker_manifest(data, "manifest.json"),
+    "image document": lambda data: documents.parse_document(data, "index.json"),
+    "image configuration": lambda data: documents.parse_config(data, "config"),
+    "docker manifest": lambda data: documents.parse_docker_manifest(data, "manifest.json"),
     "public key": lambda data: cosign.load_public_key(data.decode("latin-1")),
     "trusted key": lambda data: TrustedKey.from_public(data.decode("latin-1"), "Ana"),
     "journal": lambda data: read_journal(data, "000001.log"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import TamperedError
-from installer.core.tarheader import BLOCK
+from installer.core.format.tar_header import BLOCK
 from installer.layout import Layout
 from installer.progress import Progress
 from installer.stage import stage
@@ -36,7 +36,7 @@ class TwoFaced(BytesMedium):
 
 def staged(medium: BytesMedium, plan: Plan, root: Path) -> dict[str, bytes]:
     """Takes a bundle as `install` does; gives what lies in the staging area, by path."""
-    from installer.core.verification import open_trusted
+    from installer.core.verify import open_trusted
 
     world = World(plan=plan)
     opened = open_trusted(medium, world.trust(), lambda _: world.host)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from installer.apply import apply
-from installer.core.archive import open_bundle, unsafe_no_decision
-from installer.core.medium import FileMedium
-from installer.core.trust import Evidence
-from installer.core.verification import Opened
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.medium import FileMedium
+from installer.core.trust.verifier import Evidence
+from installer.core.verify import Opened
 from installer.layout import Layout
 from installer.operations import Context
 from installer.plan import Options, plan_apply

@@ -13,13 +13,13 @@ import pytest
 from bundler import approve
 from bundler.approve import Request
 from bundler.countersign import opened
-from installer.core.approval import Approval, group, parse
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
-from installer.core.manifest import FileEntry
-from installer.core.medium import FileMedium
-from installer.core.sidecar import beside, read_sidecar
-from installer.core.tarheader import BLOCK, END
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import FileEntry
+from installer.core.format.medium import FileMedium
+from installer.core.format.tar_header import BLOCK, END
+from installer.core.trust.approval import Approval, group, parse
+from installer.core.trust.approval_sidecar import beside, read_sidecar
 from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.approving import ASKED, OPS, tail

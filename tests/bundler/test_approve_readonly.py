@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundler.signers.cosign import seal
-from installer.core.sidecar import read_sidecar
+from installer.core.trust.approval_sidecar import read_sidecar
 from tests.rig.trustworld import APPROVALS, World, person
 
 TOP = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ import pytest
 
 from bundler import append, approve
 from installer.core.errors import TamperedError, UnfitInputError
-from installer.core.tarheader import BLOCK, END
-from installer.core.torn import MOST
-from installer.core.verification import TORN
+from installer.core.format.partial_append import MOST
+from installer.core.format.tar_header import BLOCK, END
+from installer.core.verify import TORN
 from tests.rig import bundlebuild as build
 from tests.rig.approving import ASKED, OPS, tail
 from tests.rig.bundlebuild import BytesMedium

@@ -13,7 +13,7 @@ from bundler.rootfiles import root_bytes
 from bundler.sign import sign
 from installer.core.digest import file_digest
 from installer.core.errors import UsageError
-from installer.core.medium import FileMedium
+from installer.core.format.medium import FileMedium
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 from tests.rig.signing import Cosign, gpg_home

@@ -16,8 +16,8 @@ from bundler.blobs import BlobWriter
 from bundler.output import OutputFile
 from bundler.sources.layers import Compression, LayerTransform
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import blob_path
-from installer.core.tarheader import BLOCK, END, decode, extent
+from installer.core.format.manifest import blob_path
+from installer.core.format.tar_header import BLOCK, END, decode, extent
 
 TAR = b"layer content " * 5000
 MTIME = 1_790_000_000

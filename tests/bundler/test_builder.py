@@ -9,9 +9,9 @@ import pytest
 
 from bundler.builder import INFLUENCES, LOCAL, find
 from installer.core import jsonio
-from installer.core.approval import parse
 from installer.core.errors import UsageError
-from installer.core.provenance import Provenance
+from installer.core.trust.approval import parse
+from installer.core.trust.provenance import Provenance
 
 PIPELINE = "https://ci.example/lan-chat/release"
 

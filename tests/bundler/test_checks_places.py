@@ -6,7 +6,7 @@ import pytest
 
 from bundler.checks import changelog
 from bundler.checks.destinations import Place, check
-from installer.core.versions import parse
+from installer.core.semver import parse
 
 
 def place(install: str, line: int = 1, **more) -> Place:

@@ -11,7 +11,7 @@ from bundler.collect import collect, creation_time
 from bundler.config import load
 from bundler.git import look
 from installer.core.errors import UnfitInputError
-from installer.core.manifestrules import section_rank
+from installer.core.format.manifest_rules import section_rank
 from tests.rig.gitcheckout import git
 from tests.rig.product import Product
 

@@ -11,7 +11,7 @@ import pytest
 from bundler.config import load
 from bundler.init import init
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import Deployment, HealthCheck
+from installer.core.format.manifest import Deployment, HealthCheck
 from tests.rig.products import BUNDLE, add, elf, faults, hints, make_product, put
 
 

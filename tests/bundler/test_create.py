@@ -16,8 +16,8 @@ import pytest
 
 from bundler.sign import sign
 from installer.core.errors import UnfitInputError
+from installer.core.format.medium import FileMedium
 from installer.core.limits import LIMITS
-from installer.core.medium import FileMedium
 from tests.rig import bundlebuild as build
 from tests.rig.product import EPOCH, ROOT, YAML, Product
 

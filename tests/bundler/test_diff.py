@@ -10,7 +10,7 @@ import pytest
 
 from bundler.diff import Difference, diff
 from installer.core.errors import UsageError
-from installer.core.manifest import Deployment, Image, LinkEntry
+from installer.core.format.manifest import Deployment, Image, LinkEntry
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import FILES, Plan
 from tests.rig.manifests import CONFIG, IMAGE, LAYER, MANIFEST, PLAIN

@@ -17,13 +17,13 @@ from bundler import elsewhere, trustedit
 from bundler.approve import Request
 from bundler.rootfiles import root_bytes
 from installer.core import jsonio
-from installer.core.approval import Approval
 from installer.core.digest import file_digest, sha256_hex
 from installer.core.errors import UsageError
-from installer.core.medium import FileMedium
-from installer.core.root import Role
-from installer.core.rotation import successor
-from installer.core.signatures import TrustedKey
+from installer.core.format.medium import FileMedium
+from installer.core.trust.approval import Approval
+from installer.core.trust.root import Role
+from installer.core.trust.rotation import successor
+from installer.core.trust.signatures import TrustedKey
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 from tests.rig.product import Product

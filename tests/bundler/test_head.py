@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bundler.head import ALIGNMENT, SPARE, make_head, make_sums, size_for
-from installer.core.archive import ROOM, read_head
-from installer.core.manifest import MANIFEST, SUMS
-from installer.core.sums import parse_sums
-from installer.core.tarheader import BLOCK, END, extent
+from installer.core.format.archive import ROOM, read_head
+from installer.core.format.checksums import parse_sums
+from installer.core.format.manifest import MANIFEST, SUMS
+from installer.core.format.tar_header import BLOCK, END, extent
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 

@@ -9,8 +9,8 @@ import pytest
 from bundler.inspect import VIEWS, inspect
 from installer.console import safe
 from installer.core.errors import TamperedError, UsageError
+from installer.core.format.manifest import Deployment
 from installer.core.limits import LIMITS
-from installer.core.manifest import Deployment
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
 

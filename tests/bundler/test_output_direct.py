@@ -13,9 +13,9 @@ import pytest
 from bundler.output import PAGE, OutputFile
 from bundler.pack import BUFFERS, Input, end_of, write_files
 from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import FileEntry
+from installer.core.format.tar_header import BLOCK, extent
 from installer.core.limits import CHUNK, MIB
-from installer.core.manifest import FileEntry
-from installer.core.tarheader import BLOCK, extent
 from tests.rig.loop import Loop
 
 SIZES = [3, (BUFFERS + 2) * CHUNK + 4097, CHUNK, 70_000, CHUNK - 1, 3 * CHUNK + 511, 2 * CHUNK, 9 * CHUNK + 1]

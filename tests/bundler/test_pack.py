@@ -12,9 +12,9 @@ import pytest
 from bundler.output import OutputFile
 from bundler.pack import BUFFERS, Input, end_of, write_files
 from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import FileEntry
+from installer.core.format.tar_header import BLOCK, decode, extent, padding
 from installer.core.limits import CHUNK
-from installer.core.manifest import FileEntry
-from installer.core.tarheader import BLOCK, decode, extent, padding
 
 SIZES = [0, 1, 511, 512, 513, 70_000, (BUFFERS + 2) * CHUNK + 4097, 0, 3]
 MTIME = 1_790_000_000

@@ -14,16 +14,16 @@ import pytest
 from bundler.rootfiles import root_bytes
 from bundler.sign import sign
 from installer.core import jsonio
-from installer.core.approval import OPENING, parse
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotApprovedError, TamperedError, WaybillError
+from installer.core.format.medium import FileMedium
 from installer.core.limits import LIMITS
-from installer.core.medium import FileMedium
-from installer.core.policy import Decision, Destination
-from installer.core.provenance import Provenance
-from installer.core.root import Policy
-from installer.core.trust import Trust
-from installer.core.verification import check_all, decide, open_trusted
+from installer.core.trust.approval import OPENING, parse
+from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.provenance import Provenance
+from installer.core.trust.root import Policy
+from installer.core.trust.verifier import Trust
+from installer.core.verify import check_all, decide, open_trusted
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.gitcheckout import commit_all
@@ -88,7 +88,7 @@ class Pipeline:
 
     def trust(self, policy: Policy = STRICT, role_key: str = "ci") -> Trust:
         """A root in which Rea releases and the pipeline's key has the role `provenance`."""
-        from installer.core.signatures import TrustedKey
+        from installer.core.trust.signatures import TrustedKey
 
         base = root(environments={"plant": policy}, expires=datetime.now(UTC) + timedelta(days=90))
         key = TrustedKey.from_public((self.keys / f"{role_key}.pub").read_text(), "Pipeline")

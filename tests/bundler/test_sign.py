@@ -13,14 +13,14 @@ from bundler import sign as module
 from bundler.head import make_head, size_for
 from bundler.sign import sign
 from bundler.signers.cosign import CosignSigner, generate
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import MANIFEST, SUMS
+from installer.core.format.medium import FileMedium
+from installer.core.format.tar_header import END
 from installer.core.limits import LIMITS
-from installer.core.manifest import MANIFEST, SUMS
-from installer.core.medium import FileMedium
-from installer.core.signatures import Signature
-from installer.core.tarheader import END
-from installer.core.trust import pinned_key_trust
+from installer.core.trust.signatures import Signature
+from installer.core.trust.verifier import pinned_key_trust
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from bundler.keygen import KeyPair, keygen
 from bundler.signers.cosign import CosignSigner, seal
-from installer.core import cosign
 from installer.core.errors import UsageError
+from installer.core.trust import cosign
 from tests.rig.needs import needs
 from tests.rig.signing import Cosign
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bundler.signers.gpg import GpgSigner, export_public, normal_fingerprint
-from installer.core import gpgv
 from installer.core.errors import ExpiredError, HostNotReadyError, UsageError
+from installer.core.trust import gpgv
 from tests.rig.needs import needs
 from tests.rig.signing import PASSPHRASE, GpgHome, gpg_home
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from bundler.sources.archive import ArchiveSource
-from installer.core import oci
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
+from installer.core.oci import documents
 from tests.rig.imagebuild import (
     BLOBS,
     Built,
@@ -75,8 +75,8 @@ def test_both_forms_of_docker_save_give_the_same_images(
     assert [image.reference for image in images] == [ONE.tag, TWO.tag]
     assert [image.config for image in images] == [digest(ONE.config), digest(TWO.config)]
     assert sink.blobs[images[0].config] == ONE.config
-    assert [each.media_type for each in images[0].layers] == [oci.LAYER_ZSTD] * 2
-    manifest = oci.parse_manifest(sink.blobs[images[1].manifest], "manifest")
+    assert [each.media_type for each in images[0].layers] == [documents.LAYER_ZSTD] * 2
+    manifest = documents.parse_manifest(sink.blobs[images[1].manifest], "manifest")
     assert [each.digest for each in manifest.layers] == [each.digest for each in images[1].layers]
     assert images == pack(archive(saved_old([ONE, TWO])))[0]
 
@@ -227,7 +227,10 @@ BAD: dict[str, tuple[Mapping[str, bytes | Path], str]] = {
     "a layout of another version": (lying(NEW, **{"oci-layout": b'{"imageLayoutVersion":"9"}'}), "version"),
     "an index with a key twice": (lying(NEW, index__json=b'{"schemaVersion":2,"schemaVersion":2}'), "twice"),
     "an index that is not JSON": (lying(NEW, index__json=b"{"), "not JSON"),
-    "a document beyond all measure": (lying(NEW, index__json=b" " * (oci.MAX_DOCUMENT + 1)), "more than"),
+    "a document beyond all measure": (
+        lying(NEW, index__json=b" " * (documents.MAX_DOCUMENT + 1)),
+        "more than",
+    ),
     "an index without images": (lying(NEW, index__json=index([]), manifest__json=b"[]"), "holds no image"),
 }  # fmt: skip
 
@@ -282,8 +285,8 @@ def test_images_for_two_platforms_of_one_name_come_both(archive: Callable[..., P
     }
     inner = index([ONE.platform_entry(), arm.platform_entry()])
     files[BLOBS + digest(inner)[7:]] = inner
-    outer = {"mediaType": oci.INDEX, "digest": digest(inner), "size": len(inner)}
-    files["index.json"] = index([{**outer, "annotations": {oci.REF_NAME: ONE.tag}}])
+    outer = {"mediaType": documents.INDEX, "digest": digest(inner), "size": len(inner)}
+    files["index.json"] = index([{**outer, "annotations": {documents.REF_NAME: ONE.tag}}])
     path = archive(files)
     images, _ = pack(path, ("linux/amd64", "linux/arm64"))
     assert [(image.reference, image.platform) for image in images] == [

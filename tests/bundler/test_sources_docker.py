@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bundler.sources.docker import EngineImage, EngineSource, _batches, _Found
-from installer.core import oci
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
+from installer.core.oci import documents
 from tests.rig.engine import Engine
 from tests.rig.imagebuild import BLOBS, Built, layer, saved_old, tar
 from tests.rig.memorysink import MemorySink
@@ -55,7 +55,7 @@ def test_every_engine_gives_the_same_images(engine: Engine) -> None:
     assert [image.reference for image in images] == [each.tag for each in ALL]
     assert [sink.blobs[image.config] for image in images] == [each.config for each in ALL]
     for image, built in zip(images, ALL, strict=True):
-        made = oci.make_manifest(image.config, len(built.config), image.layers)
+        made = documents.make_manifest(image.config, len(built.config), image.layers)
         assert sink.blobs[image.manifest] == made
     assert len([digest for digest in sink.blobs if digest in {each.digest for each in sink.layers}]) == 3
 
@@ -68,9 +68,9 @@ def test_layers_come_in_the_same_order_each_time(engine: Engine) -> None:
 def test_what_was_packed_loads_again(engine: Engine) -> None:
     images, sink = pack(EngineSource(NAMES, AMD64), "none")
     files = {BLOBS + name[7:]: data for name, data in sink.blobs.items()}
-    files["index.json"] = oci.make_index(images, sink.blobs)
-    files["manifest.json"] = oci.make_docker_manifest(images)
-    files["oci-layout"] = oci.LAYOUT
+    files["index.json"] = documents.make_index(images, sink.blobs)
+    files["manifest.json"] = documents.make_docker_manifest(images)
+    files["oci-layout"] = documents.LAYOUT
     for image in images:
         engine.client.images.remove(image.reference, force=True)
     load(engine, tar(files))
@@ -126,7 +126,7 @@ def test_a_compressed_image_of_containerd_keeps_its_bytes(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker28_containerd.host)
     built = Built("waybill-test/packed:1", [BASE, layer("noise", 30_000)], form="gzip")
-    files = {**built.files, "oci-layout": oci.LAYOUT}
+    files = {**built.files, "oci-layout": documents.LAYOUT}
     packed = [
         Image(
             built.tag, "linux/amd64", "", next(n for n in built.files if built.files[n] == built.manifest), ()
@@ -134,7 +134,7 @@ def test_a_compressed_image_of_containerd_keeps_its_bytes(
     ]
     manifest = packed[0].manifest.replace(BLOBS, "sha256:")
     named = [Image(built.tag, "linux/amd64", "", manifest, ())]
-    files["index.json"] = oci.make_index(named, {manifest: built.manifest})
+    files["index.json"] = documents.make_index(named, {manifest: built.manifest})
     load(docker28_containerd, tar(files))
     images, sink = pack(EngineSource([EngineImage(built.tag)], AMD64))
     assert images[0].manifest == manifest

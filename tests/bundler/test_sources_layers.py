@@ -14,10 +14,10 @@ import pytest
 import zstandard
 
 from bundler.sources.layers import LayerTransform
-from installer.core import oci
 from installer.core.digest import oci_digest
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import Layer
+from installer.core.format.manifest import Layer
+from installer.core.oci import documents
 from tests.rig.imagebuild import layer, packed
 
 PLAIN = layer("program", 300_000)
@@ -48,7 +48,11 @@ def expanded(data: bytes, form: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("compression", "form", "media_type"),
-    [("zstd", "zstd", oci.LAYER_ZSTD), ("gzip", "gzip", oci.LAYER_GZIP), ("none", "tar", oci.LAYER_TAR)],
+    [
+        ("zstd", "zstd", documents.LAYER_ZSTD),
+        ("gzip", "gzip", documents.LAYER_GZIP),
+        ("none", "tar", documents.LAYER_TAR),
+    ],
 )
 def test_an_uncompressed_layer_gets_the_form_of_the_bundle(
     compression: str, form: str, media_type: str
@@ -122,8 +126,8 @@ BAD: dict[str, tuple[bytes, dict[str, object], str]] = {
     "another diff_id, compressed": (ZSTD, {"diff_id": oci_digest(b"x")}, "uncompressed digest is"),
     "shorter than said": (PLAIN, {"size": len(PLAIN) + 1}, "ends after"),
     "longer than said": (PLAIN, {"size": len(PLAIN) - 1}, "goes on beyond"),
-    "gzip, called tar": (GZIP, {"media_type": oci.LAYER_TAR}, "is gzip"),
-    "tar, called zstd": (PLAIN, {"media_type": oci.LAYER_ZSTD}, "is tar"),
+    "gzip, called tar": (GZIP, {"media_type": documents.LAYER_TAR}, "is gzip"),
+    "tar, called zstd": (PLAIN, {"media_type": documents.LAYER_ZSTD}, "is tar"),
     "gzip cut": (GZIP[:-9], {}, "ends early"),
     "zstd cut": (ZSTD[:-9], {}, "ends early"),
     "gzip with dirt after it": (GZIP + b"dirt", {}, "broken"),

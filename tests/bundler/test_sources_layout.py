@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bundler.sources.oci import LayoutSource
-from installer.core import oci
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
+from installer.core.oci import documents
 from tests.rig.imagebuild import (
     BLOBS,
     NAME,
@@ -45,12 +45,12 @@ def pack(folder: Path, platforms: tuple[str, ...] = AMD64, name: str = "") -> tu
 
 def nested(depth: int, *entries: dict[str, Any]) -> dict[str, bytes]:
     """Puts entries below so many further indexes."""
-    files = {**AMD.files, **ARM.files, "oci-layout": oci.LAYOUT}
+    files = {**AMD.files, **ARM.files, "oci-layout": documents.LAYOUT}
     below = list(entries)
     for _ in range(depth):
         data = index(below)
         files[BLOBS + digest(data)[7:]] = data
-        below = [descriptor(data, oci.INDEX)]
+        below = [descriptor(data, documents.INDEX)]
     below = [{**entry, "annotations": {REF: "chat:1"}} for entry in below]
     files["index.json"] = index(below)
     return files
@@ -79,7 +79,7 @@ def test_an_index_may_nest_only_so_deep(tmp_path: Path) -> None:
 
 def test_attestations_are_left_out(tmp_path: Path) -> None:
     note = {
-        **descriptor(b"absent", oci.MANIFEST),
+        **descriptor(b"absent", documents.MANIFEST),
         "platform": {"os": "unknown", "architecture": "unknown"},
         "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
     }
@@ -104,7 +104,11 @@ def test_a_layer_with_one_content_and_two_forms_keeps_both(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("annotations", [{}, {REF: "latest"}, {REF: "1.4.0"}])
 def test_a_layout_with_a_tag_only_is_named_by_the_bundle(tmp_path: Path, annotations: dict[str, str]) -> None:
-    files = {**AMD.files, "oci-layout": oci.LAYOUT, "index.json": index([AMD.entry(annotations=annotations)])}
+    files = {
+        **AMD.files,
+        "oci-layout": documents.LAYOUT,
+        "index.json": index([AMD.entry(annotations=annotations)]),
+    }
     folder = write(tmp_path, files)
     with pytest.raises(UnfitInputError, match="without a name"):
         pack(folder)
@@ -113,7 +117,7 @@ def test_a_layout_with_a_tag_only_is_named_by_the_bundle(tmp_path: Path, annotat
 
 def test_the_name_for_containerd_goes_before_the_tag(tmp_path: Path) -> None:
     names = {NAME: "docker.io/library/chat:3", REF: "3"}
-    files = {**AMD.files, "oci-layout": oci.LAYOUT, "index.json": index([AMD.entry(annotations=names)])}
+    files = {**AMD.files, "oci-layout": documents.LAYOUT, "index.json": index([AMD.entry(annotations=names)])}
     assert pack(write(tmp_path, files))[0][0].reference == "chat:3"
 
 
@@ -122,8 +126,8 @@ def spoiled(name: str, data: bytes) -> dict[str, bytes]:
 
 
 def relabelled(media_type: str) -> dict[str, bytes]:
-    manifest = AMD.manifest.replace(oci.LAYER_GZIP.encode(), media_type.encode())
-    entry = {**descriptor(manifest, oci.MANIFEST), "annotations": {REF: "chat:1"}}
+    manifest = AMD.manifest.replace(documents.LAYER_GZIP.encode(), media_type.encode())
+    entry = {**descriptor(manifest, documents.MANIFEST), "annotations": {REF: "chat:1"}}
     return {**layout([AMD]), BLOBS + digest(manifest)[7:]: manifest, "index.json": index([entry])}
 
 
@@ -131,8 +135,8 @@ TOP = BLOBS + digest(AMD.blobs[1])[7:]
 BAD: dict[str, tuple[dict[str, bytes], str]] = {
     "a layer of other bytes": (spoiled(TOP, packed(AMD.layers[1], "gzip")[:-1] + b"x"), "broken|digest"),
     "a layer of another size": (spoiled(TOP, b"short"), "is 5 bytes, not"),
-    "a layer of another form": (relabelled(oci.LAYER_ZSTD), "is gzip"),
-    "a layer that is not uncompressed as said": (relabelled(oci.LAYER_TAR), "is gzip"),
+    "a layer of another form": (relabelled(documents.LAYER_ZSTD), "is gzip"),
+    "a layer that is not uncompressed as said": (relabelled(documents.LAYER_TAR), "is gzip"),
     "a layer that is not for carrying": (
         relabelled("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
         "not that of a layer",
@@ -141,7 +145,7 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
         spoiled(BLOBS + digest(AMD.config)[7:], AMD.config.replace(b"/bin/sh", b"/bin/ls")),
         "has the digest",
     ),
-    "a manifest called an index": (nested(0, {**AMD.entry(), "mediaType": oci.INDEX}), "is called"),
+    "a manifest called an index": (nested(0, {**AMD.entry(), "mediaType": documents.INDEX}), "is called"),
     "a platform that is not the image's": (
         nested(0, AMD.entry(platform={"os": "linux", "architecture": "arm64"})),
         "is listed for",
@@ -151,7 +155,7 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
         "uncompressed digest is",
     ),
     "no oci-layout": ({k: v for k, v in layout([AMD]).items() if k != "oci-layout"}, "lacks oci-layout"),
-    "no index": ({"oci-layout": oci.LAYOUT}, "neither an archive"),
+    "no index": ({"oci-layout": documents.LAYOUT}, "neither an archive"),
     "schema version 1": (spoiled("index.json", dumps({"schemaVersion": 1})), "schema version 2"),
 }  # fmt: skip
 
@@ -177,9 +181,9 @@ def test_what_we_make_is_a_layout_for_skopeo_and_for_us(tmp_path: Path) -> None:
     skopeo = needs("skopeo")
     images, sink = pack(write(tmp_path / "in", layout([AMD])))
     files = {BLOBS + name[7:]: data for name, data in sink.blobs.items()}
-    files["index.json"] = oci.make_index(images, sink.blobs)
-    files["manifest.json"] = oci.make_docker_manifest(images)
-    files["oci-layout"] = oci.LAYOUT
+    files["index.json"] = documents.make_index(images, sink.blobs)
+    files["manifest.json"] = documents.make_docker_manifest(images)
+    files["oci-layout"] = documents.LAYOUT
     folder = write(tmp_path / "out", files)
     assert pack(folder)[0] == images
     subprocess.run(

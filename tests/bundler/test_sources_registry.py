@@ -13,9 +13,9 @@ import pytest
 from bundler.sources import http
 from bundler.sources.logins import authorization
 from bundler.sources.registry import RegistrySource
-from installer.core import oci
 from installer.core.errors import UnfitInputError
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
+from installer.core.oci import documents
 from tests.rig.imagebuild import Built, digest, dumps, index, layer
 from tests.rig.lyingregistry import Lying, push
 from tests.rig.memorysink import MemorySink
@@ -107,7 +107,7 @@ BAD: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     ),
     "a manifest of other bytes": (
         "manifests",
-        fixed(200, {"Content-Type": oci.MANIFEST, "Docker-Content-Digest": digest(b"x")}, AMD.manifest),
+        fixed(200, {"Content-Type": documents.MANIFEST, "Docker-Content-Digest": digest(b"x")}, AMD.manifest),
         "the manifest has the digest",
     ),
     "a configuration of other bytes": (digest(AMD.config), fixed(200, {}, b"{}"), "bytes, not"),
@@ -118,10 +118,10 @@ BAD: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     ),
     "a manifest called an index": (
         "manifests",
-        fixed(200, {"Content-Type": oci.INDEX}, AMD.manifest),
+        fixed(200, {"Content-Type": documents.INDEX}, AMD.manifest),
         "is called",
     ),
-    "a manifest without end": ("manifests", fixed(200, {}, b" " * (oci.MAX_DOCUMENT + 1)), "more than"),
+    "a manifest without end": ("manifests", fixed(200, {}, b" " * (documents.MAX_DOCUMENT + 1)), "more than"),
     "a manifest of Docker 1.9": (
         "manifests",
         fixed(200, {}, dumps({"schemaVersion": 1})),

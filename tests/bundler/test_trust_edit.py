@@ -16,8 +16,8 @@ from bundler.trust import init
 from bundler.trustedit import make_policy
 from installer.core.digest import file_digest
 from installer.core.errors import TamperedError, UsageError
-from installer.core.root import PRODUCTION, Policy, fingerprint
-from installer.core.rotation import successor
+from installer.core.trust.root import PRODUCTION, Policy, fingerprint
+from installer.core.trust.rotation import successor
 from tests.rig.signing import gpg_home
 from tests.rig.trustworld import NOW, TEAM, World, person
 

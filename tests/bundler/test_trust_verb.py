@@ -12,10 +12,10 @@ from bundler.keygen import KeyPair, keygen
 from bundler.signers.cosign import CosignSigner
 from bundler.trust import init, parse_expiry, show
 from installer.core.errors import TamperedError, UntrustedError, UsageError
-from installer.core.root import fingerprint, format_time
-from installer.core.rootio import load_root
-from installer.core.signatures import Signature
-from installer.core.trust import Trust
+from installer.core.trust.root import fingerprint, format_time
+from installer.core.trust.root_json import load_root
+from installer.core.trust.signatures import Signature
+from installer.core.trust.verifier import Trust
 from tests.rig.signing import gpg_home
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from installer.core import archive
-from installer.core.archive import ROOM, open_bundle, unsafe_no_decision
 from installer.core.errors import TamperedError, UntrustedError
+from installer.core.format import archive
+from installer.core.format.archive import ROOM, open_bundle, unsafe_no_decision
+from installer.core.format.checksums import parse_sums, sum_lines
+from installer.core.format.manifest import MANIFEST, SUMS
+from installer.core.format.tar_header import BLOCK, END, Header, encode
 from installer.core.limits import LIMITS
-from installer.core.manifest import MANIFEST, SUMS
-from installer.core.sums import parse_sums, sum_lines
-from installer.core.tarheader import BLOCK, END, Header, encode
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import CREATED, FILES, BytesMedium, Part, Plan, refusal
 

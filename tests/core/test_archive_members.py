@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from installer.core.errors import TamperedError
+from installer.core.format.tar_header import BLOCK, END
 from installer.core.limits import LIMITS
-from installer.core.tarheader import BLOCK, END
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import FILES, Part, raw_header, refusal
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from installer.core import jsonstream, manifestio
+from installer.core import json_stream
 from installer.core.errors import TamperedError
+from installer.core.format import manifest_json
+from installer.core.json_stream import load_object
 from installer.core.jsonio import dumps, dumps_lines, loads_strict
-from installer.core.jsonstream import load_object
 from installer.core.limits import LIMITS, MIB
 
 LISTS: dict[str, Callable[[Any, str], object]] = {"files": lambda value, _where: value}
@@ -38,8 +39,8 @@ def refusal(text: str | bytes) -> TamperedError:
 def narrow() -> Iterator[None]:
     """Windows of a few bytes, so that every place of a small text is the border of one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonstream, "LIMITS", replace(LIMITS, json_piece=48))
-        patch.setattr(jsonstream, "WINDOW", 48)
+        patch.setattr(json_stream, "LIMITS", replace(LIMITS, json_piece=48))
+        patch.setattr(json_stream, "WINDOW", 48)
         yield
 
 
@@ -172,7 +173,7 @@ def test_a_manifest_of_tiny_values_is_refused_in_little_memory(data: bytes) -> N
     tracemalloc.start()
     try:
         with pytest.raises(TamperedError):
-            manifestio.parse(data)
+            manifest_json.parse(data)
         assert tracemalloc.get_traced_memory()[1] < 96 * MIB
     finally:
         tracemalloc.stop()

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from bundler.head import make_sums
-from installer.core import manifestio
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import TamperedError, WaybillError
+from installer.core.format import manifest_json
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
+from installer.core.format.medium import FileMedium
+from installer.core.format.payload import check_payload
+from installer.core.format.tar_header import BLOCK, Header, encode, extent
 from installer.core.limits import LIMITS, MIB
-from installer.core.manifest import MANIFEST, SUMS, FileEntry
-from installer.core.medium import FileMedium
-from installer.core.payload import check_payload
-from installer.core.tarheader import BLOCK, Header, encode, extent
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import CREATED, BytesMedium, Part, Plan
 
@@ -129,7 +129,7 @@ def test_sizes_that_add_up_beyond_all_bounds_are_an_end_not_a_crash(tmp_path: Pa
 @pytest.mark.parametrize("size", [-1, 2**53 + 1, 2**63, 2**64])
 def test_a_signed_size_out_of_range_is_refused(size: int) -> None:
     base = build.plan({"docs/a": b"x"})
-    document = manifestio.dump(base.manifest).replace(b'"size":1', b'"size":%d' % size)
+    document = manifest_json.dump(base.manifest).replace(b'"size":1', b'"size":%d' % size)
     with pytest.raises(TamperedError, match=r"beyond 2\^53|not an integer from 0"):
         build.read(base.resealed(document=document).tar())
 
@@ -139,7 +139,7 @@ def many(count: int) -> Plan:
     empty = hashlib.sha256(b"").hexdigest()
     entries = tuple(FileEntry(f"trees/t/{n:06d}", 0, empty, 0o644, "tree") for n in range(count))
     manifest = replace(base.manifest, files=entries)
-    data = manifestio.dump(manifest)
+    data = manifest_json.dump(manifest)
     return replace(
         base.changed(MANIFEST, data=data).changed(SUMS, data=make_sums(entries, data)), manifest=manifest
     )
@@ -172,10 +172,10 @@ def test_a_process_reads_a_large_bundle_in_little_memory(tmp_path: Path) -> None
     script = (
         "import re, sys\n"
         "from pathlib import Path\n"
-        "from installer.core.archive import open_bundle, unsafe_no_decision\n"
+        "from installer.core.format.archive import open_bundle, unsafe_no_decision\n"
         "from installer.core.errors import TamperedError\n"
-        "from installer.core.medium import FileMedium\n"
-        "from installer.core.payload import check_payload\n"
+        "from installer.core.format.medium import FileMedium\n"
+        "from installer.core.format.payload import check_payload\n"
         "try:\n"
         "    check_payload(open_bundle(FileMedium(Path(sys.argv[1])), unsafe_no_decision))\n"
         "except TamperedError:\n"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from installer.core import manifestio
 from installer.core.errors import TamperedError
-from installer.core.manifest import (
+from installer.core.format import manifest_json
+from installer.core.format.manifest import (
     Deployment,
     DirectoryEntry,
     FileEntry,
@@ -29,7 +29,7 @@ from tests.rig.manifests import BASE, CONFIG, FULL, IMAGE, LAYER, MANIFEST, dige
 
 def refusal(manifest: Manifest) -> TamperedError:
     with pytest.raises(TamperedError) as caught:
-        manifestio.parse(manifestio.dump(manifest))
+        manifest_json.parse(manifest_json.dump(manifest))
     assert caught.value.where.startswith("bundle.json")
     return caught.value
 
@@ -45,17 +45,17 @@ def file(path: str, **fields: Any) -> FileEntry:
 class TestRoundTrip:
     @pytest.mark.parametrize("manifest", [BASE, FULL], ids=["small", "full"])
     def test_what_is_written_is_read_back(self, manifest: Manifest) -> None:
-        data = manifestio.dump(manifest)
-        assert manifestio.parse(data) == manifest
-        assert manifestio.dump(manifestio.parse(data)) == data
+        data = manifest_json.dump(manifest)
+        assert manifest_json.parse(data) == manifest
+        assert manifest_json.dump(manifest_json.parse(data)) == data
 
     def test_each_file_stands_on_a_line_of_its_own(self) -> None:
-        lines = manifestio.dump(FULL).decode().splitlines()
+        lines = manifest_json.dump(FULL).decode().splitlines()
         assert sum('"path":"docs/CHANGELOG.md"' in line for line in lines) == 1
         assert len(lines) > len(FULL.files)
 
     def test_fields_at_their_defaults_are_left_out(self) -> None:
-        found = json.loads(manifestio.dump(BASE))
+        found = json.loads(manifest_json.dump(BASE))
         assert set(found) == {
             "schema", "product", "version", "sequence", "created", "expires", "platforms", "files",
         }  # fmt: skip
@@ -64,12 +64,12 @@ class TestRoundTrip:
     def test_times_are_utc_whatever_the_time_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import time
 
-        before = manifestio.dump(BASE)
+        before = manifest_json.dump(BASE)
         monkeypatch.setenv("TZ", "Asia/Kathmandu")
         time.tzset()
         try:
-            assert manifestio.dump(BASE) == before
-            assert manifestio.parse(before) == BASE
+            assert manifest_json.dump(BASE) == before
+            assert manifest_json.parse(before) == BASE
         finally:
             monkeypatch.undo()
             time.tzset()
@@ -116,7 +116,7 @@ class TestRoundTrip:
         )
     )
     def test_any_manifest_survives(self, manifest: Manifest) -> None:
-        assert manifestio.parse(manifestio.dump(manifest)) == manifest
+        assert manifest_json.parse(manifest_json.dump(manifest)) == manifest
 
 
 class TestNames:
@@ -135,7 +135,9 @@ class TestNames:
         assert refusal(with_files(file("bin/a"), file("docs/a"))).what == "docs/a does not stand in its place"
 
     def test_images_stand_as_they_were_written(self) -> None:
-        manifestio.parse(manifestio.dump(with_files(file("images/oci-layout"), file("images/index.json"))))
+        manifest_json.parse(
+            manifest_json.dump(with_files(file("images/oci-layout"), file("images/index.json")))
+        )
 
     def test_a_path_twice_is_refused(self) -> None:
         assert "does not stand in its place" in refusal(with_files(file("docs/a"), file("docs/a"))).what
@@ -200,7 +202,7 @@ class TestLinks:
 
     def test_a_link_goes_to_the_same_place_of_its_tree_on_the_host(self) -> None:
         link = LinkEntry("trees/web/a/b/l", "../../x", "/srv/web/a/b/l")
-        manifestio.parse(manifestio.dump(with_files(links=(link,))))
+        manifest_json.parse(manifest_json.dump(with_files(links=(link,))))
         moved = replace(link, install="/srv/l")
         assert "another place of its tree" in refusal(with_files(links=(moved,))).what
 
@@ -223,7 +225,7 @@ class TestDestinations:
             file("bin/linux-amd64/x", install="/opt/x", platform="linux/amd64"),
             file("bin/linux-arm64/x", install="/opt/x", platform="linux/arm64"),
         )
-        manifestio.parse(manifestio.dump(with_files(*both, platforms=("linux/amd64", "linux/arm64"))))
+        manifest_json.parse(manifest_json.dump(with_files(*both, platforms=("linux/amd64", "linux/arm64"))))
 
     def test_a_place_below_a_file_is_refused(self) -> None:
         entries = file("docs/a", install="/opt/x"), file("docs/b", install="/opt/x/y/z")
@@ -237,7 +239,7 @@ class TestDestinations:
     def test_a_place_below_a_directory_of_the_tree_is_fine(self) -> None:
         directories = (DirectoryEntry("trees/web/d", 0o700, "/srv/web/d"),)
         found = with_files(file("trees/web/d/x", install="/srv/web/d/x"), directories=directories)
-        manifestio.parse(manifestio.dump(found))
+        manifest_json.parse(manifest_json.dump(found))
 
     @pytest.mark.parametrize(
         "place", ["opt/x", "/opt/../etc/shadow", "/", "/opt/a b", "/etc/waybill/trust/root.json"]
@@ -285,7 +287,7 @@ class TestClosed:
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> bytes:
-    document = json.loads(manifestio.dump(FULL))
+    document = json.loads(manifest_json.dump(FULL))
     change(document)
     return json.dumps(document).encode()
 
@@ -357,11 +359,11 @@ class TestFields:
     )
     def test_a_wrong_field_is_named(self, change: Callable[[dict[str, Any]], object], where: str) -> None:
         with pytest.raises(TamperedError) as caught:
-            manifestio.parse(edited(change))
+            manifest_json.parse(edited(change))
         assert caught.value.where == where
         assert "\x1b" not in caught.value.what
 
     @pytest.mark.parametrize("data", [b"[]", b"null", b'"x"', b"1", b"{}"])
     def test_what_is_no_manifest_is_refused(self, data: bytes) -> None:
         with pytest.raises(TamperedError):
-            manifestio.parse(data)
+            manifest_json.parse(data)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from installer.core import manifestio
 from installer.core.errors import TamperedError
+from installer.core.format import manifest_json
 from tests.rig.manifests import BASE, FULL
 
 PATH = Path(__file__).parents[2] / "schemas" / "v1" / "bundle.schema.json"
@@ -26,7 +26,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 def parses(document: Any) -> bool:
     """Says what the parser says of fields; whether they contradict each other no schema can tell."""
     try:
-        manifestio.parse(json.dumps(document).encode())
+        manifest_json.parse(json.dumps(document).encode())
     except TamperedError as error:
         # a fault of the document as a whole, of a name or of a place comes from the rules behind the parser
         return error.where == "bundle.json" and isinstance(document, dict)
@@ -69,7 +69,7 @@ def test_every_field_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("manifest", [BASE, FULL], ids=["small", "full"])
 def test_what_we_write_is_valid(manifest: Any) -> None:
-    VALIDATOR.validate(json.loads(manifestio.dump(manifest)))
+    VALIDATOR.validate(json.loads(manifest_json.dump(manifest)))
 
 
 VALUES = st.sampled_from(
@@ -93,7 +93,7 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
             yield from places(value, (*path, key))
 
 
-DOCUMENT = json.loads(manifestio.dump(FULL))
+DOCUMENT = json.loads(manifest_json.dump(FULL))
 PLACES = list(places(DOCUMENT))
 
 
@@ -116,7 +116,7 @@ def test_parser_and_schema_agree_on_any_one_change(place: tuple[Any, ...], value
         assert parsed
         assert not valid
         with pytest.raises(TamperedError):
-            manifestio.parse(json.dumps(document).encode())
+            manifest_json.parse(json.dumps(document).encode())
 
 
 def test_a_value_of_a_wrong_type_is_refused_by_both_wherever_it_stands() -> None:
@@ -130,5 +130,5 @@ def test_a_value_of_a_wrong_type_is_refused_by_both_wherever_it_stands() -> None
             holder = holder[key]
         holder[place[-1]] = pick.choice([None, 1.5, {"x": []}, [[]], "\x00"])
         with pytest.raises(TamperedError):
-            manifestio.parse(json.dumps(document).encode())
+            manifest_json.parse(json.dumps(document).encode())
         assert not VALIDATOR.is_valid(document), place

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import MediumError, TamperedError, UsageError
-from installer.core.medium import FileMedium, StreamMedium
+from installer.core.format.medium import FileMedium, StreamMedium
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 

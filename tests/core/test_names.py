@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from installer.core import names
-from installer.core.names import COMPONENT, destination_fault, link_target_fault, path_fault, split_ustar
+from installer.core.format import member_names
+from installer.core.format.member_names import (
+    COMPONENT,
+    destination_fault,
+    link_target_fault,
+    path_fault,
+    split_ustar,
+)
 
 component = st.from_regex(COMPONENT, fullmatch=True).filter(lambda text: len(text) <= 100)
 path = st.lists(component, min_size=1, max_size=12).map("/".join)
@@ -88,7 +94,7 @@ def test_the_split_is_the_shortest_prefix_and_joins_to_the_same_name(name: str) 
 
 @given(path)
 def test_every_name_that_fits_is_read_back_by_tarfile(name: str) -> None:
-    from installer.core.tarheader import Header, encode
+    from installer.core.format.tar_header import Header, encode
 
     if path_fault(name) is None:
         block = encode(Header(name, 0o644, 0, 0))
@@ -159,13 +165,13 @@ def test_a_link_cannot_leave_its_tree_by_way_of_another_link() -> None:
     assert "behind a name" in (link_target_fault("trees/web/out", "a/b/up/../x", "trees/web") or "")
 
 
-odd = st.text("./ab~-@:\n\0é A", max_size=12) | st.sampled_from(names.OURS) | path.map("/{}".format)
+odd = st.text("./ab~-@:\n\0é A", max_size=12) | st.sampled_from(member_names.OURS) | path.map("/{}".format)
 
 
 @given(st.lists(odd, max_size=4).map("/".join))
 def test_the_look_at_a_whole_name_finds_what_the_look_at_each_part_does(name: str) -> None:
     quick = path_fault(name), destination_fault(name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(names, "_PATH", re.compile(r"(?!)"))
-        patch.setattr(names, "_PLAIN", re.compile(r"(?!)"))
+        patch.setattr(member_names, "_PATH", re.compile(r"(?!)"))
+        patch.setattr(member_names, "_PLAIN", re.compile(r"(?!)"))
         assert (path_fault(name), destination_fault(name)) == quick

@@ -7,25 +7,25 @@ from typing import Any
 
 import pytest
 
-from installer.core import oci
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError
-from installer.core.manifest import Image, Layer
-from installer.core.reference import familiar, qualified, reference_fault, split_host, split_reference
+from installer.core.format.manifest import Image, Layer
+from installer.core.oci import documents
+from installer.core.oci.reference import familiar, qualified, reference_fault, split_host, split_reference
 
 HEX = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
-DESCRIPTOR = {"digest": HEX, "size": 3, "mediaType": oci.LAYER_GZIP}
+DESCRIPTOR = {"digest": HEX, "size": 3, "mediaType": documents.LAYER_GZIP}
 MANIFEST: dict[str, Any] = {
     "schemaVersion": 2,
-    "mediaType": oci.MANIFEST,
-    "config": {"digest": OTHER, "size": 5, "mediaType": oci.CONFIG},
+    "mediaType": documents.MANIFEST,
+    "config": {"digest": OTHER, "size": 5, "mediaType": documents.CONFIG},
     "layers": [DESCRIPTOR],
 }
 INDEX: dict[str, Any] = {
     "schemaVersion": 2,
     "manifests": [
-        {**DESCRIPTOR, "mediaType": oci.MANIFEST, "platform": {"os": "linux", "architecture": "amd64"}}
+        {**DESCRIPTOR, "mediaType": documents.MANIFEST, "platform": {"os": "linux", "architecture": "amd64"}}
     ],
 }
 CONFIG: dict[str, Any] = {
@@ -41,21 +41,21 @@ def dumps(value: Any) -> bytes:
 
 
 def test_a_manifest_names_configuration_and_layers() -> None:
-    found = oci.parse_manifest(dumps(MANIFEST), "m", oci.MANIFEST)
+    found = documents.parse_manifest(dumps(MANIFEST), "m", documents.MANIFEST)
     assert (found.config.digest, [each.digest for each in found.layers]) == (OTHER, [HEX])
 
 
 def test_an_index_names_manifests_and_their_platforms() -> None:
-    assert [each.platform for each in oci.parse_index(dumps(INDEX), "i").manifests] == ["linux/amd64"]
+    assert [each.platform for each in documents.parse_index(dumps(INDEX), "i").manifests] == ["linux/amd64"]
 
 
 def test_an_unknown_platform_is_none() -> None:
     entry = {**INDEX["manifests"][0], "platform": {"os": "unknown", "architecture": "unknown"}}
-    assert oci.parse_index(dumps({**INDEX, "manifests": [entry]}), "i").manifests[0].platform == ""
+    assert documents.parse_index(dumps({**INDEX, "manifests": [entry]}), "i").manifests[0].platform == ""
 
 
 def test_a_configuration_names_platform_and_layers() -> None:
-    assert oci.parse_config(dumps(CONFIG), "c") == oci.ImageConfig("linux/arm/v7", (HEX,))
+    assert documents.parse_config(dumps(CONFIG), "c") == documents.ImageConfig("linux/arm/v7", (HEX,))
 
 
 def changed(document: dict[str, Any], **fields: Any) -> bytes:
@@ -68,9 +68,9 @@ def layer(**fields: Any) -> bytes:
 
 BAD: dict[str, tuple[bytes, str, str]] = {
     "both manifests and layers": (changed(MANIFEST, manifests=[]), "", "has both"),
-    "another media type than its descriptor's": (dumps(MANIFEST), oci.DOCKER_MANIFEST, "is called"),
-    "a manifest called an index": (changed(MANIFEST, mediaType=...), oci.INDEX, "not one of an image"),
-    "an index called a manifest": (dumps(INDEX), oci.MANIFEST, "not one of an image"),
+    "another media type than its descriptor's": (dumps(MANIFEST), documents.DOCKER_MANIFEST, "is called"),
+    "a manifest called an index": (changed(MANIFEST, mediaType=...), documents.INDEX, "not one of an image"),
+    "an index called a manifest": (dumps(INDEX), documents.MANIFEST, "not one of an image"),
     "an unknown media type": (changed(MANIFEST, mediaType="text/html"), "", "not one of an image"),
     "schema version 1": (changed(MANIFEST, schemaVersion=1), "", "schema version 2"),
     "a list": (b"[]", "", "not an object"),
@@ -103,7 +103,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
         "words",
     ),
     "a key twice": (dumps(MANIFEST)[:-1] + b',"config":{}}', "", "twice"),
-    "more than a document may have": (dumps(MANIFEST) + b" " * oci.MAX_DOCUMENT, "", "more than"),
+    "more than a document may have": (dumps(MANIFEST) + b" " * documents.MAX_DOCUMENT, "", "more than"),
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
 def test_a_manifest_or_index_that_is_not_strict_is_refused(fault: str) -> None:
     data, media_type, words = BAD[fault]
     with pytest.raises(TamperedError, match=words) as raised:
-        oci.parse_document(data, "the document", media_type)
+        documents.parse_document(data, "the document", media_type)
     assert raised.value.where.startswith("the document")
 
 
@@ -127,22 +127,22 @@ def test_a_manifest_or_index_that_is_not_strict_is_refused(fault: str) -> None:
 )
 def test_a_configuration_that_is_not_strict_is_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(TamperedError, match=words):
-        oci.parse_config(changed(CONFIG, **fields), "c")
+        documents.parse_config(changed(CONFIG, **fields), "c")
 
 
 def test_a_manifest_is_no_index_and_an_index_no_manifest() -> None:
     with pytest.raises(TamperedError, match="is an index"):
-        oci.parse_manifest(dumps(INDEX), "x")
+        documents.parse_manifest(dumps(INDEX), "x")
     with pytest.raises(TamperedError, match="not an index"):
-        oci.parse_index(dumps(MANIFEST), "x")
+        documents.parse_index(dumps(MANIFEST), "x")
 
 
 def test_a_document_is_the_one_that_was_asked_for() -> None:
-    oci.check_blob(b"{}", oci.Descriptor(oci_digest(b"{}"), 2, oci.CONFIG), "c")
+    documents.check_blob(b"{}", documents.Descriptor(oci_digest(b"{}"), 2, documents.CONFIG), "c")
     with pytest.raises(TamperedError, match="bytes, not 3"):
-        oci.check_blob(b"{}", oci.Descriptor(oci_digest(b"{}"), 3, oci.CONFIG), "c")
+        documents.check_blob(b"{}", documents.Descriptor(oci_digest(b"{}"), 3, documents.CONFIG), "c")
     with pytest.raises(TamperedError, match="has the digest"):
-        oci.check_blob(b"[]", oci.Descriptor(oci_digest(b"{}"), 2, oci.CONFIG), "c")
+        documents.check_blob(b"[]", documents.Descriptor(oci_digest(b"{}"), 2, documents.CONFIG), "c")
 
 
 STORED = Layer(HEX, 3, "application/vnd.docker.image.rootfs.diff.tar.gzip", OTHER, 9)
@@ -153,26 +153,29 @@ def image(reference: str, platform: str = "linux/amd64", made: bytes = b"") -> I
 
 
 def test_a_manifest_that_we_make_is_one_that_we_read() -> None:
-    made = oci.make_manifest(OTHER, 5, [STORED])
-    found = oci.parse_manifest(made, "m", oci.MANIFEST)
-    assert found.layers == (oci.Descriptor(HEX, 3, oci.LAYER_GZIP),)
-    assert made == oci.make_manifest(OTHER, 5, [STORED])
+    made = documents.make_manifest(OTHER, 5, [STORED])
+    found = documents.parse_manifest(made, "m", documents.MANIFEST)
+    assert found.layers == (documents.Descriptor(HEX, 3, documents.LAYER_GZIP),)
+    assert made == documents.make_manifest(OTHER, 5, [STORED])
 
 
 def test_an_index_that_we_make_names_images_for_containerd_and_for_people() -> None:
-    made = oci.make_manifest(OTHER, 5, [STORED])
-    data = oci.make_index([image("redis:7", "linux/arm64/v8", made)], {oci_digest(made): made})
-    entry = oci.parse_index(data, "i").manifests[0]
-    assert (entry.platform, entry.size, entry.media_type) == ("linux/arm64/v8", len(made), oci.MANIFEST)
-    assert entry.annotations == {oci.CONTAINERD_NAME: "docker.io/library/redis:7", oci.REF_NAME: "redis:7"}
+    made = documents.make_manifest(OTHER, 5, [STORED])
+    data = documents.make_index([image("redis:7", "linux/arm64/v8", made)], {oci_digest(made): made})
+    entry = documents.parse_index(data, "i").manifests[0]
+    assert (entry.platform, entry.size, entry.media_type) == ("linux/arm64/v8", len(made), documents.MANIFEST)
+    assert entry.annotations == {
+        documents.CONTAINERD_NAME: "docker.io/library/redis:7",
+        documents.REF_NAME: "redis:7",
+    }
 
 
 def test_docker_reads_the_layout_by_its_own_manifest() -> None:
-    data = oci.make_docker_manifest([image("a:1"), image("b:1"), image("a:1", "linux/arm64", b"x")])
+    data = documents.make_docker_manifest([image("a:1"), image("b:1"), image("a:1", "linux/arm64", b"x")])
     blob = "blobs/sha256/"
-    assert oci.parse_docker_manifest(data, "manifest.json") == (
-        oci.DockerEntry(blob + "b" * 64, ("a:1", "b:1"), (blob + "a" * 64,)),
-        oci.DockerEntry(blob + "b" * 64, (), (blob + "a" * 64,)),
+    assert documents.parse_docker_manifest(data, "manifest.json") == (
+        documents.DockerEntry(blob + "b" * 64, ("a:1", "b:1"), (blob + "a" * 64,)),
+        documents.DockerEntry(blob + "b" * 64, (), (blob + "a" * 64,)),
     )
 
 
@@ -193,7 +196,7 @@ def test_docker_reads_the_layout_by_its_own_manifest() -> None:
 )
 def test_a_manifest_of_docker_that_is_not_strict_is_refused(entry: Any, words: str) -> None:
     with pytest.raises(TamperedError, match=words):
-        oci.parse_docker_manifest(dumps([entry]), "manifest.json")
+        documents.parse_docker_manifest(dumps([entry]), "manifest.json")
 
 
 @pytest.mark.parametrize(
@@ -255,4 +258,4 @@ def test_references_are_split_where_docker_does() -> None:
     ],
 )
 def test_a_platform_without_a_variant_takes_any(wanted: str, platform: str, fits: bool) -> None:
-    assert oci.platform_matches(wanted, platform) is fits
+    assert documents.platform_matches(wanted, platform) is fits

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import MediumError, TamperedError
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import MANIFEST, FileEntry
+from installer.core.format.payload import GROUP, check_payload
+from installer.core.format.tar_header import BLOCK, Header, encode, extent
 from installer.core.limits import MIB
-from installer.core.manifest import MANIFEST, FileEntry
-from installer.core.payload import GROUP, check_payload
-from installer.core.tarheader import BLOCK, Header, encode, extent
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Digests
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from installer.core import errors
 from installer.core.jsonio import dumps
-from installer.core.owners import assign
-from installer.core.policy import Destination
-from installer.core.provenance import PREDICATE as PROVENANCE
-from installer.core.root import PRODUCTION, Policy, Role, Root
+from installer.core.trust.policy import Destination
+from installer.core.trust.provenance import PREDICATE as PROVENANCE
+from installer.core.trust.quorum import assign
+from installer.core.trust.root import PRODUCTION, Policy, Role, Root
 from tests.rig import bundlebuild as build
 from tests.rig.trustworld import APPROVALS, FILES, MADE, NOW, TEAM, Said, World, person, root
 
@@ -134,7 +134,7 @@ class TestRejected:
         assert "cannot be read" in str(refused(World(approvals=(*APPROVALS[:2], odd))))
 
     def test_one_without_its_signature_does_not_count(self) -> None:
-        from installer.core.verification import decide, open_trusted
+        from installer.core.verify import decide, open_trusted
 
         world = World(approvals=APPROVALS[:2])
         files = {name: data for name, data in world.files((Said("ops"),)).items() if name.endswith("8.json")}
@@ -347,7 +347,7 @@ class TestBuilders:
 
 
 def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> None:
-    from installer.core.root import format_time
+    from installer.core.trust.root import format_time
 
     notes = {"notes": "looked at by two", "targets": ("chat01",)}
     provenance = TestBuilders().provenance("https://ci.example/1")

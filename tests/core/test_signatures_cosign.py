@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from bundler.signers import cosign as signing
-from installer.core import cosign
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
+from installer.core.trust import cosign
 from tests.rig.needs import needs
 from tests.rig.signing import Cosign
 

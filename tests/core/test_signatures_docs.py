@@ -12,7 +12,7 @@ import pytest
 
 from bundler.signers.cosign import generate
 from bundler.signers.gpg import GpgSigner
-from installer.core import cosign
+from installer.core.trust import cosign
 from tests.rig.needs import needs
 from tests.rig.signing import gpg_home
 

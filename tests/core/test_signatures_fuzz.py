@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from installer.core import cosign, gpgv
 from installer.core.errors import WaybillError
-from installer.core.rootio import parse_root
+from installer.core.trust import cosign, gpgv
+from installer.core.trust.root_json import parse_root
 
 PEM = ec.generate_private_key(ec.SECP256R1()).public_key()
 KEY = cosign.load_public_key(PEM.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from installer.core import gpgv
 from installer.core.errors import CheckFailedError, ExpiredError, TamperedError, UntrustedError, WaybillError
 from installer.core.limits import LIMITS
+from installer.core.trust import gpgv
 from tests.hang import ends
 from tests.rig.needs import needs
 from tests.rig.signing import GpgHome, gpg_home

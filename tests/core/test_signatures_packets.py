@@ -7,9 +7,9 @@ import hashlib
 
 import pytest
 
-from installer.core import gpgv
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
+from installer.core.trust import gpgv
 
 KEY, USER_ID = 6, 13
 LONGEST = {0: 0xFF, 1: 0xFFFF, 2: 20_000}

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from installer.core.errors import TamperedError
-from installer.core.names import path_fault
-from installer.core.tarheader import BLOCK, Header, decode, difference, encode, extent, padding
+from installer.core.format.member_names import path_fault
+from installer.core.format.tar_header import BLOCK, Header, decode, difference, encode, extent, padding
 from tests.rig.bundlebuild import raw_header
 
 GIB = 1 << 30

@@ -12,7 +12,6 @@ import pytest
 
 from bundler.signers.cosign import CosignSigner, generate
 from bundler.signers.gpg import GpgSigner
-from installer.core import gpgv
 from installer.core.errors import (
     CheckFailedError,
     ExpiredError,
@@ -22,9 +21,10 @@ from installer.core.errors import (
     WaybillError,
 )
 from installer.core.limits import LIMITS
-from installer.core.root import Role, Root
-from installer.core.signatures import Signature, TrustedKey, split_name, verify
-from installer.core.trust import Evidence, Trust, pinned_key_trust
+from installer.core.trust import gpgv
+from installer.core.trust.root import Role, Root
+from installer.core.trust.signatures import Signature, TrustedKey, split_name, verify
+from installer.core.trust.verifier import Evidence, Trust, pinned_key_trust
 from tests.rig.needs import needs
 from tests.rig.signing import GpgHome, gpg_home
 

@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 
 from installer.core.errors import TamperedError
-from installer.core.root import PRODUCTION, Policy, ProductRule, Root
-from installer.core.rootio import parse_root
-from installer.core.rootview import view
+from installer.core.trust.root import PRODUCTION, Policy, ProductRule, Root
+from installer.core.trust.root_json import parse_root
+from installer.core.trust.root_view import view
 from tests.rig.documents import at, without
 from tests.rig.trustworld import NOW, person, root
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from installer.core.errors import MediumError, TamperedError, UntrustedError
-from installer.core.root import (
+from installer.core.trust.root import (
     ROOT_BYTES,
     Root,
     display_fingerprint,
@@ -24,9 +24,9 @@ from installer.core.root import (
     parse_time,
     same_fingerprint,
 )
-from installer.core.rootio import load_root, parse_root
-from installer.core.rootview import view
-from installer.core.signatures import TrustedKey
+from installer.core.trust.root_json import load_root, parse_root
+from installer.core.trust.root_view import view
+from installer.core.trust.signatures import TrustedKey
 from tests.rig.documents import at, without
 from tests.rig.signing import gpg_home
 

@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from installer.core.errors import ExpiredError, RefusedError, TamperedError, UntrustedError, WaybillError
-from installer.core.root import Root
-from installer.core.rotation import require_in_force, successor
-from installer.core.signatures import Signature
+from installer.core.trust.root import Root
+from installer.core.trust.rotation import require_in_force, successor
+from installer.core.trust.signatures import Signature
 from tests.rig.trustworld import NOW, headed, person
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from installer.core import errors, steps, trust, verification
-from installer.core.approval import Approval
+from installer.core import errors, verify
 from installer.core.errors import WaybillError
-from installer.core.policy import Destination
-from installer.core.root import PRODUCTION, ProductRule, Role
-from installer.core.steps import STEPS, at_step
-from installer.core.tarheader import END
+from installer.core.format.tar_header import END
+from installer.core.trust import steps, verifier
+from installer.core.trust.approval import Approval
+from installer.core.trust.policy import Destination
+from installer.core.trust.root import PRODUCTION, ProductRule, Role
+from installer.core.trust.steps import STEPS, at_step
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 from tests.rig.trustworld import APPROVALS, FILES, HOST, MADE, NOW, Said, World, person, root
@@ -124,8 +125,8 @@ def without(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 raise
 
     with monkeypatch.context() as patch:
-        patch.setattr(trust, "at_step", lenient)
-        patch.setattr(verification, "at_step", lenient)
+        patch.setattr(verifier, "at_step", lenient)
+        patch.setattr(verify, "at_step", lenient)
         yield
 
 

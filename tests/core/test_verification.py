@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from installer.core import errors
-from installer.core.policy import Destination
-from installer.core.summary import Trail
-from installer.core.tarheader import BLOCK
-from installer.core.verification import TORN, check_all, decide, open_trusted, payload_extent
+from installer.core.format.tar_header import BLOCK
+from installer.core.trust.policy import Destination
+from installer.core.verify import TORN, check_all, decide, open_trusted, payload_extent
+from installer.core.vsa import Trail
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.trustworld import APPROVALS, World, person

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from installer.core.errors import UsageError
-from installer.core.versions import Version, compare, default_sequence, parse
+from installer.core.semver import Version, compare, default_sequence, parse
 
 ORDERED = [
     "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2", "1.0.0-beta.11",

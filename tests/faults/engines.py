@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from installer.apply import Applied
 from installer.core.errors import WaybillError
-from installer.core.manifest import BLOBS, Deployment, Image
+from installer.core.format.manifest import BLOBS, Deployment, Image
 from installer.engines import docker
 from installer.operations import Context
 from installer.system import System

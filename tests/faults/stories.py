@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from installer.apply import Applied, apply
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
-from installer.core.manifest import Deployment, DirectoryEntry, LinkEntry
-from installer.core.summary import Trail
-from installer.core.trust import Evidence
-from installer.core.verification import Opened
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
+from installer.core.trust.verifier import Evidence
+from installer.core.verify import Opened
+from installer.core.vsa import Trail
 from installer.evidence import Keeper
 from installer.metrics import SETTING, publish
 from installer.operations import Context

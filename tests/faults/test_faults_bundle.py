@@ -13,7 +13,7 @@ import pytest
 from bundler import approve
 from bundler.approve import Request
 from installer.core.errors import UnfitInputError
-from installer.core.tarheader import END
+from installer.core.format.tar_header import END
 from tests.faults import table
 from tests.faults.disk import State
 from tests.faults.faulty import snapshot

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import IncompleteError
-from installer.core.manifest import Deployment
+from installer.core.format.manifest import Deployment
 from installer.operations import Context
 from installer.status import status
 from tests.faults import table

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from installer.core.archive import BLOCK
 from installer.core.errors import HostNotReadyError, MediumError, TamperedError
+from installer.core.format.archive import BLOCK
 from installer.recover import exclusive
 from installer.staging import clear
 from installer.system import System

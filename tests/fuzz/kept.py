@@ -12,9 +12,9 @@ from typing import Any
 
 from installer import drift, evidence, history, housekeeping, staging
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError
+from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps
-from installer.core.manifest import MANIFEST, SUMS
-from installer.core.summary import Trail, summary
+from installer.core.vsa import Trail, summary
 from installer.operations import Context
 from installer.progress import Progress
 from tests.fuzz.host import LAYOUT, host, put

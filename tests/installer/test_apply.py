@@ -13,8 +13,8 @@ import pytest
 from installer import history, status
 from installer.apply import Applied, apply
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
-from installer.core.manifest import Deployment, HealthCheck
-from installer.core.root import parse_time
+from installer.core.format.manifest import Deployment, HealthCheck
+from installer.core.trust.root import parse_time
 from installer.drift import Policy
 from installer.journal import Journal
 from installer.operations import Context

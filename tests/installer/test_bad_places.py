@@ -11,7 +11,7 @@ import pytest
 
 from installer.apply import apply
 from installer.core.errors import HostNotReadyError, NotUndoneError
-from installer.core.manifest import Deployment
+from installer.core.format.manifest import Deployment
 from installer.operations import Context
 from installer.plan import Options, plan_apply
 from installer.recover import exclusive

@@ -14,7 +14,7 @@ import pytest
 from installer import status
 from installer.apply import apply
 from installer.core.errors import RolledBackError
-from installer.core.manifest import Deployment
+from installer.core.format.manifest import Deployment
 from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.plantext import text

@@ -11,7 +11,7 @@ import pytest
 
 from installer import decide
 from installer.core.errors import HostNotReadyError, RefusedError
-from installer.core.root import PRODUCTION, ProductRule
+from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.hosttrust import TIME_FILE
 from installer.state import unreadable
 from installer.system import System

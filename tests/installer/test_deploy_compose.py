@@ -12,7 +12,7 @@ import pytest
 from installer import status
 from installer.apply import apply
 from installer.core.errors import HostNotReadyError, Problem, RolledBackError
-from installer.core.manifest import Deployment, HealthCheck, Image
+from installer.core.format.manifest import Deployment, HealthCheck, Image
 from installer.deploy.base import Target
 from installer.deploy.compose import METHOD, find_tool
 from installer.operations import Context

@@ -9,7 +9,7 @@ import pytest
 
 from installer.apply import apply
 from installer.core.errors import NotUndoneError, RolledBackError
-from installer.core.manifest import Deployment
+from installer.core.format.manifest import Deployment
 from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
 from installer.recover import exclusive

@@ -12,7 +12,7 @@ import pytest
 from installer import status
 from installer.apply import apply
 from installer.core.errors import RolledBackError
-from installer.core.manifest import Deployment, HealthCheck
+from installer.core.format.manifest import Deployment, HealthCheck
 from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.recover import exclusive

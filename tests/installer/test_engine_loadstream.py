@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import TamperedError
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
 from installer.engines.loadstream import Form, Shipment, chain_ids, stream
 from tests.rig.imagerelease import ReleaseDirectory, digest, packed, plain_layer
 

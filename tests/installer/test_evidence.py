@@ -18,9 +18,9 @@ from jsonschema import Draft202012Validator
 from installer import evidence
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
-from installer.core.root import PRODUCTION
-from installer.core.steps import STEPS
-from installer.core.summary import Trail
+from installer.core.trust.root import PRODUCTION
+from installer.core.trust.steps import STEPS
+from installer.core.vsa import Trail
 from installer.evidence import DIRECTORY, Keeper, Refusal, record, refusals
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.core.manifest import HealthCheck
+from installer.core.format.manifest import HealthCheck
 from installer.health import container_fault, selected, watch
 from installer.operations import Context, StepError
 from installer.system import System

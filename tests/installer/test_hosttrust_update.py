@@ -20,7 +20,7 @@ from installer.core.errors import (
     UntrustedError,
     UsageError,
 )
-from installer.core.root import Root, fingerprint, format_time
+from installer.core.trust.root import Root, fingerprint, format_time
 from installer.hosttrust import ROOT_FILE, TIME_FILE, init_trust, known_time, load_trust, remember_time
 from installer.system import System
 from installer.trustupdate import LOCK, update_trust

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import TamperedError
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
 from installer.deploy.images import HANDLERS, METHOD
 from installer.deploy.imagesweep import sweep
 from installer.engines import docker

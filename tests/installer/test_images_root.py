@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from installer.core import manifestio
 from installer.core.digest import sha256_hex
-from installer.core.manifest import FileEntry
-from installer.core.sums import sum_lines
+from installer.core.format import manifest_json
+from installer.core.format.checksums import sum_lines
+from installer.core.format.manifest import FileEntry
 from installer.deploy.base import Target
 from installer.deploy.files import make_directory
 from installer.deploy.imageops import private_name
@@ -187,8 +187,8 @@ def retained(root: Root, target: Target, methods: tuple[str, ...]) -> Entry:
     name = release_name(manifest.sequence, target.release.identity)
     directory = Path(f"{root.root}{root.context.layout.release(name)}")
     directory.mkdir(parents=True)
-    data = manifestio.dump(manifest)
-    manifestio.parse(data)
+    data = manifest_json.dump(manifest)
+    manifest_json.parse(data)
     (directory / "bundle.json").write_bytes(data)
     (directory / "SHA256SUMS").write_bytes(b"".join(sum_lines(manifest.files, sha256_hex(data))))
     return Entry(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from installer.core import manifestio
 from installer.core.digest import sha256_hex
 from installer.core.errors import RolledBackError
-from installer.core.manifest import FileEntry, Image
-from installer.core.sums import sum_lines
+from installer.core.format import manifest_json
+from installer.core.format.checksums import sum_lines
+from installer.core.format.manifest import FileEntry, Image
 from installer.deploy.base import Target
 from installer.deploy.files import make_directory
 from installer.deploy.images import METHOD
@@ -81,7 +81,7 @@ class Product:
             for path in sorted(blobs.iterdir())
         )  # fmt: skip
         manifest = replace(target.release.manifest, expires=2**32, files=files)
-        data = manifestio.dump(manifest)
+        data = manifest_json.dump(manifest)
         (directory.path / "bundle.json").write_bytes(data)
         (directory.path / "SHA256SUMS").write_bytes(b"".join(sum_lines(files, sha256_hex(data))))
         entry = Entry(

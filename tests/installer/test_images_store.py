@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from installer.core.errors import TamperedError
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
 from installer.deploy.base import Target
 from installer.deploy.images import HANDLERS, METHOD
 from installer.layout import Layout

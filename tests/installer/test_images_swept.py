@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from installer import housekeeping
-from installer.core.manifest import Manifest
+from installer.core.format.manifest import Manifest
 from installer.operations import Context
 from installer.plan import Options
 from installer.recover import exclusive

@@ -11,7 +11,7 @@ import pytest
 from installer import auditlog
 from installer.apply import apply
 from installer.core.errors import HostNotReadyError, IncompleteError, RolledBackError
-from installer.core.manifest import Deployment, HealthCheck
+from installer.core.format.manifest import Deployment, HealthCheck
 from installer.history import history
 from installer.metrics import of_host, of_product
 from installer.metrics import text as metrics_text

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from installer import metrics
-from installer.core.root import fingerprint
+from installer.core.trust.root import fingerprint
 from installer.host import Host
 from installer.hosttrust import ROOT_FILE
 from tests.rig.bench import Bench, release

@@ -11,7 +11,7 @@ import pytest
 from installer import plantext
 from installer.apply import apply
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
-from installer.core.manifest import Deployment
+from installer.core.format.manifest import Deployment
 from installer.diffs import conceal, diff, secrets_of
 from installer.drift import Policy
 from installer.host import Space

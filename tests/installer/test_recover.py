@@ -13,7 +13,7 @@ import pytest
 
 from installer import auditlog, housekeeping, recover
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
-from installer.core.manifest import Manifest
+from installer.core.format.manifest import Manifest
 from installer.hosttrust import ROOT_FILE
 from installer.journal import Journal
 from installer.operations import Context, Op, StepError, places

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from installer.core.errors import UsageError
-from installer.core.manifest import Deployment, Image, Manifest
+from installer.core.format.manifest import Deployment, Image, Manifest
 from installer.selection import select
 
 IMAGE = Image("shop/web:1", "linux/amd64", "sha256:" + "1" * 64, "sha256:" + "2" * 64, ())

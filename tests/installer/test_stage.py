@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.errors import RefusedError, TamperedError
-from installer.core.manifest import DirectoryEntry, LinkEntry
-from installer.core.trust import Evidence
-from installer.core.verification import Opened
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import DirectoryEntry, LinkEntry
+from installer.core.trust.verifier import Evidence
+from installer.core.verify import Opened
 from installer.desired import Staged
 from installer.layout import Layout
 from installer.progress import Progress

@@ -13,7 +13,7 @@ import pytest
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
-from installer.core.manifest import HealthCheck
+from installer.core.format.manifest import HealthCheck
 from installer.deploy.base import Installed
 from installer.layout import Layout
 from installer.state import (

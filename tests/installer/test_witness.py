@@ -18,8 +18,8 @@ from installer import auditlog, status, witness
 from installer.apply import apply
 from installer.auditlog import AuditError, check
 from installer.core.errors import NotUndoneError, RolledBackError
-from installer.core.manifest import Deployment, HealthCheck
-from installer.core.root import PRODUCTION
+from installer.core.format.manifest import Deployment, HealthCheck
+from installer.core.trust.root import PRODUCTION
 from installer.operations import Context
 from installer.plan import Options, plan_apply
 from installer.recover import exclusive

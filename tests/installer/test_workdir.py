@@ -11,7 +11,7 @@ import pytest
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
-from installer.core.manifest import BLOBS, Deployment
+from installer.core.format.manifest import BLOBS, Deployment
 from installer.preflight import weigh
 from installer.selection import blobs_apart
 from installer.stage import demands

@@ -14,7 +14,7 @@ from bundler.keygen import keygen
 from bundler.signers.cosign import CosignSigner, seal
 from bundler.signers.gpg import GpgSigner
 from installer.core.errors import WaybillError
-from installer.core.signatures import Signature, TrustedKey, verify
+from installer.core.trust.signatures import Signature, TrustedKey, verify
 from tests.interop.table import (
     ED,
     EXCHANGES,

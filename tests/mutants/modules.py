@@ -13,19 +13,19 @@ def _host(*names: str) -> tuple[str, ...]:
 
 
 VERIFICATION = {
-    "installer/core/verification.py": ("tests/core/test_trust_steps.py", "tests/core/test_verification.py"),
-    "installer/core/trust.py": _TRUST,
-    "installer/core/policy.py": _TRUST,
-    "installer/core/approval.py": (*_TRUST, "tests/core/test_signatures_fuzz.py"),
-    "installer/core/evidence.py": _TRUST,
-    "installer/core/judged.py": _TRUST,
-    "installer/core/owners.py": _TRUST,
-    "installer/core/rotation.py": ("tests/core/test_trust_rotation.py",),
-    "installer/core/signatures.py": _SIGNED,
-    "installer/core/gpgv.py": _SIGNED,
-    "installer/core/cosign.py": _SIGNED,
-    "installer/core/sums.py": ("tests/core/test_archive",),
-    "installer/core/payload.py": ("tests/core/test_payload.py", "tests/core/test_archive_members.py"),
+    "installer/core/verify.py": ("tests/core/test_trust_steps.py", "tests/core/test_verification.py"),
+    "installer/core/trust/verifier.py": _TRUST,
+    "installer/core/trust/policy.py": _TRUST,
+    "installer/core/trust/approval.py": (*_TRUST, "tests/core/test_signatures_fuzz.py"),
+    "installer/core/trust/signature_check.py": _TRUST,
+    "installer/core/trust/approval_check.py": _TRUST,
+    "installer/core/trust/quorum.py": _TRUST,
+    "installer/core/trust/rotation.py": ("tests/core/test_trust_rotation.py",),
+    "installer/core/trust/signatures.py": _SIGNED,
+    "installer/core/trust/gpgv.py": _SIGNED,
+    "installer/core/trust/cosign.py": _SIGNED,
+    "installer/core/format/checksums.py": ("tests/core/test_archive",),
+    "installer/core/format/payload.py": ("tests/core/test_payload.py", "tests/core/test_archive_members.py"),
 }
 RECOVERY = {
     "installer/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),

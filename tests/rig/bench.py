@@ -11,7 +11,7 @@ import pytest
 
 from bundler.rootfiles import root_bytes
 from installer import cli
-from installer.core.root import Root
+from installer.core.trust.root import Root
 from installer.hosttrust import ROOT_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.trustworld import APPROVALS, FILES, World

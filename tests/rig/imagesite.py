@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from installer.core.manifest import Image
+from installer.core.format.manifest import Image
 from installer.deploy.base import Target
 from installer.deploy.images import HANDLERS, METHOD
 from installer.layout import Layout

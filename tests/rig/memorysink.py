@@ -6,7 +6,7 @@ from typing import Any
 
 from bundler.sources.layers import Compression, LayerTransform
 from installer.core.digest import oci_digest
-from installer.core.manifest import Layer
+from installer.core.format.manifest import Layer
 
 
 class MemorySink:

@@ -10,9 +10,9 @@ from typing import Any
 
 from bundler.head import make_sums
 from installer.apply import Applied, apply
-from installer.core import manifestio
 from installer.core.digest import sha256_hex
-from installer.core.manifest import (
+from installer.core.format import manifest_json
+from installer.core.format.manifest import (
     MANIFEST,
     SUMS,
     Deployment,
@@ -22,7 +22,7 @@ from installer.core.manifest import (
     LinkEntry,
     Manifest,
 )
-from installer.core.manifestrules import section_rank
+from installer.core.format.manifest_rules import section_rank
 from installer.desired import Staged
 from installer.layout import Layout
 from installer.operations import Context
@@ -103,7 +103,7 @@ def context(system: System) -> Context:
 def stage(root: Path, spec: ReleaseSpec) -> Staged:
     """Writes a release below `root` as the verifier would have staged it."""
     manifest = spec.manifest()
-    data = manifestio.dump(manifest)
+    data = manifest_json.dump(manifest)
     sums = make_sums(manifest.files, data)
     identity = sha256_hex(sums)
     directory = Layout(PRODUCT).stage(identity)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from installer.apply import apply
-from installer.core.manifest import Deployment, HealthCheck
+from installer.core.format.manifest import Deployment, HealthCheck
 from installer.operations import Context
 from installer.plan import plan_remove
 from installer.recover import exclusive

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.digest import sha256_hex
-from installer.core.manifest import BLOBS
-from installer.core.medium import Medium
-from installer.core.trust import Evidence
-from installer.core.verification import Opened
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import BLOBS
+from installer.core.format.medium import Medium
+from installer.core.trust.verifier import Evidence
+from installer.core.verify import Opened
 from installer.desired import Staged
 from installer.layout import Layout
 from installer.stage import stage

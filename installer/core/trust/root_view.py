@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from installer.core.root import Policy, Root, display_fingerprint, fingerprint, format_time
-from installer.core.signatures import TrustedKey
+from installer.core.trust.root import Policy, Root, display_fingerprint, fingerprint, format_time
+from installer.core.trust.signatures import TrustedKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from threading import Event
 
-from installer.core.archive import Bundle, Member, wrong_digest
 from installer.core.errors import TamperedError
+from installer.core.format.archive import Bundle, Member, wrong_digest
+from installer.core.format.manifest import FileEntry
+from installer.core.format.tar_header import BLOCK, extent, padding
 from installer.core.limits import CHUNK, MIB
-from installer.core.manifest import FileEntry
-from installer.core.tarheader import BLOCK, extent, padding
 
 GROUP = 4 * MIB
 

@@ -12,9 +12,7 @@ from typing import Any, TypeVar
 from installer.core import jsonio
 from installer.core.digest import HEX, OCI
 from installer.core.errors import TamperedError
-from installer.core.jsonstream import load_object
-from installer.core.limits import LIMITS
-from installer.core.manifest import (
+from installer.core.format.manifest import (
     KINDS,
     MANIFEST,
     METHODS,
@@ -29,8 +27,10 @@ from installer.core.manifest import (
     Manifest,
     Source,
 )
-from installer.core.manifestrules import check
-from installer.core.tarheader import OCTAL_LIMIT
+from installer.core.format.manifest_rules import check
+from installer.core.format.tar_header import OCTAL_LIMIT
+from installer.core.json_stream import load_object
+from installer.core.limits import LIMITS
 
 T = TypeVar("T")
 _ANY = re.compile(r"[^\x00-\x1f\x7f]{0,4096}")

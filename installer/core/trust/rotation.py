@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from installer.core.errors import ExpiredError, Problem, RefusedError, TamperedError, UntrustedError
-from installer.core.evidence import Accepted, Rejected, judge
 from installer.core.limits import LIMITS
-from installer.core.owners import fold
-from installer.core.root import Root, format_time
-from installer.core.rootio import parse_root
-from installer.core.signatures import Signature
+from installer.core.trust.quorum import fold
+from installer.core.trust.root import Root, format_time
+from installer.core.trust.root_json import parse_root
+from installer.core.trust.signature_check import Accepted, Rejected, judge
+from installer.core.trust.signatures import Signature
 
 
 def successor(old: Root, data: bytes, signatures: Sequence[Signature], where: str, now: datetime) -> Root:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from installer.core.errors import TamperedError
-from installer.core.names import path_fault, split_ustar
+from installer.core.format.member_names import path_fault, split_ustar
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer.core.limits import MIB
-from installer.core.signatures import TrustedKey
+from installer.core.trust.signatures import TrustedKey
 
 SCHEMA = "waybill/root/v1"
 ROLES = ("release", "root", "provenance", "security", "ops", "break-glass")

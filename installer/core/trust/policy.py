@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from installer.core.approval import NOWHERE, Approval
 from installer.core.errors import Problem
-from installer.core.manifest import Manifest
-from installer.core.owners import assign, fold
-from installer.core.provenance import Provenance
-from installer.core.root import Policy, Root, format_time
-from installer.core.signatures import TrustedKey
+from installer.core.format.manifest import Manifest
+from installer.core.trust.approval import NOWHERE, Approval
+from installer.core.trust.provenance import Provenance
+from installer.core.trust.quorum import assign, fold
+from installer.core.trust.root import Policy, Root, format_time
+from installer.core.trust.signatures import TrustedKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from installer.core.errors import MediumError, Problem, TamperedError, UntrustedError, WaybillError
 from installer.core.jsonio import loads_strict
 from installer.core.limits import LIMITS
-from installer.core.owners import assign, fold
-from installer.core.root import (
+from installer.core.trust.quorum import assign, fold
+from installer.core.trust.root import (
     APPROVERS,
     BUILDER,
     ENVIRONMENT,
@@ -32,7 +32,7 @@ from installer.core.root import (
     owner_ok,
     parse_time,
 )
-from installer.core.signatures import TrustedKey
+from installer.core.trust.signatures import TrustedKey
 
 MOST_KEYS = 256
 """Keys of one root: who counts for what is searched for, and the search has to end."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from installer.core.approval import Approval, Found
 from installer.core.digest import sha256_hex
 from installer.core.errors import (
     ClockError,
@@ -26,16 +25,17 @@ from installer.core.errors import (
     WrongProductError,
     WrongTargetError,
 )
-from installer.core.evidence import Accepted, Evidence, Rejected, judge, too_few
-from installer.core.judged import Judged
+from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
-from installer.core.manifest import Manifest
-from installer.core.owners import fold
-from installer.core.policy import SKEW, Counted, Decision, Destination, Question
-from installer.core.root import Policy, ProductRule, Role, Root, format_time
-from installer.core.signatures import SUMS, Signature, TrustedKey
-from installer.core.steps import at_step
-from installer.core.versions import compare
+from installer.core.semver import compare
+from installer.core.trust.approval import Approval, Found
+from installer.core.trust.approval_check import Judged
+from installer.core.trust.policy import SKEW, Counted, Decision, Destination, Question
+from installer.core.trust.quorum import fold
+from installer.core.trust.root import Policy, ProductRule, Role, Root, format_time
+from installer.core.trust.signature_check import Accepted, Evidence, Rejected, judge, too_few
+from installer.core.trust.signatures import SUMS, Signature, TrustedKey
+from installer.core.trust.steps import at_step
 
 __all__ = ["Accepted", "Evidence", "Rejected", "Trust", "pinned_key_trust"]
 

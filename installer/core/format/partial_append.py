@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 
-from installer.core.approval import OPENING
+from installer.core.format.medium import Medium
+from installer.core.format.tar_header import END, Header, encode, extent
 from installer.core.limits import LIMITS
-from installer.core.medium import Medium
-from installer.core.tarheader import END, Header, encode, extent
+from installer.core.trust.approval import OPENING
 
 FILE_MODE = 0o644
 FILES = 4

@@ -14,8 +14,8 @@ from installer.core.errors import (
     UntrustedError,
     WaybillError,
 )
-from installer.core.root import Root, format_time
-from installer.core.signatures import SUMS, Scheme, Signature, TrustedKey, verify
+from installer.core.trust.root import Root, format_time
+from installer.core.trust.signatures import SUMS, Scheme, Signature, TrustedKey, verify
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ import os
 import stat
 from pathlib import Path
 
-from installer.core.approval import DIRECTORY, NAME, signed_name
 from installer.core.errors import MediumError, TamperedError, UsageError
+from installer.core.format.partial_append import FILES
 from installer.core.limits import LIMITS
-from installer.core.torn import FILES
+from installer.core.trust.approval import DIRECTORY, NAME, signed_name
 
 SUFFIX = ".approvals"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

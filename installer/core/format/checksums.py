@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 
 from installer.core.digest import HEX
 from installer.core.errors import TamperedError
+from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
+from installer.core.format.member_names import path_fault
 from installer.core.limits import LIMITS
-from installer.core.manifest import MANIFEST, SUMS, FileEntry
-from installer.core.names import path_fault
 
 
 def line(digest: str, path: str) -> bytes:

@@ -17,12 +17,12 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.digest import HEX
 from installer.core.errors import TamperedError
+from installer.core.format.manifest_json import Fields
 from installer.core.limits import LIMITS
-from installer.core.manifestio import Fields
-from installer.core.provenance import PREDICATE, Provenance, parse_predicate
-from installer.core.root import APPROVERS, ENVIRONMENT, PRODUCT, format_time
-from installer.core.signatures import FORMS, SUMS, Signature
-from installer.core.versions import is_version
+from installer.core.semver import is_version
+from installer.core.trust.provenance import PREDICATE, Provenance, parse_predicate
+from installer.core.trust.root import APPROVERS, ENVIRONMENT, PRODUCT, format_time
+from installer.core.trust.signatures import FORMS, SUMS, Signature
 
 DIRECTORY = "approvals/"
 STATEMENT = "https://in-toto.io/Statement/v1"

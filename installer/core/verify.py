@@ -12,19 +12,19 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from installer.core.approval import group
-from installer.core.archive import Bundle, open_bundle
 from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
-from installer.core.manifest import Manifest
-from installer.core.medium import Medium
-from installer.core.payload import Sink, check_payload, keep_nothing, to_read
-from installer.core.policy import Decision, Destination
-from installer.core.signatures import Signature
-from installer.core.steps import at_step
-from installer.core.summary import Trail
-from installer.core.tarheader import extent
-from installer.core.trust import Evidence, Trust
+from installer.core.format.archive import Bundle, open_bundle
+from installer.core.format.manifest import Manifest
+from installer.core.format.medium import Medium
+from installer.core.format.payload import Sink, check_payload, keep_nothing, to_read
+from installer.core.format.tar_header import extent
+from installer.core.trust.approval import group
+from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.signatures import Signature
+from installer.core.trust.steps import at_step
+from installer.core.trust.verifier import Evidence, Trust
+from installer.core.vsa import Trail
 
 Clock = Callable[[], datetime]
 Beside = Sequence[tuple[str, Mapping[str, bytes]]]

@@ -14,10 +14,10 @@ from typing import Any
 
 from installer.core.digest import OCI, oci_digest
 from installer.core.errors import TamperedError
+from installer.core.format.manifest import Image, Layer
 from installer.core.jsonio import loads_strict
 from installer.core.limits import LIMITS, MIB
-from installer.core.manifest import Image, Layer
-from installer.core.reference import qualified, reference_fault, split_reference
+from installer.core.oci.reference import qualified, reference_fault, split_reference
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

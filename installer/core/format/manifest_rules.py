@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from installer.core.errors import TamperedError
-from installer.core.manifest import (
+from installer.core.format.manifest import (
     MANIFEST,
     SECTIONS,
     FileEntry,
@@ -14,7 +14,7 @@ from installer.core.manifest import (
     Manifest,
     blob_path,
 )
-from installer.core.names import destination_fault, link_target_fault, path_fault
+from installer.core.format.member_names import destination_fault, link_target_fault, path_fault
 
 
 def check(manifest: Manifest) -> None:

@@ -12,15 +12,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from installer.core import manifestio
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
+from installer.core.format import manifest_json
+from installer.core.format.checksums import check_sums, has_line, parse_sums
+from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, Manifest
+from installer.core.format.medium import Medium
+from installer.core.format.partial_append import FILES, ends_within, is_partial_header, is_torn
+from installer.core.format.tar_header import BLOCK, END, Header, decode, difference, encode, extent, padding
 from installer.core.limits import CHUNK, LIMITS
-from installer.core.manifest import MANIFEST, SUMS, FileEntry, Manifest
-from installer.core.medium import Medium
-from installer.core.sums import check_sums, has_line, parse_sums
-from installer.core.tarheader import BLOCK, END, Header, decode, difference, encode, extent, padding
-from installer.core.torn import FILES, ends_within, is_partial_header, is_torn
 
 ROOM = SUMS + ".room"
 """A member of zero bytes behind the signatures, where later signatures are added in place. It is not signed
@@ -309,7 +309,7 @@ def open_bundle(medium: Medium, decide: Decision) -> Bundle:
         raise TamperedError(
             f"{MANIFEST} is not what {SUMS} lists", where=f"{medium.name}@{head.manifest_offset}"
         )
-    manifest = manifestio.parse(data)
+    manifest = manifest_json.parse(data)
     if manifest.created != head.mtime:
         raise TamperedError("the headers have another time than the manifest", where=medium.name)
     check_sums(head.sums, manifest.files, digest)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from installer.core import cosign, gpgv
 from installer.core.errors import TamperedError, UntrustedError
+from installer.core.trust import cosign, gpgv
 
 Scheme = Literal["cosign", "gpg"]
 FORMS: dict[str, Scheme] = {"sig": "cosign", "sigstore.json": "cosign", "asc": "gpg"}

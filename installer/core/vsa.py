@@ -12,15 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from installer.core import jsonio
-from installer.core.approval import STATEMENT, Found
 from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
-from installer.core.evidence import Evidence
-from installer.core.judged import Judged
-from installer.core.manifest import SCHEMA, SUMS, Manifest
-from installer.core.policy import Decision, Destination
-from installer.core.root import format_time
-from installer.core.steps import STEPS
+from installer.core.format.manifest import SCHEMA, SUMS, Manifest
+from installer.core.trust.approval import STATEMENT, Found
+from installer.core.trust.approval_check import Judged
+from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.root import format_time
+from installer.core.trust.signature_check import Evidence
+from installer.core.trust.steps import STEPS
 
 PREDICATE = "https://slsa.dev/verification_summary/v1"
 VERIFIER = "urn:waybill:install"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from installer.core.approval import Approval, Found, parse
 from installer.core.errors import TamperedError
-from installer.core.evidence import Accepted, Rejected, judge
-from installer.core.manifest import Manifest
-from installer.core.policy import SKEW, Counted
-from installer.core.provenance import Provenance, why_not
-from installer.core.root import Policy, Root, format_time
+from installer.core.format.manifest import Manifest
+from installer.core.trust.approval import Approval, Found, parse
+from installer.core.trust.policy import SKEW, Counted
+from installer.core.trust.provenance import Provenance, why_not
+from installer.core.trust.root import Policy, Root, format_time
+from installer.core.trust.signature_check import Accepted, Rejected, judge
 
 
 @dataclass(slots=True)
