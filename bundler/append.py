@@ -1,8 +1,7 @@
 """Adds members behind the payload of a bundle, so that a kill at any byte leaves a bundle that still reads.
 
-`installer.core.format.partial_append` says in which order it is written and what may be left behind; here it is
-written,
-finished or taken back. The payload is never touched, and the time does not depend on its size.
+`installer.core.format.partial_append` says in which order it is written and what may be left behind; here it
+is written, finished or taken back. The payload is never touched, and the time does not depend on its size.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from bundler.cli_keys import keygen
 from bundler.cli_options import BundleFile, GpgKey, Json, Key, console
 from bundler.cli_sign import approve, closing, sign, signers_of, verify
 from bundler.cli_trust import trust_app
-from installer.console import run_app, table
-from installer.units import size_text as size
+from installer.shared.console import run_app, table
+from installer.shared.humanize import size_text as size
 
 if TYPE_CHECKING:
     from bundler.create import Created, Planned
@@ -268,7 +268,7 @@ def installer(
 @app.command(hidden=True)
 def selftest() -> None:
     """Import every module of this executable."""
-    from installer.frozen import selftest as check
+    from installer.shared.frozen import selftest as check
 
     failed = check()
     console.result("\n".join(f"{name}: {reason}" for name, reason in failed.items()) or "ok", lambda: failed)

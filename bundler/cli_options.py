@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from installer.console import Console, safe
 from installer.core.errors import UsageError
+from installer.shared.console import Console, safe
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle.", show_default=False)]

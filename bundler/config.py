@@ -17,11 +17,11 @@ from bundler import resources
 from bundler.checks.content import check_content
 from bundler.entries import Entries, seconds
 from bundler.model import BundleConfig
-from installer import yamlio
 from installer.core import schema_errors
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UnfitInputError, UsageError
 from installer.core.semver import Version, default_sequence, parse
+from installer.shared import strict_yaml
 
 NAME = "bundle.yaml"
 SCHEMA = "v1/bundle-yaml.schema.json"
@@ -77,30 +77,30 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
     )
 
 
-def _read(directory: Path) -> tuple[yamlio.Document, str]:
+def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
     """Gives bundle.yaml and the SHA-256 of the bytes that were parsed."""
     path = directory / NAME
     try:
         with path.open("rb") as file:
-            data = file.read(yamlio.MAX_BYTES + 1)
+            data = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
         hint = "bundle init lays one down; -C names the directory where it is"
-        return yamlio.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),)), ""
+        return strict_yaml.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),)), ""
     except OSError as error:
         problem = Problem(
             str(path), f"cannot be read: {error.strerror}", "it must be a file that you may read"
         )
-        return yamlio.Document(NAME, None, {}, (problem,)), ""
-    document = yamlio.load(data, NAME)
+        return strict_yaml.Document(NAME, None, {}, (problem,)), ""
+    document = strict_yaml.load(data, NAME)
     if isinstance(document.value, dict) or document.problems:
         return document, sha256_hex(data)
     problem = Problem(
         f"{NAME}:1", "must hold a mapping of keys to values", "bundle init lays down an example"
     )
-    return yamlio.Document(NAME, None, {}, (problem,)), ""
+    return strict_yaml.Document(NAME, None, {}, (problem,)), ""
 
 
-def _fitting(document: yamlio.Document, problems: list[Problem]) -> tuple[dict[str, Any], set[str]]:
+def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[dict[str, Any], set[str]]:
     """Validates; gives what of the document fits, and the names of the top-level keys that fit wholly."""
     if not isinstance(document.value, dict):
         return {}, set()
@@ -142,7 +142,7 @@ def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
         value[int(path[-1])] = None
 
 
-def _texts(value: Any, path: yamlio.Path = ()) -> list[tuple[yamlio.Path, str]]:
+def _texts(value: Any, path: strict_yaml.Path = ()) -> list[tuple[strict_yaml.Path, str]]:
     if isinstance(value, str):
         return [(path, value)]
     children = (
@@ -171,7 +171,7 @@ def _sequence(value: dict[str, Any], version: Version | None, problems: list[Pro
 
 
 def _upgrade_from(
-    value: dict[str, Any], document: yamlio.Document, version: Version | None, problems: list[Problem]
+    value: dict[str, Any], document: strict_yaml.Document, version: Version | None, problems: list[Problem]
 ) -> str:
     text = value.get("upgrade_from")
     if not isinstance(text, str):

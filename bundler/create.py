@@ -29,7 +29,7 @@ from installer.core.format.medium import FileMedium
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, OCTAL_LIMIT
 from installer.core.limits import LIMITS, MIB
-from installer.progress import Progress
+from installer.shared.progress import Progress
 
 if TYPE_CHECKING:
     from bundler.sources.base import ImageSource, ResolvedImage

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bundler.inspect import document_text
-from installer.console import table
 from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
 from installer.core.format.medium import FileMedium
-from installer.units import size_text as size
+from installer.shared.console import table
+from installer.shared.humanize import size_text as size
 
 _SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")
 _TEXT = ("template", "values", "schema", "unit", "compose", "script", "doc")

@@ -10,9 +10,9 @@ from typing import Any
 from bundler.checks import images, inputs, trees
 from bundler.checks.destinations import Place
 from bundler.model import ImageSource, Item, Tree
-from installer import yamlio
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
+from installer.shared import strict_yaml
 
 _PARTS: tuple[tuple[str, Kind], ...] = (
     ("units", "unit"),
@@ -50,7 +50,7 @@ class Entries:
     def __init__(
         self,
         directory: Path,
-        document: yamlio.Document,
+        document: strict_yaml.Document,
         value: dict[str, Any],
         version: str,
         platforms: Sequence[str],
@@ -90,7 +90,7 @@ class Entries:
             what = f"ships nothing: {', '.join(listed)} are all empty"
             self.problems.append(Problem(self.document.name, what, "list what the release is made of"))
 
-    def _each(self, key: str) -> Iterator[tuple[yamlio.Path, Any]]:
+    def _each(self, key: str) -> Iterator[tuple[strict_yaml.Path, Any]]:
         for number, entry in enumerate(self.value.get(key) or []):
             if entry is not None:
                 yield (key, number), entry
@@ -202,7 +202,7 @@ class Entries:
                     options[word] = self._part(given, (*path, word), method, kind)
             self.deploy.append(Deployment(method, options, entry.get("optional", False)))
 
-    def _part(self, text: str, path: yamlio.Path, method: str, kind: Kind) -> str:
+    def _part(self, text: str, path: strict_yaml.Path, method: str, kind: Kind) -> str:
         """Takes in a file that a step uses; gives its bundle path."""
         given = self._fill(text, path)
         member = inputs.member_name("deploy", given, method)
@@ -245,7 +245,7 @@ class Entries:
         given: str,
         member: str,
         kind: Any,
-        path: yamlio.Path,
+        path: strict_yaml.Path,
         entry: dict[str, Any],
         *,
         platform: str = "",
@@ -270,7 +270,7 @@ class Entries:
     def _install(
         self,
         entry: dict[str, Any],
-        path: yamlio.Path,
+        path: strict_yaml.Path,
         given: str,
         *,
         platform: str = "",
@@ -311,7 +311,7 @@ class Entries:
         )
         self.problems.append(Problem(self.where(item), what, "rename one of them"))
 
-    def _fill(self, text: str, path: yamlio.Path, **known: str) -> str:
+    def _fill(self, text: str, path: strict_yaml.Path, **known: str) -> str:
         words = {"version": self.version, **known}
 
         def value(match: re.Match[str]) -> str:
@@ -325,5 +325,5 @@ class Entries:
 
         return _PLACEHOLDER.sub(value, text)
 
-    def _line(self, path: yamlio.Path) -> int:
+    def _line(self, path: strict_yaml.Path) -> int:
         return int(self.document.where(path).rpartition(":")[2])

@@ -24,9 +24,9 @@ import bundler
 from bundler import selfextract
 from bundler.frozen_check import check
 from bundler.output import fsync_directory
-from installer.core.environment import child_environment
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
-from installer.progress import Progress
+from installer.shared.child_env import child_environment
+from installer.shared.progress import Progress
 
 Program = Literal["install", "bundle"]
 
@@ -228,7 +228,7 @@ def _lay_out(source: Path, program: Program) -> None:
         if (ROOT / data).is_dir() and (source / package).is_dir():
             shutil.copytree(ROOT / data, source / place, ignore=skipped, dirs_exist_ok=True)
     module = "bundler.cli" if program == "bundle" else "installer.cli"
-    entry = f"from installer.frozen import hold\nhold()\nfrom {module} import main\nmain()\n"
+    entry = f"from installer.shared.frozen import hold\nhold()\nfrom {module} import main\nmain()\n"
     (source / "main.py").write_text(entry, encoding="utf-8")
 
 

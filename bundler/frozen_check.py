@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from installer.core.errors import Problem, UnfitInputError
-from installer.frozen import carried
+from installer.shared.frozen import carried
 
 GLIBC_FLOOR = (2, 17)
 FROM_HOST = re.compile(r"(libc|libm|libdl|libpthread|librt|libutil|libgcc_s|ld-linux[a-z0-9_-]*)\.so\.[0-9]+")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from installer.core.environment import child_environment
 from installer.core.format.manifest import Source
+from installer.shared.child_env import child_environment
 
 _SCP = re.compile(r"(?:[^@/:]+@)?([^/:]+):(?!//)(.+)")
 _SECONDS = 60

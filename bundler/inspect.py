@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from installer.console import safe, table
 from installer.core import jsonio
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
@@ -22,7 +21,8 @@ from installer.core.limits import LIMITS
 from installer.core.trust.approval import Found, group
 from installer.core.trust.approval import parse as parse_statement
 from installer.core.trust.provenance import Provenance
-from installer.units import size_text as size
+from installer.shared.console import safe, table
+from installer.shared.humanize import size_text as size
 
 VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
 

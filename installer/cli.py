@@ -24,7 +24,7 @@ def main() -> None:
         return
     from installer.cli_app import app
     from installer.cli_options import console
-    from installer.console import run_app
+    from installer.shared.console import run_app
 
     sys.exit(run_app(console, app, with_command(words)))
 

@@ -177,8 +177,8 @@ def setup(
 
 def selftest() -> None:
     """Import every module of this executable."""
-    from installer.frozen import modules
-    from installer.frozen import selftest as check
+    from installer.shared.frozen import modules
+    from installer.shared.frozen import selftest as check
 
     failed = check()
     text = f"{len(modules()) - len(failed)} of {len(modules())} modules import"

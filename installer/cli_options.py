@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from installer.console import Console
 from installer.core.errors import UsageError
 from installer.core.trust.verifier import Trust
 from installer.hosttrust import known_time, load_trust
 from installer.layout import STATE, Layout
 from installer.operations import Context
-from installer.progress import Progress
+from installer.shared.console import Console
+from installer.shared.progress import Progress
 from installer.system import System
 
 if TYPE_CHECKING:
     from installer.plan import Options
-    from installer.values import Layer
+    from installer.shared.values import Layer
     from installer.witness import Attempt
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -271,8 +271,8 @@ def layers_of(values: Sequence[Path] | None) -> tuple[Layer, ...]:
     Raises:
         UsageError: One cannot be read.
     """
-    from installer.values import Layer
-    from installer.yamlio import MAX_BYTES
+    from installer.shared.strict_yaml import MAX_BYTES
+    from installer.shared.values import Layer
 
     layers = []
     for path in values or ():

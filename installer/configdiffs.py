@@ -5,7 +5,7 @@ from __future__ import annotations
 from installer.changes import Changes
 from installer.deploy.base import Release
 from installer.desired import Desired
-from installer.diffs import LIMIT, Diff, diff
+from installer.shared.redaction import LIMIT, Diff, diff
 from installer.system import System
 
 

@@ -23,7 +23,7 @@ from installer.hosttrust import ROOT_FILE
 from installer.layout import CONFIG, Layout
 from installer.mend import sound_state
 from installer.operations import Context
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.state import State
 from installer.system import System
 

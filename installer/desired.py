@@ -13,8 +13,8 @@ from installer.core.limits import LIMITS
 from installer.deploy.base import Installed
 from installer.layout import Layout
 from installer.preflight import Demand
+from installer.shared.values import BuiltIns, Layer, resolve
 from installer.system import System
-from installer.values import BuiltIns, Layer, resolve
 
 UNITS = "/etc/systemd/system"
 
@@ -172,7 +172,7 @@ def _templated(manifest: Manifest, files: list[tuple[str, FileEntry]]) -> bool:
 
 def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> tuple[HealthCheck, ...]:
     """Renders the targets of the probes: a port that a site chooses is probed where it is."""
-    from installer.render import render
+    from installer.shared.template import render
 
     def filled(text: str, where: str) -> str:
         if "{{" not in text:
@@ -196,7 +196,7 @@ def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> t
 def _render(
     system: System, staged: Staged, entry: FileEntry, values: Mapping[str, Any], result: Desired
 ) -> bytes:
-    from installer.render import render
+    from installer.shared.template import render
 
     template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
     if sha256_hex(template) != entry.sha256:

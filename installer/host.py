@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from installer import process
 from installer.core.limits import CHUNK
 from installer.resolve import Held, Place, place
+from installer.shared import process
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OCTAL = re.compile(rb"\\([0-7]{3})")

@@ -19,8 +19,8 @@ from installer.core.trust.root import parse_time
 from installer.hosttrust import load_trust
 from installer.layout import CONFIG, Layout
 from installer.operations import Context
-from installer.progress import Progress
 from installer.retained import read_manifest
+from installer.shared.progress import Progress
 from installer.status import Status, products, status
 from installer.system import System
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from installer.core.errors import WaybillError
 from installer.layout import Layout
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.system import System
 
 Json = dict[str, Any]

@@ -15,14 +15,14 @@ from installer.core.format.manifest import Manifest, Source
 from installer.deploy.base import Release, method
 from installer.deploy.files import batches
 from installer.desired import Desired, Staged, desired
-from installer.diffs import Diff
 from installer.drift import NOTHING_SAID, Policy
 from installer.layout import release_name
 from installer.operations import Context, Op
 from installer.preflight import Demand, Need
 from installer.selection import Job, Selection
+from installer.shared.redaction import Diff
+from installer.shared.values import Layer
 from installer.state import Entry, State, next_transaction, open_release, record_bytes
-from installer.values import Layer
 
 
 @dataclass(frozen=True, slots=True)

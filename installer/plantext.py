@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from installer import irreversible
 from installer.plan import Plan
-from installer.units import size_text
+from installer.shared.humanize import size_text
 
 MOST = 20
 """So many files are listed by name; of more, only what is unusual."""

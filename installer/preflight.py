@@ -13,9 +13,9 @@ from installer.core.trust.policy import Destination
 from installer.core.trust.verifier import TWINS, twins
 from installer.deploy.files import parent
 from installer.layout import Layout
+from installer.shared.humanize import size_text
 from installer.state import State
 from installer.system import Space, System
-from installer.units import size_text
 
 MIB = 1024 * 1024
 SLACK = 4 * MIB

@@ -16,7 +16,7 @@ from installer.core.limits import LIMITS
 from installer.core.verify import Opened, check_all, payload_extent
 from installer.desired import Staged
 from installer.layout import Layout
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.stage import demands, staged
 from installer.system import System
 

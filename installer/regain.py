@@ -18,8 +18,8 @@ from installer.deploy.files import matches, parent
 from installer.desired import Staged, desired
 from installer.drift import entry_of
 from installer.operations import Context
+from installer.shared.values import Layer
 from installer.state import DamagedReleaseError, Entry, State, open_release, read_record
-from installer.values import Layer
 
 NOTE = "the record of what runs was damaged: it is derived again from this bundle, and written anew"
 

@@ -11,7 +11,7 @@ from installer.core.limits import LIMITS
 from installer.core.trust.signatures import FORMS, Signature
 from installer.core.trust.verifier import Trust
 from installer.core.verify import Verified
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.system import System
 
 DAMAGED = (

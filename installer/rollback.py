@@ -8,11 +8,11 @@ from dataclasses import replace
 from installer.core.errors import RefusedError, TamperedError
 from installer.core.format.manifest import Manifest
 from installer.desired import Desired
-from installer.diffs import LIMIT
 from installer.irreversible import going_back
 from installer.operations import Context
 from installer.plan import Options, Plan, Planner
 from installer.retained import DAMAGED
+from installer.shared.redaction import LIMIT
 from installer.state import Entry, State, next_transaction, open_release
 
 Verify = Callable[[Entry], Manifest]

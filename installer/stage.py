@@ -21,9 +21,9 @@ from installer.deploy.files import make_directory
 from installer.desired import Staged
 from installer.layout import Layout
 from installer.preflight import Demand, refuse_platform, space_problems, weigh
-from installer.progress import Progress
+from installer.shared.humanize import size_text
+from installer.shared.progress import Progress
 from installer.system import System
-from installer.units import size_text
 
 KEPT = "what is staged stays: the same command goes on from there, `install recover` removes it"
 

@@ -16,8 +16,8 @@ from installer.core.errors import TamperedError
 from installer.core.format.manifest import MANIFEST, SUMS, Manifest
 from installer.deploy.files import make_directory, parent
 from installer.layout import Layout
-from installer.progress import Progress
 from installer.retained import read_manifest
+from installer.shared.progress import Progress
 from installer.system import System
 
 GOING = ".gone"

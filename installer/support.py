@@ -27,12 +27,12 @@ from installer.core.limits import MIB
 from installer.core.trust.root import format_time
 from installer.core.verify import Clock
 from installer.decide import ENVIRONMENT_FILE, host_name
-from installer.diffs import conceal, secrets_of
 from installer.history import history
 from installer.hosttrust import ROOT_FILE, TIME_FILE
 from installer.layout import STATE, Layout
 from installer.operations import Context
-from installer.progress import Progress
+from installer.shared.progress import Progress
+from installer.shared.redaction import conceal, secrets_of
 from installer.status import status
 from installer.system import System
 

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from installer import kernelcalls, process, trees
+from installer import kernelcalls, trees
 from installer.host import LIST, Answer, Host, Seen, Space
 from installer.lock import Lock
-from installer.process import Completed
 from installer.resolve import Place, place
+from installer.shared import process
+from installer.shared.process import Completed
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.deploy.files import make_directory, parent
 from installer.layout import Layout
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.system import System
 
 _BLOB = re.compile(r"/images(/blobs(/sha256(/[0-9a-f]{64})?)?)?")

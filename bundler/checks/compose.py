@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from installer.core.errors import Problem
-from installer.yamlio import MAX_BYTES
+from installer.shared.strict_yaml import MAX_BYTES
 
 if TYPE_CHECKING:
     from yaml import MappingNode, Node

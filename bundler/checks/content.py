@@ -12,8 +12,8 @@ from bundler.model import Item
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
 from installer.core.semver import Version
-from installer.render import RenderError, parse
-from installer.values import BuiltIns, Layer, examine, load_schema
+from installer.shared.template import RenderError, parse
+from installer.shared.values import BuiltIns, Layer, examine, load_schema
 
 _CONFIGURATION = ("template", "values", "unit", "compose", "script", "deploy")
 

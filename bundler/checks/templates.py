@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
 from installer.core.schema_errors import did_you_mean
-from installer.render import RenderError, chain, parse, render
+from installer.shared.template import RenderError, chain, parse, render
 
 if TYPE_CHECKING:
     from jinja2 import nodes

@@ -8,9 +8,9 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
-from installer.diffs import conceal, secrets_of
 from installer.health import container_fault
 from installer.operations import Context
+from installer.shared.redaction import conceal, secrets_of
 
 LINES = 20
 """Of each container."""

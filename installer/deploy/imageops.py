@@ -25,7 +25,7 @@ from installer.engines.docker import Engine, EngineError, Found, InUseError
 from installer.engines.loadstream import Form, Shipment, chain_ids, stream
 from installer.engines.store import DirectoryStore
 from installer.operations import Context, Handler, Json, StepError, ThirdStateError
-from installer.progress import Progress
+from installer.shared.progress import Progress
 
 ABSENT = "absent"
 KEPT = re.compile(r"(root\.)?waybill\.local/.*:kept$")

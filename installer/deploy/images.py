@@ -35,7 +35,7 @@ from installer.engines.docker import Engine, EngineError
 from installer.engines.loadstream import chain_ids
 from installer.host import Host
 from installer.operations import Context, Op
-from installer.units import size_text
+from installer.shared.humanize import size_text
 
 __all__ = ["HANDLERS", "METHOD", "images_for", "room_needed"]
 

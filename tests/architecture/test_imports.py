@@ -16,9 +16,14 @@ CORE_MAY_IMPORT = {"installer", "cryptography", "jsonschema", "referencing", "zs
 # Beyond the core: docs/adr/0101 (one YAML loader, one renderer), what both commands say, and what both
 # executables start with.
 BUNDLER_MAY_IMPORT = (
-    *("installer.core", "installer.progress"),
-    *("installer.yamlio", "installer.values", "installer.render", "installer.sandbox"),
-    *("installer.console", "installer.frozen", "installer.units"),
+    *("installer.core", "installer.shared.progress"),
+    *(
+        "installer.shared.strict_yaml",
+        "installer.shared.values",
+        "installer.shared.template",
+        "installer.shared.template_sandbox",
+    ),
+    *("installer.shared.console", "installer.shared.frozen", "installer.shared.humanize"),
 )
 HEAVY = "cryptography docker gnupg jinja2 jsonschema nacl rich typer yaml zstandard"
 

@@ -25,7 +25,7 @@ import bundler.config
 import bundler.create
 import installer.apply
 import installer.cli_app
-import installer.sandbox
+import installer.shared.template_sandbox
 from installer.core.jsonio import dumps
 from installer.core.trust.root import Root
 from tests.hang import ends
@@ -33,7 +33,13 @@ from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
 from tests.rig.trustworld import headed, person
 
-FOR_CHILDREN = (bundler.config, bundler.create, installer.apply, installer.cli_app, installer.sandbox)
+FOR_CHILDREN = (
+    bundler.config,
+    bundler.create,
+    installer.apply,
+    installer.cli_app,
+    installer.shared.template_sandbox,
+)
 """Imported once, for all children."""
 MEMORY = 768 * 1024 * 1024
 """Bytes of address space beyond those of the tests themselves."""

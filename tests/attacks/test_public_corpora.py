@@ -20,7 +20,6 @@ import pytest
 from bundler.sources.archive import ArchiveSource
 from bundler.sources.layers import LayerTransform
 from bundler.sources.tarscan import scan
-from installer import yamlio
 from installer.core.errors import UnfitInputError, WaybillError
 from installer.core.format import manifest_json
 from installer.core.format.checksums import parse_sums
@@ -30,6 +29,7 @@ from installer.core.trust import approval, cosign
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signatures import TrustedKey
 from installer.journal import read as read_journal
+from installer.shared import strict_yaml
 from tests.attacks.test_public_archives import corpus, refused
 from tests.hang import ends
 from tests.rig import bundlebuild as build
@@ -154,7 +154,7 @@ def test_any_parser_takes_any_of_them(parser: str) -> None:
 def test_as_yaml_each_is_read_or_has_a_problem() -> None:
     for name, data in go().items():
         with ends():
-            document = yamlio.load(data, name)
+            document = strict_yaml.load(data, name)
         assert document.problems or document.value is None or isinstance(document.value, str | dict | list), (
             name
         )

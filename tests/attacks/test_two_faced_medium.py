@@ -9,7 +9,7 @@ import pytest
 from installer.core.errors import TamperedError
 from installer.core.format.tar_header import BLOCK
 from installer.layout import Layout
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.stage import stage
 from installer.system import System
 from tests.rig import bundlebuild as build

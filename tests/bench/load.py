@@ -24,7 +24,7 @@ from installer.deploy.images import HANDLERS, METHOD
 from installer.engines.loadstream import Shipment, stream
 from installer.layout import Layout
 from installer.operations import Context
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.system import System
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory

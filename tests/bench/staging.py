@@ -16,8 +16,8 @@ from installer.core.verify import Opened
 from installer.layout import Layout
 from installer.operations import Context
 from installer.plan import Options, plan_apply
-from installer.progress import Progress
 from installer.recover import exclusive
+from installer.shared.progress import Progress
 from installer.stage import stage
 from installer.system import System
 

@@ -174,7 +174,7 @@ class TestFailure:
 
         config = load(product.directory, "1.4.0")
         from bundler.create import create, plan
-        from installer.progress import Progress
+        from installer.shared.progress import Progress
 
         planned = plan(config)
         (product.directory / "web/index.html").unlink()
@@ -193,7 +193,7 @@ class TestFailure:
     ) -> None:
         from bundler.config import load
         from bundler.create import create, plan
-        from installer.progress import Progress
+        from installer.shared.progress import Progress
 
         config = load(product.directory, "1.4.0")
         planned = plan(config)

@@ -12,7 +12,7 @@ import zstandard
 
 from bundler import freeze, frozen_check
 from installer.core.errors import UnfitInputError, UsageError
-from installer.frozen import module_name
+from installer.shared.frozen import module_name
 
 INSTALL = {*frozen_check.WANTED["install"]}
 

@@ -13,7 +13,7 @@ import pytest
 
 from bundler import freeze
 from bundler.frozen_check import check
-from installer.frozen import carried
+from installer.shared.frozen import carried
 from tests.rig.host import Host
 from tests.rig.needs import needs
 

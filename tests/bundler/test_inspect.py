@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bundler.inspect import VIEWS, inspect
-from installer.console import safe
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.core.limits import LIMITS
+from installer.shared.console import safe
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from installer.render import render
-from installer.values import BuiltIns, Layer, resolve
+from installer.shared.template import render
+from installer.shared.values import BuiltIns, Layer, resolve
 from tests.rig import demo
 from tests.rig.engine import Engine
 from tests.rig.needs import needs

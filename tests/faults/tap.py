@@ -13,8 +13,9 @@ from typing import Any, Literal, Self
 
 import pytest
 
-from installer import kernelcalls, process
-from installer.process import Completed
+from installer import kernelcalls
+from installer.shared import process
+from installer.shared.process import Completed
 from installer.system import System
 from tests.faults.disk import Disk, Name, Node
 

@@ -12,11 +12,11 @@ from tempfile import mkdtemp
 
 from installer import auditlog, auditrecord, hosttrust, journal, metrics, state
 from installer.audit import Audit
-from installer.console import table
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.jsonio import dumps_lines
 from installer.layout import Layout
+from installer.shared.console import table
 from installer.system import System
 from tests.fuzz.target import Target, refusal, same
 

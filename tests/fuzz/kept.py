@@ -16,7 +16,7 @@ from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps
 from installer.core.vsa import Trail, summary
 from installer.operations import Context
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from tests.fuzz.host import LAYOUT, host, put
 from tests.fuzz.target import Target, refusal, same
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from installer import frozen
-from installer.core.environment import child_environment
+from installer.shared import frozen
+from installer.shared.child_env import child_environment
 
 
 @pytest.fixture

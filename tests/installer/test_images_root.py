@@ -20,7 +20,7 @@ from installer.deploy.images import HANDLERS, METHOD
 from installer.deploy.imagesweep import sweep
 from installer.layout import Layout, release_name
 from installer.operations import Context, Json, Op
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.state import Entry, State, load, save
 from installer.system import System
 from installer.transaction import Change, execute

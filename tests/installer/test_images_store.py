@@ -17,7 +17,7 @@ from installer.deploy.base import Target
 from installer.deploy.images import HANDLERS, METHOD
 from installer.layout import Layout
 from installer.operations import Context, Json, Op
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.system import System
 from tests.rig.imagerelease import ReleaseDirectory, packed, plain_layer
 

@@ -12,14 +12,14 @@ from installer import plantext
 from installer.apply import apply
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.format.manifest import Deployment
-from installer.diffs import conceal, diff, secrets_of
 from installer.drift import Policy
 from installer.host import Space
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
 from installer.recover import exclusive
+from installer.shared.redaction import conceal, diff, secrets_of
+from installer.shared.values import Layer
 from installer.system import System
-from installer.values import Layer
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, planned, stage
 

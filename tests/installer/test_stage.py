@@ -14,7 +14,7 @@ from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
 from installer.desired import Staged
 from installer.layout import Layout
-from installer.progress import Progress
+from installer.shared.progress import Progress
 from installer.stage import stage
 from installer.system import System
 from tests.rig import bundlebuild as build

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from installer.core.errors import HostNotReadyError
-from installer.values import BuiltIns, Layer, examine, resolve
+from installer.shared.values import BuiltIns, Layer, examine, resolve
 
 BUILT_INS = BuiltIns("1.4.0", "lan-chat", "production")
 DEFAULTS = Layer("config/values.yaml", b"chat:\n  port: 8080\n  tags: [a, b]\nlog: info\n")
@@ -138,7 +138,7 @@ def test_a_schema_that_cannot_be_used_is_named(schema, what):
     ],
 )
 def test_a_pattern_that_tries_every_way_is_ended(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr("installer.values.SCHEMA_SECONDS", 0.2)
+    monkeypatch.setattr("installer.shared.values.SCHEMA_SECONDS", 0.2)
     (found,) = problems(DEFAULTS, site(f"host: {'a' * 60}!"), schema=Layer("s.json", text.encode()))
     assert found.startswith("s.json: takes more than 0.2 seconds for these values")
     assert "repetition in a repetition" in found

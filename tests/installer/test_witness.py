@@ -309,7 +309,7 @@ os.dup2(writer, 2)
 sys.path.insert(0, {str(TOP)!r})
 from pathlib import Path
 from dataclasses import replace
-from installer.console import Console
+from installer.shared.console import Console
 from tests.installer.test_witness import ONE, install
 from tests.rig.releases import context
 from installer.system import System

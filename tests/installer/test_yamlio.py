@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from installer import yamlio
+from installer.shared import strict_yaml
 
 
 def problems(text: str | bytes) -> list[str]:
     data = text if isinstance(text, bytes) else text.encode()
-    return [str(problem) for problem in yamlio.load(data, "f.yaml").problems]
+    return [str(problem) for problem in strict_yaml.load(data, "f.yaml").problems]
 
 
 def test_plain_values_have_the_types_one_expects():
-    document = yamlio.load(
+    document = strict_yaml.load(
         b"""\
 text: hello world
 quoted: "1.10"
@@ -42,7 +42,7 @@ block: |
 
 
 def test_every_key_and_item_knows_its_line():
-    document = yamlio.load(b"# comment\na:\n  b:\n    - x\n    - c: 1\n", "f.yaml")
+    document = strict_yaml.load(b"# comment\na:\n  b:\n    - x\n    - c: 1\n", "f.yaml")
     assert document.where(("a", "b", 1, "c")) == "f.yaml:5"
     assert document.where(("a", "b", 0)) == "f.yaml:4"
     assert document.where(("a", "not there")) == "f.yaml:2"
@@ -69,7 +69,7 @@ def test_a_scalar_that_could_change_its_meaning_is_refused(scalar):
     "scalar", ["y", "n", "1.2.3", "a1", "10.0.0.1", "1.4.0-rc.1", "redis:7", "-", "60s", "1a"]
 )
 def test_what_every_reader_takes_for_text_needs_no_quotes(scalar):
-    document = yamlio.load(f"key: {scalar}x\nother: [{scalar}]\n".encode(), "f.yaml")
+    document = strict_yaml.load(f"key: {scalar}x\nother: [{scalar}]\n".encode(), "f.yaml")
     assert document.problems == () or scalar == "-"
 
 
@@ -115,13 +115,13 @@ def test_too_large_too_deep_and_too_many_are_refused():
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key():
-    assert yamlio.load(b"\xef\xbb\xbfa: 1\n", "f.yaml").value == {"a": 1}
+    assert strict_yaml.load(b"\xef\xbb\xbfa: 1\n", "f.yaml").value == {"a": 1}
 
 
 def test_both_parsers_of_pyyaml_give_the_same(monkeypatch):
     import yaml
 
     text = b"a: [1, {b: no}]\nc: 'x'\nd: &e 1.10\n"
-    fast = yamlio.load(text, "f.yaml")
+    fast = strict_yaml.load(text, "f.yaml")
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    assert yamlio.load(text, "f.yaml") == fast
+    assert strict_yaml.load(text, "f.yaml") == fast

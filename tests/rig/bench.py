@@ -39,7 +39,7 @@ class Bench:
         """Runs `install … --json`; gives exit code, document and what was said on stderr."""
         from installer.cli_app import app
         from installer.cli_options import console
-        from installer.console import run_app
+        from installer.shared.console import run_app
 
         code = run_app(console, app, cli.with_command([*words, "--root", str(self.host), "--json"]))
         said = self._capsys.readouterr()
@@ -49,7 +49,7 @@ class Bench:
         """Runs `install …`; gives exit code and everything that was said."""
         from installer.cli_app import app
         from installer.cli_options import console
-        from installer.console import run_app
+        from installer.shared.console import run_app
 
         code = run_app(console, app, cli.with_command([*words, "--root", str(self.host)]))
         said = self._capsys.readouterr()

@@ -11,7 +11,7 @@ from pathlib import Path
 from bundler.config import load
 from bundler.create import Created, create, plan
 from bundler.signers import Signer
-from installer.progress import Progress
+from installer.shared.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCH = "1790000000"

@@ -27,8 +27,8 @@ from installer.desired import Staged
 from installer.layout import Layout
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
-from installer.progress import Progress
 from installer.recover import exclusive
+from installer.shared.progress import Progress
 from installer.system import System
 
 PRODUCT = "lan-chat"

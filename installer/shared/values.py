@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from installer import yamlio
 from installer.core import schema_errors
 from installer.core.errors import HostNotReadyError, Problem
+from installer.shared import strict_yaml
 
 BUILT_IN = "waybill"
 SCHEMA_SECONDS = 10.0
@@ -88,8 +88,8 @@ def examine(
         complete: False where further layers follow on the host, so that missing values are no fault yet.
     """
     problems: list[Problem] = []
-    documents = [yamlio.load(layer.data, layer.name) for layer in layers]
-    usable: list[yamlio.Document] = []
+    documents = [strict_yaml.load(layer.data, layer.name) for layer in layers]
+    usable: list[strict_yaml.Document] = []
     for document in documents:
         problems += document.problems
         if not isinstance(document.value, dict) and document.value is not None:
@@ -155,8 +155,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _merge(
     below: Mapping[str, Any],
     above: Mapping[str, Any],
-    path: yamlio.Path,
-    document: yamlio.Document,
+    path: strict_yaml.Path,
+    document: strict_yaml.Document,
     problems: list[Problem],
 ) -> dict[str, Any]:
     merged = dict(below)
@@ -176,7 +176,7 @@ def _merge(
 
 
 def _strange(
-    known: Mapping[str, Any], given: Mapping[str, Any], path: yamlio.Path, document: yamlio.Document
+    known: Mapping[str, Any], given: Mapping[str, Any], path: strict_yaml.Path, document: strict_yaml.Document
 ) -> list[Problem]:
     found: list[Problem] = []
     for key, value in given.items() if known else ():
@@ -203,13 +203,13 @@ def _said_to_site(finding: schema_errors.Finding, site: str) -> Problem:
 
 
 def _misfits(
-    values: dict[str, Any], schema: Layer, documents: Sequence[yamlio.Document], known: Sequence[Problem]
+    values: dict[str, Any], schema: Layer, documents: Sequence[strict_yaml.Document], known: Sequence[Problem]
 ) -> list[schema_errors.Finding]:
     parsed, problems = load_schema(schema)
     if problems:
         return [schema_errors.Finding("schema", (), problem) for problem in problems]
 
-    def where(path: yamlio.Path) -> str:
+    def where(path: strict_yaml.Path) -> str:
         setter = next((document for document in reversed(documents) if path in document.lines), None)
         if setter is not None and path:
             return setter.where(path)

@@ -3,7 +3,7 @@
 Jinja2 with an immutable sandbox and no loader: a template can read the values and nothing else. An undefined
 or empty (null) value is an error that names template, line and key. Bytes stay as they are: CRLF, a lone CR,
 a missing last newline and lines of megabytes come out as they went in. What runs is bounded: loop rounds,
-calls, and the text they make (`installer/sandbox.py`).
+calls, and the text they make (`installer/shared/template_sandbox.py`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     """
     from jinja2 import Template, TemplateError
 
-    from installer.sandbox import Budget, TemplateRefusedError, bind, sandbox
+    from installer.shared.template_sandbox import Budget, TemplateRefusedError, bind, sandbox
 
     budget = Budget()
     environment = sandbox(budget)
@@ -96,7 +96,7 @@ def parse(template: bytes, name: str) -> nodes.Template:
     """
     from jinja2 import TemplateSyntaxError, nodes
 
-    from installer.sandbox import Budget, sandbox
+    from installer.shared.template_sandbox import Budget, sandbox
 
     if len(template) > LIMITS.document_bytes:
         size = LIMITS.document_bytes // 1024**2

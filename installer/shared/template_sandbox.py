@@ -1,4 +1,4 @@
-"""The Jinja2 environment of `installer/render.py`: what a template may do, and how much of it.
+"""The Jinja2 environment of `installer/shared/template.py`: what a template may do, and how much of it.
 
 Jinja2's sandbox keeps templates away from attributes and methods that reach further than the values. It does
 not bound time and memory. That is done here: rounds of loops and calls are counted, texts that expressions

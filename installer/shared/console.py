@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 from installer import __version__
 from installer.core.errors import DeclinedError, UsageError, WaybillError
-from installer.progress import Progress
-from installer.units import size_text as size
+from installer.shared.humanize import size_text as size
+from installer.shared.progress import Progress
 
 LogFormat = Literal["text", "json"]
 REPORT = "please report it with the lines above: see SECURITY.md and CONTRIBUTING.md of the project"

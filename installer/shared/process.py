@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from installer.core.environment import child_environment
+from installer.shared.child_env import child_environment
 
 OUTPUT_LIMIT = 1024 * 1024
 
