@@ -22,9 +22,9 @@ from installer.auditrecord import RECORD_LIMIT, Record, decode, encode
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.files import make_directory
-from installer.layout import STATE, Layout
+from installer.host.layout import STATE, Layout
+from installer.host.system import SyncError, System
 from installer.state import clear_spare, replace_file, unreadable
-from installer.system import SyncError, System
 
 LOG = f"{STATE}/audit.jsonl"
 HEAD = f"{STATE}/audit.head"

@@ -10,9 +10,9 @@ from installer.core.errors import Problem
 from installer.deploy.base import Installed
 from installer.deploy.files import batches, matches, parent
 from installer.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.operations import Json, Op
-from installer.system import System
 
 Verb = Literal["add", "replace", "restore", "remove", "make", "set"]
 

@@ -15,12 +15,12 @@ import typer
 
 from installer.core.errors import UsageError
 from installer.core.trust.verifier import Trust
+from installer.host.layout import STATE, Layout
+from installer.host.system import System
 from installer.hosttrust import known_time, load_trust
-from installer.layout import STATE, Layout
 from installer.operations import Context
 from installer.shared.console import Console
 from installer.shared.progress import Progress
-from installer.system import System
 
 if TYPE_CHECKING:
     from installer.plan import Options

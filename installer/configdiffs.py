@@ -5,8 +5,8 @@ from __future__ import annotations
 from installer.changes import Changes
 from installer.deploy.base import Release
 from installer.desired import Desired
+from installer.host.system import System
 from installer.shared.redaction import LIMIT, Diff, diff
-from installer.system import System
 
 
 def config_diffs(

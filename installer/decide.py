@@ -19,13 +19,13 @@ from installer.core.trust.verifier import Trust
 from installer.core.verify import Beside, Opened, decide, open_trusted
 from installer.core.vsa import Trail
 from installer.desired import Staged
+from installer.host.layout import CONFIG, Layout
+from installer.host.system import System
 from installer.hosttrust import ROOT_FILE
-from installer.layout import CONFIG, Layout
 from installer.mend import sound_state
 from installer.operations import Context
 from installer.shared.progress import Progress
 from installer.state import State
-from installer.system import System
 
 ENVIRONMENT_FILE = f"{CONFIG}/environment"
 HOSTNAME_FILE = "/etc/hostname"

@@ -11,10 +11,10 @@ from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
 from installer.core.limits import LIMITS
 from installer.deploy.base import Installed
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.preflight import Demand
 from installer.shared.values import BuiltIns, Layer, resolve
-from installer.system import System
 
 UNITS = "/etc/systemd/system"
 

@@ -13,8 +13,8 @@ from typing import Any, Literal, cast, get_args
 from installer.core.errors import Problem, UsageError
 from installer.deploy.base import Installed
 from installer.deploy.files import matches
+from installer.host.system import Seen, System
 from installer.operations import Json
-from installer.system import Seen, System
 
 Treatment = Literal["refuse", "keep", "replace"]
 TREATMENTS: tuple[str, ...] = get_args(Treatment)

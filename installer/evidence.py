@@ -30,9 +30,9 @@ from installer.core.trust.root import parse_time
 from installer.core.verify import Clock
 from installer.core.vsa import Trail, summary
 from installer.deploy.files import make_directory
-from installer.layout import STATE
+from installer.host.layout import STATE
+from installer.host.system import System
 from installer.state import unreadable
-from installer.system import System
 
 if TYPE_CHECKING:
     from installer.plan import Plan

@@ -20,8 +20,8 @@ from installer.core.trust.root import (
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.verify import Clock
 from installer.deploy.files import make_directory
-from installer.layout import STATE, TRUST
-from installer.system import System
+from installer.host.layout import STATE, TRUST
+from installer.host.system import System
 
 ROOT_FILE = f"{TRUST}/root.json"
 TIME_FILE = f"{STATE}/trusted-time"

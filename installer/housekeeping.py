@@ -13,13 +13,13 @@ from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
 from installer.deploy.files import parent
 from installer.deploy.imagesweep import forget, sweep
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.journal import Journal
-from installer.layout import Layout
 from installer.operations import Context, Op, handler
 from installer.retained import read_manifest
 from installer.selection import uses_engine
 from installer.state import Entry, State, clear_spare, load, save, unreadable
-from installer.system import System
 
 KEEP_JOURNALS = 10
 REASON = 400

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
 from installer.deploy.base import method
-from installer.layout import Layout
+from installer.host.layout import Layout
 from installer.operations import Context, is_final
 
 if TYPE_CHECKING:

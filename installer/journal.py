@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotUndoneError
-from installer.system import SyncError, System
+from installer.host.system import SyncError, System
 
 MIB = 1024 * 1024
 STEP = MIB // 4

@@ -13,12 +13,12 @@ from typing import Any
 
 from installer import journal as journals
 from installer.core.errors import NotUndoneError
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.housekeeping import derive
 from installer.journal import Journal, Record
-from installer.layout import Layout
 from installer.operations import Context
 from installer.state import DamagedStateError, State, load, save, unseen
-from installer.system import System
 
 GUIDE = "`install recover --help` says how to go on"
 

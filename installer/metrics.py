@@ -16,13 +16,13 @@ from installer import auditlog
 from installer.auditrecord import Record
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.trust.root import parse_time
+from installer.host.layout import CONFIG, Layout
+from installer.host.system import System
 from installer.hosttrust import load_trust
-from installer.layout import CONFIG, Layout
 from installer.operations import Context
 from installer.retained import read_manifest
 from installer.shared.progress import Progress
 from installer.status import Status, products, status
-from installer.system import System
 
 SETTING = f"{CONFIG}/metrics-directory"
 PREFIX = "waybill"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from installer.core.errors import WaybillError
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.shared.progress import Progress
-from installer.system import System
 
 Json = dict[str, Any]
 Phase = Literal["stage", "switch", "activate"]

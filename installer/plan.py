@@ -16,7 +16,7 @@ from installer.deploy.base import Release, method
 from installer.deploy.files import batches
 from installer.desired import Desired, Staged, desired
 from installer.drift import NOTHING_SAID, Policy
-from installer.layout import release_name
+from installer.host.layout import release_name
 from installer.operations import Context, Op
 from installer.preflight import Demand, Need
 from installer.selection import Job, Selection

@@ -12,10 +12,10 @@ from installer.core.format.manifest import Manifest
 from installer.core.trust.policy import Destination
 from installer.core.trust.verifier import TWINS, twins
 from installer.deploy.files import parent
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import Space, System
 from installer.shared.humanize import size_text
 from installer.state import State
-from installer.system import Space, System
 
 MIB = 1024 * 1024
 SLACK = 4 * MIB

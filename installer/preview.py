@@ -15,10 +15,10 @@ from installer.core.format.payload import keep_nothing
 from installer.core.limits import LIMITS
 from installer.core.verify import Opened, check_all, payload_extent
 from installer.desired import Staged
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.shared.progress import Progress
 from installer.stage import demands, staged
-from installer.system import System
 
 READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "compose")
 

@@ -11,8 +11,8 @@ from installer.core.limits import LIMITS
 from installer.core.trust.signatures import FORMS, Signature
 from installer.core.trust.verifier import Trust
 from installer.core.verify import Verified
+from installer.host.system import System
 from installer.shared.progress import Progress
-from installer.system import System
 
 DAMAGED = (
     "the kept release is damaged, and there is no way back to it: go to another one (`install status` lists "

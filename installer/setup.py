@@ -18,9 +18,9 @@ from installer.core.limits import CHUNK
 from installer.core.trust.root import ENVIRONMENT
 from installer.decide import ENVIRONMENT_FILE, environment
 from installer.deploy.files import make_directory
-from installer.layout import CONFIG
+from installer.host.layout import CONFIG
+from installer.host.system import System
 from installer.state import replace_file
-from installer.system import System
 
 PLACE = "/opt/waybill/bin/install"
 NAME = "/usr/local/bin/waybill-install"

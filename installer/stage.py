@@ -19,11 +19,11 @@ from installer.core.format.payload import keep_nothing
 from installer.core.verify import Opened, Verified, check_all, payload_extent
 from installer.deploy.files import make_directory
 from installer.desired import Staged
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.preflight import Demand, refuse_platform, space_problems, weigh
 from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
-from installer.system import System
 
 KEPT = "what is staged stays: the same command goes on from there, `install recover` removes it"
 

@@ -15,10 +15,10 @@ from installer import workdir
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import MANIFEST, SUMS, Manifest
 from installer.deploy.files import make_directory, parent
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.retained import read_manifest
 from installer.shared.progress import Progress
-from installer.system import System
 
 GOING = ".gone"
 """Ends the name of what is being removed: without its manifest nobody could tell any more what is ours."""

@@ -18,8 +18,8 @@ from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedErr
 from installer.core.format import manifest_json
 from installer.core.format.manifest import MANIFEST, HealthCheck
 from installer.deploy.base import Installed, Release
-from installer.layout import Layout
-from installer.system import System
+from installer.host.layout import Layout
+from installer.host.system import System
 
 SCHEMA = "waybill/state/v1"
 MIB = 1024 * 1024

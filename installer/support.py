@@ -28,13 +28,13 @@ from installer.core.trust.root import format_time
 from installer.core.verify import Clock
 from installer.decide import ENVIRONMENT_FILE, host_name
 from installer.history import history
+from installer.host.layout import STATE, Layout
+from installer.host.system import System
 from installer.hosttrust import ROOT_FILE, TIME_FILE
-from installer.layout import STATE, Layout
 from installer.operations import Context
 from installer.shared.progress import Progress
 from installer.shared.redaction import conceal, secrets_of
 from installer.status import status
-from installer.system import System
 
 LIMIT = 4 * MIB
 """Most bytes of one file; of a longer one the end is taken."""

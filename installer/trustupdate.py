@@ -14,10 +14,10 @@ from installer.core.limits import LIMITS
 from installer.core.trust.root import ROOT_BYTES, Root, fingerprint
 from installer.core.trust.rotation import require_in_force, successor
 from installer.core.trust.signatures import Signature, split_name
+from installer.host.layout import STATE, TRUST, Layout
+from installer.host.system import System
 from installer.hosttrust import load_trust, remember_time, store_root
-from installer.layout import STATE, TRUST, Layout
 from installer.state import load
-from installer.system import System
 
 LOCK = f"{TRUST}/.lock"
 _VERSIONED = re.compile(r"([1-9][0-9]{0,15})\.root\.json")

@@ -32,12 +32,12 @@ from installer.core.errors import (
 from installer.core.trust.root import format_time
 from installer.core.trust.steps import STEPS
 from installer.decide import host_name
+from installer.host.system import System
 from installer.irreversible import past
 from installer.operations import Context
 from installer.plan import Plan
 from installer.proof import Proof, proven, statement
 from installer.state import Entry
-from installer.system import System
 
 Note = Callable[[str], None]
 LOST = "not-undone"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.deploy.files import make_directory, parent
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.shared.progress import Progress
-from installer.system import System
 
 _BLOB = re.compile(r"/images(/blobs(/sha256(/[0-9a-f]{64})?)?)?")
 _OTHERS_WRITE, _STICKY = 0o022, 0o1000

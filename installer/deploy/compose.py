@@ -16,8 +16,8 @@ from typing import Any
 from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.base import Target
 from installer.deploy.composelogs import last_words
+from installer.host.system import Completed
 from installer.operations import Context, Json, Op, StepError
-from installer.system import Completed
 
 TIMEOUT = 600.0
 _QUICK = 30.0

@@ -33,7 +33,7 @@ from installer.deploy.imagesweep import DROP
 from installer.engines import docker
 from installer.engines.docker import Engine, EngineError
 from installer.engines.loadstream import chain_ids
-from installer.host import Host
+from installer.host.host import Host
 from installer.operations import Context, Op
 from installer.shared.humanize import size_text
 

@@ -19,7 +19,7 @@ from installer.deploy.imageops import (
     remove_name,
 )
 from installer.engines.docker import Engine
-from installer.layout import Layout
+from installer.host.layout import Layout
 from installer.operations import Context, Handler, Json, StepError
 from installer.retained import read_manifest
 from installer.state import load

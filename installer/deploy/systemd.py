@@ -14,8 +14,8 @@ from typing import Any
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
 from installer.deploy.base import Release, Target
+from installer.host.system import Completed
 from installer.operations import Context, Json, Op, StepError
-from installer.system import Completed
 
 TIMEOUT = 120.0
 LOG_LINES = 5

@@ -22,7 +22,7 @@ from installer.engines.roots import data_roots
 from installer.engines.savestream import digests
 
 if TYPE_CHECKING:
-    from installer.system import System
+    from installer.host.system import System
 
 Store = Literal["classic", "containerd"]
 DEFAULT_HOST = "unix:///var/run/docker.sock"

@@ -8,10 +8,10 @@ import pytest
 
 from installer.core.errors import TamperedError
 from installer.core.format.tar_header import BLOCK
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.shared.progress import Progress
 from installer.stage import stage
-from installer.system import System
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 from tests.rig.trustworld import World

@@ -22,10 +22,10 @@ from pathlib import Path
 from installer.deploy.base import Target
 from installer.deploy.images import HANDLERS, METHOD
 from installer.engines.loadstream import Shipment, stream
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.operations import Context
 from installer.shared.progress import Progress
-from installer.system import System
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory
 

@@ -13,13 +13,13 @@ from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.medium import FileMedium
 from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_apply
 from installer.recover import exclusive
 from installer.shared.progress import Progress
 from installer.stage import stage
-from installer.system import System
 
 
 def main() -> None:

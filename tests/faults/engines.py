@@ -12,8 +12,8 @@ from installer.apply import Applied
 from installer.core.errors import WaybillError
 from installer.core.format.manifest import BLOBS, Deployment, Image
 from installer.engines import docker
+from installer.host.system import System
 from installer.operations import Context
-from installer.system import System
 from tests.faults import stories
 from tests.faults.faulty import Killed
 from tests.faults.invariants import Ends, violations

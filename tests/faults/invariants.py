@@ -11,7 +11,7 @@ from typing import Any
 
 from installer import auditlog, history, housekeeping, irreversible
 from installer.core.digest import sha256_hex
-from installer.layout import Layout
+from installer.host.layout import Layout
 from installer.operations import Context
 from installer.recover import exclusive
 from installer.retained import read_manifest

@@ -17,6 +17,7 @@ from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
 from installer.core.vsa import Trail
 from installer.evidence import Keeper
+from installer.host.system import System
 from installer.metrics import SETTING, publish
 from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
@@ -25,7 +26,6 @@ from installer.rollback import plan_rollback
 from installer.stage import stage
 from installer.staging import discard
 from installer.state import State, load
-from installer.system import System
 from installer.witness import Attempt, attempt
 from tests.faults.faulty import snapshot
 from tests.rig import bundlebuild

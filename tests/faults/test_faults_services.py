@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import pytest
 
 from installer.apply import apply
+from installer.host.system import Completed
 from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
 from installer.status import status
-from installer.system import Completed
 from tests.faults import stories, table
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine

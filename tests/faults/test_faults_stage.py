@@ -12,9 +12,9 @@ import pytest
 
 from installer.core.errors import HostNotReadyError, MediumError, TamperedError
 from installer.core.format.archive import BLOCK
+from installer.host.system import System
 from installer.recover import exclusive
 from installer.staging import clear
-from installer.system import System
 from installer.workdir import area_of, work_dir
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig import bundlebuild as build

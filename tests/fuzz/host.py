@@ -15,9 +15,9 @@ from installer.audit import Audit
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.jsonio import dumps_lines
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.shared.console import table
-from installer.system import System
 from tests.fuzz.target import Target, refusal, same
 
 ENTRY = state.Entry(

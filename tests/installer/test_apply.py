@@ -16,12 +16,12 @@ from installer.core.errors import BusyError, NotUndoneError, RefusedError, Rolle
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import parse_time
 from installer.drift import Policy
+from installer.host.system import System
 from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
-from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned
 

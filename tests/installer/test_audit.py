@@ -14,7 +14,7 @@ from installer.audit import audit, moment
 from installer.auditlog import opened
 from installer.core.errors import HostNotReadyError
 from installer.core.trust.root import fingerprint, format_time
-from installer.system import System
+from installer.host.system import System
 from tests.installer.test_witness import break_log, records
 from tests.rig.bench import Bench, release
 from tests.rig.needs import needs

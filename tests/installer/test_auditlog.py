@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from installer import auditlog
 from installer.auditlog import HEAD, LOG, AuditError, check, opened
 from installer.auditrecord import RECORD_LIMIT, Record, decode, encode
-from installer.system import SyncError, System
+from installer.host.system import SyncError, System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.faults.tap import tapped
 from tests.rig.needs import needs

@@ -15,12 +15,12 @@ from installer import status
 from installer.apply import apply
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment
+from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.plantext import text
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
-from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.bench import Bench, release
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

@@ -15,11 +15,11 @@ from installer.core.errors import HostNotReadyError, Problem, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck, Image
 from installer.deploy.base import Target
 from installer.deploy.compose import METHOD, find_tool
+from installer.host.system import Completed
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply, plan_remove
 from installer.recover import exclusive
 from installer.state import open_release
-from installer.system import Completed
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine
 from tests.rig.host import Host

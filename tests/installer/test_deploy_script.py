@@ -10,10 +10,10 @@ import pytest
 from installer.apply import apply
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
+from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
 from installer.recover import exclusive
-from installer.system import System
 from tests.faults.faulty import FaultySystem
 from tests.rig.releases import Member, ReleaseSpec, context, stage
 

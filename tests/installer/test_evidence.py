@@ -22,7 +22,7 @@ from installer.core.trust.root import PRODUCTION
 from installer.core.trust.steps import STEPS
 from installer.core.vsa import Trail
 from installer.evidence import DIRECTORY, Keeper, Refusal, record, refusals
-from installer.system import System
+from installer.host.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
 from tests.rig.trustworld import APPROVALS, NOW, Said, person, root
@@ -307,7 +307,7 @@ class TestWriting:
 
         record(system, b"x", passed=True, identity="")
         code = (
-            "import sys; from installer.system import System; from installer.evidence import record;"
+            "import sys; from installer.host.system import System; from installer.evidence import record;"
             "[print(record(System(sys.argv[1]), b'x', passed=True, identity='').path) for _ in range(15)]"
         )
         beside = subprocess.Popen(

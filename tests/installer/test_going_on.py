@@ -13,13 +13,13 @@ import pytest
 from installer import recover
 from installer.core.errors import IncompleteError, NotUndoneError
 from installer.drift import Policy
+from installer.host.system import SyncError, System
 from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import Options
 from installer.recover import Recovered, exclusive
 from installer.state import State
 from installer.status import status
-from installer.system import SyncError, System
 from tests.faults.faulty import Killed
 from tests.installer.test_irreversible import (
     FORWARD,

@@ -11,8 +11,8 @@ import pytest
 
 from installer.core.format.manifest import HealthCheck
 from installer.health import container_fault, selected, watch
+from installer.host.system import System
 from installer.operations import Context, StepError
-from installer.system import System
 from tests.rig.releases import Notes, context
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from installer import resolve
-from installer.system import System
+from installer.host import safe_path
+from installer.host.system import System
 
 
 def descriptors() -> int:
@@ -19,9 +19,9 @@ def descriptors() -> int:
 
 def walks(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> int:
     counted: list[str] = []
-    walk = resolve._walk
+    walk = safe_path._walk
     monkeypatch.setattr(
-        resolve,
+        safe_path,
         "_walk",
         lambda root, todo, path, follow: counted.append(path) or walk(root, todo, path, follow),
     )
@@ -98,18 +98,18 @@ def test_no_link_leads_out_and_none_of_others_counts(tmp_path: Path) -> None:
 
 def test_few_are_held_and_none_afterwards_with_several_threads(tmp_path: Path) -> None:
     system = System(tmp_path)
-    for number in range(3 * resolve.MAX_HELD):
+    for number in range(3 * safe_path.MAX_HELD):
         (tmp_path / f"d{number}").mkdir()
     before, most = descriptors(), 0
 
     def write(number: int) -> None:
         nonlocal most
-        system.write_new(f"/d{number % (3 * resolve.MAX_HELD)}/{number}", b"%d" % number, 0o644, sync=False)
+        system.write_new(f"/d{number % (3 * safe_path.MAX_HELD)}/{number}", b"%d" % number, 0o644, sync=False)
         most = max(most, descriptors())
 
     with system.steady(), ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(2000)))
-    assert most - before <= resolve.MAX_HELD + 4 * 4
+    assert most - before <= safe_path.MAX_HELD + 4 * 4
     assert descriptors() == before
     found = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(found) == 2000

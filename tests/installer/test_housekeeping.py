@@ -15,13 +15,13 @@ import pytest
 from installer import history, housekeeping
 from installer.apply import apply
 from installer.core.errors import HostNotReadyError, RolledBackError
+from installer.host.system import System
 from installer.housekeeping import KEEP_JOURNALS
 from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import plan_remove
 from installer.recover import exclusive
 from installer.state import State, load, save
-from installer.system import System
 from tests.faults.faulty import FaultySystem
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
 from tests.rig.releases import context

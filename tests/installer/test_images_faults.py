@@ -16,8 +16,8 @@ from installer.deploy.imagemend import mend_images
 from installer.deploy.images import METHOD
 from installer.deploy.imagesweep import sweep
 from installer.engines import docker
+from installer.host.system import System
 from installer.operations import StepError
-from installer.system import System
 from tests.hang import ends
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import plain_layer

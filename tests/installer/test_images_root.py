@@ -18,11 +18,11 @@ from installer.deploy.files import make_directory
 from installer.deploy.imageops import private_name
 from installer.deploy.images import HANDLERS, METHOD
 from installer.deploy.imagesweep import sweep
-from installer.layout import Layout, release_name
+from installer.host.layout import Layout, release_name
+from installer.host.system import System
 from installer.operations import Context, Json, Op
 from installer.shared.progress import Progress
 from installer.state import Entry, State, load, save
-from installer.system import System
 from installer.transaction import Change, execute
 from tests.faults.faulty import snapshot
 from tests.rig.engine import Engine

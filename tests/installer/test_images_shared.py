@@ -16,7 +16,7 @@ from installer.core.format.manifest import FileEntry, Image
 from installer.deploy.base import Target
 from installer.deploy.files import make_directory
 from installer.deploy.images import METHOD
-from installer.layout import Layout, release_name
+from installer.host.layout import Layout, release_name
 from installer.operations import StepError
 from installer.proof import prove
 from installer.remove import Thing

@@ -15,10 +15,10 @@ from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image
 from installer.deploy.base import Target
 from installer.deploy.images import HANDLERS, METHOD
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.operations import Context, Json, Op
 from installer.shared.progress import Progress
-from installer.system import System
 from tests.rig.imagerelease import ReleaseDirectory, packed, plain_layer
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ from installer.apply import apply
 from installer.core.errors import HostNotReadyError, IncompleteError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.history import history
+from installer.host.system import System
 from installer.metrics import of_host, of_product
 from installer.metrics import text as metrics_text
 from installer.operations import Context
@@ -21,7 +22,6 @@ from installer.plantext import text
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
 from installer.status import status
-from installer.system import System
 from tests.rig.releases import Member, ReleaseSpec, context, planned
 from tests.rig.releases import install as install_one
 

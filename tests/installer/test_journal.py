@@ -10,8 +10,8 @@ import pytest
 from installer import journal as journals
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotUndoneError
+from installer.host.system import SyncError, System
 from installer.journal import Journal
-from installer.system import SyncError, System
 from tests.faults.faulty import FaultySystem
 
 PATH = "/txn/000001.log"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from installer.host.system import System
 from installer.operations import Context
 from installer.state import DamagedReleaseError, Entry, load, open_release
-from installer.system import System
 from tests.installer.test_apply import ONE, install
 from tests.rig.releases import context
 

@@ -15,12 +15,12 @@ import pytest
 from installer import history, status
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.host.system import System
 from installer.journal import ROOM, Journal
 from installer.mend import refuse_cut, sound_state
 from installer.operations import Context
 from installer.recover import exclusive
 from installer.state import load
-from installer.system import System
 from tests.faults.faulty import snapshot
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, deployed, install, kill_at, root
 from tests.rig.releases import context

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from installer import metrics
+from installer.host.system import System
 from installer.metrics import Metric
-from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.installer.test_witness import break_log
 from tests.rig.bench import Bench, release

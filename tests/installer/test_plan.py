@@ -13,13 +13,13 @@ from installer.apply import apply
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.drift import Policy
-from installer.host import Space
+from installer.host.host import Space
+from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
 from installer.recover import exclusive
 from installer.shared.redaction import conceal, diff, secrets_of
 from installer.shared.values import Layer
-from installer.system import System
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, planned, stage
 

@@ -12,8 +12,8 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import RefusedError, UsageError
 from installer.decide import ENVIRONMENT_FILE, environment
+from installer.host.system import System
 from installer.setup import NAME, PLACE, UNIT, UNITS, setup
-from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.needs import needs
 

@@ -13,10 +13,10 @@ from installer.core.format.manifest import DirectoryEntry, LinkEntry
 from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
 from installer.desired import Staged
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.shared.progress import Progress
 from installer.stage import stage
-from installer.system import System
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 

@@ -15,7 +15,8 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import HealthCheck
 from installer.deploy.base import Installed
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.state import (
     DamagedReleaseError,
     DamagedStateError,
@@ -31,7 +32,6 @@ from installer.state import (
     save,
     unseen,
 )
-from installer.system import System
 from tests.faults.faulty import FaultySystem
 
 ENTRY = Entry(

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from installer import kernelcalls
 from installer.core.errors import BusyError
-from installer.system import Space, System
+from installer.host import syscalls
+from installer.host.system import Space, System
 from tests.hang import ends
 
 
@@ -132,7 +132,7 @@ def test_many_files_are_synced_by_one_call_for_each_file_system_few_by_one_for_e
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: tuple[int, int], one_by_one: int
 ) -> None:
     """Before Linux 5.8 syncfs(2) says nothing of writes that failed; fsync(2) of each file does."""
-    monkeypatch.setattr(kernelcalls, "version", lambda: kernel)
+    monkeypatch.setattr(syscalls, "version", lambda: kernel)
     system = Mounted(tmp_path)
     for directory in ("one", "two"):
         (tmp_path / directory).mkdir()
@@ -158,7 +158,7 @@ def test_what_is_not_there_is_synced_with_the_file_system_that_would_hold_it(tmp
 
 def test_a_second_process_finds_the_lock_busy_and_a_killed_one_gives_it_back(system: System) -> None:
     code = (
-        "import sys, time; from installer.system import System; "
+        "import sys, time; from installer.host.system import System; "
         f"lock = System({system.root!r}).lock('/lock'); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:

@@ -20,10 +20,10 @@ from installer.auditlog import AuditError, check
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
+from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_apply
 from installer.recover import exclusive
-from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig import releases
 from tests.rig.bench import Bench, release
@@ -312,7 +312,7 @@ from dataclasses import replace
 from installer.shared.console import Console
 from tests.installer.test_witness import ONE, install
 from tests.rig.releases import context
-from installer.system import System
+from installer.host.system import System
 within = replace(context(System({str(tmp_path)!r})), progress=Console("install").progress())
 install(within)
 """

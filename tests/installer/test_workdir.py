@@ -12,10 +12,10 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
 from installer.core.format.manifest import BLOBS, Deployment
+from installer.host.system import System
 from installer.preflight import weigh
 from installer.selection import blobs_apart
 from installer.stage import demands
-from installer.system import System
 from installer.workdir import make_area, remove_area, work_dir
 from tests.faults.faulty import FaultySystem
 from tests.rig import bundlebuild as build

@@ -24,12 +24,12 @@ from installer.core.format.manifest import (
 )
 from installer.core.format.manifest_rules import section_rank
 from installer.desired import Staged
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
 from installer.recover import exclusive
 from installer.shared.progress import Progress
-from installer.system import System
 
 PRODUCT = "lan-chat"
 

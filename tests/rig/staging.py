@@ -15,9 +15,9 @@ from installer.core.format.medium import Medium
 from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
 from installer.desired import Staged
-from installer.layout import Layout
+from installer.host.layout import Layout
+from installer.host.system import System
 from installer.stage import stage
-from installer.system import System
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 from tests.rig.releases import PRODUCT, Notes

@@ -6,7 +6,7 @@ import http.client
 import ssl
 from urllib.parse import urlsplit
 
-from installer.host import Answer
+from installer.host.host import Answer
 
 BODY_LIMIT = 64 * 1024
 

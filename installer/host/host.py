@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from installer.core.limits import CHUNK
-from installer.resolve import Held, Place, place
+from installer.host.safe_path import Held, Place, place
 from installer.shared import process
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -350,7 +350,7 @@ class Host:
         Raises:
             OSError: There was no answer in time.
         """
-        from installer.probe import http_get
+        from installer.host.http_probe import http_get
 
         return http_get(url, timeout)
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from installer import kernelcalls, trees
-from installer.host import LIST, Answer, Host, Seen, Space
-from installer.lock import Lock
-from installer.resolve import Place, place
+from installer.host import syscalls, tree_removal
+from installer.host.host import LIST, Answer, Host, Seen, Space
+from installer.host.lock import Lock
+from installer.host.safe_path import Place, place
 from installer.shared import process
 from installer.shared.process import Completed
 
@@ -173,7 +173,7 @@ class System(Host):
         with self.place(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
         try:
-            number = kernelcalls.fallocate(fd, os.fstat(fd).st_size, size)
+            number = syscalls.fallocate(fd, os.fstat(fd).st_size, size)
             if number not in (0, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
                 raise OSError(number, os.strerror(number), path)
         finally:
@@ -214,7 +214,7 @@ class System(Host):
         """
         if len(paths) > _SYNC_EACH:
             self.sync_all({path.rpartition("/")[0] or "/" for path in paths})
-            if kernelcalls.version() >= (5, 8):
+            if syscalls.version() >= (5, 8):
                 return  # before 5.8 syncfs(2) did not report failed writes
         for path in paths:
             with self.place(path) as at:
@@ -253,7 +253,7 @@ class System(Host):
         with place("/" if of_engine else self.root, path, follow=True) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
-            if (number := kernelcalls.syncfs(fd)) != 0:
+            if (number := syscalls.syncfs(fd)) != 0:
                 raise SyncError(number, os.strerror(number), path)
         finally:
             os.close(fd)
@@ -343,7 +343,7 @@ class System(Host):
         Raises:
             OSError: Something in it cannot be removed.
         """
-        trees.remove_tree(self, path)
+        tree_removal.remove_tree(self, path)
 
     @_effect
     def run(

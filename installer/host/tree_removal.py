@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from installer.system import System
+    from installer.host.system import System
 
 
 def remove_tree(system: System, path: str) -> None:

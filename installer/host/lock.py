@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Self
 
 from installer.core.errors import BusyError
-from installer.resolve import place
+from installer.host.safe_path import place
 
 _PAUSE = 0.02
 
