@@ -20,7 +20,7 @@ from installer.health import ProbeResult
 from installer.operations import Context
 from installer.plan import Plan
 from installer.proof import Proof, proven
-from installer.state import Entry, record_bytes
+from installer.state.state import Entry, record_bytes
 from installer.transaction import Change, execute, reason
 
 

@@ -24,7 +24,7 @@ from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.files import make_directory
 from installer.host.layout import STATE, Layout
 from installer.host.system import SyncError, System
-from installer.state import clear_spare, replace_file, unreadable
+from installer.state.state import clear_spare, replace_file, unreadable
 
 LOG = f"{STATE}/audit.jsonl"
 HEAD = f"{STATE}/audit.head"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-from installer import staging
 from installer.operations import Context
+from installer.staging import area
 
-_RELEASE = re.compile(rf"[0-9]+-[0-9a-f]{{12}}({re.escape(staging.GOING)})?")
+_RELEASE = re.compile(rf"[0-9]+-[0-9a-f]{{12}}({re.escape(area.GOING)})?")
 _RECORD = re.compile(r"[0-9]{6,}")
 _IN_RECORD = re.compile(r"record\.json|[0-9]+|snapshot-.+")
 
@@ -29,19 +29,19 @@ def releases(context: Context, wanted: Set[str]) -> None:
     """
     system, layout, progress = context.system, context.layout, context.progress
     # What an earlier removal left goes first: the next one takes its name.
-    names = sorted(system.names(layout.releases), key=lambda name: not name.endswith(staging.GOING))
+    names = sorted(system.names(layout.releases), key=lambda name: not name.endswith(area.GOING))
     for name in (name for name in names if name not in wanted):
         path = f"{layout.releases}/{name}"
         if not _is_free(context, path):
             continue
         if not _RELEASE.fullmatch(name) or system.observe(path, digest=False).kind != "dir":
-            staging.rescue(system, layout, progress, [path])
-        elif name.endswith(staging.GOING):
+            area.rescue(system, layout, progress, [path])
+        elif name.endswith(area.GOING):
             system.remove_tree(path)
         elif users := system.users(path):
             progress.note(f"{path} is left for now: process {users[0]} runs from it")
         else:
-            staging.remove(system, layout, progress, path)
+            area.remove(system, layout, progress, path)
 
 
 def records(context: Context, wanted: Set[str]) -> None:
@@ -60,10 +60,10 @@ def records(context: Context, wanted: Set[str]) -> None:
         if not _is_free(context, path):
             continue
         if not _RECORD.fullmatch(name) or system.observe(path, digest=False).kind != "dir":
-            staging.rescue(system, layout, progress, [path])
+            area.rescue(system, layout, progress, [path])
             continue
         strange = [each for each in system.names(path) if not _IN_RECORD.fullmatch(each)]
-        staging.rescue(system, layout, progress, [f"{path}/{each}" for each in strange])
+        area.rescue(system, layout, progress, [f"{path}/{each}" for each in strange])
         system.remove_tree(path)
 
 

@@ -181,7 +181,7 @@ def _plan(
 ) -> None:
     from installer.plan import plan_apply
     from installer.plantext import text
-    from installer.preview import previewed
+    from installer.staging.preview import previewed
     from installer.status import standing
 
     judge = _judge(where.root, judging, bundle)
@@ -283,7 +283,7 @@ def rollback(
     system = host(where.root)
 
     def check(entry: Any) -> Any:
-        from installer.retained import verify_retained
+        from installer.state.retained import verify_retained
 
         # expiry never stops what was installed: the keys have to have been good then, and not revoked since
         then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.verified, UTC))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from installer.evidence import Keeper
     from installer.operations import Context
     from installer.plan import Options, Plan
-    from installer.state import State
+    from installer.state.state import State
 
 
 def noted(found: Plan, judge: Judge) -> Plan:
@@ -35,7 +35,7 @@ def work_of(
         HostNotReadyError: It is not fit.
     """
     from installer.selection import blobs_apart
-    from installer.workdir import work_dir
+    from installer.staging.work_dir import work_dir
 
     if typed is None:
         return "", False
@@ -89,12 +89,12 @@ def _apply_trusted(
     keeper: Keeper,
 ) -> Applied:
     from installer.core.verify import report
-    from installer.hosttrust import remember_time
     from installer.irreversible import final
     from installer.plan import plan_apply
     from installer.recover import exclusive
-    from installer.stage import KEPT, stage
-    from installer.staging import discard
+    from installer.staging.area import discard
+    from installer.staging.stage import KEPT, stage
+    from installer.state.trust_store import remember_time
 
     system, manifest, identity = where.system, opened.bundle.manifest, opened.bundle.identity
     with exclusive(replace(where, resume=identity)) as (state, recovered):

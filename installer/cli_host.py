@@ -38,7 +38,7 @@ def trust_init(
 ) -> None:
     """Set up trust on a host that has none, after comparing the fingerprint."""
     from installer.core.trust.root_view import view
-    from installer.hosttrust import init_trust, load_trust
+    from installer.state.trust_store import init_trust, load_trust
     from installer.witness import happened, require
 
     console.json_output = where.json
@@ -69,7 +69,7 @@ def trust_update(
 ) -> None:
     """Replace the root by its successor, signed by those whom both name."""
     from installer.core.trust.root_view import view
-    from installer.hosttrust import load_trust
+    from installer.state.trust_store import load_trust
     from installer.trustupdate import update_trust
     from installer.witness import happened, require
 
@@ -99,7 +99,7 @@ def trust_update(
 def trust_show(where: Where) -> None:
     """Show who may do what, until when."""
     from installer.core.trust.root_view import view
-    from installer.hosttrust import load_trust
+    from installer.state.trust_store import load_trust
 
     console.json_output = where.json
     shown = view(*load_trust(host(where.root)), clock())

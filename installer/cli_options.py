@@ -17,10 +17,10 @@ from installer.core.errors import UsageError
 from installer.core.trust.verifier import Trust
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.hosttrust import known_time, load_trust
 from installer.operations import Context
 from installer.shared.console import Console
 from installer.shared.progress import Progress
+from installer.state.trust_store import known_time, load_trust
 
 if TYPE_CHECKING:
     from installer.plan import Options
@@ -169,7 +169,7 @@ def looking() -> Iterator[None]:
     Raises:
         HostNotReadyError: Something cannot be looked at.
     """
-    from installer.state import unseen
+    from installer.state.state import unseen
 
     try:
         yield

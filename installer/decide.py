@@ -21,11 +21,11 @@ from installer.core.vsa import Trail
 from installer.desired import Staged
 from installer.host.layout import CONFIG, Layout
 from installer.host.system import System
-from installer.hosttrust import ROOT_FILE
 from installer.mend import sound_state
 from installer.operations import Context
 from installer.shared.progress import Progress
-from installer.state import State
+from installer.state.state import State
+from installer.state.trust_store import ROOT_FILE
 
 ENVIRONMENT_FILE = f"{CONFIG}/environment"
 HOSTNAME_FILE = "/etc/hostname"

@@ -32,7 +32,7 @@ from installer.core.vsa import Trail, summary
 from installer.deploy.files import make_directory
 from installer.host.layout import STATE
 from installer.host.system import System
-from installer.state import unreadable
+from installer.state.state import unreadable
 
 if TYPE_CHECKING:
     from installer.plan import Plan

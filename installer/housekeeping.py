@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from installer import clearing, irreversible, staging
+from installer import clearing, irreversible
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
@@ -17,9 +17,10 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.journal import Journal
 from installer.operations import Context, Op, handler
-from installer.retained import read_manifest
 from installer.selection import uses_engine
-from installer.state import Entry, State, clear_spare, load, save, unreadable
+from installer.staging import area
+from installer.state.retained import read_manifest
+from installer.state.state import Entry, State, clear_spare, load, save, unreadable
 
 KEEP_JOURNALS = 10
 REASON = 400
@@ -119,7 +120,7 @@ def _clear(context: Context, state: State) -> None:
     clear_spare(system, layout.state_file)
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
-    staging.clear(system, layout, context.progress, context.resume)
+    area.clear(system, layout, context.progress, context.resume)
     wanted = {entry.name for entry in state.kept}
     records = {entry.record for entry in state.kept}
     records |= irreversible.records(layout, state.kept, system.names(layout.rendered))

@@ -14,7 +14,7 @@ from installer.operations import Context, is_final
 if TYPE_CHECKING:
     from installer.plan import Plan
     from installer.selection import Job
-    from installer.state import Entry, State
+    from installer.state.state import Entry, State
 
 
 def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[Job]) -> Entry | None:

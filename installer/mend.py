@@ -18,7 +18,7 @@ from installer.host.system import System
 from installer.housekeeping import derive
 from installer.journal import Journal, Record
 from installer.operations import Context
-from installer.state import DamagedStateError, State, load, save, unseen
+from installer.state.state import DamagedStateError, State, load, save, unseen
 
 GUIDE = "`install recover --help` says how to go on"
 

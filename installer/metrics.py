@@ -18,10 +18,10 @@ from installer.core.errors import HostNotReadyError, TamperedError, UsageError, 
 from installer.core.trust.root import parse_time
 from installer.host.layout import CONFIG, Layout
 from installer.host.system import System
-from installer.hosttrust import load_trust
 from installer.operations import Context
-from installer.retained import read_manifest
 from installer.shared.progress import Progress
+from installer.state.retained import read_manifest
+from installer.state.trust_store import load_trust
 from installer.status import Status, products, status
 
 SETTING = f"{CONFIG}/metrics-directory"

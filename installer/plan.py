@@ -22,7 +22,7 @@ from installer.preflight import Demand, Need
 from installer.selection import Job, Selection
 from installer.shared.redaction import Diff
 from installer.shared.values import Layer
-from installer.state import Entry, State, next_transaction, open_release, record_bytes
+from installer.state.state import Entry, State, next_transaction, open_release, record_bytes
 
 
 @dataclass(frozen=True, slots=True)

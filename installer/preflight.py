@@ -15,7 +15,7 @@ from installer.deploy.files import parent
 from installer.host.layout import Layout
 from installer.host.system import Space, System
 from installer.shared.humanize import size_text
-from installer.state import State
+from installer.state.state import State
 
 MIB = 1024 * 1024
 SLACK = 4 * MIB

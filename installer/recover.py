@@ -17,13 +17,13 @@ from installer import housekeeping, transaction, witness
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
 from installer.health import watch_release
-from installer.hosttrust import clear_partial
 from installer.journal import Journal
 from installer.mend import distrusted, mend_state, refuse_cut
 from installer.operations import Context, Op, places
-from installer.retained import read_manifest
 from installer.selection import uses_engine
-from installer.state import Entry, State, load, open_release
+from installer.state.retained import read_manifest
+from installer.state.state import Entry, State, load, open_release
+from installer.state.trust_store import clear_partial
 
 _NOT_OURS = "run as root, or use `--root DIR` with a directory of your own"
 _UNWRITABLE = {

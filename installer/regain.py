@@ -19,7 +19,7 @@ from installer.desired import Staged, desired
 from installer.drift import entry_of
 from installer.operations import Context
 from installer.shared.values import Layer
-from installer.state import DamagedReleaseError, Entry, State, open_release, read_record
+from installer.state.state import DamagedReleaseError, Entry, State, open_release, read_record
 
 NOTE = "the record of what runs was damaged: it is derived again from this bundle, and written anew"
 

@@ -22,9 +22,9 @@ from installer.deploy.base import Installed, Release
 from installer.deploy.imageops import engine_of, private_name, private_prefix
 from installer.deploy.imagesweep import let_go
 from installer.operations import Context, Handler, Json, Op, StepError
-from installer.retained import read_manifest
 from installer.selection import uses_engine
-from installer.state import Entry, State
+from installer.state.retained import read_manifest
+from installer.state.state import Entry, State
 
 if TYPE_CHECKING:
     from installer.plan import Plan

@@ -11,9 +11,9 @@ from installer.desired import Desired
 from installer.irreversible import going_back
 from installer.operations import Context
 from installer.plan import Options, Plan, Planner
-from installer.retained import DAMAGED
 from installer.shared.redaction import LIMIT
-from installer.state import Entry, State, next_transaction, open_release
+from installer.state.retained import DAMAGED
+from installer.state.state import Entry, State, next_transaction, open_release
 
 Verify = Callable[[Entry], Manifest]
 """Verifies a kept release again, signatures and digests, and raises where it is not what it was."""

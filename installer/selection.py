@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Manifest
 from installer.deploy.base import EVERYWHERE, Release, Target
-from installer.state import Entry
+from installer.state.state import Entry
 
 _ENGINE = {"compose"}
 """Methods that need the images to be in the engine."""

@@ -20,7 +20,7 @@ from installer.decide import ENVIRONMENT_FILE, environment
 from installer.deploy.files import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
-from installer.state import replace_file
+from installer.state.state import replace_file
 
 PLACE = "/opt/waybill/bin/install"
 NAME = "/usr/local/bin/waybill-install"

@@ -18,7 +18,7 @@ from installer.journal import Journal
 from installer.mend import distrusted, refuse_cut, sound_state
 from installer.operations import Context
 from installer.selection import Selection, jobs
-from installer.state import Entry, State, open_release, unseen
+from installer.state.state import Entry, State, open_release, unseen
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,10 @@ from installer.decide import ENVIRONMENT_FILE, host_name
 from installer.history import history
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.hosttrust import ROOT_FILE, TIME_FILE
 from installer.operations import Context
 from installer.shared.progress import Progress
 from installer.shared.redaction import conceal, secrets_of
+from installer.state.trust_store import ROOT_FILE, TIME_FILE
 from installer.status import status
 
 LIMIT = 4 * MIB

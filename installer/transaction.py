@@ -33,7 +33,7 @@ from installer.core.errors import (
 from installer.deploy.files import make_directory
 from installer.journal import Journal, Record
 from installer.operations import PHASES, Context, Op, StepError, handler, is_final
-from installer.state import Entry, State, reserve
+from installer.state.state import Entry, State, reserve
 
 SAID = 16 * 1024
 """Bytes of what services said that go into the journal."""

@@ -16,8 +16,8 @@ from installer.core.trust.rotation import require_in_force, successor
 from installer.core.trust.signatures import Signature, split_name
 from installer.host.layout import STATE, TRUST, Layout
 from installer.host.system import System
-from installer.hosttrust import load_trust, remember_time, store_root
-from installer.state import load
+from installer.state.state import load
+from installer.state.trust_store import load_trust, remember_time, store_root
 
 LOCK = f"{TRUST}/.lock"
 _VERSIONED = re.compile(r"([1-9][0-9]{0,15})\.root\.json")

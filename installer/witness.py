@@ -37,7 +37,7 @@ from installer.irreversible import past
 from installer.operations import Context
 from installer.plan import Plan
 from installer.proof import Proof, proven, statement
-from installer.state import Entry
+from installer.state.state import Entry
 
 Note = Callable[[str], None]
 LOST = "not-undone"

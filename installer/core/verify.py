@@ -2,7 +2,7 @@
 
 `steps` numbers what is checked. `open_trusted` takes steps 1 to 14, which look at the head only, whatever the
 size; `decide` 15 to 18, which look at the approvals; `check_all` 19, one pass over the rest, which may keep
-what it reads (`installer.stage`). The decisions are taken in `trust`, from bytes and a clock alone.
+what it reads (`installer.staging.stage`). The decisions are taken in `trust`, from bytes and a clock alone.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from installer.deploy.imageops import (
 from installer.engines.docker import Engine
 from installer.host.layout import Layout
 from installer.operations import Context, Handler, Json, StepError
-from installer.retained import read_manifest
-from installer.state import load
+from installer.state.retained import read_manifest
+from installer.state.state import load
 
 _FOUND = ":found"
 """Ends the name by which an image that was there before us is known."""

@@ -11,7 +11,7 @@ from installer.core.format.tar_header import BLOCK
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
-from installer.stage import stage
+from installer.staging.stage import stage
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 from tests.rig.trustworld import World

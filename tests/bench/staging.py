@@ -19,7 +19,7 @@ from installer.operations import Context
 from installer.plan import Options, plan_apply
 from installer.recover import exclusive
 from installer.shared.progress import Progress
-from installer.stage import stage
+from installer.staging.stage import stage
 
 
 def main() -> None:

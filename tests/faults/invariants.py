@@ -14,8 +14,8 @@ from installer.core.digest import sha256_hex
 from installer.host.layout import Layout
 from installer.operations import Context
 from installer.recover import exclusive
-from installer.retained import read_manifest
-from installer.state import State
+from installer.state.retained import read_manifest
+from installer.state.state import State
 from installer.status import status
 from tests.faults.faulty import snapshot
 from tests.faults.stories import METRICS, attempting, on, outside

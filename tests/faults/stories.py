@@ -23,9 +23,9 @@ from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
-from installer.stage import stage
-from installer.staging import discard
-from installer.state import State, load
+from installer.staging.area import discard
+from installer.staging.stage import stage
+from installer.state.state import State, load
 from installer.witness import Attempt, attempt
 from tests.faults.faulty import snapshot
 from tests.rig import bundlebuild

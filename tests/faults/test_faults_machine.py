@@ -28,7 +28,7 @@ from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
-from installer.state import State
+from installer.state.state import State
 from tests.faults import table
 from tests.faults.faulty import Killed
 from tests.faults.invariants import consistent

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from installer.host.system import System
-from installer.staging import clear
+from installer.staging.area import clear
 from tests.faults import table
 from tests.faults.conftest import Golden
 from tests.faults.invariants import violations

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from tempfile import mkdtemp
 
-from installer import auditlog, auditrecord, hosttrust, journal, metrics, state
+from installer import auditlog, auditrecord, journal, metrics
 from installer.audit import Audit
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
@@ -18,6 +18,7 @@ from installer.core.jsonio import dumps_lines
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.console import table
+from installer.state import state, trust_store
 from tests.fuzz.target import Target, refusal, same
 
 ENTRY = state.Entry(
@@ -162,9 +163,9 @@ def states() -> list[bytes]:
 
 def check_time(data: bytes) -> None:
     """The last trusted time is a time, or is said to be none."""
-    put(hosttrust.TIME_FILE, data)
+    put(trust_store.TIME_FILE, data)
     with refusal(HostNotReadyError):
-        moment = hosttrust.known_time(host())
+        moment = trust_store.known_time(host())
         if moment is None or moment.tzinfo is None:
             raise AssertionError("a damaged time is taken for none")
 

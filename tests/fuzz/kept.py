@@ -10,13 +10,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from installer import drift, evidence, history, housekeeping, staging
+from installer import drift, evidence, history, housekeeping
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps
 from installer.core.vsa import Trail, summary
 from installer.operations import Context
 from installer.shared.progress import Progress
+from installer.staging import area
 from tests.fuzz.host import LAYOUT, host, put
 from tests.fuzz.target import Target, refusal, same
 
@@ -98,7 +99,7 @@ def check_staging(data: bytes) -> None:
     for each in ("/srv/other/keep", f"{AREA}/images/notes"):
         put(each, b"not ours")
     theirs = set(_planted(data))
-    staging.clear(host(), LAYOUT, Progress())
+    area.clear(host(), LAYOUT, Progress())
     same(host().names(LAYOUT.staging), [])
     for each in ("/srv/other/keep", f"{AREA}/images/notes"):
         same(host().read(each, 99), b"not ours")

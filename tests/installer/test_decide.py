@@ -13,8 +13,8 @@ from installer import decide
 from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.host.system import System
-from installer.hosttrust import TIME_FILE
-from installer.state import unreadable
+from installer.state.state import unreadable
+from installer.state.trust_store import TIME_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench, environment, release
 from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root

@@ -19,7 +19,7 @@ from installer.host.system import Completed
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply, plan_remove
 from installer.recover import exclusive
-from installer.state import open_release
+from installer.state.state import open_release
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine
 from tests.rig.host import Host

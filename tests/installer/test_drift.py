@@ -299,7 +299,7 @@ def test_killed_anywhere_what_was_edited_is_there(host: Context, tmp_path: Path)
 
 def test_a_record_of_an_older_installer_is_read(host: Context) -> None:
     """Records without `policy` and entries without `blobs` are those of releases installed before."""
-    from installer.state import Entry
+    from installer.state.state import Entry
 
     install(host, release(1))
     with exclusive(host) as (state, _):

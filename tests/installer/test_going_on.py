@@ -18,7 +18,7 @@ from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import Options
 from installer.recover import Recovered, exclusive
-from installer.state import State
+from installer.state.state import State
 from installer.status import status
 from tests.faults.faulty import Killed
 from tests.installer.test_irreversible import (

@@ -22,7 +22,14 @@ from installer.core.errors import (
 )
 from installer.core.trust.root import Root, fingerprint, format_time
 from installer.host.system import System
-from installer.hosttrust import ROOT_FILE, TIME_FILE, init_trust, known_time, load_trust, remember_time
+from installer.state.trust_store import (
+    ROOT_FILE,
+    TIME_FILE,
+    init_trust,
+    known_time,
+    load_trust,
+    remember_time,
+)
 from installer.trustupdate import LOCK, update_trust
 from tests.rig.trustworld import NOW, headed, person
 
@@ -191,7 +198,7 @@ def test_killed_at_each_effect_it_trusts_the_old_or_the_new(
 
 def test_a_running_release_that_is_now_revoked_is_named(host: System, tmp_path: Path) -> None:
     from installer.host.layout import Layout
-    from installer.state import Entry, State, save
+    from installer.state.state import Entry, State, save
 
     layout = Layout("lan-chat")
     Path(tmp_path / "host" / layout.base[1:]).mkdir(parents=True)

@@ -21,7 +21,7 @@ from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import plan_remove
 from installer.recover import exclusive
-from installer.state import State, load, save
+from installer.state.state import State, load, save
 from tests.faults.faulty import FaultySystem
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
 from tests.rig.releases import context

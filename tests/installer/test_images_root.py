@@ -22,7 +22,7 @@ from installer.host.layout import Layout, release_name
 from installer.host.system import System
 from installer.operations import Context, Json, Op
 from installer.shared.progress import Progress
-from installer.state import Entry, State, load, save
+from installer.state.state import Entry, State, load, save
 from installer.transaction import Change, execute
 from tests.faults.faulty import snapshot
 from tests.rig.engine import Engine

@@ -20,7 +20,7 @@ from installer.host.layout import Layout, release_name
 from installer.operations import StepError
 from installer.proof import prove
 from installer.remove import Thing
-from installer.state import Entry, State, load
+from installer.state.state import Entry, State, load
 from installer.transaction import Change, execute
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory

@@ -14,7 +14,7 @@ from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options
 from installer.recover import exclusive
-from installer.state import Entry, State, load, save
+from installer.state.state import Entry, State, load, save
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, kill_at, root
 from tests.rig.releases import context, install
 

@@ -13,7 +13,7 @@ from installer.plan import Options, Plan
 from installer.recover import exclusive
 from installer.rollback import plan_rollback
 from installer.selection import Job
-from installer.state import State, load
+from installer.state.state import State, load
 from tests.installer.test_irreversible import FORWARD, WHY, host, install, plan, spec
 
 __all__ = ["host"]

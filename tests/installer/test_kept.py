@@ -9,7 +9,7 @@ import pytest
 
 from installer.host.system import System
 from installer.operations import Context
-from installer.state import DamagedReleaseError, Entry, load, open_release
+from installer.state.state import DamagedReleaseError, Entry, load, open_release
 from tests.installer.test_apply import ONE, install
 from tests.rig.releases import context
 

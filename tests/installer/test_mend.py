@@ -20,7 +20,7 @@ from installer.journal import ROOM, Journal
 from installer.mend import refuse_cut, sound_state
 from installer.operations import Context
 from installer.recover import exclusive
-from installer.state import load
+from installer.state.state import load
 from tests.faults.faulty import snapshot
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, deployed, install, kill_at, root
 from tests.rig.releases import context

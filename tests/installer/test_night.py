@@ -11,7 +11,7 @@ import pytest
 from installer import metrics
 from installer.core.trust.root import fingerprint
 from installer.host.host import Host
-from installer.hosttrust import ROOT_FILE
+from installer.state.trust_store import ROOT_FILE
 from tests.rig.bench import Bench, release
 from tests.rig.trustworld import root
 

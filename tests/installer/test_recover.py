@@ -15,11 +15,11 @@ from installer import auditlog, housekeeping, recover
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
 from installer.host.system import SyncError, System
-from installer.hosttrust import ROOT_FILE
 from installer.journal import Journal
 from installer.operations import Context, Op, StepError, places
 from installer.recover import Recovered, _stuck, exclusive
-from installer.state import State, load
+from installer.state.state import State, load
+from installer.state.trust_store import ROOT_FILE
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
 from tests.installer.test_going_on import Refusing

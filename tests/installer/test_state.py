@@ -17,7 +17,7 @@ from installer.core.format.manifest import HealthCheck
 from installer.deploy.base import Installed
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.state import (
+from installer.state.state import (
     DamagedReleaseError,
     DamagedStateError,
     Entry,

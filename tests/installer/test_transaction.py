@@ -19,7 +19,7 @@ from installer.core.errors import NotUndoneError, Problem, RolledBackError
 from installer.host.system import SyncError, System
 from installer.journal import Journal
 from installer.operations import Context, Op, StepError
-from installer.state import load
+from installer.state.state import load
 from tests.faults.faulty import snapshot
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, deployed, install, root
 from tests.installer.test_deploy_script import SCRIPT, log, spec

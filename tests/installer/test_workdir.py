@@ -15,8 +15,8 @@ from installer.core.format.manifest import BLOBS, Deployment
 from installer.host.system import System
 from installer.preflight import weigh
 from installer.selection import blobs_apart
-from installer.stage import demands
-from installer.workdir import make_area, remove_area, work_dir
+from installer.staging.stage import demands
+from installer.staging.work_dir import make_area, remove_area, work_dir
 from tests.faults.faulty import FaultySystem
 from tests.rig import bundlebuild as build
 from tests.rig.manifests import IMAGE

@@ -36,7 +36,7 @@ RECOVERY = {
     "installer/housekeeping.py": _host(
         "housekeeping", "images_swept", "history", "remove", "irreversible", "recover", "apply"
     ),
-    "installer/state.py": _host("state", "kept", "irreversible", "mend"),
+    "installer/state/state.py": _host("state", "kept", "irreversible", "mend"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
 """Module to the beginnings of the names of the test modules that are run against it."""

@@ -12,7 +12,7 @@ import pytest
 from bundler.rootfiles import root_bytes
 from installer import cli
 from installer.core.trust.root import Root
-from installer.hosttrust import ROOT_FILE
+from installer.state.trust_store import ROOT_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.trustworld import APPROVALS, FILES, World
 

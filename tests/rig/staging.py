@@ -17,7 +17,7 @@ from installer.core.verify import Opened
 from installer.desired import Staged
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.stage import stage
+from installer.staging.stage import stage
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 from tests.rig.releases import PRODUCT, Notes

@@ -18,7 +18,7 @@ from installer.desired import Staged
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
-from installer.stage import demands, staged
+from installer.staging.stage import demands, staged
 
 READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "compose")
 

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Set
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from installer import workdir
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import MANIFEST, SUMS, Manifest
 from installer.deploy.files import make_directory, parent
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.retained import read_manifest
 from installer.shared.progress import Progress
+from installer.staging import work_dir
+from installer.state.retained import read_manifest
 
 GOING = ".gone"
 """Ends the name of what is being removed: without its manifest nobody could tell any more what is ours."""
@@ -47,7 +47,7 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
         if not _OURS.fullmatch(name) or kind != ("link" if name.endswith(".work") else "dir"):
             rescue(system, layout, progress, [path])
         elif kind == "link":
-            workdir.remove_area(system, layout, path, progress)
+            work_dir.remove_area(system, layout, path, progress)
         elif name.endswith((".replaced", GOING)):
             system.remove_tree(path)
         else:
@@ -59,7 +59,7 @@ def discard(system: System, layout: Layout, progress: Progress, identity: str) -
     with suppress(OSError):
         link, directory = layout.work_link(identity), layout.stage(identity)
         if system.observe(link).kind == "link":
-            workdir.remove_area(system, layout, link, progress)
+            work_dir.remove_area(system, layout, link, progress)
         if system.observe(directory, digest=False).kind == "dir":
             remove(system, layout, progress, directory)
 

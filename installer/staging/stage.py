@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from installer import staging, workdir
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, MediumError, WaybillError
 from installer.core.format.archive import Bundle
@@ -24,6 +23,8 @@ from installer.host.system import System
 from installer.preflight import Demand, refuse_platform, space_problems, weigh
 from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
+from installer.staging import area as staging
+from installer.staging import work_dir
 
 KEPT = "what is staged stays: the same command goes on from there, `install recover` removes it"
 
@@ -119,10 +120,10 @@ def _require_space(system: System, wanted: list[Demand]) -> None:
 
 def _area(system: System, layout: Layout, identity: str, work: str, progress: Progress) -> str:
     if work:
-        return workdir.make_area(system, layout, identity, work)
+        return work_dir.make_area(system, layout, identity, work)
     link = layout.work_link(identity)
     if system.observe(link).kind == "link":
-        workdir.remove_area(system, layout, link, progress)
+        work_dir.remove_area(system, layout, link, progress)
     return ""
 
 
