@@ -39,8 +39,8 @@ from installer.core.trust.verifier import Trust
 from installer.evidence import Keeper
 
 if TYPE_CHECKING:
+    from installer.commands.bundle_verifier import Judge
     from installer.core.vsa import Trail
-    from installer.decide import Judge
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -154,7 +154,7 @@ def _verify(bundle: str, judging: Judging, where: Where) -> None:
 
 
 def _judge(root: Path, judging: Judging, bundle: str, trail: Trail | None = None) -> Judge:
-    from installer.decide import judge
+    from installer.commands.bundle_verifier import judge
 
     return judge(host(root), trust_of, judging.env, bundle, judging.approvals or (), trail)
 
@@ -179,10 +179,10 @@ def plan(
 def _plan(
     bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, keep: Keep, where: Where
 ) -> None:
+    from installer.commands.status import standing
     from installer.plan import plan_apply
     from installer.plantext import text
     from installer.staging.preview import previewed
-    from installer.status import standing
 
     judge = _judge(where.root, judging, bundle)
     options = options_of(choice, layers_of(values), judge.environment, keep)
@@ -208,8 +208,8 @@ def _plan(
 @shaped
 def status(*, product: Product = None, where: Where) -> None:
     """Show what runs, since when, who signed it, and whether the host still is as installed."""
-    from installer.status import products
-    from installer.status import status as look
+    from installer.commands.status import products
+    from installer.commands.status import status as look
 
     console.json_output = where.json
     system = host(where.root)
@@ -235,10 +235,10 @@ def status(*, product: Product = None, where: Where) -> None:
 @shaped
 def history(*, product: Product = None, where: Where) -> None:
     """Show what was installed, rolled back, removed and refused, when, and where the evidence is."""
+    from installer.commands.history import history as look
+    from installer.commands.history import text
+    from installer.commands.status import products
     from installer.evidence import refusals
-    from installer.history import history as look
-    from installer.history import text
-    from installer.status import products
 
     console.json_output = where.json
     system = host(where.root)
@@ -277,7 +277,7 @@ def rollback(
     where: Where,
 ) -> None:
     """Go back to a release that is kept on this host, verified again."""
-    from installer.rollback import plan_rollback
+    from installer.commands.rollback import plan_rollback
 
     console.json_output = where.json
     system = host(where.root)

@@ -11,9 +11,9 @@ from installer.core.errors import HostNotReadyError
 from installer.core.format.medium import open_medium
 
 if TYPE_CHECKING:
-    from installer.apply import Applied
+    from installer.commands.bundle_verifier import Judge
+    from installer.commands.carry_out import Applied
     from installer.core.verify import Opened
-    from installer.decide import Judge
     from installer.evidence import Keeper
     from installer.operations import Context
     from installer.plan import Options, Plan
@@ -88,10 +88,10 @@ def _apply_trusted(
     show_evidence: bool,
     keeper: Keeper,
 ) -> Applied:
+    from installer.commands.recover import exclusive
     from installer.core.verify import report
     from installer.irreversible import final
     from installer.plan import plan_apply
-    from installer.recover import exclusive
     from installer.staging.area import discard
     from installer.staging.stage import KEPT, stage
     from installer.state.trust_store import remember_time
@@ -153,7 +153,7 @@ def execute(where: Context, yes: bool, make_plan: Any) -> Applied:
     Raises:
         WaybillError: It is refused, or failed.
     """
-    from installer.recover import exclusive
+    from installer.commands.recover import exclusive
 
     with exclusive(where) as (state, recovered):
         for each in recovered:
@@ -174,9 +174,9 @@ def looked_again(where: Context) -> Applied | None:
         WaybillError: Another install runs, or what an earlier one left cannot be brought to an end.
     """
     from installer import remove
-    from installer.apply import Applied
+    from installer.commands.carry_out import Applied
+    from installer.commands.recover import exclusive
     from installer.proof import prove
-    from installer.recover import exclusive
     from installer.witness import happened
 
     with exclusive(where) as (state, _):
@@ -191,7 +191,7 @@ def looked_again(where: Context) -> Applied | None:
 
 
 def _carry_out(where: Context, found: Plan) -> Applied:
-    from installer.apply import apply
+    from installer.commands.carry_out import apply
     from installer.witness import happened
 
     applied = apply(where, found)

@@ -40,8 +40,8 @@ def audit(
     where: Where,
 ) -> None:
     """Check the log of everything that was done to this host, and show it; exit 11 where it was changed."""
-    from installer import audit as audits
     from installer.auditlog import LOG
+    from installer.commands import audit as audits
 
     console.json_output = where.json
     system = host(where.root)
@@ -67,7 +67,7 @@ def audit(
 @shaped
 def metrics(where: Where) -> None:
     """Write what Prometheus reads, into the directory that /etc/waybill/metrics-directory names."""
-    from installer.metrics import write
+    from installer.commands.metrics import write
 
     console.json_output = where.json
     try:
@@ -86,7 +86,7 @@ def support(
     where: Where,
 ) -> None:
     """Collect logs, journals and state into one tar to carry back, without secrets; change nothing."""
-    from installer.support import support as collect
+    from installer.commands.support import support as collect
 
     console.json_output = where.json
     written = collect(host(where.root), path, clock)

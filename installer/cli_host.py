@@ -68,9 +68,9 @@ def trust_update(
     where: Where,
 ) -> None:
     """Replace the root by its successor, signed by those whom both name."""
+    from installer.commands.trust_update import update_trust
     from installer.core.trust.root_view import view
     from installer.state.trust_store import load_trust
-    from installer.trustupdate import update_trust
     from installer.witness import happened, require
 
     console.json_output = where.json
@@ -126,8 +126,8 @@ Where it stops with exit code 21 and a journal cannot be put back, by hand:
 @shaped
 def recover(*, product: Product = None, where: Where) -> None:
     """Finish or undo what was cut short; every command that changes something does this first."""
-    from installer.recover import exclusive
-    from installer.status import products
+    from installer.commands.recover import exclusive
+    from installer.commands.status import products
 
     console.json_output = where.json
     system = host(where.root)
@@ -163,7 +163,7 @@ def setup(
     where: Where,
 ) -> None:
     """Copy this executable to /opt/waybill/bin/install and link it as waybill-install on the PATH."""
-    from installer.setup import setup as put
+    from installer.commands.setup import setup as put
 
     console.json_output = where.json
     try:

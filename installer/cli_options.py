@@ -151,7 +151,7 @@ def attempting(system: System, verb: str, product: str = "", medium: str = "") -
         product: Of which product, where that is known beforehand.
         medium: What the operator called the bundle or file.
     """
-    from installer.metrics import publish
+    from installer.commands.metrics import publish
     from installer.witness import Attempt, attempt
 
     doing = Attempt(verb, product, medium)
@@ -222,7 +222,7 @@ def product_of(system: System, given: str | None) -> str:
     Raises:
         UsageError: None or several are installed.
     """
-    from installer.status import products
+    from installer.commands.status import products
 
     found = products(context(system, ""))
     if given is not None:

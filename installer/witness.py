@@ -21,6 +21,7 @@ from installer import __version__, evidence
 from installer import journal as journals
 from installer.auditlog import AuditError, AuditLog, opened
 from installer.auditrecord import Record
+from installer.commands.bundle_verifier import host_name
 from installer.core.errors import (
     BusyError,
     IncompleteError,
@@ -31,7 +32,6 @@ from installer.core.errors import (
 )
 from installer.core.trust.root import format_time
 from installer.core.trust.steps import STEPS
-from installer.decide import host_name
 from installer.host.system import System
 from installer.irreversible import past
 from installer.operations import Context

@@ -23,8 +23,8 @@ from typing import Any
 import bundler.cli
 import bundler.config
 import bundler.create
-import installer.apply
 import installer.cli_app
+import installer.commands.carry_out
 import installer.shared.template_sandbox
 from installer.core.jsonio import dumps
 from installer.core.trust.root import Root
@@ -36,7 +36,7 @@ from tests.rig.trustworld import headed, person
 FOR_CHILDREN = (
     bundler.config,
     bundler.create,
-    installer.apply,
+    installer.commands.carry_out,
     installer.cli_app,
     installer.shared.template_sandbox,
 )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from installer.apply import apply
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
 from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.medium import FileMedium
 from installer.core.trust.verifier import Evidence
@@ -17,7 +18,6 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_apply
-from installer.recover import exclusive
 from installer.shared.progress import Progress
 from installer.staging.stage import stage
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from installer.apply import Applied
+from installer.commands.carry_out import Applied
 from installer.core.errors import WaybillError
 from installer.core.format.manifest import BLOBS, Deployment, Image
 from installer.engines import docker

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from installer import auditlog, history, housekeeping, irreversible
+from installer import auditlog, housekeeping, irreversible
+from installer.commands import history
+from installer.commands.recover import exclusive
+from installer.commands.status import status
 from installer.core.digest import sha256_hex
 from installer.host.layout import Layout
 from installer.operations import Context
-from installer.recover import exclusive
 from installer.state.retained import read_manifest
 from installer.state.state import State
-from installer.status import status
 from tests.faults.faulty import snapshot
 from tests.faults.stories import METRICS, attempting, on, outside
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from installer.apply import Applied, apply
+from installer.commands.carry_out import Applied, apply
+from installer.commands.metrics import SETTING, publish
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
 from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
@@ -18,11 +21,8 @@ from installer.core.verify import Opened
 from installer.core.vsa import Trail
 from installer.evidence import Keeper
 from installer.host.system import System
-from installer.metrics import SETTING, publish
 from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
 from installer.staging.area import discard
 from installer.staging.stage import stage
 from installer.state.state import State, load

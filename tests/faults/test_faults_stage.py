@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, MediumError, TamperedError
 from installer.core.format.archive import BLOCK
 from installer.host.system import System
-from installer.recover import exclusive
 from installer.staging.area import clear
 from installer.staging.work_dir import area_of, work_dir
 from tests.faults.faulty import FaultySystem, Killed, snapshot

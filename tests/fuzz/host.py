@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from tempfile import mkdtemp
 
-from installer import auditlog, auditrecord, journal, metrics
-from installer.audit import Audit
+from installer import auditlog, auditrecord, journal
+from installer.commands import metrics
+from installer.commands.audit import Audit
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.jsonio import dumps_lines

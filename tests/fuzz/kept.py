@@ -10,7 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from installer import drift, evidence, history, housekeeping
+from installer import drift, evidence, housekeeping
+from installer.commands import history
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps

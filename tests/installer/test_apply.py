@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from installer import history, status
-from installer.apply import Applied, apply
+from installer.commands import history, status
+from installer.commands.carry_out import Applied, apply
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import parse_time
@@ -20,8 +22,6 @@ from installer.host.system import System
 from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import Options, plan_remove
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned
 

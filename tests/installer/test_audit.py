@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from installer import auditlog, witness
-from installer.audit import audit, moment
 from installer.auditlog import opened
+from installer.commands.audit import audit, moment
 from installer.core.errors import HostNotReadyError
 from installer.core.trust.root import fingerprint, format_time
 from installer.host.system import System

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from installer.apply import apply
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
+from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import Deployment
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_apply
-from installer.recover import exclusive
 from installer.selection import select
-from installer.status import status
 from tests.rig.releases import Member, ReleaseSpec, context, stage
 
 PROGRAM = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/chatd": Member(b"daemon", "", 0o755)})

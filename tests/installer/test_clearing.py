@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from installer import status
-from installer.apply import apply
+from installer.commands import status
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.plantext import text
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.bench import Bench, release
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

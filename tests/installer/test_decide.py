@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import decide
+from installer.commands import bundle_verifier
 from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.host.system import System
@@ -23,30 +23,30 @@ from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
 class TestEnvironment:
     def test_the_host_s_own_setting_counts(self, host: Path) -> None:
         environment(host, "production\n")
-        assert decide.environment(System(host), "") == "production"
-        assert decide.environment(System(host), "production") == "production"
+        assert bundle_verifier.environment(System(host), "") == "production"
+        assert bundle_verifier.environment(System(host), "production") == "production"
 
     def test_nobody_can_talk_it_into_another(self, host: Path) -> None:
         environment(host, "production\n")
         with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
-            decide.environment(System(host), "test")
+            bundle_verifier.environment(System(host), "test")
 
     def test_without_a_setting_the_operator_says_it(self, host: Path) -> None:
-        assert decide.environment(System(host), "test") == "test"
-        assert decide.environment(System(host), "") == ""
+        assert bundle_verifier.environment(System(host), "test") == "test"
+        assert bundle_verifier.environment(System(host), "") == ""
 
     @pytest.mark.parametrize("text", ["", "\n", "Production", "a b", "a\nb", "../x", "x" * 5000, "é"])
     def test_a_damaged_setting_is_not_taken_for_none(self, host: Path, text: str) -> None:
         environment(host, text)
         with pytest.raises((HostNotReadyError, OSError)):
-            decide.environment(System(host), "test")
+            bundle_verifier.environment(System(host), "test")
 
 
 def test_the_name_is_the_machine_s_or_that_of_the_directory(host: Path) -> None:
-    assert decide.host_name(System("/")) == os.uname().nodename.lower()
-    assert decide.host_name(System(host)) == os.uname().nodename.lower()
+    assert bundle_verifier.host_name(System("/")) == os.uname().nodename.lower()
+    assert bundle_verifier.host_name(System(host)) == os.uname().nodename.lower()
     (host / "etc/hostname").write_text("Chat01.Plant.Example\n")
-    assert decide.host_name(System(host)) == "chat01.plant.example"
+    assert bundle_verifier.host_name(System(host)) == "chat01.plant.example"
 
 
 class TestInstall:
@@ -163,7 +163,7 @@ class TestGlass:
         assert bench.run(str(broken), "--yes")[0] == 0
         _, document, _ = bench.run("history")
         assert "role security" in " ".join(document["events"][0]["broken"])
-        from installer.history import Event
+        from installer.commands.history import Event
 
         assert "BREAK-GLASS, without: role provenance" in Event(**document["events"][0]).text()
 
@@ -172,7 +172,7 @@ class TestGlass:
         found = bench.run("status")[1]["products"][0]
         assert any("role security" in what for what in found["break_glass"])
         from installer.cli_options import context
-        from installer.status import status
+        from installer.commands.status import status
 
         text = status(context(System(bench.host), "lan-chat")).text()
         assert "BREAK-GLASS without role security: one person must have signed" in text
@@ -193,9 +193,9 @@ def test_others_than_root_are_told_what_was_not_looked_at(
     def closed(*_args: object) -> None:
         raise unreadable("/var/lib/waybill/lan-chat/state.json")
 
-    monkeypatch.setattr(decide, "sound_state", closed)
+    monkeypatch.setattr(bundle_verifier, "sound_state", closed)
     world = World(host=World().host)
-    judge = decide.Judge(System(host), world.trust(), "production", ())
+    judge = bundle_verifier.Judge(System(host), world.trust(), "production", ())
     judge.open(build.BytesMedium(world.tar()))
     (note,) = judge.notes
     assert note.endswith("state.json: cannot be read by this user; no downgrade was looked for")

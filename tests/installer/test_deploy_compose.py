@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from installer import status
-from installer.apply import apply
+from installer.commands import status
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, Problem, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck, Image
 from installer.deploy.base import Target
@@ -18,7 +19,6 @@ from installer.deploy.compose import METHOD, find_tool
 from installer.host.system import Completed
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply, plan_remove
-from installer.recover import exclusive
 from installer.state.state import open_release
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from installer.apply import apply
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
-from installer.recover import exclusive
 from tests.faults.faulty import FaultySystem
 from tests.rig.releases import Member, ReleaseSpec, context, stage
 

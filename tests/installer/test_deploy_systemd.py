@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from installer import status
-from installer.apply import apply
+from installer.commands import status
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.host.system import Completed
 from installer.operations import Context
 from installer.plan import Options, plan_remove
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine
 from tests.rig.host import Host

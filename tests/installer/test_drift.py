@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from installer import plantext
-from installer.apply import Applied, apply
+from installer.commands.carry_out import Applied, apply
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
+from installer.commands.status import Status, status
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.drift import Policy
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply, plan_remove
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
-from installer.status import Status, status
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, stage
 

@@ -188,7 +188,7 @@ class TestHistory:
         bench.run(str(bench.bundle(release())), "--yes")
         bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
         from installer.cli_options import context
-        from installer.history import history, text
+        from installer.commands.history import history, text
 
         system = System(bench.host)
         shown = text(history(context(system, "lan-chat")), refusals(system))
@@ -196,7 +196,7 @@ class TestHistory:
         assert "REFUSED at step 6" in shown
 
     def test_what_happened_within_a_second_stands_in_its_order(self) -> None:
-        from installer.history import Event, text
+        from installer.commands.history import Event, text
 
         when = "2026-11-24T01:00:00Z"
         refused = Refusal(

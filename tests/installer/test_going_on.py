@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from installer import recover
+from installer.commands import recover
+from installer.commands.recover import Recovered, exclusive
+from installer.commands.status import status
 from installer.core.errors import IncompleteError, NotUndoneError
 from installer.drift import Policy
 from installer.host.system import SyncError, System
 from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import Options
-from installer.recover import Recovered, exclusive
 from installer.state.state import State
-from installer.status import status
 from tests.faults.faulty import Killed
 from tests.installer.test_irreversible import (
     FORWARD,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import history
+from installer.commands import history
 from installer.core.errors import HostNotReadyError
 from installer.host.system import System
 from installer.operations import Context

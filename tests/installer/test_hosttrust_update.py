@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bundler.rootfiles import root_bytes
+from installer.commands.trust_update import LOCK, update_trust
 from installer.core.errors import (
     BusyError,
     ExpiredError,
@@ -30,7 +31,6 @@ from installer.state.trust_store import (
     load_trust,
     remember_time,
 )
-from installer.trustupdate import LOCK, update_trust
 from tests.rig.trustworld import NOW, headed, person
 
 

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from installer import history, housekeeping
-from installer.apply import apply
+from installer import housekeeping
+from installer.commands import history
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.host.system import System
 from installer.housekeeping import KEEP_JOURNALS
 from installer.journal import Journal
 from installer.operations import Context
 from installer.plan import plan_remove
-from installer.recover import exclusive
 from installer.state.state import State, load, save
 from tests.faults.faulty import FaultySystem
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root

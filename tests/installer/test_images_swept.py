@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from installer import housekeeping
+from installer.commands.recover import exclusive
 from installer.core.format.manifest import Manifest
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options
-from installer.recover import exclusive
 from installer.state.state import Entry, State, load, save
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, kill_at, root
 from tests.rig.releases import context, install

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from installer import auditlog
-from installer.apply import apply
+from installer.commands.carry_out import apply
+from installer.commands.history import history
+from installer.commands.metrics import of_host, of_product
+from installer.commands.metrics import text as metrics_text
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
+from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, IncompleteError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
-from installer.history import history
 from installer.host.system import System
-from installer.metrics import of_host, of_product
-from installer.metrics import text as metrics_text
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_remove
 from installer.plantext import text
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
-from installer.status import status
 from tests.rig.releases import Member, ReleaseSpec, context, planned
 from tests.rig.releases import install as install_one
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from installer import irreversible
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
 from installer.operations import Context
 from installer.plan import Options, Plan
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
 from installer.selection import Job
 from installer.state.state import State, load
 from tests.installer.test_irreversible import FORWARD, WHY, host, install, plan, spec

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from installer import metrics
+from installer.commands import metrics
+from installer.commands.metrics import Metric
 from installer.host.system import System
-from installer.metrics import Metric
 from tests.faults.faulty import FaultySystem, Killed
 from tests.installer.test_witness import break_log
 from tests.rig.bench import Bench, release

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from installer import metrics
+from installer.commands import metrics
 from installer.core.trust.root import fingerprint
 from installer.host.host import Host
 from installer.state.trust_store import ROOT_FILE

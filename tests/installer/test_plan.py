@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from installer import plantext
-from installer.apply import apply
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.drift import Policy
@@ -17,7 +18,6 @@ from installer.host.host import Space
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
-from installer.recover import exclusive
 from installer.shared.redaction import conceal, diff, secrets_of
 from installer.shared.values import Layer
 from tests.faults.faulty import FaultySystem, snapshot

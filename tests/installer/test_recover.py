@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from installer import auditlog, housekeeping, recover
+from installer import auditlog, housekeeping
+from installer.commands import recover
+from installer.commands.recover import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
 from installer.host.system import SyncError, System
 from installer.journal import Journal
 from installer.operations import Context, Op, StepError, places
-from installer.recover import Recovered, _stuck, exclusive
 from installer.state.state import State, load
 from installer.state.trust_store import ROOT_FILE
 from tests.faults.faulty import FaultySystem, snapshot

@@ -10,14 +10,14 @@ import jsonschema
 import pytest
 
 from installer import housekeeping
-from installer.apply import Applied, apply
+from installer.commands.carry_out import Applied, apply
+from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
 from installer.drift import Policy
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.proof import LeftBehindError, Proof
-from installer.recover import exclusive
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install

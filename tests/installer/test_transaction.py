@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from installer import history, housekeeping, transaction
+from installer import housekeeping, transaction
+from installer.commands import history
 from installer.core.errors import NotUndoneError, Problem, RolledBackError
 from installer.host.system import SyncError, System
 from installer.journal import Journal

@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from installer import auditlog, status, witness
-from installer.apply import apply
+from installer import auditlog, witness
 from installer.auditlog import AuditError, check
+from installer.commands import status
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, plan_apply
-from installer.recover import exclusive
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig import releases
 from tests.rig.bench import Bench, release

@@ -28,7 +28,7 @@ VERIFICATION = {
     "installer/core/format/payload.py": ("tests/core/test_payload.py", "tests/core/test_archive_members.py"),
 }
 RECOVERY = {
-    "installer/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),
+    "installer/commands/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),
     "installer/transaction.py": _host("transaction", "deploy_script", "irreversible", "going_on", "apply"),
     "installer/journal.py": _host("journal"),
     "installer/mend.py": _host("mend", "standing"),

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bundler.head import make_sums
-from installer.apply import Applied, apply
+from installer.commands.carry_out import Applied, apply
+from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
 from installer.core.format import manifest_json
 from installer.core.format.manifest import (
@@ -28,7 +29,6 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
-from installer.recover import exclusive
 from installer.shared.progress import Progress
 
 PRODUCT = "lan-chat"

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from installer import __version__, auditlog
-from installer import audit as audits
-from installer import metrics as telling
+from installer.commands import audit as audits
+from installer.commands import metrics as telling
+from installer.commands.bundle_verifier import ENVIRONMENT_FILE, host_name
+from installer.commands.history import history
+from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
 from installer.core.format import tar_header
 from installer.core.format.member_names import path_fault
@@ -26,15 +29,12 @@ from installer.core.format.tar_header import Header
 from installer.core.limits import MIB
 from installer.core.trust.root import format_time
 from installer.core.verify import Clock
-from installer.decide import ENVIRONMENT_FILE, host_name
-from installer.history import history
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.operations import Context
 from installer.shared.progress import Progress
 from installer.shared.redaction import conceal, secrets_of
 from installer.state.trust_store import ROOT_FILE, TIME_FILE
-from installer.status import status
 
 LIMIT = 4 * MIB
 """Most bytes of one file; of a longer one the end is taken."""

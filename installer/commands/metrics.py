@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from installer import audit as audits
 from installer import auditlog
 from installer.auditrecord import Record
+from installer.commands import audit as audits
+from installer.commands.status import Status, products, status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.trust.root import parse_time
 from installer.host.layout import CONFIG, Layout
@@ -22,7 +23,6 @@ from installer.operations import Context
 from installer.shared.progress import Progress
 from installer.state.retained import read_manifest
 from installer.state.trust_store import load_trust
-from installer.status import Status, products, status
 
 SETTING = f"{CONFIG}/metrics-directory"
 PREFIX = "waybill"
