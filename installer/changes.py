@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from installer.core.errors import Problem
-from installer.deploy.base import Installed
 from installer.deploy.files import batches, matches, parent
+from installer.deploy.method import Installed
+from installer.deploy.operation import Json, Op
 from installer.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.operations import Json, Op
 
 Verb = Literal["add", "replace", "restore", "remove", "make", "set"]
 

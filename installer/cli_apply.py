@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from installer.commands.bundle_verifier import Judge
     from installer.commands.carry_out import Applied
     from installer.core.verify import Opened
+    from installer.deploy.operation import Context
     from installer.evidence import Keeper
-    from installer.operations import Context
     from installer.plan import Options, Plan
     from installer.state.state import State
 

@@ -15,9 +15,9 @@ import typer
 
 from installer.core.errors import UsageError
 from installer.core.trust.verifier import Trust
+from installer.deploy.operation import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.operations import Context
 from installer.shared.console import Console
 from installer.shared.progress import Progress
 from installer.state.trust_store import known_time, load_trust

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from installer.changes import Changes
-from installer.deploy.base import Release
+from installer.deploy.method import Release
 from installer.desired import Desired
 from installer.host.system import System
 from installer.shared.redaction import LIMIT, Diff, diff

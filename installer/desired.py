@@ -10,7 +10,7 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
 from installer.core.limits import LIMITS
-from installer.deploy.base import Installed
+from installer.deploy.method import Installed
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.preflight import Demand

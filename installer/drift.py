@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from installer.core.errors import Problem, UsageError
-from installer.deploy.base import Installed
 from installer.deploy.files import matches
+from installer.deploy.method import Installed
+from installer.deploy.operation import Json
 from installer.host.system import Seen, System
-from installer.operations import Json
 
 Treatment = Literal["refuse", "keep", "replace"]
 TREATMENTS: tuple[str, ...] = get_args(Treatment)

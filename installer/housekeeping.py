@@ -12,11 +12,11 @@ from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
 from installer.deploy.files import parent
-from installer.deploy.imagesweep import forget, sweep
+from installer.deploy.operation import Context, Op, handler
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.images.prune import forget, sweep
 from installer.journal import Journal
-from installer.operations import Context, Op, handler
 from installer.selection import uses_engine
 from installer.staging import area
 from installer.state.retained import read_manifest

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
-from installer.deploy.base import method
+from installer.deploy.method import method
+from installer.deploy.operation import Context, is_final
 from installer.host.layout import Layout
-from installer.operations import Context, is_final
 
 if TYPE_CHECKING:
     from installer.plan import Plan

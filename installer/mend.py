@@ -13,11 +13,11 @@ from typing import Any
 
 from installer import journal as journals
 from installer.core.errors import NotUndoneError
+from installer.deploy.operation import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.housekeeping import derive
 from installer.journal import Journal, Record
-from installer.operations import Context
 from installer.state.state import DamagedStateError, State, load, save, unseen
 
 GUIDE = "`install recover --help` says how to go on"

@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from installer import health, irreversible, preflight, regain, remove, selection
+from installer import irreversible, preflight, regain, remove, selection
 from installer.changes import Changes, compare, without_sources
 from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem, RefusedError
 from installer.core.format.manifest import Manifest, Source
-from installer.deploy.base import Release, method
+from installer.deploy import health
 from installer.deploy.files import batches
+from installer.deploy.method import Release, method
+from installer.deploy.operation import Context, Op
 from installer.desired import Desired, Staged, desired
 from installer.drift import NOTHING_SAID, Policy
 from installer.host.layout import release_name
-from installer.operations import Context, Op
 from installer.preflight import Demand, Need
 from installer.selection import Job, Selection
 from installer.shared.redaction import Diff

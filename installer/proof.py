@@ -17,10 +17,10 @@ from installer.core.errors import NotUndoneError, Problem
 from installer.core.format.manifest import SUMS
 from installer.core.trust.approval import STATEMENT
 from installer.core.trust.root import format_time
-from installer.deploy import leftovers
 from installer.deploy.files import parent
-from installer.deploy.leftovers import Row
-from installer.operations import Context
+from installer.deploy.operation import Context
+from installer.images import leftovers
+from installer.images.leftovers import Row
 from installer.remove import Thing
 
 PREDICATE = "urn:waybill:removal:v1"

@@ -13,11 +13,11 @@ from dataclasses import replace
 
 from installer import journal as journals
 from installer.core.errors import NotUndoneError, TamperedError
-from installer.deploy.base import Installed, Release
 from installer.deploy.files import matches, parent
+from installer.deploy.method import Installed, Release
+from installer.deploy.operation import Context
 from installer.desired import Staged, desired
 from installer.drift import entry_of
-from installer.operations import Context
 from installer.shared.values import Layer
 from installer.state.state import DamagedReleaseError, Entry, State, open_release, read_record
 

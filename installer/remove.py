@@ -18,10 +18,10 @@ from installer.changes import Changes
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
-from installer.deploy.base import Installed, Release
-from installer.deploy.imageops import engine_of, private_name, private_prefix
-from installer.deploy.imagesweep import let_go
-from installer.operations import Context, Handler, Json, Op, StepError
+from installer.deploy.method import Installed, Release
+from installer.deploy.operation import Context, Handler, Json, Op, StepError
+from installer.images.operations import engine_of, private_name, private_prefix
+from installer.images.prune import let_go
 from installer.selection import uses_engine
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State

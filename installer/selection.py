@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Manifest
-from installer.deploy.base import EVERYWHERE, Release, Target
+from installer.deploy.method import EVERYWHERE, Release, Target
 from installer.state.state import Entry
 
 _ENGINE = {"compose"}

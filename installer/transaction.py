@@ -31,8 +31,8 @@ from installer.core.errors import (
     WaybillError,
 )
 from installer.deploy.files import make_directory
+from installer.deploy.operation import PHASES, Context, Op, StepError, handler, is_final
 from installer.journal import Journal, Record
-from installer.operations import PHASES, Context, Op, StepError, handler, is_final
 from installer.state.state import Entry, State, reserve
 
 SAID = 16 * 1024

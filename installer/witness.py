@@ -32,9 +32,9 @@ from installer.core.errors import (
 )
 from installer.core.trust.root import format_time
 from installer.core.trust.steps import STEPS
+from installer.deploy.operation import Context
 from installer.host.system import System
 from installer.irreversible import past
-from installer.operations import Context
 from installer.plan import Plan
 from installer.proof import Proof, proven, statement
 from installer.state.state import Entry

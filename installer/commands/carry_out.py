@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from installer import health, witness
+from installer import witness
 from installer.core.errors import RolledBackError
+from installer.deploy import health
 from installer.deploy.files import make_directory
-from installer.health import ProbeResult
-from installer.operations import Context
+from installer.deploy.health import ProbeResult
+from installer.deploy.operation import Context
 from installer.plan import Plan
 from installer.proof import Proof, proven
 from installer.state.state import Entry, record_bytes

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer import housekeeping
+from installer.deploy.operation import Context
 from installer.evidence import Refusal
-from installer.operations import Context
 
 
 @dataclass(frozen=True, slots=True)

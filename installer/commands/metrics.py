@@ -17,9 +17,9 @@ from installer.commands import audit as audits
 from installer.commands.status import Status, products, status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.trust.root import parse_time
+from installer.deploy.operation import Context
 from installer.host.layout import CONFIG, Layout
 from installer.host.system import System
-from installer.operations import Context
 from installer.shared.progress import Progress
 from installer.state.retained import read_manifest
 from installer.state.trust_store import load_trust

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from installer import housekeeping, transaction, witness
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
-from installer.health import watch_release
+from installer.deploy.health import watch_release
+from installer.deploy.operation import Context, Op, places
 from installer.journal import Journal
 from installer.mend import distrusted, mend_state, refuse_cut
-from installer.operations import Context, Op, places
 from installer.selection import uses_engine
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, load, open_release
@@ -253,7 +253,7 @@ def _mend_images(context: Context, journal: Journal, stands: State) -> None:
     if not touched or journal.records[0].fields["boot"] == context.system.boot_id():
         return
     if entry is not None and "images" in entry.methods and uses_engine(entry.methods, live=context.live):
-        from installer.deploy.imagemend import mend_images
+        from installer.images.repair import mend_images
 
         directory = context.layout.release(entry.name)
         manifest, _ = read_manifest(context.system, directory)

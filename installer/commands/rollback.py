@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from installer.core.errors import RefusedError, TamperedError
 from installer.core.format.manifest import Manifest
+from installer.deploy.operation import Context
 from installer.desired import Desired
 from installer.irreversible import going_back
-from installer.operations import Context
 from installer.plan import Options, Plan, Planner
 from installer.shared.redaction import LIMIT
 from installer.state.retained import DAMAGED

@@ -9,14 +9,14 @@ from typing import Any
 
 from installer.core.errors import NotUndoneError, Problem
 from installer.core.format.manifest import Source
-from installer.deploy.base import Release, Target, method
+from installer.deploy.method import Release, Target, method
+from installer.deploy.operation import Context
 from installer.drift import Drifted, drift
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.housekeeping import committed
 from installer.journal import Journal
 from installer.mend import distrusted, refuse_cut, sound_state
-from installer.operations import Context
 from installer.selection import Selection, jobs
 from installer.state.state import Entry, State, open_release, unseen
 

@@ -29,9 +29,9 @@ from installer.core.format.tar_header import Header
 from installer.core.limits import MIB
 from installer.core.trust.root import format_time
 from installer.core.verify import Clock
+from installer.deploy.operation import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.operations import Context
 from installer.shared.progress import Progress
 from installer.shared.redaction import conceal, secrets_of
 from installer.state.trust_store import ROOT_FILE, TIME_FILE

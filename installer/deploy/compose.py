@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from installer.core.errors import HostNotReadyError, Problem
-from installer.deploy.base import Target
-from installer.deploy.composelogs import last_words
+from installer.deploy.compose_logs import last_words
+from installer.deploy.method import Target
+from installer.deploy.operation import Context, Json, Op, StepError
 from installer.host.system import Completed
-from installer.operations import Context, Json, Op, StepError
 
 TIMEOUT = 600.0
 _QUICK = 30.0

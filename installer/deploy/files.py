@@ -17,10 +17,10 @@ from contextlib import suppress
 
 from installer.core.digest import hashed
 from installer.core.errors import Problem
-from installer.deploy.base import Target
+from installer.deploy.method import Target
+from installer.deploy.operation import Context, Json, Op, StepError, ThirdStateError
 from installer.host.layout import STATE
 from installer.host.system import Seen, System
-from installer.operations import Context, Json, Op, StepError, ThirdStateError
 
 BATCH = 256
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)

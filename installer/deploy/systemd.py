@@ -13,9 +13,9 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
-from installer.deploy.base import Release, Target
+from installer.deploy.method import Release, Target
+from installer.deploy.operation import Context, Json, Op, StepError
 from installer.host.system import Completed
-from installer.operations import Context, Json, Op, StepError
 
 TIMEOUT = 120.0
 LOG_LINES = 5

@@ -17,7 +17,7 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
 from installer.core.format import manifest_json
 from installer.core.format.manifest import MANIFEST, HealthCheck
-from installer.deploy.base import Installed, Release
+from installer.deploy.method import Installed, Release
 from installer.host.layout import Layout
 from installer.host.system import System
 

@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from installer.deploy.base import Target
-from installer.deploy.images import HANDLERS, METHOD
-from installer.engines.loadstream import Shipment, stream
+from installer.deploy.method import Target
+from installer.deploy.operation import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.operations import Context
+from installer.images.load_stream import Shipment, stream
+from installer.images.method import HANDLERS, METHOD
 from installer.shared.progress import Progress
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory

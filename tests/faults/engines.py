@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from installer.commands.carry_out import Applied
 from installer.core.errors import WaybillError
 from installer.core.format.manifest import BLOBS, Deployment, Image
-from installer.engines import docker
+from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.operations import Context
+from installer.images import docker_engine
 from tests.faults import stories
 from tests.faults.faulty import Killed
 from tests.faults.invariants import Ends, violations
@@ -291,7 +291,7 @@ class Told:
         found, engine = list[str](), machine.engine
         assert engine is not None
         wanted = {FOREIGN: {imagebuild.digest(each) for each in foreign().layers}}
-        connected = docker.connect(System("/"), engine.host)
+        connected = docker_engine.connect(System("/"), engine.host)
         stored = connected.info.store == "containerd"
         for image in (image for version in versions for image in self.releases.images(version)):
             layers = {each.digest if stored else each.diff_id for each in image.layers}

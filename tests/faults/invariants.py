@@ -14,8 +14,8 @@ from installer.commands import history
 from installer.commands.recover import exclusive
 from installer.commands.status import status
 from installer.core.digest import sha256_hex
+from installer.deploy.operation import Context
 from installer.host.layout import Layout
-from installer.operations import Context
 from installer.state.retained import read_manifest
 from installer.state.state import State
 from tests.faults.faulty import snapshot

@@ -19,9 +19,9 @@ from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
 from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
 from installer.core.vsa import Trail
+from installer.deploy.operation import Context
 from installer.evidence import Keeper
 from installer.host.system import System
-from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
 from installer.staging.area import discard
 from installer.staging.stage import stage

@@ -25,8 +25,8 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import WaybillError
+from installer.deploy.operation import Context
 from installer.drift import Policy
-from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.state.state import State
 from tests.faults import table

@@ -17,10 +17,10 @@ from installer.commands.rollback import plan_rollback
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import parse_time
+from installer.deploy.operation import Context
 from installer.drift import Policy
 from installer.host.system import System
 from installer.journal import Journal
-from installer.operations import Context
 from installer.plan import Options, plan_remove
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

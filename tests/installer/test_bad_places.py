@@ -14,8 +14,8 @@ from installer.commands.recover import exclusive
 from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import Deployment
+from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.operations import Context
 from installer.plan import Options, plan_apply
 from installer.selection import select
 from tests.rig.releases import Member, ReleaseSpec, context, stage

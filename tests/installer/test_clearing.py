@@ -17,8 +17,8 @@ from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment
+from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.operations import Context
 from installer.plan import Options, plan_remove
 from installer.plantext import text
 from tests.faults.faulty import FaultySystem, Killed, snapshot

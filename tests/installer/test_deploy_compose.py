@@ -14,10 +14,10 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, Problem, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck, Image
-from installer.deploy.base import Target
 from installer.deploy.compose import METHOD, find_tool
+from installer.deploy.method import Target
+from installer.deploy.operation import Context
 from installer.host.system import Completed
-from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply, plan_remove
 from installer.state.state import open_release
 from tests.faults.faulty import Killed

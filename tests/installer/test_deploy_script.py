@@ -11,8 +11,8 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
+from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.operations import Context
 from installer.plan import Options, plan_apply, plan_remove
 from tests.faults.faulty import FaultySystem
 from tests.rig.releases import Member, ReleaseSpec, context, stage

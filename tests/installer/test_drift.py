@@ -15,8 +15,8 @@ from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.commands.status import Status, status
 from installer.core.errors import HostNotReadyError, UsageError
+from installer.deploy.operation import Context
 from installer.drift import Policy
-from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply, plan_remove
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, stage

@@ -14,7 +14,7 @@ import pytest
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image
-from installer.engines.loadstream import Form, Shipment, chain_ids, stream
+from installer.images.load_stream import Form, Shipment, chain_ids, stream
 from tests.rig.imagerelease import ReleaseDirectory, digest, packed, plain_layer
 
 TAG = "waybill.local/shop/0123456789ab:staged"

@@ -14,10 +14,10 @@ from installer.commands import recover
 from installer.commands.recover import Recovered, exclusive
 from installer.commands.status import status
 from installer.core.errors import IncompleteError, NotUndoneError
+from installer.deploy.operation import Context
 from installer.drift import Policy
 from installer.host.system import SyncError, System
 from installer.journal import Journal
-from installer.operations import Context
 from installer.plan import Options
 from installer.state.state import State
 from tests.faults.faulty import Killed

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from installer.core.format.manifest import HealthCheck
-from installer.health import container_fault, selected, watch
+from installer.deploy.health import container_fault, selected, watch
+from installer.deploy.operation import Context, StepError
 from installer.host.system import System
-from installer.operations import Context, StepError
 from tests.rig.releases import Notes, context
 
 

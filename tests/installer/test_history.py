@@ -9,8 +9,8 @@ import pytest
 
 from installer.commands import history
 from installer.core.errors import HostNotReadyError
+from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.operations import Context
 from tests.rig.releases import Member, ReleaseSpec, context, install
 
 ONE = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/d": Member(b"one", "/opt/d", 0o755)})

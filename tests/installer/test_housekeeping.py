@@ -17,10 +17,10 @@ from installer.commands import history
 from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RolledBackError
+from installer.deploy.operation import Context
 from installer.host.system import System
 from installer.housekeeping import KEEP_JOURNALS
 from installer.journal import Journal
-from installer.operations import Context
 from installer.plan import plan_remove
 from installer.state.state import State, load, save
 from tests.faults.faulty import FaultySystem

@@ -10,10 +10,10 @@ import pytest
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image
-from installer.deploy.images import HANDLERS, METHOD
-from installer.deploy.imagesweep import sweep
-from installer.engines import docker
-from installer.operations import StepError, ThirdStateError
+from installer.deploy.operation import StepError, ThirdStateError
+from installer.images import docker_engine
+from installer.images.method import HANDLERS, METHOD
+from installer.images.prune import sweep
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory, packed, plain_layer
 from tests.rig.imagesite import Site, site_of
@@ -47,7 +47,7 @@ def test_the_loaded_image_reads_back_whole(site: Site) -> None:
     release = site.release()
     image = release.image(f"{site.name}/app:1", ["a", "b"])
     site.apply(None, release.target())
-    engine = docker.connect(site.system)
+    engine = docker_engine.connect(site.system)
     there = engine.contents(image.reference)
     engine.close()
     wanted = {layer.digest if engine.info.store == "containerd" else layer.diff_id for layer in image.layers}
@@ -103,7 +103,7 @@ def test_what_was_left_out_in_vain_is_sent_after_all(site: Site, monkeypatch: py
     release = site.release()
     image = release.image(f"{site.name}/app:1", ["never seen", "nor this"])
     believed = frozenset({image.layers[0].diff_id})
-    monkeypatch.setattr("installer.deploy.imageops.present_chains", lambda _engine: believed)
+    monkeypatch.setattr("installer.images.operations.present_chains", lambda _engine: believed)
     site.apply(None, release.target())
     assert site.id(image.reference) == site.wanted(image)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import WaybillError
-from installer.deploy.imagemend import mend_images
-from installer.deploy.images import METHOD
-from installer.deploy.imagesweep import sweep
-from installer.engines import docker
+from installer.deploy.operation import StepError
 from installer.host.system import System
-from installer.operations import StepError
+from installer.images import docker_engine
+from installer.images.method import METHOD
+from installer.images.prune import sweep
+from installer.images.repair import mend_images
 from tests.hang import ends
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import plain_layer
@@ -75,7 +75,7 @@ def test_layers_that_a_power_cut_left_empty_are_noticed_and_loaded_again(
     own.undo([done[0]])
     own.apply(None, release.target())
     assert own.id(image.reference) == own.wanted(image)
-    engine = docker.connect(own.system)
+    engine = docker_engine.connect(own.system)
     assert {layer.diff_id for layer in image.layers} <= engine.contents(image.reference)
     engine.close()
     assert bool(own.meter.notes) != image_survives
@@ -166,7 +166,7 @@ def test_an_engine_that_is_down_is_a_problem_with_a_hint_and_the_plan_still_spea
 def test_an_engine_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
     with pytest.raises(WaybillError, match="not an engine of this host"):
-        docker.connect(System("/"))
+        docker_engine.connect(System("/"))
 
 
 def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
@@ -175,12 +175,12 @@ def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
         mute.bind(str(path))
         mute.listen(8)
         with ends(), pytest.raises(WaybillError, match="does not answer"):
-            docker.connect(System("/"), f"unix://{path}", answer=1)
+            docker_engine.connect(System("/"), f"unix://{path}", answer=1)
 
 
 def test_a_missing_socket_is_named(tmp_path: Path) -> None:
     with pytest.raises(WaybillError, match="no socket"):
-        docker.connect(System("/"), f"unix://{tmp_path}/none.sock")
+        docker_engine.connect(System("/"), f"unix://{tmp_path}/none.sock")
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_images_that_a_power_cut_broke_are_found_and_loaded_again_from_the_kept_
     assert mend_images(own.context, manifest, directory) == [image.reference, other.reference]
     assert any("is broken in the engine" in note for note in own.meter.notes)
     assert own.everything() == before
-    engine = docker.connect(own.system)
+    engine = docker_engine.connect(own.system)
     for each in (image, other):
         assert {layer.diff_id for layer in each.layers} <= engine.contents(each.reference)
     engine.close()

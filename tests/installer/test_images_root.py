@@ -13,14 +13,14 @@ from installer.core.digest import sha256_hex
 from installer.core.format import manifest_json
 from installer.core.format.checksums import sum_lines
 from installer.core.format.manifest import FileEntry
-from installer.deploy.base import Target
 from installer.deploy.files import make_directory
-from installer.deploy.imageops import private_name
-from installer.deploy.images import HANDLERS, METHOD
-from installer.deploy.imagesweep import sweep
+from installer.deploy.method import Target
+from installer.deploy.operation import Context, Json, Op
 from installer.host.layout import Layout, release_name
 from installer.host.system import System
-from installer.operations import Context, Json, Op
+from installer.images.method import HANDLERS, METHOD
+from installer.images.operations import private_name
+from installer.images.prune import sweep
 from installer.shared.progress import Progress
 from installer.state.state import Entry, State, load, save
 from installer.transaction import Change, execute

@@ -13,11 +13,11 @@ from installer.core.errors import RolledBackError
 from installer.core.format import manifest_json
 from installer.core.format.checksums import sum_lines
 from installer.core.format.manifest import FileEntry, Image
-from installer.deploy.base import Target
 from installer.deploy.files import make_directory
-from installer.deploy.images import METHOD
+from installer.deploy.method import Target
+from installer.deploy.operation import StepError
 from installer.host.layout import Layout, release_name
-from installer.operations import StepError
+from installer.images.method import METHOD
 from installer.proof import prove
 from installer.remove import Thing
 from installer.state.state import Entry, State, load

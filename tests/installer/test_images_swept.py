@@ -11,8 +11,8 @@ import pytest
 from installer import housekeeping
 from installer.commands.recover import exclusive
 from installer.core.format.manifest import Manifest
+from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.operations import Context
 from installer.plan import Options
 from installer.state.state import Entry, State, load, save
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, kill_at, root

@@ -18,8 +18,8 @@ from installer.commands.rollback import plan_rollback
 from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, IncompleteError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
+from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.operations import Context
 from installer.plan import Options, Plan, plan_remove
 from installer.plantext import text
 from tests.rig.releases import Member, ReleaseSpec, context, planned

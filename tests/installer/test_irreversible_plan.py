@@ -10,7 +10,7 @@ import pytest
 from installer import irreversible
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
-from installer.operations import Context
+from installer.deploy.operation import Context
 from installer.plan import Options, Plan
 from installer.selection import Job
 from installer.state.state import State, load

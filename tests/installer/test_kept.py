@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.operations import Context
 from installer.state.state import DamagedReleaseError, Entry, load, open_release
 from tests.installer.test_apply import ONE, install
 from tests.rig.releases import context

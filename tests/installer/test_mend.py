@@ -16,10 +16,10 @@ from installer.commands import history, status
 from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.deploy.operation import Context
 from installer.host.system import System
 from installer.journal import ROOM, Journal
 from installer.mend import refuse_cut, sound_state
-from installer.operations import Context
 from installer.state.state import load
 from tests.faults.faulty import snapshot
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, deployed, install, kill_at, root

@@ -13,10 +13,10 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.format.manifest import Deployment
+from installer.deploy.operation import Context
 from installer.drift import Policy
 from installer.host.host import Space
 from installer.host.system import System
-from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
 from installer.shared.redaction import conceal, diff, secrets_of
 from installer.shared.values import Layer

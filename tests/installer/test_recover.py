@@ -16,9 +16,9 @@ from installer.commands import recover
 from installer.commands.recover import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
+from installer.deploy.operation import Context, Op, StepError, places
 from installer.host.system import SyncError, System
 from installer.journal import Journal
-from installer.operations import Context, Op, StepError, places
 from installer.state.state import State, load
 from installer.state.trust_store import ROOT_FILE
 from tests.faults.faulty import FaultySystem, snapshot
@@ -255,7 +255,7 @@ def test_images_are_looked_at_after_a_reboot_where_some_were_touched_and_are_use
         assert directory.endswith(stands.current.name if stands.current else "")
         seen.append(manifest.version)
 
-    monkeypatch.setattr("installer.deploy.imagemend.mend_images", mend)
+    monkeypatch.setattr("installer.images.repair.mend_images", mend)
     recover._mend_images(host, journal, stands)
     assert seen == asked
 

@@ -11,9 +11,9 @@ import pytest
 from installer.commands import status
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.deploy.operation import Context
 from installer.host.system import System
 from installer.journal import Journal
-from installer.operations import Context
 from installer.witness import Attempt, attempt
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
 from tests.installer.test_mend import rewritten

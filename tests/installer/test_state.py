@@ -14,7 +14,7 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import HealthCheck
-from installer.deploy.base import Installed
+from installer.deploy.method import Installed
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.state.state import (

@@ -17,9 +17,9 @@ import pytest
 from installer import housekeeping, transaction
 from installer.commands import history
 from installer.core.errors import NotUndoneError, Problem, RolledBackError
+from installer.deploy.operation import Context, Op, StepError
 from installer.host.system import SyncError, System
 from installer.journal import Journal
-from installer.operations import Context, Op, StepError
 from installer.state.state import load
 from tests.faults.faulty import snapshot
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, deployed, install, root

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import pytest
 
 from installer.core.format.manifest import Image
-from installer.deploy.base import Target
-from installer.deploy.images import HANDLERS, METHOD
+from installer.deploy.method import Target
+from installer.deploy.operation import Context, Json, Op
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.operations import Context, Json, Op
+from installer.images.method import HANDLERS, METHOD
 from installer.shared.progress import Progress
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory

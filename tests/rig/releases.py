@@ -24,10 +24,10 @@ from installer.core.format.manifest import (
     Manifest,
 )
 from installer.core.format.manifest_rules import section_rank
+from installer.deploy.operation import Context
 from installer.desired import Staged
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.operations import Context
 from installer.plan import Options, Plan, plan_apply
 from installer.shared.progress import Progress
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from installer.deploy.files import parent, sync_directories
+from installer.deploy.operation import Context, Json
 from installer.host.system import System
-from installer.operations import Context, Json
 
 
 class PlaceRelease:

@@ -16,8 +16,8 @@ from pathlib import Path
 from installer.core.format.manifest import Image, blob_path
 from installer.core.limits import LIMITS, MIB
 from installer.core.oci import documents
-from installer.engines.loadstream import read_document
 from installer.host.system import System
+from installer.images.load_stream import read_document
 
 LAYOUT = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
 INDEX_LIMIT = 4 * MIB

@@ -9,7 +9,10 @@ from dataclasses import replace
 
 from installer.core.errors import BusyError, WaybillError
 from installer.core.format.manifest import Image, Manifest
-from installer.deploy.imageops import (
+from installer.deploy.operation import Context, Handler, Json, StepError
+from installer.host.layout import Layout
+from installer.images.docker_engine import Engine
+from installer.images.operations import (
     KEPT,
     engine_of,
     id_in,
@@ -18,9 +21,6 @@ from installer.deploy.imageops import (
     private_prefix,
     remove_name,
 )
-from installer.engines.docker import Engine
-from installer.host.layout import Layout
-from installer.operations import Context, Handler, Json, StepError
 from installer.state.retained import read_manifest
 from installer.state.state import load
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
-from installer.health import container_fault
-from installer.operations import Context
+from installer.deploy.health import container_fault
+from installer.deploy.operation import Context
 from installer.shared.redaction import conceal, secrets_of
 
 LINES = 20

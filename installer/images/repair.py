@@ -13,7 +13,9 @@ from pathlib import Path
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
-from installer.deploy.imageops import (
+from installer.deploy.operation import Context
+from installer.images.docker_engine import Engine, EngineError
+from installer.images.operations import (
     ABSENT,
     LoadImage,
     engine_of,
@@ -23,8 +25,6 @@ from installer.deploy.imageops import (
     same_layers,
     shipment,
 )
-from installer.engines.docker import Engine, EngineError
-from installer.operations import Context
 
 
 def mend_images(context: Context, manifest: Manifest, directory: str) -> list[str]:

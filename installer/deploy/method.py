@@ -12,11 +12,11 @@ from typing import Any, Literal, Protocol
 
 from installer.core.errors import Problem
 from installer.core.format.manifest import HealthCheck, Manifest
-from installer.operations import Context, Op
+from installer.deploy.operation import Context, Op
 
 _MODULES = {
     "files": "installer.deploy.files",
-    "images": "installer.deploy.images",
+    "images": "installer.images.method",
     "systemd": "installer.deploy.systemd",
     "compose": "installer.deploy.compose",
     "script": "installer.deploy.script",

@@ -19,12 +19,12 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image, Layer
 from installer.core.oci.documents import platform_matches
-from installer.deploy.base import Release
-from installer.engines import docker
-from installer.engines.docker import Engine, EngineError, Found, InUseError
-from installer.engines.loadstream import Form, Shipment, chain_ids, stream
-from installer.engines.store import DirectoryStore
-from installer.operations import Context, Handler, Json, StepError, ThirdStateError
+from installer.deploy.method import Release
+from installer.deploy.operation import Context, Handler, Json, StepError, ThirdStateError
+from installer.images import docker_engine
+from installer.images.directory_store import DirectoryStore
+from installer.images.docker_engine import Engine, EngineError, Found, InUseError
+from installer.images.load_stream import Form, Shipment, chain_ids, stream
 from installer.shared.progress import Progress
 
 ABSENT = "absent"
@@ -95,7 +95,7 @@ def same_layers(found: Found, image: Image) -> bool:
 def engine_of(context: Context) -> Iterator[Engine]:
     """Connects to this host's engine; its failures are the step's."""
     try:
-        engine = docker.connect(context.system)
+        engine = docker_engine.connect(context.system)
         try:
             yield engine
         finally:

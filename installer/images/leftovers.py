@@ -7,10 +7,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from installer.deploy.imageops import private_prefix
-from installer.engines import docker
-from installer.engines.docker import Engine, EngineError
-from installer.operations import Context
+from installer.deploy.operation import Context
+from installer.images import docker_engine
+from installer.images.docker_engine import Engine, EngineError
+from installer.images.operations import private_prefix
 
 if TYPE_CHECKING:
     from installer.remove import Thing
@@ -114,7 +114,7 @@ _LISTS = {
 def images(context: Context, wanted: list[Thing]) -> Iterator[Row]:
     """Looks for images by id, for their names, and for names of ours."""
     try:
-        with closing(docker.connect(context.system)) as engine:
+        with closing(docker_engine.connect(context.system)) as engine:
             known = set[str]()
             for thing in wanted:
                 id_ = thing.other if engine.info.store == "containerd" else thing.mark

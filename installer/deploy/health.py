@@ -8,8 +8,8 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.format.manifest import HealthCheck
-from installer.deploy.base import Release, Target, method
-from installer.operations import Context, StepError
+from installer.deploy.method import Release, Target, method
+from installer.deploy.operation import Context, StepError
 
 PAUSE = 0.5
 ONE_PROBE = 10.0

@@ -21,9 +21,9 @@ Phase = Literal["stage", "switch", "activate"]
 PHASES: tuple[Phase, ...] = ("stage", "switch", "activate")
 
 _MODULES = {
-    "release": "installer.deploy.placing",
+    "release": "installer.deploy.place_release",
     "files": "installer.deploy.files",
-    "image": "installer.deploy.images",
+    "image": "installer.images.method",
     "systemd": "installer.deploy.systemd",
     "compose": "installer.deploy.compose",
     "script": "installer.deploy.script",

@@ -16,9 +16,14 @@ from pathlib import Path
 from installer.core.errors import Problem
 from installer.core.format.manifest import Image
 from installer.core.limits import MIB
-from installer.deploy import imageops
-from installer.deploy.base import Release, Target
-from installer.deploy.imageops import (
+from installer.deploy.method import Release, Target
+from installer.deploy.operation import Context, Op
+from installer.host.host import Host
+from installer.images import docker_engine
+from installer.images import operations as imageops
+from installer.images.docker_engine import Engine, EngineError
+from installer.images.load_stream import chain_ids
+from installer.images.operations import (
     ABSENT,
     complete,
     id_in,
@@ -29,12 +34,7 @@ from installer.deploy.imageops import (
     shipment,
     store_of,
 )
-from installer.deploy.imagesweep import DROP
-from installer.engines import docker
-from installer.engines.docker import Engine, EngineError
-from installer.engines.loadstream import chain_ids
-from installer.host.host import Host
-from installer.operations import Context, Op
+from installer.images.prune import DROP
 from installer.shared.humanize import size_text
 
 __all__ = ["HANDLERS", "METHOD", "images_for", "room_needed"]
@@ -63,7 +63,7 @@ class ImagesMethod:
         if not _in_engine(context, new):
             return []
         try:
-            engine = docker.connect(context.system)
+            engine = docker_engine.connect(context.system)
         except EngineError as error:
             return [Problem(error.where, error.what, error.hint)]
         with closing(engine):
@@ -81,7 +81,7 @@ class ImagesMethod:
         if not images:
             return [f"give up image {image.reference}" for image in before]
         try:
-            engine = docker.connect(context.system)
+            engine = docker_engine.connect(context.system)
         except EngineError as error:
             return [f"load image {image.reference} ({error.what})" for image in images]
         with closing(engine):
@@ -122,7 +122,7 @@ class ImagesMethod:
                 if before
                 else []
             )
-        with closing(docker.connect(context.system)) as engine:
+        with closing(docker_engine.connect(context.system)) as engine:
             loads = {
                 image.config: Op(
                     "image.load", {"image": asdict(image), "release": release.blobs_at}, "stage",
@@ -154,7 +154,7 @@ class ImagesMethod:
             ]
         problems = []
         try:
-            with closing(docker.connect(context.system)) as engine:
+            with closing(docker_engine.connect(context.system)) as engine:
                 for image in images:
                     now = id_of(engine, image.reference)
                     if not complete(context, engine, image):
@@ -202,8 +202,8 @@ def _placed(
 def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
     info, host = engine.info, context.system.platform()
     problems = []
-    if info.release < docker.OLDEST:
-        oldest = ".".join(map(str, docker.OLDEST))
+    if info.release < docker_engine.OLDEST:
+        oldest = ".".join(map(str, docker_engine.OLDEST))
         problems.append(
             Problem(
                 info.address, f"is Docker {info.version}, older than {oldest}", "upgrade the engine first"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from installer.core.errors import HostNotReadyError
 from installer.core.limits import CHUNK, MIB
-from installer.engines.roots import data_roots
-from installer.engines.savestream import digests
+from installer.images.data_roots import data_roots
+from installer.images.read_back import digests
 
 if TYPE_CHECKING:
     from installer.host.system import System
