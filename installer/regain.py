@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from installer import journal as journals
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.deploy.files import matches, parent
 from installer.deploy.method import Installed, Release
@@ -20,6 +19,7 @@ from installer.desired import Staged, desired
 from installer.drift import entry_of
 from installer.shared.values import Layer
 from installer.state.state import DamagedReleaseError, Entry, State, open_release, read_record
+from installer.transaction import journal as journals
 
 NOTE = "the record of what runs was damaged: it is derived again from this bundle, and written anew"
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from installer import journal as journals
 from installer.changes import Changes
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.core.format.manifest import Image, Manifest
@@ -25,6 +24,7 @@ from installer.images.prune import let_go
 from installer.selection import uses_engine
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State
+from installer.transaction import journal as journals
 
 if TYPE_CHECKING:
     from installer.plan import Plan

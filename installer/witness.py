@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from installer import __version__, evidence
-from installer import journal as journals
 from installer.auditlog import AuditError, AuditLog, opened
 from installer.auditrecord import Record
 from installer.commands.bundle_verifier import host_name
@@ -38,6 +37,7 @@ from installer.irreversible import past
 from installer.plan import Plan
 from installer.proof import Proof, proven, statement
 from installer.state.state import Entry
+from installer.transaction import journal as journals
 
 Note = Callable[[str], None]
 LOST = "not-undone"

@@ -26,8 +26,8 @@ from installer.core.errors import (
 from installer.core.trust.root import parse_time
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.housekeeping import transactions
 from installer.state.state import load
+from installer.transaction.finalize import transactions
 
 _ANCHOR = re.compile(r"[0-9a-f]{16,64}")
 _AGO = re.compile(r"([1-9][0-9]{0,4})([dh])")

@@ -22,10 +22,10 @@ from installer.deploy.operation import Context
 from installer.desired import Staged
 from installer.host.layout import CONFIG, Layout
 from installer.host.system import System
-from installer.mend import sound_state
 from installer.shared.progress import Progress
 from installer.state.state import State
 from installer.state.trust_store import ROOT_FILE
+from installer.transaction.state_repair import sound_state
 
 ENVIRONMENT_FILE = f"{CONFIG}/environment"
 HOSTNAME_FILE = "/etc/hostname"

@@ -22,7 +22,7 @@ from installer.deploy.operation import Context
 from installer.plan import Plan
 from installer.proof import Proof, proven
 from installer.state.state import Entry, record_bytes
-from installer.transaction import Change, execute, reason
+from installer.transaction.execute import Change, execute, reason
 
 
 @dataclass(frozen=True, slots=True)

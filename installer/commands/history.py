@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from installer import housekeeping
 from installer.deploy.operation import Context
 from installer.evidence import Refusal
+from installer.transaction import finalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def history(context: Context) -> list[Event]:
             broken=_broken(row),
             evidence=row.get("evidence", {}).get("record", {}).get("path", ""),
         )
-        for row in housekeeping.history(context)
+        for row in finalize.history(context)
     ]
 
 

@@ -13,17 +13,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from installer import housekeeping, transaction, witness
+from installer import witness
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
 from installer.deploy.health import watch_release
 from installer.deploy.operation import Context, Op, places
-from installer.journal import Journal
-from installer.mend import distrusted, mend_state, refuse_cut
 from installer.selection import uses_engine
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, load, open_release
 from installer.state.trust_store import clear_partial
+from installer.transaction import execute, finalize
+from installer.transaction.journal import Journal
+from installer.transaction.state_repair import distrusted, mend_state, refuse_cut
 
 _NOT_OURS = "run as root, or use `--root DIR` with a directory of your own"
 _UNWRITABLE = {
@@ -52,7 +53,7 @@ class Recovered:
             where it was cut short.
     """
 
-    transaction: str
+    execute: str
     outcome: Literal["never-began", "undone", "finished", "went-on", "mended"]
     why: str = ""
 
@@ -135,7 +136,7 @@ def recover(context: Context) -> list[Recovered]:
         except (OSError, WaybillError) as error:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     try:
-        housekeeping.clear(context)
+        finalize.clear(context)
         clear_partial(context.system)
     except OSError as error:
         raise _stuck(error, "clearing what is not needed", context.layout.base) from error
@@ -147,7 +148,7 @@ def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneErr
     if isinstance(error, NotUndoneError):
         return error
     return NotUndoneError(
-        f"{what} cannot be brought to an end now: {transaction.reason(error)}",
+        f"{what} cannot be brought to an end now: {execute.reason(error)}",
         where=where,
         hint="put right what is named here, then run `install recover`: it goes on where this stopped",
         problems=error.problems if isinstance(error, WaybillError) else (),
@@ -205,7 +206,7 @@ def _recover_one(context: Context) -> Recovered:
     journal = Journal.open(context.system, layout.journal(number))
     refuse_cut(context, journal)
     if not journal.has("BEGIN"):
-        housekeeping.never_began(context)
+        finalize.never_began(context)
         return Recovered(number, "never-began")
     distrusted(context, journal)
     context.progress.note(f"recover transaction {number}")
@@ -215,14 +216,14 @@ def _recover_one(context: Context) -> Recovered:
         if goes_on:
             _go_on(context, journal)
         if journal.has("COMMIT"):
-            _mend_images(context, journal, housekeeping.committed(context, journal))
-            housekeeping.after_commit(context, journal)
+            _mend_images(context, journal, finalize.committed(context, journal))
+            finalize.after_commit(context, journal)
             why = journal.last("COMMIT").get("why", "")
             return Recovered(number, "went-on" if goes_on else "finished", why)
         why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
         _mend_images(context, journal, load(context.system, context.layout))
-        transaction.undo(context, journal, why or "cut short")
-        housekeeping.after_rollback(context, journal)
+        execute.undo(context, journal, why or "cut short")
+        finalize.after_rollback(context, journal)
     except OSError as error:
         journal.distrust(error)
         raise
@@ -243,12 +244,12 @@ def _go_on(context: Context, journal: Journal) -> None:
     def watch() -> None:
         watch_release(context, open_release(context.system, context.layout, new), new.methods)
 
-    transaction.go_on(context, journal, watch)
+    execute.go_on(context, journal, watch)
 
 
 def _mend_images(context: Context, journal: Journal, stands: State) -> None:
     """Sees to the images of the release that is to stand, if the host was booted since they were touched."""
-    touched = any(op.kind.startswith("image.") for _, op, _ in transaction.intents(journal))
+    touched = any(op.kind.startswith("image.") for _, op, _ in execute.intents(journal))
     entry = stands.current
     if not touched or journal.records[0].fields["boot"] == context.system.boot_id():
         return

@@ -14,11 +14,11 @@ from installer.deploy.operation import Context
 from installer.drift import Drifted, drift
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.housekeeping import committed
-from installer.journal import Journal
-from installer.mend import distrusted, refuse_cut, sound_state
 from installer.selection import Selection, jobs
 from installer.state.state import Entry, State, open_release, unseen
+from installer.transaction.finalize import committed
+from installer.transaction.journal import Journal
+from installer.transaction.state_repair import distrusted, refuse_cut, sound_state
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from installer.core.oci import documents
 from installer.core.trust import approval, cosign
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signatures import TrustedKey
-from installer.journal import read as read_journal
 from installer.shared import strict_yaml
+from installer.transaction.journal import read as read_journal
 from tests.attacks.test_public_archives import corpus, refused
 from tests.hang import ends
 from tests.rig import bundlebuild as build

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from installer import auditlog, housekeeping, irreversible
+from installer import auditlog, irreversible
 from installer.commands import history
 from installer.commands.recover import exclusive
 from installer.commands.status import status
@@ -18,6 +18,7 @@ from installer.deploy.operation import Context
 from installer.host.layout import Layout
 from installer.state.retained import read_manifest
 from installer.state.state import State
+from installer.transaction import finalize
 from tests.faults.faulty import snapshot
 from tests.faults.stories import METRICS, attempting, on, outside
 
@@ -167,7 +168,7 @@ def _told(root: Path, state: State) -> list[str]:
     version = state.current.version if state.current else ""
     found += [f"transaction {open_} began and never ended"] if open_ else []
     found += [f"the audit log says that {last!r} runs, it is {version!r}"] if last != version else []
-    lines = [(int(line["transaction"]), line["outcome"]) for line in housekeeping.history(on(root))]
+    lines = [(int(line["transaction"]), line["outcome"]) for line in finalize.history(on(root))]
     if not set(lines) <= set(ended):
         found.append(f"the history says {lines}, the audit log {ended}")
     for entry in state.kept:

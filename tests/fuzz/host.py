@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from tempfile import mkdtemp
 
-from installer import auditlog, auditrecord, journal
+from installer import auditlog, auditrecord
 from installer.commands import metrics
 from installer.commands.audit import Audit
 from installer.core.digest import sha256_hex
@@ -20,6 +20,7 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.console import table
 from installer.state import state, trust_store
+from installer.transaction import journal
 from tests.fuzz.target import Target, refusal, same
 
 ENTRY = state.Entry(

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from installer import drift, evidence, housekeeping
+from installer import drift, evidence
 from installer.commands import history
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError
 from installer.core.format.manifest import MANIFEST, SUMS
@@ -19,6 +19,7 @@ from installer.core.vsa import Trail, summary
 from installer.deploy.operation import Context
 from installer.shared.progress import Progress
 from installer.staging import area
+from installer.transaction import finalize
 from tests.fuzz.host import LAYOUT, host, put
 from tests.fuzz.target import Target, refusal, same
 
@@ -61,8 +62,8 @@ def check_history(data: bytes) -> None:
         _told(history.history(context), [])
     line = {**_line(), "transaction": "000009"}
     for _ in range(2):
-        housekeeping.remember(context, line)
-    rest = host().read(LAYOUT.history, housekeeping.HISTORY_LIMIT)
+        finalize.remember(context, line)
+    rest = host().read(LAYOUT.history, finalize.HISTORY_LIMIT)
     whole = data[: data.rfind(b"\n") + 1]
     but_last = whole[: whole[:-1].rfind(b"\n") + 1]  # which counts as torn where it is damaged
     if rest not in (data, whole + dumps(line), but_last + dumps(line)):

@@ -20,8 +20,8 @@ from installer.core.trust.root import parse_time
 from installer.deploy.operation import Context
 from installer.drift import Policy
 from installer.host.system import System
-from installer.journal import Journal
 from installer.plan import Options, plan_remove
+from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned
 
@@ -384,11 +384,11 @@ def test_without_its_journal_a_host_is_put_right_as_the_guide_says(host: Context
 
 
 def test_what_services_said_is_in_the_journal_and_never_more_than_it_has_room_for(tmp_path: Path) -> None:
-    from installer import transaction
     from installer.core.errors import Problem
+    from installer.transaction import execute
 
     said = [Problem("container chat-1", f"{number} " + "ü" * 900) for number in range(500)]
-    lines = transaction._bounded(said)
+    lines = execute._bounded(said)
     assert lines[-1].startswith("container chat-1: 499 ")
     assert 2 < len(lines) < 500
-    assert len("".join(lines).encode("unicode_escape")) <= transaction.SAID
+    assert len("".join(lines).encode("unicode_escape")) <= execute.SAID

@@ -17,9 +17,9 @@ from installer.core.errors import IncompleteError, NotUndoneError
 from installer.deploy.operation import Context
 from installer.drift import Policy
 from installer.host.system import SyncError, System
-from installer.journal import Journal
 from installer.plan import Options
 from installer.state.state import State
+from installer.transaction.journal import Journal
 from tests.faults.faulty import Killed
 from tests.installer.test_irreversible import (
     FORWARD,

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from installer import housekeeping
 from installer.commands import history
 from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.housekeeping import KEEP_JOURNALS
-from installer.journal import Journal
 from installer.plan import plan_remove
 from installer.state.state import State, load, save
+from installer.transaction import finalize
+from installer.transaction.finalize import KEEP_JOURNALS
+from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
 from tests.rig.releases import context
@@ -56,12 +56,12 @@ def test_a_commit_brings_about_the_same_state_before_and_after_it_is_saved(host:
     install(host, TWO)
     after = load(host.system, host.layout)
     within, journal = ended(host, 2)
-    assert housekeeping.committed(within, journal) == after
+    assert finalize.committed(within, journal) == after
     save(host.system, host.layout, before)
-    assert housekeeping.committed(within, journal) == after
+    assert finalize.committed(within, journal) == after
     later = replace(after, transaction=3, highest=7)
     save(host.system, host.layout, later)
-    assert housekeeping.committed(within, journal) == later
+    assert finalize.committed(within, journal) == later
 
 
 def test_the_number_of_kept_releases_is_the_one_that_was_chosen_at_the_beginning(host: Context) -> None:
@@ -69,10 +69,10 @@ def test_the_number_of_kept_releases_is_the_one_that_was_chosen_at_the_beginning
     within, journal = ended(host, 1)
     begin, commit = journal.records[0].fields, {"at": 7}
     del within
-    derived = housekeeping.derive(State(keep=5), 1, {**begin, "state": {"keep": 2}}, commit)
+    derived = finalize.derive(State(keep=5), 1, {**begin, "state": {"keep": 2}}, commit)
     assert (derived.keep, derived.transaction, derived.current and derived.current.installed) == (2, 1, 7)
-    assert housekeeping.derive(State(keep=5), 1, {**begin, "state": {}}, commit).keep == 5
-    assert housekeeping.derive(derived, 2, {**begin, "new": None}, commit).current is None
+    assert finalize.derive(State(keep=5), 1, {**begin, "state": {}}, commit).keep == 5
+    assert finalize.derive(derived, 2, {**begin, "new": None}, commit).current is None
 
 
 def test_ending_twice_is_ending_once(host: Context) -> None:
@@ -80,7 +80,7 @@ def test_ending_twice_is_ending_once(host: Context) -> None:
     install(host, TWO)
     before, told = load(host.system, host.layout), lines(host)
     within, journal = opened_again(host, 2)
-    assert housekeeping.after_commit(within, journal) == before
+    assert finalize.after_commit(within, journal) == before
     assert load(host.system, host.layout) == before
     assert lines(host) == told
     assert sorted(path.name for path in (root(host) / STATE / "txn").iterdir()) == [
@@ -92,7 +92,7 @@ def test_ending_twice_is_ending_once(host: Context) -> None:
 def test_a_history_that_went_away_meanwhile_begins_anew(host: Context) -> None:
     install(host, ONE)
     (root(host) / STATE / "history.jsonl").unlink()
-    housekeeping.after_commit(*opened_again(host, 1))
+    finalize.after_commit(*opened_again(host, 1))
     assert [line["transaction"] for line in lines(host)] == ["000001"]
 
 
@@ -100,7 +100,7 @@ def test_a_torn_line_is_overwritten_also_where_it_is_longer_than_the_next(host: 
     install(host, ONE)
     path = root(host) / STATE / "history.jsonl"
     path.write_bytes(b'{"torn":"' + b"x" * 100_000)
-    housekeeping.after_commit(*opened_again(host, 1))
+    finalize.after_commit(*opened_again(host, 1))
     assert [line["transaction"] for line in lines(host)] == ["000001"]
 
 
@@ -109,7 +109,7 @@ def test_a_line_of_the_history_is_on_the_disk_with_the_name_of_its_file(host: Co
     within, journal = opened_again(host, 1)
     (root(host) / STATE / "history.jsonl").unlink()
     traced = FaultySystem(root(host))
-    housekeeping.after_commit(replace(within, system=traced), journal)
+    finalize.after_commit(replace(within, system=traced), journal)
     line = next(at for at, did in enumerate(traced.trace) if did == f"write_at /{STATE}/history.jsonl")
     assert f"sync_dir /{STATE}" in traced.trace[line:]
 
@@ -118,7 +118,7 @@ def test_a_journal_is_put_away_for_good(host: Context) -> None:
     install(host, ONE)
     within, journal = opened_again(host, 1)
     traced = FaultySystem(root(host))
-    housekeeping.after_commit(replace(within, system=traced), journal)
+    finalize.after_commit(replace(within, system=traced), journal)
     away = next(
         at for at, did in enumerate(traced.trace) if did.startswith("rename") and did.endswith(".done")
     )
@@ -213,7 +213,7 @@ def test_what_never_began_leaves_nothing(host: Context) -> None:
 
 
 def test_no_history_is_an_empty_one(host: Context) -> None:
-    assert housekeeping.history(host) == []
+    assert finalize.history(host) == []
     install(host, ONE)
     (root(host) / STATE / "history.jsonl").unlink()
     install(host, THREE)
@@ -226,7 +226,7 @@ def test_a_history_of_root_is_refused_to_others_in_words(host: Context) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
     with pytest.raises(HostNotReadyError, match="cannot be read by this user") as caught:
-        housekeeping.history(context(Denied(root(host))))
+        finalize.history(context(Denied(root(host))))
     assert caught.value.where == f"/{STATE}/history.jsonl"
 
 
@@ -250,8 +250,8 @@ def test_a_history_that_cannot_be_written_does_not_keep_a_rollback_from_ending(h
 def test_of_what_failed_the_state_keeps_as_much_as_it_has_room_for(host: Context) -> None:
     install(host, ONE)
     _, journal = ended(host, 1)
-    for why, kept in (("x" * 2000, "x" * housekeeping.REASON), ("x", "x")):
-        derived = housekeeping.derive(State(), 1, journal.records[0].fields, {"at": 7, "why": why})
+    for why, kept in (("x" * 2000, "x" * finalize.REASON), ("x", "x")):
+        derived = finalize.derive(State(), 1, journal.records[0].fields, {"at": 7, "why": why})
         assert derived.current is not None
         assert derived.current.incomplete == kept
 
@@ -261,14 +261,14 @@ def test_what_never_began_is_cleared_with_the_room_kept_for_its_state(host: Cont
     spare, backup = root(host) / STATE / "state.json.new", root(host) / STATE / "txn/000002.backup"
     spare.write_bytes(bytes(9))
     backup.mkdir()
-    housekeeping.never_began(replace(host, transaction="000002"))
+    finalize.never_began(replace(host, transaction="000002"))
     assert not spare.exists()
     assert not backup.exists()
 
 
 def test_the_transactions_of_a_history_are_told_as_far_as_it_can_be_read(host: Context) -> None:
     def told() -> list[str]:
-        return housekeeping.transactions(host.system, host.layout)
+        return finalize.transactions(host.system, host.layout)
 
     assert told() == []
     install(host, ONE)
@@ -282,4 +282,4 @@ def test_where_a_file_is_in_the_place_of_the_state_no_transaction_is_told(tmp_pa
     (tmp_path / STATE).parent.mkdir(parents=True)
     (tmp_path / STATE).write_bytes(b"")
     within = context(System(tmp_path))
-    assert housekeeping.transactions(within.system, within.layout) == []
+    assert finalize.transactions(within.system, within.layout) == []

@@ -23,7 +23,7 @@ from installer.images.operations import private_name
 from installer.images.prune import sweep
 from installer.shared.progress import Progress
 from installer.state.state import Entry, State, load, save
-from installer.transaction import Change, execute
+from installer.transaction.execute import Change, execute
 from tests.faults.faulty import snapshot
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory

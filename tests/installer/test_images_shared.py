@@ -21,7 +21,7 @@ from installer.images.method import METHOD
 from installer.proof import prove
 from installer.remove import Thing
 from installer.state.state import Entry, State, load
-from installer.transaction import Change, execute
+from installer.transaction.execute import Change, execute
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory
 from tests.rig.imagesite import Meter, Site, site_of

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from installer import housekeeping
 from installer.commands.recover import exclusive
 from installer.core.format.manifest import Manifest
 from installer.deploy.operation import Context
 from installer.host.system import System
 from installer.plan import Options
 from installer.state.state import Entry, State, load, save
+from installer.transaction import finalize
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, kill_at, root
 from tests.rig.releases import context, install
 
@@ -34,7 +34,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> Swept:
     def sweep(_context: Context, gone: list[Manifest], kept: list[Manifest], *, undone: bool) -> None:
         seen.append((versions(gone), versions(kept), undone))
 
-    monkeypatch.setattr(housekeeping, "sweep", sweep)
+    monkeypatch.setattr(finalize, "sweep", sweep)
     return seen
 
 
@@ -42,7 +42,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> Swept:
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Of what stays when the engine's marks of the rest are removed, the versions."""
     seen: list[list[str]] = []
-    monkeypatch.setattr(housekeeping, "forget", lambda _context, kept: seen.append(versions(kept)))
+    monkeypatch.setattr(finalize, "forget", lambda _context, kept: seen.append(versions(kept)))
     return seen
 
 
@@ -82,8 +82,8 @@ def test_what_goes_is_given_up_while_the_state_still_knows_it(
     def note(what: str) -> Callable[..., None]:
         return lambda *_args, **_more: seen.append((what, load(host.system, host.layout).transaction))
 
-    monkeypatch.setattr(housekeeping, "sweep", note("sweep"))
-    monkeypatch.setattr(housekeeping, "forget", note("forget"))
+    monkeypatch.setattr(finalize, "sweep", note("sweep"))
+    monkeypatch.setattr(finalize, "forget", note("forget"))
     install(host, THREE, Options(keep=2))
     assert seen == [("sweep", 2), ("forget", 3)]
 
@@ -129,5 +129,5 @@ def test_a_release_whose_manifest_is_not_what_it_was_is_passed_over(
 
 def test_a_removal_that_was_undone_gives_up_nothing(host: Context, swept: Swept) -> None:
     state = load(host.system, host.layout)
-    housekeeping._sweep(host, (), state, undone=True)
+    finalize._sweep(host, (), state, undone=True)
     assert swept == []

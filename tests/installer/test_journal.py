@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from installer import journal as journals
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotUndoneError
 from installer.host.system import SyncError, System
-from installer.journal import Journal
+from installer.transaction import journal as journals
+from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem
 
 PATH = "/txn/000001.log"

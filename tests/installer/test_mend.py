@@ -18,9 +18,9 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.journal import ROOM, Journal
-from installer.mend import refuse_cut, sound_state
 from installer.state.state import load
+from installer.transaction.journal import ROOM, Journal
+from installer.transaction.state_repair import refuse_cut, sound_state
 from tests.faults.faulty import snapshot
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, deployed, install, kill_at, root
 from tests.rig.releases import context

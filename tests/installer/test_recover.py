@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from installer import auditlog, housekeeping
+from installer import auditlog
 from installer.commands import recover
 from installer.commands.recover import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
 from installer.deploy.operation import Context, Op, StepError, places
 from installer.host.system import SyncError, System
-from installer.journal import Journal
 from installer.state.state import State, load
 from installer.state.trust_store import ROOT_FILE
+from installer.transaction import finalize
+from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem, snapshot
 from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
 from tests.installer.test_going_on import Refusing
@@ -164,7 +165,7 @@ def test_why_it_was_given_up_is_said_after_recovery_too(tmp_path: Path, boots: i
     open_journal(host).append("ABORT", why="the disk was full", said=[])
     (found,) = recovered(host if boots == 1 else context(Rebooted(tmp_path)))
     assert found == Recovered("000002", "undone", "the disk was full")
-    assert [row.get("why") for row in housekeeping.history(host)] == [None, "the disk was full"]
+    assert [row.get("why") for row in finalize.history(host)] == [None, "the disk was full"]
 
 
 def test_what_was_given_up_by_nobody_was_cut_short(cut_short: Context) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from installer import housekeeping
 from installer.commands.carry_out import Applied, apply
 from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
@@ -18,6 +17,7 @@ from installer.drift import Policy
 from installer.host.system import System
 from installer.plan import Options, plan_remove
 from installer.proof import LeftBehindError, Proof
+from installer.transaction import finalize
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install
@@ -110,7 +110,7 @@ def test_what_is_still_there_is_left_behind_and_no_success(
     here: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(here, ONE)
-    after = housekeeping.after_commit
+    after = finalize.after_commit
 
     def put_back(*words: object) -> object:
         state = after(*words)  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def test_what_is_still_there_is_left_behind_and_no_success(
         on(here, "/opt/chat/d").write_bytes(b"one")
         return state
 
-    monkeypatch.setattr(housekeeping, "after_commit", put_back)
+    monkeypatch.setattr(finalize, "after_commit", put_back)
     proof = proof_of(here)
     assert named(proof, "left") == {"/opt/chat/d": "is still there"}
     assert "LEFT   /opt/chat/d is still there" in proof.text()

@@ -13,7 +13,7 @@ from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.journal import Journal
+from installer.transaction.journal import Journal
 from installer.witness import Attempt, attempt
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
 from tests.installer.test_mend import rewritten

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from installer import housekeeping, transaction
 from installer.commands import history
 from installer.core.errors import NotUndoneError, Problem, RolledBackError
 from installer.deploy.operation import Context, Op, StepError
 from installer.host.system import SyncError, System
-from installer.journal import Journal
 from installer.state.state import load
+from installer.transaction import execute, finalize
+from installer.transaction.journal import Journal
 from tests.faults.faulty import snapshot
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, deployed, install, root
 from tests.installer.test_deploy_script import SCRIPT, log, spec
@@ -141,16 +141,16 @@ def test_a_sync_that_fails_after_the_commit_is_written_down(host: Context) -> No
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_signal_that_asks_to_stop_is_caught_and_then_left_as_it_was(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with transaction._signals() as signals:
+    with execute._signals() as signals:
         assert signal.getsignal(number) is signals
     assert signal.getsignal(number) is before
 
 
 def test_the_first_signal_is_heard_and_no_other() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with transaction._signals() as signals:
+    with execute._signals() as signals:
         assert signal.getsignal(signal.SIGTERM) is signals
-        with pytest.raises(transaction.Interrupted, match="SIGTERM"):
+        with pytest.raises(execute.Interrupted, match="SIGTERM"):
             signal.raise_signal(signal.SIGTERM)
         assert signals.deaf
         signal.raise_signal(signal.SIGTERM)
@@ -161,11 +161,11 @@ def test_the_first_signal_is_heard_and_no_other() -> None:
 def test_what_could_not_be_undone_keeps_what_is_known_of_the_cause(host: Context) -> None:
     within = replace(host, transaction="000007")
     problem = Problem("container chat-1", "does not answer")
-    found = transaction.not_undone(within, StepError("said no", problems=[problem]), "unhealthy")
+    found = execute.not_undone(within, StepError("said no", problems=[problem]), "unhealthy")
     assert found.what == "the release failed (unhealthy) and could not be fully undone: said no"
     assert (found.where, found.problems) == (within.layout.journal("000007"), (problem,))
-    assert transaction.not_undone(within, full(), "unhealthy").problems == ()
-    assert transaction.not_undone(within, found, "again") is found
+    assert execute.not_undone(within, full(), "unhealthy").problems == ()
+    assert execute.not_undone(within, found, "again") is found
 
 
 def test_what_is_undone_is_not_undone_again(host: Context) -> None:
@@ -176,7 +176,7 @@ def test_what_is_undone_is_not_undone_again(host: Context) -> None:
     for op in ops:
         journal.append("INTENT", op=op.as_json(), preimage={})
     journal.append("UNDONE", of=4)
-    assert transaction.intents(journal) == [(2, ops[0], {}), (3, ops[1], {})]
+    assert execute.intents(journal) == [(2, ops[0], {}), (3, ops[1], {})]
 
 
 def test_in_another_thread_signals_are_left_alone(host: Context) -> None:
@@ -194,16 +194,16 @@ def test_in_another_thread_signals_are_left_alone(host: Context) -> None:
 
 
 def test_of_problems_all_are_kept_in_order_while_there_is_room() -> None:
-    assert transaction._bounded([Problem("a", "b"), Problem("c", "d")]) == ["a: b", "c: d"]
-    assert transaction._bounded([]) == []
+    assert execute._bounded([Problem("a", "b"), Problem("c", "d")]) == ["a: b", "c: d"]
+    assert execute._bounded([]) == []
 
 
 def test_of_problems_those_are_kept_that_just_fit() -> None:
     """Each is kept as a text of JSON with a comma behind it."""
-    long = [Problem("w", "x" * 997)] * (transaction.SAID // 1003)
-    left = transaction.SAID % 1003
-    assert transaction._bounded([Problem("w", "x" * (left - 6)), *long])[0] == "w: " + "x" * (left - 6)
-    assert len(transaction._bounded([Problem("w", "x" * (left - 5)), *long])) == len(long)
+    long = [Problem("w", "x" * 997)] * (execute.SAID // 1003)
+    left = execute.SAID % 1003
+    assert execute._bounded([Problem("w", "x" * (left - 6)), *long])[0] == "w: " + "x" * (left - 6)
+    assert len(execute._bounded([Problem("w", "x" * (left - 5)), *long])) == len(long)
 
 
 class Signalled(System):
@@ -286,13 +286,13 @@ def begun(host: Context, *types: str) -> Journal:
 
 def test_a_way_back_that_is_begun_again_is_told_once(host: Context) -> None:
     journal = begun(host, "ABORT", "ROLLED-BACK")
-    transaction.undo(replace(host, transaction="000001"), journal, "cut short")
+    execute.undo(replace(host, transaction="000001"), journal, "cut short")
     assert [record.type for record in journal.records] == ["BEGIN", "ABORT", "ROLLED-BACK"]
 
 
 def test_a_way_back_says_why_in_no_more_than_its_room(host: Context) -> None:
     journal = begun(host)
-    transaction.undo(replace(host, transaction="000001"), journal, "x" * 5000, [Problem("a", "b")])
+    execute.undo(replace(host, transaction="000001"), journal, "x" * 5000, [Problem("a", "b")])
     assert journal.last("ABORT") == {"why": "x" * 2000, "said": ["a: b"]}
 
 
@@ -311,15 +311,15 @@ def test_of_a_way_back_that_fails_only_a_failed_sync_is_a_reason_to_distrust_the
 
 
 def test_what_is_said_of_a_release_that_stands_in_part_names_it_where_there_is_one() -> None:
-    assert transaction.incomplete(None, "no such unit").what == (
+    assert execute.incomplete(None, "no such unit").what == (
         "the release stands, but not whole: no such unit"
     )
 
 
 def test_all_that_is_known_of_a_cause_is_one_line_of_the_journal() -> None:
     known = StepError("said no", problems=[Problem("a", "b"), Problem("c", "d")])
-    assert transaction._in_full(known) == "said no; a: b; c: d"
-    assert transaction._in_full(full()) == os.strerror(errno.ENOSPC)
+    assert execute._in_full(known) == "said no; a: b; c: d"
+    assert execute._in_full(full()) == os.strerror(errno.ENOSPC)
 
 
 class Facts(Notes):
@@ -393,6 +393,6 @@ def test_the_history_has_room_before_anything_begins(host: Context) -> None:
 def test_the_history_says_what_ran_before(host: Context) -> None:
     install(host, ONE)
     install(host, TWO)
-    first, second = housekeeping.history(host)
+    first, second = finalize.history(host)
     assert (first["from"], second["from"]) == ("", first["to"])
     assert first["to"].startswith("1-")

@@ -29,11 +29,13 @@ VERIFICATION = {
 }
 RECOVERY = {
     "installer/commands/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),
-    "installer/transaction.py": _host("transaction", "deploy_script", "irreversible", "going_on", "apply"),
-    "installer/journal.py": _host("journal"),
-    "installer/mend.py": _host("mend", "standing"),
+    "installer/transaction/execute.py": _host(
+        "transaction", "deploy_script", "irreversible", "going_on", "apply"
+    ),
+    "installer/transaction/journal.py": _host("journal"),
+    "installer/transaction/state_repair.py": _host("mend", "standing"),
     "installer/irreversible.py": _host("irreversible", "irreversible_plan"),
-    "installer/housekeeping.py": _host(
+    "installer/transaction/finalize.py": _host(
         "housekeeping", "images_swept", "history", "remove", "irreversible", "recover", "apply"
     ),
     "installer/state/state.py": _host("state", "kept", "irreversible", "mend"),

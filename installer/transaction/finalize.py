@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from installer import clearing, irreversible
+from installer import irreversible
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
@@ -16,11 +16,12 @@ from installer.deploy.operation import Context, Op, handler
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.images.prune import forget, sweep
-from installer.journal import Journal
 from installer.selection import uses_engine
 from installer.staging import area
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, clear_spare, load, save, unreadable
+from installer.transaction import cleanup
+from installer.transaction.journal import Journal
 
 KEEP_JOURNALS = 10
 REASON = 400
@@ -124,8 +125,8 @@ def _clear(context: Context, state: State) -> None:
     wanted = {entry.name for entry in state.kept}
     records = {entry.record for entry in state.kept}
     records |= irreversible.records(layout, state.kept, system.names(layout.rendered))
-    clearing.releases(context, wanted)
-    clearing.records(context, records)
+    cleanup.releases(context, wanted)
+    cleanup.records(context, records)
     there = system.names(layout.transactions)
     ended = [name for name in there if name.endswith(".done") and name[:-5].isdecimal()]
     for number in (name.removesuffix(".done") for name in ended):

@@ -21,8 +21,6 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
-from installer import housekeeping
-from installer import journal as journals
 from installer.core.errors import (
     IncompleteError,
     NotUndoneError,
@@ -32,8 +30,10 @@ from installer.core.errors import (
 )
 from installer.deploy.files import make_directory
 from installer.deploy.operation import PHASES, Context, Op, StepError, handler, is_final
-from installer.journal import Journal, Record
 from installer.state.state import Entry, State, reserve
+from installer.transaction import finalize
+from installer.transaction import journal as journals
+from installer.transaction.journal import Journal, Record
 
 SAID = 16 * 1024
 """Bytes of what services said that go into the journal."""
@@ -131,7 +131,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
         except BaseException as error:
             signals.deaf = True
             with suppress(OSError):
-                housekeeping.never_began(context)
+                finalize.never_began(context)
             raise RolledBackError(
                 f"could not begin: {reason(error)}", hint="nothing was changed; put it right and try again"
             ) from error
@@ -146,7 +146,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             if not journal.has("FORWARD"):
                 undo(context, journal, _in_full(error), _said(error))
                 with suppress(OSError, WaybillError):  # the next command does it again
-                    housekeeping.after_rollback(context, journal)
+                    finalize.after_rollback(context, journal)
                 raise _rolled_back(change, error) from error
             failed = error
         if journal.has("FORWARD"):
@@ -162,7 +162,7 @@ def _begin(context: Context, change: Change) -> Journal:
     system, layout = context.system, context.layout
     make_directory(system, layout.transactions)
     make_directory(system, layout.releases)
-    housekeeping.make_history(context)
+    finalize.make_history(context)
     reserve(system, layout, change.state.after(int(change.number), change.new))
     expected = sum(2 * len(repr(op.args)) + 1024 for op in change.operations)
     journal = Journal.create(system, layout.journal(change.number), expected)
@@ -332,10 +332,10 @@ def _undo_one(context: Context, op: Op, preimage: dict[str, Any]) -> None:
 
 def _finish(context: Context, journal: Journal) -> Outcome:
     try:
-        return Outcome(housekeeping.after_commit(context, journal))
+        return Outcome(finalize.after_commit(context, journal))
     except (OSError, WaybillError) as error:
         journal.distrust(error)
-        state = housekeeping.committed(context, journal)
+        state = finalize.committed(context, journal)
         return Outcome(state, f"{reason(error)}; the next command, or `install recover`, does the rest")
 
 

@@ -11,14 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from installer import journal as journals
 from installer.core.errors import NotUndoneError
 from installer.deploy.operation import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.housekeeping import derive
-from installer.journal import Journal, Record
 from installer.state.state import DamagedStateError, State, load, save, unseen
+from installer.transaction import journal as journals
+from installer.transaction.finalize import derive
+from installer.transaction.journal import Journal, Record
 
 GUIDE = "`install recover --help` says how to go on"
 
