@@ -180,8 +180,8 @@ def _plan(
     bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, keep: Keep, where: Where
 ) -> None:
     from installer.commands.status import standing
-    from installer.plan import plan_apply
-    from installer.plantext import text
+    from installer.planning.plan_text import text
+    from installer.planning.planner import plan_apply
     from installer.staging.preview import previewed
 
     judge = _judge(where.root, judging, bundle)
@@ -311,7 +311,7 @@ def remove(
     where: Where,
 ) -> None:
     """Take the running release of a product off the host: exactly what was installed."""
-    from installer.plan import plan_remove
+    from installer.planning.planner import plan_remove
 
     console.json_output = where.json
     system = host(where.root)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from installer.core.verify import Opened
     from installer.deploy.operation import Context
     from installer.evidence import Keeper
-    from installer.plan import Options, Plan
+    from installer.planning.planner import Options, Plan
     from installer.state.state import State
 
 
@@ -34,7 +34,7 @@ def work_of(
         UsageError: It is no directory, or lies where it may not.
         HostNotReadyError: It is not fit.
     """
-    from installer.selection import blobs_apart
+    from installer.planning.method_selection import blobs_apart
     from installer.staging.work_dir import work_dir
 
     if typed is None:
@@ -90,8 +90,8 @@ def _apply_trusted(
 ) -> Applied:
     from installer.commands.recover import exclusive
     from installer.core.verify import report
-    from installer.irreversible import final
-    from installer.plan import plan_apply
+    from installer.planning.irreversible import final
+    from installer.planning.planner import plan_apply
     from installer.staging.area import discard
     from installer.staging.stage import KEPT, stage
     from installer.state.trust_store import remember_time
@@ -137,7 +137,7 @@ def _apply_trusted(
 
 def _log_plan(found: Plan) -> None:
     """Before anything is done the plan goes to stderr: stdout has the result."""
-    from installer.plantext import text
+    from installer.planning.plan_text import text
 
     console.log(text(found) if console.log_format == "text" else "plan", plan=found.as_json())
 
@@ -173,17 +173,17 @@ def looked_again(where: Context) -> Applied | None:
     Raises:
         WaybillError: Another install runs, or what an earlier one left cannot be brought to an end.
     """
-    from installer import remove
     from installer.commands.carry_out import Applied
     from installer.commands.recover import exclusive
+    from installer.planning import removal
     from installer.proof import prove
     from installer.witness import happened
 
     with exclusive(where) as (state, _):
-        found = remove.last(where, state)
+        found = removal.last(where, state)
         if found is None:
             return None
-        remove.let_go_again(where, found[1])
+        removal.let_go_again(where, found[1])
         proof = prove(where, *found)
         of = {"verb": "remove", "product": where.layout.product, "exit": proof.exit_code}
         happened(where.system, "unchanged", {**of, **proof.summary()}, loud)

@@ -23,7 +23,7 @@ from installer.shared.progress import Progress
 from installer.state.trust_store import known_time, load_trust
 
 if TYPE_CHECKING:
-    from installer.plan import Options
+    from installer.planning.planner import Options
     from installer.shared.values import Layer
     from installer.witness import Attempt
 
@@ -258,8 +258,8 @@ def options_of(
     Raises:
         UsageError: A word makes no sense.
     """
-    from installer.drift import Policy
-    from installer.plan import Options
+    from installer.planning.drift import Policy
+    from installer.planning.planner import Options
 
     drift = Policy.parse(choice.on_drift or ())
     return Options(names(choice.only), names(choice.skip), drift, values, env, keep or 0, data_fits)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from installer import __version__, remove
+from installer import __version__
 from installer.core import jsonio
 from installer.core.errors import NotUndoneError, Problem
 from installer.core.format.manifest import SUMS
@@ -21,7 +21,8 @@ from installer.deploy.files import parent
 from installer.deploy.operation import Context
 from installer.images import leftovers
 from installer.images.leftovers import Row
-from installer.remove import Thing
+from installer.planning import removal
+from installer.planning.removal import Thing
 
 PREDICATE = "urn:waybill:removal:v1"
 MOST = 10
@@ -257,5 +258,5 @@ def statement(context: Context, proof: Proof, identity: str, version: str) -> by
 
 def proven(context: Context, number: str) -> Proof | None:
     """Looks again after a removal that stands and is cleared; None where `number` is no such one."""
-    things = remove.accounts(context, number)
+    things = removal.accounts(context, number)
     return prove(context, number, things) if things is not None else None

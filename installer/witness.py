@@ -33,8 +33,8 @@ from installer.core.trust.root import format_time
 from installer.core.trust.steps import STEPS
 from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.irreversible import past
-from installer.plan import Plan
+from installer.planning.irreversible import past
+from installer.planning.planner import Plan
 from installer.proof import Proof, proven, statement
 from installer.state.state import Entry
 from installer.transaction import journal as journals

@@ -19,9 +19,9 @@ from installer.core.trust.verifier import Trust
 from installer.core.verify import Beside, Opened, decide, open_trusted
 from installer.core.vsa import Trail
 from installer.deploy.operation import Context
-from installer.desired import Staged
 from installer.host.layout import CONFIG, Layout
 from installer.host.system import System
+from installer.planning.desired_state import Staged
 from installer.shared.progress import Progress
 from installer.state.state import State
 from installer.state.trust_store import ROOT_FILE

@@ -19,7 +19,7 @@ from installer.deploy import health
 from installer.deploy.files import make_directory
 from installer.deploy.health import ProbeResult
 from installer.deploy.operation import Context
-from installer.plan import Plan
+from installer.planning.planner import Plan
 from installer.proof import Proof, proven
 from installer.state.state import Entry, record_bytes
 from installer.transaction.execute import Change, execute, reason

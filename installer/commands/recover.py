@@ -18,7 +18,7 @@ from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillErro
 from installer.deploy.files import make_directory
 from installer.deploy.health import watch_release
 from installer.deploy.operation import Context, Op, places
-from installer.selection import uses_engine
+from installer.planning.method_selection import uses_engine
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, load, open_release
 from installer.state.trust_store import clear_partial

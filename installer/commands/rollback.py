@@ -8,9 +8,9 @@ from dataclasses import replace
 from installer.core.errors import RefusedError, TamperedError
 from installer.core.format.manifest import Manifest
 from installer.deploy.operation import Context
-from installer.desired import Desired
-from installer.irreversible import going_back
-from installer.plan import Options, Plan, Planner
+from installer.planning.desired_state import Desired
+from installer.planning.irreversible import going_back
+from installer.planning.planner import Options, Plan, Planner
 from installer.shared.redaction import LIMIT
 from installer.state.retained import DAMAGED
 from installer.state.state import Entry, State, next_transaction, open_release

@@ -11,10 +11,10 @@ from installer.core.errors import NotUndoneError, Problem
 from installer.core.format.manifest import Source
 from installer.deploy.method import Release, Target, method
 from installer.deploy.operation import Context
-from installer.drift import Drifted, drift
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.selection import Selection, jobs
+from installer.planning.drift import Drifted, drift
+from installer.planning.method_selection import Selection, jobs
 from installer.state.state import Entry, State, open_release, unseen
 from installer.transaction.finalize import committed
 from installer.transaction.journal import Journal

@@ -27,7 +27,7 @@ _MODULES = {
     "systemd": "installer.deploy.systemd",
     "compose": "installer.deploy.compose",
     "script": "installer.deploy.script",
-    "removal": "installer.remove",
+    "removal": "installer.planning.removal",
 }
 """Which module has the `HANDLERS` of the kinds that start with this word and a dot."""
 

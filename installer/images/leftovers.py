@@ -13,7 +13,7 @@ from installer.images.docker_engine import Engine, EngineError
 from installer.images.operations import private_prefix
 
 if TYPE_CHECKING:
-    from installer.remove import Thing
+    from installer.planning.removal import Thing
 
 _QUICK = 60.0
 _UNITS = "/etc/systemd/system"

@@ -14,9 +14,9 @@ from installer.core.format.manifest import FileEntry, Kind
 from installer.core.format.payload import keep_nothing
 from installer.core.limits import LIMITS
 from installer.core.verify import Opened, check_all, payload_extent
-from installer.desired import Staged
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.planning.desired_state import Staged
 from installer.shared.progress import Progress
 from installer.staging.stage import demands, staged
 

@@ -17,10 +17,10 @@ from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Man
 from installer.core.format.payload import keep_nothing
 from installer.core.verify import Opened, Verified, check_all, payload_extent
 from installer.deploy.files import make_directory
-from installer.desired import Staged
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.preflight import Demand, refuse_platform, space_problems, weigh
+from installer.planning.desired_state import Staged
+from installer.planning.preflight import Demand, refuse_platform, space_problems, weigh
 from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
 from installer.staging import area as staging

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from installer import irreversible
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
@@ -16,7 +15,8 @@ from installer.deploy.operation import Context, Op, handler
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.images.prune import forget, sweep
-from installer.selection import uses_engine
+from installer.planning import irreversible
+from installer.planning.method_selection import uses_engine
 from installer.staging import area
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, clear_spare, load, save, unreadable

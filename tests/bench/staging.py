@@ -17,7 +17,7 @@ from installer.core.verify import Opened
 from installer.deploy.operation import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.plan import Options, plan_apply
+from installer.planning.planner import Options, plan_apply
 from installer.shared.progress import Progress
 from installer.staging.stage import stage
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from installer import auditlog, irreversible
+from installer import auditlog
 from installer.commands import history
 from installer.commands.recover import exclusive
 from installer.commands.status import status
 from installer.core.digest import sha256_hex
 from installer.deploy.operation import Context
 from installer.host.layout import Layout
+from installer.planning import irreversible
 from installer.state.retained import read_manifest
 from installer.state.state import State
 from installer.transaction import finalize

@@ -22,7 +22,7 @@ from installer.core.vsa import Trail
 from installer.deploy.operation import Context
 from installer.evidence import Keeper
 from installer.host.system import System
-from installer.plan import Options, plan_apply, plan_remove
+from installer.planning.planner import Options, plan_apply, plan_remove
 from installer.staging.area import discard
 from installer.staging.stage import stage
 from installer.state.state import State, load

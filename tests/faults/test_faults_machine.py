@@ -26,8 +26,8 @@ from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import WaybillError
 from installer.deploy.operation import Context
-from installer.drift import Policy
-from installer.plan import Options, plan_remove
+from installer.planning.drift import Policy
+from installer.planning.planner import Options, plan_remove
 from installer.state.state import State
 from tests.faults import table
 from tests.faults.faulty import Killed

@@ -16,7 +16,7 @@ from installer.commands.rollback import plan_rollback
 from installer.commands.status import status
 from installer.deploy.operation import Context
 from installer.host.system import Completed
-from installer.plan import Options, plan_remove
+from installer.planning.planner import Options, plan_remove
 from tests.faults import stories, table
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine

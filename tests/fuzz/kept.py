@@ -10,13 +10,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from installer import drift, evidence
+from installer import evidence
 from installer.commands import history
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps
 from installer.core.vsa import Trail, summary
 from installer.deploy.operation import Context
+from installer.planning import drift
 from installer.shared.progress import Progress
 from installer.staging import area
 from installer.transaction import finalize

@@ -18,9 +18,9 @@ from installer.core.errors import BusyError, NotUndoneError, RefusedError, Rolle
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import parse_time
 from installer.deploy.operation import Context
-from installer.drift import Policy
 from installer.host.system import System
-from installer.plan import Options, plan_remove
+from installer.planning.drift import Policy
+from installer.planning.planner import Options, plan_remove
 from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

@@ -19,8 +19,8 @@ from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.plan import Options, plan_remove
-from installer.plantext import text
+from installer.planning.plan_text import text
+from installer.planning.planner import Options, plan_remove
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.bench import Bench, release
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

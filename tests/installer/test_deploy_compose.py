@@ -18,7 +18,7 @@ from installer.deploy.compose import METHOD, find_tool
 from installer.deploy.method import Target
 from installer.deploy.operation import Context
 from installer.host.system import Completed
-from installer.plan import Options, Plan, plan_apply, plan_remove
+from installer.planning.planner import Options, Plan, plan_apply, plan_remove
 from installer.state.state import open_release
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from installer import plantext
 from installer.commands.carry_out import Applied, apply
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.commands.status import Status, status
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.deploy.operation import Context
-from installer.drift import Policy
-from installer.plan import Options, Plan, plan_apply, plan_remove
+from installer.planning import plan_text
+from installer.planning.drift import Policy
+from installer.planning.planner import Options, Plan, plan_apply, plan_remove
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, stage
 
@@ -109,7 +109,7 @@ def test_the_plan_says_what_becomes_of_it_and_shows_the_difference(
 ) -> None:
     edited(host)
     with planned(host, release(2), options) as plan:
-        text = plantext.text(plan)
+        text = plan_text.text(plan)
         assert line in text
         assert "-port: 9\n" in text
         assert "+port: 2\n" in text
@@ -234,7 +234,7 @@ def test_every_file_may_have_a_policy_of_its_own(host: Context) -> None:
     (root(host) / UNIT).write_text("my extra\n")
     with planned(host, release(3), Options(drift=Policy.parse([f"keep:/{UNIT}"]))) as plan:
         assert [problem.where for problem in plan.problems] == [f"/{CONF}"]
-        assert "-my extra" in plantext.text(plan)
+        assert "-my extra" in plan_text.text(plan)
 
 
 @pytest.mark.parametrize("word", ["merge", "keep:relative/path", "", "keep,replace"])

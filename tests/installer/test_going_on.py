@@ -15,9 +15,9 @@ from installer.commands.recover import Recovered, exclusive
 from installer.commands.status import status
 from installer.core.errors import IncompleteError, NotUndoneError
 from installer.deploy.operation import Context
-from installer.drift import Policy
 from installer.host.system import SyncError, System
-from installer.plan import Options
+from installer.planning.drift import Policy
+from installer.planning.planner import Options
 from installer.state.state import State
 from installer.transaction.journal import Journal
 from tests.faults.faulty import Killed

@@ -18,7 +18,7 @@ from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.plan import plan_remove
+from installer.planning.planner import plan_remove
 from installer.state.state import State, load, save
 from installer.transaction import finalize
 from installer.transaction.finalize import KEEP_JOURNALS

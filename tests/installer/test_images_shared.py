@@ -18,8 +18,8 @@ from installer.deploy.method import Target
 from installer.deploy.operation import StepError
 from installer.host.layout import Layout, release_name
 from installer.images.method import METHOD
+from installer.planning.removal import Thing
 from installer.proof import prove
-from installer.remove import Thing
 from installer.state.state import Entry, State, load
 from installer.transaction.execute import Change, execute
 from tests.rig.engine import Engine

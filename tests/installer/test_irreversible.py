@@ -20,8 +20,8 @@ from installer.core.errors import HostNotReadyError, IncompleteError, RolledBack
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.plan import Options, Plan, plan_remove
-from installer.plantext import text
+from installer.planning.plan_text import text
+from installer.planning.planner import Options, Plan, plan_remove
 from tests.rig.releases import Member, ReleaseSpec, context, planned
 from tests.rig.releases import install as install_one
 

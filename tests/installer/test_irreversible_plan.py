@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from installer import irreversible
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.deploy.operation import Context
-from installer.plan import Options, Plan
-from installer.selection import Job
+from installer.planning import irreversible
+from installer.planning.method_selection import Job
+from installer.planning.planner import Options, Plan
 from installer.state.state import State, load
 from tests.installer.test_irreversible import FORWARD, WHY, host, install, plan, spec
 

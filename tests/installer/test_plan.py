@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from installer import plantext
 from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.deploy.operation import Context
-from installer.drift import Policy
 from installer.host.host import Space
 from installer.host.system import System
-from installer.plan import Options, Plan, plan_apply
+from installer.planning import plan_text
+from installer.planning.drift import Policy
+from installer.planning.planner import Options, Plan, plan_apply
 from installer.shared.redaction import conceal, diff, secrets_of
 from installer.shared.values import Layer
 from tests.faults.faulty import FaultySystem, snapshot
@@ -61,7 +61,7 @@ def test_planning_changes_nothing(host: Context) -> None:
         assert isinstance(host.system, FaultySystem)
         effects = len(host.system.trace)
         plan = plan_apply(host, state, staged, Options())
-        plantext.text(plan)
+        plan_text.text(plan)
         assert snapshot(root(host)) == before
         assert len(host.system.trace) == effects
 
@@ -72,7 +72,7 @@ def test_the_same_release_with_the_same_configuration_is_nothing_to_do(host: Con
         assert plan.nothing
         assert plan.operations == ()
         assert not apply(host, plan).changed
-        assert "nothing to do" in plantext.text(plan)
+        assert "nothing to do" in plan_text.text(plan)
 
 
 def test_new_site_values_are_something_to_do(host: Context) -> None:
@@ -96,7 +96,7 @@ def test_values_of_the_command_line_are_the_strongest(host: Context) -> None:
 def test_secrets_do_not_show_in_diffs_but_their_change_does(host: Context) -> None:
     install(host, ONE)
     with planned(host, TWO) as plan:
-        shown = plantext.text(plan) + str(plan.as_json()) + repr(plan)
+        shown = plan_text.text(plan) + str(plan.as_json()) + repr(plan)
     assert "hunter" not in shown
     assert "-password: ***\n+password: ***" in shown.replace("\n+port: 2", "").replace("-port: 1\n", "")
 

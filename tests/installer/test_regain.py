@@ -14,9 +14,9 @@ from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.deploy.operation import Context
-from installer.drift import Policy
 from installer.host.system import System
-from installer.plan import Options, plan_remove
+from installer.planning.drift import Policy
+from installer.planning.planner import Options, plan_remove
 from tests.faults.faulty import snapshot
 from tests.rig.bench import Bench, release
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

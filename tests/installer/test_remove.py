@@ -13,9 +13,9 @@ from installer.commands.carry_out import Applied, apply
 from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
 from installer.deploy.operation import Context
-from installer.drift import Policy
 from installer.host.system import System
-from installer.plan import Options, plan_remove
+from installer.planning.drift import Policy
+from installer.planning.planner import Options, plan_remove
 from installer.proof import LeftBehindError, Proof
 from installer.transaction import finalize
 from tests.faults.faulty import FaultySystem, Killed

@@ -6,7 +6,7 @@ import pytest
 
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Image, Manifest
-from installer.selection import select
+from installer.planning.method_selection import select
 
 IMAGE = Image("shop/web:1", "linux/amd64", "sha256:" + "1" * 64, "sha256:" + "2" * 64, ())
 

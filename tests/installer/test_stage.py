@@ -12,9 +12,9 @@ from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.manifest import DirectoryEntry, LinkEntry
 from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
-from installer.desired import Staged
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.planning.desired_state import Staged
 from installer.shared.progress import Progress
 from installer.staging.stage import stage
 from tests.rig import bundlebuild as build

@@ -24,7 +24,7 @@ from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
 from installer.deploy.operation import Context
 from installer.host.system import System
-from installer.plan import Options, plan_apply
+from installer.planning.planner import Options, plan_apply
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig import releases
 from tests.rig.bench import Bench, release

@@ -34,7 +34,7 @@ RECOVERY = {
     ),
     "installer/transaction/journal.py": _host("journal"),
     "installer/transaction/state_repair.py": _host("mend", "standing"),
-    "installer/irreversible.py": _host("irreversible", "irreversible_plan"),
+    "installer/planning/irreversible.py": _host("irreversible", "irreversible_plan"),
     "installer/transaction/finalize.py": _host(
         "housekeeping", "images_swept", "history", "remove", "irreversible", "recover", "apply"
     ),

@@ -25,10 +25,10 @@ from installer.core.format.manifest import (
 )
 from installer.core.format.manifest_rules import section_rank
 from installer.deploy.operation import Context
-from installer.desired import Staged
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.plan import Options, Plan, plan_apply
+from installer.planning.desired_state import Staged
+from installer.planning.planner import Options, Plan, plan_apply
 from installer.shared.progress import Progress
 
 PRODUCT = "lan-chat"

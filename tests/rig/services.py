@@ -10,7 +10,7 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.deploy.operation import Context
-from installer.plan import plan_remove
+from installer.planning.planner import plan_remove
 from tests.rig import images
 from tests.rig.engine import Engine
 from tests.rig.host import Host

@@ -13,7 +13,7 @@ from installer.core.limits import LIMITS
 from installer.deploy.method import Installed
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.preflight import Demand
+from installer.planning.preflight import Demand
 from installer.shared.values import BuiltIns, Layer, resolve
 
 UNITS = "/etc/systemd/system"

@@ -15,8 +15,8 @@ from installer.core.errors import NotUndoneError, TamperedError
 from installer.deploy.files import matches, parent
 from installer.deploy.method import Installed, Release
 from installer.deploy.operation import Context
-from installer.desired import Staged, desired
-from installer.drift import entry_of
+from installer.planning.desired_state import Staged, desired
+from installer.planning.drift import entry_of
 from installer.shared.values import Layer
 from installer.state.state import DamagedReleaseError, Entry, State, open_release, read_record
 from installer.transaction import journal as journals

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from installer.changes import Changes
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
@@ -21,13 +20,14 @@ from installer.deploy.method import Installed, Release
 from installer.deploy.operation import Context, Handler, Json, Op, StepError
 from installer.images.operations import engine_of, private_name, private_prefix
 from installer.images.prune import let_go
-from installer.selection import uses_engine
+from installer.planning.file_changes import Changes
+from installer.planning.method_selection import uses_engine
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State
 from installer.transaction import journal as journals
 
 if TYPE_CHECKING:
-    from installer.plan import Plan
+    from installer.planning.planner import Plan
 
 KIND = "removal.account"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from installer import irreversible
-from installer.plan import Plan
+from installer.planning import irreversible
+from installer.planning.planner import Plan
 from installer.shared.humanize import size_text
 
 MOST = 20

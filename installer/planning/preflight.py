@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from installer.changes import Changes
 from installer.core.errors import DowngradeError, Problem, RefusedError
 from installer.core.format.manifest import Manifest
 from installer.core.trust.policy import Destination
@@ -14,6 +13,7 @@ from installer.core.trust.verifier import TWINS, twins
 from installer.deploy.files import parent
 from installer.host.layout import Layout
 from installer.host.system import Space, System
+from installer.planning.file_changes import Changes
 from installer.shared.humanize import size_text
 from installer.state.state import State
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from installer.changes import Changes
 from installer.deploy.method import Release
-from installer.desired import Desired
 from installer.host.system import System
+from installer.planning.desired_state import Desired
+from installer.planning.file_changes import Changes
 from installer.shared.redaction import LIMIT, Diff, diff
 
 

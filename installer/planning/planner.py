@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from installer import irreversible, preflight, regain, remove, selection
-from installer.changes import Changes, compare, without_sources
-from installer.configdiffs import config_diffs
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem, RefusedError
 from installer.core.format.manifest import Manifest, Source
@@ -16,11 +13,14 @@ from installer.deploy import health
 from installer.deploy.files import batches
 from installer.deploy.method import Release, method
 from installer.deploy.operation import Context, Op
-from installer.desired import Desired, Staged, desired
-from installer.drift import NOTHING_SAID, Policy
 from installer.host.layout import release_name
-from installer.preflight import Demand, Need
-from installer.selection import Job, Selection
+from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
+from installer.planning.config_diff import config_diffs
+from installer.planning.desired_state import Desired, Staged, desired
+from installer.planning.drift import NOTHING_SAID, Policy
+from installer.planning.file_changes import Changes, compare, without_sources
+from installer.planning.method_selection import Job, Selection
+from installer.planning.preflight import Demand, Need
 from installer.shared.redaction import Diff
 from installer.shared.values import Layer
 from installer.state.state import Entry, State, next_transaction, open_release, record_bytes
@@ -172,7 +172,7 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
-    again = regain.regained(context, state, staged, options.values, options.environment)
+    again = record_rebuild.regained(context, state, staged, options.values, options.environment)
     planner = Planner(context, state, options, number, staged.demands, again)
     wanted = desired(
         context.system, context.layout, staged,
@@ -204,7 +204,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
     planner = Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
-    return remove.accounted(context, planner.old, planner.plan("remove", None, None, Desired(), []))
+    return removal.accounted(context, planner.old, planner.plan("remove", None, None, Desired(), []))
 
 
 class Planner:
@@ -229,7 +229,7 @@ class Planner:
         self._again = again is not None
         self._problems: list[Problem] = []
         self._unfit: set[str] = set()  # methods that cannot be driven here, for which nothing is planned
-        self._notes: list[str] = [regain.NOTE] if again else []
+        self._notes: list[str] = [record_rebuild.NOTE] if again else []
 
     def plan(
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
@@ -264,7 +264,7 @@ class Planner:
                 methods=tuple(sorted(chosen.driven)),
                 record_sha256=sha256_hex(record_bytes(installed, wanted.health)),
             )
-        jobs = selection.jobs((state.current, old) if state.current and old else None, release, chosen)
+        jobs = method_selection.jobs((state.current, old) if state.current and old else None, release, chosen)
         nothing = self._nothing(entry, release, old, changes, jobs)
         methods = [] if nothing else self._methods(jobs)
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
@@ -305,7 +305,7 @@ class Planner:
 
     def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
         options, current = self._options, self._state.current
-        return selection.select(
+        return method_selection.select(
             manifest,
             live=self._context.live,
             only=options.only,

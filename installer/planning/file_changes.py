@@ -10,9 +10,9 @@ from installer.core.errors import Problem
 from installer.deploy.files import batches, matches, parent
 from installer.deploy.method import Installed
 from installer.deploy.operation import Json, Op
-from installer.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.planning.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
 
 Verb = Literal["add", "replace", "restore", "remove", "make", "set"]
 

@@ -12,8 +12,8 @@ from installer.deploy.operation import Context, is_final
 from installer.host.layout import Layout
 
 if TYPE_CHECKING:
-    from installer.plan import Plan
-    from installer.selection import Job
+    from installer.planning.method_selection import Job
+    from installer.planning.planner import Plan
     from installer.state.state import Entry, State
 
 
