@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from installer.audit.evidence import Keeper
 from installer.cli_apply import apply_bundle, execute, looked_again, noted, work_of
 from installer.cli_audit import audit, metrics, support
 from installer.cli_host import BY_HAND, recover, selftest, setup, trust_app
@@ -36,7 +37,6 @@ from installer.cli_options import (
 from installer.core.errors import WaybillError
 from installer.core.format.medium import open_medium
 from installer.core.trust.verifier import Trust
-from installer.evidence import Keeper
 
 if TYPE_CHECKING:
     from installer.commands.bundle_verifier import Judge
@@ -235,10 +235,10 @@ def status(*, product: Product = None, where: Where) -> None:
 @shaped
 def history(*, product: Product = None, where: Where) -> None:
     """Show what was installed, rolled back, removed and refused, when, and where the evidence is."""
+    from installer.audit.evidence import refusals
     from installer.commands.history import history as look
     from installer.commands.history import text
     from installer.commands.status import products
-    from installer.evidence import refusals
 
     console.json_output = where.json
     system = host(where.root)

@@ -11,11 +11,11 @@ from installer.core.errors import HostNotReadyError
 from installer.core.format.medium import open_medium
 
 if TYPE_CHECKING:
+    from installer.audit.evidence import Keeper
     from installer.commands.bundle_verifier import Judge
     from installer.commands.carry_out import Applied
     from installer.core.verify import Opened
     from installer.deploy.operation import Context
-    from installer.evidence import Keeper
     from installer.planning.planner import Options, Plan
     from installer.state.state import State
 
@@ -173,11 +173,11 @@ def looked_again(where: Context) -> Applied | None:
     Raises:
         WaybillError: Another install runs, or what an earlier one left cannot be brought to an end.
     """
+    from installer.audit.recorder import happened
+    from installer.audit.removal_check import prove
     from installer.commands.carry_out import Applied
     from installer.commands.recover import exclusive
     from installer.planning import removal
-    from installer.proof import prove
-    from installer.witness import happened
 
     with exclusive(where) as (state, _):
         found = removal.last(where, state)
@@ -191,8 +191,8 @@ def looked_again(where: Context) -> Applied | None:
 
 
 def _carry_out(where: Context, found: Plan) -> Applied:
+    from installer.audit.recorder import happened
     from installer.commands.carry_out import apply
-    from installer.witness import happened
 
     applied = apply(where, found)
     if not applied.changed and applied.new:

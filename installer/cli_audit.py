@@ -40,7 +40,7 @@ def audit(
     where: Where,
 ) -> None:
     """Check the log of everything that was done to this host, and show it; exit 11 where it was changed."""
-    from installer.auditlog import LOG
+    from installer.audit.log import LOG
     from installer.commands import audit as audits
 
     console.json_output = where.json

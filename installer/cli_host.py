@@ -37,9 +37,9 @@ def trust_init(
     where: Where,
 ) -> None:
     """Set up trust on a host that has none, after comparing the fingerprint."""
+    from installer.audit.recorder import happened, require
     from installer.core.trust.root_view import view
     from installer.state.trust_store import init_trust, load_trust
-    from installer.witness import happened, require
 
     console.json_output = where.json
     system = host(where.root)
@@ -68,10 +68,10 @@ def trust_update(
     where: Where,
 ) -> None:
     """Replace the root by its successor, signed by those whom both name."""
+    from installer.audit.recorder import happened, require
     from installer.commands.trust_update import update_trust
     from installer.core.trust.root_view import view
     from installer.state.trust_store import load_trust
-    from installer.witness import happened, require
 
     console.json_output = where.json
     system = host(where.root)

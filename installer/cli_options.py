@@ -23,9 +23,9 @@ from installer.shared.progress import Progress
 from installer.state.trust_store import known_time, load_trust
 
 if TYPE_CHECKING:
+    from installer.audit.recorder import Attempt
     from installer.planning.planner import Options
     from installer.shared.values import Layer
-    from installer.witness import Attempt
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for scripts.")]
@@ -151,8 +151,8 @@ def attempting(system: System, verb: str, product: str = "", medium: str = "") -
         product: Of which product, where that is known beforehand.
         medium: What the operator called the bundle or file.
     """
+    from installer.audit.recorder import Attempt, attempt
     from installer.commands.metrics import publish
-    from installer.witness import Attempt, attempt
 
     doing = Attempt(verb, product, medium)
     try:

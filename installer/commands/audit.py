@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from installer import auditlog, witness
-from installer.auditlog import GONE, HEAD, LOG, SEAL, START, Chain
-from installer.auditrecord import Record, encode
+from installer.audit import log as audit_log
+from installer.audit import recorder
+from installer.audit.log import GONE, HEAD, LOG, SEAL, START, Chain
+from installer.audit.record import Record, encode
 from installer.core.digest import hashed, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
@@ -205,7 +206,7 @@ def audit(
         HostNotReadyError: This user may not read the log.
     """
     data, head, problems = _look(system)
-    chain = auditlog.check(data, head)
+    chain = audit_log.check(data, head)
     problems += [chain.problem] if chain.problem else []
     problems += _unknown(system, chain) if not problems else []
     anchored = []
@@ -223,12 +224,12 @@ def audit(
     return Audit(chain, shown, tuple(problems), tuple(anchored))
 
 
-def _look(system: System) -> tuple[bytes, auditlog.Head | None, list[Problem]]:
+def _look(system: System) -> tuple[bytes, audit_log.Head | None, list[Problem]]:
     try:
-        return *auditlog.read(system), []
-    except auditlog.AuditError as error:
-        data = auditlog.read_log(system)
-        return data, auditlog.Head(0, START), [Problem(error.where, error.what, error.hint)]
+        return *audit_log.read(system), []
+    except audit_log.AuditError as error:
+        data = audit_log.read_log(system)
+        return data, audit_log.Head(0, START), [Problem(error.where, error.what, error.hint)]
 
 
 def _anchored(chain: Chain, anchor: str) -> Record | None:
@@ -322,14 +323,14 @@ def seal(system: System, reason: str) -> str:
         RefusedError: There is none.
         OSError: It cannot be done; the log is as it was.
     """
-    lock = system.lock(auditlog.LOCK, auditlog.WAIT)
+    lock = system.lock(audit_log.LOCK, audit_log.WAIT)
     try:
         data, head, problems = _look(system)
-        chain = auditlog.check(data, head)
+        chain = audit_log.check(data, head)
         problems += [chain.problem] if chain.problem else _unknown(system, chain)
         if not data and not problems:
             raise RefusedError("there is no audit log to seal", where=LOG)
-        common = witness.common(system)
+        common = recorder.common(system)
         aside = f"{STATE}/audit-{common['time'].replace(':', '').replace('-', '')}.jsonl"
         first = encode(
             1,
@@ -364,4 +365,4 @@ def _swap(system: System, first: Record, aside: str) -> None:
         system.unlink(HEAD)
     system.rename(fresh, LOG)
     system.sync_dir(STATE)
-    auditlog.AuditLog(system, *auditlog.read(system)).note_head()
+    audit_log.AuditLog(system, *audit_log.read(system)).note_head()

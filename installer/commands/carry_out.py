@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from installer import witness
+from installer.audit import recorder
+from installer.audit.removal_check import Proof, proven
 from installer.core.errors import RolledBackError
 from installer.deploy import health
 from installer.deploy.files import make_directory
 from installer.deploy.health import ProbeResult
 from installer.deploy.operation import Context
 from installer.planning.planner import Plan
-from installer.proof import Proof, proven
 from installer.state.state import Entry, record_bytes
 from installer.transaction.execute import Change, execute, reason
 
@@ -94,11 +94,11 @@ def apply(context: Context, plan: Plan) -> Applied:
     plan.require_ready()
     if plan.nothing:
         return Applied(plan.verb, plan.product, False, plan.old, plan.new)
-    witness.begin(context, plan)
+    recorder.begin(context, plan)
     try:
         done = _carry_out(context, plan)
     finally:
-        proofs = witness.settle(context)
+        proofs = recorder.settle(context)
     if plan.verb != "remove":
         return done
     return replace(done, removal=proofs.get(plan.number) or proven(context, plan.number))

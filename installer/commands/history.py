@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from installer.audit.evidence import Refusal
 from installer.deploy.operation import Context
-from installer.evidence import Refusal
 from installer.transaction import finalize
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from installer import auditlog
-from installer.auditrecord import Record
+from installer.audit import log as audit_log
+from installer.audit.record import Record
 from installer.commands import audit as audits
 from installer.commands.status import Status, products, status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
@@ -115,7 +115,7 @@ def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
     names = known if wanted is None else [name for name in wanted if name in known]
     found = {f"{into}/{PREFIX}-{name}.prom": text(of_product(_context(system, name))) for name in names}
     found[f"{into}/{PREFIX}.prom"] = text(of_host(system))
-    lock = system.lock(auditlog.LOCK, auditlog.WAIT)  # one writer at a time
+    lock = system.lock(audit_log.LOCK, audit_log.WAIT)  # one writer at a time
     try:
         for path, data in found.items():
             _replace(system, path, data)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from installer import witness
+from installer.audit import recorder
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.deploy.files import make_directory
 from installer.deploy.health import watch_release
@@ -140,7 +140,7 @@ def recover(context: Context) -> list[Recovered]:
         clear_partial(context.system)
     except OSError as error:
         raise _stuck(error, "clearing what is not needed", context.layout.base) from error
-    witness.settle(context, recovered=True)
+    recorder.settle(context, recovered=True)
     return done
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from installer import __version__, auditlog
+from installer import __version__
+from installer.audit import log as audit_log
 from installer.commands import audit as audits
 from installer.commands import metrics as telling
 from installer.commands.bundle_verifier import ENVIRONMENT_FILE, host_name
@@ -108,8 +109,8 @@ def _held(take: Callable[[], bytes]) -> bytes:
 def _parts(system: System, clock: Clock) -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "about.json", lambda: _json(_about(system, clock))
     yield "audit-check.txt", lambda: _audited(system)
-    yield "audit.jsonl", lambda: _file(system, auditlog.LOG)
-    yield "audit.head", lambda: _file(system, auditlog.HEAD)
+    yield "audit.jsonl", lambda: _file(system, audit_log.LOG)
+    yield "audit.head", lambda: _file(system, audit_log.HEAD)
     yield "metrics.prom", lambda: telling.text(telling.of_host(system))
     yield "root.json", lambda: _file(system, ROOT_FILE)
     yield "listing.txt", lambda: _listing(system, STATE)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from installer import auditlog
+from installer.audit import log as audit_log
 from installer.commands import history
 from installer.commands.recover import exclusive
 from installer.commands.status import status
@@ -147,10 +147,10 @@ def _own(root: Path, state: State, *, copies: bool) -> list[str]:
 def _told(root: Path, state: State) -> list[str]:
     """Looks whether the audit log, the evidence and the metrics tell what has happened, and once."""
     system, found = on(root).system, list[str]()
-    data, head = auditlog.read(system)
-    chain = auditlog.check(data, head)
+    data, head = audit_log.read(system)
+    chain = audit_log.check(data, head)
     # What is torn behind the last record stays, and is named by the next one.
-    if chain.problem or (head or auditlog.check(b"", None).head) != chain.head:
+    if chain.problem or (head or audit_log.check(b"", None).head) != chain.head:
         found.append(f"the audit log: {chain.problem}, its head is {head}, not {chain.head}")
     open_, last = "", ""
     ended = list[tuple[int, str]]()

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from installer.audit.evidence import Keeper
+from installer.audit.recorder import Attempt, attempt
 from installer.commands.carry_out import Applied, apply
 from installer.commands.metrics import SETTING, publish
 from installer.commands.recover import exclusive
@@ -20,13 +22,11 @@ from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
 from installer.core.vsa import Trail
 from installer.deploy.operation import Context
-from installer.evidence import Keeper
 from installer.host.system import System
 from installer.planning.planner import Options, plan_apply, plan_remove
 from installer.staging.area import discard
 from installer.staging.stage import stage
 from installer.state.state import State, load
-from installer.witness import Attempt, attempt
 from tests.faults.faulty import snapshot
 from tests.rig import bundlebuild
 from tests.rig.bundlebuild import BytesMedium

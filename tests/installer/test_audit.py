@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from installer import auditlog, witness
-from installer.auditlog import opened
+from installer.audit import log as audit_log
+from installer.audit import recorder
+from installer.audit.log import opened
 from installer.commands.audit import audit, moment
 from installer.core.errors import HostNotReadyError
 from installer.core.trust.root import fingerprint, format_time
@@ -36,21 +37,21 @@ def test_the_command_shows_checks_and_finds_what_was_noted(bench: Bench, tmp_pat
     assert bench.run("audit", "--since", "yesterday")[0] == 2
     out = tmp_path / "out.jsonl"
     assert bench.run("audit", "--export", str(out))[0] == 0
-    assert out.read_bytes() == (bench.host / auditlog.LOG[1:]).read_bytes()
+    assert out.read_bytes() == (bench.host / audit_log.LOG[1:]).read_bytes()
     assert bench.run("audit", "--export", str(out))[0] == 2
 
 
 def test_a_broken_log_is_named_with_record_file_and_remedy(bench: Bench) -> None:
     bench.run(str(bench.bundle(release())), "--yes")
-    log = bench.host / auditlog.LOG[1:]
+    log = bench.host / audit_log.LOG[1:]
     log.write_bytes(log.read_bytes().replace(b'"verb":"apply"', b'"verb":"remov"', 1))
     code, document, _ = bench.run("audit")
     assert (code, document["intact"], document["records"]) == (11, False, [])
-    assert document["problems"][0]["where"] == auditlog.LOG
+    assert document["problems"][0]["where"] == audit_log.LOG
     assert document["problems"][0]["what"].startswith("record 1 is damaged")
     code, said = bench.text("audit")
     assert code == 11
-    assert f"error: {auditlog.LOG}: record 1 is damaged" in said
+    assert f"error: {audit_log.LOG}: record 1 is damaged" in said
     assert "hint: " in said
 
 
@@ -76,11 +77,11 @@ def test_nothing_is_done_that_would_hide_that_the_log_was_removed(bench: Bench) 
     remove_log(bench)
     later = str(bench.bundle(release("1.5.0", 100_050_000_999), "later.tar"))
     code, document, said = bench.run(later, "--yes")
-    assert (code, document["error"], document["where"]) == (15, "audit", auditlog.LOG)
+    assert (code, document["error"], document["where"]) == (15, "audit", audit_log.LOG)
     assert document["what"] == "is gone, and lan-chat was installed here"
     assert "install audit --seal REASON" in document["hint"]
     assert "NOT in the audit log" in said
-    assert not (bench.host / auditlog.LOG[1:]).exists()
+    assert not (bench.host / audit_log.LOG[1:]).exists()
     assert bench.run("audit", "--seal", "somebody removed it")[0] == 0
     assert bench.run(later, "--yes")[0] == 0
     code, document, _ = bench.run("audit")
@@ -101,16 +102,16 @@ def test_a_log_that_was_begun_anew_is_noticed_by_what_the_history_has(bench: Ben
 
 def test_a_head_that_is_no_head_is_named_also_where_the_log_is_gone(bench: Bench) -> None:
     bench.run(str(bench.bundle(release())), "--yes")
-    (bench.host / auditlog.LOG[1:]).unlink()
-    (bench.host / auditlog.HEAD[1:]).write_text("no head")
+    (bench.host / audit_log.LOG[1:]).unlink()
+    (bench.host / audit_log.HEAD[1:]).write_text("no head")
     code, document, _ = bench.run("audit")
-    assert (code, document["where"]) == (11, auditlog.HEAD)
+    assert (code, document["where"]) == (11, audit_log.HEAD)
 
 
 def test_a_sealed_log_is_kept_as_it_was_and_named(bench: Bench) -> None:
     bench.run(str(bench.bundle(release())), "--yes")
     break_log(bench.host)
-    broken = (bench.host / auditlog.LOG[1:]).read_bytes()
+    broken = (bench.host / audit_log.LOG[1:]).read_bytes()
     assert bench.run("audit", "--seal", "cut short")[0] == 0
     (row,) = records(bench.host)
     assert (row["event"], row["records"], row["reason"]) == ("sealed", 1, "cut short")
@@ -139,14 +140,14 @@ def test_someone_who_may_not_read_it_is_told_so() -> None:
         system = System(name)
         Path(name).chmod(0o755)
         with opened(system) as log:
-            log.append({**witness.common(system), "event": "unchanged"})
+            log.append({**recorder.common(system), "event": "unchanged"})
         os.seteuid(65534)
         try:
             with pytest.raises(HostNotReadyError, match="cannot be read by this user") as caught:
                 audit(system)
         finally:
             os.seteuid(0)
-        assert (caught.value.where, caught.value.hint) == (auditlog.LOG, "run as root")
+        assert (caught.value.where, caught.value.hint) == (audit_log.LOG, "run as root")
 
 
 def test_since_is_counted_from_now() -> None:

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from installer import auditlog
-from installer.auditlog import HEAD, LOG, AuditError, check, opened
-from installer.auditrecord import RECORD_LIMIT, Record, decode, encode
+from installer.audit import log as audit_log
+from installer.audit.log import HEAD, LOG, AuditError, check, opened
+from installer.audit.record import RECORD_LIMIT, Record, decode, encode
 from installer.host.system import SyncError, System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.faults.tap import tapped
@@ -43,7 +43,7 @@ def put(system: System, data: bytes, path: str = LOG) -> None:
 
 
 def problem(system: System) -> str:
-    found = check(*auditlog.read(system)).problem
+    found = check(*audit_log.read(system)).problem
     return found.what if found else ""
 
 
@@ -60,7 +60,7 @@ def four(system: System) -> System:
 
 
 def test_what_was_written_is_read_back_in_its_order(four: System) -> None:
-    chain = check(*auditlog.read(four))
+    chain = check(*audit_log.read(four))
     assert chain.problem is None
     assert [r.fields["reason"] for r in chain.records] == [f"reason {n}" for n in range(4)]
     assert [r.number for r in chain.records] == [1, 2, 3, 4]
@@ -86,7 +86,7 @@ def test_every_line_is_json_and_stock_tools_follow_the_chain(four: System) -> No
         check=True,
         env={"PATH": os.environ["PATH"]},
     )
-    assert done.stdout.decode().strip() == check(*auditlog.read(four)).head.hash
+    assert done.stdout.decode().strip() == check(*audit_log.read(four)).head.hash
     assert [json.loads(line)["n"] for line in content(four).splitlines()] == [1, 2, 3, 4]
 
 
@@ -107,7 +107,7 @@ def test_a_change_of_any_byte_is_found(tmp_path_factory: pytest.TempPathFactory,
 def test_a_log_cut_short_at_any_length_is_found(four: System) -> None:
     good = content(four)
     for length in range(len(good)):
-        assert check(good[:length], auditlog.read(four)[1]).problem is not None, length
+        assert check(good[:length], audit_log.read(four)[1]).problem is not None, length
 
 
 def swapped(lines: list[bytes]) -> list[bytes]:
@@ -145,12 +145,12 @@ def test_a_record_that_was_written_anew_with_a_good_hash_is_found(four: System) 
 
 
 def test_a_whole_new_history_is_found_by_a_noted_head_alone(four: System, tmp_path: Path) -> None:
-    noted = check(*auditlog.read(four)).head.hash
+    noted = check(*audit_log.read(four)).head.hash
     Path(four.root, LOG[1:]).unlink()
     Path(four.root, HEAD[1:]).unlink()
     for number in range(4):
         record(four, reason=f"another {number}")
-    chain = check(*auditlog.read(four))
+    chain = check(*audit_log.read(four))
     assert chain.problem is None
     assert noted not in [r.hash for r in chain.records]
 
@@ -194,7 +194,7 @@ def test_killed_at_any_effect_of_writing_a_record_it_is_there_or_not_and_nothing
         rest = there[len(before) :]
         whole = rest.endswith(b"\n")
         record(healthy, reason="third")
-        chain = check(*auditlog.read(healthy))
+        chain = check(*audit_log.read(healthy))
         assert chain.problem is None
         reasons = [r.fields.get("reason", r.event) for r in chain.records]
         partly = ["repaired"] if rest and not whole else []
@@ -218,22 +218,22 @@ def test_wherever_a_disk_becomes_full_in_the_first_records_the_log_goes_on_once_
                 log.append({**EVENT, "reason": f"{number}"})
         reached = len(tap.steps) >= at
         healthy = System(root)
-        before = check(*auditlog.read(healthy))
+        before = check(*audit_log.read(healthy))
         assert before.problem is None
         written.add(len(before.records))
         record(healthy, reason="with room")
-        chain = check(*auditlog.read(healthy))
+        chain = check(*audit_log.read(healthy))
         assert chain.problem is None
         assert chain.records[: len(before.records)] == before.records
-        assert auditlog.read(healthy)[1] == chain.head
+        assert audit_log.read(healthy)[1] == chain.head
     assert written == {0, 3}
 
 
 def test_a_torn_record_is_named_by_length_and_digest_and_cannot_be_changed_later(four: System) -> None:
     put(four, content(four) + b'{"by":{"uid"')
-    assert check(*auditlog.read(four)).torn == 12
+    assert check(*audit_log.read(four)).torn == 12
     record(four)
-    chain = check(*auditlog.read(four))
+    chain = check(*audit_log.read(four))
     assert chain.problem is None
     assert (chain.records[4].event, chain.records[4].fields["bytes"]) == ("repaired", 12)
     put(four, content(four).replace(b'{"by":{"uid"\n', b'{"by":{"pid"\n'))
@@ -243,7 +243,7 @@ def test_a_torn_record_is_named_by_length_and_digest_and_cannot_be_changed_later
 def test_what_a_power_cut_leaves_as_zeros_is_a_torn_record(four: System) -> None:
     put(four, content(four) + bytes(300))
     record(four)
-    chain = check(*auditlog.read(four))
+    chain = check(*audit_log.read(four))
     assert chain.problem is None
     assert chain.records[4].fields["bytes"] == 300
 
@@ -283,9 +283,9 @@ def test_after_a_sync_failed_nothing_is_added_before_the_next_boot(four: System)
     host.boot = "2"
     record(host, reason="after it")
     assert problem(host) == ""
-    events = [(r.event, r.fields.get("reason")) for r in check(*auditlog.read(host)).records[4:]]
+    events = [(r.event, r.fields.get("reason")) for r in check(*audit_log.read(host)).records[4:]]
     assert events == [("repaired", None), ("refused", "after it")]
-    assert not Path(four.root, auditlog.DISTRUST[1:]).exists()
+    assert not Path(four.root, audit_log.DISTRUST[1:]).exists()
 
 
 def test_two_processes_write_one_chain(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_two_processes_write_one_chain(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    chain = check(*auditlog.read(System(tmp_path)))
+    chain = check(*audit_log.read(System(tmp_path)))
     assert chain.problem is None
     for name in ("a", "b"):
         mine = [r.fields["reason"] for r in chain.records if r.fields["reason"].startswith(name)]
@@ -329,7 +329,7 @@ def test_root_itself_may_be_held_to_appending() -> None:
             with log.open("ab") as torn:
                 torn.write(b"half a rec")
             record(system, reason="second")
-            chain = check(*auditlog.read(system))
+            chain = check(*audit_log.read(system))
         finally:
             subprocess.run(["chattr", "-a", log], check=True)
     assert chain.problem is None
@@ -369,7 +369,7 @@ def test_on_a_full_disk_room_that_was_kept_is_used_and_else_it_is_an_error(small
         log.reserve()
     (small / "filler").unlink()
     record(system, reason="later")
-    chain = check(*auditlog.read(system))
+    chain = check(*audit_log.read(system))
     assert chain.problem is None
     assert [r.fields.get("reason") for r in chain.records] == ["begun", "ended", "later"]
 

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from installer import evidence
+from installer.audit import evidence
+from installer.audit.evidence import DIRECTORY, Keeper, Refusal, record, refusals
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.trust.root import PRODUCTION
 from installer.core.trust.steps import STEPS
 from installer.core.vsa import Trail
-from installer.evidence import DIRECTORY, Keeper, Refusal, record, refusals
 from installer.host.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
@@ -307,7 +307,7 @@ class TestWriting:
 
         record(system, b"x", passed=True, identity="")
         code = (
-            "import sys; from installer.host.system import System; from installer.evidence import record;"
+            "import sys; from installer.host.system import System; from installer.audit.evidence import record;"
             "[print(record(System(sys.argv[1]), b'x', passed=True, identity='').path) for _ in range(15)]"
         )
         beside = subprocess.Popen(

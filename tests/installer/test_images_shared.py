@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from installer.audit.removal_check import prove
 from installer.core.digest import sha256_hex
 from installer.core.errors import RolledBackError
 from installer.core.format import manifest_json
@@ -19,7 +20,6 @@ from installer.deploy.operation import StepError
 from installer.host.layout import Layout, release_name
 from installer.images.method import METHOD
 from installer.planning.removal import Thing
-from installer.proof import prove
 from installer.state.state import Entry, State, load
 from installer.transaction.execute import Change, execute
 from tests.rig.engine import Engine

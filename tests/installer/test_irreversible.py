@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from installer import auditlog
+from installer.audit import log as audit_log
 from installer.commands.carry_out import apply
 from installer.commands.history import history
 from installer.commands.metrics import of_host, of_product
@@ -166,7 +166,7 @@ def test_everything_that_tells_of_a_release_says_that_it_is_not_whole(host: Cont
 def test_the_audit_log_has_one_end_of_it_with_the_reason(host: Context) -> None:
     with pytest.raises(IncompleteError):
         install(host, unhealthy(spec("2.0.0", 2, FORWARD)))
-    records = auditlog.check(*auditlog.read(host.system)).records
+    records = audit_log.check(*audit_log.read(host.system)).records
     assert [record.event for record in records[-2:]] == ["begun", "ended"]
     last = records[-1].fields
     assert (last["result"], last["exit"]) == ("incomplete", 21)
@@ -227,10 +227,10 @@ def test_rollback_past_it_goes_when_the_operator_says_that_the_data_fit(host: Co
 def test_the_audit_log_has_it_that_the_operator_said_so(host: Context) -> None:
     install(host, spec("2.0.0", 2, FORWARD))
     back(host, data_fits=True)
-    begun = auditlog.check(*auditlog.read(host.system)).records[-2].fields
+    begun = audit_log.check(*audit_log.read(host.system)).records[-2].fields
     assert begun["past"] == [f"2.0.0: deploy/migrate.sh cannot be undone: {WHY}"]
     back_to(host, "2.0.0")
-    assert "past" not in auditlog.check(*auditlog.read(host.system)).records[-2].fields
+    assert "past" not in audit_log.check(*audit_log.read(host.system)).records[-2].fields
 
 
 def test_it_is_remembered_when_a_later_release_has_no_such_step(host: Context) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from installer import auditlog
+from installer.audit import log as audit_log
 from installer.commands import recover
 from installer.commands.recover import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
@@ -339,7 +339,7 @@ def test_what_cannot_be_cleared_is_named(cut_short: Context) -> None:
 
 def test_the_audit_log_has_the_end_of_what_was_cut_short(cut_short: Context) -> None:
     def last() -> dict[str, Any]:
-        return auditlog.check(*auditlog.read(cut_short.system)).records[-1].fields
+        return audit_log.check(*audit_log.read(cut_short.system)).records[-1].fields
 
     assert "result" not in last()
     recovered(cut_short)

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from installer.audit.removal_check import LeftBehindError, Proof
 from installer.commands.carry_out import Applied, apply
 from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
@@ -16,7 +17,6 @@ from installer.deploy.operation import Context
 from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.planner import Options, plan_remove
-from installer.proof import LeftBehindError, Proof
 from installer.transaction import finalize
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release

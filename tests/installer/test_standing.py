@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from installer.audit.recorder import Attempt, attempt
 from installer.commands import status
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.deploy.operation import Context
 from installer.host.system import System
 from installer.transaction.journal import Journal
-from installer.witness import Attempt, attempt
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
 from tests.installer.test_mend import rewritten
 from tests.installer.test_witness import records

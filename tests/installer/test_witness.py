@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from installer import auditlog, witness
-from installer.auditlog import AuditError, check
+from installer.audit import log as audit_log
+from installer.audit import recorder
+from installer.audit.log import AuditError, check
 from installer.commands import status
 from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
@@ -46,7 +47,7 @@ SICK = replace(
 
 def records(place: Path) -> list[dict[str, Any]]:
     """Gives what the log of a host says; it has to be whole, and every record as the schema says."""
-    chain = check(*auditlog.read(System(place)))
+    chain = check(*audit_log.read(System(place)))
     assert chain.problem is None
     for record in chain.records:
         SCHEMA.validate(record.as_json())
@@ -182,7 +183,7 @@ def test_what_recovery_has_ended_says_so(tmp_path: Path) -> None:
 
 
 def break_log(place: Path) -> None:
-    log = place / auditlog.LOG[1:]
+    log = place / audit_log.LOG[1:]
     log.write_bytes(log.read_bytes()[:-20])
 
 
@@ -190,7 +191,7 @@ def test_where_the_log_is_damaged_nothing_is_begun(bench: Bench) -> None:
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
     break_log(bench.host)
     code, document, said = bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")
-    assert (code, document["error"], document["where"]) == (15, "audit", auditlog.LOG)
+    assert (code, document["error"], document["where"]) == (15, "audit", audit_log.LOG)
     assert "install audit --seal" in document["hint"]
     assert "WARNING: this is NOT in the audit log" in said
     assert bench.run("status")[1]["products"][0]["current"]["version"] == "1.4.0"
@@ -213,7 +214,7 @@ def test_where_there_is_no_room_for_the_log_nothing_is_begun(tmp_path: Path) -> 
 
     with pytest.raises(AuditError, match="cannot be written: No space left") as caught:
         install(context(Full(tmp_path)))
-    assert (caught.value.exit_code, caught.value.where) == (15, auditlog.LOG)
+    assert (caught.value.exit_code, caught.value.where) == (15, audit_log.LOG)
     assert not (tmp_path / "opt/d").exists()
     assert events(tmp_path) == ["begun", "ended done"]
 
@@ -283,7 +284,7 @@ def test_what_cannot_be_undone_is_told_each_time(tmp_path: Path) -> None:
     within = context(System(tmp_path))
     with (
         pytest.raises(NotUndoneError),
-        witness.attempt(within.system, witness.Attempt("recover", "lan-chat"), within.progress.note),
+        recorder.attempt(within.system, recorder.Attempt("recover", "lan-chat"), within.progress.note),
     ):
         raise NotUndoneError("the release failed and could not be fully undone", where="/x")
     (row,) = records(tmp_path)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from installer.auditrecord import RECORD_LIMIT, Record, decode, encode
+from installer.audit.record import RECORD_LIMIT, Record, decode, encode
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.files import make_directory

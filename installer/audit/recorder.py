@@ -17,9 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from installer import __version__, evidence
-from installer.auditlog import AuditError, AuditLog, opened
-from installer.auditrecord import Record
+from installer import __version__
+from installer.audit import evidence
+from installer.audit.log import AuditError, AuditLog, opened
+from installer.audit.record import Record
+from installer.audit.removal_check import Proof, proven, statement
 from installer.commands.bundle_verifier import host_name
 from installer.core.errors import (
     BusyError,
@@ -35,7 +37,6 @@ from installer.deploy.operation import Context
 from installer.host.system import System
 from installer.planning.irreversible import past
 from installer.planning.planner import Plan
-from installer.proof import Proof, proven, statement
 from installer.state.state import Entry
 from installer.transaction import journal as journals
 
