@@ -14,7 +14,7 @@ GLIBC_FLOOR = (2, 17)
 FROM_HOST = re.compile(r"(libc|libm|libdl|libpthread|librt|libutil|libgcc_s|ld-linux[a-z0-9_-]*)\.so\.[0-9]+")
 LIBRARIES = ("cryptography", "docker", "jinja2", "jsonschema", "rich", "typer", "yaml", "zstandard")
 WANTED = {
-    "install": ("installer", "installer.cli", "installer.core", *LIBRARIES),
+    "install": ("installer", "installer.cli.main", "installer.core", *LIBRARIES),
     "bundle": ("bundler", "bundler.cli", "installer.core", "gnupg", "nacl", "segno", *LIBRARIES),
 }
 UNWANTED = {

@@ -23,7 +23,7 @@ from typing import Any
 import bundler.cli
 import bundler.config
 import bundler.create
-import installer.cli_app
+import installer.cli.app
 import installer.commands.carry_out
 import installer.shared.template_sandbox
 from installer.core.jsonio import dumps
@@ -37,7 +37,7 @@ FOR_CHILDREN = (
     bundler.config,
     bundler.create,
     installer.commands.carry_out,
-    installer.cli_app,
+    installer.cli.app,
     installer.shared.template_sandbox,
 )
 """Imported once, for all children."""
@@ -83,7 +83,7 @@ def run(program: str, words: Sequence[str], home: Path) -> Said:
 
 
 def _become(program: str, words: list[str], home: Path, files: list[Path]) -> None:
-    from installer.cli import main as install
+    from installer.cli.main import main as install
 
     os.chdir(home)
     os.environ["TMPDIR"] = str(home / "tmp")

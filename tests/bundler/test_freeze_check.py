@@ -25,7 +25,7 @@ def test_everything_wanted_is_enough() -> None:
     assert said(INSTALL | {"installer.verify", "json"}) == []
 
 
-@pytest.mark.parametrize("name", ["cryptography", "installer.cli", "zstandard"])
+@pytest.mark.parametrize("name", ["cryptography", "installer.cli.main", "zstandard"])
 def test_a_missing_module_is_named(name: str) -> None:
     assert said(INSTALL - {name}) == [f"the module {name} is missing"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.cli_apply import looked_again
+from installer.cli.apply import looked_again
 from installer.core.errors import NotUndoneError
 from installer.deploy.operation import Context
 from tests.faults import stories, table

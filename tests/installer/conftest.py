@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import cli_options
+from installer.cli import options
 from tests.rig.bench import Bench, environment
 from tests.rig.trustworld import NOW, root
 
@@ -25,7 +25,7 @@ def bench(
     """A host of the environment `production`, which trusts the team; its clock stands still."""
     for module in ("cli_options", "cli_app", "cli_host", "cli_audit", "cli_apply"):
         monkeypatch.setattr(f"installer.{module}.clock", lambda: NOW)
-    assert cli_options.clock() == NOW
+    assert options.clock() == NOW
     made = Bench(host, tmp_path, capsys)
     made.trust(root())
     environment(host, "production\n")

@@ -82,7 +82,7 @@ class TestInstall:
         for approvals, wanted in ((APPROVALS[:1], 14), (release().approvals, 0)):
             data = replace(release(), approvals=approvals).tar()
             monkeypatch.setattr(
-                "installer.cli_apply.open_medium", lambda _name, data=data: build.stream(data)
+                "installer.cli.apply.open_medium", lambda _name, data=data: build.stream(data)
             )
             code, _, _ = bench.run("-", "--yes")
             assert code == wanted
@@ -125,7 +125,7 @@ class TestInstall:
     ) -> None:
         path = bench.bundle(release())
         bench.run(str(path), "--yes")
-        monkeypatch.setattr("installer.cli_options.clock", lambda: NOW - timedelta(hours=1))
+        monkeypatch.setattr("installer.cli.options.clock", lambda: NOW - timedelta(hours=1))
         code, document, _ = bench.run("verify", str(path))
         assert (code, document["error"], document["step"]) == (12, "clock-set-back", 3)
         assert document["hint"].endswith(f"set it right and remove {TIME_FILE}")
@@ -171,7 +171,7 @@ class TestGlass:
         bench.run(str(broken), "--yes")
         found = bench.run("status")[1]["products"][0]
         assert any("role security" in what for what in found["break_glass"])
-        from installer.cli_options import context
+        from installer.cli.options import context
         from installer.commands.status import status
 
         text = status(context(System(bench.host), "lan-chat")).text()

@@ -168,7 +168,7 @@ class TestWhen:
         from tests.rig import bundlebuild as build
 
         data = replace(release(), approvals=APPROVALS[:1]).tar()
-        monkeypatch.setattr("installer.cli_apply.open_medium", lambda _name: build.stream(data))
+        monkeypatch.setattr("installer.cli.apply.open_medium", lambda _name: build.stream(data))
         assert bench.run("-", "--yes")[0] == 14
         assert found(bench.host)[0]["predicate"]["waybill_bundle"]["file"] == "-"
 
@@ -187,7 +187,7 @@ class TestHistory:
     def test_for_people(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(release())), "--yes")
         bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
-        from installer.cli_options import context
+        from installer.cli.options import context
         from installer.commands.history import history, text
 
         system = System(bench.host)
@@ -360,7 +360,7 @@ def test_a_read_only_host_still_refuses(tmp_path: Path) -> None:
         pytest.skip("needs root and mount namespaces")
     (tmp_path / "b.tar").write_bytes(release().tar())
     script = 'mount -t tmpfs -o ro none "$1" && exec "$2" -c "$3" "$4" --root "$1" --yes'
-    main = "from installer.cli import main; main()"
+    main = "from installer.cli.main import main; main()"
     words = ["sh", "-c", script, "sh", str(place), sys.executable, main, str(tmp_path / "b.tar")]
     done = subprocess.run(
         ["unshare", "--mount", *words], capture_output=True, text=True, check=False,

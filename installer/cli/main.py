@@ -22,8 +22,8 @@ def main() -> None:
     if words == ["--version"]:
         print(f"install {__version__}")
         return
-    from installer.cli_app import app
-    from installer.cli_options import console
+    from installer.cli.app import app
+    from installer.cli.options import console
     from installer.shared.console import run_app
 
     sys.exit(run_app(console, app, with_command(words)))

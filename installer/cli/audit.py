@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from installer.cli_options import Where, clock, console, host, looking, shaped
+from installer.cli.options import Where, clock, console, host, looking, shaped
 from installer.core.errors import HostNotReadyError
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from installer.audit.evidence import Keeper
-from installer.cli_apply import apply_bundle, execute, looked_again, noted, work_of
-from installer.cli_audit import audit, metrics, support
-from installer.cli_host import BY_HAND, recover, selftest, setup, trust_app
-from installer.cli_options import (
+from installer.cli.apply import apply_bundle, execute, looked_again, noted, work_of
+from installer.cli.audit import audit, metrics, support
+from installer.cli.host import BY_HAND, recover, selftest, setup, trust_app
+from installer.cli.options import (
     BundleName,
     Choice,
     Judging,

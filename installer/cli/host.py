@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from installer.cli_options import (
+from installer.cli.options import (
     Product,
     Where,
     attempting,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from installer.cli_options import clock, console, context, loud
+from installer.cli.options import clock, console, context, loud
 from installer.core.errors import HostNotReadyError
 from installer.core.format.medium import open_medium
 
