@@ -53,7 +53,7 @@ class Recovered:
             where it was cut short.
     """
 
-    execute: str
+    transaction: str
     outcome: Literal["never-began", "undone", "finished", "went-on", "mended"]
     why: str = ""
 

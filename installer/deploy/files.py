@@ -245,7 +245,7 @@ class ChangeFiles:
 
 
 class Files:
-    """The method `files`; what it does is the same for every release, and `installer.planning.file_changes` plans it."""
+    """The method `files`, the same for every release; `installer.planning.file_changes` plans it."""
 
     name = "files"
 

@@ -307,7 +307,8 @@ class TestWriting:
 
         record(system, b"x", passed=True, identity="")
         code = (
-            "import sys; from installer.host.system import System; from installer.audit.evidence import record;"
+            "import sys; from installer.host.system import System;"
+            "from installer.audit.evidence import record;"
             "[print(record(System(sys.argv[1]), b'x', passed=True, identity='').path) for _ in range(15)]"
         )
         beside = subprocess.Popen(
