@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from bundler import append
 from bundler.countersign import look, opened
-from bundler.sign import open_locked
-from bundler.signers import Signer
+from bundler.signing import Signer
+from bundler.signing.bundle import open_locked
 from bundler.trust import parse_expiry
 from installer.core.errors import Problem, UnfitInputError, UsageError
 from installer.core.format.archive import Bundle

@@ -14,7 +14,7 @@ from bundler.cli_options import BundleFile, GpgKey, Json, Key, console, prompt
 from installer.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from bundler.signers import Signer
+    from bundler.signing import Signer
     from installer.core.trust.verifier import Trust
 
 Approvals = Annotated[
@@ -54,7 +54,7 @@ def sign(
     json: Json = False,
 ) -> None:
     """Sign a bundle in place; its payload is not moved."""
-    from bundler.sign import sign as add
+    from bundler.signing.bundle import sign as add
 
     console.json_output = json
     if prepare:
@@ -79,7 +79,7 @@ def _signed(identity: str, added: list[str], signatures: tuple[str, ...]) -> Non
 
 
 def _prepare(bundle: Path, output: Path | None) -> None:
-    from bundler.attach import prepare
+    from bundler.signing.detached import prepare
 
     made = prepare(bundle, output)
     said = made.lines(f"bundle sign {bundle} --attach SIG --public KEY.pub")
@@ -87,7 +87,7 @@ def _prepare(bundle: Path, output: Path | None) -> None:
 
 
 def _attach(bundle: Path, signatures: list[Path], public: Path | None) -> None:
-    from bundler.attach import attach
+    from bundler.signing.detached import attach
 
     done = attach(bundle, signatures, _given(public))
     _signed(done.identity, list(done.added), done.signatures)
@@ -263,11 +263,11 @@ def signers_of(
     """
     signers: list[Signer] = []
     if key is not None:
-        from bundler.signers.cosign import CosignSigner
+        from bundler.signing.cosign import CosignSigner
 
         signers.append(CosignSigner.load(key, prompt, variable))
     if gpg_key is not None:
-        from bundler.signers.gpg import GpgSigner
+        from bundler.signing.gpg import GpgSigner
 
         signers.append(GpgSigner(gpg_key))
     if need and not signers:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler import append
 from bundler.keygen import write_new
-from bundler.sign import open_locked
+from bundler.signing.bundle import open_locked
 from installer.core.errors import UnfitInputError
 from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
 from installer.core.format.medium import FileMedium

@@ -18,8 +18,8 @@ from bundler.model import BundleConfig
 from bundler.output import OutputFile
 from bundler.pack import end_of, write_files
 from bundler.provenance import Run, signed_files, statement, write_unsigned
-from bundler.sign import sign, signature_files
-from bundler.signers import Signer
+from bundler.signing import Signer
+from bundler.signing.bundle import sign, signature_files
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, TamperedError, UnfitInputError, WaybillError
 from installer.core.format import manifest_json, manifest_rules
@@ -32,7 +32,7 @@ from installer.core.limits import LIMITS, MIB
 from installer.shared.progress import Progress
 
 if TYPE_CHECKING:
-    from bundler.sources.base import ImageSource, ResolvedImage
+    from bundler.image_sources.base import ImageSource, ResolvedImage
 
 RESERVE = 16 * MIB
 """Bytes that have to stay free where the bundle is written."""

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from bundler.approve import Approved, Request, make_approval
-from bundler.attach import Prepared, fitting, public_keys, read, write_prepared
 from bundler.countersign import look, opened
+from bundler.signing.detached import Prepared, fitting, public_keys, read, write_prepared
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import Approval, parse

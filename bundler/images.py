@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bundler.blobs import BlobWriter
+from bundler.image_sources import sources_for
+from bundler.image_sources.base import ImageSource, ResolvedImage
+from bundler.image_sources.layers import LayerTransform
 from bundler.model import BundleConfig
 from bundler.output import OutputFile
-from bundler.sources import sources_for
-from bundler.sources.base import ImageSource, ResolvedImage
-from bundler.sources.layers import LayerTransform
 from installer.core.errors import Problem, WaybillError
 from installer.core.format.manifest import FileEntry, Image
 from installer.core.oci import documents

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.output import fsync_directory
-from bundler.signers import Prompt
-from bundler.signers.cosign import PASSWORD_VARIABLE, ask_password, generate
+from bundler.signing import Prompt
+from bundler.signing.cosign import PASSWORD_VARIABLE, ask_password, generate
 from installer.core.errors import UsageError
 
 

@@ -18,7 +18,7 @@ from bundler.builder import Builder
 from bundler.git import Checkout
 from bundler.model import BundleConfig
 from bundler.output import OutputFile
-from bundler.signers import Signer
+from bundler.signing import Signer
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import UnfitInputError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bundler.keygen import write_new
 from bundler.rootfiles import root_bytes
-from bundler.signers.gpg import export_public
+from bundler.signing.gpg import export_public
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import KIB
 from installer.core.trust.root import Role, Root, owner_ok, parse_time

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from bundler.attach import Prepared, fitting, public_keys, write_prepared
 from bundler.keygen import write_new
 from bundler.rootfiles import Edited, RootFile, edit, load
-from bundler.signers import Signer
+from bundler.signing import Signer
+from bundler.signing.detached import Prepared, fitting, public_keys, write_prepared
 from bundler.trust import parse_expiry
 from installer.core.digest import HEX
 from installer.core.errors import UsageError

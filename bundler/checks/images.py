@@ -88,7 +88,7 @@ def names_in(source: Path) -> list[str] | None:
 
 def _documents(source: Path) -> list[object]:
     """Reads the lists of images, with the reader that packs them later; layers are skipped over, not read."""
-    from bundler.sources.content import ArchiveContent, DirectoryContent
+    from bundler.image_sources.content import ArchiveContent, DirectoryContent
 
     content = DirectoryContent(source) if source.is_dir() else ArchiveContent(source)
     found = [content.resolve(name) for name in ("manifest.json", "index.json")]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bundler.sources.archive import ArchiveSource
-from bundler.sources.layers import LayerTransform
-from bundler.sources.tarscan import MAX_MEMBERS
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.layers import LayerTransform
+from bundler.image_sources.tarscan import MAX_MEMBERS
 from installer.core.format import manifest_json
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.format.tar_header import BLOCK, END

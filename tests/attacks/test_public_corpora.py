@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.sources.archive import ArchiveSource
-from bundler.sources.layers import LayerTransform
-from bundler.sources.tarscan import scan
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.layers import LayerTransform
+from bundler.image_sources.tarscan import scan
 from installer.core.errors import UnfitInputError, WaybillError
 from installer.core.format import manifest_json
 from installer.core.format.checksums import parse_sums

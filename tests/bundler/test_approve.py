@@ -63,7 +63,7 @@ class TestGood:
 
     @pytest.mark.needs("gpgv")
     def test_by_gpg(self, path: Path) -> None:
-        from bundler.signers.gpg import GpgSigner
+        from bundler.signing.gpg import GpgSigner
 
         needs("gpgv")
         with gpg_home() as home:

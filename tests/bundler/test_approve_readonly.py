@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.signers.cosign import seal
+from bundler.signing.cosign import seal
 from installer.core.trust.approval_sidecar import read_sidecar
 from tests.rig.trustworld import APPROVALS, World, person
 

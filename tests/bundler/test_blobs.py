@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from bundler.blobs import BlobWriter
+from bundler.image_sources.layers import Compression, LayerTransform
 from bundler.output import OutputFile
-from bundler.sources.layers import Compression, LayerTransform
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import blob_path
 from installer.core.format.tar_header import BLOCK, END, decode, extent

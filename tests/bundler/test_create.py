@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.sign import sign
+from bundler.signing.bundle import sign
 from installer.core.errors import UnfitInputError
 from installer.core.format.medium import FileMedium
 from installer.core.limits import LIMITS

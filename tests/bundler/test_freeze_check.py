@@ -31,7 +31,7 @@ def test_a_missing_module_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bundler.sign", "nacl.secret", "gnupg", "readline", "setuptools", "elftools.elf"]
+    "name", ["bundler.signing.bundle", "nacl.secret", "gnupg", "readline", "setuptools", "elftools.elf"]
 )
 def test_signing_building_and_foreign_licences_never_ship_in_install(name: str) -> None:
     assert said(INSTALL | {name}) == [f"the module {name} must not ship in it"]

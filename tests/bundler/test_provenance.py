@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bundler.rootfiles import root_bytes
-from bundler.sign import sign
+from bundler.signing.bundle import sign
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotApprovedError, TamperedError, WaybillError

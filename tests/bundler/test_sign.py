@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler import sign as module
 from bundler.head import make_head, size_for
-from bundler.sign import sign
-from bundler.signers.cosign import CosignSigner, generate
+from bundler.signing import bundle as module
+from bundler.signing.bundle import sign
+from bundler.signing.cosign import CosignSigner, generate
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
 from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.manifest import MANIFEST, SUMS

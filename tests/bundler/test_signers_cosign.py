@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from bundler.keygen import KeyPair, keygen
-from bundler.signers.cosign import CosignSigner, seal
+from bundler.signing.cosign import CosignSigner, seal
 from installer.core.errors import UsageError
 from installer.core.trust import cosign
 from tests.rig.needs import needs

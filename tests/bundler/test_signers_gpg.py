@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.signers.gpg import GpgSigner, export_public, normal_fingerprint
+from bundler.signing.gpg import GpgSigner, export_public, normal_fingerprint
 from installer.core.errors import ExpiredError, HostNotReadyError, UsageError
 from installer.core.trust import gpgv
 from tests.rig.needs import needs

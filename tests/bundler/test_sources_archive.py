@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bundler.sources.archive import ArchiveSource
+from bundler.image_sources.archive import ArchiveSource
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 from installer.core.oci import documents

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.sources.docker import EngineImage, EngineSource, _batches, _Found
+from bundler.image_sources.docker import EngineImage, EngineSource, _batches, _Found
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 from installer.core.oci import documents

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
-from bundler.sources.layers import LayerTransform
+from bundler.image_sources.layers import LayerTransform
 from installer.core.digest import oci_digest
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Layer

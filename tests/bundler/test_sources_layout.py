@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bundler.sources.oci import LayoutSource
+from bundler.image_sources.oci import LayoutSource
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 from installer.core.oci import documents

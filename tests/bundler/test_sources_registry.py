@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bundler.sources import http
-from bundler.sources.logins import authorization
-from bundler.sources.registry import RegistrySource
+from bundler.image_sources import http
+from bundler.image_sources.logins import authorization
+from bundler.image_sources.registry import RegistrySource
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 from installer.core.oci import documents

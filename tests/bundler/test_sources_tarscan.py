@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.sources.tarscan import scan
+from bundler.image_sources.tarscan import scan
 from installer.core.errors import UnfitInputError
 from tests.rig.imagebuild import tar
 

@@ -142,7 +142,7 @@ class TestSign:
             sign(path, "Sec")
 
     def test_by_gpg(self, path: Path) -> None:
-        from bundler.signers.gpg import GpgSigner
+        from bundler.signing.gpg import GpgSigner
         from bundler.trust import key_from_gpg
 
         with gpg_home() as home:

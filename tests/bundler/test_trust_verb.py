@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundler.keygen import KeyPair, keygen
-from bundler.signers.cosign import CosignSigner
+from bundler.signing.cosign import CosignSigner
 from bundler.trust import init, parse_expiry, show
 from installer.core.errors import TamperedError, UntrustedError, UsageError
 from installer.core.trust.root import fingerprint, format_time

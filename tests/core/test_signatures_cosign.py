@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bundler.signers import cosign as signing
+from bundler.signing import cosign as signing
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
 from installer.core.trust import cosign

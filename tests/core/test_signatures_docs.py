@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.signers.cosign import generate
-from bundler.signers.gpg import GpgSigner
+from bundler.signing.cosign import generate
+from bundler.signing.gpg import GpgSigner
 from installer.core.trust import cosign
 from tests.rig.needs import needs
 from tests.rig.signing import gpg_home

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bundler.signers.cosign import CosignSigner, generate
-from bundler.signers.gpg import GpgSigner
+from bundler.signing.cosign import CosignSigner, generate
+from bundler.signing.gpg import GpgSigner
 from installer.core.errors import (
     CheckFailedError,
     ExpiredError,

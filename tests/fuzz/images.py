@@ -11,9 +11,9 @@ from tempfile import mkdtemp
 
 import zstandard
 
-from bundler.sources.archive import ArchiveSource
-from bundler.sources.layers import LayerTransform, expand
-from bundler.sources.tarscan import scan
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.layers import LayerTransform, expand
+from bundler.image_sources.tarscan import scan
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.oci import documents as oci
 from tests.fuzz.bundles import healed

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from bundler.signers.cosign import generate, read_sealed
+from bundler.signing.cosign import generate, read_sealed
 from installer.core.errors import (
     CheckFailedError,
     ExpiredError,

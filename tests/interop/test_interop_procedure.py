@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.signers.cosign import generate
+from bundler.signing.cosign import generate
 from installer.core.errors import WaybillError
 from installer.core.format.manifest import SUMS
 from tests.docs import transcript

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from bundler.keygen import keygen
-from bundler.signers.cosign import CosignSigner, seal
-from bundler.signers.gpg import GpgSigner
+from bundler.signing.cosign import CosignSigner, seal
+from bundler.signing.gpg import GpgSigner
 from installer.core.errors import WaybillError
 from installer.core.trust.signatures import Signature, TrustedKey, verify
 from tests.interop.table import (

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.head import make_sums
-from bundler.signers.cosign import CosignSigner, generate
+from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler.config import load
 from bundler.create import Created, create, plan
-from bundler.signers import Signer
+from bundler.signing import Signer
 from installer.shared.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]

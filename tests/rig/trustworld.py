@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bundler.signers.cosign import CosignSigner, generate
+from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
 from installer.core.format.manifest import SUMS, Manifest
 from installer.core.format.medium import Medium

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from bundler.sources.base import Readable
+from bundler.image_sources.base import Readable
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Layer
 from installer.core.limits import CHUNK, GIB, KIB

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundler.sources.base import BlobSink, ResolvedImage
-from bundler.sources.content import DirectoryContent
-from bundler.sources.saved import choose, read_images
-from bundler.sources.store import store_image, store_layers
-from bundler.sources.walk import SavedImage
+from bundler.image_sources.base import BlobSink, ResolvedImage
+from bundler.image_sources.content import DirectoryContent
+from bundler.image_sources.saved import choose, read_images
+from bundler.image_sources.store import store_image, store_layers
+from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bundler.sources.base import BlobSink, Readable, ResolvedImage
-from bundler.sources.faults import as_input
-from bundler.sources.http import TRIES, Connection, Response, speaks_plainly
-from bundler.sources.saved import choose
-from bundler.sources.store import store_image, store_layers
-from bundler.sources.walk import SavedImage, Walk
+from bundler.image_sources.base import BlobSink, Readable, ResolvedImage
+from bundler.image_sources.faults import as_input
+from bundler.image_sources.http import TRIES, Connection, Response, speaks_plainly
+from bundler.image_sources.saved import choose
+from bundler.image_sources.store import store_image, store_layers
+from bundler.image_sources.walk import SavedImage, Walk
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.format.manifest import Image

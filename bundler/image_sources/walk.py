@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bundler.sources.base import ResolvedImage
+from bundler.image_sources.base import ResolvedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError
 from installer.core.oci import documents

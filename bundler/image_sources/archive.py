@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from bundler.sources.base import BlobSink, ResolvedImage
-from bundler.sources.content import ArchiveContent, Expanded, PassingContent, Payload, open_regular
-from bundler.sources.layers import Form, sniff
-from bundler.sources.saved import choose, read_images
-from bundler.sources.store import passed_layers, store_image, store_layers
-from bundler.sources.walk import SavedImage
+from bundler.image_sources.base import BlobSink, ResolvedImage
+from bundler.image_sources.content import ArchiveContent, Expanded, PassingContent, Payload, open_regular
+from bundler.image_sources.layers import Form, sniff
+from bundler.image_sources.saved import choose, read_images
+from bundler.image_sources.store import passed_layers, store_image, store_layers
+from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 

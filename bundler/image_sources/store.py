@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bundler.sources.base import BlobSink
-from bundler.sources.content import PassingContent, Payload
-from bundler.sources.faults import AGAIN
-from bundler.sources.walk import SavedImage
+from bundler.image_sources.base import BlobSink
+from bundler.image_sources.content import PassingContent, Payload
+from bundler.image_sources.faults import AGAIN
+from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image, Layer
 from installer.core.oci import documents

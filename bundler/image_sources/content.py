@@ -11,10 +11,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from bundler.sources.base import BlobSink, Readable
-from bundler.sources.faults import AGAIN
-from bundler.sources.layers import Form, expand, sniff
-from bundler.sources.tarscan import BLOCK, Body, Member, scan
+from bundler.image_sources.base import BlobSink, Readable
+from bundler.image_sources.faults import AGAIN
+from bundler.image_sources.layers import Form, expand, sniff
+from bundler.image_sources.tarscan import BLOCK, Body, Member, scan
 from installer.core.digest import HEX
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Layer

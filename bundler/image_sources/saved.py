@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bundler.sources.content import BLOBS, Content, blob_digest
-from bundler.sources.faults import AGAIN, as_input, raise_problems
-from bundler.sources.walk import SavedImage, SavedLayer, Walk
+from bundler.image_sources.content import BLOBS, Content, blob_digest
+from bundler.image_sources.faults import AGAIN, as_input, raise_problems
+from bundler.image_sources.walk import SavedImage, SavedLayer, Walk
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, TamperedError, UnfitInputError
 from installer.core.jsonio import loads_strict

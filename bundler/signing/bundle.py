@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.head import member, room
-from bundler.signers import Signer
+from bundler.signing import Signer
 from installer.core.errors import BusyError, UnfitInputError, UsageError
 from installer.core.format.archive import Head, open_bundle, unsafe_no_decision
 from installer.core.format.manifest import SUMS

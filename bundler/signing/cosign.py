@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from bundler.signers import Prompt
+    from bundler.signing import Prompt
 
 LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY"
 PASSWORD_VARIABLE = "COSIGN_PASSWORD"

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bundler.sources.logins import authorization
+from bundler.image_sources.logins import authorization
 from installer.core.errors import UnfitInputError
 from installer.core.limits import MIB
 from installer.core.oci.reference import DOCKER_HUB

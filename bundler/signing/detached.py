@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.keygen import write_new
-from bundler.sign import Signed, add_files
+from bundler.signing.bundle import Signed, add_files
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UsageError, WaybillError
 from installer.core.format.archive import open_bundle, unsafe_no_decision

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_never
 
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.base import ImageSource
+from bundler.image_sources.docker import EngineImage, EngineSource
+from bundler.image_sources.oci import LayoutSource
+from bundler.image_sources.registry import RegistrySource
 from bundler.model import BundleConfig
 from bundler.model import ImageSource as Entry
-from bundler.sources.archive import ArchiveSource
-from bundler.sources.base import ImageSource
-from bundler.sources.docker import EngineImage, EngineSource
-from bundler.sources.oci import LayoutSource
-from bundler.sources.registry import RegistrySource
 
 
 def sources_for(config: BundleConfig) -> tuple[ImageSource, ...]:

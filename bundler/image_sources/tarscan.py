@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from bundler.sources.base import Readable
-from bundler.sources.layers import MAX_EXPANDED
+from bundler.image_sources.base import Readable
+from bundler.image_sources.layers import MAX_EXPANDED
 from installer.core.errors import UnfitInputError
 from installer.core.limits import CHUNK, KIB, MIB
 

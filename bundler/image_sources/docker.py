@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bundler.sources.base import BlobSink, ResolvedImage
-from bundler.sources.content import PassingContent
-from bundler.sources.faults import raise_problems
-from bundler.sources.saved import read_images
-from bundler.sources.store import passed_layers, store_image
-from bundler.sources.walk import SavedImage
+from bundler.image_sources.base import BlobSink, ResolvedImage
+from bundler.image_sources.content import PassingContent
+from bundler.image_sources.faults import raise_problems
+from bundler.image_sources.saved import read_images
+from bundler.image_sources.store import passed_layers, store_image
+from bundler.image_sources.walk import SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, UnfitInputError
 from installer.core.format.manifest import Image
