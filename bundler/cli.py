@@ -132,7 +132,7 @@ def create(
 ) -> None:
     """Collect, check and write a bundle; sign it where a key is given."""
     from bundler.builder import find as find_builder
-    from bundler.config import load
+    from bundler.config.loader import load
     from bundler.create import create as write
     from bundler.create import plan
     from bundler.provenance import Run

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.model import BundleConfig, Item, Tree
+from bundler.config.model import BundleConfig, Item, Tree
 from bundler.pack import Input
 from installer.core.errors import Problem, UnfitInputError
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from bundler import head
 from bundler.collect import UNKNOWN, Collected, collect, creation_time
+from bundler.config.model import BundleConfig
 from bundler.countersign import add_provenance
 from bundler.git import Checkout, look
-from bundler.model import BundleConfig
 from bundler.output import OutputFile
 from bundler.pack import end_of, write_files
 from bundler.provenance import Run, signed_files, statement, write_unsigned

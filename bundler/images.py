@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bundler.blobs import BlobWriter
+from bundler.config.model import BundleConfig
 from bundler.image_sources import sources_for
 from bundler.image_sources.base import ImageSource, ResolvedImage
 from bundler.image_sources.layers import LayerTransform
-from bundler.model import BundleConfig
 from bundler.output import OutputFile
 from installer.core.errors import Problem, WaybillError
 from installer.core.format.manifest import FileEntry, Image

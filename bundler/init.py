@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from bundler import resources
+from bundler.config import resources
 from installer.core.errors import UnfitInputError, UsageError
 from installer.core.schema_errors import did_you_mean
 

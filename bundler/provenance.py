@@ -15,8 +15,8 @@ from typing import Any
 
 from bundler import __version__
 from bundler.builder import Builder
+from bundler.config.model import BundleConfig
 from bundler.git import Checkout
-from bundler.model import BundleConfig
 from bundler.output import OutputFile
 from bundler.signing import Signer
 from installer.core import jsonio

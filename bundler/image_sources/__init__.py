@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_never
 
+from bundler.config.model import BundleConfig
+from bundler.config.model import ImageSource as Entry
 from bundler.image_sources.archive import ArchiveSource
 from bundler.image_sources.base import ImageSource
 from bundler.image_sources.docker import EngineImage, EngineSource
 from bundler.image_sources.oci import LayoutSource
 from bundler.image_sources.registry import RegistrySource
-from bundler.model import BundleConfig
-from bundler.model import ImageSource as Entry
 
 
 def sources_for(config: BundleConfig) -> tuple[ImageSource, ...]:

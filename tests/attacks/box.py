@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import bundler.cli
-import bundler.config
+import bundler.config.loader
 import bundler.create
 import installer.cli.app
 import installer.commands.carry_out
@@ -34,7 +34,7 @@ from tests.rig.bundlebuild import Part, Plan
 from tests.rig.trustworld import headed, person
 
 FOR_CHILDREN = (
-    bundler.config,
+    bundler.config.loader,
     bundler.create,
     installer.commands.carry_out,
     installer.cli.app,

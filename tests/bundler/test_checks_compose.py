@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.checks.compose import read
-from bundler.checks.images import missing, names_in, normalise
-from bundler.model import ImageSource
+from bundler.config.checks.compose import read
+from bundler.config.checks.images import missing, names_in, normalise
+from bundler.config.model import ImageSource
 
 VARIABLES = {"WAYBILL_VERSION": "1.4.0", "WAYBILL_PRODUCT": "lan-chat"}
 

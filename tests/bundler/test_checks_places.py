@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bundler.checks import changelog
-from bundler.checks.destinations import Place, check
+from bundler.config.checks import changelog
+from bundler.config.checks.destinations import Place, check
 from installer.core.semver import parse
 
 

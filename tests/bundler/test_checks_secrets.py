@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bundler.checks.secrets import Allowance, Scanner, matches
+from bundler.config.checks.secrets import Allowance, Scanner, matches
 from tests.hang import ends
 
 ROOT = Path(__file__).parents[2]

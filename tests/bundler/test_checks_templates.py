@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundler.checks.templates import Known, check
+from bundler.config.checks.templates import Known, check
 
 VALUES = {"chat": {"port": 80, "tags": ["a"], "none": None}, "labels": {}, "waybill": {"version": "1"}}
 SCHEMA = {

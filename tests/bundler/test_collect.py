@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundler.collect import collect, creation_time
-from bundler.config import load
+from bundler.config.loader import load
 from bundler.git import look
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest_rules import section_rank

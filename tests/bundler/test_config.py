@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.config import load
+from bundler.config.loader import load
 from bundler.init import init
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Deployment, HealthCheck

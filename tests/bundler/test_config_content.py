@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.config import load
+from bundler.config.loader import load
 from tests.rig.products import BUNDLE, add, faults, make_product, put
 
 

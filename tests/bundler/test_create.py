@@ -170,7 +170,7 @@ class TestFailure:
         assert product.leftovers() == []
 
     def test_an_input_that_vanishes_between_looking_and_reading(self, product: Product) -> None:
-        from bundler.config import load
+        from bundler.config.loader import load
 
         config = load(product.directory, "1.4.0")
         from bundler.create import create, plan
@@ -191,7 +191,7 @@ class TestFailure:
     def test_an_input_of_another_size_than_was_planned(
         self, product: Product, change: Callable[[bytes], bytes]
     ) -> None:
-        from bundler.config import load
+        from bundler.config.loader import load
         from bundler.create import create, plan
         from installer.shared.progress import Progress
 

@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 
 import yaml
 
-from bundler.config import load
+from bundler.config.loader import load
 from installer.core.errors import UnfitInputError
 from installer.shared import strict_yaml
 from installer.shared.template import RenderError, render

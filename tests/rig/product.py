@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.config import load
+from bundler.config.loader import load
 from bundler.create import Created, create, plan
 from bundler.signing import Signer
 from installer.shared.progress import Progress

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundler.checks import changelog, compose, destinations, images, secrets, templates
-from bundler.entries import Entries
-from bundler.model import Item
+from bundler.config.checks import changelog, compose, destinations, images, secrets, templates
+from bundler.config.entries import Entries
+from bundler.config.model import Item
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
 from installer.core.semver import Version

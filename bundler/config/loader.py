@@ -1,7 +1,7 @@
 """bundle.yaml, read for one version: everything that is wrong with it and its inputs, said at once.
 
 1 the file      strict YAML, then the schema; what does not fit is set aside, the rest is looked at
-2 the entries   paths filled in, inputs there and readable, names that fit (`bundler/entries.py`)
+2 the entries   paths filled in, inputs there and readable, names that fit (`bundler/config/entries.py`)
 3 the content   changelog, values, templates, Compose files, secrets, destinations (`bundler/checks/`)
 """
 
@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bundler import resources
-from bundler.checks.content import check_content
-from bundler.entries import Entries, seconds
-from bundler.model import BundleConfig
+from bundler.config import resources
+from bundler.config.checks.content import check_content
+from bundler.config.entries import Entries, seconds
+from bundler.config.model import BundleConfig
 from installer.core import schema_errors
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UnfitInputError, UsageError

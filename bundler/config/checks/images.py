@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bundler.checks.compose import Use
-from bundler.model import ImageSource
+from bundler.config.checks.compose import Use
+from bundler.config.model import ImageSource
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
 from installer.core.oci.documents import MAX_DOCUMENT

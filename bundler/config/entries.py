@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundler.checks import images, inputs, trees
-from bundler.checks.destinations import Place
-from bundler.model import ImageSource, Item, Tree
+from bundler.config.checks import images, inputs, trees
+from bundler.config.checks.destinations import Place
+from bundler.config.model import ImageSource, Item, Tree
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.shared import strict_yaml

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bundler.checks.inputs import NAME_HINT
-from bundler.model import Tree, TreeDirectory, TreeFile, TreeLink
+from bundler.config.checks.inputs import NAME_HINT
+from bundler.config.model import Tree, TreeDirectory, TreeFile, TreeLink
 from installer.core.errors import Problem
 from installer.core.format.member_names import link_target_fault, path_fault
 
