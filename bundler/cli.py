@@ -25,7 +25,7 @@ from installer.shared.console import run_app, table
 from installer.shared.humanize import size_text as size
 
 if TYPE_CHECKING:
-    from bundler.create import Created, Planned
+    from bundler.commands.create import Created, Planned
     from bundler.provenance import Run
 
 app = typer.Typer(
@@ -68,7 +68,7 @@ def init(
     json: Json = False,
 ) -> None:
     """Lay down a bundle.yaml and its files, ready for `create`."""
-    from bundler.init import init as lay_down
+    from bundler.commands.init import init as lay_down
 
     console.json_output = json
     written = [directory / path for path in lay_down(directory, template)]
@@ -132,9 +132,9 @@ def create(
 ) -> None:
     """Collect, check and write a bundle; sign it where a key is given."""
     from bundler.builder import find as find_builder
+    from bundler.commands.create import create as write
+    from bundler.commands.create import plan
     from bundler.config.loader import load
-    from bundler.create import create as write
-    from bundler.create import plan
     from bundler.provenance import Run
 
     console.json_output = json
@@ -224,8 +224,8 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Show what a bundle says of itself, from its head only."""
-    from bundler.inspect import VIEWS
-    from bundler.inspect import inspect as look
+    from bundler.commands.inspect import VIEWS
+    from bundler.commands.inspect import inspect as look
     from installer.core.errors import UsageError
 
     console.json_output = json
@@ -242,7 +242,7 @@ def diff(
     json: Json = False,
 ) -> None:
     """Show what a release changes: files, images and layers, texts, sizes."""
-    from bundler.diff import diff as compare
+    from bundler.commands.diff import diff as compare
 
     console.json_output = json
     found = compare(old, new)

@@ -21,7 +21,7 @@ def keygen(
     json: Json = False,
 ) -> None:
     """Make a key pair in cosign's format; the password is COSIGN_PASSWORD, or asked for."""
-    from bundler.keygen import keygen as make
+    from bundler.commands.keygen import keygen as make
 
     console.json_output = json
     pair = make(name, prompt)
@@ -69,7 +69,7 @@ def trust_init(
     json: Json = False,
 ) -> None:
     """Make the first root.json."""
-    from bundler.trust import init as make
+    from bundler.commands.trust_init import init as make
 
     console.json_output = json
     view = make(
@@ -93,8 +93,8 @@ def trust_show(
     """Show who may do what, until when, and the fingerprint."""
     from datetime import UTC, datetime
 
+    from bundler.commands.trust_init import show
     from bundler.rootfiles import load
-    from bundler.trust import show
 
     console.json_output = json
     view, now = show(path), datetime.now(UTC)

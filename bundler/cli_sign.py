@@ -150,7 +150,7 @@ def approve(
     json: Json = False,
 ) -> None:
     """Countersign a bundle: for one environment, in one role, for a time. Verify it first."""
-    from bundler import approve as verb
+    from bundler.commands import approve as verb
 
     console.json_output = json
     if repair:

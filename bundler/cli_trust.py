@@ -83,8 +83,8 @@ def add_key(
     """Add keys, or give keys further roles."""
     from dataclasses import replace
 
-    from bundler.trust import key_from_file, key_from_gpg, parse_expiry
-    from bundler.trustedit import add_key as add
+    from bundler.commands.trust_edit import add_key as add
+    from bundler.commands.trust_init import key_from_file, key_from_gpg, parse_expiry
 
     console.json_output = json
     found = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
@@ -142,9 +142,9 @@ def set_policy(
     json: Json = False,
 ) -> None:
     """Set what an environment asks for; `production` starts with all roles, change id and rollback plan."""
+    from bundler.commands.trust_edit import make_policy
+    from bundler.commands.trust_edit import set_policy as put
     from bundler.rootfiles import load
-    from bundler.trustedit import make_policy
-    from bundler.trustedit import set_policy as put
 
     console.json_output = json
     policy = make_policy(
@@ -180,7 +180,7 @@ def set_product(
     json: Json = False,
 ) -> None:
     """Set the security floor of a product, or have hosts forget a sequence number that leapt too far."""
-    from bundler.trustedit import set_product as put
+    from bundler.commands.trust_edit import set_product as put
 
     console.json_output = json
     if not floor and not reset:
@@ -202,7 +202,7 @@ def revoke(
     json: Json = False,
 ) -> None:
     """Revoke keys and bundles. Hosts act on it as soon as they have the new root."""
-    from bundler.trustedit import revoke as put
+    from bundler.commands.trust_edit import revoke as put
 
     console.json_output = json
     _edited(put(path, key or (), bundle or (), _now()), "revoked")
@@ -227,8 +227,8 @@ def rotate(
     json: Json = False,
 ) -> None:
     """Renew the root before it expires, with new keys where they are due."""
-    from bundler.trust import key_from_file
-    from bundler.trustedit import rotate as renew
+    from bundler.commands.trust_edit import rotate as renew
+    from bundler.commands.trust_init import key_from_file
 
     console.json_output = json
     swaps: dict[str, TrustedKey] = {}
@@ -263,7 +263,7 @@ def sign(
     json: Json = False,
 ) -> None:
     """Sign the root. Several people do so one after the other; the signatures lie beside it."""
-    from bundler import trustedit as verb
+    from bundler.commands import trust_edit as verb
 
     console.json_output = json
     if prepare:
@@ -307,8 +307,8 @@ def sheet(
     json: Json = False,
 ) -> None:
     """Make the one page that travels apart from the medium: fingerprints to compare by hand."""
-    from bundler.keygen import write_new
-    from bundler.sheet import sheet as make
+    from bundler.commands.keygen import write_new
+    from bundler.commands.trust_sheet import sheet as make
 
     console.json_output = json
     page = make(path, installer, _now())

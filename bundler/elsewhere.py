@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from bundler.approve import Approved, Request, make_approval
+from bundler.commands.approve import Approved, Request, make_approval
 from bundler.countersign import look, opened
 from bundler.signing.detached import Prepared, fitting, public_keys, read, write_prepared
 from installer.core.errors import TamperedError, UsageError

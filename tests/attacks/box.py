@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import bundler.cli
+import bundler.commands.create
 import bundler.config.loader
-import bundler.create
 import installer.cli.app
 import installer.commands.carry_out
 import installer.shared.template_sandbox
@@ -35,7 +35,7 @@ from tests.rig.trustworld import headed, person
 
 FOR_CHILDREN = (
     bundler.config.loader,
-    bundler.create,
+    bundler.commands.create,
     installer.commands.carry_out,
     installer.cli.app,
     installer.shared.template_sandbox,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler import approve
-from bundler.approve import Request
+from bundler.commands import approve
+from bundler.commands.approve import Request
 from bundler.countersign import opened
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
 from installer.core.format.archive import open_bundle, unsafe_no_decision

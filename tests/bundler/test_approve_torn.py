@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler import append, approve
+from bundler import append
+from bundler.commands import approve
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.format.partial_append import MOST
 from installer.core.format.tar_header import BLOCK, END

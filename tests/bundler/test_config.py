@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bundler.commands.init import init
 from bundler.config.loader import load
-from bundler.init import init
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Deployment, HealthCheck
 from tests.rig.products import BUNDLE, add, elf, faults, hints, make_product, put

@@ -173,7 +173,7 @@ class TestFailure:
         from bundler.config.loader import load
 
         config = load(product.directory, "1.4.0")
-        from bundler.create import create, plan
+        from bundler.commands.create import create, plan
         from installer.shared.progress import Progress
 
         planned = plan(config)
@@ -191,8 +191,8 @@ class TestFailure:
     def test_an_input_of_another_size_than_was_planned(
         self, product: Product, change: Callable[[bytes], bytes]
     ) -> None:
+        from bundler.commands.create import create, plan
         from bundler.config.loader import load
-        from bundler.create import create, plan
         from installer.shared.progress import Progress
 
         config = load(product.directory, "1.4.0")
@@ -303,8 +303,8 @@ class TestFailure:
     def test_more_than_the_reader_takes_is_refused_before_anything_is_read(
         self, product: Product, monkeypatch: pytest.MonkeyPatch, limit: str
     ) -> None:
-        monkeypatch.setattr("bundler.create.LIMITS", replace(LIMITS, **{limit: 8}))
-        monkeypatch.setattr("bundler.create.write_files", None)
+        monkeypatch.setattr("bundler.commands.create.LIMITS", replace(LIMITS, **{limit: 8}))
+        monkeypatch.setattr("bundler.commands.create.write_files", None)
         with pytest.raises(UnfitInputError, match="at most 8 are allowed") as caught:
             product.create()
         assert "as one archive file" in caught.value.hint

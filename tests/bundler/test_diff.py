@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bundler.diff import Difference, diff
+from bundler.commands.diff import Difference, diff
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Image, LinkEntry
 from tests.rig import bundlebuild as build

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler import elsewhere, trustedit
-from bundler.approve import Request
+from bundler import elsewhere
+from bundler.commands import trust_edit
+from bundler.commands.approve import Request
 from bundler.rootfiles import root_bytes
 from installer.core import jsonio
 from installer.core.digest import file_digest, sha256_hex
@@ -124,7 +125,7 @@ class TestApprovals:
         assert decision.filled["ops"] == ("Ops",)
 
     def test_the_bundle_is_as_if_it_had_been_approved_here(self, path: Path, tmp_path: Path) -> None:
-        from bundler.approve import approve
+        from bundler.commands.approve import approve
 
         other = made(tmp_path / "c.tar", path.read_bytes())
         here = approve(other, OPS.signer, ASKED, NOW)
@@ -261,9 +262,9 @@ class TestRoots:
         before = headed(1, "Ruth", "Rob", threshold=2)
         made(tmp_path / "1.root.json", root.read_bytes())
         root.write_bytes(root_bytes(replace(before, version=2)))
-        prepared = trustedit.prepare(root).path
+        prepared = trust_edit.prepare(root).path
         for name in ("Ruth", "Rob"):
-            done = trustedit.attach(root, [signed(tmp_path, prepared, name)], None, NOW)
+            done = trust_edit.attach(root, [signed(tmp_path, prepared, name)], None, NOW)
             assert done.added == (f"root.json.{person(name).key.keyid8}.sig",)
         file = done.file
         assert file.complete(NOW)
@@ -276,31 +277,31 @@ class TestRoots:
         base = headed(1, "Ruth")
         keys, roles = {**base.keys, key.keyid: key}, {**base.roles, "root": Role((key.keyid,), 1)}
         path = made(tmp_path / "root.json", root_bytes(replace(base, keys=keys, roles=roles)))
-        prepared = trustedit.prepare(path).path
+        prepared = trust_edit.prepare(path).path
         assert (prepared.name, prepared.read_bytes()) == ("root.json.unsigned", path.read_bytes())
-        done = trustedit.attach(path, [made(tmp_path / "SIG", far[1](prepared))], None, NOW)
+        done = trust_edit.attach(path, [made(tmp_path / "SIG", far[1](prepared))], None, NOW)
         assert done.file.complete(NOW)
-        again = trustedit.attach(path, [tmp_path / "SIG"], far[0], NOW)
+        again = trust_edit.attach(path, [tmp_path / "SIG"], far[0], NOW)
         assert again.added == ()
 
     def test_a_key_without_the_role_signs_no_root(
         self, tmp_path: Path, root: Path, far: tuple[Path, Holder]
     ) -> None:
-        signature = made(tmp_path / "SIG", far[1](trustedit.prepare(root).path))
+        signature = made(tmp_path / "SIG", far[1](trust_edit.prepare(root).path))
         with pytest.raises(UsageError, match="does not have the role root"):
-            trustedit.attach(root, [signature], far[0], NOW)
+            trust_edit.attach(root, [signature], far[0], NOW)
         assert not list(tmp_path.glob("root.json.????????.*"))
 
     @pytest.mark.parametrize("fault", ["other bytes", "stranger", "garbage"])
     def test_what_does_not_fit_is_not_put_there(self, tmp_path: Path, root: Path, fault: str) -> None:
-        prepared = trustedit.prepare(root).path
+        prepared = trust_edit.prepare(root).path
         data = {
             "other bytes": person("Ruth").signer.sign(b"x")["sig"],
             "stranger": person("Eve").signer.sign(prepared.read_bytes())["sig"],
             "garbage": b"\xff",
         }[fault]
         with pytest.raises(UsageError):
-            trustedit.attach(root, [made(tmp_path / "SIG", data)], None, NOW)
+            trust_edit.attach(root, [made(tmp_path / "SIG", data)], None, NOW)
         assert not list(tmp_path.glob("root.json.????????.*"))
 
     def test_by_command(self, tmp_path: Path, root: Path) -> None:

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from bundler.init import init, names
+from bundler.commands.init import init, names
 from installer.core.errors import UnfitInputError, UsageError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.inspect import VIEWS, inspect
+from bundler.commands.inspect import VIEWS, inspect
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.core.limits import LIMITS

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import segno
 
+from bundler.commands.trust_sheet import sheet
 from bundler.rootfiles import root_bytes
-from bundler.sheet import sheet
 from installer.core.errors import UntrustedError, UsageError
 from tests.rig.trustworld import NOW, headed
 

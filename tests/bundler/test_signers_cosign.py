@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from bundler.keygen import KeyPair, keygen
+from bundler.commands.keygen import KeyPair, keygen
 from bundler.signing.cosign import CosignSigner, seal
 from installer.core.errors import UsageError
 from installer.core.trust import cosign

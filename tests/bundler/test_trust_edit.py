@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bundler import rootfiles, trustedit
+from bundler import rootfiles
+from bundler.commands import trust_edit
+from bundler.commands.trust_edit import make_policy
+from bundler.commands.trust_init import init
+from bundler.commands.trust_sheet import sheet
 from bundler.rootfiles import load
-from bundler.sheet import sheet
-from bundler.trust import init
-from bundler.trustedit import make_policy
 from installer.core.digest import file_digest
 from installer.core.errors import TamperedError, UsageError
 from installer.core.trust.root import PRODUCTION, Policy, fingerprint
@@ -34,14 +35,14 @@ def path(tmp_path: Path) -> Path:
     heads = [public(tmp_path, name) for name in ("Ann", "Ben")]
     init(root, [public(tmp_path, "Rea")], root_keys=heads, root_threshold=2, now=NOW)
     for role in ("provenance", "security", "ops"):
-        trustedit.add_key(root, [person(TEAM[role]).key], [role], NOW)
-    trustedit.set_policy(root, "production", make_policy("production"), NOW)
+        trust_edit.add_key(root, [person(TEAM[role]).key], [role], NOW)
+    trust_edit.set_policy(root, "production", make_policy("production"), NOW)
     return root
 
 
 def sign(path: Path, *names: str) -> None:
     for name in names:
-        trustedit.sign(path, [person(name).signer], NOW)
+        trust_edit.sign(path, [person(name).signer], NOW)
 
 
 class TestMake:
@@ -51,7 +52,7 @@ class TestMake:
 
     def test_until_enough_have_signed_it_stays_one_version(self, path: Path) -> None:
         sign(path, "Ann")
-        edited = trustedit.add_key(path, [person("Sam").key], ["security"], NOW)
+        edited = trust_edit.add_key(path, [person("Sam").key], ["security"], NOW)
         assert edited.file.root.version == 1
         assert len(edited.dropped) == 2
         assert load(path).signatures == ()
@@ -59,7 +60,7 @@ class TestMake:
     def test_after_that_a_change_makes_the_next_one_and_keeps_the_old(self, path: Path) -> None:
         sign(path, "Ann", "Ben")
         old = path.read_bytes()
-        edited = trustedit.add_key(path, [person("Sam").key], ["security"], NOW)
+        edited = trust_edit.add_key(path, [person("Sam").key], ["security"], NOW)
         assert edited.file.root.version == 2
         assert edited.kept == path.with_name("1.root.json")
         assert edited.kept.read_bytes() == old
@@ -69,27 +70,27 @@ class TestMake:
     def test_several_changes_make_one_version(self, path: Path) -> None:
         sign(path, "Ann", "Ben")
         for name in ("Sam", "Sue"):
-            edited = trustedit.add_key(path, [person(name).key], ["security"], NOW)
+            edited = trust_edit.add_key(path, [person(name).key], ["security"], NOW)
         assert edited.file.root.version == 2
 
     def test_a_key_gets_a_further_role(self, path: Path) -> None:
-        root = trustedit.add_key(path, [person("Ann").key], ["break-glass"], NOW).file.root
+        root = trust_edit.add_key(path, [person("Ann").key], ["break-glass"], NOW).file.root
         assert root.roles["break-glass"].keys == (person("Ann").key.keyid,)
 
     def test_a_threshold_is_set_with_a_key(self, path: Path) -> None:
-        root = trustedit.add_key(path, [person("Rob").key], ["release"], NOW, 2).file.root
+        root = trust_edit.add_key(path, [person("Rob").key], ["release"], NOW, 2).file.root
         assert root.roles["release"].threshold == 2
 
     def test_a_threshold_that_nobody_can_meet_changes_nothing(self, path: Path) -> None:
         before = path.read_bytes()
         with pytest.raises(UsageError, match="nothing was changed"):
-            trustedit.add_key(path, [person("Rob").key], ["release"], NOW, 3)
+            trust_edit.add_key(path, [person("Rob").key], ["release"], NOW, 3)
         assert path.read_bytes() == before
         assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".pub", ".pub", ".pub"]
 
     def test_an_unknown_role(self, path: Path) -> None:
         with pytest.raises(UsageError, match="there is no role"):
-            trustedit.add_key(path, [person("Rob").key], ["boss"], NOW)
+            trust_edit.add_key(path, [person("Rob").key], ["boss"], NOW)
 
 
 class TestPolicy:
@@ -114,14 +115,14 @@ class TestPolicy:
             make_policy("lab", max_age=age)
 
     def test_it_can_be_taken_away(self, path: Path) -> None:
-        assert trustedit.set_policy(path, "production", None, NOW).file.root.environments == {}
+        assert trust_edit.set_policy(path, "production", None, NOW).file.root.environments == {}
 
     def test_floor_and_reset_of_a_product(self, path: Path) -> None:
-        trustedit.set_product(path, "lan-chat", NOW, floor="v1.4.2")
-        rule = trustedit.set_product(path, "lan-chat", NOW, reset=True).file.root.products["lan-chat"]
+        trust_edit.set_product(path, "lan-chat", NOW, floor="v1.4.2")
+        rule = trust_edit.set_product(path, "lan-chat", NOW, reset=True).file.root.products["lan-chat"]
         assert (rule.floor, rule.reset) == (100_040_002_999, 1)
         with pytest.raises(UsageError):
-            trustedit.set_product(path, "lan-chat", NOW, floor="1.0.0-odd.thing")
+            trust_edit.set_product(path, "lan-chat", NOW, floor="1.0.0-odd.thing")
 
 
 class TestSign:
@@ -135,20 +136,20 @@ class TestSign:
 
     def test_twice_by_one_person_changes_nothing(self, path: Path) -> None:
         sign(path, "Ann")
-        assert trustedit.sign(path, [person("Ann").signer], NOW).added == ()
+        assert trust_edit.sign(path, [person("Ann").signer], NOW).added == ()
 
     def test_somebody_without_the_role(self, path: Path) -> None:
         with pytest.raises(UsageError, match="does not have the role root"):
             sign(path, "Sec")
 
     def test_by_gpg(self, path: Path) -> None:
+        from bundler.commands.trust_init import key_from_gpg
         from bundler.signing.gpg import GpgSigner
-        from bundler.trust import key_from_gpg
 
         with gpg_home() as home:
             signer = GpgSigner(home.key("Gi"), home.path)
-            trustedit.add_key(path, [key_from_gpg(signer.keyid, home.path)], ["root"], NOW)
-            assert trustedit.sign(path, [signer], NOW).added == (f"root.json.{signer.keyid8}.asc",)
+            trust_edit.add_key(path, [key_from_gpg(signer.keyid, home.path)], ["root"], NOW)
+            assert trust_edit.sign(path, [signer], NOW).added == (f"root.json.{signer.keyid8}.asc",)
 
     def test_a_signature_of_other_bytes_is_said(self, path: Path) -> None:
         sign(path, "Ann")
@@ -159,7 +160,7 @@ class TestSign:
     def test_old_and_new_owners_sign_the_next_one(self, path: Path) -> None:
         sign(path, "Ann", "Ben")
         ben = person("Ben").key.keyid8
-        trustedit.rotate(path, NOW, replaced={ben: person("Cid").key})
+        trust_edit.rotate(path, NOW, replaced={ben: person("Cid").key})
         sign(path, "Ann", "Ben", "Cid")
         assert load(path).complete(NOW)
         old, new = load(path.with_name("1.root.json")), load(path)
@@ -169,7 +170,7 @@ class TestSign:
 class TestRotate:
     def test_a_new_key_takes_over_owner_and_roles(self, path: Path) -> None:
         ben = person("Ben").key
-        root = trustedit.rotate(path, NOW, expires="30d", replaced={ben.keyid8: person("Cid").key}).file.root
+        root = trust_edit.rotate(path, NOW, expires="30d", replaced={ben.keyid8: person("Cid").key}).file.root
         cid = person("Cid").key.keyid
         assert root.keys[cid].owner == "Ben"
         assert cid in root.roles["root"].keys
@@ -177,14 +178,14 @@ class TestRotate:
         assert root.expires == NOW + timedelta(days=30)
 
     def test_a_key_is_taken_out_of_everything(self, path: Path) -> None:
-        trustedit.add_key(path, [person("Sam").key], ["security", "ops"], NOW)
-        root = trustedit.rotate(path, NOW, removed=[person("Sam").key.keyid]).file.root
+        trust_edit.add_key(path, [person("Sam").key], ["security", "ops"], NOW)
+        root = trust_edit.rotate(path, NOW, removed=[person("Sam").key.keyid]).file.root
         assert person("Sam").key.keyid not in {keyid for role in root.roles.values() for keyid in role.keys}
 
     @pytest.mark.parametrize("keyid", ["00000000", "", "Ann"])
     def test_a_key_that_is_not_there(self, path: Path, keyid: str) -> None:
         with pytest.raises(UsageError, match="is not a key of this root"):
-            trustedit.rotate(path, NOW, removed=[keyid])
+            trust_edit.rotate(path, NOW, removed=[keyid])
 
 
 class TestRevoke:
@@ -193,14 +194,14 @@ class TestRevoke:
         bundle = tmp_path / "b.tar"
         bundle.write_bytes(world.tar())
         sec = person("Sec").key
-        root = trustedit.revoke(path, [sec.keyid8], [str(bundle), "c" * 64], NOW).file.root
+        root = trust_edit.revoke(path, [sec.keyid8], [str(bundle), "c" * 64], NOW).file.root
         assert root.revoked_keys == {sec.keyid}
         assert root.revoked_bundles == {world.identity, "c" * 64}
 
     @pytest.mark.parametrize(("keys", "bundles"), [([], []), (["00000000"], []), ([], ["nothing.tar"])])
     def test_what_is_not_there(self, path: Path, keys: list[str], bundles: list[str]) -> None:
         with pytest.raises(UsageError):
-            trustedit.revoke(path, keys, bundles, NOW)
+            trust_edit.revoke(path, keys, bundles, NOW)
 
 
 class TestSheet:
@@ -235,7 +236,7 @@ class TestSheet:
         from dataclasses import replace
 
         key = replace(person("Sam").key, owner="<script>alert(1)</script>")
-        trustedit.add_key(path, [key], ["security"], NOW)
+        trust_edit.add_key(path, [key], ["security"], NOW)
         assert "<script>" not in sheet(path, None, NOW).html()
 
 
@@ -250,4 +251,4 @@ def test_a_root_of_issue_a_can_be_extended(tmp_path: Path) -> None:
     init(path, [public(tmp_path, "Rea")], now=NOW)
     (stand,) = load(path).stands(NOW)
     assert "names nobody for the role root" in stand.text()
-    assert trustedit.add_key(path, [person("Ann").key], ["root"], NOW).file.root.version == 1
+    assert trust_edit.add_key(path, [person("Ann").key], ["root"], NOW).file.root.version == 1

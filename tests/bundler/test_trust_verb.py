@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.keygen import KeyPair, keygen
+from bundler.commands.keygen import KeyPair, keygen
+from bundler.commands.trust_init import init, parse_expiry, show
 from bundler.signing.cosign import CosignSigner
-from bundler.trust import init, parse_expiry, show
 from installer.core.errors import TamperedError, UntrustedError, UsageError
 from installer.core.trust.root import fingerprint, format_time
 from installer.core.trust.root_json import load_root

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bundler.keygen import keygen
+from bundler.commands.keygen import keygen
 from bundler.signing.cosign import CosignSigner, seal
 from bundler.signing.gpg import GpgSigner
 from installer.core.errors import WaybillError

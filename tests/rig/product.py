@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.commands.create import Created, create, plan
 from bundler.config.loader import load
-from bundler.create import Created, create, plan
 from bundler.signing import Signer
 from installer.shared.progress import Progress
 

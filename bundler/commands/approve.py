@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bundler import append
+from bundler.commands.trust_init import parse_expiry
 from bundler.countersign import look, opened
 from bundler.signing import Signer
 from bundler.signing.bundle import open_locked
-from bundler.trust import parse_expiry
 from installer.core.errors import Problem, UnfitInputError, UsageError
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import Manifest

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bundler.inspect import document_text
+from bundler.commands.inspect import document_text
 from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
 from installer.core.format.medium import FileMedium

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bundler.keygen import write_new
+from bundler.commands.keygen import write_new
 from bundler.rootfiles import root_bytes
 from bundler.signing.gpg import export_public
 from installer.core.errors import TamperedError, UsageError
