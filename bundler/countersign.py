@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler import append
+from bundler.archive import append
 from bundler.commands.keygen import write_new
 from bundler.signing.bundle import open_locked
 from installer.core.errors import UnfitInputError

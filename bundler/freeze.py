@@ -22,8 +22,8 @@ from typing import Literal
 
 import bundler
 from bundler import selfextract
+from bundler.archive.output_file import fsync_directory
 from bundler.frozen_check import check
-from bundler.output import fsync_directory
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
 from installer.shared.child_env import child_environment
 from installer.shared.progress import Progress

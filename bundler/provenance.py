@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bundler import __version__
+from bundler.archive.output_file import OutputFile
 from bundler.builder import Builder
 from bundler.config.model import BundleConfig
 from bundler.git import Checkout
-from bundler.output import OutputFile
 from bundler.signing import Signer
 from installer.core import jsonio
 from installer.core.digest import sha256_hex

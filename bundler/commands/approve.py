@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from bundler import append
+from bundler.archive import append
 from bundler.commands.trust_init import parse_expiry
 from bundler.countersign import look, opened
 from bundler.signing import Signer

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundler import head
-from bundler.collect import UNKNOWN, Collected, collect, creation_time
+from bundler.archive import head
+from bundler.archive.inputs import UNKNOWN, Collected, collect, creation_time
+from bundler.archive.output_file import OutputFile
+from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
 from bundler.countersign import add_provenance
 from bundler.git import Checkout, look
-from bundler.output import OutputFile
-from bundler.pack import end_of, write_files
 from bundler.provenance import Run, signed_files, statement, write_unsigned
 from bundler.signing import Signer
 from bundler.signing.bundle import sign, signature_files
@@ -226,7 +226,7 @@ def _find_images(
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
     if not config.images:
         return (), ()
-    from bundler import images
+    from bundler.archive import images
 
     return images.resolve(config, problems)
 
@@ -236,7 +236,7 @@ def _write_images(
 ) -> tuple[list[FileEntry], tuple[Image, ...], int]:
     if not planned.sources:
         return [], (), offset
-    from bundler import images
+    from bundler.archive import images
 
     return images.write(planned.sources, output, offset, config, planned.manifest.created, progress.advance)
 

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.output import fsync_directory
+from bundler.archive.output_file import fsync_directory
 from bundler.signing import Prompt
 from bundler.signing.cosign import PASSWORD_VARIABLE, ask_password, generate
 from installer.core.errors import UsageError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.head import member, room
+from bundler.archive.head import member, room
 from bundler.signing import Signer
 from installer.core.errors import BusyError, UnfitInputError, UsageError
 from installer.core.format.archive import Head, open_bundle, unsafe_no_decision

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler import append
+from bundler.archive import append
 from bundler.commands import approve
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.format.partial_append import MOST

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from bundler.blobs import BlobWriter
+from bundler.archive.image_section import BlobWriter
+from bundler.archive.output_file import OutputFile
 from bundler.image_sources.layers import Compression, LayerTransform
-from bundler.output import OutputFile
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import blob_path
 from installer.core.format.tar_header import BLOCK, END, decode, extent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.collect import collect, creation_time
+from bundler.archive.inputs import collect, creation_time
 from bundler.config.loader import load
 from bundler.git import look
 from installer.core.errors import UnfitInputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundler.head import ALIGNMENT, SPARE, make_head, make_sums, size_for
+from bundler.archive.head import ALIGNMENT, SPARE, make_head, make_sums, size_for
 from installer.core.format.archive import ROOM, read_head
 from installer.core.format.checksums import parse_sums
 from installer.core.format.manifest import MANIFEST, SUMS

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.output import OutputFile
+from bundler.archive.output_file import OutputFile
 from installer.core.errors import UnfitInputError
 from tests.rig.needs import needs
 
@@ -131,7 +131,7 @@ def without_tmpfile(path, flags, *rest, **more):
     return real(path, flags, *rest, **more)
 if sys.argv[2] == "sibling":
     os.open = without_tmpfile
-from bundler.output import OutputFile
+from bundler.archive.output_file import OutputFile
 with OutputFile(Path(sys.argv[1])) as output:
     output.write_at(0, b"x" * 1000)
     print("writing", flush=True)

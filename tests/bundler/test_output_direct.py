@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.output import PAGE, OutputFile
-from bundler.pack import BUFFERS, Input, end_of, write_files
+from bundler.archive.output_file import PAGE, OutputFile
+from bundler.archive.writer import BUFFERS, Input, end_of, write_files
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, extent

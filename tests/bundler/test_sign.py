@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.head import make_head, size_for
+from bundler.archive.head import make_head, size_for
 from bundler.signing import bundle as module
 from bundler.signing.bundle import sign
 from bundler.signing.cosign import CosignSigner, generate

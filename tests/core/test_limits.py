@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.head import make_sums
+from bundler.archive.head import make_sums
 from installer.core.errors import TamperedError, WaybillError
 from installer.core.format import manifest_json
 from installer.core.format.archive import open_bundle, unsafe_no_decision

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bundler.head import make_sums
+from bundler.archive.head import make_sums
 from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError

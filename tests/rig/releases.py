@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundler.head import make_sums
+from bundler.archive.head import make_sums
 from installer.commands.carry_out import Applied, apply
 from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from threading import Event
 
-from bundler.output import PAGE, OutputFile, page_buffer
+from bundler.archive.output_file import PAGE, OutputFile, page_buffer
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bundler.blobs import BlobWriter
+from bundler.archive.image_section import BlobWriter
+from bundler.archive.output_file import OutputFile
 from bundler.config.model import BundleConfig
 from bundler.image_sources import sources_for
 from bundler.image_sources.base import ImageSource, ResolvedImage
 from bundler.image_sources.layers import LayerTransform
-from bundler.output import OutputFile
 from installer.core.errors import Problem, WaybillError
 from installer.core.format.manifest import FileEntry, Image
 from installer.core.oci import documents

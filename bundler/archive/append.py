@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal
 
-from bundler.head import member
+from bundler.archive.head import member
 from installer.core.errors import TamperedError
 from installer.core.format.archive import FILE_MODE, Bundle
 from installer.core.format.partial_append import MOST

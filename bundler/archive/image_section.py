@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bundler.archive.output_file import OutputFile
+from bundler.archive.writer import write_header
 from bundler.image_sources.base import Readable
 from bundler.image_sources.layers import LayerTransform, sniff
-from bundler.output import OutputFile
-from bundler.pack import write_header
 from installer.core.digest import oci_digest
 from installer.core.format.manifest import FileEntry, Layer, blob_path
 from installer.core.format.tar_header import BLOCK, extent

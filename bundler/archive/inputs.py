@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.archive.writer import Input
 from bundler.config.model import BundleConfig, Item, Tree
-from bundler.pack import Input
 from installer.core.errors import Problem, UnfitInputError
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry
 from installer.core.format.manifest_rules import section_rank
