@@ -40,10 +40,10 @@ check: setup ## Runs ruff and mypy
 installer: dist/install dist/bundle ## Builds the standalone executables dist/install and dist/bundle
 
 dist/install: $(IN_INSTALL) $(FREEZER) | setup
-	@$(BIN)/python -m bundler.freeze install $@
+	@$(BIN)/python -m bundler.freeze.build install $@
 
 dist/bundle: dist/install $(IN_BUNDLE)
-	@$(BIN)/python -m bundler.freeze bundle $@ dist/install
+	@$(BIN)/python -m bundler.freeze.build bundle $@ dist/install
 
 faults: setup dist/install ## Tries every fault at every operation, and pairs; prints the table. Takes two to three hours
 	WAYBILL_FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)

@@ -26,7 +26,7 @@ from installer.shared.humanize import size_text as size
 
 if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned
-    from bundler.provenance import Run
+    from bundler.provenance.statement import Run
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -131,11 +131,11 @@ def create(
     json: Json = False,
 ) -> None:
     """Collect, check and write a bundle; sign it where a key is given."""
-    from bundler.builder import find as find_builder
     from bundler.commands.create import create as write
     from bundler.commands.create import plan
     from bundler.config.loader import load
-    from bundler.provenance import Run
+    from bundler.provenance.builder import find as find_builder
+    from bundler.provenance.statement import Run
 
     console.json_output = json
     started, who = datetime.now(UTC), find_builder(builder, os.environ)
@@ -255,7 +255,7 @@ def installer(
     json: Json = False,
 ) -> None:
     """Write the standalone executable `install` that travels with bundles."""
-    from bundler.freeze import write_installer
+    from bundler.freeze.build import write_installer
     from installer.core.digest import file_digest
 
     console.json_output = json

@@ -94,7 +94,7 @@ def trust_show(
     from datetime import UTC, datetime
 
     from bundler.commands.trust_init import show
-    from bundler.rootfiles import load
+    from bundler.trust.root_files import load
 
     console.json_output = json
     view, now = show(path), datetime.now(UTC)

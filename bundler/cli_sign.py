@@ -158,7 +158,7 @@ def approve(
         console.result(repaired.text(), lambda: {"outcome": repaired.outcome, "name": repaired.name})
         return
     if attach:
-        from bundler.elsewhere import attach as put
+        from bundler.approvals.detached import attach as put
 
         taken = put(bundle, attach, _given(public), statement, directory=output, sidecar=sidecar)
         console.result(taken.text(), taken.as_json)
@@ -169,7 +169,7 @@ def approve(
         )
     request = verb.Request(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
     if prepare:
-        from bundler.elsewhere import prepare as write
+        from bundler.approvals.detached import prepare as write
 
         made = write(bundle, request, datetime.now(UTC), output)
         said = made.lines(f"bundle approve {bundle} --attach SIG --public KEY.pub")

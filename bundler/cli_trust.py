@@ -16,7 +16,7 @@ from installer.core.errors import UsageError
 __all__ = ["trust_app"]
 
 if TYPE_CHECKING:
-    from bundler.rootfiles import Edited
+    from bundler.trust.root_files import Edited
     from installer.core.trust.signatures import TrustedKey
 
 RootFile = Annotated[Path, typer.Argument(metavar="ROOT", help="The root.json.", show_default=False)]
@@ -144,7 +144,7 @@ def set_policy(
     """Set what an environment asks for; `production` starts with all roles, change id and rollback plan."""
     from bundler.commands.trust_edit import make_policy
     from bundler.commands.trust_edit import set_policy as put
-    from bundler.rootfiles import load
+    from bundler.trust.root_files import load
 
     console.json_output = json
     policy = make_policy(

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from bundler.approvals.statements import look, opened
 from bundler.archive import append
 from bundler.commands.trust_init import parse_expiry
-from bundler.countersign import look, opened
 from bundler.signing import Signer
 from bundler.signing.bundle import open_locked
 from installer.core.errors import Problem, UnfitInputError, UsageError

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundler.approvals.statements import add_provenance
 from bundler.archive import head
 from bundler.archive.inputs import UNKNOWN, Collected, collect, creation_time
 from bundler.archive.output_file import OutputFile
 from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
-from bundler.countersign import add_provenance
-from bundler.git import Checkout, look
-from bundler.provenance import Run, signed_files, statement, write_unsigned
+from bundler.provenance.git import Checkout, look
+from bundler.provenance.statement import Run, signed_files, statement, write_unsigned
 from bundler.signing import Signer
 from bundler.signing.bundle import sign, signature_files
 from installer.core.digest import sha256_hex

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bundler.commands.keygen import write_new
 from bundler.commands.trust_init import parse_expiry
-from bundler.rootfiles import Edited, RootFile, edit, load
 from bundler.signing import Signer
 from bundler.signing.detached import Prepared, fitting, public_keys, write_prepared
+from bundler.trust.root_files import Edited, RootFile, edit, load
 from installer.core.digest import HEX
 from installer.core.errors import UsageError
 from installer.core.format.archive import open_bundle, unsafe_no_decision

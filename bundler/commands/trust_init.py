@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bundler.commands.keygen import write_new
-from bundler.rootfiles import root_bytes
 from bundler.signing.gpg import export_public
+from bundler.trust.root_files import root_bytes
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import KIB
 from installer.core.trust.root import Role, Root, owner_ok, parse_time

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bundler.rootfiles import RootFile, load
+from bundler.trust.root_files import RootFile, load
 from installer.core.digest import file_digest
 from installer.core.errors import UsageError
 from installer.core.trust.root import display_fingerprint, format_time

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.rootfiles import root_bytes
 from bundler.signing.bundle import sign
 from bundler.signing.detached import attach, prepare
+from bundler.trust.root_files import root_bytes
 from installer.core.digest import file_digest
 from installer.core.errors import UsageError
 from installer.core.format.medium import FileMedium

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bundler.builder import INFLUENCES, LOCAL, find
+from bundler.provenance.builder import INFLUENCES, LOCAL, find
 from installer.core import jsonio
 from installer.core.errors import UsageError
 from installer.core.trust.approval import parse

@@ -9,7 +9,7 @@ import pytest
 
 from bundler.archive.inputs import collect, creation_time
 from bundler.config.loader import load
-from bundler.git import look
+from bundler.provenance.git import look
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest_rules import section_rank
 from tests.rig.gitcheckout import git

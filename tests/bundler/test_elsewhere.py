@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler import elsewhere
+from bundler.approvals import detached
 from bundler.commands import trust_edit
 from bundler.commands.approve import Request
-from bundler.rootfiles import root_bytes
+from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import file_digest, sha256_hex
 from installer.core.errors import UsageError
@@ -115,10 +115,10 @@ class TestApprovals:
     def test_signed_by_another_tool_it_counts(
         self, world: World, path: Path, tmp_path: Path, far: tuple[Path, Holder]
     ) -> None:
-        prepared = elsewhere.prepare(path, ASKED, NOW)
+        prepared = detached.prepare(path, ASKED, NOW)
         assert prepared.path == tmp_path / "b.tar.ops.json"
         assert file_digest(prepared.path) == prepared.sha256
-        done = elsewhere.attach(path, [made(tmp_path / "SIG", far[1](prepared.path))], far[0])
+        done = detached.attach(path, [made(tmp_path / "SIG", far[1](prepared.path))], far[0])
         assert done.files[0].startswith("approvals/ops-")
         assert tail(path)[done.files[0]] == prepared.path.read_bytes()
         _, decision = instead(world, far[0]).verify(FileMedium(path))
@@ -129,37 +129,37 @@ class TestApprovals:
 
         other = made(tmp_path / "c.tar", path.read_bytes())
         here = approve(other, OPS.signer, ASKED, NOW)
-        statement = elsewhere.prepare(path, ASKED, NOW).path
+        statement = detached.prepare(path, ASKED, NOW).path
         forms = [signed(tmp_path, statement, form=form) for form in ("sig", "sigstore.json")]
-        there = elsewhere.attach(path, forms, public(tmp_path))
+        there = detached.attach(path, forms, public(tmp_path))
         assert (here.files, here.approval) == (there.files, there.approval)
         assert tail(other)[here.files[0]] == tail(path)[there.files[0]]
 
     def test_attached_twice_it_is_there_once(self, path: Path, tmp_path: Path) -> None:
-        statement = elsewhere.prepare(path, ASKED, NOW).path
+        statement = detached.prepare(path, ASKED, NOW).path
         signature = signed(tmp_path, statement)
-        elsewhere.attach(path, [signature], public(tmp_path))
+        detached.attach(path, [signature], public(tmp_path))
         before = path.read_bytes()
-        assert elsewhere.attach(path, [signature], public(tmp_path)).files == ()
+        assert detached.attach(path, [signature], public(tmp_path)).files == ()
         assert path.read_bytes() == before
 
     def test_prepared_again_it_is_the_same_and_nothing_is_written_over(self, path: Path) -> None:
-        first = elsewhere.prepare(path, ASKED, NOW)
-        assert elsewhere.prepare(path, ASKED, NOW) == first
+        first = detached.prepare(path, ASKED, NOW)
+        assert detached.prepare(path, ASKED, NOW) == first
         with pytest.raises(UsageError, match="exists"):
-            elsewhere.prepare(path, ASKED, NOW + timedelta(seconds=1))
+            detached.prepare(path, ASKED, NOW + timedelta(seconds=1))
 
     def test_of_several_statements_the_signature_says_which(self, path: Path, tmp_path: Path) -> None:
-        security = elsewhere.prepare(path, replace(ASKED, role="security"), NOW).path
-        elsewhere.prepare(path, ASKED, NOW)
-        done = elsewhere.attach(path, [signed(tmp_path, security)], public(tmp_path))
+        security = detached.prepare(path, replace(ASKED, role="security"), NOW).path
+        detached.prepare(path, ASKED, NOW)
+        done = detached.attach(path, [signed(tmp_path, security)], public(tmp_path))
         assert isinstance(done.approval, Approval)
         assert done.approval.role == "security"
 
     def test_beside_the_bundle(self, path: Path, tmp_path: Path) -> None:
         before = path.read_bytes()
-        statement = elsewhere.prepare(path, ASKED, NOW, tmp_path / "said.json").path
-        elsewhere.attach(path, [signed(tmp_path, statement)], public(tmp_path), statement, sidecar=True)
+        statement = detached.prepare(path, ASKED, NOW, tmp_path / "said.json").path
+        detached.attach(path, [signed(tmp_path, statement)], public(tmp_path), statement, sidecar=True)
         assert path.read_bytes() == before
         assert (
             tmp_path / f"b.tar.approvals/ops-{OPS.key.keyid8}.json"
@@ -167,7 +167,7 @@ class TestApprovals:
 
     @pytest.mark.parametrize("fault", ["other bytes", "other key", "garbage", "empty", "absent", "too large"])
     def test_what_does_not_fit_never_gets_in(self, path: Path, tmp_path: Path, fault: str) -> None:
-        statement = elsewhere.prepare(path, ASKED, NOW).path
+        statement = detached.prepare(path, ASKED, NOW).path
         before, signature = path.read_bytes(), tmp_path / "SIG"
         contents = {
             "other bytes": OPS.signer.sign(b"other")["sig"],
@@ -179,12 +179,12 @@ class TestApprovals:
         if fault in contents:
             signature.write_bytes(contents[fault])
         with pytest.raises(UsageError):
-            elsewhere.attach(path, [signature], public(tmp_path))
+            detached.attach(path, [signature], public(tmp_path))
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("fault", ["another bundle", "no statement", "not json", "changed after", "huge"])
     def test_a_statement_that_is_none_of_this_bundle(self, path: Path, tmp_path: Path, fault: str) -> None:
-        statement = elsewhere.prepare(path, ASKED, NOW).path
+        statement = detached.prepare(path, ASKED, NOW).path
         data = statement.read_bytes()
         identity = World().identity
         bad = {
@@ -200,24 +200,24 @@ class TestApprovals:
             statement.write_bytes(data.replace(b"ready", b"Ready"))
         before = path.read_bytes()
         with pytest.raises(UsageError):
-            elsewhere.attach(path, [signature], public(tmp_path), statement)
+            detached.attach(path, [signature], public(tmp_path), statement)
         assert path.read_bytes() == before
 
     def test_signatures_by_two_people_are_attached_one_after_the_other(
         self, path: Path, tmp_path: Path
     ) -> None:
-        statement = elsewhere.prepare(path, ASKED, NOW).path
+        statement = detached.prepare(path, ASKED, NOW).path
         both = [signed(tmp_path, statement), signed(tmp_path, statement, "Sec")]
         root = made(tmp_path / "root.json", root_bytes(World().root))
         with pytest.raises(UsageError, match="several"):
-            elsewhere.attach(path, both, root)
+            detached.attach(path, both, root)
         for each in both:
-            elsewhere.attach(path, [each], root)
+            detached.attach(path, [each], root)
         assert len([name for name in tail(path) if name.startswith("approvals/ops-")]) == 4
 
     def test_without_a_prepared_statement(self, path: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no statement"):
-            elsewhere.attach(path, [made(tmp_path / "SIG", b"AAAA")], public(tmp_path))
+            detached.attach(path, [made(tmp_path / "SIG", b"AAAA")], public(tmp_path))
 
 
 def test_provenance_that_create_left_unsigned_is_signed_elsewhere(tmp_path: Path) -> None:

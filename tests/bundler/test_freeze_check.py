@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bundler import freeze, frozen_check
+from bundler.freeze import build, check
 from installer.core.errors import UnfitInputError, UsageError
 from installer.shared.frozen import module_name
 
-INSTALL = {*frozen_check.WANTED["install"]}
+INSTALL = {*check.WANTED["install"]}
 
 
 def said(names: set[str], program: str = "install") -> list[str]:
-    return [problem.what for problem in frozen_check.module_problems(names, program)]
+    return [problem.what for problem in check.module_problems(names, program)]
 
 
 def test_everything_wanted_is_enough() -> None:
@@ -40,13 +40,13 @@ def test_signing_building_and_foreign_licences_never_ship_in_install(name: str) 
 def test_a_library_that_needs_a_newer_glibc_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
     (tmp_path / "lib.so").write_bytes(library.read_bytes())
-    assert list(frozen_check.library_problems(tmp_path)) == []
-    monkeypatch.setattr(frozen_check, "GLIBC_FLOOR", (2, 3))
-    assert "needs glibc 2." in str(next(frozen_check.library_problems(tmp_path)))
+    assert list(check.library_problems(tmp_path)) == []
+    monkeypatch.setattr(check, "GLIBC_FLOOR", (2, 3))
+    assert "needs glibc 2." in str(next(check.library_problems(tmp_path)))
 
 
 def test_what_this_python_needs_is_read_from_it() -> None:
-    libraries, versions = frozen_check.requirements(Path(os.path.realpath(sys.executable)).read_bytes())
+    libraries, versions = check.requirements(Path(os.path.realpath(sys.executable)).read_bytes())
     assert "libc.so.6" in libraries
     assert (2, 2, 5) in versions or (2, 17) in versions
 
@@ -56,9 +56,7 @@ def test_a_library_that_a_host_may_lack_is_named(tmp_path: Path) -> None:
     content = library.read_bytes()
     assert b"libpthread.so.0\0" in content
     (tmp_path / "lib.so").write_bytes(content.replace(b"libpthread.so.0\0", b"libreadly.so.99\0"))
-    assert "needs libreadly.so.99, which a host may lack" in str(
-        next(frozen_check.library_problems(tmp_path))
-    )
+    assert "needs libreadly.so.99, which a host may lack" in str(next(check.library_problems(tmp_path)))
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -67,8 +65,8 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         library.writestr("bundler/sign.pyc", b"")
         library.writestr("jinja2/__init__.pyc", b"")
     with pytest.raises(UnfitInputError) as caught:
-        frozen_check.check(tmp_path, "install")
-    assert len(caught.value.problems) == len(frozen_check.WANTED["install"])
+        check.check(tmp_path, "install")
+    assert len(caught.value.problems) == len(check.WANTED["install"])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +96,7 @@ def test_an_executable_that_carries_no_installer_says_so(
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(UsageError, match="carries no `install`"):
-        freeze.write_installer(tmp_path / "out")
+        build.write_installer(tmp_path / "out")
 
 
 def test_the_carried_installer_is_written_in_one_step(
@@ -109,7 +107,7 @@ def test_the_carried_installer_is_written_in_one_step(
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     out = tmp_path / "stick" / "install"
-    freeze.write_installer(out)
+    build.write_installer(out)
     assert out.read_bytes() == b"program"
     assert out.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in out.parent.iterdir()] == ["install"]
@@ -118,14 +116,14 @@ def test_the_carried_installer_is_written_in_one_step(
 def test_only_a_checkout_with_the_right_python_builds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(freeze, "PLATFORMS", {})
+    monkeypatch.setattr(build, "PLATFORMS", {})
     with pytest.raises(UsageError, match=r"Python 3\.11"):
-        freeze.build(tmp_path / "out", "install")
+        build.build(tmp_path / "out", "install")
 
 
 @pytest.mark.parametrize("name", ["freeze.txt", "libz.txt"])
 def test_every_locked_package_has_a_hash(name: str) -> None:
-    lines = freeze.lock(name).read_text().splitlines()
+    lines = build.lock(name).read_text().splitlines()
     pinned = [line for line in lines if line and not line.startswith((" ", "#"))]
     assert pinned
     assert all("==" in line and line.endswith("\\") for line in pinned)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler import freeze
-from bundler.frozen_check import check
+from bundler.freeze import build
+from bundler.freeze.check import check
 from installer.shared.frozen import carried
 from tests.rig.host import Host
 from tests.rig.needs import needs
@@ -60,8 +60,8 @@ def test_install_carries_these_packages_and_no_other(unpacked: dict[str, Path]) 
 
 def test_install_carries_every_module_of_the_installer(unpacked: dict[str, Path]) -> None:
     sources = {
-        ".".join(path.relative_to(freeze.ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for path in (freeze.ROOT / "installer").rglob("*.py")
+        ".".join(path.relative_to(build.ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (build.ROOT / "installer").rglob("*.py")
     }
     assert {name for name in sources if not name.endswith("__main__")} <= {*carried(unpacked["install"])}
 
@@ -78,23 +78,23 @@ def test_every_module_in_it_imports(dist: Path, cache: Path, name: str) -> None:
 
 
 def test_bundle_carries_install(dist: Path, unpacked: dict[str, Path]) -> None:
-    assert (unpacked["bundle"] / freeze.EMBEDDED).read_bytes() == (dist / "install").read_bytes()
+    assert (unpacked["bundle"] / build.EMBEDDED).read_bytes() == (dist / "install").read_bytes()
 
 
 def test_no_path_of_the_build_is_left_in_it(unpacked: dict[str, Path]) -> None:
-    here = str(freeze.ROOT).encode()
+    here = str(build.ROOT).encode()
     for path in unpacked["install"].rglob("*"):
         assert not path.is_file() or here not in path.read_bytes(), path
 
 
 def test_the_schemas_are_in_it(unpacked: dict[str, Path]) -> None:
     shipped = unpacked["install"] / "lib" / "installer" / "core" / "schemas"
-    wanted = {path.relative_to(freeze.ROOT / "schemas") for path in (freeze.ROOT / "schemas").rglob("*.json")}
+    wanted = {path.relative_to(build.ROOT / "schemas") for path in (build.ROOT / "schemas").rglob("*.json")}
     assert {path.relative_to(shipped) for path in shipped.rglob("*.json")} == wanted
 
 
 def test_a_second_build_gives_the_same_bytes(dist: Path, tmp_path: Path) -> None:
-    freeze.build(tmp_path / "install", "install")
+    build.build(tmp_path / "install", "install")
     assert (tmp_path / "install").read_bytes() == (dist / "install").read_bytes()
 
 

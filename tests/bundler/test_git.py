@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.git import Checkout, look, plain_url
+from bundler.provenance.git import Checkout, look, plain_url
 from tests.rig.gitcheckout import commit_all, git
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bundler.rootfiles import root_bytes
 from bundler.signing.bundle import sign
+from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotApprovedError, TamperedError, WaybillError

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bundler import selfextract
+from bundler.freeze import self_extract
 from tests.rig.needs import needs
 
 PROGRAM = """#!/bin/sh
@@ -53,7 +53,7 @@ def app(tmp_path: Path) -> Path:
 def tool(app: Path, tmp_path: Path) -> Path:
     made = tmp_path / "stick" / "tool"
     made.parent.mkdir()
-    made.write_bytes(selfextract.pack(app, "tool", "1.2.3"))
+    made.write_bytes(self_extract.pack(app, "tool", "1.2.3"))
     made.chmod(0o755)
     return made
 
@@ -109,7 +109,7 @@ class TestStart:
 
     def test_the_umask_stays_the_users(self, app: Path, tool: Path, trusted: Path) -> None:
         (app / "tool").write_text("#!/bin/sh\numask\n")
-        tool.write_bytes(selfextract.pack(app, "tool", "1"))
+        tool.write_bytes(self_extract.pack(app, "tool", "1"))
         command = ["sh", "-c", f"umask 027; {tool}; {tool}"]
         done = subprocess.run(
             command, env={**os.environ, "WAYBILL_CACHE": str(trusted)}, capture_output=True, check=True
@@ -228,7 +228,7 @@ class TestFaults:
         self, tool: Path, app: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SOURCE_DATE_EPOCH", str(2**32))
-        tool.write_bytes(selfextract.pack(app, "tool", "1"))
+        tool.write_bytes(self_extract.pack(app, "tool", "1"))
         done = run(tool, trusted, "x")
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -238,7 +238,7 @@ class TestFaults:
         self, tool: Path, app: Path, trusted: Path, number: signal.Signals, shell: str
     ) -> None:
         (app / "tool").write_text(f"#!/bin/sh\n: >{trusted}/started\nsleep 20\n")
-        tool.write_bytes(selfextract.pack(app, "tool", "1"))
+        tool.write_bytes(self_extract.pack(app, "tool", "1"))
         environment = {**os.environ, "WAYBILL_CACHE": str(trusted / "c")}
         child = subprocess.Popen([shell, str(tool)], env=environment, start_new_session=True)
         wait_for((trusted / "started").exists)
@@ -256,7 +256,7 @@ class TestFaults:
     def test_a_full_place_is_told_and_left_clean(self, tool: Path, app: Path, trusted: Path) -> None:
         needs("unshare")
         (app / "big").write_bytes(os.urandom(3 << 20))
-        tool.write_bytes(selfextract.pack(app, "tool", "1"))
+        tool.write_bytes(self_extract.pack(app, "tool", "1"))
         mount = 'mount -t tmpfs -o size=4m,mode=700 tmpfs "$1"'
         script = mount + ' && { WAYBILL_CACHE=$1 "$2"; status=$?; ls -A "$1"; exit $status; }'
         command = ["unshare", "-m", "sh", "-c", script, "sh", str(trusted), str(tool)]
@@ -280,22 +280,22 @@ class TestPack:
         shutil.copytree(app, copy)
         for path in copy.rglob("*"):
             os.utime(path, (1, 1))
-        assert selfextract.pack(app, "tool", "1") == selfextract.pack(copy, "tool", "1")
+        assert self_extract.pack(app, "tool", "1") == self_extract.pack(copy, "tool", "1")
 
     def test_dates_and_build_paths_are_taken_out(self, tmp_path: Path) -> None:
         made = []
         for name in ("one", "two"):
             code = compile("def f():\n    return 1\n", f"/{name}/main.py", "exec")
             stamp = name.encode().ljust(8)
-            made.append(selfextract.settled("__main__tool.pyc", b"magic123" + stamp + marshal.dumps(code)))
+            made.append(self_extract.settled("__main__tool.pyc", b"magic123" + stamp + marshal.dumps(code)))
         assert made[0] == made[1]
-        assert selfextract.settled("data", b"magic123 kept") == b"magic123 kept"
+        assert self_extract.settled("data", b"magic123 kept") == b"magic123 kept"
 
     def test_a_library_without_symbols_still_loads(self, tmp_path: Path) -> None:
         shutil.copytree(Path(zstandard.__file__).parent, tmp_path / "zstandard")
         (library,) = tmp_path.glob("zstandard/backend_c.*.so")
         original = library.read_bytes()
-        blanked = selfextract.without_symbols(original)
+        blanked = self_extract.without_symbols(original)
         library.write_bytes(blanked)
         program = "import zstandard as z; print(z.__file__, z.decompress(z.compress(b'good')))"
         command = [sys.executable, "-c", program]

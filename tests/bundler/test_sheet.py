@@ -11,7 +11,7 @@ import pytest
 import segno
 
 from bundler.commands.trust_sheet import sheet
-from bundler.rootfiles import root_bytes
+from bundler.trust.root_files import root_bytes
 from installer.core.errors import UntrustedError, UsageError
 from tests.rig.trustworld import NOW, headed
 

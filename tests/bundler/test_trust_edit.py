@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bundler import rootfiles
 from bundler.commands import trust_edit
 from bundler.commands.trust_edit import make_policy
 from bundler.commands.trust_init import init
 from bundler.commands.trust_sheet import sheet
-from bundler.rootfiles import load
+from bundler.trust import root_files
+from bundler.trust.root_files import load
 from installer.core.digest import file_digest
 from installer.core.errors import TamperedError, UsageError
 from installer.core.trust.root import PRODUCTION, Policy, fingerprint
@@ -242,7 +242,7 @@ class TestSheet:
 
 def test_bytes_are_the_same_for_the_same_root(path: Path) -> None:
     root = load(path).root
-    assert rootfiles.root_bytes(root) == path.read_bytes()
+    assert root_files.root_bytes(root) == path.read_bytes()
     assert json.loads(path.read_bytes()) == root.document()
 
 

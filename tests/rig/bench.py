@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bundler.rootfiles import root_bytes
+from bundler.trust.root_files import root_bytes
 from installer.cli import main
 from installer.core.trust.root import Root
 from installer.state.trust_store import ROOT_FILE

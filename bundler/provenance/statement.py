@@ -15,9 +15,9 @@ from typing import Any
 
 from bundler import __version__
 from bundler.archive.output_file import OutputFile
-from bundler.builder import Builder
 from bundler.config.model import BundleConfig
-from bundler.git import Checkout
+from bundler.provenance.builder import Builder
+from bundler.provenance.git import Checkout
 from bundler.signing import Signer
 from installer.core import jsonio
 from installer.core.digest import sha256_hex

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Literal
 
 import bundler
-from bundler import selfextract
 from bundler.archive.output_file import fsync_directory
-from bundler.frozen_check import check
+from bundler.freeze import self_extract
+from bundler.freeze.check import check
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
 from installer.shared.child_env import child_environment
 from installer.shared.progress import Progress
@@ -76,7 +76,7 @@ EXCLUDED = (
 )
 EXCLUDED_OF: dict[Program, tuple[str, ...]] = {
     "install": ("bundler", "gnupg", "nacl", "cffi", "pycparser"),
-    "bundle": ("bundler.frozen_run",),
+    "bundle": ("bundler.freeze.run",),
 }
 
 
@@ -115,7 +115,7 @@ def build(
         _lay_out(source, program)
         told.note(f"freezing {program}")
         _freeze(site, source, app, program)
-        selfextract.settle(app)
+        self_extract.settle(app)
         if embed:
             (app / EMBEDDED).parent.mkdir()
             shutil.copyfile(embed, app / EMBEDDED)
@@ -123,7 +123,7 @@ def build(
         check(app, program)
         _run([str(app / program), "selftest"], f"{program} does not start or cannot import a module")
         packed = Path(scratch, program)
-        packed.write_bytes(selfextract.pack(app, program, bundler.__version__))
+        packed.write_bytes(self_extract.pack(app, program, bundler.__version__))
         packed.chmod(0o755)
         _put(packed, out)
     told.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
@@ -276,7 +276,7 @@ class _Told(Progress):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Builds what `make installer` asks for: `python -m bundler.freeze install|bundle OUT [EMBED]`.
+    """Builds what `make installer` asks for: `python -m bundler.freeze.build install|bundle OUT [EMBED]`.
 
     `wheels WORK MACHINE` fetches what a build on another machine finds in `WORK`.
     """
