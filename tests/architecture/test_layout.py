@@ -15,7 +15,7 @@ TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
     "bundler", "docs", "examples", "installer", "pyproject.toml", "schemas", "templates", "tests",
 }  # fmt: skip
-COMMANDS = ("installer/cli/main.py", "installer/shared/console.py", "bundler/cli.py")
+COMMANDS = ("installer/cli/main.py", "installer/shared/console.py", "bundler/cli/main.py")
 LONGEST = 400
 
 

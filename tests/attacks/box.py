@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import bundler.cli
+import bundler.cli.main
 import bundler.commands.create
 import bundler.config.loader
 import installer.cli.app
@@ -94,7 +94,7 @@ def _become(program: str, words: list[str], home: Path, files: list[Path]) -> No
     sys.argv = [program, *words]
     code: object = 0
     try:
-        {"bundle": bundler.cli.main, "install": install}[program]()
+        {"bundle": bundler.cli.main.main, "install": install}[program]()
     except SystemExit as ended:
         code = ended.code
     except BaseException:

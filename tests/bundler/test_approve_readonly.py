@@ -15,7 +15,7 @@ from installer.core.trust.approval_sidecar import read_sidecar
 from tests.rig.trustworld import APPROVALS, World, person
 
 TOP = Path(__file__).parents[2]
-APPROVE = "from bundler.cli import main; main()"
+APPROVE = "from bundler.cli.main import main; main()"
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_the_example_program_runs_and_answers_its_probe(tmp_path):
 def test_it_prints_what_can_be_typed_next_from_where_one_stands(
     tmp_path, monkeypatch, capsys, words, first, last
 ):
-    from bundler.cli import app, console
+    from bundler.cli.main import app, console
     from installer.shared.console import run_app
 
     monkeypatch.chdir(tmp_path)

@@ -70,7 +70,7 @@ class Product:
 
     def command(self, *words: str) -> list[str]:
         """Gives the command line of `bundle`, started as people start it."""
-        return [sys.executable, "-c", "from bundler.cli import main; main()", *words]
+        return [sys.executable, "-c", "from bundler.cli.main import main; main()", *words]
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs `bundle` in the product's directory."""

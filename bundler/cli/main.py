@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bundler import __version__
-from bundler.cli_keys import keygen
-from bundler.cli_options import BundleFile, GpgKey, Json, Key, console
-from bundler.cli_sign import approve, closing, sign, signers_of, verify
-from bundler.cli_trust import trust_app
+from bundler.cli.keys import keygen
+from bundler.cli.options import BundleFile, GpgKey, Json, Key, console
+from bundler.cli.sign import approve, closing, sign, signers_of, verify
+from bundler.cli.trust import trust_app
 from installer.shared.console import run_app, table
 from installer.shared.humanize import size_text as size
 

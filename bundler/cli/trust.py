@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli_keys import trust_app
-from bundler.cli_options import GpgKey, Json, Key, console
-from bundler.cli_sign import Attach, closing, signers_of
+from bundler.cli.keys import trust_app
+from bundler.cli.options import GpgKey, Json, Key, console
+from bundler.cli.sign import Attach, closing, signers_of
 from installer.core.errors import UsageError
 
 __all__ = ["trust_app"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli_options import BundleFile, GpgKey, Json, Key, console, prompt
+from bundler.cli.options import BundleFile, GpgKey, Json, Key, console, prompt
 from installer.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli_options import Json, console, prompt
+from bundler.cli.options import Json, console, prompt
 
 trust_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Make and show root.json: whom hosts trust."
