@@ -7,7 +7,7 @@ MUTMUT := build/mutants/lib
 MINUTES ?= 10
 COMPILE = build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --python-version 3.11 --universal
-FREEZER := $(wildcard bundler/f*.py bundler/selfextract.*) $(LOCKS)/freeze.txt $(LOCKS)/libz.txt
+FREEZER := $(wildcard bundler/freeze/*) $(LOCKS)/freeze.txt $(LOCKS)/libz.txt
 IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/null)
 IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)
 

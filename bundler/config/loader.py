@@ -2,7 +2,7 @@
 
 1 the file      strict YAML, then the schema; what does not fit is set aside, the rest is looked at
 2 the entries   paths filled in, inputs there and readable, names that fit (`bundler/config/entries.py`)
-3 the content   changelog, values, templates, Compose files, secrets, destinations (`bundler/checks/`)
+3 the content   changelog, values, templates, Compose files, secrets, destinations (`checks/`)
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 from installer.core.errors import WaybillError
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from installer.shared.progress import Progress
 
 Program = Literal["install", "bundle"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = Path("embedded", "install")
 ABIS = ("cp311", "abi3", "none")
 PLATFORMS = {
@@ -253,7 +253,7 @@ def _freeze(site: Path, source: Path, app: Path, program: Program) -> None:
         "LC_ALL": "C",
         "TZ": "UTC",
     }
-    script = Path(__file__).with_name("frozen_run.py")
+    script = Path(__file__).with_name("run.py")
     for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"):
         environment.pop(name, None)
     # -P: modules of ours beside the script have names of the standard library's.

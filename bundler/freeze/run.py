@@ -1,4 +1,4 @@
-"""Runs cx_Freeze; started as a script by `bundler.freeze.build`, in a Python that sees only what is to be frozen.
+"""Runs cx_Freeze; started as a script by `build`, in a Python that sees only what is to be frozen.
 
 It is given one JSON object: the options of `cx_Freeze.Freezer`, and `path`, the directories to import from.
 """

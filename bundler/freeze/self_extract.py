@@ -1,6 +1,6 @@
 """Packs a frozen directory into one self-extracting file, the same bytes every time.
 
-The file is a POSIX shell head (`selfextract.sh`) followed by a gzipped tar of the directory.
+The file is a POSIX shell head (`self_extract.sh`) followed by a gzipped tar of the directory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def pack(app: Path, name: str, version: str) -> bytes:
     """
     raw, unpacked = _tar(app)
     payload = gzip.compress(raw, compresslevel=9, mtime=0)
-    template = files("bundler").joinpath("selfextract.sh").read_text(encoding="utf-8")
+    template = files("bundler.freeze").joinpath("self_extract.sh").read_text(encoding="utf-8")
     room = f"{(unpacked + len(payload)) // 1_000_000 + 1} MB"
     filled = {
         "@NAME@": name,

@@ -32,7 +32,7 @@ class Layer:
 
     Attributes:
         name: Its path, as messages show it.
-        data: Its bytes; the caller bounds the read (`yamlio.MAX_BYTES`).
+        data: Its bytes; the caller bounds the read (`strict_yaml.MAX_BYTES`).
     """
 
     name: str
