@@ -1,6 +1,6 @@
 """The environment that child processes get.
 
-The standalone executable starts through a shell head (`bundler/freeze/self_extract.sh`) that hides the variables
+The standalone executable starts through a shell head (`self_extract.sh`) that hides the variables
 which would make it load foreign libraries. What we start is not ours: it gets them back as they were.
 """
 
