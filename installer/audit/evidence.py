@@ -29,7 +29,7 @@ from installer.core.limits import MIB
 from installer.core.trust.root import parse_time
 from installer.core.verify import Clock
 from installer.core.vsa import Trail, summary
-from installer.deploy.files import make_directory
+from installer.host.directories import make_directory
 from installer.host.layout import STATE
 from installer.host.system import System
 from installer.state.state import unreadable

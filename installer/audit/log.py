@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from installer.audit.record import RECORD_LIMIT, Record, decode, encode
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
-from installer.deploy.files import make_directory
+from installer.host.directories import make_directory
 from installer.host.layout import STATE, Layout
 from installer.host.system import SyncError, System
 from installer.state.state import clear_spare, replace_file, unreadable

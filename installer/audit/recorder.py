@@ -22,7 +22,6 @@ from installer.audit import evidence
 from installer.audit.log import AuditError, AuditLog, opened
 from installer.audit.record import Record
 from installer.audit.removal_check import Proof, proven, statement
-from installer.commands.bundle_verifier import host_name
 from installer.core.errors import (
     BusyError,
     IncompleteError,
@@ -33,10 +32,11 @@ from installer.core.errors import (
 )
 from installer.core.trust.root import format_time
 from installer.core.trust.steps import STEPS
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.irreversible import past
 from installer.planning.planner import Plan
+from installer.state.host_identity import host_name
 from installer.state.state import Entry
 from installer.transaction import journal as journals
 

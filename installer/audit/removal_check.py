@@ -17,12 +17,12 @@ from installer.core.errors import NotUndoneError, Problem
 from installer.core.format.manifest import SUMS
 from installer.core.trust.approval import STATEMENT
 from installer.core.trust.root import format_time
-from installer.deploy.files import parent
-from installer.deploy.operation import Context
+from installer.deploy.inventory import InventoryItem as Thing
+from installer.host.context import Context
+from installer.host.directories import parent
 from installer.images import leftovers
 from installer.images.leftovers import Row
 from installer.planning import removal
-from installer.planning.removal import Thing
 
 PREDICATE = "urn:waybill:removal:v1"
 MOST = 10

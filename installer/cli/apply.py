@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from installer.commands.bundle_verifier import Judge
     from installer.commands.carry_out import Applied
     from installer.core.verify import Opened
-    from installer.deploy.operation import Context
+    from installer.host.context import Context
     from installer.planning.planner import Options, Plan
     from installer.state.state import State
 

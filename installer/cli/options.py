@@ -15,7 +15,7 @@ import typer
 
 from installer.core.errors import UsageError
 from installer.core.trust.verifier import Trust
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.shared.console import Console

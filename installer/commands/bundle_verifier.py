@@ -2,74 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from installer.core.errors import HostNotReadyError, NotUndoneError, RefusedError
+from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import Manifest
 from installer.core.format.medium import Medium
 from installer.core.limits import LIMITS
 from installer.core.trust.approval_sidecar import beside, read_sidecar
 from installer.core.trust.policy import Decision, Destination
-from installer.core.trust.root import ENVIRONMENT, fingerprint
+from installer.core.trust.root import fingerprint
 from installer.core.trust.verifier import Trust
 from installer.core.verify import Beside, Opened, decide, open_trusted
 from installer.core.vsa import Trail
-from installer.deploy.operation import Context
-from installer.host.layout import CONFIG, Layout
+from installer.host.context import Context
+from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.desired_state import Staged
 from installer.shared.progress import Progress
+from installer.staging.staged import Staged
+from installer.state.host_identity import environment, host_name
 from installer.state.state import State
 from installer.state.trust_store import ROOT_FILE
 from installer.transaction.state_repair import sound_state
-
-ENVIRONMENT_FILE = f"{CONFIG}/environment"
-HOSTNAME_FILE = "/etc/hostname"
-_SMALL = 4096
-
-
-def environment(system: System, given: str) -> str:
-    """Gives the environment of this host: its own setting, or what the operator says where it has none.
-
-    Args:
-        system: The host.
-        given: From `--env`; empty where it was not given.
-
-    Raises:
-        HostNotReadyError: The setting is damaged.
-        RefusedError: It says another one than the operator.
-    """
-    try:
-        text = system.read(ENVIRONMENT_FILE, _SMALL).decode("ascii", "replace").strip()
-    except FileNotFoundError:
-        return given
-    except OSError as error:
-        raise HostNotReadyError(f"cannot be read: {error.strerror}", where=ENVIRONMENT_FILE) from None
-    if not ENVIRONMENT.fullmatch(text):
-        raise HostNotReadyError(
-            "does not name an environment", where=ENVIRONMENT_FILE, hint="one word, such as: production"
-        )
-    if given not in ("", text):
-        raise RefusedError(
-            f"this host belongs to the environment {text}, not {given}",
-            where=ENVIRONMENT_FILE,
-            hint="leave out --env, or go to a host of that environment",
-        )
-    return text
-
-
-def host_name(system: System) -> str:
-    """Gives the name of this host, lower case; below `--root` what /etc/hostname there says."""
-    if not system.live:
-        with suppress(OSError):
-            text = system.read(HOSTNAME_FILE, _SMALL).decode("ascii", "replace").strip()
-            if text:
-                return text.lower()
-    return os.uname().nodename.lower()
 
 
 @dataclass(slots=True)

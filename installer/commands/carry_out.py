@@ -17,11 +17,12 @@ from installer.audit import recorder
 from installer.audit.removal_check import Proof, proven
 from installer.core.errors import RolledBackError
 from installer.deploy import health
-from installer.deploy.files import make_directory
 from installer.deploy.health import ProbeResult
-from installer.deploy.operation import Context
+from installer.host.context import Context
+from installer.host.directories import make_directory
 from installer.planning.planner import Plan
-from installer.state.state import Entry, record_bytes
+from installer.state.release import record_bytes
+from installer.state.state import Entry
 from installer.transaction.execute import Change, execute, reason
 
 

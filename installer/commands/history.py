@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer.audit.evidence import Refusal
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.transaction import finalize
 
 

@@ -17,7 +17,7 @@ from installer.commands import audit as audits
 from installer.commands.status import Status, products, status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.trust.root import parse_time
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.layout import CONFIG, Layout
 from installer.host.system import System
 from installer.shared.progress import Progress

@@ -15,12 +15,14 @@ from typing import Any, Literal
 
 from installer.audit import recorder
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
-from installer.deploy.files import make_directory
 from installer.deploy.health import watch_release
-from installer.deploy.operation import Context, Op, places
-from installer.planning.method_selection import uses_engine
+from installer.deploy.method import uses_engine
+from installer.deploy.operation import Op, places
+from installer.host.context import Context
+from installer.host.directories import make_directory
+from installer.state.release import open_release
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, load, open_release
+from installer.state.state import Entry, State, load
 from installer.state.trust_store import clear_partial
 from installer.transaction import execute, finalize
 from installer.transaction.journal import Journal

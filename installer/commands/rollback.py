@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from installer.core.errors import RefusedError, TamperedError
 from installer.core.format.manifest import Manifest
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.planning.desired_state import Desired
 from installer.planning.irreversible import going_back
 from installer.planning.planner import Options, Plan, Planner
 from installer.shared.redaction import LIMIT
+from installer.state.release import open_release
 from installer.state.retained import DAMAGED
-from installer.state.state import Entry, State, next_transaction, open_release
+from installer.state.state import Entry, State, next_transaction
 
 Verify = Callable[[Entry], Manifest]
 """Verifies a kept release again, signatures and digests, and raises where it is not what it was."""

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from installer.commands.bundle_verifier import ENVIRONMENT_FILE, environment
 from installer.core.digest import hashed
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.core.limits import CHUNK
 from installer.core.trust.root import ENVIRONMENT
-from installer.deploy.files import make_directory
+from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
+from installer.state.host_identity import ENVIRONMENT_FILE, environment
 from installer.state.state import replace_file
 
 PLACE = "/opt/waybill/bin/install"

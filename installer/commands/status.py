@@ -9,13 +9,14 @@ from typing import Any
 
 from installer.core.errors import NotUndoneError, Problem
 from installer.core.format.manifest import Source
-from installer.deploy.method import Release, Target, method
-from installer.deploy.operation import Context
+from installer.deploy.method import Target, method
+from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, jobs
-from installer.state.state import Entry, State, open_release, unseen
+from installer.state.release import Release, open_release
+from installer.state.state import Entry, State, unseen
 from installer.transaction.finalize import committed
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import distrusted, refuse_cut, sound_state

@@ -20,7 +20,6 @@ from installer import __version__
 from installer.audit import log as audit_log
 from installer.commands import audit as audits
 from installer.commands import metrics as telling
-from installer.commands.bundle_verifier import ENVIRONMENT_FILE, host_name
 from installer.commands.history import history
 from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
@@ -30,11 +29,12 @@ from installer.core.format.tar_header import Header
 from installer.core.limits import MIB
 from installer.core.trust.root import format_time
 from installer.core.verify import Clock
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
 from installer.shared.redaction import conceal, secrets_of
+from installer.state.host_identity import ENVIRONMENT_FILE, host_name
 from installer.state.trust_store import ROOT_FILE, TIME_FILE
 
 LIMIT = 4 * MIB

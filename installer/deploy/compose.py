@@ -16,7 +16,8 @@ from typing import Any
 from installer.core.errors import HostNotReadyError, Problem
 from installer.deploy.compose_logs import last_words
 from installer.deploy.method import Target
-from installer.deploy.operation import Context, Json, Op, StepError
+from installer.deploy.operation import Json, Op, StepError
+from installer.host.context import Context
 from installer.host.system import Completed
 
 TIMEOUT = 600.0

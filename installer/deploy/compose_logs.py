@@ -9,7 +9,7 @@ from typing import Any
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
 from installer.deploy.health import container_fault
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.shared.redaction import conceal, secrets_of
 
 LINES = 20

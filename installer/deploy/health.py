@@ -8,8 +8,10 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.format.manifest import HealthCheck
-from installer.deploy.method import Release, Target, method
-from installer.deploy.operation import Context, StepError
+from installer.deploy.method import Target, method
+from installer.deploy.operation import StepError
+from installer.host.context import Context
+from installer.state.release import Release
 
 PAUSE = 0.5
 ONE_PROBE = 10.0

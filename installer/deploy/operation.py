@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from installer.core.errors import WaybillError
-from installer.host.layout import Layout
-from installer.host.system import System
-from installer.shared.progress import Progress
+from installer.host.context import Context
 
 Json = dict[str, Any]
 Phase = Literal["stage", "switch", "activate"]
@@ -56,30 +54,6 @@ class Op:
     def from_json(cls, value: Json) -> Op:
         """Reads it back from the journal."""
         return cls(value["kind"], value["args"], value["phase"], value["label"])
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every step works with.
-
-    Attributes:
-        system: The host.
-        layout: Where this product's things lie.
-        progress: Told what happens.
-        transaction: Its id; empty while planning.
-        resume: Identity of the bundle whose staged files are not to be cleared; empty for none.
-    """
-
-    system: System
-    layout: Layout
-    progress: Progress
-    transaction: str = ""
-    resume: str = ""
-
-    @property
-    def live(self) -> bool:
-        """Whether this is the running host, not a directory below `--root`."""
-        return self.system.live
 
 
 class StepError(WaybillError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from installer.deploy.files import parent, sync_directories
-from installer.deploy.operation import Context, Json
+from installer.deploy.operation import Json
+from installer.host.context import Context
+from installer.host.directories import parent, sync_directories
 from installer.host.system import System
 
 

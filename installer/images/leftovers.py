@@ -7,13 +7,13 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.images import docker_engine
 from installer.images.docker_engine import Engine, EngineError
 from installer.images.operations import private_prefix
 
 if TYPE_CHECKING:
-    from installer.planning.removal import Thing
+    from installer.deploy.inventory import InventoryItem as Thing
 
 _QUICK = 60.0
 _UNITS = "/etc/systemd/system"

@@ -16,8 +16,9 @@ from pathlib import Path
 from installer.core.errors import Problem
 from installer.core.format.manifest import Image
 from installer.core.limits import MIB
-from installer.deploy.method import Release, Target
-from installer.deploy.operation import Context, Op
+from installer.deploy.method import Target
+from installer.deploy.operation import Op
+from installer.host.context import Context
 from installer.host.host import Host
 from installer.images import docker_engine
 from installer.images import operations as imageops
@@ -36,6 +37,7 @@ from installer.images.operations import (
 )
 from installer.images.prune import DROP
 from installer.shared.humanize import size_text
+from installer.state.release import Release
 
 __all__ = ["HANDLERS", "METHOD", "images_for", "room_needed"]
 

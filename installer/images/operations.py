@@ -19,13 +19,14 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image, Layer
 from installer.core.oci.documents import platform_matches
-from installer.deploy.method import Release
-from installer.deploy.operation import Context, Handler, Json, StepError, ThirdStateError
+from installer.deploy.operation import Handler, Json, StepError, ThirdStateError
+from installer.host.context import Context
 from installer.images import docker_engine
 from installer.images.directory_store import DirectoryStore
 from installer.images.docker_engine import Engine, EngineError, Found, InUseError
 from installer.images.load_stream import Form, Shipment, chain_ids, stream
 from installer.shared.progress import Progress
+from installer.state.release import Release
 
 ABSENT = "absent"
 KEPT = re.compile(r"(root\.)?waybill\.local/.*:kept$")

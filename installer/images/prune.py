@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from installer.core.errors import BusyError, WaybillError
 from installer.core.format.manifest import Image, Manifest
-from installer.deploy.operation import Context, Handler, Json, StepError
+from installer.deploy.operation import Handler, Json, StepError
+from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.images.docker_engine import Engine
 from installer.images.operations import (

@@ -13,7 +13,7 @@ from pathlib import Path
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.images.docker_engine import Engine, EngineError
 from installer.images.operations import (
     ABSENT,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from installer.deploy.method import Release
 from installer.host.system import System
 from installer.planning.desired_state import Desired
 from installer.planning.file_changes import Changes
 from installer.shared.redaction import LIMIT, Diff, diff
+from installer.state.release import Release
 
 
 def config_diffs(

@@ -10,36 +10,13 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
 from installer.core.limits import LIMITS
-from installer.deploy.method import Installed
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.preflight import Demand
 from installer.shared.values import BuiltIns, Layer, resolve
+from installer.staging.staged import Staged
+from installer.state.release import Installed
 
 UNITS = "/etc/systemd/system"
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A bundle that was verified and written to the disk, ready to be applied.
-
-    Attributes:
-        manifest: Its manifest.
-        manifest_sha256: SHA-256 of the bytes of its bundle.json, in hex.
-        identity: SHA-256 of its SHA256SUMS, in hex.
-        directory: The host path below which its members lie under their bundle paths, all on the disk.
-        evidence: What the verification found, as JSON: who signed, who approved. Kept with the release.
-        area: Where the blobs of its images lie, where that is another place; empty: in `directory`.
-        demands: What staging it would still take; empty where it is staged.
-    """
-
-    manifest: Manifest
-    manifest_sha256: str
-    identity: str
-    directory: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    area: str = ""
-    demands: tuple[Demand, ...] = ()
 
 
 @dataclass(slots=True)

@@ -12,9 +12,9 @@ from typing import Any, Literal, cast, get_args
 
 from installer.core.errors import Problem, UsageError
 from installer.deploy.files import matches
-from installer.deploy.method import Installed
 from installer.deploy.operation import Json
 from installer.host.system import Seen, System
+from installer.state.release import Installed
 
 Treatment = Literal["refuse", "keep", "replace"]
 TREATMENTS: tuple[str, ...] = get_args(Treatment)

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from installer.core.errors import Problem
-from installer.deploy.files import batches, matches, parent
-from installer.deploy.method import Installed
+from installer.deploy.files import batches, matches
 from installer.deploy.operation import Json, Op
+from installer.host.directories import parent
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.planning.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
+from installer.state.release import Installed
 
 Verb = Literal["add", "replace", "restore", "remove", "make", "set"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
 from installer.deploy.method import method
-from installer.deploy.operation import Context, is_final
-from installer.host.layout import Layout
+from installer.deploy.operation import is_final
+from installer.host.context import Context
 
 if TYPE_CHECKING:
     from installer.planning.method_selection import Job
@@ -41,12 +41,6 @@ def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[J
     for text in said:
         by_step.setdefault(text.partition(" ")[0], text)
     return replace(entry, irreversible=tuple(by_step.values()))
-
-
-def records(layout: Layout, kept: Iterable[Entry], names: Iterable[str]) -> set[str]:
-    """Gives which of some records of transactions hold what was saved before a step of a kept release."""
-    said = [text for entry in kept for text in entry.irreversible]
-    return {name for name in names if any(f"{layout.record(name)}/" in text for text in said)}
 
 
 def past(plan: Plan) -> list[tuple[Entry, str]]:

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Manifest
-from installer.deploy.method import EVERYWHERE, Release, Target
+from installer.deploy.method import _ENGINE, EVERYWHERE, Target, uses_engine
+from installer.state.release import Release
 from installer.state.state import Entry
-
-_ENGINE = {"compose"}
-"""Methods that need the images to be in the engine."""
-
-
-def uses_engine(methods: Iterable[str], *, live: bool) -> bool:
-    """Says whether images go into the engine: on a live host, and where a method is driven that needs it.
-
-    Args:
-        methods: The methods that are, or were, driven.
-        live: Whether this is the running host, not a directory below `--root`.
-    """
-    return live or not _ENGINE.isdisjoint(methods)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,22 @@ from installer.core.errors import HostNotReadyError, Problem, RefusedError
 from installer.core.format.manifest import Manifest, Source
 from installer.deploy import health
 from installer.deploy.files import batches
-from installer.deploy.method import Release, method
-from installer.deploy.operation import Context, Op
+from installer.deploy.method import method
+from installer.deploy.operation import Op
+from installer.host.context import Context
+from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
 from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
 from installer.planning.config_diff import config_diffs
-from installer.planning.desired_state import Desired, Staged, desired
+from installer.planning.desired_state import Desired, desired
 from installer.planning.drift import NOTHING_SAID, Policy
 from installer.planning.file_changes import Changes, compare, without_sources
 from installer.planning.method_selection import Job, Selection
-from installer.planning.preflight import Demand, Need
 from installer.shared.redaction import Diff
 from installer.shared.values import Layer
-from installer.state.state import Entry, State, next_transaction, open_release, record_bytes
+from installer.staging.staged import Staged, refuse_platform
+from installer.state.release import Release, open_release, record_bytes
+from installer.state.state import Entry, State, next_transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
         UsageError: `--only` or `--skip` name what is not there.
         NotUndoneError: What runs now is damaged.
     """
-    preflight.refuse_platform(context.system.platform(), staged.manifest)
+    refuse_platform(context.system.platform(), staged.manifest)
     manifest, policy = staged.manifest, staged.evidence.get("policy", {})
     preflight.refuse_downgrade(state, manifest, staged.identity, int(policy.get("reset", 0)))
     number = next_transaction(context.system, context.layout, state)
@@ -381,7 +384,7 @@ class Planner:
     def _look(self, changes: Changes, operations: list[Op]) -> list[Need]:
         journal = sum(3 * len(repr(op.args)) + 4096 for op in operations) + 2 * preflight.MIB
         found = preflight.needs(self._context.system, self._context.layout, changes, journal, self._staging)
-        self._problems += preflight.space_problems(found)
+        self._problems += space_problems(found)
         self._problems += preflight.place_problems(self._context.system, changes)
         return found
 

@@ -12,13 +12,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from installer.core.errors import NotUndoneError, TamperedError
-from installer.deploy.files import matches, parent
-from installer.deploy.method import Installed, Release
-from installer.deploy.operation import Context
-from installer.planning.desired_state import Staged, desired
+from installer.deploy.files import matches
+from installer.host.context import Context
+from installer.host.directories import parent
+from installer.planning.desired_state import desired
 from installer.planning.drift import entry_of
 from installer.shared.values import Layer
-from installer.state.state import DamagedReleaseError, Entry, State, open_release, read_record
+from installer.staging.staged import Staged
+from installer.state.release import DamagedReleaseError, Installed, Release, open_release, read_record
+from installer.state.state import Entry, State
 from installer.transaction import journal as journals
 
 NOTE = "the record of what runs was damaged: it is derived again from this bundle, and written anew"

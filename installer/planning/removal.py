@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
-from installer.deploy.method import Installed, Release
-from installer.deploy.operation import Context, Handler, Json, Op, StepError
+from installer.deploy.inventory import InventoryItem as Thing
+from installer.deploy.method import uses_engine
+from installer.deploy.operation import Handler, Json, Op, StepError
+from installer.host.context import Context
 from installer.images.operations import engine_of, private_name, private_prefix
 from installer.images.prune import let_go
 from installer.planning.file_changes import Changes
-from installer.planning.method_selection import uses_engine
+from installer.state.release import Installed, Release
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State
 from installer.transaction import journal as journals
@@ -30,26 +32,6 @@ if TYPE_CHECKING:
     from installer.planning.planner import Plan
 
 KIND = "removal.account"
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """One thing of a product that a removal takes away, or leaves on purpose.
-
-    Attributes:
-        kind: `file`, `link`, `directory`, `unit`, `project`, `image`, `release`, `script` or `copy`.
-        name: Its path, or the name by which its kind is known.
-        mark: What tells it from another of the same name: a file's SHA-256, a link's target, a release's
-            version, an image's id in a classic store.
-        other: An image's id in a containerd store.
-        why: Why it stays; empty for what goes.
-    """
-
-    kind: str
-    name: str
-    mark: str = ""
-    other: str = ""
-    why: str = ""
 
 
 class Account:

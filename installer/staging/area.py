@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import MANIFEST, SUMS, Manifest
-from installer.deploy.files import make_directory, parent
+from installer.host.directories import make_directory, parent
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress

@@ -16,9 +16,9 @@ from installer.core.limits import LIMITS
 from installer.core.verify import Opened, check_all, payload_extent
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.desired_state import Staged
 from installer.shared.progress import Progress
 from installer.staging.stage import demands, staged
+from installer.staging.staged import Staged
 
 READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "compose")
 

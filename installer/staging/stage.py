@@ -16,15 +16,15 @@ from installer.core.format.archive import Bundle
 from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Manifest
 from installer.core.format.payload import keep_nothing
 from installer.core.verify import Opened, Verified, check_all, payload_extent
-from installer.deploy.files import make_directory
+from installer.host.directories import make_directory
+from installer.host.disk_space import Demand, space_problems, weigh
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.desired_state import Staged
-from installer.planning.preflight import Demand, refuse_platform, space_problems, weigh
 from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
 from installer.staging import area as staging
 from installer.staging import work_dir
+from installer.staging.staged import Staged, refuse_platform
 
 KEPT = "what is staged stays: the same command goes on from there, `install recover` removes it"
 

@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 
 from installer.core.errors import HostNotReadyError, UsageError
-from installer.deploy.files import make_directory, parent
+from installer.host.directories import make_directory, parent
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress

@@ -7,24 +7,19 @@ ours are read with the strict JSON reader all the same: a disk that loses data i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from installer.core import jsonio
-from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
-from installer.core.format import manifest_json
-from installer.core.format.manifest import MANIFEST, HealthCheck
-from installer.deploy.method import Installed, Release
 from installer.host.layout import Layout
 from installer.host.system import System
 
 SCHEMA = "waybill/state/v1"
 MIB = 1024 * 1024
 STATE_LIMIT = 4 * MIB
-RECORD_LIMIT = 512 * MIB
 KEEP = 3
 _SLACK = 4096
 """Bytes that a state may grow by between BEGIN and COMMIT: it learns the time."""
@@ -202,10 +197,6 @@ class DamagedStateError(NotUndoneError):
     code = "state-damaged"
 
 
-class DamagedReleaseError(NotUndoneError):
-    """What is kept of a release is missing or was changed."""
-
-
 def unreadable(path: str) -> HostNotReadyError:
     """Gives the error for what only root may read on this host."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
@@ -315,66 +306,6 @@ def clear_spare(system: System, path: str) -> None:
         system.unlink(f"{path}.new")
 
 
-def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ...]) -> bytes:
-    """Gives the record of what a release has on the host outside of its directory, and of its probes."""
-    names = Installed.__slots__
-    rows = [
-        {name: value for name in names if (value := getattr(item, name)) not in ("", 0)} for item in installed
-    ]
-    probes = [asdict(check) for check in health]
-    return jsonio.dumps_lines({"schema": "waybill/record/v1", "installed": rows, "health": probes})
-
-
-def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -> Release:
-    """Gives a kept release with what it has on the host.
-
-    Its manifest and record are read only where they are, byte for byte, what was verified and written.
-
-    Raises:
-        DamagedReleaseError: One of them is missing or was changed; `hint` says what to do.
-    """
-    directory = layout.release(entry.name)
-    manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest, hint or _again(layout, entry))
-    installed, health = read_record(system, layout, entry, hint)
-    blobs = None if entry.blobs else ""
-    return Release(
-        manifest_json.parse(manifest), entry.identity, directory, directory, installed, health, blobs
-    )
-
-
-def read_record(
-    system: System, layout: Layout, entry: Entry, hint: str = ""
-) -> tuple[tuple[Installed, ...], tuple[HealthCheck, ...]]:
-    """Gives what a release has on the host outside of its directory, and its probes, by its record.
-
-    Raises:
-        DamagedReleaseError: The record is missing or was changed; `hint` says what to do.
-    """
-    path = f"{layout.record(entry.record)}/record.json"
-    data = _exact(system, path, entry.record_sha256, hint or _again(layout, entry))
-    record = jsonio.loads_strict(data, path, RECORD_LIMIT)
-    installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
-    health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
-    return installed, health
-
-
-def _again(layout: Layout, entry: Entry) -> str:
-    return (
-        f"the disk may be losing data, or somebody edited it. Install {layout.product} {entry.version} again "
-        "from its bundle: what is on the host as installed is known again by that"
-    )
-
-
-def _exact(system: System, path: str, sha256: str, hint: str) -> bytes:
-    try:
-        data = system.read(path, RECORD_LIMIT)
-    except OSError as error:
-        raise DamagedReleaseError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
-    if sha256_hex(data) != sha256:
-        raise DamagedReleaseError("is not what was installed", where=path, hint=hint)
-    return data
-
-
 _NUMBER = re.compile(r"(\d{6,})\.(?:log|done|backup)")
 
 
@@ -384,3 +315,9 @@ def next_transaction(system: System, layout: Layout, state: State) -> str:
         int(match[1]) for name in system.names(layout.transactions) if (match := _NUMBER.fullmatch(name))
     ]
     return f"{max([state.transaction, *found]) + 1:06d}"
+
+
+def snapshot_records(layout: Layout, retained: Iterable[Entry], names: Iterable[str]) -> set[str]:
+    """Return which records of transactions hold what was saved before a step of a retained release."""
+    said = [text for entry in retained for text in entry.irreversible]
+    return {name for name in names if any(f"{layout.record(name)}/" in text for text in said)}

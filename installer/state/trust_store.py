@@ -19,7 +19,7 @@ from installer.core.trust.root import (
 )
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.verify import Clock
-from installer.deploy.files import make_directory
+from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.system import System
 

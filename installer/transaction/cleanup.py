@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.staging import area
 
 _RELEASE = re.compile(rf"[0-9]+-[0-9a-f]{{12}}({re.escape(area.GOING)})?")

@@ -28,8 +28,9 @@ from installer.core.errors import (
     RolledBackError,
     WaybillError,
 )
-from installer.deploy.files import make_directory
-from installer.deploy.operation import PHASES, Context, Op, StepError, handler, is_final
+from installer.deploy.operation import PHASES, Op, StepError, handler, is_final
+from installer.host.context import Context
+from installer.host.directories import make_directory
 from installer.state.state import Entry, State, reserve
 from installer.transaction import finalize
 from installer.transaction import journal as journals

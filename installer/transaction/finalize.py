@@ -10,16 +10,16 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
-from installer.deploy.files import parent
-from installer.deploy.operation import Context, Op, handler
+from installer.deploy.method import uses_engine
+from installer.deploy.operation import Op, handler
+from installer.host.context import Context
+from installer.host.directories import parent
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.images.prune import forget, sweep
-from installer.planning import irreversible
-from installer.planning.method_selection import uses_engine
 from installer.staging import area
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, clear_spare, load, save, unreadable
+from installer.state.state import Entry, State, clear_spare, load, save, snapshot_records, unreadable
 from installer.transaction import cleanup
 from installer.transaction.journal import Journal
 
@@ -124,7 +124,7 @@ def _clear(context: Context, state: State) -> None:
     area.clear(system, layout, context.progress, context.resume)
     wanted = {entry.name for entry in state.kept}
     records = {entry.record for entry in state.kept}
-    records |= irreversible.records(layout, state.kept, system.names(layout.rendered))
+    records |= snapshot_records(layout, state.kept, system.names(layout.rendered))
     cleanup.releases(context, wanted)
     cleanup.records(context, records)
     there = system.names(layout.transactions)

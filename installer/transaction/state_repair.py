@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from installer.core.errors import NotUndoneError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.state.state import DamagedStateError, State, load, save, unseen

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from installer.deploy.method import Target
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.images.load_stream import Shipment, stream

@@ -14,7 +14,7 @@ from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.medium import FileMedium
 from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.planning.planner import Options, plan_apply

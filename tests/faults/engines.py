@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from installer.commands.carry_out import Applied
 from installer.core.errors import WaybillError
 from installer.core.format.manifest import BLOBS, Deployment, Image
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.images import docker_engine
 from tests.faults import stories

@@ -14,9 +14,8 @@ from installer.commands import history
 from installer.commands.recover import exclusive
 from installer.commands.status import status
 from installer.core.digest import sha256_hex
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.layout import Layout
-from installer.planning import irreversible
 from installer.state.retained import read_manifest
 from installer.state.state import State
 from installer.transaction import finalize
@@ -116,7 +115,7 @@ def _own(root: Path, state: State, *, copies: bool) -> list[str]:
         found.append(f"the link says {at!r}")
     there = [path.name for path in (base / "rendered").glob("*")]
     records = {entry.record for entry in state.kept}
-    records |= irreversible.records(Layout("lan-chat"), state.kept, there)
+    records |= snapshot_records(Layout("lan-chat"), state.kept, there)
     for what, wanted in (("releases", names), ("rendered", records)):
         if {path.name for path in (base / what).glob("*")} != wanted:
             found.append(f"{what}: {[path.name for path in (base / what).glob('*')]}")

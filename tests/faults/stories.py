@@ -21,7 +21,7 @@ from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
 from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
 from installer.core.vsa import Trail
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.planner import Options, plan_apply, plan_remove
 from installer.staging.area import discard

@@ -17,7 +17,7 @@ import pytest
 
 from installer.cli.apply import looked_again
 from installer.core.errors import NotUndoneError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from tests.faults import stories, table
 from tests.faults.engines import (
     FOREIGN,

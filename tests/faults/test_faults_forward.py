@@ -18,7 +18,7 @@ import pytest
 from installer.commands.status import status
 from installer.core.errors import IncompleteError
 from installer.core.format.manifest import Deployment
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from tests.faults import table
 from tests.faults.faulty import FaultySystem, Killed
 from tests.faults.invariants import Ends, violations

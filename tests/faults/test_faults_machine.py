@@ -25,7 +25,7 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import WaybillError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.planning.drift import Policy
 from installer.planning.planner import Options, plan_remove
 from installer.state.state import State

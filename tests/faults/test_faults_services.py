@@ -14,7 +14,7 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.commands.status import status
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import Completed
 from installer.planning.planner import Options, plan_remove
 from tests.faults import stories, table

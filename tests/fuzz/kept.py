@@ -16,7 +16,7 @@ from installer.core.errors import HostNotReadyError, TamperedError, UsageError
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps
 from installer.core.vsa import Trail, summary
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.planning import drift
 from installer.shared.progress import Progress
 from installer.staging import area

@@ -14,7 +14,7 @@ from installer.commands.recover import exclusive
 from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import Deployment
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.method_selection import select
 from installer.planning.planner import Options, plan_apply

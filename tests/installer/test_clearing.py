@@ -17,7 +17,7 @@ from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan_text import text
 from installer.planning.planner import Options, plan_remove

@@ -13,6 +13,7 @@ from installer.commands import bundle_verifier
 from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.host.system import System
+from installer.state import host_identity
 from installer.state.state import unreadable
 from installer.state.trust_store import TIME_FILE
 from tests.rig import bundlebuild as build
@@ -23,30 +24,30 @@ from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
 class TestEnvironment:
     def test_the_host_s_own_setting_counts(self, host: Path) -> None:
         environment(host, "production\n")
-        assert bundle_verifier.environment(System(host), "") == "production"
-        assert bundle_verifier.environment(System(host), "production") == "production"
+        assert host_identity.environment(System(host), "") == "production"
+        assert host_identity.environment(System(host), "production") == "production"
 
     def test_nobody_can_talk_it_into_another(self, host: Path) -> None:
         environment(host, "production\n")
         with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
-            bundle_verifier.environment(System(host), "test")
+            host_identity.environment(System(host), "test")
 
     def test_without_a_setting_the_operator_says_it(self, host: Path) -> None:
-        assert bundle_verifier.environment(System(host), "test") == "test"
-        assert bundle_verifier.environment(System(host), "") == ""
+        assert host_identity.environment(System(host), "test") == "test"
+        assert host_identity.environment(System(host), "") == ""
 
     @pytest.mark.parametrize("text", ["", "\n", "Production", "a b", "a\nb", "../x", "x" * 5000, "é"])
     def test_a_damaged_setting_is_not_taken_for_none(self, host: Path, text: str) -> None:
         environment(host, text)
         with pytest.raises((HostNotReadyError, OSError)):
-            bundle_verifier.environment(System(host), "test")
+            host_identity.environment(System(host), "test")
 
 
 def test_the_name_is_the_machine_s_or_that_of_the_directory(host: Path) -> None:
-    assert bundle_verifier.host_name(System("/")) == os.uname().nodename.lower()
-    assert bundle_verifier.host_name(System(host)) == os.uname().nodename.lower()
+    assert host_identity.host_name(System("/")) == os.uname().nodename.lower()
+    assert host_identity.host_name(System(host)) == os.uname().nodename.lower()
     (host / "etc/hostname").write_text("Chat01.Plant.Example\n")
-    assert bundle_verifier.host_name(System(host)) == "chat01.plant.example"
+    assert host_identity.host_name(System(host)) == "chat01.plant.example"
 
 
 class TestInstall:

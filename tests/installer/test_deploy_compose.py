@@ -16,10 +16,10 @@ from installer.core.errors import HostNotReadyError, Problem, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck, Image
 from installer.deploy.compose import METHOD, find_tool
 from installer.deploy.method import Target
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import Completed
 from installer.planning.planner import Options, Plan, plan_apply, plan_remove
-from installer.state.state import open_release
+from installer.state.release import open_release
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine
 from tests.rig.host import Host

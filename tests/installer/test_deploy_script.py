@@ -11,7 +11,7 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.planner import Options, plan_apply, plan_remove
 from tests.faults.faulty import FaultySystem

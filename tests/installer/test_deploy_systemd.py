@@ -15,7 +15,7 @@ from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import Completed
 from installer.planning.planner import Options, plan_remove
 from tests.faults.faulty import Killed

@@ -14,7 +14,7 @@ from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.commands.status import Status, status
 from installer.core.errors import HostNotReadyError, UsageError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.planning import plan_text
 from installer.planning.drift import Policy
 from installer.planning.planner import Options, Plan, plan_apply, plan_remove

@@ -14,7 +14,7 @@ from installer.commands import recover
 from installer.commands.recover import Recovered, exclusive
 from installer.commands.status import status
 from installer.core.errors import IncompleteError, NotUndoneError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.planning.drift import Policy
 from installer.planning.planner import Options

@@ -11,7 +11,8 @@ import pytest
 
 from installer.core.format.manifest import HealthCheck
 from installer.deploy.health import container_fault, selected, watch
-from installer.deploy.operation import Context, StepError
+from installer.deploy.operation import StepError
+from installer.host.context import Context
 from installer.host.system import System
 from tests.rig.releases import Notes, context
 

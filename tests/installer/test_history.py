@@ -9,7 +9,7 @@ import pytest
 
 from installer.commands import history
 from installer.core.errors import HostNotReadyError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from tests.rig.releases import Member, ReleaseSpec, context, install
 

@@ -16,7 +16,7 @@ from installer.commands import history
 from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RolledBackError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.planner import plan_remove
 from installer.state.state import State, load, save

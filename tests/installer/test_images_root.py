@@ -13,9 +13,10 @@ from installer.core.digest import sha256_hex
 from installer.core.format import manifest_json
 from installer.core.format.checksums import sum_lines
 from installer.core.format.manifest import FileEntry
-from installer.deploy.files import make_directory
 from installer.deploy.method import Target
-from installer.deploy.operation import Context, Json, Op
+from installer.deploy.operation import Json, Op
+from installer.host.context import Context
+from installer.host.directories import make_directory
 from installer.host.layout import Layout, release_name
 from installer.host.system import System
 from installer.images.method import HANDLERS, METHOD

@@ -14,12 +14,12 @@ from installer.core.errors import RolledBackError
 from installer.core.format import manifest_json
 from installer.core.format.checksums import sum_lines
 from installer.core.format.manifest import FileEntry, Image
-from installer.deploy.files import make_directory
+from installer.deploy.inventory import InventoryItem as Thing
 from installer.deploy.method import Target
 from installer.deploy.operation import StepError
+from installer.host.directories import make_directory
 from installer.host.layout import Layout, release_name
 from installer.images.method import METHOD
-from installer.planning.removal import Thing
 from installer.state.state import Entry, State, load
 from installer.transaction.execute import Change, execute
 from tests.rig.engine import Engine

@@ -10,7 +10,7 @@ import pytest
 
 from installer.commands.recover import exclusive
 from installer.core.format.manifest import Manifest
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.planner import Options
 from installer.state.state import Entry, State, load, save

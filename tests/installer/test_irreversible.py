@@ -18,7 +18,7 @@ from installer.commands.rollback import plan_rollback
 from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, IncompleteError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan_text import text
 from installer.planning.planner import Options, Plan, plan_remove

@@ -9,7 +9,7 @@ import pytest
 
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.planning import irreversible
 from installer.planning.method_selection import Job
 from installer.planning.planner import Options, Plan

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
-from installer.state.state import DamagedReleaseError, Entry, load, open_release
+from installer.state.release import DamagedReleaseError, open_release
+from installer.state.state import Entry, load
 from tests.installer.test_apply import ONE, install
 from tests.rig.releases import context
 

@@ -16,7 +16,7 @@ from installer.commands import history, status
 from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.state.state import load
 from installer.transaction.journal import ROOM, Journal

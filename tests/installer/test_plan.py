@@ -12,7 +12,7 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
 from installer.core.format.manifest import Deployment
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.host import Space
 from installer.host.system import System
 from installer.planning import plan_text

@@ -16,7 +16,8 @@ from installer.commands import recover
 from installer.commands.recover import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
-from installer.deploy.operation import Context, Op, StepError, places
+from installer.deploy.operation import Op, StepError, places
+from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.state.state import State, load
 from installer.state.trust_store import ROOT_FILE

@@ -13,7 +13,7 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import HostNotReadyError, NotUndoneError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.planner import Options, plan_remove

@@ -13,7 +13,7 @@ from installer.audit.removal_check import LeftBehindError, Proof
 from installer.commands.carry_out import Applied, apply
 from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.planner import Options, plan_remove

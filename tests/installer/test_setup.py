@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.bundle_verifier import ENVIRONMENT_FILE, environment
 from installer.commands.setup import NAME, PLACE, UNIT, UNITS, setup
 from installer.core.digest import sha256_hex
 from installer.core.errors import RefusedError, UsageError
 from installer.host.system import System
+from installer.state.host_identity import ENVIRONMENT_FILE, environment
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.needs import needs
 

@@ -14,9 +14,9 @@ from installer.core.trust.verifier import Evidence
 from installer.core.verify import Opened
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.desired_state import Staged
 from installer.shared.progress import Progress
 from installer.staging.stage import stage
+from installer.staging.staged import Staged
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 

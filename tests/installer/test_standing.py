@@ -12,7 +12,7 @@ from installer.audit.recorder import Attempt, attempt
 from installer.commands import status
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, NotUndoneError
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.transaction.journal import Journal
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root

@@ -14,19 +14,16 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import HealthCheck
-from installer.deploy.method import Installed
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.release import DamagedReleaseError, Installed, read_record, record_bytes
 from installer.state.state import (
-    DamagedReleaseError,
     DamagedStateError,
     Entry,
     State,
     clear_spare,
     load,
     next_transaction,
-    read_record,
-    record_bytes,
     replace_file,
     reserve,
     save,

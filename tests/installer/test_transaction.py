@@ -16,7 +16,8 @@ import pytest
 
 from installer.commands import history
 from installer.core.errors import NotUndoneError, Problem, RolledBackError
-from installer.deploy.operation import Context, Op, StepError
+from installer.deploy.operation import Op, StepError
+from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.state.state import load
 from installer.transaction import execute, finalize

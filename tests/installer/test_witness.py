@@ -23,7 +23,7 @@ from installer.commands.recover import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.planner import Options, plan_apply
 from tests.faults.faulty import FaultySystem, Killed

@@ -12,9 +12,9 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
 from installer.core.format.manifest import BLOBS, Deployment
+from installer.host.disk_space import weigh
 from installer.host.system import System
 from installer.planning.method_selection import blobs_apart
-from installer.planning.preflight import weigh
 from installer.staging.stage import demands
 from installer.staging.work_dir import make_area, remove_area, work_dir
 from tests.faults.faulty import FaultySystem

@@ -16,7 +16,8 @@ import zstandard
 
 from installer.core.format.manifest import Image, Layer, Manifest
 from installer.core.oci import documents
-from installer.deploy.method import Release, Target
+from installer.deploy.method import Target
+from installer.state.release import Release
 
 FORMS = {"tar": documents.LAYER_TAR, "gzip": documents.LAYER_GZIP, "zstd": documents.LAYER_ZSTD}
 

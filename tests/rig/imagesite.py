@@ -13,7 +13,8 @@ import pytest
 
 from installer.core.format.manifest import Image
 from installer.deploy.method import Target
-from installer.deploy.operation import Context, Json, Op
+from installer.deploy.operation import Json, Op
+from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.images.method import HANDLERS, METHOD

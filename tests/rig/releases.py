@@ -24,12 +24,12 @@ from installer.core.format.manifest import (
     Manifest,
 )
 from installer.core.format.manifest_rules import section_rank
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.desired_state import Staged
 from installer.planning.planner import Options, Plan, plan_apply
 from installer.shared.progress import Progress
+from installer.staging.staged import Staged
 
 PRODUCT = "lan-chat"
 

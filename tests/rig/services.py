@@ -9,7 +9,7 @@ from pathlib import Path
 from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.format.manifest import Deployment, HealthCheck
-from installer.deploy.operation import Context
+from installer.host.context import Context
 from installer.planning.planner import plan_remove
 from tests.rig import images
 from tests.rig.engine import Engine
