@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from bundler.approvals.approval import Approved, Request, make_approval
 from bundler.approvals.statements import look, opened
-from bundler.commands.approve import Approved, Request, make_approval
 from bundler.signing.detached import Prepared, fitting, public_keys, read, write_prepared
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import LIMITS

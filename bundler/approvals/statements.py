@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive import append
-from bundler.commands.keygen import write_new
+from bundler.archive.new_file import write_new
 from bundler.signing.bundle import open_locked
 from installer.core.errors import UnfitInputError
 from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision

@@ -22,7 +22,7 @@ def resolve(
     config: BundleConfig, problems: list[Problem]
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
     """Asks every source what it has; what is wrong is added to `problems`."""
-    sources = sources_for(config)
+    sources = sources_for(config.images, config.platforms)
     images: list[ResolvedImage] = []
     for source in sources:
         try:

@@ -150,6 +150,7 @@ def approve(
     json: Json = False,
 ) -> None:
     """Countersign a bundle: for one environment, in one role, for a time. Verify it first."""
+    from bundler.approvals.approval import Request
     from bundler.commands import approve as verb
 
     console.json_output = json
@@ -167,7 +168,7 @@ def approve(
         raise UsageError(
             "say in which role and for which environment", hint="give --role ROLE and --env NAME"
         )
-    request = verb.Request(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
+    request = Request(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
     if prepare:
         from bundler.approvals.detached import prepare as write
 

@@ -84,7 +84,8 @@ def add_key(
     from dataclasses import replace
 
     from bundler.commands.trust_edit import add_key as add
-    from bundler.commands.trust_init import key_from_file, key_from_gpg, parse_expiry
+    from bundler.commands.trust_init import key_from_file, key_from_gpg
+    from bundler.config.durations import parse_expiry
 
     console.json_output = json
     found = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
@@ -307,7 +308,7 @@ def sheet(
     json: Json = False,
 ) -> None:
     """Make the one page that travels apart from the medium: fingerprints to compare by hand."""
-    from bundler.commands.keygen import write_new
+    from bundler.archive.new_file import write_new
     from bundler.commands.trust_sheet import sheet as make
 
     console.json_output = json

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.archive.output_file import fsync_directory
+from bundler.archive.new_file import _exists, write_new
 from bundler.signing import Prompt
 from bundler.signing.cosign import PASSWORD_VARIABLE, ask_password, generate
 from installer.core.errors import UsageError
@@ -67,56 +66,3 @@ def keygen(name: Path, prompt: Prompt | None = None) -> KeyPair:
         private.unlink(missing_ok=True)
         raise
     return KeyPair(private, public, signer.keyid)
-
-
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Writes a file that must not exist, whole or not at all, and durably.
-
-    Args:
-        path: Where.
-        data: What.
-        mode: Its permission bits.
-
-    Raises:
-        UsageError: It exists, or cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            _write(partial, data, mode)
-            _link(partial, path, data, mode)
-        finally:
-            partial.unlink(missing_ok=True)
-        fsync_directory(path.parent)
-    except FileExistsError:
-        raise _exists(path) from None
-    except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", where=str(path)) from error
-
-
-def _link(partial: Path, path: Path, data: bytes, mode: int) -> None:
-    """Gives the file its name; unlike a rename, a link never replaces."""
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        _write(path, data, mode)  # FAT has no links
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def _exists(path: Path) -> UsageError:
-    return UsageError(
-        "exists already, and is never written over", where=str(path), hint="choose another name"
-    )

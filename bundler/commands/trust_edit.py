@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from bundler.commands.keygen import write_new
-from bundler.commands.trust_init import parse_expiry
+from bundler.archive.new_file import write_new
+from bundler.config.durations import days, parse_expiry
 from bundler.signing import Signer
 from bundler.signing.detached import Prepared, fitting, public_keys, write_prepared
 from bundler.trust.root_files import Edited, RootFile, edit, load
@@ -17,7 +17,7 @@ from installer.core.errors import UsageError
 from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.medium import FileMedium
 from installer.core.semver import default_sequence, parse
-from installer.core.trust.root import MAX_AGE_DAYS, PRODUCTION, ROLES, Policy, ProductRule, Role, Root
+from installer.core.trust.root import PRODUCTION, ROLES, Policy, ProductRule, Role, Root
 from installer.core.trust.signatures import TrustedKey
 
 
@@ -143,17 +143,6 @@ def _requires(given: Sequence[str]) -> dict[str, int]:
             )
         asked[role] = int(number or "1")
     return asked
-
-
-def days(text: str) -> int:
-    """Reads a number of days, `14d`.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if not (text.endswith("d") and text[:-1].isdecimal() and 1 <= int(text[:-1]) <= MAX_AGE_DAYS):
-        raise UsageError("is not a number of days", where=text[:40], hint="14d")
-    return int(text[:-1])
 
 
 def set_product(path: Path, product: str, now: datetime, *, floor: str = "", reset: bool = False) -> Edited:

@@ -5,23 +5,22 @@ Here are `init` and `show`; `trustedit` maintains what is made here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from bundler.commands.keygen import write_new
+from bundler.archive.new_file import write_new
+from bundler.config.durations import parse_expiry
 from bundler.signing.gpg import export_public
 from bundler.trust.root_files import root_bytes
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import KIB
-from installer.core.trust.root import Role, Root, owner_ok, parse_time
+from installer.core.trust.root import Role, Root, owner_ok
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.trust.root_view import RootView, view
 from installer.core.trust.signatures import TrustedKey
 
-_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _PUBLIC_BYTES = 256 * KIB
 
 
@@ -112,30 +111,6 @@ def show(path: Path, now: datetime | None = None) -> RootView:
     """
     root, data = load_root(path)
     return view(root, data, now or datetime.now(UTC))
-
-
-def parse_expiry(text: str, now: datetime) -> datetime:
-    """Reads how long something is good.
-
-    Args:
-        text: `365d`, or a time of the form 2030-01-31T00:00:00Z.
-        now: The time from which days count.
-
-    Returns:
-        The end, in whole seconds.
-
-    Raises:
-        UsageError: It is neither, or lies in the past.
-    """
-    match = _DAYS.fullmatch(text)
-    moment = now + timedelta(days=int(match[1])) if match else parse_time(text)
-    if moment is None:
-        raise UsageError(
-            "is not a length of time", where=text[:40], hint="give 365d, or 2030-01-31T00:00:00Z"
-        )
-    if moment <= now:
-        raise UsageError("lies in the past", where=text[:40])
-    return moment.replace(microsecond=0)
 
 
 def key_from_file(path: Path) -> TrustedKey:

@@ -9,7 +9,9 @@ from typing import Any
 
 from bundler.config.checks import images, inputs, trees
 from bundler.config.checks.destinations import Place
-from bundler.config.model import ImageSource, Item, Tree
+from bundler.config.durations import seconds
+from bundler.config.model import Item, Tree
+from bundler.image_sources.entry import ImageEntry as ImageSource
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.shared import strict_yaml
@@ -28,12 +30,6 @@ DRIVEN = ("files", "images", "systemd", "compose", "script")
 UNITS = "/etc/systemd/system"
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:service|socket|timer|target|path|mount|automount|swap|slice)")
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]*)\}(?!\})")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def seconds(duration: str) -> int:
-    """Gives the seconds of a duration such as `60s` or `180d` that fits the schema."""
-    return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
 class Entries:

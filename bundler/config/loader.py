@@ -15,7 +15,8 @@ from typing import Any
 
 from bundler.config import resources
 from bundler.config.checks.content import check_content
-from bundler.config.entries import Entries, seconds
+from bundler.config.durations import seconds
+from bundler.config.entries import Entries
 from bundler.config.model import BundleConfig
 from installer.core import schema_errors
 from installer.core.digest import sha256_hex

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from bundler.image_sources.entry import ImageEntry as ImageSource
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.core.semver import Version
@@ -84,27 +85,6 @@ class Tree:
     files: tuple[TreeFile, ...] = ()
     links: tuple[TreeLink, ...] = ()
     directories: tuple[TreeDirectory, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSource:
-    """One entry of `images`.
-
-    Attributes:
-        kind: Where it comes from.
-        reference: Name and tag for `docker` and `registry`; the path as given for `archive` and `oci`.
-        source: The file or directory for `archive` and `oci`.
-        line: Of bundle.yaml.
-        name: `as`: name and tag in the bundle; empty for its own.
-        scheme: `http` or `https`, where the registry is written as a URL.
-    """
-
-    kind: Literal["docker", "registry", "archive", "oci"]
-    reference: str
-    source: Path | None = None
-    line: int = 0
-    name: str = ""
-    scheme: str = ""
 
 
 @dataclass(frozen=True, slots=True)

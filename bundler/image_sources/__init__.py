@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
-from bundler.config.model import BundleConfig
-from bundler.config.model import ImageSource as Entry
 from bundler.image_sources.archive import ArchiveSource
 from bundler.image_sources.base import ImageSource
 from bundler.image_sources.docker import EngineImage, EngineSource
+from bundler.image_sources.entry import ImageEntry as Entry
 from bundler.image_sources.oci import LayoutSource
 from bundler.image_sources.registry import RegistrySource
 
 
-def sources_for(config: BundleConfig) -> tuple[ImageSource, ...]:
+def sources_for(entries: Sequence[Entry], platforms: tuple[str, ...]) -> tuple[ImageSource, ...]:
     """Makes the sources of a bundle: one for each entry, and one for all that the engine saves at once.
 
     Args:
-        config: bundle.yaml.
+        entries: `images` of bundle.yaml.
+        platforms: The platforms of the bundle.
 
     Returns:
         The sources. The engine comes last, because layers that were compressed before serve its images too.
     """
-    entries = config.images
-    others = tuple(_source(entry, config.platforms) for entry in entries if entry.kind != "docker")
+    others = tuple(_source(entry, platforms) for entry in entries if entry.kind != "docker")
     wanted = [_wanted(entry) for entry in entries if entry.kind == "docker"]
-    return (*others, EngineSource(wanted, config.platforms)) if wanted else others
+    return (*others, EngineSource(wanted, platforms)) if wanted else others
 
 
 def _source(entry: Entry, platforms: tuple[str, ...]) -> ImageSource:

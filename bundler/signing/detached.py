@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.commands.keygen import write_new
+from bundler.archive.new_file import write_new
 from bundler.signing.bundle import Signed, add_files
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UsageError, WaybillError

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from bundler.archive.new_file import write_new
 from bundler.archive.output_file import fsync_directory
-from bundler.commands.keygen import write_new
 from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.root import Root, fingerprint

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bundler.approvals.approval import Request
 from bundler.approvals.statements import opened
 from bundler.commands import approve
-from bundler.commands.approve import Request
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
 from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.manifest import FileEntry

@@ -11,7 +11,7 @@ import pytest
 
 from bundler.config.checks.compose import read
 from bundler.config.checks.images import missing, names_in, normalise
-from bundler.config.model import ImageSource
+from bundler.image_sources.entry import ImageEntry as ImageSource
 
 VARIABLES = {"WAYBILL_VERSION": "1.4.0", "WAYBILL_PRODUCT": "lan-chat"}
 

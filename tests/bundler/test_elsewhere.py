@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from bundler.approvals import detached
+from bundler.approvals.approval import Request
 from bundler.commands import trust_edit
-from bundler.commands.approve import Request
 from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import file_digest, sha256_hex

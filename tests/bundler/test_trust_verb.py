@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bundler.commands.keygen import KeyPair, keygen
-from bundler.commands.trust_init import init, parse_expiry, show
+from bundler.commands.trust_init import init, show
+from bundler.config.durations import parse_expiry
 from bundler.signing.cosign import CosignSigner
 from installer.core.errors import TamperedError, UntrustedError, UsageError
 from installer.core.trust.root import fingerprint, format_time

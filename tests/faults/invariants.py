@@ -17,7 +17,7 @@ from installer.core.digest import sha256_hex
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.state.retained import read_manifest
-from installer.state.state import State
+from installer.state.state import State, snapshot_records
 from installer.transaction import finalize
 from tests.faults.faulty import snapshot
 from tests.faults.stories import METRICS, attempting, on, outside

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bundler.approvals.approval import Request
 from bundler.commands import approve
-from bundler.commands.approve import Request
 from installer.core.errors import UnfitInputError
 from installer.core.format.tar_header import END
 from tests.faults import table

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bundler.config.checks.compose import Use
-from bundler.config.model import ImageSource
+from bundler.image_sources.entry import ImageEntry as ImageSource
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
 from installer.core.oci.documents import MAX_DOCUMENT
