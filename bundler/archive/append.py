@@ -13,9 +13,9 @@ from typing import Literal
 from bundler.archive.head import member
 from installer.core.errors import TamperedError
 from installer.core.format.archive import FILE_MODE, Bundle
-from installer.core.format.partial_append import MOST
+from installer.core.format.partial_append import MOST, OPENING
 from installer.core.format.tar_header import BLOCK, END, Header, decode, encode, extent
-from installer.core.trust.approval import NAME, OPENING, signed_name
+from installer.core.trust.approval import NAME, signed_name
 
 
 def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:

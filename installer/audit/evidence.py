@@ -35,7 +35,7 @@ from installer.host.system import System
 from installer.state.state import unreadable
 
 if TYPE_CHECKING:
-    from installer.planning.planner import Plan
+    from installer.planning.plan import Plan
 
 DIRECTORY = f"{STATE}/evidence.d"
 """No product has a dot in its name."""

@@ -35,7 +35,7 @@ from installer.core.trust.steps import STEPS
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.irreversible import past
-from installer.planning.planner import Plan
+from installer.planning.plan import Plan
 from installer.state.host_identity import host_name
 from installer.state.state import Entry
 from installer.transaction import journal as journals

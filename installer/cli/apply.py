@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from installer.commands.carry_out import Applied
     from installer.core.verify import Opened
     from installer.host.context import Context
-    from installer.planning.planner import Options, Plan
+    from installer.planning.plan import Options, Plan
     from installer.state.state import State
 
 
@@ -90,7 +90,6 @@ def _apply_trusted(
 ) -> Applied:
     from installer.commands.recover import exclusive
     from installer.core.verify import report
-    from installer.planning.irreversible import final
     from installer.planning.planner import plan_apply
     from installer.staging.area import discard
     from installer.staging.stage import KEPT, stage
@@ -118,7 +117,7 @@ def _apply_trusted(
                 found.require_ready()
                 wanted = False
                 if not yes:
-                    back = " It has a step without a way back, see above." if final(found) else ""
+                    back = " It has a step without a way back, see above." if found.final_steps else ""
                     console.confirm(f"Apply {manifest.product} {manifest.version}?{back}", "--yes")
                 found = keeper.passed(found)
             wanted = not found.nothing

@@ -24,7 +24,7 @@ from installer.state.trust_store import known_time, load_trust
 
 if TYPE_CHECKING:
     from installer.audit.recorder import Attempt
-    from installer.planning.planner import Options
+    from installer.planning.plan import Options
     from installer.shared.values import Layer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -259,7 +259,7 @@ def options_of(
         UsageError: A word makes no sense.
     """
     from installer.planning.drift import Policy
-    from installer.planning.planner import Options
+    from installer.planning.plan import Options
 
     drift = Policy.parse(choice.on_drift or ())
     return Options(names(choice.only), names(choice.skip), drift, values, env, keep or 0, data_fits)

@@ -20,7 +20,7 @@ from installer.deploy import health
 from installer.deploy.health import ProbeResult
 from installer.host.context import Context
 from installer.host.directories import make_directory
-from installer.planning.planner import Plan
+from installer.planning.plan import Plan
 from installer.state.release import record_bytes
 from installer.state.state import Entry
 from installer.transaction.execute import Change, execute, reason

@@ -10,7 +10,8 @@ from installer.core.format.manifest import Manifest
 from installer.host.context import Context
 from installer.planning.desired_state import Desired
 from installer.planning.irreversible import going_back
-from installer.planning.planner import Options, Plan, Planner
+from installer.planning.plan import Options, Plan
+from installer.planning.planner import Planner
 from installer.shared.redaction import LIMIT
 from installer.state.release import open_release
 from installer.state.retained import DAMAGED

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from installer.core.limits import CHUNK
+from installer.host.http_probe import Answer
 from installer.host.safe_path import Held, Place, place
 from installer.shared import process
 
@@ -75,14 +76,6 @@ class Space:
     block: int
     readonly: bool
     noexec: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an HTTP server said: its status and the first bytes of the body."""
-
-    status: int
-    body: bytes
 
 
 class Host:

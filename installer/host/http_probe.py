@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from dataclasses import dataclass
 from urllib.parse import urlsplit
-
-from installer.host.host import Answer
 
 BODY_LIMIT = 64 * 1024
 
@@ -42,3 +41,11 @@ def http_get(url: str, timeout: float) -> Answer:
         raise OSError(f"the answer is not HTTP: {error or type(error).__name__}") from error
     finally:
         connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an HTTP server said: its status and the first bytes of the body."""
+
+    status: int
+    body: bytes

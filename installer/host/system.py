@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from installer.host import syscalls, tree_removal
-from installer.host.host import LIST, Answer, Host, Seen, Space
+from installer.host.host import LIST, Host, Seen, Space
+from installer.host.http_probe import Answer
 from installer.host.lock import Lock
 from installer.host.safe_path import Place, place
 from installer.shared import process
@@ -338,12 +339,12 @@ class System(Host):
                 os.close(fd)
 
     def remove_tree(self, path: str) -> None:
-        """Removes a directory of ours with all that is in it; see `trees.remove_tree`.
+        """Removes a directory of ours with all that is in it; see `tree_removal`.
 
         Raises:
             OSError: Something in it cannot be removed.
         """
-        tree_removal.remove_tree(self, path)
+        tree_removal.remove_tree(self, path, rmdir=self.rmdir, unlink=self.unlink)
 
     @_effect
     def run(

@@ -1,31 +1,38 @@
-"""Removes a directory of ours with all that is in it, and nothing that is only mounted there."""
+"""Removal of a directory of ours with all that is in it, and of nothing that is only mounted there."""
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from installer.host.system import System
+from installer.host.host import Host
 
 
-def remove_tree(system: System, path: str) -> None:
-    """Removes it; links in it are removed, never followed.
+def remove_tree(
+    host: Host, path: str, *, rmdir: Callable[[str], None], unlink: Callable[[str], None]
+) -> None:
+    """Remove a directory; remove links in it, and never follow them.
+
+    Args:
+        host: Looks.
+        path: The directory, as a host path.
+        rmdir: Removes an empty directory.
+        unlink: Removes a file or link.
 
     Raises:
         OSError: Something in it cannot be removed; EBUSY where something is mounted there: then nothing was.
     """
-    if mounted := system.mounts(path):
+    if mounted := host.mounts(path):
         raise OSError(errno.EBUSY, "something is mounted there, and is not ours to remove", mounted[0])
-    with system.steady():
-        _remove(system, path)
 
+    def remove(path: str) -> None:
+        seen = host.observe(path, digest=False)
+        if seen.kind == "dir":
+            for name in host.names(path):
+                remove(f"{path}/{name}")
+            rmdir(path)
+        elif seen.kind != "absent":
+            unlink(path)
 
-def _remove(system: System, path: str) -> None:
-    seen = system.observe(path, digest=False)
-    if seen.kind == "dir":
-        for name in system.names(path):
-            _remove(system, f"{path}/{name}")
-        system.rmdir(path)
-    elif seen.kind != "absent":
-        system.unlink(path)
+    with host.steady():
+        remove(path)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
 from installer.deploy.method import method
-from installer.deploy.operation import is_final
 from installer.host.context import Context
-
-if TYPE_CHECKING:
-    from installer.planning.method_selection import Job
-    from installer.planning.planner import Plan
-    from installer.state.state import Entry, State
+from installer.planning.method_selection import Job
+from installer.planning.plan import Plan
+from installer.state.state import Entry, State
 
 
 def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[Job]) -> Entry | None:
@@ -71,19 +67,9 @@ def going_back(plan: Plan, data_fits: bool) -> Plan:
     return replace(plan, problems=(*plan.problems, *problems))
 
 
-def final(plan: Plan) -> list[str]:
-    """Gives the steps from which there is no way back, in words; empty where all can be undone."""
-    return [op.label for op in plan.operations if is_final(op)]
-
-
-def as_json(plan: Plan) -> dict[str, Any]:
-    """Gives the same as parts of a plan's JSON object."""
-    return {"no_way_back": final(plan), "irreversible": list(plan.new.irreversible) if plan.new else []}
-
-
 def said(plan: Plan) -> Iterable[str]:
     """Says for people from where on there is no way back by itself, and what that means."""
-    steps = final(plan)
+    steps = plan.final_steps
     if steps and plan.new:
         yield f"NO WAY BACK once it does this: {steps[0]}"
         for each in plan.new.irreversible:

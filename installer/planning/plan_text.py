@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from installer.planning import irreversible
-from installer.planning.planner import Plan
+from installer.planning.plan import Plan
 from installer.shared.humanize import size_text
 
 MOST = 20

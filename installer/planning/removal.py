@@ -29,7 +29,7 @@ from installer.state.state import Entry, State
 from installer.transaction import journal as journals
 
 if TYPE_CHECKING:
-    from installer.planning.planner import Plan
+    from installer.planning.plan import Plan
 
 KIND = "removal.account"
 

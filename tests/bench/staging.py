@@ -17,7 +17,8 @@ from installer.core.verify import Opened
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.planner import Options, plan_apply
+from installer.planning.plan import Options
+from installer.planning.planner import plan_apply
 from installer.shared.progress import Progress
 from installer.staging.stage import stage
 

@@ -17,8 +17,9 @@ from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotApprovedError, TamperedError, WaybillError
 from installer.core.format.medium import FileMedium
+from installer.core.format.partial_append import OPENING
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import OPENING, parse
+from installer.core.trust.approval import parse
 from installer.core.trust.policy import Decision, Destination
 from installer.core.trust.provenance import Provenance
 from installer.core.trust.root import Policy

@@ -14,8 +14,9 @@ import jsonschema
 import pytest
 
 from installer.core.errors import TamperedError
+from installer.core.format.partial_append import OPENING
 from installer.core.jsonio import dumps
-from installer.core.trust.approval import OPENING, Approval, Provenance, group, parse, signed_name
+from installer.core.trust.approval import Approval, Provenance, group, parse, signed_name
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "v1" / "approval.schema.json").read_text())
 FULL = Approval(

@@ -23,7 +23,8 @@ from installer.core.verify import Opened
 from installer.core.vsa import Trail
 from installer.host.context import Context
 from installer.host.system import System
-from installer.planning.planner import Options, plan_apply, plan_remove
+from installer.planning.plan import Options
+from installer.planning.planner import plan_apply, plan_remove
 from installer.staging.area import discard
 from installer.staging.stage import stage
 from installer.state.state import State, load

@@ -27,7 +27,8 @@ from installer.commands.rollback import plan_rollback
 from installer.core.errors import WaybillError
 from installer.host.context import Context
 from installer.planning.drift import Policy
-from installer.planning.planner import Options, plan_remove
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
 from installer.state.state import State
 from tests.faults import table
 from tests.faults.faulty import Killed

@@ -16,7 +16,8 @@ from installer.commands.rollback import plan_rollback
 from installer.commands.status import status
 from installer.host.context import Context
 from installer.host.system import Completed
-from installer.planning.planner import Options, plan_remove
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
 from tests.faults import stories, table
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine

@@ -20,7 +20,8 @@ from installer.core.trust.root import parse_time
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.drift import Policy
-from installer.planning.planner import Options, plan_remove
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
 from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

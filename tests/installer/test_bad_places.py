@@ -17,7 +17,8 @@ from installer.core.format.manifest import Deployment
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.method_selection import select
-from installer.planning.planner import Options, plan_apply
+from installer.planning.plan import Options
+from installer.planning.planner import plan_apply
 from tests.rig.releases import Member, ReleaseSpec, context, stage
 
 PROGRAM = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/chatd": Member(b"daemon", "", 0o755)})

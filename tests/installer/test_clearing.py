@@ -19,8 +19,9 @@ from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.host.context import Context
 from installer.host.system import System
+from installer.planning.plan import Options
 from installer.planning.plan_text import text
-from installer.planning.planner import Options, plan_remove
+from installer.planning.planner import plan_remove
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.bench import Bench, release
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

@@ -18,7 +18,8 @@ from installer.deploy.compose import METHOD, find_tool
 from installer.deploy.method import Target
 from installer.host.context import Context
 from installer.host.system import Completed
-from installer.planning.planner import Options, Plan, plan_apply, plan_remove
+from installer.planning.plan import Options, Plan
+from installer.planning.planner import plan_apply, plan_remove
 from installer.state.release import open_release
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine

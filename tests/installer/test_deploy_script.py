@@ -13,7 +13,8 @@ from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.host.context import Context
 from installer.host.system import System
-from installer.planning.planner import Options, plan_apply, plan_remove
+from installer.planning.plan import Options
+from installer.planning.planner import plan_apply, plan_remove
 from tests.faults.faulty import FaultySystem
 from tests.rig.releases import Member, ReleaseSpec, context, stage
 

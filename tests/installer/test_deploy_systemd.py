@@ -17,7 +17,8 @@ from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.host.context import Context
 from installer.host.system import Completed
-from installer.planning.planner import Options, plan_remove
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine
 from tests.rig.host import Host

@@ -17,7 +17,8 @@ from installer.core.errors import HostNotReadyError, UsageError
 from installer.host.context import Context
 from installer.planning import plan_text
 from installer.planning.drift import Policy
-from installer.planning.planner import Options, Plan, plan_apply, plan_remove
+from installer.planning.plan import Options, Plan
+from installer.planning.planner import plan_apply, plan_remove
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, stage
 

@@ -17,7 +17,7 @@ from installer.core.errors import IncompleteError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.planning.drift import Policy
-from installer.planning.planner import Options
+from installer.planning.plan import Options
 from installer.state.state import State
 from installer.transaction.journal import Journal
 from tests.faults.faulty import Killed

@@ -12,7 +12,7 @@ from installer.commands.recover import exclusive
 from installer.core.format.manifest import Manifest
 from installer.host.context import Context
 from installer.host.system import System
-from installer.planning.planner import Options
+from installer.planning.plan import Options
 from installer.state.state import Entry, State, load, save
 from installer.transaction import finalize
 from tests.installer.test_apply import ONE, STATE, THREE, TWO, kill_at, root

@@ -20,8 +20,9 @@ from installer.core.errors import HostNotReadyError, IncompleteError, RolledBack
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.host.context import Context
 from installer.host.system import System
+from installer.planning.plan import Options, Plan
 from installer.planning.plan_text import text
-from installer.planning.planner import Options, Plan, plan_remove
+from installer.planning.planner import plan_remove
 from tests.rig.releases import Member, ReleaseSpec, context, planned
 from tests.rig.releases import install as install_one
 

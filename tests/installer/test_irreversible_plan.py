@@ -12,7 +12,7 @@ from installer.commands.rollback import plan_rollback
 from installer.host.context import Context
 from installer.planning import irreversible
 from installer.planning.method_selection import Job
-from installer.planning.planner import Options, Plan
+from installer.planning.plan import Options, Plan
 from installer.state.state import State, load
 from tests.installer.test_irreversible import FORWARD, WHY, host, install, plan, spec
 

@@ -17,7 +17,8 @@ from installer.host.host import Space
 from installer.host.system import System
 from installer.planning import plan_text
 from installer.planning.drift import Policy
-from installer.planning.planner import Options, Plan, plan_apply
+from installer.planning.plan import Options, Plan
+from installer.planning.planner import plan_apply
 from installer.shared.redaction import conceal, diff, secrets_of
 from installer.shared.values import Layer
 from tests.faults.faulty import FaultySystem, snapshot

@@ -16,7 +16,8 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.drift import Policy
-from installer.planning.planner import Options, plan_remove
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
 from tests.faults.faulty import snapshot
 from tests.rig.bench import Bench, release
 from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned

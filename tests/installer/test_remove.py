@@ -16,7 +16,8 @@ from installer.core.digest import sha256_hex
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.drift import Policy
-from installer.planning.planner import Options, plan_remove
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
 from installer.transaction import finalize
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release

@@ -25,7 +25,8 @@ from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
 from installer.host.context import Context
 from installer.host.system import System
-from installer.planning.planner import Options, plan_apply
+from installer.planning.plan import Options
+from installer.planning.planner import plan_apply
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig import releases
 from tests.rig.bench import Bench, release

@@ -27,7 +27,8 @@ from installer.core.format.manifest_rules import section_rank
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.planner import Options, Plan, plan_apply
+from installer.planning.plan import Options, Plan
+from installer.planning.planner import plan_apply
 from installer.shared.progress import Progress
 from installer.staging.staged import Staged
 

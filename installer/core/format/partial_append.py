@@ -17,7 +17,6 @@ import re
 from installer.core.format.medium import Medium
 from installer.core.format.tar_header import END, Header, encode, extent
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import OPENING
 
 FILE_MODE = 0o644
 FILES = 4
@@ -27,6 +26,9 @@ MOST = FILES * extent(LIMITS.approval_bytes) + len(END)
 _NAME = re.compile(rb"approvals/[a-z0-9.-]*")
 _SIZE = slice(124, 136)
 _OCTAL = re.compile(rb"[0-7]{0,12}")
+
+OPENING = b'{"_type":"https://in-toto.io/Statement/v1","'
+"""How every statement of ours begins; also how a torn append is told from tampering."""
 
 
 def is_partial_header(block: bytes, mtime: int) -> bool:

@@ -27,8 +27,6 @@ from installer.core.trust.signatures import FORMS, SUMS, Signature
 DIRECTORY = "approvals/"
 STATEMENT = "https://in-toto.io/Statement/v1"
 APPROVAL = "urn:waybill:approval:v1"
-OPENING = b'{"_type":"https://in-toto.io/Statement/v1","'
-"""How every statement of ours begins; also how a torn append is told from tampering."""
 NOWHERE = "none"
 """`rollback_to` of a first installation: there is nothing to go back to."""
 MOST_TARGETS = 1000
