@@ -14,7 +14,7 @@ import pytest
 
 from installer.core.oci import documents
 from tests.attacks.box import Box, run
-from tests.bundler.test_sources_archive import BAD as BAD_ARCHIVES
+from tests.bundler.image_sources.test_source_archive import BAD as BAD_ARCHIVES
 from tests.rig.imagebuild import Built, digest, dumps, layer, layout, saved_new, saved_old, tar, write
 from tests.rig.products import BUNDLE, make_product, put
 

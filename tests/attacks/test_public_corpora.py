@@ -165,7 +165,7 @@ def test_the_commands_say_it_in_words(tmp_path: Path) -> None:
     chosen = [
         data for name, data in tars() if name.endswith(("gnu.tar", "pax.tar", "neg-size.tar", "hardlink.tar"))
     ]
-    script = "from {0}.cli import main; main()"
+    script = "from {0}.cli.main import main; main()"
     host = tmp_path / "host"
     host.mkdir()
     for number, data in enumerate(chosen):
