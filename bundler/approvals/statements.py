@@ -22,7 +22,7 @@ from installer.core.trust.signatures import FORMS
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StatementFiles:
     """Where statements about one bundle go; held by this process alone.
 
     Attributes:
@@ -85,7 +85,7 @@ class Place:
 
 
 @contextmanager
-def opened(path: Path, directory: Path | None = None, *, sidecar: bool = False) -> Iterator[Place]:
+def opened(path: Path, directory: Path | None = None, *, sidecar: bool = False) -> Iterator[StatementFiles]:
     """Opens a bundle for one statement to be added. Only its head and tail are read; verify it before.
 
     Args:
@@ -110,7 +110,7 @@ def opened(path: Path, directory: Path | None = None, *, sidecar: bool = False) 
                 hint=f"bundle approve {path} --repair finishes it or takes it back",
             )
         there = {**bundle.read_tail(), **read_sidecar(place or beside(path))}
-        yield Place(path, fd, bundle, place, there)
+        yield StatementFiles(path, fd, bundle, place, there)
     finally:
         os.close(fd)
 

@@ -18,7 +18,7 @@ from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decisio
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
 from installer.core.format.medium import FileMedium
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import Found, group
+from installer.core.trust.approval import ApprovalFile, group
 from installer.core.trust.approval import parse as parse_statement
 from installer.core.trust.provenance import Provenance
 from installer.shared.console import safe, table
@@ -119,7 +119,7 @@ def _overview(bundle: Bundle) -> Report:
     return Report(text, document)
 
 
-def _provenance(found: Found) -> tuple[str, Provenance] | None:
+def _provenance(found: ApprovalFile) -> tuple[str, Provenance] | None:
     """Gives what a statement says of the builder, if it is provenance; nobody has checked who signed it."""
     try:
         said = parse_statement(found.data, found.name)

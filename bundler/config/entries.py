@@ -11,7 +11,7 @@ from bundler.config.checks import images, inputs, trees
 from bundler.config.checks.destinations import Place
 from bundler.config.durations import seconds
 from bundler.config.model import Item, Tree
-from bundler.image_sources.entry import ImageEntry as ImageSource
+from bundler.image_sources.entry import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.shared import strict_yaml
@@ -56,7 +56,7 @@ class Entries:
         self.problems: list[Problem] = []
         self.items: list[Item] = []
         self.trees: list[Tree] = []
-        self.images: list[ImageSource] = []
+        self.images: list[ImageEntry] = []
         self.deploy: list[Deployment] = []
         self.health: list[HealthCheck] = []
         self.places: list[Place] = []
@@ -65,7 +65,7 @@ class Entries:
         self._read()
         self._twins()
 
-    def where(self, item: Item | Tree | ImageSource) -> str:
+    def where(self, item: Item | Tree | ImageEntry) -> str:
         """Gives `bundle.yaml:LINE` of an entry."""
         return f"{self.document.name}:{item.line}"
 
@@ -126,11 +126,11 @@ class Entries:
             if isinstance(entry, str):
                 reference = self._fill(entry, path)
                 problem = images.reference_problem(reference, where)
-                kind = ImageSource("docker", reference, None, line)
+                kind = ImageEntry("docker", reference, None, line)
             elif "registry" in entry:
                 scheme, _, reference = self._fill(entry["registry"], path).rpartition("://")
                 problem = images.reference_problem(reference, where)
-                kind = ImageSource("registry", reference, None, line, name, scheme)
+                kind = ImageEntry("registry", reference, None, line, name, scheme)
             else:
                 word = "archive" if "archive" in entry else "oci"
                 given = self._fill(entry[word], path)
@@ -140,7 +140,7 @@ class Entries:
                 if not problem and word == "oci" and not (source / "oci-layout").is_file():
                     hint = "name the directory that has oci-layout and index.json in it"
                     problem = Problem(where, f"{given} is not an OCI image layout", hint)
-                kind = ImageSource("archive" if word == "archive" else "oci", given, source, line, name)
+                kind = ImageEntry("archive" if word == "archive" else "oci", given, source, line, name)
             if name and not problem:
                 problem = images.reference_problem(name, self.document.where((*path, "as")))
             self.problems += [problem] if problem else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bundler.image_sources.entry import ImageEntry as ImageSource
+from bundler.image_sources.entry import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.core.semver import Version
@@ -122,7 +122,7 @@ class BundleConfig:
     compression: Literal["zstd", "gzip", "none"]
     items: tuple[Item, ...]
     trees: tuple[Tree, ...]
-    images: tuple[ImageSource, ...]
+    images: tuple[ImageEntry, ...]
     deploy: tuple[Deployment, ...]
     health: tuple[HealthCheck, ...]
     rollback: str = ""

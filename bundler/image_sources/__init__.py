@@ -9,12 +9,12 @@ from typing import assert_never
 from bundler.image_sources.archive import ArchiveSource
 from bundler.image_sources.base import ImageSource
 from bundler.image_sources.docker import EngineImage, EngineSource
-from bundler.image_sources.entry import ImageEntry as Entry
+from bundler.image_sources.entry import ImageEntry
 from bundler.image_sources.oci import LayoutSource
 from bundler.image_sources.registry import RegistrySource
 
 
-def sources_for(entries: Sequence[Entry], platforms: tuple[str, ...]) -> tuple[ImageSource, ...]:
+def sources_for(entries: Sequence[ImageEntry], platforms: tuple[str, ...]) -> tuple[ImageSource, ...]:
     """Makes the sources of a bundle: one for each entry, and one for all that the engine saves at once.
 
     Args:
@@ -29,7 +29,7 @@ def sources_for(entries: Sequence[Entry], platforms: tuple[str, ...]) -> tuple[I
     return (*others, EngineSource(wanted, platforms)) if wanted else others
 
 
-def _source(entry: Entry, platforms: tuple[str, ...]) -> ImageSource:
+def _source(entry: ImageEntry, platforms: tuple[str, ...]) -> ImageSource:
     match entry.kind:
         case "docker":
             return EngineSource([_wanted(entry)], platforms)
@@ -43,11 +43,11 @@ def _source(entry: Entry, platforms: tuple[str, ...]) -> ImageSource:
     assert_never(entry.kind)
 
 
-def _wanted(entry: Entry) -> EngineImage:
+def _wanted(entry: ImageEntry) -> EngineImage:
     return EngineImage(entry.reference, entry.name, f"bundle.yaml:{entry.line}" if entry.line else "")
 
 
-def _path(entry: Entry) -> Path:
+def _path(entry: ImageEntry) -> Path:
     if entry.source is None:
         raise ValueError(entry)
     return entry.source

@@ -19,7 +19,7 @@ from installer.core.trust.signatures import Signature, split_name
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class RootStanding:
     """How far the signing of a root has come, as one version of the root sees it.
 
     Attributes:
@@ -71,7 +71,7 @@ class RootFile:
         """SHA-256 of its bytes."""
         return fingerprint(self.data)
 
-    def stands(self, now: datetime) -> list[Stand]:
+    def stands(self, now: datetime) -> list[RootStanding]:
         """Says how far the signing has come, by itself and by its predecessor.
 
         Raises:
@@ -86,11 +86,11 @@ class RootFile:
         except TamperedError:
             return False
 
-    def _stand(self, root: Root, now: datetime) -> Stand:
+    def _stand(self, root: Root, now: datetime) -> RootStanding:
         owners, _ = signed_by(root, self.data, self.signatures, now)
         rest = sorted({key.owner for key in root.holders("root")} - set(owners.values()))
         needed = root.roles["root"].threshold if "root" in root.roles else 0
-        return Stand(root.version, needed, tuple(sorted(owners.values())), tuple(rest))
+        return RootStanding(root.version, needed, tuple(sorted(owners.values())), tuple(rest))
 
 
 @dataclass(frozen=True, slots=True)

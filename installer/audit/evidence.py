@@ -28,11 +28,11 @@ from installer.core.errors import (
 from installer.core.limits import MIB
 from installer.core.trust.root import parse_time
 from installer.core.verify import Clock
-from installer.core.vsa import Trail, summary
+from installer.core.vsa import VerificationTrace, summary
 from installer.host.directories import make_directory
 from installer.host.layout import STATE
 from installer.host.system import System
-from installer.state.state import unreadable
+from installer.state.state import unreadable_error
 
 if TYPE_CHECKING:
     from installer.planning.plan import Plan
@@ -51,14 +51,14 @@ REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprov
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class EvidenceFile:
     """Where the evidence of a verification is, and the SHA-256 of its bytes."""
 
     path: str
     sha256: str
 
 
-def record(system: System, data: bytes, *, passed: bool, identity: str) -> Recorded:
+def record(system: System, data: bytes, *, passed: bool, identity: str) -> EvidenceFile:
     """Writes the evidence of one verification. Once this returns it is on the disk.
 
     Args:
@@ -76,7 +76,7 @@ def record(system: System, data: bytes, *, passed: bool, identity: str) -> Recor
     return _record(system, data, "passed" if passed else "refused", identity)
 
 
-def removed(system: System, data: bytes, identity: str) -> Recorded:
+def removed(system: System, data: bytes, identity: str) -> EvidenceFile:
     """Writes what was found after a removal, as `record` does.
 
     Raises:
@@ -85,7 +85,7 @@ def removed(system: System, data: bytes, identity: str) -> Recorded:
     return _record(system, data, "removed", identity)
 
 
-def _record(system: System, data: bytes, result: str, identity: str) -> Recorded:
+def _record(system: System, data: bytes, result: str, identity: str) -> EvidenceFile:
     make_directory(system, DIRECTORY)
     number = max([0, *(int(match["number"]) for match in _names(system))]) + 1
     temporary = f"{DIRECTORY}/.{number:06d}.{os.getpid()}.new"
@@ -99,7 +99,7 @@ def _record(system: System, data: bytes, result: str, identity: str) -> Recorded
             system.unlink(temporary)
     system.sync_dir(DIRECTORY)
     _prune(system)
-    return Recorded(path, sha256_hex(data))
+    return EvidenceFile(path, sha256_hex(data))
 
 
 def _named(system: System, temporary: str, number: int, rest: str) -> str:
@@ -186,7 +186,7 @@ def refusals(system: System, product: str = "") -> list[Refusal]:
     try:
         names = _names(system)
     except PermissionError as error:
-        raise unreadable(DIRECTORY) from error
+        raise unreadable_error(DIRECTORY) from error
     for match in sorted(names, key=lambda match: int(match["number"])):
         path = f"{DIRECTORY}/{match.group()}"
         if match["result"] == "refused" and (refusal := _refusal(system, path)):
@@ -205,7 +205,7 @@ def _refusal(system: System, path: str) -> Refusal | None:
             identity, why.get("step", 0), why["what"], path,
         )  # fmt: skip
     except PermissionError as error:
-        raise unreadable(path) from error
+        raise unreadable_error(path) from error
     except (TamperedError, KeyError, TypeError, AttributeError, OSError):
         return None
     fits = all(type(value) is (int if name == "step" else str) for name, value in asdict(refusal).items())
@@ -213,7 +213,7 @@ def _refusal(system: System, path: str) -> Refusal | None:
 
 
 @dataclass(slots=True)
-class Keeper:
+class EvidenceRecorder:
     """Keeps the evidence of one `install BUNDLE`; where it cannot, says so and nothing more.
 
     Attributes:
@@ -228,9 +228,9 @@ class Keeper:
     system: System
     clock: Clock
     warn: Callable[[str], None]
-    trail: Trail = field(default_factory=Trail)
+    trail: VerificationTrace = field(default_factory=VerificationTrace)
     notes: Sequence[str] = ()
-    recorded: Recorded | None = None
+    recorded: EvidenceFile | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:

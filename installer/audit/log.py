@@ -24,7 +24,7 @@ from installer.core.errors import HostNotReadyError, Problem
 from installer.host.directories import make_directory
 from installer.host.layout import STATE, Layout
 from installer.host.system import SyncError, System
-from installer.state.state import clear_spare, replace_file, unreadable
+from installer.state.state import clear_spare, replace_file, unreadable_error
 
 LOG = f"{STATE}/audit.jsonl"
 HEAD = f"{STATE}/audit.head"
@@ -49,7 +49,7 @@ class AuditError(HostNotReadyError):
     code = "audit"
 
 
-class Head(NamedTuple):
+class ChainHead(NamedTuple):
     """Number and hash of a record."""
 
     number: int
@@ -71,12 +71,14 @@ class Chain:
     torn: int = 0
 
     @property
-    def head(self) -> Head:
+    def head(self) -> ChainHead:
         """The last record; number 0 where there is none."""
-        return Head(self.records[-1].number, self.records[-1].hash) if self.records else Head(0, START)
+        return (
+            ChainHead(self.records[-1].number, self.records[-1].hash) if self.records else ChainHead(0, START)
+        )
 
 
-def check(data: bytes, head: Head | None, where: str = LOG) -> Chain:
+def check(data: bytes, head: ChainHead | None, where: str = LOG) -> Chain:
     """Checks a whole log.
 
     Args:
@@ -128,7 +130,7 @@ def _follows(record: Record, before: list[Record], gap: bytes) -> str:
     return ""
 
 
-def _against_head(chain: Chain, head: Head | None, where: str) -> Problem | None:
+def _against_head(chain: Chain, head: ChainHead | None, where: str) -> Problem | None:
     count = len(chain.records)
     if head is None:
         if count <= 1:
@@ -147,7 +149,7 @@ def _against_head(chain: Chain, head: Head | None, where: str) -> Problem | None
     return None
 
 
-def read(system: System) -> tuple[bytes, Head | None]:
+def read(system: System) -> tuple[bytes, ChainHead | None]:
     """Reads the log and its head, as they are.
 
     Raises:
@@ -173,17 +175,17 @@ def _read(system: System, path: str, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise unreadable(path) from error
+        raise unreadable_error(path) from error
 
 
-def _read_head(system: System) -> Head | None:
+def _read_head(system: System) -> ChainHead | None:
     data = _read(system, HEAD, 1024)
     if data is None:
         return None
     match = _HEAD.fullmatch(data)
     if match is None:
         raise AuditError("does not hold a number and a hash", where=HEAD, hint=SEAL)
-    return Head(int(match[1]), match[2].decode())
+    return ChainHead(int(match[1]), match[2].decode())
 
 
 class AuditLog:
@@ -195,7 +197,7 @@ class AuditLog:
         head: What `audit.head` says.
     """
 
-    def __init__(self, system: System, data: bytes, head: Head | None) -> None:
+    def __init__(self, system: System, data: bytes, head: ChainHead | None) -> None:
         self._system = system
         self._data = data
         self._head = head
@@ -211,9 +213,9 @@ class AuditLog:
             raise AuditError(f"record {count} was replaced", where=LOG, hint=SEAL)
 
     @property
-    def head(self) -> Head:
+    def head(self) -> ChainHead:
         """The last record; number 0 where there is none."""
-        return Head(self._last.number, self._last.hash) if self._last else Head(0, START)
+        return ChainHead(self._last.number, self._last.hash) if self._last else ChainHead(0, START)
 
     def about(self, product: str) -> Iterator[Record]:
         """Gives the records of one product, from the oldest on."""

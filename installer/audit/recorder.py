@@ -21,7 +21,7 @@ from installer import __version__
 from installer.audit import evidence
 from installer.audit.log import AuditError, AuditLog, opened
 from installer.audit.record import Record
-from installer.audit.removal_check import Proof, proven, statement
+from installer.audit.removal_check import RemovalCheck, proven, statement
 from installer.core.errors import (
     BusyError,
     IncompleteError,
@@ -134,7 +134,7 @@ def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for index, row in enumerate(rows) if row not in rows[:index]]
 
 
-def settle(context: Context, *, recovered: bool = False) -> dict[str, Proof]:
+def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalCheck]:
     """Writes how transactions of a product ended whose end the log does not have. The caller holds its lock.
 
     After a removal it looks for what should be gone, and writes that too. Where something cannot be written,
@@ -148,7 +148,7 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, Proof]:
         What was found after removals, by their transactions.
     """
     more = {"recovered": True} if recovered else {}
-    proofs: dict[str, Proof] = {}
+    proofs: dict[str, RemovalCheck] = {}
 
     def write(log: AuditLog, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -181,7 +181,7 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, Proof]:
     return proofs
 
 
-def _keep(context: Context, proof: Proof, ended: Mapping[str, Any]) -> str:
+def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> str:
     """Keeps a proof as evidence; gives its SHA-256, or nothing where it could not be written."""
     data = statement(context, proof, str(ended.get("identity", "")), str(ended.get("version", "")))
     try:
@@ -254,7 +254,7 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
 
 
 @dataclass(slots=True)
-class Attempt:
+class AuditedCommand:
     """What a command is about to do, as far as it is known yet; written down only where it is refused.
 
     Attributes:
@@ -276,7 +276,7 @@ class Attempt:
 
 
 @contextmanager
-def attempt(system: System, doing: Attempt, note: Note) -> Iterator[Attempt]:
+def audited(system: System, doing: AuditedCommand, note: Note) -> Iterator[AuditedCommand]:
     """Writes a record where what is done inside is refused, or cannot be undone.
 
     Args:
@@ -318,10 +318,10 @@ def happened(system: System, event: str, fields: Mapping[str, Any], note: Note) 
         fields: What the event has.
         note: Told loudly where it cannot be written.
     """
-    _record(system, Attempt(""), {"event": event, **fields}, note)
+    _record(system, AuditedCommand(""), {"event": event, **fields}, note)
 
 
-def _record(system: System, doing: Attempt, fields: Mapping[str, Any], note: Note) -> None:
+def _record(system: System, doing: AuditedCommand, fields: Mapping[str, Any], note: Note) -> None:
     try:
         with opened(system) as log:
             log.append({**common(system), **doing.known(), **fields})

@@ -17,11 +17,11 @@ from installer.core.errors import NotUndoneError, Problem
 from installer.core.format.manifest import SUMS
 from installer.core.trust.approval import STATEMENT
 from installer.core.trust.root import format_time
-from installer.deploy.inventory import InventoryItem as Thing
+from installer.deploy.inventory import InventoryItem
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.images import leftovers
-from installer.images.leftovers import Row
+from installer.images.leftovers import Residue
 from installer.planning import removal
 
 PREDICATE = "urn:waybill:removal:v1"
@@ -31,7 +31,7 @@ _PLURALS = {"directory": "directories", "copy": "copies"}
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class RemovalCheck:
     """What was found after a removal.
 
     Attributes:
@@ -42,9 +42,9 @@ class Proof:
 
     product: str
     transaction: str
-    rows: tuple[Row, ...]
+    rows: tuple[Residue, ...]
 
-    def of(self, how: str) -> list[Row]:
+    def of(self, how: str) -> list[Residue]:
         """Gives the rows of one kind: `gone`, `stays` or `left`."""
         return [row for row in self.rows if row.how == how]
 
@@ -98,7 +98,7 @@ class Proof:
 class LeftBehindError(NotUndoneError):
     """The product was removed, and something of it is still there."""
 
-    def __init__(self, proof: Proof, problems: Sequence[Problem]) -> None:
+    def __init__(self, proof: RemovalCheck, problems: Sequence[Problem]) -> None:
         count = f"{len(problems)} thing{'s' if len(problems) > 1 else ''}"
         super().__init__(
             f"{proof.product} was removed, but {count} of it still there, or could not be looked for",
@@ -112,7 +112,7 @@ class LeftBehindError(NotUndoneError):
         return {**super().as_json(), "removal": self._proof.as_json()}
 
 
-def prove(context: Context, number: str, things: Sequence[Thing]) -> Proof:
+def prove(context: Context, number: str, things: Sequence[InventoryItem]) -> RemovalCheck:
     """Looks for everything that a removal was to take away.
 
     Args:
@@ -121,11 +121,11 @@ def prove(context: Context, number: str, things: Sequence[Thing]) -> Proof:
         things: Its account.
     """
     context = replace(context, transaction=number)
-    return Proof(context.layout.product, number, tuple(_rows(context, things)))
+    return RemovalCheck(context.layout.product, number, tuple(_rows(context, things)))
 
 
-def _rows(context: Context, things: Sequence[Thing]) -> Iterator[Row]:
-    kinds: dict[str, list[Thing]] = {}
+def _rows(context: Context, things: Sequence[InventoryItem]) -> Iterator[Residue]:
+    kinds: dict[str, list[InventoryItem]] = {}
     for thing in things:
         kinds.setdefault(thing.kind, []).append(thing)
     with context.system.steady():
@@ -134,30 +134,30 @@ def _rows(context: Context, things: Sequence[Thing]) -> Iterator[Row]:
                 try:
                     yield _placed(context, thing)
                 except OSError as error:
-                    yield Row("left", kind, thing.name, what=f"cannot be looked at: {error.strerror}")
+                    yield Residue("left", kind, thing.name, what=f"cannot be looked at: {error.strerror}")
         yield from _beside(context, things)
     yield from leftovers.units(context, kinds.get("unit", []))
     yield from leftovers.projects(context, kinds.get("project", []))
     if "image" in kinds:
         yield from leftovers.images(context, kinds["image"])
     for thing in kinds.get("script", []):
-        yield Row("stays", "script", thing.name, what=thing.why)
+        yield Residue("stays", "script", thing.name, what=thing.why)
     yield from _state(context, kinds.get("release", []), kinds.get("copy", []))
 
 
-def _placed(context: Context, thing: Thing) -> Row:
+def _placed(context: Context, thing: InventoryItem) -> Residue:
     """Looks for a file, a link or a directory outside of the state."""
     kind, name, system = thing.kind, thing.name, context.system
     seen = system.observe(name)
     if seen.kind == "absent":
-        return Row("gone", kind, name)
+        return Residue("gone", kind, name)
     if seen.kind == "dir":
         if kind != "directory":
-            return Row("stays", kind, name, what="somebody made a directory of that name")
+            return Residue("stays", kind, name, what="somebody made a directory of that name")
         names = system.names(name)
         if not names:
             what = "is empty, and could not be removed"
-            return Row(
+            return Residue(
                 "left",
                 kind,
                 name,
@@ -165,12 +165,12 @@ def _placed(context: Context, thing: Thing) -> Row:
                 hint=f"is it a mount point? else: rmdir {_typed(context, name)}",
             )
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        return Row("stays", kind, name, what=f"has {names[0]}{more} in it, not ours")
+        return Residue("stays", kind, name, what=f"has {names[0]}{more} in it, not ours")
     if thing.why:
-        return Row("stays", kind, name, what=thing.why)
+        return Residue("stays", kind, name, what=thing.why)
     if seen.kind == kind and thing.mark == (seen.sha256 or seen.target):
-        return Row("left", kind, name, what="is still there", hint=f"rm {_typed(context, name)}")
-    return Row("stays", kind, name, what="is not what was installed: somebody else's")
+        return Residue("left", kind, name, what="is still there", hint=f"rm {_typed(context, name)}")
+    return Residue("stays", kind, name, what="is not what was installed: somebody else's")
 
 
 def _typed(context: Context, path: str) -> str:
@@ -178,13 +178,13 @@ def _typed(context: Context, path: str) -> str:
     return context.system.root.rstrip("/") + path
 
 
-def _beside(context: Context, things: Sequence[Thing]) -> Iterator[Row]:
+def _beside(context: Context, things: Sequence[InventoryItem]) -> Iterator[Residue]:
     """Looks for what a transaction lays beside the files that it changes, while it changes them."""
     for directory in sorted({parent(each.name) for each in things if each.kind in ("file", "link")}):
         for name in context.system.names(directory):
             if name.startswith(".waybill-"):
                 path = f"{directory}/{name}"
-                yield Row(
+                yield Residue(
                     "left",
                     "file",
                     path,
@@ -202,38 +202,42 @@ def _held(context: Context, path: str) -> str:
     return "is still there"
 
 
-def _state(context: Context, releases: Sequence[Thing], copies: Sequence[Thing]) -> Iterator[Row]:
+def _state(
+    context: Context, releases: Sequence[InventoryItem], copies: Sequence[InventoryItem]
+) -> Iterator[Residue]:
     system, layout = context.system, context.layout
     if system.observe(layout.current, digest=False).kind != "absent":
-        yield Row("left", "state", layout.current, what="is still there", hint="install recover")
+        yield Residue("left", "state", layout.current, what="is still there", hint="install recover")
     for thing in releases:
         if system.observe(thing.name, digest=False).kind == "absent":
-            yield Row("gone", "release", thing.name)
+            yield Residue("gone", "release", thing.name)
         else:
-            yield Row("left", "release", thing.name, what=_held(context, thing.name), hint="install recover")
+            yield Residue(
+                "left", "release", thing.name, what=_held(context, thing.name), hint="install recover"
+            )
     known = {thing.name for thing in releases}
     for directory in (layout.releases, layout.rendered, layout.staging, f"{layout.base}/images"):
         for name in system.names(directory):
             if f"{directory}/{name}" not in known:
-                yield Row(
+                yield Residue(
                     "left", "state", f"{directory}/{name}", what="is still there", hint="install recover"
                 )
     for name in system.names(layout.transactions):
         if name.endswith((".log", ".backup")) and name.partition(".")[0].isdecimal():
             path = f"{layout.transactions}/{name}"
-            yield Row("left", "state", path, what="is of an open transaction", hint="install recover")
+            yield Residue("left", "state", path, what="is of an open transaction", hint="install recover")
     named = {thing.name: thing.why for thing in copies}
     for path in system.tree(layout.kept):
         if system.observe(path, digest=False).kind != "dir":
-            yield Row("stays", "copy", path, what=named.get(path, "a copy of what was not ours"))
+            yield Residue("stays", "copy", path, what=named.get(path, "a copy of what was not ours"))
     what = "history, journals, and how far this product ever came: no silent downgrade later"
-    yield Row("stays", "state", layout.base, what=what)
+    yield Residue("stays", "state", layout.base, what=what)
     if system.observe(layout.site_values, digest=False).kind != "absent":
-        yield Row("stays", "file", layout.site_values, what="this site's values")
-    yield Row("stays", "state", layout.state, what="the audit log and the evidence of this host")
+        yield Residue("stays", "file", layout.site_values, what="this site's values")
+    yield Residue("stays", "state", layout.state, what="the audit log and the evidence of this host")
 
 
-def statement(context: Context, proof: Proof, identity: str, version: str) -> bytes:
+def statement(context: Context, proof: RemovalCheck, identity: str, version: str) -> bytes:
     """Gives a proof as evidence: an in-toto Statement about the release that was taken off.
 
     Args:
@@ -256,7 +260,7 @@ def statement(context: Context, proof: Proof, identity: str, version: str) -> by
     )
 
 
-def proven(context: Context, number: str) -> Proof | None:
+def proven(context: Context, number: str) -> RemovalCheck | None:
     """Looks again after a removal that stands and is cleared; None where `number` is no such one."""
     things = removal.accounts(context, number)
     return prove(context, number, things) if things is not None else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from installer.audit.evidence import Keeper
+from installer.audit.evidence import EvidenceRecorder
 from installer.cli.apply import apply_bundle, execute, looked_again, noted, work_of
 from installer.cli.audit import audit, metrics, support
 from installer.cli.host import BY_HAND, recover, selftest, setup, trust_app
@@ -39,8 +39,8 @@ from installer.core.format.medium import open_medium
 from installer.core.trust.verifier import Trust
 
 if TYPE_CHECKING:
-    from installer.commands.bundle_verifier import Judge
-    from installer.core.vsa import Trail
+    from installer.commands.bundle_verifier import BundleVerifier
+    from installer.core.vsa import VerificationTrace
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -115,14 +115,14 @@ def apply_(
         _plan(bundle, judging, choice, values, work_dir, keep, where)
     else:
         layers = layers_of(values)
-        keeper = Keeper(host(where.root), clock, loud)
+        keeper = EvidenceRecorder(host(where.root), clock, loud)
         with attempting(keeper.system, "apply", medium=bundle) as doing, keeper.watching():
             doing.about = keeper.known
-            judge = _judge(where.root, judging, bundle, keeper.trail)
-            doing.about = lambda: {**judge.known(), **keeper.known()}
-            keeper.notes = judge.notes
-            options = options_of(choice, layers, judge.environment, keep)
-            applied = apply_bundle(bundle, judge, options, work_dir, yes, verify_, keeper)
+            verifier_for = _judge(where.root, judging, bundle, keeper.trail)
+            doing.about = lambda: {**verifier_for.known(), **keeper.known()}
+            keeper.notes = verifier_for.notes
+            options = options_of(choice, layers, verifier_for.environment, keep)
+            applied = apply_bundle(bundle, verifier_for, options, work_dir, yes, verify_, keeper)
         console.result(applied.text(), applied.as_json)
 
 
@@ -137,26 +137,28 @@ def verify(bundle: BundleName, judging: Judging, where: Where) -> None:
 def _verify(bundle: str, judging: Judging, where: Where) -> None:
     from installer.core.verify import check_all, payload_extent, report
 
-    judge = _judge(where.root, judging, bundle)
+    verifier_for = _judge(where.root, judging, bundle)
     medium = open_medium(bundle)
     try:
-        opened = judge.open(medium)
+        opened = verifier_for.open(medium)
         progress = console.progress()
         progress.start("verify", payload_extent(opened))
         verified = check_all(opened, progress.advance)
         progress.done()
-        decision = judge.decide(opened)
+        decision = verifier_for.decide(opened)
     finally:
         medium.close()
-    for note in judge.notes:
+    for note in verifier_for.notes:
         console.log(note, "warning")
     console.result(report(verified, decision), lambda: verified.as_json() | {"policy": decision.as_json()})
 
 
-def _judge(root: Path, judging: Judging, bundle: str, trail: Trail | None = None) -> Judge:
-    from installer.commands.bundle_verifier import judge
+def _judge(
+    root: Path, judging: Judging, bundle: str, trail: VerificationTrace | None = None
+) -> BundleVerifier:
+    from installer.commands.bundle_verifier import verifier_for
 
-    return judge(host(root), trust_of, judging.env, bundle, judging.approvals or (), trail)
+    return verifier_for(host(root), trust_of, judging.env, bundle, judging.approvals or (), trail)
 
 
 @app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
@@ -184,19 +186,19 @@ def _plan(
     from installer.planning.planner import plan_apply
     from installer.staging.preview import previewed
 
-    judge = _judge(where.root, judging, bundle)
-    options = options_of(choice, layers_of(values), judge.environment, keep)
-    system, medium = judge.system, open_medium(bundle)
+    verifier_for = _judge(where.root, judging, bundle)
+    options = options_of(choice, layers_of(values), verifier_for.environment, keep)
+    system, medium = verifier_for.system, open_medium(bundle)
     try:
-        opened = judge.open(medium)
+        opened = verifier_for.open(medium)
         within = context(system, opened.bundle.manifest.product, console.progress())
         with looking():
             state, unfinished = standing(within)
-        judge.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
+        verifier_for.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
         work, apart = work_of(within, opened, state, options, work_dir)
         with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:
-            judged = judge.staged(opened, staged)
-            found = noted(plan_apply(within, state, judged, options), judge)
+            judged = verifier_for.staged(opened, staged)
+            found = noted(plan_apply(within, state, judged, options), verifier_for)
             if not (found.problems and where.json):  # then the error has the one document
                 console.result(text(found), found.as_json)
             found.require_ready()

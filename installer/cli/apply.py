@@ -11,22 +11,22 @@ from installer.core.errors import HostNotReadyError
 from installer.core.format.medium import open_medium
 
 if TYPE_CHECKING:
-    from installer.audit.evidence import Keeper
-    from installer.commands.bundle_verifier import Judge
+    from installer.audit.evidence import EvidenceRecorder
+    from installer.commands.bundle_verifier import BundleVerifier
     from installer.commands.carry_out import Applied
-    from installer.core.verify import Opened
+    from installer.core.verify import OpenedBundle
     from installer.host.context import Context
     from installer.planning.plan import Options, Plan
     from installer.state.state import State
 
 
-def noted(found: Plan, judge: Judge) -> Plan:
+def noted(found: Plan, judge: BundleVerifier) -> Plan:
     """Gives a plan with what the judge has to say, first."""
     return replace(found, notes=(*judge.notes, *found.notes))
 
 
 def work_of(
-    where: Context, opened: Opened, state: State, options: Options, typed: Path | None
+    where: Context, opened: OpenedBundle, state: State, options: Options, typed: Path | None
 ) -> tuple[str, bool]:
     """Gives the work directory as a host path, and whether blobs of images are staged in it.
 
@@ -48,12 +48,12 @@ def work_of(
 
 def apply_bundle(
     bundle: str,
-    judge: Judge,
+    judge: BundleVerifier,
     options: Options,
     work_dir: Path | None,
     yes: bool,
     show_evidence: bool,
-    keeper: Keeper,
+    keeper: EvidenceRecorder,
 ) -> Applied:
     """Verifies a bundle, stages it, shows the plan, asks, and carries it out.
 
@@ -79,14 +79,14 @@ def apply_bundle(
 
 
 def _apply_trusted(
-    judge: Judge,
-    opened: Opened,
+    judge: BundleVerifier,
+    opened: OpenedBundle,
     where: Context,
     options: Options,
     work_dir: Path | None,
     yes: bool,
     show_evidence: bool,
-    keeper: Keeper,
+    keeper: EvidenceRecorder,
 ) -> Applied:
     from installer.commands.recover import exclusive
     from installer.core.verify import report

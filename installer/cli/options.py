@@ -23,7 +23,7 @@ from installer.shared.progress import Progress
 from installer.state.trust_store import known_time, load_trust
 
 if TYPE_CHECKING:
-    from installer.audit.recorder import Attempt
+    from installer.audit.recorder import AuditedCommand
     from installer.planning.plan import Options
     from installer.shared.values import Layer
 
@@ -142,7 +142,7 @@ def shaped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def attempting(system: System, verb: str, product: str = "", medium: str = "") -> Iterator[Attempt]:
+def attempting(system: System, verb: str, product: str = "", medium: str = "") -> Iterator[AuditedCommand]:
     """Goes around what a command does to the host: it has refusals written down, and then the metrics.
 
     Args:
@@ -151,12 +151,12 @@ def attempting(system: System, verb: str, product: str = "", medium: str = "") -
         product: Of which product, where that is known beforehand.
         medium: What the operator called the bundle or file.
     """
-    from installer.audit.recorder import Attempt, attempt
+    from installer.audit.recorder import AuditedCommand, audited
     from installer.commands.metrics import publish
 
-    doing = Attempt(verb, product, medium)
+    doing = AuditedCommand(verb, product, medium)
     try:
-        with attempt(system, doing, loud):
+        with audited(system, doing, loud):
             yield doing
     finally:
         publish(system, str(doing.known().get("product", "")), loud)
@@ -169,12 +169,12 @@ def looking() -> Iterator[None]:
     Raises:
         HostNotReadyError: Something cannot be looked at.
     """
-    from installer.state.state import unseen
+    from installer.state.state import unseen_error
 
     try:
         yield
     except OSError as error:
-        raise unseen(error, STATE) from error
+        raise unseen_error(error, STATE) from error
 
 
 def loud(text: str) -> None:

@@ -224,12 +224,12 @@ def audit(
     return Audit(chain, shown, tuple(problems), tuple(anchored))
 
 
-def _look(system: System) -> tuple[bytes, audit_log.Head | None, list[Problem]]:
+def _look(system: System) -> tuple[bytes, audit_log.ChainHead | None, list[Problem]]:
     try:
         return *audit_log.read(system), []
     except audit_log.AuditError as error:
         data = audit_log.read_log(system)
-        return data, audit_log.Head(0, START), [Problem(error.where, error.what, error.hint)]
+        return data, audit_log.ChainHead(0, START), [Problem(error.where, error.what, error.hint)]
 
 
 def _anchored(chain: Chain, anchor: str) -> Record | None:

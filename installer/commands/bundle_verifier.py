@@ -15,8 +15,8 @@ from installer.core.trust.approval_sidecar import beside, read_sidecar
 from installer.core.trust.policy import Decision, Destination
 from installer.core.trust.root import fingerprint
 from installer.core.trust.verifier import Trust
-from installer.core.verify import Beside, Opened, decide, open_trusted
-from installer.core.vsa import Trail
+from installer.core.verify import Beside, OpenedBundle, decide, open_trusted
+from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -29,7 +29,7 @@ from installer.transaction.state_repair import sound_state
 
 
 @dataclass(slots=True)
-class Judge:
+class BundleVerifier:
     """Verifies bundles for one host.
 
     Attributes:
@@ -46,11 +46,11 @@ class Judge:
     environment: str
     beside: Beside
     notes: list[str] = field(default_factory=list)
-    trail: Trail = field(default_factory=Trail)
+    trail: VerificationTrace = field(default_factory=VerificationTrace)
     _decision: Decision | None = None
     _unseen: str = ""
 
-    def open(self, medium: Medium) -> Opened:
+    def open(self, medium: Medium) -> OpenedBundle:
         """Takes all steps that need no payload; of a stream the approvals are not among them.
 
         Raises:
@@ -61,7 +61,7 @@ class Judge:
             self.decide(opened)
         return opened
 
-    def decide(self, opened: Opened) -> Decision:
+    def decide(self, opened: OpenedBundle) -> Decision:
         """Decides on the approvals, once. Of a stream they are known only when it was read.
 
         Raises:
@@ -72,7 +72,7 @@ class Judge:
             self.notes += [self._decision.warning()] if self._decision.warning() else []
         return self._decision
 
-    def staged(self, opened: Opened, staged: Staged) -> Staged:
+    def staged(self, opened: OpenedBundle, staged: Staged) -> Staged:
         """Has the decision kept with the release, and in the history.
 
         Raises:
@@ -81,7 +81,7 @@ class Judge:
         policy = self.decide(opened).as_json()
         return replace(staged, evidence={**staged.evidence, "policy": policy})
 
-    def again(self, opened: Opened, state: State) -> None:
+    def again(self, opened: OpenedBundle, state: State) -> None:
         """Looks once more, now that the lock is held and nothing can change any more.
 
         Raises:
@@ -122,14 +122,14 @@ class Judge:
         )
 
 
-def judge(
+def verifier_for(
     system: System,
     trust: Callable[[System], Trust],
     env: str,
     bundle: str,
     approvals: Sequence[Path],
-    trail: Trail | None = None,
-) -> Judge:
+    trail: VerificationTrace | None = None,
+) -> BundleVerifier:
     """Makes the judge of one bundle.
 
     Args:
@@ -143,7 +143,7 @@ def judge(
     Raises:
         WaybillError: There is no trust, the environment is in doubt, or approvals cannot be read.
     """
-    trail = trail or Trail()
+    trail = trail or VerificationTrace()
     trail.file, trail.host = bundle, Destination(name=host_name(system), platform=system.platform())
     trail.environment = env
     trail.environment = chosen = environment(system, env)
@@ -153,4 +153,4 @@ def judge(
     trail.root_version = believed.root.version
     found = [] if bundle == "-" else [(str(beside(Path(bundle))), read_sidecar(beside(Path(bundle))))]
     found += [(str(directory), read_sidecar(directory, required=True)) for directory in approvals]
-    return Judge(system, believed, chosen, found, trail=trail)
+    return BundleVerifier(system, believed, chosen, found, trail=trail)

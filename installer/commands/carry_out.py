@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from installer.audit import recorder
-from installer.audit.removal_check import Proof, proven
+from installer.audit.removal_check import RemovalCheck, proven
 from installer.core.errors import RolledBackError
 from installer.deploy import health
 from installer.deploy.health import ProbeResult
@@ -50,7 +50,7 @@ class Applied:
     transaction: str = ""
     health: tuple[ProbeResult, ...] = ()
     pending: str = ""
-    removal: Proof | None = None
+    removal: RemovalCheck | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""

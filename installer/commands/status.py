@@ -14,9 +14,9 @@ from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.planning.drift import Drifted, drift
-from installer.planning.method_selection import Selection, jobs
+from installer.planning.method_selection import Selection, method_steps
 from installer.state.release import Release, open_release
-from installer.state.state import Entry, State, unseen
+from installer.state.state import Entry, State, unseen_error
 from installer.transaction.finalize import committed
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import distrusted, refuse_cut, sound_state
@@ -135,7 +135,7 @@ def products(context: Context) -> list[str]:
             if "." not in name and not set(_MARKS).isdisjoint(_inside(system, name))
         ]
     except OSError as error:
-        raise unseen(error, STATE) from error
+        raise unseen_error(error, STATE) from error
 
 
 def _inside(system: System, name: str) -> list[str]:
@@ -153,7 +153,7 @@ def status(context: Context) -> Status:
     try:
         return _status(context)
     except OSError as error:
-        raise unseen(error, context.layout.base) from error
+        raise unseen_error(error, context.layout.base) from error
 
 
 def _status(context: Context) -> Status:
@@ -198,7 +198,7 @@ def _link(context: Context, expected: str) -> list[Problem]:
 
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
     found: list[Problem] = []
-    for job in jobs(None, release, Selection(frozenset(current.methods), {})):
+    for job in method_steps(None, release, Selection(frozenset(current.methods), {})):
         ask = getattr(method(job.name), "drift", None)
         if ask is not None and isinstance(job.new, Target):
             found += ask(context, job.new)

@@ -21,10 +21,11 @@ from installer.core.format.payload import Sink, check_payload, keep_nothing, to_
 from installer.core.format.tar_header import extent
 from installer.core.trust.approval import group
 from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.signatures import Signature
 from installer.core.trust.steps import at_step
-from installer.core.trust.verifier import Evidence, Trust
-from installer.core.vsa import Trail
+from installer.core.trust.verifier import Trust
+from installer.core.vsa import VerificationTrace
 
 Clock = Callable[[], datetime]
 Beside = Sequence[tuple[str, Mapping[str, bytes]]]
@@ -33,11 +34,11 @@ TORN = "an approval was cut short while it was added and does not count; `bundle
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedBundle:
     """A bundle after step 14: released and fit for this host, its payload not yet read."""
 
     bundle: Bundle
-    evidence: Evidence
+    evidence: SignatureEvidence
     destination: Destination = field(default_factory=Destination)
 
 
@@ -56,7 +57,7 @@ class Verified:
 
     manifest: Manifest
     identity: str
-    evidence: Evidence
+    evidence: SignatureEvidence
     approvals: tuple[str, ...]
     payload_bytes: int
     notes: tuple[str, ...] = ()
@@ -92,8 +93,8 @@ def open_trusted(
     medium: Medium,
     trust: Trust,
     destination: Callable[[Manifest], Destination] = nowhere,
-    trail: Trail | None = None,
-) -> Opened:
+    trail: VerificationTrace | None = None,
+) -> OpenedBundle:
     """Does steps 1 to 14.
 
     Args:
@@ -112,8 +113,8 @@ def open_trusted(
         RefusedError: It is not for this host, or older than what it has had.
         MediumError: The medium failed.
     """
-    evidence: list[Evidence] = []
-    trail = trail or Trail()
+    evidence: list[SignatureEvidence] = []
+    trail = trail or VerificationTrace()
 
     def decide_head(sums: bytes, signatures: Mapping[str, bytes]) -> None:
         trail.identity, trail.signatures = sha256_hex(sums), dict(signatures)
@@ -129,10 +130,12 @@ def open_trusted(
     trail.manifest = bundle.manifest
     trail.host = host = destination(bundle.manifest)
     trust.check_manifest(bundle.manifest, host, medium.name, bundle.identity)
-    return Opened(bundle, evidence[0], host)
+    return OpenedBundle(bundle, evidence[0], host)
 
 
-def decide(opened: Opened, trust: Trust, beside: Beside = (), trail: Trail | None = None) -> Decision:
+def decide(
+    opened: OpenedBundle, trust: Trust, beside: Beside = (), trail: VerificationTrace | None = None
+) -> Decision:
     """Does steps 15 to 18. Of a stream the approvals are known only after `check_all`.
 
     Args:
@@ -153,7 +156,7 @@ def decide(opened: Opened, trust: Trust, beside: Beside = (), trail: Trail | Non
     """
     with at_step(19):
         inside = opened.bundle.read_tail()
-    trail = trail or Trail()
+    trail = trail or VerificationTrace()
     trail.approvals = [each for where, files in (("", inside), *beside) for each in group(files, where)[0]]
     trail.decision = trust.check_approvals(
         opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.judged_by
@@ -161,13 +164,13 @@ def decide(opened: Opened, trust: Trust, beside: Beside = (), trail: Trail | Non
     return trail.decision
 
 
-def payload_extent(opened: Opened, have: frozenset[str] = frozenset()) -> int:
+def payload_extent(opened: OpenedBundle, have: frozenset[str] = frozenset()) -> int:
     """Gives the bytes that step 19 reads, where the files `have` are there already."""
     return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
 
 
 def check_all(
-    opened: Opened,
+    opened: OpenedBundle,
     advance: Callable[[int], None] = lambda _count: None,
     sink: Sink = keep_nothing,
     have: frozenset[str] = frozenset(),

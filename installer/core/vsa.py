@@ -15,11 +15,11 @@ from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
 from installer.core.format.manifest import SCHEMA, SUMS, Manifest
-from installer.core.trust.approval import STATEMENT, Found
-from installer.core.trust.approval_check import Judged
+from installer.core.trust.approval import STATEMENT, ApprovalFile
+from installer.core.trust.approval_check import ApprovalCheck
 from installer.core.trust.policy import Decision, Destination
 from installer.core.trust.root import format_time
-from installer.core.trust.signature_check import Evidence
+from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.steps import STEPS
 
 PREDICATE = "https://slsa.dev/verification_summary/v1"
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Trail:
+class VerificationTrace:
     """What a verification came to know, whether or not it refused in the end; what it did not is empty.
 
     Attributes:
@@ -52,20 +52,24 @@ class Trail:
     environment: str = ""
     identity: str = ""
     signatures: Mapping[str, bytes] = field(default_factory=dict)
-    released: Evidence | None = None
+    released: SignatureEvidence | None = None
     manifest: Manifest | None = None
     host: Destination = field(default_factory=Destination)
-    approvals: Sequence[Found] = ()
-    judged: Judged | None = None
+    approvals: Sequence[ApprovalFile] = ()
+    judged: ApprovalCheck | None = None
     decision: Decision | None = None
 
-    def judged_by(self, judged: Judged) -> None:
+    def judged_by(self, judged: ApprovalCheck) -> None:
         """Takes note of what was judged."""
         self.judged = judged
 
 
 def summary(
-    trail: Trail, version: str, now: datetime, refusal: WaybillError | None, notes: Sequence[str] = ()
+    trail: VerificationTrace,
+    version: str,
+    now: datetime,
+    refusal: WaybillError | None,
+    notes: Sequence[str] = (),
 ) -> bytes:
     """Gives the evidence of one verification.
 
@@ -111,13 +115,13 @@ def summary(
     return jsonio.dumps(_plain(statement))
 
 
-def _policy(trail: Trail) -> Row:
+def _policy(trail: VerificationTrace) -> Row:
     said: Row = {"annotations": {"version": trail.root_version, "environment": trail.environment}}
     digest = {"digest": {"sha256": trail.root_sha256}} if trail.root_sha256 else {}
     return {"uri": "file:///etc/waybill/trust/root.json", **digest, **said}
 
 
-def _signatures(trail: Trail) -> list[Row]:
+def _signatures(trail: VerificationTrace) -> list[Row]:
     good = {each.file: each for each in trail.released.accepted} if trail.released else {}
     bad = {each.file: each.reason for each in trail.released.rejected} if trail.released else {}
     rows = []
@@ -131,7 +135,7 @@ def _signatures(trail: Trail) -> list[Row]:
     return rows
 
 
-def _approvals(trail: Trail) -> list[Row]:
+def _approvals(trail: VerificationTrace) -> list[Row]:
     good = {each.file: each for each in trail.judged.counted} if trail.judged else {}
     bad = dict(trail.judged.rejected) if trail.judged else {}
     rows = []
@@ -150,13 +154,13 @@ def _attestation(uri: str, data: bytes, annotations: Row) -> Row:
     return {"uri": uri, "digest": {"sha256": sha256_hex(data)}, "annotations": annotations}
 
 
-def _levels(trail: Trail) -> list[str]:
+def _levels(trail: VerificationTrace) -> list[str]:
     built = bool(trail.decision and trail.decision.provenance)
     broken = bool(trail.decision and trail.decision.broken)
     return ["SLSA_BUILD_LEVEL_1" if built else "SLSA_BUILD_LEVEL_0"] + ["WAYBILL_BREAK_GLASS"] * broken
 
 
-def _bundle(trail: Trail) -> Row:
+def _bundle(trail: VerificationTrace) -> Row:
     row: Row = {"file": trail.file}
     if trail.manifest:
         manifest = trail.manifest
@@ -173,7 +177,7 @@ def _bundle(trail: Trail) -> Row:
     return {name: value for name, value in row.items() if value != ""}
 
 
-def _host(trail: Trail) -> Row:
+def _host(trail: VerificationTrace) -> Row:
     host = trail.host
     row: Row = {"name": host.name, "platform": host.platform, "runs": host.version}
     if host.highest >= 0:

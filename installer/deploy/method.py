@@ -23,7 +23,7 @@ _MODULES = {
     "compose": "installer.deploy.compose",
     "script": "installer.deploy.script",
 }
-EVERYWHERE = ("files", "images")
+OFFLINE_METHODS = ("files", "images")
 """Methods that need no live system: with `--root DIR` they are driven without being asked for."""
 
 

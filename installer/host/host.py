@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from installer.core.limits import CHUNK
 from installer.host.http_probe import Answer
-from installer.host.safe_path import Held, Place, place
+from installer.host.safe_path import HeldDirs, ParentDir, place
 from installer.shared import process
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -89,7 +89,7 @@ class Host:
         self.root = str(Path(root).resolve())
         self.live = self.root == "/"
         self.privileged = os.geteuid() == 0
-        self._held: Held | None = None
+        self._held: HeldDirs | None = None
 
     @contextmanager
     def steady(self) -> Iterator[None]:
@@ -100,21 +100,21 @@ class Host:
         if self._held is not None:
             yield
             return
-        self._held = Held(self.root)
+        self._held = HeldDirs(self.root)
         try:
             yield
         finally:
             held, self._held = self._held, None
             held.forget()
 
-    def place(self, path: str, *, follow: bool = False) -> AbstractContextManager[Place]:
+    def place(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
         """Opens the directory that holds `path`; see `resolve.place`."""
         head, _, name = path.rpartition("/")
         if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
             return place(self.root, path, follow=follow)
         return self._held.open(head or "/", name)
 
-    def inside(self, directory: str) -> AbstractContextManager[Place]:
+    def inside(self, directory: str) -> AbstractContextManager[ParentDir]:
         """Opens a directory itself, through links too; its name in the place is `.`."""
         if self._held is None:
             return place(self.root, directory, follow=True)
@@ -145,7 +145,7 @@ class Host:
         except (FileNotFoundError, NotADirectoryError):
             return Seen("absent")
 
-    def _observe(self, at: Place, digest: bool) -> Seen:
+    def _observe(self, at: ParentDir, digest: bool) -> Seen:
         status = os.stat(at.name, dir_fd=at.fd, follow_symlinks=False)
         mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
         if stat.S_ISLNK(status.st_mode):

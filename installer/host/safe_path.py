@@ -16,7 +16,7 @@ MAX_HELD = 128
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Place(NamedTuple):
+class ParentDir(NamedTuple):
     """Where a path was found.
 
     Attributes:
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def place(root: str, path: str, *, follow: bool = False) -> Iterator[Place]:
+def place(root: str, path: str, *, follow: bool = False) -> Iterator[ParentDir]:
     """Opens the directory that holds `path`.
 
     The walk goes component by component with `O_NOFOLLOW`, so that nobody can swap a directory for a link
@@ -54,7 +54,7 @@ def place(root: str, path: str, *, follow: bool = False) -> Iterator[Place]:
     todo = [part for part in path.split("/") if part not in ("", ".")]
     for _ in range(MAX_LINKS):
         found = _walk(root, todo, path, follow)
-        if isinstance(found, Place):
+        if isinstance(found, ParentDir):
             try:
                 yield found
             except OSError as error:
@@ -67,13 +67,13 @@ def place(root: str, path: str, *, follow: bool = False) -> Iterator[Place]:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
-def _name(error: OSError, at: Place, path: str) -> None:
+def _name(error: OSError, at: ParentDir, path: str) -> None:
     """Has an error name the whole path: the call that failed knew the last component alone."""
     if error.filename == at.name:
         error.filename = path
 
 
-def _walk(root: str, todo: list[str], path: str, follow: bool) -> Place | list[str]:
+def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | list[str]:
     """Walks until the end or until the first link; then gives the components to walk instead."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -82,7 +82,7 @@ def _walk(root: str, todo: list[str], path: str, follow: bool) -> Place | list[s
             if part == "..":
                 return _and_close(fd, todo[: max(index - 1, 0)] + todo[index + 1 :])
             if last and not follow:
-                return Place(fd, part, tuple(todo))
+                return ParentDir(fd, part, tuple(todo))
             try:
                 child = os.open(part, _DIRECTORY, dir_fd=fd)
             except OSError as error:
@@ -92,17 +92,17 @@ def _walk(root: str, todo: list[str], path: str, follow: bool) -> Place | list[s
                     steps = [step for step in target.split("/") if step not in ("", ".")]
                     return _and_close(fd, before + steps + todo[index + 1 :])
                 if last:
-                    return Place(fd, part, tuple(todo))
+                    return ParentDir(fd, part, tuple(todo))
                 raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
             if last:
                 os.close(child)
-                return Place(fd, part, tuple(todo))
+                return ParentDir(fd, part, tuple(todo))
             os.close(fd)
             fd = child
     except BaseException:
         os.close(fd)
         raise
-    return Place(fd, ".", tuple(todo))
+    return ParentDir(fd, ".", tuple(todo))
 
 
 def _and_close(fd: int, todo: list[str]) -> list[str]:
@@ -123,16 +123,16 @@ def _link(fd: int, name: str, path: str) -> str | None:
     return target
 
 
-class Opened:
+class HeldDir:
     """A place in a directory that is held open elsewhere too; leaving the `with` closes this descriptor."""
 
     __slots__ = ("_path", "_place")
 
     def __init__(self, fd: int, directory: str, name: str, parts: tuple[str, ...]) -> None:
-        self._place = Place(fd, name, parts if name == "." else (*parts, name))
+        self._place = ParentDir(fd, name, parts if name == "." else (*parts, name))
         self._path = directory if name == "." else f"{directory.rstrip('/')}/{name}"
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> ParentDir:
         return self._place
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
@@ -141,7 +141,7 @@ class Opened:
         os.close(self._place.fd)
 
 
-class Held:
+class HeldDirs:
     """Directories that stay open while thousands of files in them are looked at or written.
 
     Whoever moves a directory meanwhile finds in it what was written a moment later too. Where we ourselves
@@ -154,10 +154,10 @@ class Held:
     def __init__(self, root: str) -> None:
         self._root = root
         self._lock = Lock()
-        self._open: OrderedDict[str, Place] = OrderedDict()
+        self._open: OrderedDict[str, ParentDir] = OrderedDict()
         self._changes = 0
 
-    def open(self, directory: str, name: str = ".") -> Opened:
+    def open(self, directory: str, name: str = ".") -> HeldDir:
         """Opens a directory, or opens it again, for something with a name in it.
 
         Raises:
@@ -167,14 +167,14 @@ class Held:
             found = self._open.get(directory)
             if found is not None:
                 self._open.move_to_end(directory)
-                return Opened(os.dup(found.fd), directory, name, found.parts)
+                return HeldDir(os.dup(found.fd), directory, name, found.parts)
             changes = self._changes
         with place(self._root, directory, follow=True) as at:
-            found = Place(os.open(at.name, _DIRECTORY, dir_fd=at.fd), ".", at.parts)
+            found = ParentDir(os.open(at.name, _DIRECTORY, dir_fd=at.fd), ".", at.parts)
         self._keep(directory, found, changes)
-        return Opened(found.fd, directory, name, found.parts)
+        return HeldDir(found.fd, directory, name, found.parts)
 
-    def _keep(self, directory: str, found: Place, changes: int) -> None:
+    def _keep(self, directory: str, found: ParentDir, changes: int) -> None:
         with self._lock:
             if directory in self._open or changes != self._changes:
                 return

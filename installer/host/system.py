@@ -19,7 +19,7 @@ from installer.host import syscalls, tree_removal
 from installer.host.host import LIST, Host, Seen, Space
 from installer.host.http_probe import Answer
 from installer.host.lock import Lock
-from installer.host.safe_path import Place, place
+from installer.host.safe_path import ParentDir, place
 from installer.shared import process
 from installer.shared.process import Completed
 
@@ -310,7 +310,7 @@ class System(Host):
             os.rmdir(at.name, dir_fd=at.fd)
 
     @contextmanager
-    def _leading_elsewhere(self, *places: Place) -> Iterator[None]:
+    def _leading_elsewhere(self, *places: ParentDir) -> Iterator[None]:
         """Has directories found anew where one of them, or a link to one, is moved or removed."""
         held, moved = self._held, False
         for at in places if held else ():

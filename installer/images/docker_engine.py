@@ -85,7 +85,7 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class EngineImage:
     """An image that an engine has.
 
     Attributes:
@@ -111,7 +111,7 @@ class Engine:
         self._client.close()
         self._loader.close()
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str) -> EngineImage | None:
         """Looks up an image by tag or id.
 
         One that a power cut has damaged may be listed, and no more be said of it: then it has no layers.
@@ -131,13 +131,13 @@ class Engine:
                     raise
                 return listed
             layers = (raw.get("RootFS") or {}).get("Layers") or ()
-            return Found(raw["Id"], tuple(raw.get("RepoTags") or ()), tuple(layers))
+            return EngineImage(raw["Id"], tuple(raw.get("RepoTags") or ()), tuple(layers))
 
-    def _listed(self, name: str) -> Found | None:
+    def _listed(self, name: str) -> EngineImage | None:
         for row in self._client.images(all=True):
             tags = tuple(tag for tag in row.get("RepoTags") or () if tag != _NAMELESS)
             if name == row["Id"] or name in tags:
-                return Found(row["Id"], tags, ())
+                return EngineImage(row["Id"], tags, ())
         return None
 
     def names(self, prefix: str) -> list[str]:

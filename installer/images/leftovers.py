@@ -13,7 +13,7 @@ from installer.images.docker_engine import Engine, EngineError
 from installer.images.operations import private_prefix
 
 if TYPE_CHECKING:
-    from installer.deploy.inventory import InventoryItem as Thing
+    from installer.deploy.inventory import InventoryItem
 
 _QUICK = 60.0
 _UNITS = "/etc/systemd/system"
@@ -21,13 +21,13 @@ _OURS = ("waybill.local/", "root.waybill.local/")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Residue:
     """What became of one thing.
 
     Attributes:
         how: `gone`; `stays` on purpose; or `left`, and it should not be there.
-        kind: As `remove.Thing` has it, or `container`, `network`, `volume`, `state`.
-        name: As `remove.Thing` has it.
+        kind: As `remove.InventoryItem` has it, or `container`, `network`, `volume`, `state`.
+        name: As `remove.InventoryItem` has it.
         id: Of an image.
         what: Why it stays, or what is wrong with it.
         hint: What to do about it.
@@ -45,7 +45,7 @@ class Row:
         return {name: value for name, value in asdict(self).items() if value and name != "how"}
 
 
-def units(context: Context, wanted: list[Thing]) -> Iterator[Row]:
+def units(context: Context, wanted: list[InventoryItem]) -> Iterator[Residue]:
     """Looks for units in what systemd knows, and for what would start them at boot."""
     for thing in wanted:
         unit, left = thing.name, False
@@ -53,23 +53,25 @@ def units(context: Context, wanted: list[Thing]) -> Iterator[Row]:
         ended = context.system.run(argv, timeout=_QUICK) if "@." not in unit else None
         if ended is not None and not ended.ok:
             what = f"systemd does not say how it is: {ended.reason()}"
-            yield Row("left", "unit", unit, what=what, hint=f"systemctl status {unit}")
+            yield Residue("left", "unit", unit, what=what, hint=f"systemctl status {unit}")
             continue
         said = ended.stdout.decode("utf-8", "replace").splitlines() if ended else []
         state = dict(line.partition("=")[::2] for line in said)
         if state.get("ActiveState") in ("active", "activating", "reloading"):
             left = True
-            yield Row("left", "unit", unit, what="still runs", hint=f"systemctl stop {unit}")
+            yield Residue("left", "unit", unit, what="still runs", hint=f"systemctl stop {unit}")
         elif state.get("FragmentPath"):
             what = f"there is another of that name: {state['FragmentPath']}"
-            yield Row("stays", "unit", unit, what=what)
+            yield Residue("stays", "unit", unit, what=what)
         for link in _links_to(context, unit):
             left = True
-            yield Row("left", "unit", unit, what=f"{link} is still there", hint=f"systemctl disable {unit}")
+            yield Residue(
+                "left", "unit", unit, what=f"{link} is still there", hint=f"systemctl disable {unit}"
+            )
         if names := context.system.names(f"{_UNITS}/{unit}.d"):
-            yield Row("stays", "unit", f"{_UNITS}/{unit}.d", what=f"{names[0]} in it is not ours")
+            yield Residue("stays", "unit", f"{_UNITS}/{unit}.d", what=f"{names[0]} in it is not ours")
         if not left and not state.get("FragmentPath"):
-            yield Row("gone", "unit", unit)
+            yield Residue("gone", "unit", unit)
 
 
 def _links_to(context: Context, unit: str) -> Iterator[str]:
@@ -80,7 +82,7 @@ def _links_to(context: Context, unit: str) -> Iterator[str]:
                 yield path
 
 
-def projects(context: Context, wanted: list[Thing]) -> Iterator[Row]:
+def projects(context: Context, wanted: list[InventoryItem]) -> Iterator[Residue]:
     """Looks for containers, networks and volumes of Compose projects; volumes hold data and stay."""
     for thing in wanted:
         project, clear = thing.name, True
@@ -91,17 +93,17 @@ def projects(context: Context, wanted: list[Thing]) -> Iterator[Row]:
             if not ended.ok:
                 clear = False
                 what = f"the engine does not say what there is of it: {ended.reason()}"
-                yield Row("left", "project", project, what=what, hint=hint)
+                yield Residue("left", "project", project, what=what, hint=hint)
                 break
             for name in ended.stdout.decode("utf-8", "replace").split():
                 if kind == "volume":
                     what = f"data of project {project}; to remove it: docker volume rm {name}"
-                    yield Row("stays", kind, name, what=what)
+                    yield Residue("stays", kind, name, what=what)
                 else:
                     clear = False
-                    yield Row("left", kind, name, what=f"is still there, of project {project}", hint=hint)
+                    yield Residue("left", kind, name, what=f"is still there, of project {project}", hint=hint)
         if clear:
-            yield Row("gone", "project", project)
+            yield Residue("gone", "project", project)
 
 
 _LISTS = {
@@ -111,7 +113,7 @@ _LISTS = {
 }
 
 
-def images(context: Context, wanted: list[Thing]) -> Iterator[Row]:
+def images(context: Context, wanted: list[InventoryItem]) -> Iterator[Residue]:
     """Looks for images by id, for their names, and for names of ours."""
     try:
         with closing(docker_engine.connect(context.system)) as engine:
@@ -124,16 +126,16 @@ def images(context: Context, wanted: list[Thing]) -> Iterator[Row]:
             for name in engine.names(private_prefix(context)):
                 found = engine.find(name)
                 if found is not None and found.id not in known and not name.endswith(":found"):
-                    yield Row("left", "image", name, found.id, "is a name of ours", f"docker rmi {name}")
+                    yield Residue("left", "image", name, found.id, "is a name of ours", f"docker rmi {name}")
     except EngineError as error:
         what = f"cannot be looked for: {error.what}"
-        yield from (Row("left", "image", thing.name, thing.mark, what, error.hint) for thing in wanted)
+        yield from (Residue("left", "image", thing.name, thing.mark, what, error.hint) for thing in wanted)
 
 
-def _image(context: Context, engine: Engine, name: str, id_: str) -> Iterator[Row]:
+def _image(context: Context, engine: Engine, name: str, id_: str) -> Iterator[Residue]:
     found = engine.find(id_)
     if found is None:
-        yield Row("gone", "image", name, id_)
+        yield Residue("gone", "image", name, id_)
         return
     prefix = private_prefix(context)
     ours = [tag for tag in found.tags if tag.startswith(prefix) and not tag.endswith(":found")]
@@ -147,6 +149,8 @@ def _image(context: Context, engine: Engine, name: str, id_: str) -> Iterator[Ro
     if any(tag.endswith(":found") for tag in found.tags):
         why.append("it was there before, without a name")
     if not why or (ours and not users):
-        yield Row("left", "image", name, found.id, "is still there", f"docker rmi {' '.join(ours) or id_}")
+        yield Residue(
+            "left", "image", name, found.id, "is still there", f"docker rmi {' '.join(ours) or id_}"
+        )
     else:
-        yield Row("stays", "image", name, found.id, "; ".join(why))
+        yield Residue("stays", "image", name, found.id, "; ".join(why))

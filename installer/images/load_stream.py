@@ -31,7 +31,7 @@ WINDOW = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True)
-class Shipment:
+class ImageLoad:
     """One image on its way into one engine.
 
     Attributes:
@@ -70,7 +70,7 @@ def chain_ids(diff_ids: list[str] | tuple[str, ...]) -> list[str]:
     return chains
 
 
-def stream(shipment: Shipment, advance: Callable[[int], None] = lambda _count: None) -> Iterator[bytes]:
+def stream(shipment: ImageLoad, advance: Callable[[int], None] = lambda _count: None) -> Iterator[bytes]:
     """Makes the archive; every byte of it is checked against the signed manifest while it passes.
 
     Args:
@@ -89,7 +89,7 @@ def stream(shipment: Shipment, advance: Callable[[int], None] = lambda _count: N
     return _docker(shipment, advance)
 
 
-def _docker(shipment: Shipment, advance: Callable[[int], None]) -> Iterator[bytes]:
+def _docker(shipment: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
     image, release = shipment.image, shipment.release
     for layer in shipment.sent:
         yield _header(_layer_name(layer), layer.expanded)
@@ -103,7 +103,7 @@ def _docker(shipment: Shipment, advance: Callable[[int], None]) -> Iterator[byte
     yield END
 
 
-def _oci(shipment: Shipment, advance: Callable[[int], None]) -> Iterator[bytes]:
+def _oci(shipment: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
     image, release = shipment.image, shipment.release
     for layer in shipment.sent:
         yield _header(_blob_name(layer.digest), layer.size)

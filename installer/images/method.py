@@ -29,10 +29,10 @@ from installer.images.operations import (
     complete,
     id_in,
     id_of,
+    image_load,
     images_for,
     present_chains,
     private_name,
-    shipment,
     store_of,
 )
 from installer.images.prune import DROP
@@ -252,7 +252,7 @@ def room_needed(context: Context, engine: Engine, images: Sequence[Image]) -> in
     for image in images:
         if complete(context, engine, image):
             continue
-        ship = shipment(context, engine, image, Path(), present)
+        ship = image_load(context, engine, image, Path(), present)
         for place, chain in enumerate(chain_ids(tuple(layer.diff_id for layer in image.layers))):
             if place not in ship.left_out:
                 grown[chain] = image.layers[place].expanded
@@ -264,7 +264,7 @@ def room_needed(context: Context, engine: Engine, images: Sequence[Image]) -> in
 def _load_line(context: Context, engine: Engine, image: Image, present: frozenset[str]) -> str:
     if complete(context, engine, image):
         return ""
-    ship = shipment(context, engine, image, Path(), present)
+    ship = image_load(context, engine, image, Path(), present)
     there, all_of_them = len(ship.left_out), len(image.layers)
     if there == all_of_them:
         return f"load image {image.reference}; all its layers are there already"

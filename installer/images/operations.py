@@ -23,8 +23,8 @@ from installer.deploy.operation import Handler, Json, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.images import docker_engine
 from installer.images.directory_store import DirectoryStore
-from installer.images.docker_engine import Engine, EngineError, Found, InUseError
-from installer.images.load_stream import Form, Shipment, chain_ids, stream
+from installer.images.docker_engine import Engine, EngineError, EngineImage, InUseError
+from installer.images.load_stream import Form, ImageLoad, chain_ids, stream
 from installer.shared.progress import Progress
 from installer.state.release import Release
 
@@ -79,7 +79,7 @@ def complete(context: Context, engine: Engine, image: Image) -> bool:
     return found is not None and found.id == wanted and same_layers(found, image)
 
 
-def _intact(engine: Engine, ship: Shipment) -> bool:
+def _intact(engine: Engine, ship: ImageLoad) -> bool:
     """Reads an image back from a classic store and compares every layer; a damaged one is not given."""
     try:
         return {layer.diff_id for layer in ship.image.layers} <= engine.contents(ship.tag)
@@ -87,7 +87,7 @@ def _intact(engine: Engine, ship: Shipment) -> bool:
         return False
 
 
-def same_layers(found: Found, image: Image) -> bool:
+def same_layers(found: EngineImage, image: Image) -> bool:
     """Says whether the engine names exactly the layers that were signed."""
     return found.diff_ids == tuple(layer.diff_id for layer in image.layers)
 
@@ -105,9 +105,9 @@ def engine_of(context: Context) -> Iterator[Engine]:
         raise StepError(error.what, where=error.where, hint=error.hint) from error
 
 
-def shipment(
+def image_load(
     context: Context, engine: Engine, image: Image, release: Path, present: frozenset[str]
-) -> Shipment:
+) -> ImageLoad:
     """Says what of an image has to travel into an engine.
 
     Args:
@@ -120,7 +120,7 @@ def shipment(
     form: Form = "oci" if engine.info.store == "containerd" else "docker"
     chains = chain_ids(tuple(layer.diff_id for layer in image.layers))
     left_out = frozenset(place for place, chain in enumerate(chains) if chain in present)
-    return Shipment(image, release, private_name(context, image, "staged"), form, left_out)
+    return ImageLoad(image, release, private_name(context, image, "staged"), form, left_out)
 
 
 def present_chains(engine: Engine) -> frozenset[str]:
@@ -141,7 +141,7 @@ class _Meter:
         self._progress.advance(whole)
 
 
-def _is_theirs(found: Found | None, image: Image) -> bool:
+def _is_theirs(found: EngineImage | None, image: Image) -> bool:
     """Says whether an image was brought here by somebody else, under the name that a release gives it."""
     return found is not None and image.reference in found.tags and not any(map(KEPT.match, found.tags))
 
@@ -168,7 +168,7 @@ class LoadImage:
         with engine_of(context) as engine:
             staged, kept = (private_name(context, image, state) for state in ("staged", "kept"))
             if not complete(context, engine, image):
-                ship = shipment(
+                ship = image_load(
                     context, engine, image, Path(context.system.real(release)), present_chains(engine)
                 )
                 self._send(context, engine, ship)
@@ -179,7 +179,7 @@ class LoadImage:
                 engine.tag(id_in(engine, image), private_name(context, image, "found"))
             engine.remove(staged)
 
-    def _send(self, context: Context, engine: Engine, ship: Shipment) -> None:
+    def _send(self, context: Context, engine: Engine, ship: ImageLoad) -> None:
         try:
             if ship.left_out:
                 try:
@@ -193,7 +193,7 @@ class LoadImage:
                 engine.remove(ship.tag)
             raise
 
-    def load(self, context: Context, engine: Engine, ship: Shipment, *, again: bool = False) -> None:
+    def load(self, context: Context, engine: Engine, ship: ImageLoad, *, again: bool = False) -> None:
         """Sends a shipment, checks what the engine has made of it, and mends what a power cut left.
 
         Raises:

@@ -21,9 +21,9 @@ from installer.images.operations import (
     engine_of,
     id_in,
     id_of,
+    image_load,
     private_name,
     same_layers,
-    shipment,
 )
 
 
@@ -53,7 +53,7 @@ def mend_images(context: Context, manifest: Manifest, directory: str) -> list[st
             engine.remove(id_in(engine, image), force=True)
         for image in broken:
             release = Path(context.system.real(directory))
-            ship = shipment(context, engine, image, release, frozenset())
+            ship = image_load(context, engine, image, release, frozenset())
             LoadImage().load(context, engine, replace(ship, left_out=frozenset()))
         for name, mended in others.items():
             engine.tag(mended, name)  # somebody else's went with the image, too

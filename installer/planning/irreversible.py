@@ -8,12 +8,12 @@ from dataclasses import replace
 from installer.core.errors import Problem
 from installer.deploy.method import method
 from installer.host.context import Context
-from installer.planning.method_selection import Job
+from installer.planning.method_selection import MethodStep
 from installer.planning.plan import Plan
 from installer.state.state import Entry, State
 
 
-def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[Job]) -> Entry | None:
+def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[MethodStep]) -> Entry | None:
     """Gives a release that is to run with what it will have done that going back does not undo.
 
     What it did when it ran here before counts on: a step that is left out this time has not un-happened, and

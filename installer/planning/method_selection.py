@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Manifest
-from installer.deploy.method import _ENGINE, EVERYWHERE, Target, uses_engine
+from installer.deploy.method import _ENGINE, OFFLINE_METHODS, Target, uses_engine
 from installer.state.release import Release
 from installer.state.state import Entry
 
@@ -71,7 +71,7 @@ def select(
             skipped[name] = "--only names others"
         elif name not in only and name in optional:
             skipped[name] = "it is optional; --only can name it"
-        elif not live and name not in only and name not in EVERYWHERE:
+        elif not live and name not in only and name not in OFFLINE_METHODS:
             skipped[name] = "--root is not a live system; --only can name it"
         else:
             driven.add(name)
@@ -79,7 +79,7 @@ def select(
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class MethodStep:
     """What one method has to bring from one release to another.
 
     Attributes:
@@ -93,7 +93,9 @@ class Job:
     new: Target | None
 
 
-def jobs(old: tuple[Entry, Release] | None, new: Release | None, selection: Selection) -> list[Job]:
+def method_steps(
+    old: tuple[Entry, Release] | None, new: Release | None, selection: Selection
+) -> list[MethodStep]:
     """Pairs what both releases tell each method: the same step of one and of the other.
 
     What only the old release has comes first and in reverse: it is taken down before the new one comes up.
@@ -104,9 +106,11 @@ def jobs(old: tuple[Entry, Release] | None, new: Release | None, selection: Sele
         targets = _targets(release, frozenset(entry.methods))
         before = {key: target for key, target in targets.items() if key[0] in entry.methods}
     after = _targets(new, selection.driven) if new is not None else {}
-    gone = [Job(key[0], target, None) for key, target in before.items() if key not in after]
+    gone = [MethodStep(key[0], target, None) for key, target in before.items() if key not in after]
     come = [
-        Job(key[0], before.get(key), target) for key, target in after.items() if key[0] in selection.driven
+        MethodStep(key[0], before.get(key), target)
+        for key, target in after.items()
+        if key[0] in selection.driven
     ]
     return [*reversed([job for job in gone if job.name not in selection.skipped]), *come]
 
@@ -121,7 +125,7 @@ def _targets(release: Release, driven: frozenset[str]) -> dict[Key, Target]:
         targets["images", "", 0] = Target(release, {"engine": uses_engine(driven, live=False)})
     counts = Counter[tuple[str, str]]()
     for deployment in release.manifest.deploy:
-        if deployment.method in EVERYWHERE:
+        if deployment.method in OFFLINE_METHODS:
             continue
         name = (deployment.method, _own_name(deployment, release.manifest.product))
         targets[(*name, counts[name])] = Target(release, dict(deployment.options))

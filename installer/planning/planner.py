@@ -20,7 +20,7 @@ from installer.planning.config_diff import config_diffs
 from installer.planning.desired_state import Desired, desired
 from installer.planning.drift import NOTHING_SAID
 from installer.planning.file_changes import Changes, compare, without_sources
-from installer.planning.method_selection import Job, Selection
+from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.plan import MethodPlan, Options, Plan
 from installer.staging.staged import Staged, refuse_platform
 from installer.state.release import Release, open_release, record_bytes
@@ -139,7 +139,9 @@ class Planner:
                 methods=tuple(sorted(chosen.driven)),
                 record_sha256=sha256_hex(record_bytes(installed, wanted.health)),
             )
-        jobs = method_selection.jobs((state.current, old) if state.current and old else None, release, chosen)
+        jobs = method_selection.method_steps(
+            (state.current, old) if state.current and old else None, release, chosen
+        )
         nothing = self._nothing(entry, release, old, changes, jobs)
         methods = [] if nothing else self._methods(jobs)
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
@@ -194,7 +196,7 @@ class Planner:
         release: Release | None,
         old: Release | None,
         changes: Changes,
-        jobs: list[Job],
+        jobs: list[MethodStep],
     ) -> bool:
         current = self._state.current
         if entry is None or current is None or old is None or changes.problems or changes.changes:
@@ -210,7 +212,7 @@ class Planner:
         return not any(self.drift(self._context, job) for job in jobs)
 
     @staticmethod
-    def drift(context: Context, job: Job) -> list[Problem]:
+    def drift(context: Context, job: MethodStep) -> list[Problem]:
         """Asks a method whether what it brought up still is as it brought it up."""
         found = method(job.name)
         ask = getattr(found, "drift", None)
@@ -219,7 +221,7 @@ class Planner:
         problems: list[Problem] = ask(context, job.new)
         return problems
 
-    def _methods(self, jobs: list[Job]) -> list[MethodPlan]:
+    def _methods(self, jobs: list[MethodStep]) -> list[MethodPlan]:
         plans = []
         for job in jobs:
             found = method(job.name)
@@ -235,7 +237,7 @@ class Planner:
                 plans.append(MethodPlan(job.name, lines))
         return plans
 
-    def _operations(self, changes: Changes, jobs: list[Job], entry: Entry | None) -> list[Op]:
+    def _operations(self, changes: Changes, jobs: list[MethodStep], entry: Entry | None) -> list[Op]:
         link = {"path": self._context.layout.current, "kind": "absent"}
         if entry is not None:
             link = {**link, "kind": "link", "target": f"releases/{entry.name}"}
@@ -246,7 +248,7 @@ class Planner:
         last = [op for op in (*images, *services) if op.phase == "activate"]
         return [*first, *changes.operations(), *batches([link], "switch the link"), *last]
 
-    def _of(self, jobs: Sequence[Job]) -> list[Op]:
+    def _of(self, jobs: Sequence[MethodStep]) -> list[Op]:
         ops: list[Op] = []
         for job in jobs:
             if job.name not in self._unfit and (found := method(job.name)):

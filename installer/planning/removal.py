@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
-from installer.deploy.inventory import InventoryItem as Thing
+from installer.deploy.inventory import InventoryItem
 from installer.deploy.method import uses_engine
 from installer.deploy.operation import Handler, Json, Op, StepError
 from installer.host.context import Context
@@ -68,7 +68,7 @@ def accounted(context: Context, old: Release | None, plan: Plan) -> Plan:
 
 def account(
     context: Context, state: State, installed: Sequence[Installed], changes: Changes, ops: Sequence[Op]
-) -> tuple[Thing, ...]:
+) -> tuple[InventoryItem, ...]:
     """Lists everything that is there of a product.
 
     Args:
@@ -81,33 +81,33 @@ def account(
     stays = {each.path: "edited here, and kept" for each in changes.drifted if each.treatment == "keep"}
     found = [_placed(item, stays.get(item.path, "")) for item in installed]
     found += [
-        Thing("copy", change.kept, why=f"{change.path} as it was edited here")
+        InventoryItem("copy", change.kept, why=f"{change.path} as it was edited here")
         for change in changes.changes
         if change.kept
     ]
     for op in ops:
         found += _by_methods(op)
     for entry in state.kept:
-        found.append(Thing("release", context.layout.release(entry.name), entry.version))
+        found.append(InventoryItem("release", context.layout.release(entry.name), entry.version))
         found += _images(context, entry)
     return tuple(dict.fromkeys(found))
 
 
-def _placed(item: Installed, why: str) -> Thing:
+def _placed(item: Installed, why: str) -> InventoryItem:
     kind = "directory" if item.kind == "dir" else item.kind
-    return Thing(kind, item.path, item.sha256 or item.target, why=why)
+    return InventoryItem(kind, item.path, item.sha256 or item.target, why=why)
 
 
-def _by_methods(op: Op) -> Iterator[Thing]:
+def _by_methods(op: Op) -> Iterator[InventoryItem]:
     if op.kind == "systemd.before":
-        yield from (Thing("unit", unit) for unit in op.args["units"])
+        yield from (InventoryItem("unit", unit) for unit in op.args["units"])
     elif op.kind == "compose.before":
-        yield Thing("project", op.args["project"])
+        yield InventoryItem("project", op.args["project"])
     elif op.kind == "script.remove":
-        yield Thing("script", op.args["old"]["undo"], why="it has run; what it did is its own affair")
+        yield InventoryItem("script", op.args["old"]["undo"], why="it has run; what it did is its own affair")
 
 
-def _images(context: Context, entry: Entry) -> Iterator[Thing]:
+def _images(context: Context, entry: Entry) -> Iterator[InventoryItem]:
     """Gives the images that a release has in the engine."""
     if "images" not in entry.methods or not uses_engine(entry.methods, live=context.live):
         return
@@ -115,10 +115,10 @@ def _images(context: Context, entry: Entry) -> Iterator[Thing]:
         manifest: Manifest = read_manifest(context.system, context.layout.release(entry.name))[0]
         for image in manifest.images:
             if platform_matches(context.system.platform(), image.platform):
-                yield Thing("image", image.reference, image.config, image.manifest)
+                yield InventoryItem("image", image.reference, image.config, image.manifest)
 
 
-def _notes(context: Context, state: State, things: Sequence[Thing]) -> Iterator[str]:
+def _notes(context: Context, state: State, things: Sequence[InventoryItem]) -> Iterator[str]:
     """Says what goes besides the running release, and what stays whatever happens."""
     running = state.current.name if state.current else ""
     others = [entry.version for entry in state.kept if entry.name != running]
@@ -139,7 +139,7 @@ def _notes(context: Context, state: State, things: Sequence[Thing]) -> Iterator[
     yield f"{context.layout.base} stays with the history, and with the highest sequence: no downgrade later"
 
 
-def accounts(context: Context, number: str) -> tuple[Thing, ...] | None:
+def accounts(context: Context, number: str) -> tuple[InventoryItem, ...] | None:
     """Gives the account of a removal that stands and is cleared; None where there is none.
 
     Args:
@@ -155,18 +155,18 @@ def accounts(context: Context, number: str) -> tuple[Thing, ...] | None:
         return None
     for record in records:
         if record.type == "INTENT" and record.fields["op"]["kind"] == KIND:
-            return tuple(Thing(**row) for row in record.fields["op"]["args"]["things"])
+            return tuple(InventoryItem(**row) for row in record.fields["op"]["args"]["things"])
     return None
 
 
-def last(context: Context, state: State) -> tuple[str, tuple[Thing, ...]] | None:
+def last(context: Context, state: State) -> tuple[str, tuple[InventoryItem, ...]] | None:
     """Gives the removal that was the last thing done to a product, where nothing runs; None for another."""
     number = f"{state.transaction:06d}"
     found = accounts(context, number) if state.current is None and state.transaction else None
     return (number, found) if found is not None else None
 
 
-def let_go_again(context: Context, things: Sequence[Thing]) -> None:
+def let_go_again(context: Context, things: Sequence[InventoryItem]) -> None:
     """Gives up images that were left: a container may have ended since, or the engine been started."""
     images = [Image(each.name, "", each.mark, each.other, ()) for each in things if each.kind == "image"]
     if not images:

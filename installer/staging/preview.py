@@ -13,7 +13,7 @@ from installer.core.errors import HostNotReadyError
 from installer.core.format.manifest import FileEntry, Kind
 from installer.core.format.payload import keep_nothing
 from installer.core.limits import LIMITS
-from installer.core.verify import Opened, check_all, payload_extent
+from installer.core.verify import OpenedBundle, check_all, payload_extent
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
@@ -25,7 +25,13 @@ READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "comp
 
 @contextmanager
 def previewed(
-    opened: Opened, system: System, layout: Layout, progress: Progress, *, work: str = "", apart: bool = False
+    opened: OpenedBundle,
+    system: System,
+    layout: Layout,
+    progress: Progress,
+    *,
+    work: str = "",
+    apart: bool = False,
 ) -> Iterator[Staged]:
     """Verifies a bundle and keeps its documents for as long as the plan is made.
 

@@ -15,7 +15,7 @@ from installer.core.errors import HostNotReadyError, MediumError, WaybillError
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Manifest
 from installer.core.format.payload import keep_nothing
-from installer.core.verify import Opened, Verified, check_all, payload_extent
+from installer.core.verify import OpenedBundle, Verified, check_all, payload_extent
 from installer.host.directories import make_directory
 from installer.host.disk_space import Demand, space_problems, weigh
 from installer.host.layout import Layout
@@ -30,7 +30,7 @@ KEPT = "what is staged stays: the same command goes on from there, `install reco
 
 
 def stage(
-    opened: Opened, system: System, layout: Layout, platform: str, progress: Progress, *, work: str = ""
+    opened: OpenedBundle, system: System, layout: Layout, platform: str, progress: Progress, *, work: str = ""
 ) -> tuple[Verified, Staged]:
     """Verifies the payload and keeps what this host needs of it.
 

@@ -197,15 +197,15 @@ class DamagedStateError(NotUndoneError):
     code = "state-damaged"
 
 
-def unreadable(path: str) -> HostNotReadyError:
+def unreadable_error(path: str) -> HostNotReadyError:
     """Gives the error for what only root may read on this host."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
 
 
-def unseen(error: OSError, where: str) -> HostNotReadyError:
+def unseen_error(error: OSError, where: str) -> HostNotReadyError:
     """Gives the error for what cannot be looked at; `where` is said where the error itself names nothing."""
     if isinstance(error, PermissionError):
-        return unreadable(error.filename or where)
+        return unreadable_error(error.filename or where)
     hint = "look at what is there: something else may be in its place, or the disk may be failing"
     return HostNotReadyError(
         f"cannot be looked at: {error.strerror}", where=error.filename or where, hint=hint
@@ -228,7 +228,7 @@ def load(system: System, layout: Layout) -> State:
     except FileNotFoundError:
         return State()
     except PermissionError as denied:
-        raise unreadable(layout.state_file) from denied
+        raise unreadable_error(layout.state_file) from denied
     except OSError as failed:
         hint = "the disk may be failing, or somebody put something else there: put it back from a backup"
         raise HostNotReadyError(

@@ -19,7 +19,7 @@ from installer.host.system import System
 from installer.images.prune import forget, sweep
 from installer.staging import area
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, clear_spare, load, save, snapshot_records, unreadable
+from installer.state.state import Entry, State, clear_spare, load, save, snapshot_records, unreadable_error
 from installer.transaction import cleanup
 from installer.transaction.journal import Journal
 
@@ -244,7 +244,7 @@ def history(context: Context) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except PermissionError as error:
-        raise unreadable(path) from error
+        raise unreadable_error(path) from error
     rows, _ = _rows(data, path)
     if None in rows:
         raise HostNotReadyError(

@@ -15,7 +15,7 @@ from installer.core.errors import NotUndoneError
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.state.state import DamagedStateError, State, load, save, unseen
+from installer.state.state import DamagedStateError, State, load, save, unseen_error
 from installer.transaction import journal as journals
 from installer.transaction.finalize import derive
 from installer.transaction.journal import Journal, Record
@@ -24,7 +24,7 @@ GUIDE = "`install recover --help` says how to go on"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundState:
     """What is known of what stands, before anything is mended.
 
     Attributes:
@@ -38,7 +38,7 @@ class Found:
     damaged: bool = False
 
 
-def find_state(context: Context) -> Found:
+def find_state(context: Context) -> FoundState:
     """Says what stands, by `state.json`, or by the newest journal where that says more. Changes nothing.
 
     Raises:
@@ -53,18 +53,18 @@ def find_state(context: Context) -> Found:
     except DamagedStateError as error:
         if stood is None:
             raise
-        return Found(stood, error.what, damaged=True)
+        return FoundState(stood, error.what, damaged=True)
     if stood is not None and (not there or state.transaction < stood.transaction):
         if not there and stood == State():
-            return Found(state)  # no transaction ever stood
-        return Found(stood, f"the state is {'older than the journal' if there else 'missing'}")
+            return FoundState(state)  # no transaction ever stood
+        return FoundState(stood, f"the state is {'older than the journal' if there else 'missing'}")
     if not there and stood is None and (system.names(layout.releases) or _had(system, layout)):
         raise NotUndoneError(
             "the state is missing, and no journal tells it",
             where=layout.state_file,
             hint=f"put it back from a backup; nothing is touched until then. {GUIDE}",
         )
-    return Found(state)
+    return FoundState(state)
 
 
 def _had(system: System, layout: Layout) -> bool:
@@ -83,7 +83,7 @@ def sound_state(context: Context) -> State:
     try:
         found = find_state(context)
     except OSError as error:
-        raise unseen(error, context.layout.base) from error
+        raise unseen_error(error, context.layout.base) from error
     if found.wrong:
         raise DamagedStateError(
             found.wrong,

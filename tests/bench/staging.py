@@ -12,8 +12,8 @@ from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.medium import FileMedium
-from installer.core.trust.verifier import Evidence
-from installer.core.verify import Opened
+from installer.core.trust.signature_check import SignatureEvidence
+from installer.core.verify import OpenedBundle
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -27,7 +27,7 @@ def main() -> None:
     """Does it once; what is there already is gone on with."""
     bundle, root, until = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     found = open_bundle(FileMedium(bundle), unsafe_no_decision)
-    opened = Opened(found, Evidence("", "release", 1, 0, ()))
+    opened = OpenedBundle(found, SignatureEvidence("", "release", 1, 0, ()))
     context = Context(System(root), Layout(found.manifest.product), Progress(), resume=found.identity)
     with exclusive(context) as (state, _):
         platform = context.system.platform()

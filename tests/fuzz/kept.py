@@ -15,7 +15,7 @@ from installer.commands import history
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps
-from installer.core.vsa import Trail, summary
+from installer.core.vsa import VerificationTrace, summary
 from installer.host.context import Context
 from installer.planning import drift
 from installer.shared.progress import Progress
@@ -49,7 +49,7 @@ def _told(events: list[history.Event], refused: list[evidence.Refusal]) -> None:
 
 def evidences() -> list[bytes]:
     """Gives evidence of refusals, more or less known of the bundle."""
-    trails = [Trail("b.tar"), Trail("b.tar", "a" * 64, 3, "production", "b" * 64)]
+    trails = [VerificationTrace("b.tar"), VerificationTrace("b.tar", "a" * 64, 3, "production", "b" * 64)]
     refused = TamperedError("is not what was signed", where="b.tar")
     return [summary(each, "1.0.0", NOW, refused) for each in trails] + [b'{"predicate":{}}', b"[]"]
 

@@ -28,7 +28,7 @@ from installer.core.trust.provenance import PREDICATE, Provenance, parse_predica
 from installer.core.trust.quorum import assign
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signatures import TrustedKey
-from installer.core.verify import Opened, decide, open_trusted
+from installer.core.verify import OpenedBundle, decide, open_trusted
 from tests.fuzz.target import Target, refusal, same
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.trustworld import APPROVALS, World, person, root
@@ -256,7 +256,7 @@ def _most(places: list[str], signed_by: dict[str, frozenset[str]], used: frozens
 
 
 @functools.cache
-def opened() -> tuple[World, Opened, dict[str, bytes], Decision]:
+def opened() -> tuple[World, OpenedBundle, dict[str, bytes], Decision]:
     """Gives a good world after step 14, its approvals, and what they decide."""
     world = World()
     found = open_trusted(BytesMedium(world.tar()), world.trust(), lambda _: world.host)
@@ -276,14 +276,14 @@ def check_decision(data: bytes) -> None:
         )
 
 
-def bare() -> Opened:
+def bare() -> OpenedBundle:
     """Gives the good world's bundle without the approvals that it carries."""
     found = opened()[1]
     bundle = Bundle(
         found.bundle.medium, found.bundle.head, found.bundle.manifest_bytes, found.bundle.manifest
     )
     bundle._tail = {}
-    return Opened(bundle, found.evidence, found.destination)
+    return OpenedBundle(bundle, found.evidence, found.destination)
 
 
 def changes() -> list[bytes]:

@@ -12,8 +12,8 @@ from installer.core.digest import sha256_hex
 from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.manifest import BLOBS
 from installer.core.format.medium import Medium
-from installer.core.trust.verifier import Evidence
-from installer.core.verify import Opened
+from installer.core.trust.signature_check import SignatureEvidence
+from installer.core.verify import OpenedBundle
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.staging.stage import stage
@@ -24,7 +24,7 @@ from tests.rig.releases import PRODUCT, Notes
 
 LAYOUT = Layout(PRODUCT)
 STAGING = LAYOUT.staging[1:]
-EVIDENCE = Evidence("", "release", 1, 0, ())
+EVIDENCE = SignatureEvidence("", "release", 1, 0, ())
 _LAYERS = {BLOBS + sha256_hex(data): data for data in (b"a layer" * 999, b"another" * 999)}
 FILES = {**build.FILES, **dict(sorted(_LAYERS.items()))}
 
@@ -59,9 +59,9 @@ class Reads:
         return any(first < end and begin < last for first, last in self.ranges)
 
 
-def opened(medium: Medium) -> Opened:
+def opened(medium: Medium) -> OpenedBundle:
     """Opens a bundle without asking who signed it."""
-    return Opened(open_bundle(medium, unsafe_no_decision), EVIDENCE)
+    return OpenedBundle(open_bundle(medium, unsafe_no_decision), EVIDENCE)
 
 
 def run(system: System, medium: Medium, notes: Notes | None = None, work: str = "") -> Staged:

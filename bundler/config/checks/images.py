@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bundler.config.checks.compose import Use
-from bundler.image_sources.entry import ImageEntry as ImageSource
+from bundler.image_sources.entry import ImageEntry
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
 from installer.core.oci.documents import MAX_DOCUMENT
@@ -45,7 +45,7 @@ def reference_problem(reference: str, where: str) -> Problem | None:
     return None
 
 
-def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageSource]) -> list[Problem]:
+def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> list[Problem]:
     """Names every image that is used and not listed.
 
     Args:

@@ -95,7 +95,7 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ApprovalFile:
     """An approval as found; nothing in it is believed.
 
     Attributes:
@@ -120,7 +120,7 @@ class Found:
         return f"{self.source}: {self.name}" if self.source else self.name
 
 
-def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[Found], list[str]]:
+def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFile], list[str]]:
     """Puts each approval together with its signatures.
 
     Args:
@@ -138,7 +138,7 @@ def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[Found], li
                 for form in FORMS
                 if f"{name}.{form}" in files
             )
-            found.append(Found(name, source, match["role"], match["keyid8"], files[name], beside))
+            found.append(ApprovalFile(name, source, match["role"], match["keyid8"], files[name], beside))
         elif signed_name(name) not in files:
             strays.append(name)
     return found, strays

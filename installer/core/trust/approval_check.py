@@ -7,15 +7,15 @@ from datetime import datetime
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Manifest
-from installer.core.trust.approval import Approval, Found, parse
+from installer.core.trust.approval import Approval, ApprovalFile, parse
 from installer.core.trust.policy import SKEW, Counted
 from installer.core.trust.provenance import Provenance, why_not
 from installer.core.trust.root import Policy, Root, format_time
-from installer.core.trust.signature_check import Accepted, Rejected, judge
+from installer.core.trust.signature_check import Accepted, Rejected, check_signatures
 
 
 @dataclass(slots=True)
-class Judged:
+class ApprovalCheck:
     """Sorts approvals into those that count and those that do not. Targets are looked at later.
 
     Attributes:
@@ -39,13 +39,15 @@ class Judged:
     rejected: list[tuple[str, str]] = field(default_factory=list)
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
 
-    def judge(self, found: Found) -> None:
+    def check(self, found: ApprovalFile) -> None:
         """Takes one approval.
 
         Raises:
             TamperedError: A signature that names a key of its role is not by it or not of these bytes.
         """
-        verdicts = [judge(self.root, found.role, each, found.data, self.now) for each in found.signatures]
+        verdicts = [
+            check_signatures(self.root, found.role, each, found.data, self.now) for each in found.signatures
+        ]
         good = next((each for each in verdicts if isinstance(each, Accepted)), None)
         if good is None:
             reasons = [each.reason for each in verdicts if isinstance(each, Rejected)]

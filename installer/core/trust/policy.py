@@ -185,7 +185,7 @@ SKEW = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PolicyEvaluation:
     """Everything that the answer depends on.
 
     Attributes:

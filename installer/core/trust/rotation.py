@@ -14,7 +14,7 @@ from installer.core.limits import LIMITS
 from installer.core.trust.quorum import fold
 from installer.core.trust.root import Root, format_time
 from installer.core.trust.root_json import parse_root
-from installer.core.trust.signature_check import Accepted, Rejected, judge
+from installer.core.trust.signature_check import Accepted, Rejected, check_signatures
 from installer.core.trust.signatures import Signature
 
 
@@ -86,7 +86,7 @@ def signed_by(
     owners: dict[str, str] = {}
     rejected: list[Rejected] = []
     for signature in signatures[: LIMITS.signatures]:
-        verdict = judge(root, "root", signature, data, now)
+        verdict = check_signatures(root, "root", signature, data, now)
         if isinstance(verdict, Accepted):
             owners[fold(verdict.owner)] = verdict.owner
         else:

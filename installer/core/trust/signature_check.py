@@ -55,7 +55,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SignatureEvidence:
     """On what grounds something is trusted.
 
     Attributes:
@@ -98,7 +98,9 @@ class Evidence:
         }
 
 
-def judge(root: Root, role: str, signature: Signature, signed: bytes, now: datetime) -> Accepted | Rejected:
+def check_signatures(
+    root: Root, role: str, signature: Signature, signed: bytes, now: datetime
+) -> Accepted | Rejected:
     """Decides on one signature.
 
     Args:

@@ -28,16 +28,22 @@ from installer.core.errors import (
 from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
 from installer.core.semver import compare
-from installer.core.trust.approval import Approval, Found
-from installer.core.trust.approval_check import Judged
-from installer.core.trust.policy import SKEW, Counted, Decision, Destination, Question
+from installer.core.trust.approval import Approval, ApprovalFile
+from installer.core.trust.approval_check import ApprovalCheck
+from installer.core.trust.policy import SKEW, Counted, Decision, Destination, PolicyEvaluation
 from installer.core.trust.quorum import fold
 from installer.core.trust.root import Policy, ProductRule, Role, Root, format_time
-from installer.core.trust.signature_check import Accepted, Evidence, Rejected, judge, too_few
+from installer.core.trust.signature_check import (
+    Accepted,
+    Rejected,
+    SignatureEvidence,
+    check_signatures,
+    too_few,
+)
 from installer.core.trust.signatures import SUMS, Signature, TrustedKey
 from installer.core.trust.steps import at_step
 
-__all__ = ["Accepted", "Evidence", "Rejected", "Trust", "pinned_key_trust"]
+__all__ = ["Trust", "pinned_key_trust"]
 
 NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 KNOWN_TIME = "/var/lib/waybill/trusted-time"
@@ -69,7 +75,7 @@ class Trust:
         self._clock = clock
         self._known = known
 
-    def check_release(self, sums: bytes, signatures: Sequence[Signature]) -> Evidence:
+    def check_release(self, sums: bytes, signatures: Sequence[Signature]) -> SignatureEvidence:
         """Decides whether a bundle is released: steps 2 to 6.
 
         Args:
@@ -111,7 +117,7 @@ class Trust:
                     f"carries {len(signatures)} signatures, more than {LIMITS.signatures}", where=SUMS
                 )
             for signature in signatures:
-                verdict = judge(root, "release", signature, sums, now)
+                verdict = check_signatures(root, "release", signature, sums, now)
                 if isinstance(verdict, Accepted):
                     accepted.append(verdict)
                 else:
@@ -121,7 +127,9 @@ class Trust:
             owners = {fold(item.owner) for item in accepted}
             if len(owners) < role.threshold:
                 raise too_few(root, len(owners), rejected)
-        return Evidence(identity, "release", role.threshold, root.version, tuple(accepted), tuple(rejected))
+        return SignatureEvidence(
+            identity, "release", role.threshold, root.version, tuple(accepted), tuple(rejected)
+        )
 
     def check_manifest(
         self, manifest: Manifest, destination: Destination, where: str = "", identity: str = ""
@@ -210,10 +218,10 @@ class Trust:
     def check_approvals(
         self,
         manifest: Manifest,
-        released: Evidence,
-        approvals: Iterable[Found],
+        released: SignatureEvidence,
+        approvals: Iterable[ApprovalFile],
         destination: Destination,
-        note: Callable[[Judged], None] = lambda _judged: None,
+        note: Callable[[ApprovalCheck], None] = lambda _judged: None,
     ) -> Decision:
         """Decides whether the approvals suffice for the host's environment: steps 15 to 18.
 
@@ -237,11 +245,11 @@ class Trust:
         policy = root.environments.get(environment)
         with at_step(15):
             self._check_environment(environment)
-        judged = Judged(root, manifest, released.identity, environment, policy, now)
+        judged = ApprovalCheck(root, manifest, released.identity, environment, policy, now)
         note(judged)
         with at_step(16):
             for found in sorted(approvals, key=lambda each: (each.name, each.source)):
-                judged.judge(found)
+                judged.check(found)
         here = judged.counted
         with at_step(17):
             here = self._for_this_host(judged, policy, manifest, released, destination)
@@ -249,7 +257,7 @@ class Trust:
         broken: tuple[str, ...] = ()
         needed, filled = {}, {}
         if policy is not None:
-            question = Question(root, environment, policy, manifest, frozenset(released.owners), here)
+            question = PolicyEvaluation(root, environment, policy, manifest, frozenset(released.owners), here)
             needed = root.needs(policy)
             filled = question.fill(needed)
             with at_step(18):
@@ -258,7 +266,7 @@ class Trust:
                     filled = question.glass()
                     if not filled:
                         raise self._not_approved(manifest, environment, problems, judged)
-        said = Question(root, environment, policy or Policy({}), manifest, frozenset(), here)
+        said = PolicyEvaluation(root, environment, policy or Policy({}), manifest, frozenset(), here)
         built = {c.statement for c in here if not isinstance(c.statement, Approval)}
         return Decision(
             environment=environment,
@@ -300,10 +308,10 @@ class Trust:
 
     def _for_this_host(
         self,
-        judged: Judged,
+        judged: ApprovalCheck,
         policy: Policy | None,
         manifest: Manifest,
-        released: Evidence,
+        released: SignatureEvidence,
         destination: Destination,
     ) -> list[Counted]:
         here = [c for c in judged.counted if c.approval is None or destination.is_target(c.approval.targets)]
@@ -311,7 +319,7 @@ class Trust:
         if others and policy is not None:
             owners = frozenset(released.owners)
             asked = [
-                Question(self.root, destination.environment, policy, manifest, owners, some)
+                PolicyEvaluation(self.root, destination.environment, policy, manifest, owners, some)
                 for some in (here, judged.counted)
             ]
             if asked[0].missing() and not asked[0].glass() and not asked[1].missing():
@@ -325,7 +333,7 @@ class Trust:
         return here
 
     def _not_approved(
-        self, manifest: Manifest, environment: str, problems: list[Problem], judged: Judged
+        self, manifest: Manifest, environment: str, problems: list[Problem], judged: ApprovalCheck
     ) -> NotApprovedError:
         notes = [Problem(file, f"does not count: {reason}") for file, reason in judged.rejected]
         return NotApprovedError(

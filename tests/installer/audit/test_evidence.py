@@ -16,12 +16,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from installer.audit import evidence
-from installer.audit.evidence import DIRECTORY, Keeper, Refusal, record, refusals
+from installer.audit.evidence import DIRECTORY, EvidenceRecorder, Refusal, record, refusals
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.trust.root import PRODUCTION
 from installer.core.trust.steps import STEPS
-from installer.core.vsa import Trail
+from installer.core.vsa import VerificationTrace
 from installer.host.system import System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
@@ -346,7 +346,7 @@ class TestWriting:
         assert not [name for name in self.names(system) if name.startswith(".")]
 
     def test_it_is_written_once(self, system: System) -> None:
-        keeper = Keeper(system, lambda: NOW, pytest.fail, Trail(file="b.tar"))
+        keeper = EvidenceRecorder(system, lambda: NOW, pytest.fail, VerificationTrace(file="b.tar"))
         with pytest.raises(TamperedError), keeper.watching(), keeper.watching():
             raise TamperedError("x")
         assert len(self.names(system)) == 1

@@ -285,7 +285,7 @@ def test_what_cannot_be_undone_is_told_each_time(tmp_path: Path) -> None:
     within = context(System(tmp_path))
     with (
         pytest.raises(NotUndoneError),
-        recorder.attempt(within.system, recorder.Attempt("recover", "lan-chat"), within.progress.note),
+        recorder.audited(within.system, recorder.AuditedCommand("recover", "lan-chat"), within.progress.note),
     ):
         raise NotUndoneError("the release failed and could not be fully undone", where="/x")
     (row,) = records(tmp_path)

@@ -14,7 +14,7 @@ from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.host.system import System
 from installer.state import host_identity
-from installer.state.state import unreadable
+from installer.state.state import unreadable_error
 from installer.state.trust_store import TIME_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench, environment, release
@@ -192,11 +192,11 @@ def test_others_than_root_are_told_what_was_not_looked_at(
     host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(*_args: object) -> None:
-        raise unreadable("/var/lib/waybill/lan-chat/state.json")
+        raise unreadable_error("/var/lib/waybill/lan-chat/state.json")
 
     monkeypatch.setattr(bundle_verifier, "sound_state", closed)
     world = World(host=World().host)
-    judge = bundle_verifier.Judge(System(host), world.trust(), "production", ())
+    judge = bundle_verifier.BundleVerifier(System(host), world.trust(), "production", ())
     judge.open(build.BytesMedium(world.tar()))
     (note,) = judge.notes
     assert note.endswith("state.json: cannot be read by this user; no downgrade was looked for")

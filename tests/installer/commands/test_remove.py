@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from installer.audit.removal_check import LeftBehindError, Proof
+from installer.audit.removal_check import LeftBehindError, RemovalCheck
 from installer.commands.carry_out import Applied, apply
 from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
@@ -49,13 +49,13 @@ def removed(here: Context, options: Options | None = None) -> Applied:
         return apply(here, plan_remove(here, state, options))
 
 
-def proof_of(here: Context, options: Options | None = None) -> Proof:
+def proof_of(here: Context, options: Options | None = None) -> RemovalCheck:
     found = removed(here, options).removal
     assert found is not None
     return found
 
 
-def named(proof: Proof, how: str) -> dict[str, str]:
+def named(proof: RemovalCheck, how: str) -> dict[str, str]:
     return {row.name: row.what for row in proof.of(how)}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.audit.recorder import Attempt, attempt
+from installer.audit.recorder import AuditedCommand, audited
 from installer.commands import status
 from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, NotUndoneError
@@ -186,8 +186,8 @@ def test_the_audit_log_does_not_say_that_nothing_was_changed_where_a_journal_was
     host: Context, journal: Path
 ) -> None:
     journal.unlink()
-    doing = Attempt("recover", "lan-chat")
-    with pytest.raises(NotUndoneError), attempt(host.system, doing, str), exclusive(host):
+    doing = AuditedCommand("recover", "lan-chat")
+    with pytest.raises(NotUndoneError), audited(host.system, doing, str), exclusive(host):
         pass
     file(host, "txn/000003.backup").rename(root(host) / "aside")
     with exclusive(host):

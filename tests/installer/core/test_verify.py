@@ -10,7 +10,7 @@ from installer.core import errors
 from installer.core.format.tar_header import BLOCK
 from installer.core.trust.policy import Destination
 from installer.core.verify import TORN, check_all, decide, open_trusted, payload_extent
-from installer.core.vsa import Trail
+from installer.core.vsa import VerificationTrace
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.trustworld import APPROVALS, World, person
@@ -22,7 +22,7 @@ def test_away_from_a_host_nothing_of_a_host_is_checked() -> None:
 
 
 def test_the_trail_says_all_that_was_found_of_a_good_bundle() -> None:
-    world, trail = World(), Trail()
+    world, trail = World(), VerificationTrace()
     opened = open_trusted(BytesMedium(world.tar()), world.trust(), lambda _manifest: world.host, trail)
     assert (trail.identity, trail.manifest, trail.host) == (world.identity, world.plan.manifest, world.host)
     assert trail.released == opened.evidence
@@ -33,18 +33,18 @@ def test_the_trail_says_all_that_was_found_of_a_good_bundle() -> None:
 
 
 def test_the_trail_of_a_refused_bundle_says_what_was_known_until_then() -> None:
-    trail, world = Trail(), World(signers=("Eve",))
+    trail, world = VerificationTrace(), World(signers=("Eve",))
     with pytest.raises(errors.UntrustedError):
         open_trusted(BytesMedium(world.tar()), world.trust(), lambda _manifest: world.host, trail)
     assert trail.identity == world.identity
     assert (trail.released, trail.manifest) == (None, None)
 
-    trail, world = Trail(), replace(World(), host=replace(World().host, platform="linux/arm64"))
+    trail, world = VerificationTrace(), replace(World(), host=replace(World().host, platform="linux/arm64"))
     with pytest.raises(errors.WrongPlatformError):
         open_trusted(BytesMedium(world.tar()), world.trust(), lambda _manifest: world.host, trail)
     assert (trail.manifest, trail.host) == (world.plan.manifest, world.host)
 
-    trail, world = Trail(), World(approvals=APPROVALS[:2])
+    trail, world = VerificationTrace(), World(approvals=APPROVALS[:2])
     opened = open_trusted(BytesMedium(world.tar()), world.trust(), lambda _manifest: world.host)
     with pytest.raises(errors.NotApprovedError):
         decide(opened, world.trust(), trail=trail)

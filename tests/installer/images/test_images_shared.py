@@ -14,7 +14,7 @@ from installer.core.errors import RolledBackError
 from installer.core.format import manifest_json
 from installer.core.format.checksums import sum_lines
 from installer.core.format.manifest import FileEntry, Image
-from installer.deploy.inventory import InventoryItem as Thing
+from installer.deploy.inventory import InventoryItem
 from installer.deploy.method import Target
 from installer.deploy.operation import StepError
 from installer.host.directories import make_directory
@@ -97,7 +97,7 @@ class Product:
 
     def left(self) -> list[str]:
         """What a proof finds left of all images that were ever installed."""
-        things = [Thing("image", each.reference, each.config, each.manifest) for each in self.images]
+        things = [InventoryItem("image", each.reference, each.config, each.manifest) for each in self.images]
         return [row.name for row in prove(self.context, "000009", things).of("left")]
 
 
@@ -217,7 +217,7 @@ def test_a_container_of_the_operator_keeps_its_image_and_both_are_named(site: Si
     assert any("is left where it is" in note for note in one.meter.notes)
     one.remove()
     assert site.id(site.wanted(image)) == site.wanted(image)
-    things = [Thing("image", image.reference, image.config, image.manifest)]
+    things = [InventoryItem("image", image.reference, image.config, image.manifest)]
     (row,) = [row for row in prove(one.context, "000009", things).rows if row.kind == "image"]
     assert (row.how, row.what) == ("stays", f"container {site.name}-mine uses it")
     site.engine.docker("rm", f"{site.name}-mine")

@@ -14,7 +14,7 @@ import pytest
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image
-from installer.images.load_stream import Form, Shipment, chain_ids, stream
+from installer.images.load_stream import Form, ImageLoad, chain_ids, stream
 from tests.rig.imagerelease import ReleaseDirectory, digest, packed, plain_layer
 
 TAG = "waybill.local/shop/0123456789ab:staged"
@@ -29,7 +29,7 @@ def members(data: bytes) -> dict[str, bytes]:
 def ship(
     release: ReleaseDirectory, image: Image, form: Form, left_out: frozenset[int] = frozenset()
 ) -> bytes:
-    return b"".join(stream(Shipment(image, release.path, TAG, form, left_out)))
+    return b"".join(stream(ImageLoad(image, release.path, TAG, form, left_out)))
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_lying_layer_never_ends_the_stream(release: ReleaseDirectory, form: Fo
     image = spoil(release, release.image("shop/app:1", ["a", "b"]), how)
     sent: list[bytes] = []
     with pytest.raises(TamperedError) as refusal:
-        sent.extend(stream(Shipment(image, release.path, TAG, form)))
+        sent.extend(stream(ImageLoad(image, release.path, TAG, form)))
     assert refusal.value.where == f"images/blobs/sha256/{image.layers[1].digest[7:]}"
     assert b"manifest.json" not in b"".join(sent)
     assert b"index.json" not in b"".join(sent)
@@ -146,7 +146,7 @@ def test_memory_stays_flat_however_much_a_layer_is_compressed(
 ) -> None:
     image = release.image("shop/app:1", [bytes(1 << 27)], stored)
     tracemalloc.start()
-    total = sum(map(len, stream(Shipment(image, release.path, TAG, form))))
+    total = sum(map(len, stream(ImageLoad(image, release.path, TAG, form))))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total > (1 << 27 if form == "docker" else 1000)
@@ -157,7 +157,7 @@ def test_progress_counts_every_byte_of_the_layers_once(release: ReleaseDirectory
     image = release.image("shop/app:1", ["a", "b"])
     for form in FORMS:
         counts: list[int] = []
-        shipment = Shipment(image, release.path, TAG, form)
+        shipment = ImageLoad(image, release.path, TAG, form)
         for _ in stream(shipment, counts.append):
             pass
         assert sum(counts) == shipment.payload

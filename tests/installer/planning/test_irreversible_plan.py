@@ -11,7 +11,7 @@ from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.host.context import Context
 from installer.planning import irreversible
-from installer.planning.method_selection import Job
+from installer.planning.method_selection import MethodStep
 from installer.planning.plan import Options, Plan
 from installer.state.state import State, load
 from tests.installer.planning.test_irreversible import FORWARD, WHY, host, install, plan, spec
@@ -50,11 +50,11 @@ def test_without_a_release_there_is_nothing_that_stays(host: Context) -> None:
     found = plan(host, spec("2.0.0", 2, FORWARD))
     assert len(list(irreversible.said(found))) == 3
     assert list(irreversible.said(replace(found, new=None))) == []
-    assert irreversible.as_json(replace(found, new=None))["irreversible"] == []
+    assert replace(found, new=None).as_json()["irreversible"] == []
 
 
 def test_a_method_that_has_no_such_steps_leaves_no_mark(host: Context) -> None:
     current = load(host.system, host.layout).current
-    driven = [Job("systemd", None, cast("Any", object())), Job("script", None, None)]
+    driven = [MethodStep("systemd", None, cast("Any", object())), MethodStep("script", None, None)]
     marked = irreversible.marked(host, State(), current, driven)
     assert marked == current

@@ -10,8 +10,8 @@ import pytest
 from installer.core.errors import RefusedError, TamperedError
 from installer.core.format.archive import open_bundle, unsafe_no_decision
 from installer.core.format.manifest import DirectoryEntry, LinkEntry
-from installer.core.trust.verifier import Evidence
-from installer.core.verify import Opened
+from installer.core.trust.signature_check import SignatureEvidence
+from installer.core.verify import OpenedBundle
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
@@ -20,11 +20,11 @@ from installer.staging.staged import Staged
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 
-EVIDENCE = Evidence("", "release", 1, 0, ())
+EVIDENCE = SignatureEvidence("", "release", 1, 0, ())
 
 
 def staged(root: Path, plan: Plan, platform: str = "linux/amd64") -> Staged:
-    opened = Opened(open_bundle(BytesMedium(plan.tar()), unsafe_no_decision), EVIDENCE)
+    opened = OpenedBundle(open_bundle(BytesMedium(plan.tar()), unsafe_no_decision), EVIDENCE)
     _, result = stage(opened, System(root), Layout("lan-chat"), platform, Progress())
     return result
 

@@ -27,7 +27,7 @@ from installer.state.state import (
     replace_file,
     reserve,
     save,
-    unseen,
+    unseen_error,
 )
 from tests.faults.faulty import FaultySystem
 
@@ -273,7 +273,7 @@ def test_a_state_of_root_is_refused_to_others_in_words(
 def test_what_cannot_be_looked_at_is_named_with_what_to_do(
     error: OSError, what: str, where: str, hint: str
 ) -> None:
-    said = unseen(error, "/b")
+    said = unseen_error(error, "/b")
     assert (said.what, said.where) == (what, where)
     assert hint in said.hint
 

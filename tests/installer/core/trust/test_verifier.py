@@ -23,8 +23,9 @@ from installer.core.errors import (
 from installer.core.limits import LIMITS
 from installer.core.trust import gpgv
 from installer.core.trust.root import Role, Root
+from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.signatures import Signature, TrustedKey, split_name, verify
-from installer.core.trust.verifier import Evidence, Trust, pinned_key_trust
+from installer.core.trust.verifier import Trust, pinned_key_trust
 from tests.rig.needs import needs
 from tests.rig.signing import GpgHome, gpg_home
 
@@ -65,7 +66,7 @@ def root_of(*keys: TrustedKey, threshold: int = 1) -> Root:
 ROOT = root_of(ANA.key)
 
 
-def check(root: Root, found: list[Signature], sums: bytes = SUMS, now: datetime = NOW) -> Evidence:
+def check(root: Root, found: list[Signature], sums: bytes = SUMS, now: datetime = NOW) -> SignatureEvidence:
     return Trust(root, lambda: now).check_release(sums, found)
 
 
