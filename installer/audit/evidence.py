@@ -32,6 +32,7 @@ from installer.core.vsa import VerificationTrace, summary
 from installer.host.directories import make_directory
 from installer.host.layout import STATE
 from installer.host.system import System
+from installer.state.evidence import EvidenceFile
 from installer.state.state import unreadable_error
 
 if TYPE_CHECKING:
@@ -48,14 +49,6 @@ _NAME = re.compile(
 _PARTIAL = re.compile(r"\.([0-9]{6,})\.[0-9]+\.new")
 REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprovedError, MediumError)
 """What a verification refuses with; wrong usage, a busy host or a full disk is none of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceFile:
-    """Where the evidence of a verification is, and the SHA-256 of its bytes."""
-
-    path: str
-    sha256: str
 
 
 def record(system: System, data: bytes, *, passed: bool, identity: str) -> EvidenceFile:
@@ -251,8 +244,7 @@ class EvidenceRecorder:
         self._write(None)
         if plan.new is None or self.recorded is None:
             return plan
-        evidence = {**plan.new.evidence, "record": asdict(self.recorded)}
-        return replace(plan, new=replace(plan.new, evidence=evidence))
+        return replace(plan, new=replace(plan.new, evidence=plan.new.evidence.with_file(self.recorded)))
 
     def _write(self, error: WaybillError | None) -> None:
         try:

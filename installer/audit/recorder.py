@@ -103,35 +103,19 @@ def _planned(plan: Plan) -> dict[str, Any]:
 
 
 def _release(entry: Entry) -> dict[str, Any]:
-    policy = entry.evidence.get("policy", {})
-    released = [
-        {name: row[name] for name in ("owner", "scheme", "keyid")}
-        for row in _rows(entry.evidence, "accepted")
-    ]
-    approved = [
-        {name: row.get(name, "") for name in ("role", "owner", "keyid")} for row in _rows(policy, "approvals")
-    ]
+    found = entry.evidence
     return {
         "version": entry.version,
         "sequence": entry.sequence,
         "identity": entry.identity,
         "methods": list(entry.methods),
-        "environment": policy.get("environment", ""),
-        "change_id": policy.get("change_id", ""),
-        "released_by": _once(released),
-        "approved_by": _once(approved),
-        "break_glass": list(policy.get("break_glass", ())),
-        "evidence": entry.evidence.get("record", {}).get("sha256", ""),
+        "environment": found.environment,
+        "change_id": found.change_id,
+        "released_by": found.released_by,
+        "approved_by": found.approved_by,
+        "break_glass": list(found.break_glass),
+        "evidence": found.file.sha256 if found.file else "",
     }
-
-
-def _rows(holder: Mapping[str, Any], name: str) -> Iterable[Mapping[str, Any]]:
-    rows: Iterable[Mapping[str, Any]] = holder.get(name, ())
-    return rows
-
-
-def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for index, row in enumerate(rows) if row not in rows[:index]]
 
 
 def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalCheck]:

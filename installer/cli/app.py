@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from installer.audit.evidence import EvidenceRecorder
-from installer.cli.apply import apply_bundle, execute, looked_again, noted, work_of
+from installer.cli.apply import apply_bundle, execute, looked_again, work_of
 from installer.cli.audit import audit, metrics, support
 from installer.cli.host import BY_HAND, recover, selftest, setup, trust_app
 from installer.cli.options import (
@@ -196,9 +196,12 @@ def _plan(
             state, unfinished = standing(within)
         verifier_for.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
         work, apart = work_of(within, opened, state, options, work_dir)
-        with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:
-            judged = verifier_for.staged(opened, staged)
-            found = noted(plan_apply(within, state, judged, options), verifier_for)
+        with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as (
+            verified,
+            staged,
+        ):
+            evidence = verifier_for.evidence(opened, verified)
+            found = plan_apply(within, state, staged, options, evidence=evidence, notes=verifier_for.notes)
             if not (found.problems and where.json):  # then the error has the one document
                 console.result(text(found), found.as_json)
             found.require_ready()

@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from installer.state.state import State
 
 
-def noted(found: Plan, judge: BundleVerifier) -> Plan:
-    """Gives a plan with what the judge has to say, first."""
-    return replace(found, notes=(*judge.notes, *found.notes))
-
-
 def work_of(
     where: Context, opened: OpenedBundle, state: State, options: Options, typed: Path | None
 ) -> tuple[str, bool]:
@@ -106,10 +101,10 @@ def _apply_trusted(
         )
         wanted = False
         try:
-            decision, staged = judge.decide(opened), judge.staged(opened, staged)
+            decision, evidence = judge.decide(opened), judge.evidence(opened, verified)
             if show_evidence:
                 console.log(report(verified, decision))
-            found = noted(plan_apply(where, state, staged, options), judge)
+            found = plan_apply(where, state, staged, options, evidence=evidence, notes=judge.notes)
             if not found.nothing:
                 _log_plan(found)
                 # once the host is put right the same command goes on; of an unsound release nothing stays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from installer.core.errors import HostNotReadyError, NotUndoneError
@@ -15,13 +15,13 @@ from installer.core.trust.approval_sidecar import beside, read_sidecar
 from installer.core.trust.policy import Decision, Destination
 from installer.core.trust.root import fingerprint
 from installer.core.trust.verifier import Trust
-from installer.core.verify import Beside, OpenedBundle, decide, open_trusted
+from installer.core.verify import Beside, OpenedBundle, Verified, decide, open_trusted
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
-from installer.staging.staged import Staged
+from installer.state.evidence import Evidence
 from installer.state.host_identity import environment, host_name
 from installer.state.state import State
 from installer.state.trust_store import ROOT_FILE
@@ -72,14 +72,13 @@ class BundleVerifier:
             self.notes += [self._decision.warning()] if self._decision.warning() else []
         return self._decision
 
-    def staged(self, opened: OpenedBundle, staged: Staged) -> Staged:
-        """Has the decision kept with the release, and in the history.
+    def evidence(self, opened: OpenedBundle, verified: Verified) -> Evidence:
+        """Return what is kept with the release, and in the history.
 
         Raises:
             WaybillError: The bundle is refused.
         """
-        policy = self.decide(opened).as_json()
-        return replace(staged, evidence={**staged.evidence, "policy": policy})
+        return Evidence.of(verified, self.decide(opened))
 
     def again(self, opened: OpenedBundle, state: State) -> None:
         """Looks once more, now that the lock is held and nothing can change any more.

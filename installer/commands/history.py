@@ -9,6 +9,7 @@ from typing import Any
 
 from installer.audit.evidence import Refusal
 from installer.host.context import Context
+from installer.state.evidence import Evidence
 from installer.transaction import finalize
 
 
@@ -61,18 +62,15 @@ def history(context: Context) -> list[Event]:
         HostNotReadyError: The history is damaged, or this user may not read it.
     """
     names = Event.__dataclass_fields__
+    rows = [(row, Evidence.from_json(row["evidence"])) for row in finalize.history(context)]
     return [
         Event(
             **{k: v for k, v in row.items() if k in names and k != "evidence"},
-            broken=_broken(row),
-            evidence=row.get("evidence", {}).get("record", {}).get("path", ""),
+            broken=evidence.break_glass,
+            evidence=evidence.file.path if evidence.file else "",
         )
-        for row in finalize.history(context)
+        for row, evidence in rows
     ]
-
-
-def _broken(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(row.get("evidence", {}).get("policy", {}).get("break_glass", ()))
 
 
 def text(events: list[Event], refused: Sequence[Refusal] = ()) -> str:

@@ -171,13 +171,12 @@ def _running(found: Status) -> Iterable[Metric]:
     sequence = Metric("release_sequence", "Sequence number of the release that runs.")
     installed = Metric("release_installed_timestamp_seconds", "When the release that runs was installed.")
     if now is not None:
-        policy = now.evidence.get("policy", {})
         info.add(
             1,
             product=product,
             version=now.version,
             identity=now.identity,
-            environment=str(policy.get("environment", "")),
+            environment=now.evidence.environment,
         )
         sequence.add(now.sequence, product=product)
         installed.add(now.installed, product=product)

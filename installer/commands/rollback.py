@@ -63,7 +63,7 @@ def _plan_kept(context: Context, state: State, entry: Entry, options: Options) -
             wanted.rendered[item.path] = data
             to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
             wanted.items[index] = replace(item, source=to)
-    evidence = {**entry.evidence, "verified": entry.verified}
+    evidence = entry.evidence.with_time(entry.verified)
     fresh = replace(entry, record=number, record_sha256="", installed=0, evidence=evidence, incomplete="")
     return Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 

@@ -63,7 +63,7 @@ class Status:
     @property
     def broken(self) -> tuple[str, ...]:
         """What was missing when the glass was broken for what runs; empty where the rule was kept."""
-        return tuple(self.current.evidence.get("policy", {}).get("break_glass", ())) if self.current else ()
+        return self.current.evidence.break_glass if self.current else ()
 
     def text(self) -> str:
         """Gives it in words for people."""
@@ -75,11 +75,11 @@ class Status:
                 f"{self.product} {self.current.version} is installed since {_when(self.current.installed)}"
             )
             lines.append(f"  identity   {self.current.identity}")
-            lines += [f"  signed by  {name}" for name in signers(self.current)]
+            lines += [f"  signed by  {name}" for name in self.current.evidence.signers]
             if self.source.get("commit"):
                 lines.append(f"  made from  {Source(**self.source).text()}")
-            policy = self.current.evidence.get("policy", {})
-            lines += [f"  built by   {policy['builder']}"] if policy.get("builder") else []
+            builder = self.current.evidence.builder
+            lines += [f"  built by   {builder}"] if builder else []
             lines += [f"  BREAK-GLASS without {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
@@ -102,12 +102,6 @@ class Status:
     def _kept(self, entry: Entry) -> str:
         past = State(self.current, self.kept).past(entry)
         return entry.version + (" only with --data-fits" if any(each.irreversible for each in past) else "")
-
-
-def signers(entry: Entry) -> list[str]:
-    """Gives who signed a release, from its evidence."""
-    found = entry.evidence.get("signers", [])
-    return [str(name) for name in found] if isinstance(found, (list, tuple)) else []
 
 
 def _when(moment: int) -> str:

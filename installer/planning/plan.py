@@ -105,8 +105,8 @@ class Plan:
     @property
     def origin(self) -> tuple[Source, str]:
         """What the new release was made from, and who built it where provenance that counts says so."""
-        policy = self.new.evidence.get("policy", {}) if self.new else {}
-        return self.release.manifest.source if self.release else Source(), policy.get("builder", "")
+        source = self.release.manifest.source if self.release else Source()
+        return source, self.new.evidence.builder if self.new else ""
 
     def require_ready(self) -> None:
         """Raises what stands in the way, all of it at once.

@@ -23,11 +23,20 @@ from installer.planning.file_changes import Changes, compare, without_sources
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.plan import MethodPlan, Options, Plan
 from installer.staging.staged import Staged, refuse_platform
+from installer.state.evidence import NO_EVIDENCE, Evidence
 from installer.state.release import Release, open_release, record_bytes
 from installer.state.state import Entry, State, next_transaction
 
 
-def plan_apply(context: Context, state: State, staged: Staged, options: Options) -> Plan:
+def plan_apply(
+    context: Context,
+    state: State,
+    staged: Staged,
+    options: Options,
+    *,
+    evidence: Evidence = NO_EVIDENCE,
+    notes: Sequence[str] = (),
+) -> Plan:
     """Plans how a verified bundle becomes the running release.
 
     Args:
@@ -35,6 +44,8 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
         state: What stands now.
         staged: The bundle; its members have to be readable in `staged.directory`.
         options: What the operator chose.
+        evidence: What its verification found; kept with the release.
+        notes: What is out of the ordinary about the bundle; the plan begins with it.
 
     Raises:
         RefusedError: It is older than what this host has had, or for other hosts.
@@ -42,13 +53,13 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
         NotUndoneError: What runs now is damaged.
     """
     refuse_platform(context.system.platform(), staged.manifest)
-    manifest, policy = staged.manifest, staged.evidence.get("policy", {})
-    preflight.refuse_downgrade(state, manifest, staged.identity, int(policy.get("reset", 0)))
+    manifest = staged.manifest
+    preflight.refuse_downgrade(state, manifest, staged.identity, evidence.reset)
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
     again = record_rebuild.regained(context, state, staged, options.values, options.environment)
-    planner = Planner(context, state, options, number, staged.demands, again)
+    planner = Planner(context, state, options, number, staged.demands, again, notes)
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
@@ -56,7 +67,7 @@ def plan_apply(context: Context, state: State, staged: Staged, options: Options)
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
-        evidence=staged.evidence, blobs=not staged.area,
+        evidence=evidence, blobs=not staged.area,
     )  # fmt: skip
     release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
@@ -93,6 +104,7 @@ class Planner:
         number: str,
         staging: Sequence[Demand] = (),
         again: Release | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self._context = context
         self._staging = staging
@@ -104,7 +116,7 @@ class Planner:
         self._again = again is not None
         self._problems: list[Problem] = []
         self._unfit: set[str] = set()  # methods that cannot be driven here, for which nothing is planned
-        self._notes: list[str] = [record_rebuild.NOTE] if again else []
+        self._notes: list[str] = [*notes, *([record_rebuild.NOTE] if again else [])]
 
     def plan(
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]

@@ -80,17 +80,8 @@ def stage(
         else:
             progress.note(KEPT)
         raise
-    return verified, staged(verified, sha256_hex(bundle.manifest_bytes), directory, area)
-
-
-def staged(verified: Verified, manifest_sha256: str, directory: str, area: str = "") -> Staged:
-    """Gives a verified bundle as what `plan` works from, with its evidence as state and logs keep it."""
-    signers = {f"{item.owner} ({item.scheme} key {item.keyid[:16]})" for item in verified.evidence.accepted}
-    evidence = verified.evidence.as_json() | {
-        "signers": sorted(signers),
-        "approvals": list(verified.approvals),
-    }
-    return Staged(verified.manifest, manifest_sha256, verified.identity, directory, evidence, area)
+    digest = sha256_hex(bundle.manifest_bytes)
+    return verified, Staged(verified.manifest, digest, verified.identity, directory, area)
 
 
 def demands(

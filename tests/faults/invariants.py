@@ -172,9 +172,9 @@ def _told(root: Path, state: State) -> list[str]:
     if not set(lines) <= set(ended):
         found.append(f"the history says {lines}, the audit log {ended}")
     for entry in state.kept:
-        if kept := entry.evidence.get("record"):
-            path = root / kept["path"][1:]
-            if not path.is_file() or sha256_hex(path.read_bytes()) != kept["sha256"]:
+        if kept := entry.evidence.file:
+            path = root / kept.path[1:]
+            if not path.is_file() or sha256_hex(path.read_bytes()) != kept.sha256:
                 found.append(f"the evidence of {entry.version} is not what was recorded")
     for path in (root / "var/lib/waybill/evidence.d").glob("*.json"):
         json.loads(path.read_bytes())

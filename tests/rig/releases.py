@@ -31,8 +31,10 @@ from installer.planning.plan import Options, Plan
 from installer.planning.planner import plan_apply
 from installer.shared.progress import Progress
 from installer.staging.staged import Staged
+from installer.state.evidence import Evidence
 
 PRODUCT = "lan-chat"
+SIGNED = Evidence({"signers": ["release (cosign 1234abcd)"]})
 
 
 class Notes(Progress):
@@ -119,7 +121,7 @@ def stage(root: Path, spec: ReleaseSpec) -> Staged:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(member.data)
         to.chmod(member.mode | 0o600)
-    return Staged(manifest, sha256_hex(data), identity, directory, {"signers": ["release (cosign 1234abcd)"]})
+    return Staged(manifest, sha256_hex(data), identity, directory)
 
 
 @contextmanager
@@ -127,7 +129,7 @@ def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) 
     """Stages a release and plans it, inside the lock."""
     with exclusive(within) as (state, _):
         staged = stage(Path(within.system.root), spec)
-        yield plan_apply(within, state, staged, options or Options())
+        yield plan_apply(within, state, staged, options or Options(), evidence=SIGNED)
 
 
 def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:

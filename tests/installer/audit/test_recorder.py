@@ -27,10 +27,11 @@ from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan import Options
 from installer.planning.planner import plan_apply
+from installer.state.evidence import EvidenceFile
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig import releases
 from tests.rig.bench import Bench, release
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, stage
+from tests.rig.releases import SIGNED, Member, Notes, ReleaseSpec, context, stage
 from tests.rig.trustworld import APPROVALS, Said, root
 
 TOP = Path(__file__).parents[3]
@@ -128,8 +129,8 @@ def test_a_record_names_the_evidence_of_the_verification(tmp_path: Path) -> None
     within = context(System(tmp_path))
     with exclusive(within) as (state, _):
         staged = stage(tmp_path, ONE)
-        kept = {**staged.evidence, "record": {"path": "/evidence.d/1.json", "sha256": "e" * 64}}
-        apply(within, plan_apply(within, state, replace(staged, evidence=kept), Options()))
+        evidence = SIGNED.with_file(EvidenceFile("/evidence.d/1.json", "e" * 64))
+        apply(within, plan_apply(within, state, staged, Options(), evidence=evidence))
     assert records(tmp_path)[0]["evidence"] == "e" * 64
 
 
