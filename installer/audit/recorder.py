@@ -71,8 +71,13 @@ def operator() -> dict[str, Any]:
     return found
 
 
-def begin(context: Context, plan: Plan) -> None:
-    """Writes that a transaction begins, and keeps room on the disk for its end.
+def begin(context: Context, plan: Plan, new: Entry | None) -> None:
+    """Write that a transaction begins, and reserve space on the disk for the record of its end.
+
+    Args:
+        context: The host.
+        plan: What will be done.
+        new: The release that is to run, with the record of its verification; None where none is.
 
     Raises:
         AuditError: It cannot be written; nothing may be changed then.
@@ -81,7 +86,7 @@ def begin(context: Context, plan: Plan) -> None:
     try:
         with opened(context.system) as log:
             log.reserve()
-            log.append({**common(context.system), "event": "begun", **_planned(plan)})
+            log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
     except OSError as error:
         raise AuditError(
             f"the audit log cannot be written: {error.strerror}",
@@ -90,8 +95,8 @@ def begin(context: Context, plan: Plan) -> None:
         ) from error
 
 
-def _planned(plan: Plan) -> dict[str, Any]:
-    entry = plan.new or plan.old
+def _planned(plan: Plan, new: Entry | None) -> dict[str, Any]:
+    entry = new or plan.old
     known = {
         "verb": plan.verb,
         "product": plan.product,
@@ -171,9 +176,7 @@ def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> st
     try:
         return evidence.removed(context.system, data, str(ended.get("identity", ""))).sha256
     except OSError as error:
-        context.progress.note(
-            f"no evidence of this could be written to {evidence.DIRECTORY}: {error.strerror}"
-        )
+        context.progress.note(f"cannot write evidence of this to {evidence.DIRECTORY}: {error.strerror}")
         return ""
 
 

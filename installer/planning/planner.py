@@ -22,7 +22,7 @@ from installer.planning.drift import NOTHING_SAID
 from installer.planning.file_changes import Changes, compare, without_sources
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.plan import MethodPlan, Options, Plan
-from installer.staging.staged import Staged, refuse_platform
+from installer.staging.staged import Staged
 from installer.state.evidence import NO_EVIDENCE, Evidence
 from installer.state.release import Release, open_release, record_bytes
 from installer.state.state import Entry, State, next_transaction
@@ -37,7 +37,9 @@ def plan_apply(
     evidence: Evidence = NO_EVIDENCE,
     notes: Sequence[str] = (),
 ) -> Plan:
-    """Plans how a verified bundle becomes the running release.
+    """Return the plan by which a verified bundle becomes the running release.
+
+    Whether the bundle may be installed here was decided by its verification, with the same state.
 
     Args:
         context: The host.
@@ -48,22 +50,19 @@ def plan_apply(
         notes: What is out of the ordinary about the bundle; the plan begins with it.
 
     Raises:
-        RefusedError: It is older than what this host has had, or for other hosts.
         UsageError: `--only` or `--skip` name what is not there.
         NotUndoneError: What runs now is damaged.
     """
-    refuse_platform(context.system.platform(), staged.manifest)
     manifest = staged.manifest
-    preflight.refuse_downgrade(state, manifest, staged.identity, evidence.reset)
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
-    again = record_rebuild.regained(context, state, staged, options.values, options.environment)
+    again = record_rebuild.regained(context, state, staged, options.values, evidence.environment)
     planner = Planner(context, state, options, number, staged.demands, again, notes)
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
-        environment=options.environment, units=planner.lays_unit(manifest),
+        environment=evidence.environment, units=planner.lays_unit(manifest),
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",

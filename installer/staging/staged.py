@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from installer.core.errors import RefusedError
 from installer.core.format.manifest import Manifest
 from installer.host.disk_space import Demand
 
@@ -28,17 +27,3 @@ class Staged:
     directory: str
     area: str = ""
     demands: tuple[Demand, ...] = ()
-
-
-def refuse_platform(platform: str, manifest: Manifest, where: str = "") -> None:
-    """Refuses a release that is not for a host like this.
-
-    Raises:
-        RefusedError: It is not.
-    """
-    if platform not in manifest.platforms:
-        raise RefusedError(
-            f"the bundle is for {', '.join(manifest.platforms)}, this host is {platform}",
-            where=where,
-            hint="ask for a bundle that was created for this platform",
-        )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bundler.archive.head import make_sums
-from installer.commands.carry_out import Applied, apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import TransactionResult, execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.digest import sha256_hex
 from installer.core.format import manifest_json
 from installer.core.format.manifest import (
@@ -132,7 +132,7 @@ def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) 
         yield plan_apply(within, state, staged, options or Options(), evidence=SIGNED)
 
 
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
+def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> TransactionResult:
     """Stages, plans and applies a release."""
     with planned(within, spec, options) as plan:
-        return apply(within, plan)
+        return execute_plan(within, plan)

@@ -18,8 +18,8 @@ from installer.audit import log as audit_log
 from installer.audit import recorder
 from installer.audit.log import AuditError, check
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
@@ -130,7 +130,7 @@ def test_a_record_names_the_evidence_of_the_verification(tmp_path: Path) -> None
     with exclusive(within) as (state, _):
         staged = stage(tmp_path, ONE)
         evidence = SIGNED.with_file(EvidenceFile("/evidence.d/1.json", "e" * 64))
-        apply(within, plan_apply(within, state, staged, Options(), evidence=evidence))
+        execute_plan(within, plan_apply(within, state, staged, Options(), evidence=evidence))
     assert records(tmp_path)[0]["evidence"] == "e" * 64
 
 
@@ -323,4 +323,4 @@ install(within)
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert done.returncode in (0, 120)  # 120: Python could not flush stderr at its end
     assert (tmp_path / "opt/d").read_bytes() == b"one"
-    assert status.status(context(System(tmp_path))).unfinished == ""
+    assert status.product_status(context(System(tmp_path))).unfinished == ""

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from installer.audit.removal_check import LeftBehindError, RemovalCheck
-from installer.commands.carry_out import Applied, apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import TransactionResult, execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.digest import sha256_hex
 from installer.host.context import Context
 from installer.host.system import System
@@ -44,9 +44,9 @@ def on(here: Context, path: str) -> Path:
     return Path(here.system.root, path.lstrip("/"))
 
 
-def removed(here: Context, options: Options | None = None) -> Applied:
+def removed(here: Context, options: Options | None = None) -> TransactionResult:
     with exclusive(here) as (state, _):
-        return apply(here, plan_remove(here, state, options))
+        return execute_plan(here, plan_remove(here, state, options))
 
 
 def proof_of(here: Context, options: Options | None = None) -> RemovalCheck:

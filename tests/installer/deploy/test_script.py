@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.host.context import Context
@@ -26,13 +26,13 @@ echo "$step $WAYBILL_VERSION with $(cat "$WAYBILL_ROOT/etc/f") after ${WAYBILL_O
 """
 
 
-def spec(version: str, sequence: int, apply: bytes = SCRIPT, undo: bytes = SCRIPT) -> ReleaseSpec:
+def spec(version: str, sequence: int, execute_plan: bytes = SCRIPT, undo: bytes = SCRIPT) -> ReleaseSpec:
     return ReleaseSpec(
         version,
         sequence,
         {
             "config/f": Member(version.encode(), "/etc/f"),
-            "deploy/apply.sh": Member(apply, mode=0o755, kind="script"),
+            "deploy/apply.sh": Member(execute_plan, mode=0o755, kind="script"),
             "deploy/undo.sh": Member(undo, mode=0o755, kind="script"),
         },
         deploy=(Deployment("script", {"apply": "deploy/apply.sh", "undo": "deploy/undo.sh"}),),
@@ -47,7 +47,7 @@ def host(tmp_path: Path) -> Context:
 def install(within: Context, release: ReleaseSpec) -> None:
     with exclusive(within) as (state, _):
         staged = stage(Path(within.system.root), release)
-        apply(within, plan_apply(within, state, staged, Options(only=frozenset({"script"}))))
+        execute_plan(within, plan_apply(within, state, staged, Options(only=frozenset({"script"}))))
 
 
 def log(within: Context) -> list[str]:
@@ -99,7 +99,7 @@ def test_a_script_whose_undo_fails_too_stops_and_says_so(host: Context) -> None:
 def test_remove_runs_the_undo_script(host: Context) -> None:
     install(host, spec("1.0.0", 1))
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert log(host)[-1] == "undo 1.0.0 with 1.0.0"
 
 
@@ -107,7 +107,7 @@ def test_a_release_without_the_script_runs_the_old_undo(host: Context) -> None:
     install(host, spec("1.0.0", 1))
     with exclusive(host) as (state, _):
         staged = stage(Path(host.system.root), replace(spec("2.0.0", 2), deploy=()))
-        apply(host, plan_apply(host, state, staged, Options()))
+        execute_plan(host, plan_apply(host, state, staged, Options()))
     assert log(host)[-1] == "undo 1.0.0 with 1.0.0"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.core.format.manifest import Manifest
 from installer.host.context import Context
 from installer.host.system import System

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
@@ -72,7 +72,7 @@ def manifest(here: Context, sequence: int = 2) -> Path:
 
 def remove(here: Context) -> None:
     with exclusive(here) as (state, _):
-        apply(here, plan_remove(here, state))
+        execute_plan(here, plan_remove(here, state))
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
@@ -82,14 +82,14 @@ def test_the_same_release_installed_again_mends_it_and_all_is_known_as_before(
 ) -> None:
     before = snapshot(on(here, ""), besides=("var",))
     spoil(which(here))
-    (problem,) = status.status(here).drift
+    (problem,) = status.product_status(here).drift
     assert "Install lan-chat 2.0.0 again from its bundle" in problem.hint
     with pytest.raises(NotUndoneError, match=r"is not what was installed|cannot be read") as raised:
         remove(here)
     assert raised.value.hint == problem.hint
     assert install(here, TWO).changed
     assert snapshot(on(here, ""), besides=("var",)) == before
-    assert status.status(here).drift == ()
+    assert status.product_status(here).drift == ()
     assert not install(here, TWO).changed
     remove(here)
     assert sorted(path.name for path in on(here, "").iterdir()) == ["etc", "opt", "var"]
@@ -139,11 +139,11 @@ def test_a_damaged_kept_release_stands_in_the_way_of_nothing_but_itself(here: Co
     with exclusive(here) as (state, _), pytest.raises(NotUndoneError) as raised:
         plan_rollback(here, state, "1.0.0", Options())
     assert "go to another one" in raised.value.hint
-    assert status.status(here).drift == ()
+    assert status.product_status(here).drift == ()
     spoil(manifest(here, 1))
     for number in (3, 4):
         install(here, replace(TWO, version=f"{number}.0.0", sequence=number))
-    assert [entry.version for entry in status.status(here).kept] == ["4.0.0", "3.0.0", "2.0.0"]
+    assert [entry.version for entry in status.product_status(here).kept] == ["4.0.0", "3.0.0", "2.0.0"]
     assert isinstance(here.progress, Notes)
     remove(here)
     assert not list(on(here, "opt").iterdir())

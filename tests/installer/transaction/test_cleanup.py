@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan import Options
-from installer.planning.plan_text import text
+from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_remove
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.bench import Bench, release
@@ -44,7 +44,7 @@ def here(tmp_path: Path) -> Context:
 
 
 def kept(here: Context) -> list[str]:
-    return [entry.version for entry in status.status(here).kept]
+    return [entry.version for entry in status.product_status(here).kept]
 
 
 def test_the_operator_says_how_many_releases_are_kept_and_it_stays_so(here: Context) -> None:
@@ -56,7 +56,7 @@ def test_the_operator_says_how_many_releases_are_kept_and_it_stays_so(here: Cont
         install(here, spec(number))
     assert kept(here) == ["6.0.0", "5.0.0", "4.0.0", "3.0.0"]
     with exclusive(here) as (state, _):
-        apply(here, plan_rollback(here, state, "3.0.0", Options()))
+        execute_plan(here, plan_rollback(here, state, "3.0.0", Options()))
     assert sorted(kept(here)) == ["3.0.0", "4.0.0", "5.0.0", "6.0.0"]
 
 
@@ -92,10 +92,10 @@ def test_a_release_that_fails_gives_nothing_up_and_changes_no_number(here: Conte
 def test_the_plan_names_what_is_given_up_once_it_stands(here: Context) -> None:
     install(here, spec(2))
     with planned(here, spec(3), Options(keep=1)) as plan:
-        assert "given up once this stands: 2.0.0, 1.0.0; kept: 1 (--keep N)" in text(plan)
+        assert "given up once this stands: 2.0.0, 1.0.0; kept: 1 (--keep N)" in plan_text(plan)
         assert [row["version"] for row in plan.as_json()["gives_up"]] == ["2.0.0", "1.0.0"]
     with planned(here, spec(3)) as plan:
-        assert "given up" not in text(plan)
+        assert "given up" not in plan_text(plan)
         assert plan.as_json()["gives_up"] == []
 
 
@@ -151,7 +151,7 @@ def test_foreign_names_among_the_journals_are_nobodys_transactions(here: Context
         on(here, f"txn/{name}").write_text("mine")
     for number in range(2, 15):
         install(here, spec(number))
-    assert status.status(here).unfinished == ""
+    assert status.product_status(here).unfinished == ""
     assert {on(here, f"txn/notes.{each}").read_text() for each in ("log", "done", "backup")} == {"mine"}
 
 
@@ -183,7 +183,7 @@ def test_what_is_mounted_inside_is_never_emptied_and_the_rest_goes_once_it_is_aw
 @pytest.mark.needs("root")
 def test_a_removal_says_what_a_mount_has_left(here: Context, mounted: Path) -> None:
     with exclusive(here) as (state, _):
-        found = apply(here, plan_remove(here, state)).removal
+        found = execute_plan(here, plan_remove(here, state)).removal
     assert found is not None
     (left,) = found.of("left")
     assert (left.kind, found.exit_code) == ("release", 21)
