@@ -1,7 +1,7 @@
-"""The executables of the commit that the restructuring of the code starts from, to compare the current ones with.
+"""The executables of the commit that the restructuring of the code starts from: the baseline for tests.
 
-``python -m tests.rig.baseline`` builds them once into the rig's cache. That needs the repository's history and, the
-first time, a network: the build fetches the locked wheels unless this checkout has fetched the same ones already.
+``python -m tests.rig.baseline`` builds them once into the rig's cache. That needs the repository's history
+and, the first time, a network: the build fetches the locked wheels, unless this checkout has them already.
 """
 
 from __future__ import annotations

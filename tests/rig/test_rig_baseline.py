@@ -1,4 +1,4 @@
-"""The baseline is found by its subject line in the history, and is absent where the history does not reach so far."""
+"""The baseline is found in the history by its subject line; it is absent from a shallow history."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_without_a_repository_the_reason_is_gits(tmp_path: Path, history: Path) 
 
 
 def test_a_build_that_fails_leaves_nothing_behind(history: Path) -> None:
-    with pytest.raises(baseline.AbsentError, match="has no bundler/freeze.py"):
+    with pytest.raises(baseline.AbsentError, match=r"has no bundler/freeze\.py"):
         baseline.provide()
     assert [path.name for path in (history / "cache/baseline").iterdir()] == ["lock"]
     assert baseline.find() is None
