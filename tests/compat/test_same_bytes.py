@@ -35,7 +35,6 @@ deploy:
 health:
   - {{http: "http://127.0.0.1:{{{{port}}}}/", within: 10s, stable: 3s, when: script}}
   - {{command: [/opt/lan-chat/bin/chatd, check], within: 30s}}
-rollback: {{plan: docs/ROLLBACK.md}}
 """
 Input = Callable[[Desk, Path], str]
 
@@ -45,8 +44,8 @@ def everything(images: str, compression: str = "zstd") -> Input:
 
     def make(_desk: Desk, directory: Path) -> str:
         compatrelease.lay_out(directory, SECOND)
-        put(directory, {"docs/ROLLBACK.md": "# Back\n\n`install rollback`\n", "web/big": "x" * 3_000_000})
-        put(directory, {f"web/{'long' * 20}/{'name' * 10}.txt": "long\n", "web/a@b+c%d=e,f~g-h": ""})
+        put(directory, {"web/big": "x" * 3_000_000, "web/a@b+c%d=e,f~g-h": ""})
+        put(directory, {f"web/{'long' * 20}/{'name' * 10}.txt": "long\n"})
         put(directory, {"web/run": "#!/bin/sh\n"}, 0o755)
         with (directory / "bundle.yaml").open("a") as file:
             file.write(MORE.format(images=images, compression=compression))

@@ -26,6 +26,7 @@ config:
   - {template: config/chatd.conf.j2, install: /etc/lan-chat/chatd.conf, mode: "0640"}
 values: {defaults: config/values.yaml, schema: config/values.schema.json}
 docs: {changelog: CHANGELOG.md, upgrade: docs/UPGRADE.md}
+rollback: {plan: docs/ROLLBACK.md}
 """
 STEPS = {
     "": "",
@@ -54,6 +55,7 @@ while [ -e srv/wait-in-{name} ]; do : > srv/waiting; sleep 0.05; done
 FILES = {
     "CHANGELOG.md": "# Changelog\n\n## 1.1.0\n\nFaster.\n\n## 1.0.0\n\nFirst.\n",
     "docs/UPGRADE.md": "# Upgrade\n\nNothing to do.\n",
+    "docs/ROLLBACK.md": "# Rollback\n\n`install rollback`\n",
     "config/values.yaml": "port: 8080\n",
     "config/values.schema.json": '{"type": "object", "properties": {"port": {"type": "integer"}}}\n',
 }
