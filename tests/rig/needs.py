@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig import baseline
 from tests.rig.cache import CACHE
 
 ADMIN_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -130,6 +131,9 @@ COMPONENTS: dict[str, Component] = {
     "installer": Component(
         lambda: str(found) if (found := Path(__file__).parents[2] / "dist/install").exists() else None,
         "make installer",
+    ),
+    "baseline": Component(
+        baseline.find, "python -m tests.rig.baseline, in a checkout with its whole history"
     ),
     "host": Component(_host("bookworm"), provisioned("host") + ", with Docker"),
     "host-docker": Component(_host("bookworm-docker"), provisioned("host-docker") + ", with Docker"),
