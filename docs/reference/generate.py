@@ -79,8 +79,8 @@ def _table(schema: Schema, form: Schema) -> str:
 
 def cli() -> str:
     """Gives the page about the two commands."""
-    from bundler.cli import app as bundle
-    from installer.cli_app import app as install
+    from bundler.cli.main import app as bundle
+    from installer.cli.app import app as install
 
     parts = [
         "# Commands\n",

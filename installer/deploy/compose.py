@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from installer.core.errors import HostNotReadyError, Problem
-from installer.deploy.base import Target
-from installer.deploy.composelogs import last_words
-from installer.operations import Context, Json, Op, StepError
-from installer.system import Completed
+from installer.deploy.compose_logs import last_words
+from installer.deploy.method import Target
+from installer.deploy.operation import Json, Op, StepError
+from installer.host.context import Context
+from installer.host.system import Completed
 
 TIMEOUT = 600.0
 _QUICK = 30.0

@@ -17,19 +17,15 @@ from contextlib import suppress
 
 from installer.core.digest import hashed
 from installer.core.errors import Problem
-from installer.deploy.base import Target
-from installer.layout import STATE
-from installer.operations import Context, Json, Op, StepError, ThirdStateError
-from installer.system import Seen, System
+from installer.deploy.method import Target
+from installer.deploy.operation import Json, Op, StepError, ThirdStateError
+from installer.host.context import Context
+from installer.host.directories import make_directory, parent, sync_directories
+from installer.host.system import Seen, System
 
 BATCH = 256
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 """What link(2) answers where the file system knows no hard links, or no more of them."""
-
-
-def parent(path: str) -> str:
-    """Gives the directory that holds `path`."""
-    return path.rpartition("/")[0] or "/"
 
 
 def matches(seen: Seen, entry: Json) -> bool:
@@ -245,7 +241,7 @@ class ChangeFiles:
 
 
 class Files:
-    """The method `files`; what it does is the same for every release, and `installer.changes` plans it."""
+    """The method `files`, the same for every release; `installer.planning.file_changes` plans it."""
 
     name = "files"
 
@@ -281,28 +277,6 @@ def _refuse_impossible(entry: Json, before: Seen) -> None:
     raise StepError(
         what, where=entry["path"], hint="it came up after the plan was made; look at it and try again"
     )
-
-
-def make_directory(system: System, path: str) -> None:
-    """Makes a directory and those above it; one that is there is left as it is.
-
-    What only the installer reads is 0700. A release has to be reached by the services that run from it.
-
-    Raises:
-        OSError: It cannot be made.
-    """
-    if system.observe(path, digest=False).kind == "dir":
-        return
-    if system.observe(parent(path), digest=False).kind == "absent":
-        make_directory(system, parent(path))
-    ours = path.startswith(f"{STATE}/") and path.count("/") > STATE.count("/") + 1
-    try:
-        system.mkdir(path, 0o700 if ours and not path.endswith("/releases") else 0o755)
-    except FileExistsError:  # another process was quicker
-        if system.observe(path, digest=False).kind != "dir":
-            raise
-    system.sync_dir(path)
-    system.sync_dir(parent(path))
 
 
 def _back_up(system: System, names: _Names, index: int, path: str) -> str:
@@ -372,17 +346,6 @@ def _remove_empty(system: System, path: str) -> bool:
         return False
     system.rmdir(path)
     return True
-
-
-def sync_directories(system: System, directories: Iterable[str]) -> None:
-    """Waits until the entries of directories are on the disk; one that is gone is no error.
-
-    Raises:
-        OSError: They are not.
-    """
-    for path in sorted(directories):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            system.sync_dir(path)
 
 
 HANDLERS = {"files.change": ChangeFiles()}

@@ -16,9 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 from installer.core.errors import Problem
-from installer.deploy.base import Target
-from installer.deploy.files import make_directory
-from installer.operations import Context, Json, Op, StepError, ThirdStateError
+from installer.deploy.method import Target
+from installer.deploy.operation import Json, Op, StepError, ThirdStateError
+from installer.host.context import Context
+from installer.host.directories import make_directory
 
 TIMEOUT = 600
 FORMS = (("apply", "undo"), ("apply", "snapshot", "restore"), ("apply", "roll_forward_only"))

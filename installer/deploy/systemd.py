@@ -13,9 +13,11 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
-from installer.deploy.base import Release, Target
-from installer.operations import Context, Json, Op, StepError
-from installer.system import Completed
+from installer.deploy.method import Target
+from installer.deploy.operation import Json, Op, StepError
+from installer.host.context import Context
+from installer.host.system import Completed
+from installer.state.release import Release
 
 TIMEOUT = 120.0
 LOG_LINES = 5

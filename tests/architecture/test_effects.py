@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # What does not run in a transaction: the facade and what it is made of, the executable's start, the core, and
 # the preview, which only `plan` uses and which writes into a temporary directory of its own.
-OUTSIDE = {
-    "core", "cli.py", "console.py", "frozen.py", "system.py", "host.py", "lock.py", "preview.py",
-    "process.py", "resolve.py",
-}  # fmt: skip
+OUTSIDE = (
+    *("core/", "cli/", "shared/console.py", "shared/frozen.py", "shared/process.py", "staging/preview.py"),
+    *("host/system.py", "host/host.py", "host/lock.py", "host/safe_path.py"),
+)
 CHANGES = {
     "os": {
         "chmod", "chown", "copy_file_range", "execv", "execve", "execvp", "fchmod", "fchown",
@@ -37,8 +37,9 @@ METHODS = {
 
 
 def transactional() -> list[Path]:
-    everything = sorted((ROOT / "installer").rglob("*.py"))
-    return [path for path in everything if path.relative_to(ROOT / "installer").parts[0] not in OUTSIDE]
+    base = ROOT / "installer"
+    everything = sorted(base.rglob("*.py"))
+    return [path for path in everything if not path.relative_to(base).as_posix().startswith(OUTSIDE)]
 
 
 def effects(source: str) -> list[str]:

@@ -20,20 +20,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import bundler.cli
-import bundler.config
-import bundler.create
-import installer.apply
-import installer.cli_app
-import installer.sandbox
+import bundler.cli.main
+import bundler.commands.create
+import bundler.config.loader
+import installer.cli.app
+import installer.commands.carry_out
+import installer.shared.template_sandbox
 from installer.core.jsonio import dumps
-from installer.core.root import Root
+from installer.core.trust.root import Root
 from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
 from tests.rig.trustworld import headed, person
 
-FOR_CHILDREN = (bundler.config, bundler.create, installer.apply, installer.cli_app, installer.sandbox)
+FOR_CHILDREN = (
+    bundler.config.loader,
+    bundler.commands.create,
+    installer.commands.carry_out,
+    installer.cli.app,
+    installer.shared.template_sandbox,
+)
 """Imported once, for all children."""
 MEMORY = 768 * 1024 * 1024
 """Bytes of address space beyond those of the tests themselves."""
@@ -77,7 +83,7 @@ def run(program: str, words: Sequence[str], home: Path) -> Said:
 
 
 def _become(program: str, words: list[str], home: Path, files: list[Path]) -> None:
-    from installer.cli import main as install
+    from installer.cli.main import main as install
 
     os.chdir(home)
     os.environ["TMPDIR"] = str(home / "tmp")
@@ -88,7 +94,7 @@ def _become(program: str, words: list[str], home: Path, files: list[Path]) -> No
     sys.argv = [program, *words]
     code: object = 0
     try:
-        {"bundle": bundler.cli.main, "install": install}[program]()
+        {"bundle": bundler.cli.main.main, "install": install}[program]()
     except SystemExit as ended:
         code = ended.code
     except BaseException:
@@ -182,8 +188,8 @@ class Box:
         """Gives a root in which the key of `bundlebuild` releases, and one person keeps the root."""
         from datetime import UTC, datetime, timedelta
 
-        from installer.core.root import Role
-        from installer.core.signatures import TrustedKey
+        from installer.core.trust.root import Role
+        from installer.core.trust.signatures import TrustedKey
 
         key = TrustedKey.from_public(build.key()[1], "Rea")
         base = headed(1, "Ann", expires=datetime.now(UTC).replace(microsecond=0) + timedelta(days=300))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from installer.core import manifestio
-from installer.core.manifest import SUMS
-from installer.core.manifestrules import section_rank
-from installer.core.tarheader import BLOCK, END
+from installer.core.format import manifest_json
+from installer.core.format.manifest import SUMS
+from installer.core.format.manifest_rules import section_rank
+from installer.core.format.tar_header import BLOCK, END
 from tests.attacks.box import plan
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
@@ -54,7 +54,7 @@ def document(old: bytes, new: bytes) -> Callable[[], Made]:
 
     def make() -> Made:
         good = plan()
-        data = manifestio.dump(good.manifest)
+        data = manifest_json.dump(good.manifest)
         assert old in data
         return good.resealed(document=data.replace(old, new, 1))
 

@@ -61,7 +61,7 @@ FORMAT_ROWS = (
             "a pipe in the sidecar",
             "a directory in the sidecar",
         )
-        + ("tests/core/test_medium::test_a_named_pipe_does_not_hang_and_is_not_a_bundle",),
+        + ("tests/installer/core/format/test_medium::test_a_named_pipe_does_not_hang_and_is_not_a_bundle",),
     ),
     Row(
         "setuid, owner, xattr",
@@ -90,7 +90,9 @@ FORMAT_ROWS = (
             "names that differ in letter case",
             "an archive with a member twice",
         )
-        + ("tests/core/test_archive_members::test_an_approval_twice_is_refused_letter_case_aside",),
+        + (
+            "tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused_letter_case_aside",
+        ),
     ),
     Row(
         "pax, GNU longname, sparse, global headers",
@@ -127,7 +129,9 @@ FORMAT_ROWS = (
             "a size below zero",
             "an archive cut short",
         )
-        + ("tests/core/test_limits::test_files_around_2_4_and_8_gib_are_found_behind_by_us_and_by_tar",),
+        + (
+            "tests/installer/core/test_limits::test_files_around_2_4_and_8_gib_are_found_behind_by_us_and_by_tar",
+        ),
     ),
     Row(
         "floods",
@@ -156,7 +160,7 @@ FORMAT_ROWS = (
             "a sidecar of a thousand files",
         )
         + (
-            "tests/core/test_limits::test_more_members_than_allowed_are_refused_by_the_list_alone",
+            "tests/installer/core/test_limits::test_more_members_than_allowed_are_refused_by_the_list_alone",
             "test_bounds::test_an_archive_of_a_hundred_thousand_members_is_refused_in_little_memory",
             "test_bounds::test_a_claim_of_8_eib_takes_nothing",
         ),
@@ -176,18 +180,18 @@ FORMAT_ROWS = (
         + (
             "test_bounds::test_a_layer_that_expands_without_end_is_refused_in_little_memory",
             "test_bounds::test_a_window_that_is_too_wide_is_refused_in_little_memory",
-            "tests/installer/test_engine_loadstream::test_a_lying_layer_never_ends_the_stream",
-            "tests/installer/test_engine_loadstream::test_memory_stays_flat_however_much_a_layer_is_compressed",
+            "tests/installer/images/test_load_stream::test_a_lying_layer_never_ends_the_stream",
+            "tests/installer/images/test_load_stream::test_memory_stays_flat_however_much_a_layer_is_compressed",
         ),
     ),
     Row(
         "a medium that answers differently the second time",
         "one pass into a root-owned 0700 staging area, hash what was written, use only that",
         (
-            "test_two_faced_medium::test_what_is_staged_is_what_was_hashed_whatever_a_second_reading_says",
-            "test_two_faced_medium::test_a_head_that_changes_after_it_was_judged_changes_nothing",
-            "tests/core/test_payload::test_every_byte_of_the_medium_is_read_exactly_once",
-            "tests/core/test_medium::test_a_bundle_swapped_under_its_name_is_still_the_one_that_was_opened",
+            "test_media_rereads_differ::test_what_is_staged_is_what_was_hashed_whatever_a_second_reading_says",
+            "test_media_rereads_differ::test_a_head_that_changes_after_it_was_judged_changes_nothing",
+            "tests/installer/core/format/test_payload::test_every_byte_of_the_medium_is_read_exactly_once",
+            "tests/installer/core/format/test_medium::test_a_bundle_swapped_under_its_name_is_still_the_one_that_was_opened",
         ),
     ),
     Row(
@@ -196,9 +200,9 @@ FORMAT_ROWS = (
         (
             "test_planted_links::test_a_planted_link_is_never_written_through",
             "test_planted_links::test_a_directory_that_turns_into_a_link_meanwhile_leads_nowhere",
-            "tests/installer/test_system::test_no_link_leads_out_of_the_root",
-            "tests/installer/test_system::test_a_link_that_a_service_account_made_is_not_followed",
-            "tests/installer/test_system::test_the_last_link_is_never_written_through",
+            "tests/installer/host/test_system::test_no_link_leads_out_of_the_root",
+            "tests/installer/host/test_system::test_a_link_that_a_service_account_made_is_not_followed",
+            "tests/installer/host/test_system::test_the_last_link_is_never_written_through",
         ),
     ),
     Row(
@@ -291,7 +295,7 @@ FORMAT_ROWS = (
                 "a layout of another version",
                 "a blob that is not what its name says",
             ),
-            "tests/installer/test_images_store::test_a_changed_manifest_in_the_release_is_refused",
+            "tests/installer/images/test_directory_store::test_a_changed_manifest_in_the_release_is_refused",
         ),
     ),
     Row(
@@ -299,8 +303,8 @@ FORMAT_ROWS = (
         "manifest.json and index.json agree; tags are on the signed list; after the load the id is compared",
         (
             *inputs("an archive whose two lists disagree"),
-            "tests/installer/test_images_engine::test_a_lying_layer_is_refused_and_nothing_is_named",
-            "tests/installer/test_images_engine::test_a_config_that_does_not_name_the_signed_layers_is_refused_by_the_engine",
+            "tests/installer/images/test_images_in_engine::test_a_lying_layer_is_refused_and_nothing_is_named",
+            "tests/installer/images/test_images_in_engine::test_a_config_that_does_not_name_the_signed_layers_is_refused_by_the_engine",
         ),
     ),
     Row(

@@ -41,7 +41,7 @@ ROWS = (
         )
         + (
             f"{TRUST}::UPDATES[it is expired]",
-            "tests/core/test_policy_bounds::test_two_clocks_may_differ_by_minutes",
+            "tests/installer/core/trust/test_policy_bounds::test_two_clocks_may_differ_by_minutes",
         ),
     ),
     Row(

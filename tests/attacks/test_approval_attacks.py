@@ -9,8 +9,8 @@ import pytest
 
 from installer.core import errors
 from installer.core.errors import WaybillError
+from installer.core.format.tar_header import BLOCK, END
 from installer.core.limits import LIMITS
-from installer.core.tarheader import BLOCK, END
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Part
 from tests.rig.trustworld import APPROVALS, Said, World, person

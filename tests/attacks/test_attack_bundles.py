@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from installer.core.archive import ROOM
 from installer.core.digest import sha256_hex
+from installer.core.format.archive import ROOM
+from installer.core.format.manifest import MANIFEST, SUMS
+from installer.core.format.tar_header import END
 from installer.core.limits import LIMITS
-from installer.core.manifest import MANIFEST, SUMS
-from installer.core.root import ProductRule
-from installer.core.tarheader import END
+from installer.core.trust.root import ProductRule
 from tests.attacks.box import DAY, Box, member, now, plan
 from tests.attacks.makers import (
     DOC,

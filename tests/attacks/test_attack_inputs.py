@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from installer.core import oci
+from installer.core.oci import documents
 from tests.attacks.box import Box, run
-from tests.bundler.test_sources_archive import BAD as BAD_ARCHIVES
+from tests.bundler.image_sources.test_source_archive import BAD as BAD_ARCHIVES
 from tests.rig.imagebuild import Built, digest, dumps, layer, layout, saved_new, saved_old, tar, write
 from tests.rig.products import BUNDLE, make_product, put
 
@@ -115,10 +115,10 @@ def document(name: str, data: bytes) -> Callable[[Desk], None]:
 def nested_indexes(desk: Desk) -> None:
     files = layout([ONE])
     below = files["index.json"]
-    for _ in range(oci.MAX_DEPTH + 1):
+    for _ in range(documents.MAX_DEPTH + 1):
         files[f"blobs/sha256/{digest(below)[7:]}"] = below
-        entry = {"mediaType": oci.INDEX, "digest": digest(below), "size": len(below)}
-        below = dumps({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [entry]})
+        entry = {"mediaType": documents.INDEX, "digest": digest(below), "size": len(below)}
+        below = dumps({"schemaVersion": 2, "mediaType": documents.INDEX, "manifests": [entry]})
     desk.layout(files | {"index.json": below})
 
 
@@ -269,16 +269,18 @@ ATTACKS: dict[str, tuple[Callable[[Desk], None], str]] = {
     "both manifests and layers": (manifest(manifests=[]), r"layout: blobs/.*both `manifests` and"),
     "layers to be fetched": (
         manifest(
-            layers=[{"mediaType": oci.LAYER_TAR, "size": 1, "digest": digest(b"x"), "urls": ["http://x/"]}]
+            layers=[
+                {"mediaType": documents.LAYER_TAR, "size": 1, "digest": digest(b"x"), "urls": ["http://x/"]}
+            ]
         ),
         r"layout: .*urls",
     ),
     "a digest that climbs": (
-        manifest(config={"mediaType": oci.CONFIG, "size": 1, "digest": "sha256:../../etc/passwd"}),
+        manifest(config={"mediaType": documents.CONFIG, "size": 1, "digest": "sha256:../../etc/passwd"}),
         r"layout: .*digest",
     ),
     "a size below zero": (
-        manifest(config={"mediaType": oci.CONFIG, "size": -1, "digest": digest(b"x")}),
+        manifest(config={"mediaType": documents.CONFIG, "size": -1, "digest": digest(b"x")}),
         r"layout: .*size",
     ),
     "a media type of something else": (
@@ -292,7 +294,7 @@ ATTACKS: dict[str, tuple[Callable[[Desk], None], str]] = {
         r"layout: index\.json: nests deeper",
     ),
     "an index of a larger size than may be": (
-        document("index.json", b" " * (oci.MAX_DOCUMENT + 1)),
+        document("index.json", b" " * (documents.MAX_DOCUMENT + 1)),
         r"layout.*index\.json",
     ),
     "a layout of another version": (

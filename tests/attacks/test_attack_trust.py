@@ -14,7 +14,7 @@ import pytest
 
 from installer.core.jsonio import dumps
 from installer.core.limits import LIMITS
-from installer.core.root import ROOT_BYTES, Root, fingerprint
+from installer.core.trust.root import ROOT_BYTES, Root, fingerprint
 from tests.attacks.box import DAY, Box, now, plan
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part

@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bundler.sources.archive import ArchiveSource
-from bundler.sources.layers import LayerTransform
-from bundler.sources.tarscan import MAX_MEMBERS
-from installer import yamlio
-from installer.core import approval, cosign, manifestio, oci
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.layers import LayerTransform
+from bundler.image_sources.tarscan import MAX_MEMBERS
+from installer.core.format import manifest_json
+from installer.core.format.manifest import MANIFEST, SUMS
+from installer.core.format.tar_header import BLOCK, END
 from installer.core.limits import LIMITS, MIB
-from installer.core.manifest import MANIFEST, SUMS
-from installer.core.owners import assign
-from installer.core.rootio import MOST_KEYS, parse_root
-from installer.core.tarheader import BLOCK, END
-from installer.render import render
+from installer.core.oci import documents as oci
+from installer.core.trust import approval, cosign
+from installer.core.trust.quorum import assign
+from installer.core.trust.root_json import MOST_KEYS, parse_root
+from installer.shared import strict_yaml
+from installer.shared.template import render
 from tests.attacks.box import bounded
 from tests.hang import ends
 from tests.rig import bundlebuild as build
@@ -126,9 +128,9 @@ READERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...], str]] = {
         (WIDE, MANY),
         "TamperedError",
     ),
-    "a manifest": (manifestio.parse, (b"[" * 4_000_000, MANY), "TamperedError"),
+    "a manifest": (manifest_json.parse, (b"[" * 4_000_000, MANY), "TamperedError"),
     "a YAML document": (
-        lambda data: yamlio.load(data, "y").problems,
+        lambda data: strict_yaml.load(data, "y").problems,
         (b"- " * 500_000, b"a: &a [x]\n" * 90_000, b"[" * 1_000_000, b"? " * 500_000, b"\t" * 1_000_000),
         "Problem",
     ),

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from installer.core.archive import ROOM
 from installer.core.errors import TamperedError, UntrustedError, WaybillError
-from installer.core.manifest import SUMS
-from installer.core.tarheader import BLOCK, END
+from installer.core.format.archive import ROOM
+from installer.core.format.manifest import SUMS
+from installer.core.format.tar_header import BLOCK, END
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan, stream, verified
 

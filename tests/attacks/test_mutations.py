@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from installer.core.errors import NotApprovedError, RefusedError, TamperedError, UntrustedError
-from installer.core.root import Root
-from installer.core.rotation import successor
-from installer.core.sidecar import read_sidecar
-from installer.core.signatures import Signature
-from installer.core.verification import decide
+from installer.core.trust.approval_sidecar import read_sidecar
+from installer.core.trust.root import Root
+from installer.core.trust.rotation import successor
+from installer.core.trust.signatures import Signature
+from installer.core.verify import decide
 from tests.fuzz.catalogue import TARGETS
 from tests.fuzz.trust import bare, opened
 from tests.rig import bundlebuild as build

@@ -17,17 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from bundler.sources.archive import ArchiveSource
-from bundler.sources.layers import LayerTransform
-from bundler.sources.tarscan import scan
-from installer import yamlio
-from installer.core import approval, cosign, manifestio, oci
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.layers import LayerTransform
+from bundler.image_sources.tarscan import scan
 from installer.core.errors import UnfitInputError, WaybillError
+from installer.core.format import manifest_json
+from installer.core.format.checksums import parse_sums
 from installer.core.limits import MIB
-from installer.core.rootio import parse_root
-from installer.core.signatures import TrustedKey
-from installer.core.sums import parse_sums
-from installer.journal import read as read_journal
+from installer.core.oci import documents
+from installer.core.trust import approval, cosign
+from installer.core.trust.root_json import parse_root
+from installer.core.trust.signatures import TrustedKey
+from installer.shared import strict_yaml
+from installer.transaction.journal import read as read_journal
 from tests.attacks.test_public_archives import corpus, refused
 from tests.hang import ends
 from tests.rig import bundlebuild as build
@@ -125,12 +127,12 @@ def test_as_a_layer_each_is_stored_as_it_is_or_refused() -> None:
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "list": parse_sums,
-    "manifest": manifestio.parse,
+    "manifest": manifest_json.parse,
     "root": parse_root,
     "approval": lambda data: approval.parse(data, "approvals/x"),
-    "image document": lambda data: oci.parse_document(data, "index.json"),
-    "image configuration": lambda data: oci.parse_config(data, "config"),
-    "docker manifest": lambda data: oci.parse_docker_manifest(data, "manifest.json"),
+    "image document": lambda data: documents.parse_document(data, "index.json"),
+    "image configuration": lambda data: documents.parse_config(data, "config"),
+    "docker manifest": lambda data: documents.parse_docker_manifest(data, "manifest.json"),
     "public key": lambda data: cosign.load_public_key(data.decode("latin-1")),
     "trusted key": lambda data: TrustedKey.from_public(data.decode("latin-1"), "Ana"),
     "journal": lambda data: read_journal(data, "000001.log"),
@@ -152,7 +154,7 @@ def test_any_parser_takes_any_of_them(parser: str) -> None:
 def test_as_yaml_each_is_read_or_has_a_problem() -> None:
     for name, data in go().items():
         with ends():
-            document = yamlio.load(data, name)
+            document = strict_yaml.load(data, name)
         assert document.problems or document.value is None or isinstance(document.value, str | dict | list), (
             name
         )
@@ -163,7 +165,7 @@ def test_the_commands_say_it_in_words(tmp_path: Path) -> None:
     chosen = [
         data for name, data in tars() if name.endswith(("gnu.tar", "pax.tar", "neg-size.tar", "hardlink.tar"))
     ]
-    script = "from {0}.cli import main; main()"
+    script = "from {0}.cli.main import main; main()"
     host = tmp_path / "host"
     host.mkdir()
     for number, data in enumerate(chosen):

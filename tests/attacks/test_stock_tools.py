@@ -21,7 +21,7 @@ def plan() -> Plan:
 
 
 def _order(path: str) -> tuple[int, str]:
-    from installer.core.manifestrules import section_rank
+    from installer.core.format.manifest_rules import section_rank
 
     return section_rank(path), path
 
@@ -40,8 +40,8 @@ def test_tar_lists_the_members_that_we_read(plan: Plan, tmp_path: Path) -> None:
 def test_python_and_tar_extract_what_we_hash(plan: Plan, tmp_path: Path) -> None:
     medium = build.on_disk(tmp_path, plan.tar())
     sink = build.Digests()
-    from installer.core.archive import open_bundle, unsafe_no_decision
-    from installer.core.payload import check_payload
+    from installer.core.format.archive import open_bundle, unsafe_no_decision
+    from installer.core.format.payload import check_payload
 
     check_payload(open_bundle(medium, unsafe_no_decision), sink)
     medium.close()

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-BUNDLE = [sys.executable, "-c", "from bundler.cli import main; main()"]
+BUNDLE = [sys.executable, "-c", "from bundler.cli.main import main; main()"]
 YAML = """\
 schema: waybill/v1
 product: bench

@@ -19,13 +19,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from installer.deploy.base import Target
-from installer.deploy.images import HANDLERS, METHOD
-from installer.engines.loadstream import Shipment, stream
-from installer.layout import Layout
-from installer.operations import Context
-from installer.progress import Progress
-from installer.system import System
+from installer.deploy.method import Target
+from installer.host.context import Context
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.images.load_stream import ImageLoad, stream
+from installer.images.method import HANDLERS, METHOD
+from installer.shared.progress import Progress
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory
 
@@ -62,7 +62,7 @@ def measure(kind: str, megabytes: int, home: Path) -> None:
     image = release.image("bench/app:1", [layer(seed, megabytes * 1_000_000 // 4) for seed in range(4)])
     archive = home / "image.tar"
     with archive.open("wb") as file:
-        file.writelines(stream(Shipment(image, release.path, image.reference, "docker")))
+        file.writelines(stream(ImageLoad(image, release.path, image.reference, "docker")))
     engine = Engine.launch(kind)
     try:
         os.environ["DOCKER_HOST"] = engine.host

@@ -8,25 +8,26 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from installer.apply import apply
-from installer.core.archive import open_bundle, unsafe_no_decision
-from installer.core.medium import FileMedium
-from installer.core.trust import Evidence
-from installer.core.verification import Opened
-from installer.layout import Layout
-from installer.operations import Context
-from installer.plan import Options, plan_apply
-from installer.progress import Progress
-from installer.recover import exclusive
-from installer.stage import stage
-from installer.system import System
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.medium import FileMedium
+from installer.core.trust.signature_check import SignatureEvidence
+from installer.core.verify import OpenedBundle
+from installer.host.context import Context
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.planning.plan import Options
+from installer.planning.planner import plan_apply
+from installer.shared.progress import Progress
+from installer.staging.stage import stage
 
 
 def main() -> None:
     """Does it once; what is there already is gone on with."""
     bundle, root, until = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     found = open_bundle(FileMedium(bundle), unsafe_no_decision)
-    opened = Opened(found, Evidence("", "release", 1, 0, ()))
+    opened = OpenedBundle(found, SignatureEvidence("", "release", 1, 0, ()))
     context = Context(System(root), Layout(found.manifest.product), Progress(), resume=found.identity)
     with exclusive(context) as (state, _):
         platform = context.system.platform()

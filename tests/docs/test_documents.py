@@ -33,7 +33,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 def command(directory: Path, name: str, package: str) -> None:
     """Lays down a program that runs a command from the source tree."""
     program = directory / name
-    call = f"import sys; from {package}.cli import main; sys.exit(main())"
+    call = f"import sys; from {package}.cli.main import main; sys.exit(main())"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{call}" "$@"\n')
     program.chmod(0o755)
 

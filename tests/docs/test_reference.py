@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from docs.reference import generate
-from installer.core import errors, manifestio
-from installer.core.manifest import SECTIONS, Manifest
+from installer.core import errors
+from installer.core.format import manifest_json
+from installer.core.format.manifest import SECTIONS, Manifest
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -47,7 +48,7 @@ def test_every_section_of_a_bundle_is_listed_in_its_order() -> None:
 def test_every_field_of_the_manifest_is_described(field: str) -> None:
     described = {name for row in rows("format.md") for name in re.findall(r"`([a-z_]+)`", row[0])}
     assert field in described
-    assert manifestio.SCHEMA in (REFERENCE / "format.md").read_text(encoding="utf-8")
+    assert manifest_json.SCHEMA in (REFERENCE / "format.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", generate.PAGES)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.core.steps import STEPS
+from installer.core.trust.steps import STEPS
 
 TOP = Path(__file__).parents[2]
 PAGES = {name: (TOP / name).read_text(encoding="utf-8") for name in ("docs/threat-model.md", "SECURITY.md")}

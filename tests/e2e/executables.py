@@ -74,7 +74,7 @@ def _cached(cache: Path) -> Executables:
 
 
 def _build(program: str, out: Path, *embedded: Path) -> None:
-    command = [sys.executable, "-m", "bundler.freeze", program, str(out), *map(str, embedded)]
+    command = [sys.executable, "-m", "bundler.freeze.build", program, str(out), *map(str, embedded)]
     done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return

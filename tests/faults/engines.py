@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from installer.apply import Applied
+from installer.commands.carry_out import Applied
 from installer.core.errors import WaybillError
-from installer.core.manifest import BLOBS, Deployment, Image
-from installer.engines import docker
-from installer.operations import Context
-from installer.system import System
+from installer.core.format.manifest import BLOBS, Deployment, Image
+from installer.host.context import Context
+from installer.host.system import System
+from installer.images import docker_engine
 from tests.faults import stories
 from tests.faults.faulty import Killed
 from tests.faults.invariants import Ends, violations
@@ -291,7 +291,7 @@ class Told:
         found, engine = list[str](), machine.engine
         assert engine is not None
         wanted = {FOREIGN: {imagebuild.digest(each) for each in foreign().layers}}
-        connected = docker.connect(System("/"), engine.host)
+        connected = docker_engine.connect(System("/"), engine.host)
         stored = connected.info.store == "containerd"
         for image in (image for version in versions for image in self.releases.images(version)):
             layers = {each.digest if stored else each.diff_id for each in image.layers}

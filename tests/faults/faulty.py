@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from installer.system import System
+from installer.host.system import System
 
 T = TypeVar("T")
 _TAKES_SPACE = ("write_new", "mkdir", "symlink", "link")

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from installer import auditlog, history, housekeeping, irreversible
+from installer.audit import log as audit_log
+from installer.commands import history
+from installer.commands.recover import exclusive
+from installer.commands.status import status
 from installer.core.digest import sha256_hex
-from installer.layout import Layout
-from installer.operations import Context
-from installer.recover import exclusive
-from installer.retained import read_manifest
-from installer.state import State
-from installer.status import status
+from installer.host.context import Context
+from installer.host.layout import Layout
+from installer.state.retained import read_manifest
+from installer.state.state import State, snapshot_records
+from installer.transaction import finalize
 from tests.faults.faulty import snapshot
 from tests.faults.stories import METRICS, attempting, on, outside
 
@@ -113,7 +115,7 @@ def _own(root: Path, state: State, *, copies: bool) -> list[str]:
         found.append(f"the link says {at!r}")
     there = [path.name for path in (base / "rendered").glob("*")]
     records = {entry.record for entry in state.kept}
-    records |= irreversible.records(Layout("lan-chat"), state.kept, there)
+    records |= snapshot_records(Layout("lan-chat"), state.kept, there)
     for what, wanted in (("releases", names), ("rendered", records)):
         if {path.name for path in (base / what).glob("*")} != wanted:
             found.append(f"{what}: {[path.name for path in (base / what).glob('*')]}")
@@ -144,10 +146,10 @@ def _own(root: Path, state: State, *, copies: bool) -> list[str]:
 def _told(root: Path, state: State) -> list[str]:
     """Looks whether the audit log, the evidence and the metrics tell what has happened, and once."""
     system, found = on(root).system, list[str]()
-    data, head = auditlog.read(system)
-    chain = auditlog.check(data, head)
+    data, head = audit_log.read(system)
+    chain = audit_log.check(data, head)
     # What is torn behind the last record stays, and is named by the next one.
-    if chain.problem or (head or auditlog.check(b"", None).head) != chain.head:
+    if chain.problem or (head or audit_log.check(b"", None).head) != chain.head:
         found.append(f"the audit log: {chain.problem}, its head is {head}, not {chain.head}")
     open_, last = "", ""
     ended = list[tuple[int, str]]()
@@ -166,7 +168,7 @@ def _told(root: Path, state: State) -> list[str]:
     version = state.current.version if state.current else ""
     found += [f"transaction {open_} began and never ended"] if open_ else []
     found += [f"the audit log says that {last!r} runs, it is {version!r}"] if last != version else []
-    lines = [(int(line["transaction"]), line["outcome"]) for line in housekeeping.history(on(root))]
+    lines = [(int(line["transaction"]), line["outcome"]) for line in finalize.history(on(root))]
     if not set(lines) <= set(ended):
         found.append(f"the history says {lines}, the audit log {ended}")
     for entry in state.kept:

@@ -9,24 +9,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from installer.apply import Applied, apply
-from installer.core.archive import open_bundle, unsafe_no_decision
+from installer.audit.evidence import EvidenceRecorder
+from installer.audit.recorder import AuditedCommand, audited
+from installer.commands.carry_out import Applied, apply
+from installer.commands.metrics import SETTING, publish
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
-from installer.core.manifest import Deployment, DirectoryEntry, LinkEntry
-from installer.core.summary import Trail
-from installer.core.trust import Evidence
-from installer.core.verification import Opened
-from installer.evidence import Keeper
-from installer.metrics import SETTING, publish
-from installer.operations import Context
-from installer.plan import Options, plan_apply, plan_remove
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
-from installer.stage import stage
-from installer.staging import discard
-from installer.state import State, load
-from installer.system import System
-from installer.witness import Attempt, attempt
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
+from installer.core.trust.signature_check import SignatureEvidence
+from installer.core.verify import OpenedBundle
+from installer.core.vsa import VerificationTrace
+from installer.host.context import Context
+from installer.host.system import System
+from installer.planning.plan import Options
+from installer.planning.planner import plan_apply, plan_remove
+from installer.staging.area import discard
+from installer.staging.stage import stage
+from installer.state.state import State, load
 from tests.faults.faulty import snapshot
 from tests.rig import bundlebuild
 from tests.rig.bundlebuild import BytesMedium
@@ -34,7 +35,7 @@ from tests.rig.releases import Member, ReleaseSpec, context
 
 OURS = "var"
 METRICS = "var/lib/node_exporter"
-EVIDENCE = Evidence("", "release", 1, 0, ())
+EVIDENCE = SignatureEvidence("", "release", 1, 0, ())
 OLD = ReleaseSpec(
     "1.0.0",
     1,
@@ -90,7 +91,7 @@ def attempting(within: Context, verb: str) -> Iterator[None]:
     """Goes around what a command does, as the command line has it: refusals are logged, then the metrics."""
     product, note = within.layout.product, within.progress.note
     try:
-        with attempt(within.system, Attempt(verb, product), note):
+        with audited(within.system, AuditedCommand(verb, product), note):
             yield
     finally:
         publish(within.system, product, note)
@@ -101,11 +102,13 @@ def install(
 ) -> Applied:
     """Installs a bundle as `install BUNDLE` does it, once it is trusted."""
     system, layout, progress = within.system, within.layout, within.progress
-    keeper = Keeper(system, lambda: datetime.fromtimestamp(int(system.now()), UTC), progress.note)
+    keeper = EvidenceRecorder(system, lambda: datetime.fromtimestamp(int(system.now()), UTC), progress.note)
     with attempting(within, "apply"), keeper.watching():
-        opened = Opened(open_bundle(medium or BytesMedium(tar(spec)), unsafe_no_decision), EVIDENCE)
+        opened = OpenedBundle(open_bundle(medium or BytesMedium(tar(spec)), unsafe_no_decision), EVIDENCE)
         bundle = opened.bundle
-        keeper.trail = Trail("b.tar", identity=bundle.identity, released=EVIDENCE, manifest=bundle.manifest)
+        keeper.trail = VerificationTrace(
+            "b.tar", identity=bundle.identity, released=EVIDENCE, manifest=bundle.manifest
+        )
         with exclusive(replace(within, resume=bundle.identity)) as (state, _):
             _, staged = stage(opened, system, layout, "linux/amd64", progress)
             began = False

@@ -13,9 +13,10 @@ from typing import Any, Literal, Self
 
 import pytest
 
-from installer import kernelcalls, process
-from installer.process import Completed
-from installer.system import System
+from installer.host import syscalls
+from installer.host.system import System
+from installer.shared import process
+from installer.shared.process import Completed
 from tests.faults.disk import Disk, Name, Node
 
 REAL: dict[str, Callable[..., Any]] = {
@@ -74,8 +75,8 @@ class Tap:
     def __enter__(self) -> Self:
         for name in REAL:
             self._patch.setattr(os, name, getattr(self, f"_{name.replace('fdata', 'f')}"))
-        self._patch.setattr(kernelcalls, "syncfs", self._syncfs)
-        self._patch.setattr(kernelcalls, "fallocate", self._fallocate)
+        self._patch.setattr(syscalls, "syncfs", self._syncfs)
+        self._patch.setattr(syscalls, "fallocate", self._fallocate)
         self._patch.setattr(System, "sleep", lambda _self, _seconds: None)
         self._patch.setattr(process, "run", self._run(process.run))
         return self

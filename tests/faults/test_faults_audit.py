@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from installer.auditlog import HEAD, LOG, check, opened, read
-from installer.system import System
+from installer.audit.log import HEAD, LOG, check, opened, read
+from installer.host.system import System
 from tests.faults.disk import Disk
 from tests.faults.tap import Tap, tapped
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler import approve
-from bundler.approve import Request
+from bundler.approvals.approval import Request
+from bundler.commands import approve
 from installer.core.errors import UnfitInputError
-from installer.core.tarheader import END
+from installer.core.format.tar_header import END
 from tests.faults import table
 from tests.faults.disk import State
 from tests.faults.faulty import snapshot

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from installer.cli_apply import looked_again
+from installer.cli.apply import looked_again
 from installer.core.errors import NotUndoneError
-from installer.operations import Context
+from installer.host.context import Context
 from tests.faults import stories, table
 from tests.faults.engines import (
     FOREIGN,

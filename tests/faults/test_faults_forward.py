@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from installer.commands.status import status
 from installer.core.errors import IncompleteError
-from installer.core.manifest import Deployment
-from installer.operations import Context
-from installer.status import status
+from installer.core.format.manifest import Deployment
+from installer.host.context import Context
 from tests.faults import table
 from tests.faults.faulty import FaultySystem, Killed
 from tests.faults.invariants import Ends, violations

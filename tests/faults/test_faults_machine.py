@@ -21,14 +21,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from installer.apply import apply
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
 from installer.core.errors import WaybillError
-from installer.drift import Policy
-from installer.operations import Context
-from installer.plan import Options, plan_remove
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
-from installer.state import State
+from installer.host.context import Context
+from installer.planning.drift import Policy
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
+from installer.state.state import State
 from tests.faults import table
 from tests.faults.faulty import Killed
 from tests.faults.invariants import consistent

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from installer.staging import clear
-from installer.system import System
+from installer.host.system import System
+from installer.staging.area import clear
 from tests.faults import table
 from tests.faults.conftest import Golden
 from tests.faults.invariants import violations

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from installer.apply import apply
-from installer.operations import Context
-from installer.plan import Options, plan_remove
-from installer.recover import exclusive
-from installer.rollback import plan_rollback
-from installer.status import status
-from installer.system import Completed
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
+from installer.commands.status import status
+from installer.host.context import Context
+from installer.host.system import Completed
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
 from tests.faults import stories, table
 from tests.faults.faulty import Killed
 from tests.rig.engine import Engine

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from installer.core.archive import BLOCK
+from installer.commands.recover import exclusive
 from installer.core.errors import HostNotReadyError, MediumError, TamperedError
-from installer.recover import exclusive
-from installer.staging import clear
-from installer.system import System
-from installer.workdir import area_of, work_dir
+from installer.core.format.archive import BLOCK
+from installer.host.system import System
+from installer.staging.area import clear
+from installer.staging.work_dir import area_of, work_dir
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig import bundlebuild as build
 from tests.rig.releases import Notes, context

@@ -8,11 +8,11 @@ from tempfile import mkdtemp
 
 import yaml
 
-from bundler.config import load
-from installer import yamlio
+from bundler.config.loader import load
 from installer.core.errors import UnfitInputError
-from installer.render import RenderError, render
-from installer.values import BUILT_IN, BuiltIns, Layer, examine
+from installer.shared import strict_yaml
+from installer.shared.template import RenderError, render
+from installer.shared.values import BUILT_IN, BuiltIns, Layer, examine
 from tests.fuzz.target import Target, refusal, same
 from tests.rig.product import YAML
 from tests.rig.products import BUNDLE, make_product
@@ -37,7 +37,7 @@ MAPPINGS = ("str", "int", "float", "bool", "NoneType", "list", "dict")
 
 def check_yaml(data: bytes) -> None:
     """What has no problem is plain, bounded, and means the same to PyYAML's own safe loader."""
-    document = yamlio.load(data, "values.yaml")
+    document = strict_yaml.load(data, "values.yaml")
     for problem in document.problems:
         if not problem.what or not problem.where.startswith("values.yaml"):
             raise AssertionError(f"a problem without a place: {problem}")
@@ -48,7 +48,7 @@ def check_yaml(data: bytes) -> None:
 
 
 def _plain(value: object, depth: int = 0) -> None:
-    if type(value).__name__ not in MAPPINGS or depth > yamlio.MAX_DEPTH:
+    if type(value).__name__ not in MAPPINGS or depth > strict_yaml.MAX_DEPTH:
         raise AssertionError(f"not plain: {value!r:.80}")
     for below in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _plain(below, depth + 1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from installer.core import manifestio
-from installer.core.archive import Bundle
 from installer.core.errors import TamperedError, WaybillError
-from installer.core.manifest import MANIFEST, SUMS, Deployment, HealthCheck
-from installer.core.names import path_fault
-from installer.core.sums import parse_sums
-from installer.core.tarheader import BLOCK, decode, encode
+from installer.core.format import manifest_json
+from installer.core.format.archive import Bundle
+from installer.core.format.checksums import parse_sums
+from installer.core.format.manifest import MANIFEST, SUMS, Deployment, HealthCheck
+from installer.core.format.member_names import path_fault
+from installer.core.format.tar_header import BLOCK, decode, encode
 from tests.fuzz.target import Target, refusal, same
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Part, Plan, raw_header
@@ -100,8 +100,8 @@ def lists() -> list[bytes]:
 def check_manifest(data: bytes) -> None:
     """A manifest is refused or is read the same again once we have written it."""
     with refusal(TamperedError):
-        manifest = manifestio.parse(data)
-        same(manifestio.parse(manifestio.dump(manifest)), manifest)
+        manifest = manifest_json.parse(data)
+        same(manifest_json.parse(manifest_json.dump(manifest)), manifest)
         for entry in manifest.files:
             if path_fault(entry.path) or not re.fullmatch("[0-9a-f]{64}", entry.sha256) or entry.size < 0:
                 raise AssertionError(f"a file that no bundle has: {entry}")
@@ -113,9 +113,9 @@ def manifests() -> list[bytes]:
     health = (HealthCheck("http", "http://127.0.0.1:8080/healthz", within=60, stable=10),)
     full = small(deploy=deployments, health=health, upgrade_from="1.2.0", rollback="docs/a")
     return [
-        manifestio.dump(build.plan().manifest),
-        manifestio.dump(full.manifest),
-        manifestio.dump(build.plan({}).manifest),
+        manifest_json.dump(build.plan().manifest),
+        manifest_json.dump(full.manifest),
+        manifest_json.dump(build.plan({}).manifest),
         b'{"schema":"waybill/v1"}',
         b"[" * 40,
         b'{"a":1e999}',

@@ -10,14 +10,18 @@ import json
 from pathlib import Path
 from tempfile import mkdtemp
 
-from installer import auditlog, auditrecord, hosttrust, journal, metrics, state
-from installer.audit import Audit
-from installer.console import table
+from installer.audit import log as audit_log
+from installer.audit import record as audit_record
+from installer.commands import metrics
+from installer.commands.audit import Audit
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.jsonio import dumps_lines
-from installer.layout import Layout
-from installer.system import System
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.shared.console import table
+from installer.state import state, trust_store
+from installer.transaction import journal
 from tests.fuzz.target import Target, refusal, same
 
 ENTRY = state.Entry(
@@ -81,27 +85,27 @@ def journals() -> list[bytes]:
 def check_audit(data: bytes) -> None:
     """A log is sound up to a named record; whatever it holds can be told; what is added is found again."""
     for content in (data, _chained(data)):
-        chain = auditlog.check(content, None)
+        chain = audit_log.check(content, None)
         same([record.number for record in chain.records], list(range(1, len(chain.records) + 1)))
         found = Audit(chain, tuple(chain.records), (chain.problem,) if chain.problem else ())
         json.dumps(found.as_json())
         table(found.rows())
         metrics.text(metrics.attempts(chain.records))
         head = chain.head if chain.records and not chain.problem else None
-        put(auditlog.LOG, content)
-        Path(host().root, auditlog.HEAD[1:]).unlink(missing_ok=True)
+        put(audit_log.LOG, content)
+        Path(host().root, audit_log.HEAD[1:]).unlink(missing_ok=True)
         if head:
-            put(auditlog.HEAD, f"{head.number} {head.hash}\n".encode())
-        with refusal(HostNotReadyError), auditlog.opened(host()) as log:
+            put(audit_log.HEAD, f"{head.number} {head.hash}\n".encode())
+        with refusal(HostNotReadyError), audit_log.opened(host()) as log:
             added = log.append({"event": "unchanged", "time": "2026-11-24T03:00:00Z"})
-            after = auditlog.check(*auditlog.read(host()))
+            after = audit_log.check(*audit_log.read(host()))
             if head and after.records[-1] != added:
                 raise AssertionError("what was added is not the last record")
 
 
 def _chained(data: bytes) -> bytes:
     """Gives each line, as far as it is a JSON object, as a record that follows from the one before."""
-    out, number, previous = bytearray(), 0, auditlog.START
+    out, number, previous = bytearray(), 0, audit_log.START
     for line in data.split(b"\n"):
         try:
             value = json.loads(line)
@@ -110,7 +114,7 @@ def _chained(data: bytes) -> bytes:
             continue
         if isinstance(value, dict):
             number += 1
-            record = auditrecord.encode(number, previous, {"event": "begun", **value})
+            record = audit_record.encode(number, previous, {"event": "begun", **value})
             out, previous = out + record.line + b"\n", record.hash
     return bytes(out)
 
@@ -162,9 +166,9 @@ def states() -> list[bytes]:
 
 def check_time(data: bytes) -> None:
     """The last trusted time is a time, or is said to be none."""
-    put(hosttrust.TIME_FILE, data)
+    put(trust_store.TIME_FILE, data)
     with refusal(HostNotReadyError):
-        moment = hosttrust.known_time(host())
+        moment = trust_store.known_time(host())
         if moment is None or moment.tzinfo is None:
             raise AssertionError("a damaged time is taken for none")
 

@@ -11,11 +11,11 @@ from tempfile import mkdtemp
 
 import zstandard
 
-from bundler.sources.archive import ArchiveSource
-from bundler.sources.layers import LayerTransform, expand
-from bundler.sources.tarscan import scan
-from installer.core import oci
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.layers import LayerTransform, expand
+from bundler.image_sources.tarscan import scan
 from installer.core.errors import TamperedError, UnfitInputError
+from installer.core.oci import documents as oci
 from tests.fuzz.bundles import healed
 from tests.fuzz.target import Target, refusal, same
 from tests.rig.imagebuild import Built, layer, layout, packed, saved_new, saved_old, tar

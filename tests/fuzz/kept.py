@@ -10,13 +10,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from installer import drift, evidence, history, housekeeping, staging
+from installer.audit import evidence
+from installer.commands import history
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError
+from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps
-from installer.core.manifest import MANIFEST, SUMS
-from installer.core.summary import Trail, summary
-from installer.operations import Context
-from installer.progress import Progress
+from installer.core.vsa import VerificationTrace, summary
+from installer.host.context import Context
+from installer.planning import drift
+from installer.shared.progress import Progress
+from installer.staging import area
+from installer.transaction import finalize
 from tests.fuzz.host import LAYOUT, host, put
 from tests.fuzz.target import Target, refusal, same
 
@@ -45,7 +49,7 @@ def _told(events: list[history.Event], refused: list[evidence.Refusal]) -> None:
 
 def evidences() -> list[bytes]:
     """Gives evidence of refusals, more or less known of the bundle."""
-    trails = [Trail("b.tar"), Trail("b.tar", "a" * 64, 3, "production", "b" * 64)]
+    trails = [VerificationTrace("b.tar"), VerificationTrace("b.tar", "a" * 64, 3, "production", "b" * 64)]
     refused = TamperedError("is not what was signed", where="b.tar")
     return [summary(each, "1.0.0", NOW, refused) for each in trails] + [b'{"predicate":{}}', b"[]"]
 
@@ -59,8 +63,8 @@ def check_history(data: bytes) -> None:
         _told(history.history(context), [])
     line = {**_line(), "transaction": "000009"}
     for _ in range(2):
-        housekeeping.remember(context, line)
-    rest = host().read(LAYOUT.history, housekeeping.HISTORY_LIMIT)
+        finalize.remember(context, line)
+    rest = host().read(LAYOUT.history, finalize.HISTORY_LIMIT)
     whole = data[: data.rfind(b"\n") + 1]
     but_last = whole[: whole[:-1].rfind(b"\n") + 1]  # which counts as torn where it is damaged
     if rest not in (data, whole + dumps(line), but_last + dumps(line)):
@@ -98,7 +102,7 @@ def check_staging(data: bytes) -> None:
     for each in ("/srv/other/keep", f"{AREA}/images/notes"):
         put(each, b"not ours")
     theirs = set(_planted(data))
-    staging.clear(host(), LAYOUT, Progress())
+    area.clear(host(), LAYOUT, Progress())
     same(host().names(LAYOUT.staging), [])
     for each in ("/srv/other/keep", f"{AREA}/images/notes"):
         same(host().read(each, 99), b"not ours")

@@ -10,9 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from bundler.signers.cosign import generate, read_sealed
-from installer.core import approval, cosign, gpgv, sidecar
-from installer.core.archive import Bundle
+from bundler.signing.cosign import generate, read_sealed
 from installer.core.errors import (
     CheckFailedError,
     ExpiredError,
@@ -22,13 +20,15 @@ from installer.core.errors import (
     UntrustedError,
     UsageError,
 )
+from installer.core.format.archive import Bundle
 from installer.core.jsonio import dumps
-from installer.core.owners import assign
-from installer.core.policy import Decision
-from installer.core.provenance import PREDICATE, Provenance, parse_predicate, why_not
-from installer.core.rootio import parse_root
-from installer.core.signatures import TrustedKey
-from installer.core.verification import Opened, decide, open_trusted
+from installer.core.trust import approval, approval_sidecar, cosign, gpgv
+from installer.core.trust.policy import Decision
+from installer.core.trust.provenance import PREDICATE, Provenance, parse_predicate, why_not
+from installer.core.trust.quorum import assign
+from installer.core.trust.root_json import parse_root
+from installer.core.trust.signatures import TrustedKey
+from installer.core.verify import OpenedBundle, decide, open_trusted
 from tests.fuzz.target import Target, refusal, same
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.trustworld import APPROVALS, World, person, root
@@ -216,7 +216,7 @@ def check_names(data: bytes) -> None:
             (folder / plain.decode("utf-8", "surrogateescape")).write_bytes(content)
     try:
         with refusal(TamperedError, MediumError):
-            files = sidecar.read_sidecar(folder)
+            files = approval_sidecar.read_sidecar(folder)
             found, strays = approval.group(files, "beside")
             listed = {each.name for each in found} | {s.name for each in found for s in each.signatures}
             same(listed | {*strays}, set(files))
@@ -256,7 +256,7 @@ def _most(places: list[str], signed_by: dict[str, frozenset[str]], used: frozens
 
 
 @functools.cache
-def opened() -> tuple[World, Opened, dict[str, bytes], Decision]:
+def opened() -> tuple[World, OpenedBundle, dict[str, bytes], Decision]:
     """Gives a good world after step 14, its approvals, and what they decide."""
     world = World()
     found = open_trusted(BytesMedium(world.tar()), world.trust(), lambda _: world.host)
@@ -276,14 +276,14 @@ def check_decision(data: bytes) -> None:
         )
 
 
-def bare() -> Opened:
+def bare() -> OpenedBundle:
     """Gives the good world's bundle without the approvals that it carries."""
     found = opened()[1]
     bundle = Bundle(
         found.bundle.medium, found.bundle.head, found.bundle.manifest_bytes, found.bundle.manifest
     )
     bundle._tail = {}
-    return Opened(bundle, found.evidence, found.destination)
+    return OpenedBundle(bundle, found.evidence, found.destination)
 
 
 def changes() -> list[bytes]:

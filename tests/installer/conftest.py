@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import cli_options
+from installer.cli import options
 from tests.rig.bench import Bench, environment
 from tests.rig.trustworld import NOW, root
 
@@ -23,9 +23,9 @@ def bench(
     host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Bench:
     """A host of the environment `production`, which trusts the team; its clock stands still."""
-    for module in ("cli_options", "cli_app", "cli_host", "cli_audit", "cli_apply"):
-        monkeypatch.setattr(f"installer.{module}.clock", lambda: NOW)
-    assert cli_options.clock() == NOW
+    for module in ("options", "app", "host", "audit", "apply"):
+        monkeypatch.setattr(f"installer.cli.{module}.clock", lambda: NOW)
+    assert options.clock() == NOW
     made = Bench(host, tmp_path, capsys)
     made.trust(root())
     environment(host, "production\n")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from installer.core import gpgv
 from installer.core.errors import WaybillError
+from installer.core.trust import gpgv
 from tests.interop.table import STATES, State
 from tests.rig.needs import needs
 from tests.rig.signing import GpgHome, gpg_home, openpgp_verify

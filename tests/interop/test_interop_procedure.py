@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.signers.cosign import generate
+from bundler.signing.cosign import generate
 from installer.core.errors import WaybillError
-from installer.core.manifest import SUMS
+from installer.core.format.manifest import SUMS
 from tests.docs import transcript
 from tests.interop.table import NO, PROCEDURE, YES
 from tests.rig import bundlebuild as build

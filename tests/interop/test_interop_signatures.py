@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bundler.keygen import keygen
-from bundler.signers.cosign import CosignSigner, seal
-from bundler.signers.gpg import GpgSigner
+from bundler.commands.keygen import keygen
+from bundler.signing.cosign import CosignSigner, seal
+from bundler.signing.gpg import GpgSigner
 from installer.core.errors import WaybillError
-from installer.core.signatures import Signature, TrustedKey, verify
+from installer.core.trust.signatures import Signature, TrustedKey, verify
 from tests.interop.table import (
     ED,
     EXCHANGES,

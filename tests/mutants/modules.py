@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-_TRUST = tuple(
-    f"tests/core/test_{name}" for name in ("trust", "policy", "approval_statement.py", "verification.py")
+_CORE = "tests/installer/core"
+_TRUST = (
+    *(f"{_CORE}/trust/test_{name}" for name in ("verifier", "policy", "approval.py")),
+    f"{_CORE}/test_verify.py",
 )
-_SIGNED = ("tests/core/test_signatures", "tests/core/test_trust.py")
+_SIGNED = (f"{_CORE}/trust/test_signatures", f"{_CORE}/trust/test_verifier.py")
 
 
 def _host(*names: str) -> tuple[str, ...]:
-    return tuple(f"tests/installer/test_{name}.py" for name in names)
+    return tuple(f"tests/installer/{name.replace('/', '/test_')}.py" for name in names)
 
 
 VERIFICATION = {
-    "installer/core/verification.py": ("tests/core/test_trust_steps.py", "tests/core/test_verification.py"),
-    "installer/core/trust.py": _TRUST,
-    "installer/core/policy.py": _TRUST,
-    "installer/core/approval.py": (*_TRUST, "tests/core/test_signatures_fuzz.py"),
-    "installer/core/evidence.py": _TRUST,
-    "installer/core/judged.py": _TRUST,
-    "installer/core/owners.py": _TRUST,
-    "installer/core/rotation.py": ("tests/core/test_trust_rotation.py",),
-    "installer/core/signatures.py": _SIGNED,
-    "installer/core/gpgv.py": _SIGNED,
-    "installer/core/cosign.py": _SIGNED,
-    "installer/core/sums.py": ("tests/core/test_archive",),
-    "installer/core/payload.py": ("tests/core/test_payload.py", "tests/core/test_archive_members.py"),
+    "installer/core/verify.py": (f"{_CORE}/trust/test_steps.py", f"{_CORE}/test_verify.py"),
+    "installer/core/trust/verifier.py": _TRUST,
+    "installer/core/trust/policy.py": _TRUST,
+    "installer/core/trust/approval.py": (*_TRUST, f"{_CORE}/trust/test_signatures_fuzz.py"),
+    "installer/core/trust/signature_check.py": _TRUST,
+    "installer/core/trust/approval_check.py": _TRUST,
+    "installer/core/trust/quorum.py": _TRUST,
+    "installer/core/trust/rotation.py": (f"{_CORE}/trust/test_rotation.py",),
+    "installer/core/trust/signatures.py": _SIGNED,
+    "installer/core/trust/gpgv.py": _SIGNED,
+    "installer/core/trust/cosign.py": _SIGNED,
+    "installer/core/format/checksums.py": (f"{_CORE}/format/test_archive",),
+    "installer/core/format/payload.py": (
+        f"{_CORE}/format/test_payload.py",
+        f"{_CORE}/format/test_archive_members.py",
+    ),
 }
 RECOVERY = {
-    "installer/recover.py": _host("recover", "going_on", "bad_places", "mend", "apply"),
-    "installer/transaction.py": _host("transaction", "deploy_script", "irreversible", "going_on", "apply"),
-    "installer/journal.py": _host("journal"),
-    "installer/mend.py": _host("mend", "standing"),
-    "installer/irreversible.py": _host("irreversible", "irreversible_plan"),
-    "installer/housekeeping.py": _host(
-        "housekeeping", "images_swept", "history", "remove", "irreversible", "recover", "apply"
+    "installer/commands/recover.py": _host(
+        "commands/recover", "commands/recover_roll_forward", "commands/obstructed_paths",
+        "transaction/state_repair", "commands/apply",
     ),
-    "installer/state.py": _host("state", "kept", "irreversible", "mend"),
-}
+    "installer/transaction/execute.py": _host(
+        "transaction/execute", "deploy/script", "planning/irreversible", "commands/recover_roll_forward",
+        "commands/apply",
+    ),
+    "installer/transaction/journal.py": _host("transaction/journal"),
+    "installer/transaction/state_repair.py": _host("transaction/state_repair", "commands/status_unfinished"),
+    "installer/planning/irreversible.py": _host("planning/irreversible", "planning/irreversible_plan"),
+    "installer/transaction/finalize.py": _host(
+        "transaction/finalize", "images/prune", "commands/history", "commands/remove",
+        "planning/irreversible", "commands/recover", "commands/apply",
+    ),
+    "installer/state/state.py": _host(
+        "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair"
+    ),
+    "installer/state/release.py": _host(
+        "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair"
+    ),
+}  # fmt: skip
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
 """Module to the beginnings of the names of the test modules that are run against it."""
 _SLOW = ("every_step_of_clearing", "foreign_names_among", "hundreds_of_files", "twenty_thousand")

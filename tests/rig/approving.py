@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bundler.approve import Request
+from bundler.approvals.approval import Request
 from tests.rig import bundlebuild as build
 from tests.rig.trustworld import TEAM, person
 

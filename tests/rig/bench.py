@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bundler.rootfiles import root_bytes
-from installer import cli
-from installer.core.root import Root
-from installer.hosttrust import ROOT_FILE
+from bundler.trust.root_files import root_bytes
+from installer.cli import main
+from installer.core.trust.root import Root
+from installer.state.trust_store import ROOT_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.trustworld import APPROVALS, FILES, World
 
@@ -37,21 +37,21 @@ class Bench:
 
     def run(self, *words: str) -> tuple[int, dict[str, Any], str]:
         """Runs `install … --json`; gives exit code, document and what was said on stderr."""
-        from installer.cli_app import app
-        from installer.cli_options import console
-        from installer.console import run_app
+        from installer.cli.app import app
+        from installer.cli.options import console
+        from installer.shared.console import run_app
 
-        code = run_app(console, app, cli.with_command([*words, "--root", str(self.host), "--json"]))
+        code = run_app(console, app, main.with_command([*words, "--root", str(self.host), "--json"]))
         said = self._capsys.readouterr()
         return code, json.loads(said.out), said.err
 
     def text(self, *words: str) -> tuple[int, str]:
         """Runs `install …`; gives exit code and everything that was said."""
-        from installer.cli_app import app
-        from installer.cli_options import console
-        from installer.console import run_app
+        from installer.cli.app import app
+        from installer.cli.options import console
+        from installer.shared.console import run_app
 
-        code = run_app(console, app, cli.with_command([*words, "--root", str(self.host)]))
+        code = run_app(console, app, main.with_command([*words, "--root", str(self.host)]))
         said = self._capsys.readouterr()
         return code, said.out + said.err
 

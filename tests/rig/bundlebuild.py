@@ -15,18 +15,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bundler.head import make_sums
-from bundler.signers.cosign import CosignSigner, generate
-from installer.core import manifestio
-from installer.core.archive import ROOM, Bundle, open_bundle, unsafe_no_decision
+from bundler.archive.head import make_sums
+from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
-from installer.core.manifest import MANIFEST, SUMS, FileEntry, LinkEntry, Manifest
-from installer.core.medium import FileMedium, Medium, StreamMedium
-from installer.core.payload import check_payload
-from installer.core.signatures import Signature
-from installer.core.tarheader import END, Header, encode, padding
-from installer.core.trust import pinned_key_trust
+from installer.core.format import manifest_json
+from installer.core.format.archive import ROOM, Bundle, open_bundle, unsafe_no_decision
+from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, LinkEntry, Manifest
+from installer.core.format.medium import FileMedium, Medium, StreamMedium
+from installer.core.format.payload import check_payload
+from installer.core.format.tar_header import END, Header, encode, padding
+from installer.core.trust.signatures import Signature
+from installer.core.trust.verifier import pinned_key_trust
 
 CREATED = 1_790_000_000
 EXPIRES = CREATED + 180 * 86400
@@ -115,7 +115,7 @@ class Plan:
     def resealed(self, manifest: Manifest | None = None, document: bytes | None = None) -> Plan:
         """Gives the plan with bundle.json and SHA256SUMS made anew, from a manifest or a raw document."""
         chosen = manifest or self.manifest
-        data = manifestio.dump(chosen) if document is None else document
+        data = manifest_json.dump(chosen) if document is None else document
         changed = self.changed(MANIFEST, data=data).changed(SUMS, data=make_sums(chosen.files, data))
         return replace(changed, manifest=chosen)
 
@@ -206,7 +206,7 @@ class BytesMedium:
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fills `view`; see `Medium`."""
-        from installer.core.medium import ended
+        from installer.core.format.medium import ended
 
         self._fault(offset, len(view))
         piece = self._data[offset : offset + len(view)]

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import zstandard
 
-from installer.core import oci
-from installer.core.manifest import Image, Layer, Manifest
-from installer.deploy.base import Release, Target
+from installer.core.format.manifest import Image, Layer, Manifest
+from installer.core.oci import documents
+from installer.deploy.method import Target
+from installer.state.release import Release
 
-FORMS = {"tar": oci.LAYER_TAR, "gzip": oci.LAYER_GZIP, "zstd": oci.LAYER_ZSTD}
+FORMS = {"tar": documents.LAYER_TAR, "gzip": documents.LAYER_GZIP, "zstd": documents.LAYER_ZSTD}
 
 
 def digest(data: bytes) -> str:
@@ -85,7 +86,7 @@ class ReleaseDirectory:
         }
         raw_config = json.dumps(config).encode()
         name = self.blob(raw_config)
-        manifest = self.blob(oci.make_manifest(name, len(raw_config), stored))
+        manifest = self.blob(documents.make_manifest(name, len(raw_config), stored))
         self.images.append(Image(reference, platform, name, manifest, tuple(stored)))
         return self.images[-1]
 

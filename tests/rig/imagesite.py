@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from installer.core.manifest import Image
-from installer.deploy.base import Target
-from installer.deploy.images import HANDLERS, METHOD
-from installer.layout import Layout
-from installer.operations import Context, Json, Op
-from installer.progress import Progress
-from installer.system import System
+from installer.core.format.manifest import Image
+from installer.deploy.method import Target
+from installer.deploy.operation import Json, Op
+from installer.host.context import Context
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.images.method import HANDLERS, METHOD
+from installer.shared.progress import Progress
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from installer.core import oci
+from installer.core.oci import documents
 from tests.rig.imagebuild import Built, digest, index
 from tests.rig.registry import Registry
 
@@ -96,5 +96,5 @@ def push(registry: Registry, repository: str, *images: Built) -> None:
             joint = "&" if "?" in place else "?"
             send("PUT", f"{place}{joint}digest={digest(data)}", data, "application/octet-stream")
         for tag in ("1", digest(image.manifest)):
-            send("PUT", f"{base}/manifests/{tag}", image.manifest, oci.MANIFEST)
-    send("PUT", f"{base}/manifests/all", index([each.platform_entry() for each in images]), oci.INDEX)
+            send("PUT", f"{base}/manifests/{tag}", image.manifest, documents.MANIFEST)
+    send("PUT", f"{base}/manifests/all", index([each.platform_entry() for each in images]), documents.INDEX)

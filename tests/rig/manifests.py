@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from installer.core.digest import sha256_hex
-from installer.core.manifest import (
+from installer.core.format.manifest import (
     Deployment,
     DirectoryEntry,
     FileEntry,

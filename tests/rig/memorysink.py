@@ -1,12 +1,12 @@
-"""A bundle's `images/` section in memory: what `bundler.sources` are packed into by tests."""
+"""A bundle's `images/` section in memory: what `bundler.image_sources` are packed into by tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bundler.sources.layers import Compression, LayerTransform
+from bundler.image_sources.layers import Compression, LayerTransform
 from installer.core.digest import oci_digest
-from installer.core.manifest import Layer
+from installer.core.format.manifest import Layer
 
 
 class MemorySink:

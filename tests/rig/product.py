@@ -8,10 +8,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.config import load
-from bundler.create import Created, create, plan
-from bundler.signers import Signer
-from installer.progress import Progress
+from bundler.commands.create import Created, create, plan
+from bundler.config.loader import load
+from bundler.signing import Signer
+from installer.shared.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCH = "1790000000"
@@ -70,7 +70,7 @@ class Product:
 
     def command(self, *words: str) -> list[str]:
         """Gives the command line of `bundle`, started as people start it."""
-        return [sys.executable, "-c", "from bundler.cli import main; main()", *words]
+        return [sys.executable, "-c", "from bundler.cli.main import main; main()", *words]
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs `bundle` in the product's directory."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.config import load
+from bundler.config.loader import load
 from installer.core.errors import UnfitInputError
 
 BUNDLE = """\

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundler.head import make_sums
-from installer.apply import Applied, apply
-from installer.core import manifestio
+from bundler.archive.head import make_sums
+from installer.commands.carry_out import Applied, apply
+from installer.commands.recover import exclusive
 from installer.core.digest import sha256_hex
-from installer.core.manifest import (
+from installer.core.format import manifest_json
+from installer.core.format.manifest import (
     MANIFEST,
     SUMS,
     Deployment,
@@ -22,14 +23,14 @@ from installer.core.manifest import (
     LinkEntry,
     Manifest,
 )
-from installer.core.manifestrules import section_rank
-from installer.desired import Staged
-from installer.layout import Layout
-from installer.operations import Context
-from installer.plan import Options, Plan, plan_apply
-from installer.progress import Progress
-from installer.recover import exclusive
-from installer.system import System
+from installer.core.format.manifest_rules import section_rank
+from installer.host.context import Context
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.planning.plan import Options, Plan
+from installer.planning.planner import plan_apply
+from installer.shared.progress import Progress
+from installer.staging.staged import Staged
 
 PRODUCT = "lan-chat"
 
@@ -103,7 +104,7 @@ def context(system: System) -> Context:
 def stage(root: Path, spec: ReleaseSpec) -> Staged:
     """Writes a release below `root` as the verifier would have staged it."""
     manifest = spec.manifest()
-    data = manifestio.dump(manifest)
+    data = manifest_json.dump(manifest)
     sums = make_sums(manifest.files, data)
     identity = sha256_hex(sums)
     directory = Layout(PRODUCT).stage(identity)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from installer.system import Completed
+from installer.host.system import Completed
 from tests.faults.faulty import FaultySystem
 from tests.rig.host import Host
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from installer.apply import apply
-from installer.core.manifest import Deployment, HealthCheck
-from installer.operations import Context
-from installer.plan import plan_remove
-from installer.recover import exclusive
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
+from installer.core.format.manifest import Deployment, HealthCheck
+from installer.host.context import Context
+from installer.planning.planner import plan_remove
 from tests.rig import images
 from tests.rig.engine import Engine
 from tests.rig.host import Host

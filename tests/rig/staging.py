@@ -8,23 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.core.archive import open_bundle, unsafe_no_decision
 from installer.core.digest import sha256_hex
-from installer.core.manifest import BLOBS
-from installer.core.medium import Medium
-from installer.core.trust import Evidence
-from installer.core.verification import Opened
-from installer.desired import Staged
-from installer.layout import Layout
-from installer.stage import stage
-from installer.system import System
+from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import BLOBS
+from installer.core.format.medium import Medium
+from installer.core.trust.signature_check import SignatureEvidence
+from installer.core.verify import OpenedBundle
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.staging.stage import stage
+from installer.staging.staged import Staged
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 from tests.rig.releases import PRODUCT, Notes
 
 LAYOUT = Layout(PRODUCT)
 STAGING = LAYOUT.staging[1:]
-EVIDENCE = Evidence("", "release", 1, 0, ())
+EVIDENCE = SignatureEvidence("", "release", 1, 0, ())
 _LAYERS = {BLOBS + sha256_hex(data): data for data in (b"a layer" * 999, b"another" * 999)}
 FILES = {**build.FILES, **dict(sorted(_LAYERS.items()))}
 
@@ -59,9 +59,9 @@ class Reads:
         return any(first < end and begin < last for first, last in self.ranges)
 
 
-def opened(medium: Medium) -> Opened:
+def opened(medium: Medium) -> OpenedBundle:
     """Opens a bundle without asking who signed it."""
-    return Opened(open_bundle(medium, unsafe_no_decision), EVIDENCE)
+    return OpenedBundle(open_bundle(medium, unsafe_no_decision), EVIDENCE)
 
 
 def run(system: System, medium: Medium, notes: Notes | None = None, work: str = "") -> Staged:

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bundler.signers.cosign import CosignSigner, generate
-from installer.core.approval import Approval
+from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
-from installer.core.manifest import SUMS, Manifest
-from installer.core.medium import Medium
-from installer.core.policy import Decision, Destination
-from installer.core.root import PRODUCTION, Role, Root
-from installer.core.signatures import TrustedKey
-from installer.core.trust import Trust
-from installer.core.verification import Opened, Verified, check_all, decide, open_trusted
+from installer.core.format.manifest import SUMS, Manifest
+from installer.core.format.medium import Medium
+from installer.core.trust.approval import Approval
+from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.root import PRODUCTION, Role, Root
+from installer.core.trust.signatures import TrustedKey
+from installer.core.trust.verifier import Trust
+from installer.core.verify import OpenedBundle, Verified, check_all, decide, open_trusted
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import CREATED, BytesMedium, Part, Plan
 
@@ -185,7 +185,7 @@ class World:
             WaybillError: The bundle is refused.
         """
         trust, medium = self.trust(), medium or BytesMedium(self.tar())
-        opened: Opened = open_trusted(medium, trust, lambda _manifest: self.host)
+        opened: OpenedBundle = open_trusted(medium, trust, lambda _manifest: self.host)
         beside = [("beside", self.files(self.beside))] if self.beside else []
         if medium.parallel:
             decision = decide(opened, trust, beside)

@@ -1,0 +1,1 @@
+"""Approvals and other signed statements, in a bundle or next to it."""

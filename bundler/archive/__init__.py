@@ -1,0 +1,1 @@
+"""The bundle writer: deterministic, one read of every input, the head last."""

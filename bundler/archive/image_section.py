@@ -1,0 +1,115 @@
+"""The `images/` section as it is written: an OCI image layout whose blobs lie in the order they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bundler.archive.output_file import OutputFile
+from bundler.archive.writer import write_header
+from bundler.image_sources.base import Readable
+from bundler.image_sources.layers import LayerTransform, sniff
+from installer.core.digest import oci_digest
+from installer.core.format.manifest import FileEntry, Layer, blob_path
+from installer.core.format.tar_header import BLOCK, extent
+
+FILE_MODE = 0o644
+
+
+class BlobWriter:
+    """The sink of image sources: appends blobs to the bundle, each distinct one once.
+
+    Attributes:
+        offset: Where the next member starts.
+        entries: What was written.
+        documents: Configurations and manifests by digest.
+    """
+
+    def __init__(
+        self,
+        output: OutputFile,
+        offset: int,
+        mtime: int,
+        transform: LayerTransform,
+        advance: Callable[[int], None],
+    ) -> None:
+        self.offset = offset
+        self.entries: list[FileEntry] = []
+        self.documents: dict[str, bytes] = {}
+        self._output = output
+        self._mtime = mtime
+        self._transform = transform
+        self._advance = advance
+        self._layers: list[Layer] = []
+
+    def find(self, diff_id: str, digest: str = "") -> Layer | None:
+        """Gives a layer that is stored already; see `BlobSink`."""
+        return next(
+            (layer for layer in self._layers if layer.diff_id == diff_id and digest in ("", layer.digest)),
+            None,
+        )
+
+    def layer(
+        self,
+        stream: Readable,
+        *,
+        diff_id: str = "",
+        digest: str = "",
+        media_type: str = "",
+        size: int = -1,
+        where: str,
+    ) -> Layer:
+        """Stores a layer; see `BlobSink`. One that turns out to be there already is taken back."""
+        place = self.offset + BLOCK
+
+        def write(data: bytes) -> None:
+            nonlocal place
+            self._output.write_at(place, data)
+            place += len(data)
+
+        peek = _Peek(stream, self._advance)
+        layer = self._transform.run(
+            peek, write, diff_id=diff_id, digest=digest, media_type=media_type, size=size, where=where
+        )
+        # what came uncompressed is the same as any stored form of it; what came compressed only as itself
+        if same := self.find(layer.diff_id, "" if sniff(peek.head) == "tar" else layer.digest):
+            self._output.truncate(self.offset)
+            return same
+        self._layers.append(layer)
+        expanded = layer.expanded if layer.digest != layer.diff_id else 0
+        path = blob_path(layer.digest)
+        self._append(FileEntry(path, layer.size, layer.digest[7:], FILE_MODE, "image", expanded=expanded))
+        return layer
+
+    def document(self, data: bytes, *, where: str) -> str:  # noqa: ARG002 - part of the protocol
+        """Stores a configuration or manifest; see `BlobSink`."""
+        digest = oci_digest(data)
+        if digest not in self.documents:
+            self.documents[digest] = data
+            self.add(blob_path(digest), data)
+        return digest
+
+    def add(self, path: str, data: bytes) -> None:
+        """Appends a document of the image layout under its own name."""
+        self._output.write_at(self.offset + BLOCK, data)
+        self._append(FileEntry(path, len(data), oci_digest(data)[7:], FILE_MODE, "image"))
+
+    def _append(self, entry: FileEntry) -> None:
+        write_header(self._output, self.offset, entry, self._mtime)
+        self.offset += extent(entry.size)
+        self.entries.append(entry)
+
+
+class _Peek:
+    """A stream that remembers its first bytes and counts all of them."""
+
+    def __init__(self, stream: Readable, advance: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._advance = advance
+        self.head = b""
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._advance(len(data))
+        if len(self.head) < 4:
+            self.head = (self.head + data)[:4]
+        return data

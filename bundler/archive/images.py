@@ -1,0 +1,69 @@
+"""The images of a bundle: found in their sources, written as its `images/` section.
+
+Apart from `create` because a bundle without images need not wait for the engine's client to be imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bundler.archive.image_section import BlobWriter
+from bundler.archive.output_file import OutputFile
+from bundler.config.model import BundleConfig
+from bundler.image_sources import sources_for
+from bundler.image_sources.base import ImageSource, ResolvedImage
+from bundler.image_sources.layers import LayerTransform
+from installer.core.errors import Problem, WaybillError
+from installer.core.format.manifest import FileEntry, Image
+from installer.core.oci import documents
+
+
+def resolve(
+    config: BundleConfig, problems: list[Problem]
+) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
+    """Asks every source what it has; what is wrong is added to `problems`."""
+    sources = sources_for(config.images, config.platforms)
+    images: list[ResolvedImage] = []
+    for source in sources:
+        try:
+            images += source.resolve()
+        except WaybillError as error:
+            problems += error.problems or (Problem(error.where, error.what, error.hint),)
+    names = [(image.reference, image.platform) for image in images]
+    for name, platform in sorted({name for name in names if names.count(name) > 1}):
+        what = f"two images are {name} for {platform}"
+        problems.append(Problem("bundle.yaml", what, "remove one of them"))
+    return sources, tuple(images)
+
+
+def write(
+    sources: Sequence[ImageSource],
+    output: OutputFile,
+    offset: int,
+    config: BundleConfig,
+    mtime: int,
+    advance: Callable[[int], None],
+) -> tuple[list[FileEntry], tuple[Image, ...], int]:
+    """Writes the `images/` section.
+
+    Args:
+        sources: What `resolve` gave.
+        output: The bundle.
+        offset: Where the section starts.
+        config: Says how layers are compressed.
+        mtime: Seconds since 1970, for the headers.
+        advance: Told the bytes as they are read.
+
+    Returns:
+        The files of the section, the images, and the offset behind it.
+
+    Raises:
+        UnfitInputError: An image is not what it says, or cannot be read.
+    """
+    blobs = BlobWriter(output, offset, mtime, LayerTransform(config.compression), advance)
+    images = tuple(image for source in sources for image in source.pack(blobs))
+    if images:
+        blobs.add("images/index.json", documents.make_index(images, blobs.documents))
+        blobs.add("images/manifest.json", documents.make_docker_manifest(images))
+        blobs.add("images/oci-layout", documents.LAYOUT)
+    return blobs.entries, images, blobs.offset

@@ -1,0 +1,118 @@
+"""From a checked bundle.yaml to the list of what goes into the bundle, in the order of the tar."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.archive.writer import Input
+from bundler.config.model import BundleConfig, Item, Tree
+from installer.core.errors import Problem, UnfitInputError
+from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry
+from installer.core.format.manifest_rules import section_rank
+from installer.core.format.tar_header import OCTAL_LIMIT
+
+RELEASE_NOTES = "docs/RELEASE-NOTES.md"
+PLAIN_DIRECTORY = 0o755
+UNKNOWN = "0" * 64
+"""Stands for digests until the files are read: as long as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What goes into the bundle besides images.
+
+    Attributes:
+        inputs: Files, in the order of the tar, their digests not yet known.
+        links: Links of trees.
+        directories: Directories of trees that are empty or have a mode of their own.
+    """
+
+    inputs: tuple[Input, ...]
+    links: tuple[LinkEntry, ...]
+    directories: tuple[DirectoryEntry, ...]
+
+
+def collect(config: BundleConfig) -> Collected:
+    """Lists all files, looking at each one's size only.
+
+    Raises:
+        UnfitInputError: Files vanished since bundle.yaml was checked.
+    """
+    problems: list[Problem] = []
+    inputs = [found for item in config.items if (found := _single(item, problems))]
+    for tree in config.trees:
+        inputs += _tree_files(tree)
+    if config.release_notes and not any(item.member == RELEASE_NOTES for item in config.items):
+        notes = config.release_notes.encode()
+        inputs.append(Input(FileEntry(RELEASE_NOTES, len(notes), UNKNOWN, 0o644, "doc"), data=notes))
+    if problems:
+        raise UnfitInputError("inputs are missing", where=str(config.directory), problems=problems)
+    inputs.sort(key=lambda item: (section_rank(item.entry.path), item.entry.path))
+    return Collected(
+        tuple(inputs),
+        tuple(
+            LinkEntry(f"{tree.member}/{link.path}", link.target, _below(tree, link.path))
+            for tree in config.trees
+            for link in tree.links
+        ),
+        tuple(
+            DirectoryEntry(f"{tree.member}/{each.path}", each.mode, _below(tree, each.path))
+            for tree in config.trees
+            for each in tree.directories
+            if each.empty or each.mode != PLAIN_DIRECTORY
+        ),
+    )
+
+
+def _single(item: Item, problems: list[Problem]) -> Input | None:
+    try:
+        size = item.source.stat().st_size
+    except OSError as error:
+        problems.append(Problem(item.given, f"cannot be read: {error.strerror}"))
+        return None
+    entry = FileEntry(
+        item.member, size, UNKNOWN, item.mode, item.kind, item.install, item.owner, item.platform
+    )
+    return Input(entry, str(item.source))
+
+
+def _tree_files(tree: Tree) -> list[Input]:
+    return [
+        Input(
+            FileEntry(
+                f"{tree.member}/{file.path}", file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path)
+            ),
+            f"{tree.source}/",
+            len(tree.member) + 1,
+        )
+        for file in tree.files
+    ]
+
+
+def _below(tree: Tree, path: str) -> str:
+    return f"{tree.install}/{path}" if tree.install else ""
+
+
+def creation_time(collected: Collected, commit_time: int | None) -> int:
+    """Decides the time that the whole bundle carries.
+
+    SOURCE_DATE_EPOCH as https://reproducible-builds.org/specs/source-date-epoch/ has it; else the time of the
+    commit; else that of the newest input.
+
+    Raises:
+        UnfitInputError: SOURCE_DATE_EPOCH is not a number of seconds since 1970.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if given:
+        if not (given.isascii() and given.isdigit()) or int(given) >= OCTAL_LIMIT:
+            raise UnfitInputError(
+                f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds since 1970",
+                hint="unset it, or set it as `date +%s` prints it",
+            )
+        return int(given)
+    if commit_time is not None:
+        return commit_time
+    newest = max((Path(item.source).stat().st_mtime for item in collected.inputs if item.source), default=0)
+    return min(max(0, int(newest)), OCTAL_LIMIT - 1)

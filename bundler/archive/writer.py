@@ -1,0 +1,241 @@
+"""The deterministic writer: the payload first, each input read once, the head last.
+
+Files whose sizes are known are hashed and written by as many threads as there are cores, each at its own
+place, small neighbours together; layers, whose stored size nobody knows before, follow one after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import cycle
+from threading import Event
+
+from bundler.archive.output_file import PAGE, OutputFile, page_buffer
+from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import FileEntry
+from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
+from installer.core.limits import CHUNK
+
+Advance = Callable[[int], None]
+BUFFERS = 4
+"""Pieces of one large file that are on their way: the hash of one may lag behind by the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file that goes into the bundle: what is known of it before it is read, and where its bytes are.
+
+    Attributes:
+        entry: Its entry, with the size that it has now and an empty digest.
+        top: Directory, with a `/` at its end, or file where the bytes are; empty where `data` has them.
+        cut: Where in the entry's path that begins which is below `top`; 0 where `top` is the file.
+        data: Bytes that were made, not found.
+    """
+
+    entry: FileEntry
+    top: str = ""
+    cut: int = 0
+    data: bytes = b""
+
+    @property
+    def source(self) -> str:
+        """The file to read; empty where `data` has the bytes. Made when asked for: there may be 250,000."""
+        return self.top + self.entry.path[self.cut :] if self.cut else self.top
+
+
+def write_files(
+    output: OutputFile, offset: int, inputs: Sequence[Input], mtime: int, advance: Advance
+) -> list[FileEntry]:
+    """Writes files whose sizes are known, in their order.
+
+    Args:
+        output: Where to.
+        offset: Of the first header.
+        inputs: What to write.
+        mtime: Seconds since 1970, for the headers.
+        advance: Told the bytes written; called from several threads.
+
+    Returns:
+        The entries with their digests.
+
+    Raises:
+        UnfitInputError: An input cannot be read, or changed while it was read; or the disk is full.
+    """
+    output.extend(end_of(offset, inputs))
+    writing = _Writing(output, mtime, advance, Event())
+    with ThreadPoolExecutor(os.cpu_count() or 1, "pack") as pool:
+        futures = [pool.submit(writing.group, place, group) for place, group in _groups(offset, inputs)]
+        try:
+            return [entry for future in futures for entry in future.result()]
+        finally:
+            writing.stop.set()
+            for future in futures:
+                future.cancel()
+
+
+def end_of(offset: int, inputs: Sequence[Input]) -> int:
+    """Gives the offset behind the last of `inputs` when the first starts at `offset`."""
+    return offset + sum(extent(item.entry.size) for item in inputs)
+
+
+def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequence[Input]]]:
+    """Cuts the inputs into runs: neighbours that fit into one chunk together, each larger one alone."""
+    start, size = 0, 0
+    for index, item in enumerate(inputs):
+        need = extent(item.entry.size)
+        if index > start and size + need > CHUNK:
+            yield offset, inputs[start:index]
+            start, offset, size = index, offset + size, 0
+        size += need
+    if start < len(inputs):
+        yield offset, inputs[start:]
+
+
+def write_header(output: OutputFile, offset: int, entry: FileEntry, mtime: int) -> None:
+    """Writes the header of a file and the padding behind its payload."""
+    output.write_at(offset, encode(Header(entry.path, entry.mode & 0o755, entry.size, mtime)))
+    if tail := padding(entry.size):
+        output.write_at(offset + BLOCK + entry.size, bytes(tail))
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """The writing of one file, as each thread does it."""
+
+    output: OutputFile
+    mtime: int
+    advance: Advance
+    stop: Event
+
+    def group(self, offset: int, group: Sequence[Input]) -> list[FileEntry]:
+        """Writes neighbours: those that fit into one chunk with one call, a large one as it is read."""
+        if len(group) == 1 and group[0].source and group[0].entry.size >= CHUNK - BLOCK:
+            item = group[0]
+            digest = self._copy(offset + BLOCK, item.source, item.entry.size)
+            write_header(self.output, offset, item.entry, self.mtime)
+            return [replace(item.entry, sha256=digest)]
+        entries: list[FileEntry] = []
+        parts: list[bytes] = []
+        for item in group:
+            if self.stop.is_set():
+                break
+            data = _whole(item.source, item.entry.size) if item.source else item.data
+            parts += (self._header(item.entry), data, bytes(padding(len(data))))
+            entries.append(replace(item.entry, sha256=hashlib.sha256(data).hexdigest()))
+            self.advance(len(data))
+        self.output.write_at(offset, b"".join(parts))
+        return entries
+
+    def _header(self, entry: FileEntry) -> bytes:
+        return encode(Header(entry.path, entry.mode & 0o755, entry.size, self.mtime))
+
+    def _copy(self, offset: int, source: str, size: int) -> str:
+        """Copies exactly `size` bytes and gives their SHA-256; a file that changes meanwhile is refused."""
+        fd, before = _open(source, size)
+        digest = hashlib.sha256()
+        with os.fdopen(fd, "rb", 0) as file, _Lane("hash") as hashing, _Lane("write") as writing:
+            buffers, done = cycle([page_buffer(CHUNK) for _ in range(BUFFERS)]), 0
+            while done < size and not self.stop.is_set():
+                # all pieces but the first begin with a page of the output
+                length = min(CHUNK - (offset + done) % PAGE, size - done)
+                piece = next(buffers)[:length]
+                _fill(file, piece, source)
+                hashing.put(digest.update, piece)
+                writing.put(self.output.write_pages, offset + done, piece)
+                done += length
+                self.advance(length)
+            _same(before, os.fstat(fd), source)
+            hashing.end()
+            writing.end()
+        return digest.hexdigest()
+
+
+def _whole(source: str, size: int) -> bytes:
+    """Reads a small file, which has to have exactly `size` bytes, before and after."""
+    fd, before = _open(source, size)
+    try:
+        data = os.read(fd, size)
+        while len(data) < size:
+            more = os.read(fd, size - len(data))
+            if not more:
+                raise _changed(source)
+            data += more
+        _same(before, os.fstat(fd), source)
+    except OSError as error:
+        raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
+    finally:
+        os.close(fd)
+    return data
+
+
+def _same(before: os.stat_result, after: os.stat_result, source: str) -> None:
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        raise _changed(source)
+
+
+def _open(source: str, size: int) -> tuple[int, os.stat_result]:
+    """Opens what has to be a regular file of `size` bytes still, and does not wait for anybody meanwhile."""
+    try:
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+        os.close(fd)
+        raise _changed(source)
+    return fd, status
+
+
+def _fill(file: io.RawIOBase, view: memoryview, source: str) -> None:
+    done = 0
+    try:
+        while done < len(view):
+            count = file.readinto(view[done:])
+            if not count:
+                raise _changed(source)
+            done += count
+    except OSError as error:
+        raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
+
+
+class _Lane:
+    """A thread that does what one large file needs, in order, beside the reading of it.
+
+    A piece that was put is done with when BUFFERS - 1 more were put.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, name)
+        self._pending: deque[Future[None]] = deque()
+
+    def put(self, task: Callable[..., None], *args: object) -> None:
+        """Takes the next task; raises what an earlier one has raised."""
+        self._pending.append(self._pool.submit(task, *args))
+        if len(self._pending) == BUFFERS:
+            self._pending.popleft().result()
+
+    def end(self) -> None:
+        """Waits for all tasks; raises what one of them has raised."""
+        while self._pending:
+            self._pending.popleft().result()
+
+    def __enter__(self) -> _Lane:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _changed(source: str) -> UnfitInputError:
+    return UnfitInputError(
+        "changed while it was read",
+        where=source,
+        hint="wait until the build that writes it has ended, then create again",
+    )

@@ -1,0 +1,1 @@
+"""The command line of `bundle`: the only place that prints, asks and exits."""

@@ -1,0 +1,1 @@
+"""The commands of `bundle`, one verb a file, callable without a terminal."""

@@ -1,0 +1,189 @@
+"""VERB `bundle diff`: what a release changes against another, from the heads of both."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bundler.commands.inspect import document_text
+from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
+from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
+from installer.core.format.medium import FileMedium
+from installer.shared.console import table
+from installer.shared.humanize import size_text as size
+
+_SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")
+_TEXT = ("template", "values", "schema", "unit", "compose", "script", "doc")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One file that differs.
+
+    Attributes:
+        path: In the bundle.
+        change: `added`, `removed`, `changed`, or `moved` where only its mode or place on the host differs.
+        before: Bytes before; 0 where it was not there.
+        after: Bytes after; 0 where it is gone.
+    """
+
+    path: str
+    change: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What differs between two bundles; all of it unverified, as in `inspect`."""
+
+    old: Manifest
+    new: Manifest
+    files: tuple[Change, ...]
+    images: tuple[Change, ...]
+    new_layer_bytes: int
+    shared_layer_bytes: int
+    texts: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as `--json` prints it."""
+
+        def rows(changes: Iterable[Change]) -> list[dict[str, Any]]:
+            return [
+                {"path": c.path, "change": c.change, "before": c.before, "after": c.after} for c in changes
+            ]
+
+        return {
+            "old": {"product": self.old.product, "version": self.old.version, "sequence": self.old.sequence},
+            "new": {"product": self.new.product, "version": self.new.version, "sequence": self.new.sequence},
+            "files": rows(self.files),
+            "images": rows(self.images),
+            "new_layer_bytes": self.new_layer_bytes,
+            "shared_layer_bytes": self.shared_layer_bytes,
+            "texts": list(self.texts),
+        }
+
+    def as_text(self) -> str:
+        """Gives it as people read it."""
+        names = f"{self.old.product} {self.old.version} -> {self.new.product} {self.new.version}"
+        parts = [f"{names} (sequence {self.old.sequence} -> {self.new.sequence})"]
+        for title, changes in (("FILE", self.files), ("IMAGE", self.images)):
+            if changes:
+                rows = [("CHANGE", "BEFORE", "AFTER", title)]
+                rows += [(c.change, _bytes(c.before), _bytes(c.after), c.path) for c in changes]
+                parts.append(table(rows, right=(1, 2)))
+        if self.images:
+            kept, new = size(self.shared_layer_bytes), size(self.new_layer_bytes)
+            parts.append(f"layers: {new} new, {kept} as before")
+        parts += self.texts
+        if not self.files and not self.images and not self.texts:
+            parts.append("the payload is the same")
+        return "\n\n".join(parts)
+
+
+def diff(old: Path, new: Path) -> Difference:
+    """Compares two bundles.
+
+    Raises:
+        TamperedError: One of them is not a bundle.
+        UsageError: One of them is not there.
+    """
+    media = []
+    try:
+        media.append(FileMedium(old))
+        media.append(FileMedium(new))
+        return _compare(*(open_bundle(medium, unsafe_no_decision) for medium in media))
+    finally:
+        for medium in media:
+            medium.close()
+
+
+def _compare(old: Bundle, new: Bundle) -> Difference:
+    before, after = _plain(old.manifest), _plain(new.manifest)
+    files = []
+    for path in sorted(before.keys() | after.keys()):
+        one, two = before.get(path), after.get(path)
+        if change := _change(one, two):
+            files.append(Change(path, change, one.size if one else 0, two.size if two else 0))
+    texts = [
+        "\n".join(_text_diff(change.path, document_text(old, one), document_text(new, two))).rstrip()
+        for change in files
+        if (one := before.get(change.path))
+        and (two := after.get(change.path))
+        and change.change == "changed"
+        and two.kind in _TEXT
+    ]
+    texts.append("\n".join(_text_diff(MANIFEST, _settings(old.manifest), _settings(new.manifest))).rstrip())
+    old_layers = {layer.digest: layer.size for image in old.manifest.images for layer in image.layers}
+    new_layers = {layer.digest: layer.size for image in new.manifest.images for layer in image.layers}
+    return Difference(
+        old.manifest,
+        new.manifest,
+        tuple(files),
+        tuple(_images(old.manifest, new.manifest)),
+        sum(count for digest, count in new_layers.items() if digest not in old_layers),
+        sum(count for digest, count in new_layers.items() if digest in old_layers),
+        tuple(text for text in texts if text),
+    )
+
+
+def _plain(manifest: Manifest) -> dict[str, FileEntry]:
+    return {entry.path: entry for entry in manifest.files if entry.kind != "image"}
+
+
+def _change(one: FileEntry | None, two: FileEntry | None) -> str:
+    if one is None or two is None:
+        return "removed" if two is None else "added"
+    if one.sha256 != two.sha256:
+        return "changed"
+    same_place = (one.mode, one.install, one.owner) == (two.mode, two.install, two.owner)
+    return "" if same_place else "moved"
+
+
+def _images(old: Manifest, new: Manifest) -> Iterable[Change]:
+    before, after = _keyed(old, new), _keyed(new, old)
+    for key in sorted(before.keys() | after.keys()):
+        one, two = before.get(key), after.get(key)
+        if one and two and one.config == two.config and one.reference == two.reference:
+            continue
+        names = " -> ".join(dict.fromkeys(image.reference for image in (one, two) if image))
+        kind = "changed" if one and two else "removed" if one else "added"
+        stored = [sum(layer.size for layer in image.layers) if image else 0 for image in (one, two)]
+        yield Change(f"{names} ({key[1]})", kind, *stored)
+
+
+def _settings(manifest: Manifest) -> str:
+    """Gives everything that a release does besides its files and images, as text to compare."""
+    found = {name: getattr(manifest, name) for name in _SETTINGS}
+    return json.dumps(found, default=asdict, indent=1, sort_keys=True)
+
+
+def _keyed(manifest: Manifest, other: Manifest) -> dict[tuple[str, str], Image]:
+    """Gives images by what makes them the same in both: their name, unless either has several tags of it."""
+
+    def name(image: Image) -> str:
+        return image.reference.rpartition(":")[0] or image.reference
+
+    counts = [Counter((name(image), image.platform) for image in each.images) for each in (manifest, other)]
+    return {
+        (name(image), image.platform)
+        if all(count[name(image), image.platform] <= 1 for count in counts)
+        else (image.reference, image.platform): image
+        for image in manifest.images
+    }
+
+
+def _text_diff(path: str, one: str | None, two: str | None) -> Iterable[str]:
+    """Gives the lines that differ; none where one of the two is no text."""
+    if one is None or two is None:
+        return ()
+    return difflib.unified_diff(one.splitlines(), two.splitlines(), f"old/{path}", f"new/{path}", lineterm="")
+
+
+def _bytes(count: int) -> str:
+    return size(count) if count else "-"

@@ -1,0 +1,137 @@
+"""VERB `bundle trust sheet`: one page that travels apart from the medium, to be compared by a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from bundler.trust.root_files import RootFile, load
+from installer.core.digest import file_digest
+from installer.core.errors import UsageError
+from installer.core.trust.root import display_fingerprint, format_time
+from installer.core.trust.root_view import RootView, view
+
+_STYLE = """
+@page { size: A4; margin: 18mm }
+body { font: 11pt/1.45 system-ui, sans-serif; color: #000; background: #fff }
+body { max-width: 46rem; margin: 2rem auto }
+h1 { font-size: 17pt; margin: 0 0 .3rem } h2 { font-size: 12pt; margin: 1.4rem 0 .3rem }
+pre { font: 13pt/1.5 ui-monospace, monospace; margin: 0; white-space: pre-wrap }
+.small pre { font-size: 9.5pt }
+.print { display: flex; gap: 2rem; align-items: flex-start } svg { width: 38mm; height: 38mm; flex: none }
+ol { padding-left: 1.4rem } .warn { border: 2px solid #000; padding: .4rem .7rem; font-weight: 600 }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What the page says.
+
+    Attributes:
+        view: The root.
+        installer: SHA-256 of the installer; empty where none was given.
+        warnings: What is not as it should be.
+    """
+
+    view: RootView
+    installer: str
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as `--json` prints it."""
+        return {
+            "root": self.view.fingerprint,
+            "version": self.view.root.version,
+            "expires": format_time(self.view.root.expires),
+            "installer": self.installer,
+            "warnings": list(self.warnings),
+        }
+
+    def text(self) -> str:
+        """Gives the page as text of 80 columns."""
+        parts = ["WAYBILL TRUST SHEET", "Carry this apart from the medium. Compare every group.", ""]
+        parts += [f"WARNING: {each}" for each in self.warnings]
+        for title, groups in self._groups():
+            parts += [title, *(f"    {line}" for line in groups), ""]
+        parts += self._facts()
+        parts += ["", *(f"{number}. {step}" for number, step in enumerate(self._steps(), 1)), ""]
+        return "\n".join([*parts, *self.view.lines()[5:]]) + "\n"
+
+    def html(self) -> str:
+        """Gives the page as one document to print; the QR code holds the root's fingerprint."""
+        import segno
+
+        code = segno.make(f"sha256:{self.view.fingerprint}", error="m", micro=False)
+        svg = code.svg_inline(border=2, omitsize=True, title="fingerprint of the root")
+        parts = [f"<p class=warn>{escape(each)}</p>" for each in self.warnings]
+        for number, (title, groups) in enumerate(self._groups()):
+            block = f"<pre>{escape(chr(10).join(groups))}</pre>"
+            picture = svg if number == 0 else ""
+            parts.append(f"<h2>{escape(title)}</h2><div class=print>{block}{picture}</div>")
+        facts = "<br>".join(escape(fact) for fact in self._facts())
+        steps = "".join(f"<li>{escape(step)}</li>" for step in self._steps())
+        who = escape("\n".join(self.view.lines()[5:]))
+        return (
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Waybill trust sheet</title>'
+            f"<style>{_STYLE}</style><h1>Waybill trust sheet</h1>"
+            "<p>Carry this apart from the medium. Compare every group.</p>"
+            f"{''.join(parts)}<p>{facts}</p><ol>{steps}</ol>"
+            f"<div class=small><h2>Who may do what</h2><pre>{who}</pre></div></html>\n"
+        )
+
+    def _groups(self) -> list[tuple[str, list[str]]]:
+        found = [("SHA-256 of root.json (its fingerprint)", _lines(self.view.fingerprint))]
+        if self.installer:
+            found.append(("SHA-256 of the program `install`", _lines(self.installer)))
+        return found
+
+    def _facts(self) -> list[str]:
+        root = self.view.root
+        return [f"root version {root.version}", f"good until {format_time(root.expires)}"]
+
+    def _steps(self) -> list[str]:
+        steps = ["sha256sum install    and compare with this sheet"] if self.installer else []
+        return [*steps, "./install trust init root.json    and type the fingerprint from this sheet"]
+
+
+def sheet(path: Path, installer: Path | None, now: datetime) -> Sheet:
+    """Puts the page together.
+
+    Args:
+        path: The root.
+        installer: The executable that travels with bundles; None to leave it out.
+        now: The time.
+
+    Returns:
+        The page.
+
+    Raises:
+        UsageError: The installer cannot be read.
+        UntrustedError: There is no root.
+        TamperedError: It is not a root, or a signature beside it is of other bytes.
+    """
+    file = load(path)
+    digest = ""
+    if installer is not None:
+        try:
+            digest = file_digest(installer)
+        except OSError as error:
+            raise UsageError(f"cannot be read: {error.strerror}", where=str(installer)) from None
+    return Sheet(view(file.root, file.data, now), digest, tuple(_warnings(file, now)))
+
+
+def _warnings(file: RootFile, now: datetime) -> list[str]:
+    found = ["this root is expired"] if now > file.root.expires else []
+    stands = file.stands(now)
+    if stands[-1].needed and not file.complete(now):
+        waiting = "; ".join(stand.text() for stand in stands if not stand.complete)
+        found.append(f"not signed by all who must: {waiting}")
+    return found
+
+
+def _lines(digits: str) -> list[str]:
+    half = display_fingerprint(digits)
+    return [half[:39], half[40:]]

@@ -1,0 +1,1 @@
+"""bundle.yaml: read, checked and filled in for one version."""

@@ -1,0 +1,74 @@
+"""The section of a version in a changelog with the headings of Keep a Changelog."""
+
+from __future__ import annotations
+
+import re
+
+from installer.core.errors import Problem, UsageError
+from installer.core.schema_errors import did_you_mean
+from installer.core.semver import Version, parse
+
+MAX_BYTES = 4 * 1024 * 1024
+_HEADING = re.compile(r"##[ \t]+\[?(?P<name>[^\]\s()]+)\]?(?:[ \t(].*)?")
+_FENCE = re.compile(r"[ \t]*(```|~~~)")
+
+
+def section(data: bytes, given: str, version: Version) -> tuple[str, list[Problem]]:
+    """Finds what a changelog says of a version.
+
+    Args:
+        data: The file.
+        given: How bundle.yaml names it.
+        version: The version that is made.
+
+    Returns:
+        The text below the version's heading, and the problems.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return "", [Problem(f"{given}@{error.start}", "is not UTF-8", "save the file as UTF-8")]
+    sections = _sections(text)
+    matching = [(line, body) for line, name, body in sections if _is(name, version)]
+    if not matching:
+        return "", [_absent(given, version, [(line, name) for line, name, _ in sections])]
+    line, body = matching[0]
+    if len(matching) > 1:
+        what = f"has two sections for {version}, the other in line {matching[1][0]}"
+        return body, [Problem(f"{given}:{line}", what, "make one of them")]
+    if not any(row.strip() and not row.lstrip().startswith("#") for row in body.splitlines()):
+        return "", [
+            Problem(f"{given}:{line}", f"says nothing about {version}", "write what changed for the operator")
+        ]
+    return body, []
+
+
+def _sections(text: str) -> list[tuple[int, str, str]]:
+    found: list[tuple[int, str, list[str]]] = []
+    fenced = False
+    for number, row in enumerate(text.splitlines(), 1):
+        fenced ^= bool(_FENCE.match(row))
+        match = None if fenced else _HEADING.fullmatch(row.rstrip())
+        if match:
+            found.append((number, match["name"], []))
+        elif found and not re.match(r"\[[^\]]+\]:\s", row):
+            found[-1][2].append(row)
+    return [(number, name, "\n".join(rows).strip("\n") + "\n") for number, name, rows in found]
+
+
+def _is(name: str, version: Version) -> bool:
+    try:
+        found = parse(name)
+    except UsageError:
+        return False
+    return str(found) == str(version)
+
+
+def _absent(given: str, version: Version, headings: list[tuple[int, str]]) -> Problem:
+    unreleased = next((line for line, name in headings if name.lower() == "unreleased"), None)
+    if unreleased is not None:
+        hint = f"rename the heading [Unreleased] in line {unreleased} to [{version}] - DATE, or add a section"
+    else:
+        close = did_you_mean(str(version), [name for _, name in headings])
+        hint = f"add a heading ## [{version}] - DATE" + (f"; the closest there is {close}" if close else "")
+    return Problem(given, f"has no section for {version}", hint)

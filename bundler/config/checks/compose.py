@@ -1,0 +1,186 @@
+"""Which images a Compose file uses, and what else it needs that a bundle would not carry.
+
+Compose files are other people's format: anchors, aliases and merge keys are fine here. They are read as a
+graph of nodes in which an alias is a second way to the same node, so nothing is ever multiplied out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from installer.core.errors import Problem
+from installer.shared.strict_yaml import MAX_BYTES
+
+if TYPE_CHECKING:
+    from yaml import MappingNode, Node
+
+_VARIABLE = re.compile(
+    r"\$(?:(?P<escaped>\$)|(?P<bare>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<how>:?[-?+])(?P<rest>[^}]*))?\})"
+)
+MERGE_DEPTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An image that a service uses: its reference, the service, and the line."""
+
+    reference: str
+    service: str
+    line: int
+
+
+@dataclass(slots=True)
+class Compose:
+    """What was found in a Compose file."""
+
+    uses: list[Use] = field(default_factory=list)
+    containers: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
+    """Reads a Compose file.
+
+    Args:
+        data: Its bytes.
+        name: How bundle.yaml names it.
+        variables: What the host sets when Compose is driven: `WAYBILL_VERSION`, `WAYBILL_PRODUCT`.
+    """
+    import yaml
+
+    found = Compose()
+    if len(data) > MAX_BYTES:
+        found.problems.append(Problem(name, "is larger than 1 MiB", "is it a Compose file?"))
+        return found
+    try:
+        root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        found.problems.append(
+            Problem(f"{name}:{line}", f"is not YAML: {error.problem}", "docker compose config shows it")
+        )
+        return found
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        found.problems.append(Problem(name, "is not YAML in UTF-8", "is it a Compose file?"))
+        return found
+    top = dict(_entries(root))
+    services = dict(_entries(top.get("services")))
+    if not services:
+        found.problems.append(Problem(f"{name}:1", "has no services", "is it a Compose file?"))
+    for service, node in services.items():
+        _service(service, node, name, variables, found)
+    _carried(top, services, name, found)
+    return found
+
+
+def _service(service: str, node: Node, name: str, variables: Mapping[str, str], found: Compose) -> None:
+    entries = dict(_entries(node))
+    line = node.start_mark.line + 1
+    image = entries.get("image")
+    if "container_name" in entries:
+        found.containers.append(_text(entries["container_name"]))
+    if "build" in entries:
+        where = f"{name}:{entries['build'].start_mark.line + 1}"
+        hint = "build the image before, name it under images, and remove build:"
+        found.problems.append(Problem(where, f"service {service} is built; the host has no sources", hint))
+        return
+    if image is None:
+        if "extends" not in entries:
+            found.problems.append(
+                Problem(f"{name}:{line}", f"service {service} names no image", "give it image:")
+            )
+        return
+    line = image.start_mark.line + 1
+    reference, problem = _fill(_text(image), variables)
+    if problem:
+        found.problems.append(
+            Problem(f"{name}:{line}", f"the image of service {service} {problem[0]}", problem[1])
+        )
+        return
+    found.uses.append(Use(reference, service, line))
+
+
+def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str] | None]:
+    if re.search(r"(?<!\$)\{[a-z]+\}", text):
+        hint = "write ${WAYBILL_VERSION}; Compose files are shipped as they are"
+        return text, ("has {…}, which is filled in only in bundle.yaml", hint)
+    unknown: list[str] = []
+
+    def value(match: re.Match[str]) -> str:
+        if match["escaped"]:
+            return "$"
+        variable = match["bare"] or match["name"]
+        if variable in variables:
+            return variables[variable]
+        if match["how"] in ("-", ":-") and "$" not in match["rest"]:
+            return str(match["rest"])
+        unknown.append(variable)
+        return ""
+
+    filled = _VARIABLE.sub(value, text)
+    if unknown:
+        hint = f"known are {', '.join(variables)}; or give a default: ${{{unknown[0]}:-…}}"
+        return text, (f"depends on ${unknown[0]}, which only the host knows", hint)
+    return filled, None
+
+
+def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, found: Compose) -> None:
+    """Reports files beside the Compose file that it refers to: only the file itself travels."""
+    referring: list[tuple[str, Node]] = [("include", item) for item in _items(top.get("include"))]
+    for section in ("configs", "secrets"):
+        for key, node in _entries(top.get(section)):
+            referring += [(f"{section}.{key}", value) for word, value in _entries(node) if word == "file"]
+    for service, node in services.items():
+        for word, value in _entries(node):
+            if word == "env_file":
+                referring += [(f"env_file of {service}", item) for item in _items(value)]
+            elif word == "extends":
+                referring += [
+                    (f"extends of {service}", item) for key, item in _entries(value) if key == "file"
+                ]
+    for what, node in referring:
+        path = next((_text(value) for key, value in _entries(node) if key == "path"), _text(node))
+        if path and not path.startswith(("/", "$")):
+            where = f"{name}:{node.start_mark.line + 1}"
+            hint = "install it with config or trees, and name it by its absolute path on the host"
+            found.problems.append(
+                Problem(where, f"{what} refers to {path}, which does not travel with the file", hint)
+            )
+
+
+def _entries(node: Node | None, depth: int = 0) -> Iterator[tuple[str, Node]]:
+    """Gives the entries of a mapping, with merged-in mappings first, so that its own entries win."""
+    from yaml import MappingNode, ScalarNode
+
+    if not isinstance(node, MappingNode) or depth > MERGE_DEPTH:
+        return
+    yield from _merged(node, depth)
+    for key, value in node.value:
+        if isinstance(key, ScalarNode) and key.value != "<<":
+            yield str(key.value), value
+
+
+def _merged(node: MappingNode, depth: int) -> Iterator[tuple[str, Node]]:
+    for key, value in node.value:
+        if key.value == "<<":
+            for source in reversed(list(_items(value))):
+                yield from _entries(source, depth + 1)
+
+
+def _items(node: Node | None) -> Iterator[Node]:
+    from yaml import SequenceNode
+
+    if isinstance(node, SequenceNode):
+        yield from node.value
+    elif node is not None:
+        yield node
+
+
+def _text(node: Node) -> str:
+    from yaml import ScalarNode
+
+    return str(node.value) if isinstance(node, ScalarNode) else ""

@@ -1,0 +1,152 @@
+"""What is in the small inputs: changelog, values, templates, Compose files, scripts; and secrets anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bundler.config.checks import changelog, compose, destinations, images, secrets, templates
+from bundler.config.entries import Entries
+from bundler.config.model import Item
+from installer.core.errors import Problem
+from installer.core.limits import LIMITS
+from installer.core.semver import Version
+from installer.shared.template import RenderError, parse
+from installer.shared.values import BuiltIns, Layer, examine, load_schema
+
+_CONFIGURATION = ("template", "values", "unit", "compose", "script", "deploy")
+
+
+@dataclass(slots=True)
+class Content:
+    """What the checks gave."""
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    release_notes: str = ""
+
+
+def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> Content:
+    """Looks into the inputs that could be read.
+
+    Args:
+        entries: What bundle.yaml lists.
+        version: The version; None where it was refused already.
+        images_known: Whether all of `images` could be read; where not, no image is called missing.
+    """
+    found = Content()
+    if version is not None:
+        _changelog(entries, version, found)
+    _templates(entries, found)
+    _compose(entries, found, images_known=images_known)
+    _scripts(entries, found)
+    found.problems += destinations.check(entries.places)
+    _secrets(entries, found)
+    if entries.deploy and not entries.health:
+        what = "no health probes: a release that does not work is not rolled back by itself"
+        found.warnings.append(Problem(entries.document.name, what, "add health:"))
+    return found
+
+
+def _read(source: Path, limit: int = LIMITS.document_bytes) -> bytes:
+    try:
+        with source.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError:
+        return b""
+
+
+def _changelog(entries: Entries, version: Version, found: Content) -> None:
+    given = (entries.value.get("docs") or {}).get("changelog", "CHANGELOG.md")
+    item = next((item for item in entries.of_kind("doc") if item.given == given), None)
+    if item:
+        data = _read(item.source, changelog.MAX_BYTES)
+        found.release_notes, problems = changelog.section(data, item.given, version)
+        found.problems += problems
+
+
+def _templates(entries: Entries, found: Content) -> None:
+    schema = _layer(entries.of_kind("schema"))
+    defaults = _layer(entries.of_kind("values"))
+    product = str(entries.value.get("product", "product"))
+    values, problems = examine(
+        [defaults] if defaults else [], schema, BuiltIns(entries.version, product), complete=False
+    )
+    found.problems += problems
+    parsed = load_schema(schema)[0] if schema else None
+    known = templates.Known(values, parsed if parsed else None)
+    incomplete = bool(problems) or _declared_but_absent(entries)
+    for item in entries.of_kind("template"):
+        data = _read(item.source)
+        if not incomplete:
+            found.problems += templates.check(data, item.given, known)
+            continue
+        # Without sound values every use would look unknown; the syntax can be checked all the same.
+        try:
+            parse(data, item.given)
+        except RenderError as error:
+            found.problems.append(Problem(error.where, error.what, error.hint))
+    for number, probe in enumerate(entries.health):
+        if "{" in probe.target and not incomplete:
+            for problem in templates.check(probe.target.encode(), "health", known):
+                what = f"the probe {problem.what}"
+                found.problems.append(Problem(entries.probe_places[number], what, problem.hint))
+
+
+def _declared_but_absent(entries: Entries) -> bool:
+    declared = entries.value.get("values") or {}
+    return ("defaults" in declared and not entries.values) or (
+        "schema" in declared and not entries.values_schema
+    )
+
+
+def _layer(items: Iterable[Item]) -> Layer | None:
+    item = next(iter(items), None)
+    return Layer(item.given, _read(item.source)) if item else None
+
+
+def _compose(entries: Entries, found: Content, *, images_known: bool) -> None:
+    variables = {"WAYBILL_VERSION": entries.version, "WAYBILL_PRODUCT": str(entries.value.get("product", ""))}
+    uses: list[tuple[str, compose.Use]] = []
+    for item in entries.of_kind("compose"):
+        result = compose.read(_read(item.source), item.given, variables)
+        found.problems += result.problems
+        uses += [(item.given, use) for use in result.uses]
+    listed = sum(entry is not None for entry in entries.value.get("images") or [])
+    if images_known and listed == len(entries.images):
+        found.problems += images.missing(uses, entries.images)
+
+
+def _scripts(entries: Entries, found: Content) -> None:
+    for item in entries.of_kind("script"):
+        head = _read(item.source, 256)
+        if not head.startswith((b"#!", b"\x7fELF")):
+            found.problems.append(
+                Problem(f"{item.given}:1", "does not begin with #!", "begin it with #!/bin/sh")
+            )
+        elif head.partition(b"\n")[0].endswith(b"\r"):
+            found.problems.append(
+                Problem(f"{item.given}:1", "has CRLF line ends", "save it with LF; no shell reads it")
+            )
+
+
+def _secrets(entries: Entries, found: Content) -> None:
+    allowed = [
+        secrets.Allowance(entry["path"], entries.document.where(("secrets_allow", number)))
+        for number, entry in enumerate(entries.value.get("secrets_allow") or [])
+        if entry is not None
+    ]
+    scanner = secrets.Scanner(allowed)
+    for item in entries.items:
+        is_config = item.kind in _CONFIGURATION
+        found.problems += scanner.file(item.source, item.given, is_config=is_config)
+    for tree in entries.trees:
+        for file in tree.files:
+            if file.size <= secrets.MAX_BYTES:
+                shown = f"{tree.given}/{file.path}"
+                is_config = file.path.rpartition("/")[2].startswith(".env") or file.path.endswith(".env")
+                source = f"{tree.source}/{file.path}"
+                found.problems += scanner.file(source, shown, is_config=is_config, most=file.size)
+    complete = not entries.problems
+    found.problems += scanner.unused() if complete else []

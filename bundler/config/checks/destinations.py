@@ -1,0 +1,97 @@
+"""Whether what is installed has a place of its own on the host, and a safe one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from installer.core.errors import Problem
+from installer.core.format.member_names import destination_fault
+
+_OURS = ("/var/lib/waybill", "/etc/waybill", "/var/cache/waybill", "/opt/waybill")
+_KERNEL = ("/proc", "/sys", "/dev")
+_FLEETING = ("/tmp", "/run", "/var/run")  # noqa: S108  names to refuse, nothing is written there
+# Directories that belong to the system: a release puts things into them, never in their place.
+_SYSTEM = re.compile(
+    r"/(?:bin|boot|etc|home|lib(?:32|64|x32)?|media|mnt|opt|root|sbin|srv|usr|var"
+    r"|etc/(?:systemd|systemd/system|default|init\.d|cron\.d|ssh|ssl|pam\.d)"
+    r"|usr/(?:bin|sbin|lib|lib64|libexec|share|local|local/(?:bin|sbin|lib|etc|share)|lib/systemd|lib/systemd/system)"
+    r"|var/(?:lib|log|cache|spool|tmp|opt|lib/docker))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Something that goes to a place on the host.
+
+    Attributes:
+        install: The place.
+        given: What goes there, as bundle.yaml names it.
+        where: `bundle.yaml:LINE`.
+        platform: `os/arch`; empty for all.
+        is_tree: Whether it is a whole directory.
+    """
+
+    install: str
+    given: str
+    where: str
+    platform: str = ""
+    is_tree: bool = False
+
+
+def check(places: Sequence[Place]) -> list[Problem]:
+    """Checks all places of a release against the rules and against each other."""
+    problems = [problem for place in places if (problem := _unsafe(place))]
+    ordered = sorted(places, key=lambda place: place.install.split("/"))
+    for number, place in enumerate(ordered):
+        for other in ordered[number + 1 :]:
+            if other.install != place.install and not other.install.startswith(place.install + "/"):
+                break
+            if not place.platform or not other.platform or place.platform == other.platform:
+                problems.append(_clash(place, other))
+    return problems
+
+
+def _unsafe(place: Place) -> Problem | None:
+    path = place.install
+    if fault := destination_fault(path):
+        return Problem(
+            place.where,
+            f"install: {path} {fault}",
+            "write a plain absolute path, such as /opt/product/bin/tool",
+        )
+    if _inside(path, _OURS):
+        return Problem(
+            place.where, f"install: {path} is Waybill's own", "install it below /opt or /etc of the product"
+        )
+    if _inside(path, _KERNEL):
+        return Problem(
+            place.where, f"install: {path} belongs to the kernel", "use a service or sysctl.d for settings"
+        )
+    if _inside(path, _FLEETING):
+        return Problem(place.where, f"install: {path} is gone after a reboot", "use /var/lib, or tmpfiles.d")
+    if _SYSTEM.fullmatch(path):
+        return Problem(place.where, f"install: {path} is a directory of the system", "name a place inside it")
+    return None
+
+
+def _inside(path: str, tops: tuple[str, ...]) -> bool:
+    return any(path == top or path.startswith(top + "/") for top in tops)
+
+
+def _clash(place: Place, other: Place) -> Problem:
+    first, second = sorted((place, other), key=lambda item: _line(item.where))
+    if place.install == other.install:
+        what = f"{second.given} and {first.given} ({first.where}) both go to {place.install}"
+        return Problem(second.where, what, "give each its own place")
+    if place.is_tree:
+        what = f"{other.given} goes to {other.install}, inside the tree {place.given} ({place.where})"
+        return Problem(other.where, what, "put it into the tree, or install it elsewhere")
+    what = f"{other.given} goes to {other.install}, but {place.install} is a file ({place.where})"
+    return Problem(other.where, what, "install one of them elsewhere")
+
+
+def _line(where: str) -> int:
+    digits = where.rpartition(":")[2]
+    return int(digits) if digits.isdigit() else 0

@@ -1,0 +1,107 @@
+"""Whether every image that is used is also on the list of what travels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bundler.config.checks.compose import Use
+from bundler.image_sources.entry import ImageEntry
+from installer.core.errors import Problem, WaybillError
+from installer.core.jsonio import loads_strict
+from installer.core.oci.documents import MAX_DOCUMENT
+from installer.core.schema_errors import did_you_mean
+
+_REFERENCE = re.compile(
+    r"(?:(?P<host>(?:[a-zA-Z0-9-]+\.)+[a-zA-Z0-9-]+(?::[0-9]+)?|localhost(?::[0-9]+)?"
+    r"|[a-zA-Z0-9-]+:[0-9]+|\[[0-9a-fA-F:]+\](?::[0-9]+)?)/)?"
+    r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+
+def normalise(reference: str) -> str | None:
+    """Gives the full name of an image, or None: `redis` is `docker.io/library/redis:latest`."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        return None
+    host, name = match["host"] or "docker.io", match["name"]
+    if host in ("docker.io", "index.docker.io"):
+        host, name = "docker.io", name if "/" in name else f"library/{name}"
+    ending = f"@{match['digest']}" if match["digest"] else f":{match['tag'] or 'latest'}"
+    return f"{host}/{name}{ending}"
+
+
+def reference_problem(reference: str, where: str) -> Problem | None:
+    """Says what is wrong with the name of an image, and when it has no tag."""
+    if normalise(reference) is None:
+        return Problem(where, f"{reference} is not the name of an image", "write name:tag in lower case")
+    match = _REFERENCE.fullmatch(reference)
+    if match and not match["tag"] and not match["digest"]:
+        return Problem(
+            where, f"{reference} has no tag", f"write {reference}:{{version}}, or the tag that is meant"
+        )
+    return None
+
+
+def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> list[Problem]:
+    """Names every image that is used and not listed.
+
+    Args:
+        uses: File and use.
+        sources: What bundle.yaml lists. Where one does not say which images are in it, nothing is missed.
+    """
+    listed: dict[str, str] = {}
+    certain = True
+    for source in sources:
+        own = source.name or (source.reference if source.source is None else "")
+        names = [own] if own else names_in(source.source) if source.source else None
+        certain = certain and names is not None
+        listed |= {normalise(name) or name: name for name in names or []}
+    if not certain:
+        return []
+    problems = []
+    for file, use in uses:
+        full = normalise(use.reference)
+        where = f"{file}:{use.line}"
+        if full is None:
+            what = f"service {use.service} has {use.reference!r}, which is not the name of an image"
+            problems.append(Problem(where, what, "write name:tag in lower case"))
+        elif full not in listed:
+            close = did_you_mean(use.reference, listed.values())
+            hint = f"add {use.reference} to images" + (f"; listed is {close}" if close else "")
+            problems.append(
+                Problem(where, f"service {use.service} uses {use.reference}, which images lacks", hint)
+            )
+    return problems
+
+
+def names_in(source: Path) -> list[str] | None:
+    """Gives the names of the images in an archive or layout, by its index; None when it does not tell."""
+    try:
+        names = [name for document in _documents(source) for name in _names(document)]
+    except (WaybillError, OSError, AttributeError, TypeError):
+        return None
+    return names or None
+
+
+def _documents(source: Path) -> list[object]:
+    """Reads the lists of images, with the reader that packs them later; layers are skipped over, not read."""
+    from bundler.image_sources.content import ArchiveContent, DirectoryContent
+
+    content = DirectoryContent(source) if source.is_dir() else ArchiveContent(source)
+    found = [content.resolve(name) for name in ("manifest.json", "index.json")]
+    return [loads_strict(content.document(name), name, MAX_DOCUMENT) for name in found if name]
+
+
+def _names(document: object) -> Iterable[str]:
+    if isinstance(document, list):
+        for image in document:
+            yield from image.get("RepoTags") or []
+    elif isinstance(document, dict):
+        for descriptor in document.get("manifests", []):
+            notes = descriptor.get("annotations") or {}
+            name = notes.get("io.containerd.image.name") or notes.get("org.opencontainers.image.ref.name", "")
+            if ":" in name or "/" in name:
+                yield name

@@ -1,0 +1,127 @@
+"""Whether an input is there, is what it should be, can be read, and has a name that a bundle can carry."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from pathlib import Path
+
+from installer.core.errors import Problem
+from installer.core.format.member_names import path_fault
+from installer.core.schema_errors import did_you_mean
+
+NAME_HINT = "rename it, or put it into an archive file (for example a tar) and ship that"
+_ELF_MACHINES = {
+    3: "386",
+    21: "ppc64le",
+    22: "s390x",
+    40: "arm",
+    62: "amd64",
+    183: "arm64",
+    243: "riscv64",
+}
+
+
+def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = False) -> Problem | None:
+    """Says why a path is not a regular file that can be read.
+
+    Args:
+        source: The file.
+        given: How bundle.yaml names it.
+        where: `bundle.yaml:LINE`.
+        may_be_empty: Whether a size of 0 is fine.
+    """
+    try:
+        status = source.stat()
+    except OSError as error:
+        return _missing(source, given, where, error)
+    if stat.S_ISDIR(status.st_mode):
+        return Problem(
+            where, f"{given} is a directory, a file is needed", "name the file; directories go under trees"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        return Problem(
+            where, f"{given} is not a regular file", "devices, pipes and sockets cannot be shipped"
+        )
+    try:
+        os.close(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        return Problem(where, f"{given} cannot be read: {error.strerror}", "check owner and mode of the file")
+    if status.st_size == 0 and not may_be_empty:
+        return Problem(where, f"{given} is empty", "was it built completely?")
+    return None
+
+
+def directory_problem(source: Path, given: str, where: str) -> Problem | None:
+    """Says why a path is not a directory that can be read; the arguments are those of `file_problem`."""
+    try:
+        status = source.stat()
+    except OSError as error:
+        return _missing(source, given, where, error)
+    if not stat.S_ISDIR(status.st_mode):
+        return Problem(where, f"{given} is a file, a directory is needed", "single files go under binaries")
+    try:
+        with os.scandir(source):
+            return None
+    except OSError as error:
+        return Problem(
+            where, f"{given} cannot be read: {error.strerror}", "check owner and mode of the directory"
+        )
+
+
+def member_problem(member: str, given: str, where: str) -> Problem | None:
+    """Says why a bundle cannot carry a file under the name it would get."""
+    fault = path_fault(member)
+    return Problem(where, f"the name of {given} {fault}", NAME_HINT) if fault else None
+
+
+def member_name(section: str, given: str, group: str = "") -> str:
+    """Gives the bundle path of an input: its own path where that is in the section already, else its name.
+
+    Args:
+        section: For example `config`.
+        given: The path in bundle.yaml.
+        group: A directory in the section for what comes from elsewhere.
+    """
+    path = posixpath.normpath(given)
+    if path.startswith(section + "/"):
+        return path
+    return "/".join(part for part in (section, group, posixpath.basename(path)) if part)
+
+
+def machine_problem(source: Path, given: str, platform: str, where: str) -> Problem | None:
+    """Says when an ELF file is made for another architecture than the platform it is listed for."""
+    try:
+        with source.open("rb") as file:
+            head = file.read(20)
+    except OSError:
+        return None
+    if len(head) < 20 or head[:4] != b"\x7fELF":
+        return None
+    order = "little" if head[5] == 1 else "big"
+    machine = _ELF_MACHINES.get(int.from_bytes(head[18:20], order))  # type: ignore[arg-type]
+    wanted = platform.partition("/")[2]
+    if machine is None or machine == wanted:
+        return None
+    return Problem(
+        where, f"{given} is made for {machine}, it is listed for {platform}", "build it for that platform"
+    )
+
+
+def _missing(source: Path, given: str, where: str, error: OSError) -> Problem:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Problem(
+            where, f"{given} cannot be read: {error.strerror}", "check the modes of the directories above"
+        )
+    try:
+        beside = [entry.name for entry in os.scandir(source.parent)]
+    except OSError:
+        beside = []
+    close = did_you_mean(source.name, beside)
+    shown = posixpath.join(posixpath.dirname(given), close)
+    return Problem(
+        where,
+        f"{given} does not exist",
+        f"did you mean {shown}?" if close else "build it first, or correct the path",
+    )

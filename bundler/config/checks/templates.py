@@ -1,0 +1,165 @@
+"""Whether templates are sound before they travel: syntax, and that every value they use can be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from installer.core.errors import Problem
+from installer.core.schema_errors import did_you_mean
+from installer.shared.template import RenderError, chain, parse, render
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+
+_OPEN = ("allOf", "anyOf", "oneOf", "if", "$dynamicRef")
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What values there can be.
+
+    Attributes:
+        values: The defaults, with the built-ins.
+        schema: The values schema; None where there is none, and the site may set anything.
+    """
+
+    values: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
+
+    def set_by_default(self, path: Path) -> bool:
+        """Whether the defaults have a value there that is not null."""
+        value: Any = self.values
+        for part in path:
+            if isinstance(value, list):
+                return True
+            if not isinstance(value, Mapping) or part not in value:
+                return False
+            value = value[part]
+        return value is not None
+
+    def possible(self, path: Path) -> bool:
+        """Whether the defaults have the key, or the schema lets the site set it."""
+        value: Any = self.values
+        for part in path:
+            if isinstance(value, list):
+                return True
+            if not isinstance(value, Mapping) or part not in value:
+                return (
+                    path[0] != "waybill"
+                    and self.schema is not None
+                    and _allows(self.schema, self.schema, path)
+                )
+            value = value[part]
+        return True
+
+    def beside(self, path: Path) -> list[str]:
+        """Gives the keys that are known where the last part of a path should be."""
+        value: Any = self.values
+        node: Any = self.schema or {}
+        for part in path[:-1]:
+            value = value.get(part, {}) if isinstance(value, Mapping) else {}
+            node = node.get("properties", {}).get(part, {}) if isinstance(node, Mapping) else {}
+        listed = list(node.get("properties", {})) if isinstance(node, Mapping) else []
+        return [str(key) for key in value] + listed if isinstance(value, Mapping) else listed
+
+
+def check(template: bytes, name: str, known: Known) -> list[Problem]:
+    """Checks one template.
+
+    Args:
+        template: Its bytes.
+        name: How bundle.yaml names it.
+        known: What values there can be.
+    """
+    from jinja2 import meta
+
+    try:
+        tree = parse(template, name)
+        free = meta.find_undeclared_variables(tree)
+    except RenderError as error:
+        return [Problem(error.where, error.what, error.hint)]
+    uses = list(_uses(tree, guarded=False))
+    guarded = {path for _, path, is_guarded in uses if is_guarded}
+    wanted = {
+        path: line
+        for line, path, is_guarded in reversed(uses)
+        if path[0] in free - {"range", "dict", "namespace"}
+        and not is_guarded
+        and not any(path[: len(known_path)] == known_path for known_path in guarded)
+    }
+    problems = [
+        Problem(f"{name}:{line}", f"uses {'.'.join(path)}, which is not a known value", _hint(path, known))
+        for path, line in sorted(wanted.items(), key=lambda use: use[1])
+        if not known.possible(path)
+    ]
+    if problems or not all(known.set_by_default(path) for path in wanted):
+        return problems
+    try:
+        render(template, name, known.values)
+    except RenderError as error:
+        return [Problem(error.where, f"{error.what} (rendered with the defaults)", error.hint)]
+    return []
+
+
+def _hint(path: Path, known: Known) -> str:
+    close = did_you_mean(path[-1], known.beside(path))
+    if close:
+        return f"did you mean {'.'.join((*path[:-1], close))}?"
+    if path[0] == "waybill":
+        return "known there: version, product, environment"
+    return "give it a default in the values file, or describe it in the values schema"
+
+
+def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]]:
+    """Finds what a template reads: line, path, and whether it says itself what happens without it."""
+    from jinja2 import nodes
+
+    path = chain(node)
+    if path is not None:
+        if not (isinstance(node, nodes.Name) and node.ctx != "load"):
+            yield node.lineno, path, guarded
+        return
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
+        yield from _uses(node.node.node, guarded=guarded)
+        for argument in (*node.args, *node.kwargs):
+            yield from _uses(argument, guarded=guarded)
+        return
+    is_guard = (isinstance(node, nodes.Filter) and node.name in ("default", "d")) or (
+        isinstance(node, nodes.Test) and node.name in ("defined", "undefined")
+    )
+    first = getattr(node, "node", None) if is_guard else None
+    for child in node.iter_child_nodes():
+        yield from _uses(child, guarded=guarded or child is first)
+
+
+def _allows(schema: Mapping[str, Any], node: Any, path: Path, depth: int = 0) -> bool:
+    """Whether a schema speaks of a path; where it is too clever to tell, yes."""
+    if depth > 32 or node is True:
+        return True
+    if not isinstance(node, Mapping):
+        return False
+    reference = node.get("$ref")
+    if isinstance(reference, str):
+        target = _local(schema, reference)
+        return target is None or _allows(schema, target, path, depth + 1)
+    if not path or any(keyword in node for keyword in _OPEN):
+        return True
+    if "properties" not in node and "additionalProperties" not in node and "patternProperties" not in node:
+        return (node.get("type", "object") in ("object", "array") and "type" not in node) or "items" in node
+    if path[0] in node.get("properties", {}):
+        return _allows(schema, node["properties"][path[0]], path[1:], depth + 1)
+    if node.get("patternProperties"):
+        return True
+    more = node.get("additionalProperties", False)
+    return _allows(schema, more, path[1:], depth + 1) if more is not True else True
+
+
+def _local(schema: Mapping[str, Any], reference: str) -> Any:
+    node: Any = schema
+    for part in reference.removeprefix("#").split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node

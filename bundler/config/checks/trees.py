@@ -1,0 +1,113 @@
+"""What is in a tree: every file, link and directory, and whatever of it cannot travel."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+
+from bundler.config.checks.inputs import NAME_HINT
+from bundler.config.model import Tree, TreeDirectory, TreeFile, TreeLink
+from installer.core.errors import Problem
+from installer.core.format.member_names import link_target_fault, path_fault
+
+_MODE_BITS = 0o775
+_MOST = 25
+
+
+def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
+    """Walks a tree once.
+
+    Args:
+        tree: The tree, without its content.
+        where: `bundle.yaml:LINE`, for faults of the tree as a whole.
+
+    Returns:
+        The tree with its content, sorted bytewise, and the problems, of which at most 25 are kept.
+    """
+    walk = _Walk(tree)
+    walk.directory("")
+    problems = walk.problems[:_MOST]
+    if len(walk.problems) > _MOST:
+        problems.append(Problem(where, f"{tree.given} has {len(walk.problems) - _MOST} more of these", ""))
+    if not walk.files and not problems:
+        problems.append(Problem(where, f"{tree.given} has no file in it", "was it built completely?"))
+    found = replace(
+        tree,
+        files=tuple(sorted(walk.files)),
+        links=tuple(sorted(walk.links)),
+        directories=tuple(sorted(walk.directories)),
+    )
+    return found, problems
+
+
+class _Walk:
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.files: list[TreeFile] = []
+        self.links: list[TreeLink] = []
+        self.directories: list[TreeDirectory] = []
+        self.problems: list[Problem] = []
+        self._folded: dict[str, str] = {}
+
+    def directory(self, relative: str) -> bool:
+        """Takes in one directory; gives whether anything is in it."""
+        any_entry = False
+        for entry in self._entries(relative):
+            any_entry = True
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if not self._name_fits(path):
+                continue
+            try:
+                self._entry(entry, path)
+            except OSError as error:
+                self._problem(path, f"cannot be read: {error.strerror}", "check owner and mode")
+        return any_entry
+
+    def _entries(self, relative: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.tree.source / relative) as entries:
+                yield from sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            self._problem(relative, f"cannot be read: {error.strerror}", "check owner and mode")
+
+    def _entry(self, entry: os.DirEntry[str], path: str) -> None:
+        status = entry.stat(follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            target = os.readlink(entry.path)  # noqa: PTH115  Path would lose a final "/."
+            if fault := link_target_fault(f"{self.tree.member}/{path}", target, self.tree.member):
+                hint = "make it relative and keep it inside the tree, or ship what it points to"
+                self._problem(path, f"is a link to {target!r:.120}, which {fault}", hint)
+            else:
+                self.links.append(TreeLink(path, target))
+        elif stat.S_ISDIR(status.st_mode):
+            filled = self.directory(path)
+            self.directories.append(TreeDirectory(path, status.st_mode & _MODE_BITS, not filled))
+        elif stat.S_ISREG(status.st_mode):
+            if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+                self._problem(
+                    path, "is setuid or setgid", "chmod ug-s; give rights through the service instead"
+                )
+            if not os.access(entry.path, os.R_OK):
+                self._problem(path, "cannot be read: Permission denied", "check owner and mode")
+            self.files.append(TreeFile(path, status.st_size, status.st_mode & _MODE_BITS))
+        else:
+            self._problem(
+                path, "is a device, pipe or socket", "remove it; only files, links and directories travel"
+            )
+
+    def _name_fits(self, path: str) -> bool:
+        fault = path_fault(f"{self.tree.member}/{path}")
+        twin = self._folded.setdefault(path.lower(), path)
+        if twin != path:
+            fault = f"differs from {twin} in letter case only"
+        if fault:
+            self._problem(path, f"has a name that a bundle cannot carry: it {fault}", NAME_HINT)
+        return not fault
+
+    def _problem(self, path: str, what: str, hint: str) -> None:
+        shown = f"{self.tree.given}/{path}".encode("utf-8", "backslashreplace").decode()
+        self.problems.append(
+            Problem("".join(c if c.isprintable() else repr(c)[1:-1] for c in shown), what, hint)
+        )

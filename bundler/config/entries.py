@@ -1,0 +1,325 @@
+"""The entries of bundle.yaml as items of a bundle: paths filled in, inputs looked at, names given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundler.config.checks import images, inputs, trees
+from bundler.config.checks.destinations import Place
+from bundler.config.durations import seconds
+from bundler.config.model import Item, Tree
+from bundler.image_sources.entry import ImageEntry
+from installer.core.errors import Problem
+from installer.core.format.manifest import Deployment, HealthCheck, Kind
+from installer.shared import strict_yaml
+
+_PARTS: tuple[tuple[str, Kind], ...] = (
+    ("units", "unit"),
+    ("file", "compose"),
+    ("apply", "script"),
+    ("undo", "script"),
+    ("snapshot", "script"),
+    ("restore", "script"),
+)
+_WORDS = ("project", "roll_forward_only")
+"""What a step says that is no file."""
+DRIVEN = ("files", "images", "systemd", "compose", "script")
+UNITS = "/etc/systemd/system"
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:service|socket|timer|target|path|mount|automount|swap|slice)")
+_PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]*)\}(?!\})")
+
+
+class Entries:
+    """Everything that bundle.yaml lists, with the problems found on the way.
+
+    Args:
+        directory: Where bundle.yaml is.
+        document: For the lines.
+        value: What of the document fits the schema; list items that do not are None.
+        version: Filled in for `{version}`.
+        platforms: The platforms to make.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        document: strict_yaml.Document,
+        value: dict[str, Any],
+        version: str,
+        platforms: Sequence[str],
+    ) -> None:
+        self.directory, self.document, self.value = directory, document, value
+        self.version, self.platforms = version, platforms
+        self.problems: list[Problem] = []
+        self.items: list[Item] = []
+        self.trees: list[Tree] = []
+        self.images: list[ImageEntry] = []
+        self.deploy: list[Deployment] = []
+        self.health: list[HealthCheck] = []
+        self.places: list[Place] = []
+        self.probe_places: list[str] = []
+        self.rollback = self.values = self.values_schema = ""
+        self._read()
+        self._twins()
+
+    def where(self, item: Item | Tree | ImageEntry) -> str:
+        """Gives `bundle.yaml:LINE` of an entry."""
+        return f"{self.document.name}:{item.line}"
+
+    def of_kind(self, *kinds: Kind) -> Iterator[Item]:
+        """Gives the items of some kinds, each source once."""
+        return (item for item in self.items if item.kind in kinds)
+
+    def _read(self) -> None:
+        self._binaries()
+        self._trees()
+        self._images()
+        self._config()
+        self._documents()
+        self._deploy()
+        self._health()
+        listed = ("binaries", "trees", "images", "config")
+        if not any(self.value.get(key) for key in listed) and not self.problems:
+            what = f"ships nothing: {', '.join(listed)} are all empty"
+            self.problems.append(Problem(self.document.name, what, "list what the release is made of"))
+
+    def _each(self, key: str) -> Iterator[tuple[strict_yaml.Path, Any]]:
+        for number, entry in enumerate(self.value.get(key) or []):
+            if entry is not None:
+                yield (key, number), entry
+
+    def _binaries(self) -> None:
+        for path, entry in self._each("binaries"):
+            for platform in self.platforms:
+                os_name, arch = platform.split("/", 1)
+                given = self._fill(entry["path"], (*path, "path"), os=os_name, arch=arch)
+                member = f"bin/{os_name}-{arch}/{given.rpartition('/')[2]}"
+                item = self._file(given, member, "binary", (*path, "path"), entry, platform=platform)
+                if item:
+                    problem = inputs.machine_problem(item.source, given, platform, self.where(item))
+                    self.problems += [problem] if problem else []
+
+    def _trees(self) -> None:
+        for path, entry in self._each("trees"):
+            given = self._fill(entry["path"], (*path, "path")).rstrip("/")
+            where = self.document.where((*path, "path"))
+            source = self.directory / given
+            problem = inputs.directory_problem(source, given, where)
+            member = f"trees/{source.resolve().name if given in ('.', '..') else given.rpartition('/')[2]}"
+            problem = problem or inputs.member_problem(member, given, where)
+            if problem:
+                self.problems.append(problem)
+                continue
+            install = self._install(entry, path, given, is_tree=True)
+            tree = Tree(given, source, member, install, self._line((*path, "path")))
+            tree, problems = trees.survey(tree, where)
+            self.trees.append(tree)
+            self.problems += problems
+
+    def _images(self) -> None:
+        for path, entry in self._each("images"):
+            where, line = self.document.where(path), self._line(path)
+            name = "" if isinstance(entry, str) else self._fill(entry.get("as", ""), (*path, "as"))
+            if isinstance(entry, str):
+                reference = self._fill(entry, path)
+                problem = images.reference_problem(reference, where)
+                kind = ImageEntry("docker", reference, None, line)
+            elif "registry" in entry:
+                scheme, _, reference = self._fill(entry["registry"], path).rpartition("://")
+                problem = images.reference_problem(reference, where)
+                kind = ImageEntry("registry", reference, None, line, name, scheme)
+            else:
+                word = "archive" if "archive" in entry else "oci"
+                given = self._fill(entry[word], path)
+                source = self.directory / given
+                look = inputs.file_problem if word == "archive" else inputs.directory_problem
+                problem = look(source, given, where)
+                if not problem and word == "oci" and not (source / "oci-layout").is_file():
+                    hint = "name the directory that has oci-layout and index.json in it"
+                    problem = Problem(where, f"{given} is not an OCI image layout", hint)
+                kind = ImageEntry("archive" if word == "archive" else "oci", given, source, line, name)
+            if name and not problem:
+                problem = images.reference_problem(name, self.document.where((*path, "as")))
+            self.problems += [problem] if problem else []
+            self.images += [] if problem else [kind]
+
+    def _config(self) -> None:
+        for path, entry in self._each("config"):
+            given = self._fill(entry["template"], (*path, "template"))
+            member = inputs.member_name("config", given)
+            self._file(given, member, "template", (*path, "template"), entry, empty=True)
+        values = self.value.get("values") or {}
+        for word, kind in (("defaults", "values"), ("schema", "schema")):
+            if word in values:
+                given = self._fill(values[word], ("values", word))
+                member = inputs.member_name("config", given)
+                item = self._file(given, member, kind, ("values", word), {}, empty=word == "defaults")
+                if item and kind == "values":
+                    self.values = item.member
+                elif item:
+                    self.values_schema = item.member
+
+    def _documents(self) -> None:
+        docs = self.value.get("docs") or {}
+        wanted = [
+            ("changelog", docs.get("changelog", "CHANGELOG.md"), ("docs", "changelog")),
+            ("upgrade", docs.get("upgrade", "docs/UPGRADE.md"), ("docs", "upgrade")),
+        ]
+        plan = (self.value.get("rollback") or {}).get("plan")
+        if plan:
+            wanted.append(("plan", plan, ("rollback", "plan")))
+        for word, text, path in wanted:
+            given = self._fill(text, path)
+            item = self._file(given, inputs.member_name("docs", given), "doc", path, {})
+            if item and word == "plan":
+                self.rollback = item.member
+
+    def _deploy(self) -> None:
+        for path, entry in self._each("deploy"):
+            method = entry["method"]
+            if method not in DRIVEN:
+                hint = "remove the step and have it done by a script step, or wait for a later version"
+                what = f"the method {method} is not driven by this version"
+                self.problems.append(Problem(self.document.where(path), what, hint))
+                continue
+            options: dict[str, Any] = {word: entry[word] for word in _WORDS if word in entry}
+            if "timeout" in entry:
+                options["timeout"] = seconds(entry["timeout"])
+            for word, kind in _PARTS:
+                given = entry.get(word)
+                if isinstance(given, list):
+                    options[word] = [
+                        self._part(text, (*path, word, n), method, kind) for n, text in enumerate(given)
+                    ]
+                elif given is not None:
+                    options[word] = self._part(given, (*path, word), method, kind)
+            self.deploy.append(Deployment(method, options, entry.get("optional", False)))
+
+    def _part(self, text: str, path: strict_yaml.Path, method: str, kind: Kind) -> str:
+        """Takes in a file that a step uses; gives its bundle path."""
+        given = self._fill(text, path)
+        member = inputs.member_name("deploy", given, method)
+        item = self._file(given, member, kind, path, {"mode": "0755" if kind == "script" else "0644"})
+        name = given.rpartition("/")[2]
+        if item and kind == "unit":
+            self.places.append(Place(f"{UNITS}/{name}", given, self.where(item)))
+            if not _UNIT.fullmatch(name):
+                what = f"{given} has no name of a systemd unit"
+                self.problems.append(
+                    Problem(self.where(item), what, "end it in .service, .socket, .timer, …")
+                )
+        return member
+
+    def _health(self) -> None:
+        methods = {entry["method"] for _, entry in self._each("deploy")} | {"files", "images"}
+        for path, entry in self._each("health"):
+            when = entry.get("when", "")
+            if when and when not in methods:
+                hint = f"in deploy are: {', '.join(sorted(methods))}"
+                what = f"the probe waits for {when}, which is not in deploy"
+                self.problems.append(Problem(self.document.where((*path, "when")), what, hint))
+            kind = next(word for word in ("http", "tcp", "command", "container") if word in entry)
+            words = tuple(self._fill(word, path) for word in entry[kind]) if kind == "command" else ()
+            self.probe_places.append(self.document.where(path))
+            self.health.append(
+                HealthCheck(
+                    kind=kind,  # type: ignore[arg-type]
+                    target="" if words else self._fill(entry[kind], path),
+                    command=words,
+                    within=seconds(entry.get("within", "60s")),
+                    stable=seconds(entry["stable"]) if "stable" in entry else 0,
+                    status=entry.get("status", 200),
+                    when=when,
+                )
+            )
+
+    def _file(
+        self,
+        given: str,
+        member: str,
+        kind: Any,
+        path: strict_yaml.Path,
+        entry: dict[str, Any],
+        *,
+        platform: str = "",
+        empty: bool = False,
+    ) -> Item | None:
+        where = self.document.where(path)
+        source = self.directory / given
+        problem = inputs.file_problem(source, given, where, may_be_empty=empty)
+        name_problem = inputs.member_problem(member, given, where)
+        self.problems += [found for found in (problem, name_problem) if found]
+        install = self._install(entry, path[:-1], given, platform=platform) if "install" in entry else ""
+        if problem or name_problem:
+            return None
+        default = "0755" if kind == "binary" else "0644"
+        item = Item(
+            given, source, member, kind, int(entry.get("mode", default), 8), install, entry.get("owner", ""),
+            platform, self._line(path),
+        )  # fmt: skip
+        self.items.append(item)
+        return item
+
+    def _install(
+        self,
+        entry: dict[str, Any],
+        path: strict_yaml.Path,
+        given: str,
+        *,
+        platform: str = "",
+        is_tree: bool = False,
+    ) -> str:
+        if "install" not in entry:
+            return ""
+        where = (*path, "install")
+        os_name, _, arch = platform.partition("/")
+        known = {"os": os_name, "arch": arch} if platform else {}
+        install = self._fill(entry["install"], where, **known)
+        install = install.rstrip("/") or "/" if is_tree else install
+        self.places.append(Place(install, given, self.document.where(where), platform, is_tree))
+        return install
+
+    def _twins(self) -> None:
+        """Joins entries of one file, and reports different files that would get one name in the bundle."""
+        kept: dict[tuple[str, str], Item] = {}
+        seen: dict[str, Item | Tree] = {}
+        for item in self.items:
+            first = seen.setdefault(item.member.lower(), item)
+            if first is item:
+                kept[item.member, item.install] = item
+            elif not isinstance(first, Item) or first.source != item.source or first.kind != item.kind:
+                self._twin(item, first)
+            elif item.install != first.install:
+                what = f"{item.given} is listed before, in line {first.line}, to go elsewhere"
+                self.problems.append(Problem(self.where(item), what, "copy the file under another name"))
+        self.items = list(kept.values())
+        names: dict[str, Tree] = {}
+        for tree in self.trees:
+            if names.setdefault(tree.member.lower(), tree) is not tree:
+                self._twin(tree, names[tree.member.lower()])
+
+    def _twin(self, item: Item | Tree, first: Item | Tree) -> None:
+        what = (
+            f"{item.given} and {first.given} (line {first.line}) would both be {first.member} in the bundle"
+        )
+        self.problems.append(Problem(self.where(item), what, "rename one of them"))
+
+    def _fill(self, text: str, path: strict_yaml.Path, **known: str) -> str:
+        words = {"version": self.version, **known}
+
+        def value(match: re.Match[str]) -> str:
+            if match[1] in words:
+                return words[match[1]]
+            hint = "known here: " + ", ".join(f"{{{word}}}" for word in words)
+            self.problems.append(
+                Problem(self.document.where(path), f"{match[0]} is not filled in here", hint)
+            )
+            return match[0]
+
+        return _PLACEHOLDER.sub(value, text)
+
+    def _line(self, path: strict_yaml.Path) -> int:
+        return int(self.document.where(path).rpartition(":")[2])

@@ -1,0 +1,215 @@
+"""bundle.yaml, read for one version: everything that is wrong with it and its inputs, said at once.
+
+1 the file      strict YAML, then the schema; what does not fit is set aside, the rest is looked at
+2 the entries   paths filled in, inputs there and readable, names that fit (`bundler/config/entries.py`)
+3 the content   changelog, values, templates, Compose files, secrets, destinations (`checks/`)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bundler.config import resources
+from bundler.config.checks.content import check_content
+from bundler.config.durations import seconds
+from bundler.config.entries import Entries
+from bundler.config.model import BundleConfig
+from installer.core import schema_errors
+from installer.core.digest import sha256_hex
+from installer.core.errors import Problem, UnfitInputError, UsageError
+from installer.core.semver import Version, default_sequence, parse
+from installer.shared import strict_yaml
+
+NAME = "bundle.yaml"
+SCHEMA = "v1/bundle-yaml.schema.json"
+
+
+def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> BundleConfig:
+    """Reads and checks bundle.yaml and its inputs for a release.
+
+    Args:
+        directory: Where bundle.yaml is.
+        version: The version to make; a leading `v` is dropped.
+        platforms: Only these of the platforms in bundle.yaml; all where empty.
+
+    Raises:
+        UnfitInputError: Something is not fit to ship; `problems` has all of it, with places and hints.
+    """
+    problems: list[Problem] = []
+    parsed = _version(version, problems)
+    document, sha256 = _read(directory)
+    problems += document.problems
+    if document.value is None:
+        raise _unfit(problems, directory)
+    value, whole = _fitting(document, problems)
+    chosen = _platforms(value, platforms, problems)
+    sequence = _sequence(value, parsed, problems)
+    upgrade_from = _upgrade_from(value, document, parsed, problems)
+    entries = Entries(directory, document, value, str(parsed or version), chosen)
+    problems += entries.problems
+    content = check_content(entries, parsed, images_known="images" in whole)
+    problems += content.problems
+    if problems or parsed is None:
+        raise _unfit(problems, directory)
+    return BundleConfig(
+        directory=directory,
+        product=value["product"],
+        version=parsed,
+        sequence=sequence,
+        platforms=chosen,
+        expires=seconds(value.get("expires", "180d")),
+        compression=value.get("compression", "zstd"),
+        items=tuple(entries.items),
+        trees=tuple(entries.trees),
+        images=tuple(entries.images),
+        deploy=tuple(entries.deploy),
+        health=tuple(entries.health),
+        rollback=entries.rollback,
+        values=entries.values,
+        values_schema=entries.values_schema,
+        release_notes=content.release_notes,
+        upgrade_from=upgrade_from,
+        sha256=sha256,
+        warnings=tuple(content.warnings),
+    )
+
+
+def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
+    """Gives bundle.yaml and the SHA-256 of the bytes that were parsed."""
+    path = directory / NAME
+    try:
+        with path.open("rb") as file:
+            data = file.read(strict_yaml.MAX_BYTES + 1)
+    except FileNotFoundError:
+        hint = "bundle init lays one down; -C names the directory where it is"
+        return strict_yaml.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),)), ""
+    except OSError as error:
+        problem = Problem(
+            str(path), f"cannot be read: {error.strerror}", "it must be a file that you may read"
+        )
+        return strict_yaml.Document(NAME, None, {}, (problem,)), ""
+    document = strict_yaml.load(data, NAME)
+    if isinstance(document.value, dict) or document.problems:
+        return document, sha256_hex(data)
+    problem = Problem(
+        f"{NAME}:1", "must hold a mapping of keys to values", "bundle init lays down an example"
+    )
+    return strict_yaml.Document(NAME, None, {}, (problem,)), ""
+
+
+def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[dict[str, Any], set[str]]:
+    """Validates; gives what of the document fits, and the names of the top-level keys that fit wholly."""
+    if not isinstance(document.value, dict):
+        return {}, set()
+    value: dict[str, Any] = document.value
+    schema = resources.schema(SCHEMA)
+    found = schema_errors.findings(schema, value, document.where)
+    taken = {problem.where for problem in problems}
+    problems += [finding.problem for finding in found if finding.problem.where not in taken]
+    for path, text in _texts(value):
+        if not text.isprintable() and not any(finding.path == path for finding in found):
+            what = f"{schema_errors.dotted(path)} has a control character or a line break"
+            problems.append(Problem(document.where(path), what, "write it in one line"))
+            found.append(schema_errors.Finding("control", path, problems[-1]))
+    damaged = {str(finding.path[0]) for finding in found if finding.path}
+    for finding in found:
+        _set_aside(value, finding)
+    # What is left of an entry may lack something now; then the entry goes as a whole.
+    for finding in schema_errors.findings(schema, value, document.where):
+        in_list = len(finding.path) > 1 and isinstance(finding.path[1], int)
+        _set_aside(value, replace(finding, keyword="rest", path=finding.path[: 2 if in_list else 1]))
+    return value, {"images", *value} - damaged
+
+
+def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
+    """Removes what does not fit: a key, or the entry of a list that it is in (the place stays, as None)."""
+    path = finding.path
+    if finding.keyword != "additionalProperties":
+        ends = [end for end, part in enumerate(path, 1) if isinstance(part, int)]
+        path = path[: ends[0]] if ends else path
+    for part in path[:-1]:
+        if not isinstance(value, dict | list) or (isinstance(value, dict) and part not in value):
+            return
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    if not path or value is None:
+        return
+    if isinstance(value, dict):
+        value.pop(path[-1], None)
+    elif isinstance(value, list):
+        value[int(path[-1])] = None
+
+
+def _texts(value: Any, path: strict_yaml.Path = ()) -> list[tuple[strict_yaml.Path, str]]:
+    if isinstance(value, str):
+        return [(path, value)]
+    children = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    return [text for key, child in children for text in _texts(child, (*path, key))]
+
+
+def _version(version: str, problems: list[Problem]) -> Version | None:
+    try:
+        return parse(version)
+    except UsageError as error:
+        problems.append(Problem("VERSION", error.what, error.hint))
+        return None
+
+
+def _sequence(value: dict[str, Any], version: Version | None, problems: list[Problem]) -> int:
+    if isinstance(value.get("sequence"), int):
+        return int(value["sequence"])
+    sequence = default_sequence(version) if version else 0
+    if sequence is None or (version and sequence == 0):
+        what = f"no sequence number follows from the version {version}"
+        hint = "give sequence: a number above that of every earlier release, or use alpha.N, beta.N or rc.N"
+        problems.append(Problem(NAME, what, hint))
+    return sequence or 0
+
+
+def _upgrade_from(
+    value: dict[str, Any], document: strict_yaml.Document, version: Version | None, problems: list[Problem]
+) -> str:
+    text = value.get("upgrade_from")
+    if not isinstance(text, str):
+        return ""
+    where = document.where(("upgrade_from",))
+    try:
+        least = parse(text)
+    except UsageError as error:
+        problems.append(Problem(where, f"upgrade_from: {error.what}", error.hint))
+        return ""
+    if version is not None and least >= version:
+        hint = "name an earlier version, which hosts can be upgraded from"
+        problems.append(Problem(where, f"upgrade_from is {least}, which is not before {version}", hint))
+    return str(least)
+
+
+def _platforms(value: dict[str, Any], chosen: Sequence[str], problems: list[Problem]) -> tuple[str, ...]:
+    listed = [platform for platform in value.get("platforms", []) if platform]
+    for platform in chosen:
+        if platform not in listed:
+            hint = f"listed: {', '.join(listed) or 'none'}"
+            problems.append(Problem("--platform", f"{platform} is not among platforms of {NAME}", hint))
+    return tuple(platform for platform in listed if not chosen or platform in chosen)
+
+
+def _unfit(problems: list[Problem], directory: Path) -> UnfitInputError:
+    unique = list(dict.fromkeys(problems))
+    count = "one thing stands" if len(unique) == 1 else f"{len(unique)} things stand"
+    return UnfitInputError(
+        f"not fit to ship: {count} in the way",
+        where=str(directory / NAME),
+        problems=sorted(unique, key=_order),
+    )
+
+
+def _order(problem: Problem) -> tuple[bool, str, int]:
+    """bundle.yaml first, then file by file, each from its top."""
+    match = re.fullmatch(r"(.*?)(?::([0-9]+))?", problem.where)
+    name, line = (match[1], match[2]) if match else (problem.where, None)
+    return name != NAME, name, int(line or 0)

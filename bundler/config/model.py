@@ -1,0 +1,134 @@
+"""What bundle.yaml says, checked and filled in: the one thing that `create` works from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bundler.image_sources.entry import ImageEntry
+from installer.core.errors import Problem
+from installer.core.format.manifest import Deployment, HealthCheck, Kind
+from installer.core.semver import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A single file that goes into the bundle.
+
+    Attributes:
+        given: Its path as bundle.yaml has it, filled in; messages show this.
+        source: Where it is.
+        member: Its bundle path.
+        kind: What it is for.
+        mode: Permission bits on the host.
+        install: Where it goes on the host; empty where it stays in the release directory.
+        owner: `user:group`; empty for root.
+        platform: `os/arch`; empty for all.
+        line: Of bundle.yaml.
+    """
+
+    given: str
+    source: Path
+    member: str
+    kind: Kind
+    mode: int = 0o644
+    install: str = ""
+    owner: str = ""
+    platform: str = ""
+    line: int = 0
+
+
+class TreeFile(NamedTuple):
+    """A regular file of a tree: its path in the tree, size and mode."""
+
+    path: str
+    size: int
+    mode: int
+
+
+class TreeLink(NamedTuple):
+    """A symbolic link of a tree: its path in the tree, and its relative target."""
+
+    path: str
+    target: str
+
+
+class TreeDirectory(NamedTuple):
+    """A directory of a tree: its path in the tree, its mode, and whether nothing is in it."""
+
+    path: str
+    mode: int
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A directory that goes into the bundle, with what was found in it, each list sorted bytewise.
+
+    Attributes:
+        given: Its path as bundle.yaml has it, filled in.
+        source: Where it is.
+        member: `trees/<name>`.
+        install: The directory on the host; empty where it stays in the release directory.
+        line: Of bundle.yaml.
+        files: Regular files.
+        links: Symbolic links.
+        directories: Directories below the tree's own.
+    """
+
+    given: str
+    source: Path
+    member: str
+    install: str = ""
+    line: int = 0
+    files: tuple[TreeFile, ...] = ()
+    links: tuple[TreeLink, ...] = ()
+    directories: tuple[TreeDirectory, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BundleConfig:
+    """bundle.yaml for one version, with every check passed.
+
+    Attributes:
+        directory: Where bundle.yaml is.
+        product: The product's name.
+        version: The version.
+        sequence: Given, or what follows from the version.
+        platforms: `os/arch` each; only the chosen ones where some were chosen.
+        expires: Seconds from creation.
+        compression: Of image layers that come uncompressed.
+        items: All single files, unique by member, in the order of bundle.yaml.
+        trees: Directories.
+        images: Image sources.
+        deploy: Steps, with bundle paths in their options.
+        health: Probes.
+        rollback: Bundle path of the rollback plan; empty where there is none.
+        values: Bundle path of the defaults; empty where there is none.
+        values_schema: Bundle path of the values' schema; empty where there is none.
+        release_notes: The changelog's section of this version.
+        upgrade_from: The least version that a host must run to be upgraded; empty: any.
+        sha256: Of the bytes of bundle.yaml, in hex.
+        warnings: What does not stand in the way, but should be known.
+    """
+
+    directory: Path
+    product: str
+    version: Version
+    sequence: int
+    platforms: tuple[str, ...]
+    expires: int
+    compression: Literal["zstd", "gzip", "none"]
+    items: tuple[Item, ...]
+    trees: tuple[Tree, ...]
+    images: tuple[ImageEntry, ...]
+    deploy: tuple[Deployment, ...]
+    health: tuple[HealthCheck, ...]
+    rollback: str = ""
+    values: str = ""
+    values_schema: str = ""
+    release_notes: str = ""
+    upgrade_from: str = ""
+    sha256: str = ""
+    warnings: tuple[Problem, ...] = ()

@@ -1,0 +1,42 @@
+"""The files that come with the program, in the checkout, the wheel and the executable: schemas, templates."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from installer.core.errors import WaybillError
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Reads one of our JSON Schemas.
+
+    Args:
+        name: For example `v1/bundle-yaml.schema.json`.
+
+    Raises:
+        WaybillError: The installation is damaged.
+    """
+    found: dict[str, Any] = json.loads(_find("installer.core", "schemas").joinpath(name).read_bytes())
+    return found
+
+
+def templates() -> Traversable:
+    """Gives the directory of what `bundle init` lays down, one directory for each template.
+
+    Raises:
+        WaybillError: The installation is damaged.
+    """
+    return _find("bundler", "templates")
+
+
+def _find(package: str, name: str) -> Traversable:
+    for place in (files(package).joinpath(name), _CHECKOUT / name):
+        if place.is_dir():
+            return place
+    raise WaybillError(f"{name} is missing in this installation", hint="install Waybill again")

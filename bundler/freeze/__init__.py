@@ -1,0 +1,1 @@
+"""The standalone executables: frozen, checked and packed into one file each."""

@@ -1,0 +1,303 @@
+"""Builds the standalone executables `install` and `bundle`: one file each, for hosts without Python.
+
+The locked wheels are fetched once and unpacked; our sources are laid out beside them; cx_Freeze freezes both;
+what came out is settled, checked, made to import all that it carries, and packed into one file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import bundler
+from bundler.archive.output_file import fsync_directory
+from bundler.freeze import self_extract
+from bundler.freeze.check import check
+from installer.core.errors import UnfitInputError, UsageError, WaybillError
+from installer.shared.child_env import child_environment
+from installer.shared.progress import Progress
+
+Program = Literal["install", "bundle"]
+
+ROOT = Path(__file__).resolve().parents[2]
+EMBEDDED = Path("embedded", "install")
+ABIS = ("cp311", "abi3", "none")
+PLATFORMS = {
+    "x86_64": (
+        "manylinux_2_17",
+        "manylinux2014",
+        "manylinux_2_12",
+        "manylinux2010",
+        "manylinux_2_5",
+        "manylinux1",
+    ),
+    "aarch64": ("manylinux_2_17", "manylinux2014"),
+}
+LIBZ_PLATFORMS = ("manylinux_2_28",)
+LIBZ = "cmeel.prefix/lib64/libz.so.1"
+PACKAGES = (
+    *("cryptography", "docker", "jinja2", "jsonschema", "jsonschema_specifications", "rich", "typer", "yaml"),
+    "zstandard",
+)
+PACKAGES_OF: dict[Program, tuple[str, ...]] = {
+    "install": ("installer", *PACKAGES),
+    "bundle": ("installer", "bundler", "gnupg", "nacl", "segno", *PACKAGES),
+}
+EXCLUDED = (
+    *(
+        "cx_Freeze",
+        "elftools",
+        "freeze_core",
+        "lib2to3",
+        "pip",
+        "pkg_resources",
+        "setuptools",
+        "test",
+        "unittest",
+    ),
+    *("curses", "idlelib", "pydoc", "pydoc_data", "readline", "sqlite3", "tkinter", "turtle"),
+    *("asyncio.windows_events", "asyncio.windows_utils", "multiprocessing.popen_spawn_win32"),
+    *("docker.transport.npipeconn", "docker.transport.npipesocket", "docker.transport.sshconn"),
+    *("jsonschema.benchmarks", "jsonschema.tests", "jsonschema_specifications.tests"),
+    *("rich._win32_console", "rich._windows_renderer", "typer._click._winconsole"),
+    *("urllib3.contrib.emscripten", "urllib3.contrib.pyopenssl", "urllib3.contrib.socks"),
+    *("urllib3.http2.connection", "zstandard._cffi", "zstandard.backend_cffi"),
+)
+EXCLUDED_OF: dict[Program, tuple[str, ...]] = {
+    "install": ("bundler", "gnupg", "nacl", "cffi", "pycparser"),
+    "bundle": ("bundler.freeze.run",),
+}
+
+
+def build(
+    out: Path,
+    program: Program,
+    *,
+    embed: Path | None = None,
+    work: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Builds a standalone executable.
+
+    Args:
+        out: Where it goes; replaced in one step when all checks have passed.
+        program: `install` or `bundle`.
+        embed: For `bundle`: the executable `install` that it will give out.
+        work: Where wheels and intermediate files are kept between builds.
+        progress: Told of each step.
+
+    Raises:
+        UsageError: this Python cannot build it.
+        UnfitInputError: a step failed, or the result is not what it must be.
+    """
+    told = progress or Progress()
+    machine = _machine()
+    work = work or _work()
+    site = _site(work, machine, told)
+    with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=work) as scratch:
+        source, app = Path(scratch, "source"), Path(scratch, "app")
+        _lay_out(source, program)
+        told.note(f"freezing {program}")
+        _freeze(site, source, app, program)
+        self_extract.settle(app)
+        if embed:
+            (app / EMBEDDED).parent.mkdir()
+            shutil.copyfile(embed, app / EMBEDDED)
+        told.note("checking and packing")
+        check(app, program)
+        _run([str(app / program), "selftest"], f"{program} does not start or cannot import a module")
+        packed = Path(scratch, program)
+        packed.write_bytes(self_extract.pack(app, program, bundler.__version__))
+        packed.chmod(0o755)
+        _put(packed, out)
+    told.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+def write_installer(out: Path, progress: Progress | None = None) -> None:
+    """Writes the executable `install`: `bundle`'s executable gives out the one it carries, else it is built.
+
+    Args:
+        out: Where it goes.
+        progress: Told of each step of a build.
+
+    Raises:
+        UsageError: it is neither carried nor can it be built here.
+        UnfitInputError: the build failed.
+    """
+    if getattr(sys, "frozen", False):
+        carried = Path(sys.prefix) / EMBEDDED
+        if not carried.is_file():
+            raise UsageError("this `bundle` carries no `install`", hint="build both with `make installer`")
+        _put(carried, out)
+    else:
+        build(out, "install", progress=progress)
+
+
+def _machine() -> str:
+    """Return this machine's architecture, for which an executable can be built here."""
+    machine = platform.machine()
+    if sys.version_info[:2] != (3, 11) or machine not in PLATFORMS or getattr(sys, "frozen", False):
+        raise UsageError(
+            f"the executables are built with Python 3.11 on {' or '.join(PLATFORMS)}",
+            hint="run `make installer` in a checkout on such a machine",
+        )
+    return machine
+
+
+def _put(source: Path, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{out.name}-", dir=out.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as target, source.open("rb") as content:
+            shutil.copyfileobj(content, target, 1 << 20)
+            target.flush()
+            os.fchmod(target.fileno(), 0o755)
+            os.fsync(target.fileno())
+        Path(name).rename(out)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    fsync_directory(out.parent)
+
+
+def _work() -> Path:
+    in_checkout = (ROOT / "pyproject.toml").is_file()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    work = ROOT / "build" / "freeze" if in_checkout else Path(cache, "waybill-build")
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def lock(name: str) -> Path:
+    """Finds a lock file, in a checkout or in the installed package."""
+    in_checkout = ROOT / ".ci" / "requirements" / name
+    return in_checkout if in_checkout.is_file() else ROOT / "bundler" / "requirements" / name
+
+
+def _site(work: Path, machine: str, told: Progress) -> Path:
+    """Gives the directory with every locked package; made once for each state of the locks."""
+    packages, libz = lock("freeze.txt"), lock("libz.txt")
+    digest = hashlib.sha256(packages.read_bytes() + libz.read_bytes()).hexdigest()[:16]
+    site = work / f"site-{digest}"
+    with (work / "lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if site.is_dir():
+            return site
+        for old in work.glob("site-*"):
+            shutil.rmtree(old)
+        with tempfile.TemporaryDirectory(dir=work) as scratch:
+            unpacked = Path(scratch, "site")
+            told.note("fetching the locked wheels, once")
+            wanted = _wanted(packages, PLATFORMS[machine], machine)
+            # pip compiles them: freezing with packages that are not compiled gives other bytes.
+            _pip("install", "--target", str(unpacked), *wanted)
+            _pip("download", "--dest", scratch, *_wanted(libz, LIBZ_PLATFORMS, machine))
+            (wheel,) = Path(scratch).glob("cmeel_zlib-*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                (unpacked / "libz.so.1").write_bytes(archive.read(LIBZ))
+            unpacked.rename(site)
+    return site
+
+
+def _wanted(locked: Path, platforms: Sequence[str], machine: str) -> list[str]:
+    wanted = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(locked)]
+    wanted += ["--python-version", "3.11", "--implementation", "cp"]
+    for abi in ABIS:
+        wanted += ["--abi", abi]
+    for name in platforms:
+        wanted += ["--platform", f"{name}_{machine}"]
+    return wanted
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    _run(command, "pip could not get the locked wheels")
+
+
+def _lay_out(source: Path, program: Program) -> None:
+    skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "requirements")
+    for package in ("installer", "bundler") if program == "bundle" else ("installer",):
+        shutil.copytree(ROOT / package, source / package, ignore=skipped)
+    for data, place in (("schemas", "installer/core/schemas"), ("templates", "bundler/templates")):
+        package = place.partition("/")[0]
+        if (ROOT / data).is_dir() and (source / package).is_dir():
+            shutil.copytree(ROOT / data, source / place, ignore=skipped, dirs_exist_ok=True)
+    module = "bundler.cli.main" if program == "bundle" else "installer.cli.main"
+    entry = f"from installer.shared.frozen import hold\nhold()\nfrom {module} import main\nmain()\n"
+    (source / "main.py").write_text(entry, encoding="utf-8")
+
+
+def _freeze(site: Path, source: Path, app: Path, program: Program) -> None:
+    options = {
+        "path": [str(source), str(site)],
+        "script": str(source / "main.py"),
+        "program": program,
+        "packages": PACKAGES_OF[program],
+        "excludes": [*EXCLUDED, *EXCLUDED_OF[program]],
+        "include_files": [[str(site / "libz.so.1"), "lib/libz.so.1"]],
+        "zip_include_packages": ["*"],
+        "zip_exclude_packages": ["installer", "bundler", "jsonschema_specifications", "certifi"],
+        "optimize": 1,
+        "replace_paths": [["*", ""]],
+        "target_dir": str(app),
+        "silent": True,
+    }
+    environment = child_environment() | {
+        "PATH": f"{site / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONHASHSEED": "0",
+        "LC_ALL": "C",
+        "TZ": "UTC",
+    }
+    script = Path(__file__).with_name("run.py")
+    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"):
+        environment.pop(name, None)
+    # -P: modules of ours beside the script have names of the standard library's.
+    _run(
+        [sys.executable, "-s", "-S", "-P", str(script), json.dumps(options)], "cx_Freeze failed", environment
+    )
+
+
+def _run(command: Sequence[str], failure: str, environment: dict[str, str] | None = None) -> None:
+    environment = environment or child_environment()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UnfitInputError(failure, where=Path(command[0]).name, hint="\n".join(said[-12:]))
+
+
+class _Told(Progress):
+    def note(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Builds what `make installer` asks for: `python -m bundler.freeze.build install|bundle OUT [EMBED]`.
+
+    `wheels WORK [MACHINE]` only fetches the packages into `WORK`, for this or another machine.
+    """
+    program, out, *embed = arguments
+    if program == "wheels":
+        Path(out).mkdir(parents=True, exist_ok=True)
+        _site(Path(out), embed[0] if embed else _machine(), _Told())
+        return
+    wanted: Program = "bundle" if program == "bundle" else "install"
+    build(Path(out), wanted, embed=Path(embed[0]) if embed else None, progress=_Told())
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except WaybillError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)

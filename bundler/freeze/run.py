@@ -1,0 +1,24 @@
+"""Runs cx_Freeze; started as a script by `build`, in a Python that sees only what is to be frozen.
+
+It is given one JSON object: the options of `cx_Freeze.Freezer`, and `path`, the directories to import from.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def main(options: dict[str, Any]) -> None:
+    """Freezes as told."""
+    sys.path[:0] = options["path"]
+    from cx_Freeze import Executable, Freezer
+
+    program = Executable(options.pop("script"), target_name=options.pop("program"))
+    options["path"] = [*sys.path]
+    Freezer([program], **options).freeze()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

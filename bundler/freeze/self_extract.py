@@ -1,0 +1,134 @@
+"""Packs a frozen directory into one self-extracting file, the same bytes every time.
+
+The file is a POSIX shell head (`self_extract.sh`) followed by a gzipped tar of the directory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import marshal
+import os
+import tarfile
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+from types import CodeType
+
+SQUASHED_DATE = (1980, 1, 1, 0, 0, 0)
+PYC_HEADER = 16
+ELF = b"\x7fELF"
+SHF_ALLOC = 2
+EXECUTABLE, PLAIN = 0o755, 0o644
+
+
+def pack(app: Path, name: str, version: str) -> bytes:
+    """Packs the frozen directory `app`.
+
+    Args:
+        app: The directory; the program to start in it is called `name`.
+        name: The program's name; it names the unpacked directory too.
+        version: The program's version, for the head's first line.
+
+    Returns:
+        The whole self-extracting file; the same directory gives the same bytes.
+    """
+    raw, unpacked = _tar(app)
+    payload = gzip.compress(raw, compresslevel=9, mtime=0)
+    template = files("bundler.freeze").joinpath("self_extract.sh").read_text(encoding="utf-8")
+    room = f"{(unpacked + len(payload)) // 1_000_000 + 1} MB"
+    filled = {
+        "@NAME@": name,
+        "@VERSION@": version,
+        "@DIGEST@": hashlib.sha256(payload).hexdigest(),
+        "@ROOM@": f"'{room}'",
+    }
+    for placeholder, value in filled.items():
+        template = template.replace(placeholder, value)
+    return _with_offset(template) + payload
+
+
+def _with_offset(template: str) -> bytes:
+    offset, head = 0, b""
+    while offset != len(head) + 1:
+        offset = len(head) + 1
+        head = template.replace("@OFFSET@", str(offset)).encode()
+    return head
+
+
+def _tar(app: Path) -> tuple[bytes, int]:
+    raw, total = io.BytesIO(), 0
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in sorted(app.rglob("*"), key=lambda p: p.relative_to(app).as_posix()):
+            if not path.is_file():
+                continue
+            content = path.read_bytes()
+            member = tarfile.TarInfo(path.relative_to(app).as_posix())
+            member.size, member.mode = len(content), EXECUTABLE if _runs(content) else PLAIN
+            member.mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "315532800"))
+            tar.addfile(member, io.BytesIO(content))
+            total += len(content)
+    return raw.getvalue(), total
+
+
+def _runs(content: bytes) -> bool:
+    return content.startswith((ELF, b"#!"))
+
+
+def settle(app: Path) -> None:
+    """Takes out of the frozen directory `app` what differs from build to build, and what is never loaded.
+
+    Dates and build paths go, so that the same inputs make the same bytes; debugging symbols are blanked.
+    """
+    for path in app.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            kept = _settled_zip(content) if path.suffix == ".zip" else settled(path.name, content)
+            if kept != content:
+                path.write_bytes(kept)
+
+
+def settled(name: str, content: bytes) -> bytes:
+    """Gives the content of the file `name` without dates, build paths and debugging symbols."""
+    if name.endswith(".pyc"):
+        return _settled_pyc(name, content)
+    return without_symbols(content) if content.startswith(ELF) else content
+
+
+def _settled_zip(content: bytes) -> bytes:
+    squashed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(squashed, "w") as target:
+        for name in sorted(source.namelist()):
+            if name == "BUILD_CONSTANTS.pyc":
+                continue
+            member = zipfile.ZipInfo(name, SQUASHED_DATE)
+            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, PLAIN << 16
+            target.writestr(member, settled(name.rpartition("/")[2], source.read(name)))
+    return squashed.getvalue()
+
+
+def without_symbols(content: bytes) -> bytes:
+    """Blanks the debugging sections of an ELF file: they are never loaded, and zeros pack to nothing."""
+    from elftools.elf.elffile import ELFFile
+
+    blanked = bytearray(content)
+    elf = ELFFile(io.BytesIO(content))
+    for section in elf.iter_sections():
+        kept = section["sh_flags"] & SHF_ALLOC or section["sh_type"] in ("SHT_NULL", "SHT_NOBITS")
+        if not kept and section.name.startswith((".debug_", ".zdebug_", ".symtab", ".strtab")):
+            start, size = section["sh_offset"], section["sh_size"]
+            blanked[start : start + size] = bytes(size)
+    return bytes(blanked)
+
+
+def _settled_pyc(name: str, content: bytes) -> bytes:
+    body = content[PYC_HEADER:]
+    if name.startswith("__main__"):
+        body = marshal.dumps(_renamed(marshal.loads(body), "main.py"))  # noqa: S302 - our own build's output
+    return content[:8] + bytes(8) + body
+
+
+def _renamed(code: CodeType, file: str) -> CodeType:
+    constants = [_renamed(item, file) if isinstance(item, CodeType) else item for item in code.co_consts]
+    return code.replace(co_filename=file, co_consts=tuple(constants))

@@ -1,0 +1,88 @@
+"""Images from archives: `docker save` of either form, and OCI archives, plain or compressed as a whole.
+
+A plain archive is read in place: its headers and documents first, then each layer once, where it lies. One
+that was compressed as a whole can only be read from its start, so it is gone through twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+from bundler.image_sources.base import BlobSink, ResolvedImage
+from bundler.image_sources.content import ArchiveContent, Expanded, PassingContent, Payload, open_regular
+from bundler.image_sources.layers import Form, sniff
+from bundler.image_sources.saved import choose, read_images
+from bundler.image_sources.store import passed_layers, store_image, store_layers
+from bundler.image_sources.walk import SavedImage
+from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import Image
+
+
+class ArchiveSource:
+    """One archive, with all images in it or with the one that is meant.
+
+    Args:
+        path: The archive.
+        platforms: Platforms of the bundle.
+        reference: Name that the image has in the bundle; empty to take all by their own names.
+    """
+
+    def __init__(self, path: Path, platforms: Sequence[str], reference: str = "") -> None:
+        self._path = path
+        self._platforms = platforms
+        self._reference = reference
+        self._form: Form = "tar"
+        self._content: Payload | None = None
+        self._chosen: list[tuple[str, SavedImage]] | None = None
+
+    def resolve(self) -> list[ResolvedImage]:
+        """Reads headers and documents of the archive.
+
+        Raises:
+            UnfitInputError: It cannot be read, is damaged or hostile, or lacks what is asked for.
+        """
+        where = str(self._path)
+        return [image.resolved(reference, where) for reference, image in self._resolved()]
+
+    def pack(self, sink: BlobSink) -> list[Image]:
+        """Reads each layer that the sink lacks.
+
+        Raises:
+            UnfitInputError: The archive is not what it says.
+        """
+        where = str(self._path)
+        chosen = self._resolved()
+        if self._content is None:
+            passing = PassingContent(where)
+            self._pass(passing, sink, {layer.name for _, image in chosen for layer in image.layers})
+            again = choose(read_images(passing, self._platforms), self._platforms, where, self._reference)
+            if again != chosen:
+                raise UnfitInputError("changed while it was read", where=where, hint="leave the file alone")
+            return [
+                store_image(reference, image, passed_layers(image, passing, sink), sink, where)
+                for reference, image in chosen
+            ]
+        return [
+            store_image(reference, image, store_layers(image, self._content, sink), sink, where)
+            for reference, image in chosen
+        ]
+
+    def _resolved(self) -> list[tuple[str, SavedImage]]:
+        if self._chosen is None:
+            where = str(self._path)
+            with open_regular(self._path) as file:
+                self._form = sniff(file.read(4))
+            if self._form == "tar":
+                content = self._content = ArchiveContent(self._path)
+                images = read_images(content, self._platforms)
+            else:
+                passing = PassingContent(where)
+                self._pass(passing, None)
+                images = read_images(passing, self._platforms)
+            self._chosen = choose(images, self._platforms, where, self._reference)
+        return self._chosen
+
+    def _pass(self, passing: PassingContent, sink: BlobSink | None, wanted: Container[str] = ()) -> None:
+        with open_regular(self._path) as file:
+            passing.take(Expanded(file, self._form, str(self._path)), sink, wanted)

@@ -1,0 +1,341 @@
+"""Members of an archive or files of a layout by name: looked up at will, or passing by once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Container, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from bundler.image_sources.base import BlobSink, Readable
+from bundler.image_sources.faults import AGAIN
+from bundler.image_sources.layers import Form, expand, sniff
+from bundler.image_sources.tarscan import BLOCK, Body, Member, scan
+from installer.core.digest import HEX
+from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import Layer
+from installer.core.limits import MIB
+from installer.core.oci.documents import MAX_DOCUMENT
+
+BLOBS = "blobs/sha256/"
+MAX_HELD = 64 * MIB
+"""Bytes of all documents of one archive together that are held in memory."""
+_LEGACY = ("VERSION", "json", "repositories")
+
+
+class Content(Protocol):
+    """Documents and payload by their names."""
+
+    where: str
+
+    def resolve(self, name: str) -> str | None:
+        """Gives the name under which the bytes of `name` lie; None where there is no such member."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Gives the size of a resolved name."""
+        ...
+
+    def document(self, name: str) -> bytes:
+        """Gives the bytes of a resolved name.
+
+        Raises:
+            UnfitInputError: It is larger than a document may be, or cannot be read.
+        """
+        ...
+
+
+class Payload(Protocol):
+    """Layers that can be read as streams, in any order."""
+
+    @property
+    def where(self) -> str:
+        """How errors name the place."""
+        ...
+
+    def open(self, name: str, size: int) -> AbstractContextManager[Readable]:
+        """Opens the layer of this name, which has this many bytes."""
+        ...
+
+
+def blob_digest(name: str) -> str:
+    """Gives the digest that a name claims (`blobs/sha256/<hex>`, `<hex>.json`); else an empty text."""
+    text = name.removeprefix(BLOBS) if name.startswith(BLOBS) else name.removesuffix(".json")
+    return f"sha256:{text}" if text != name and HEX.fullmatch(text) else ""
+
+
+@dataclass(slots=True)
+class _Members:
+    """The members of an archive, and where its links lead."""
+
+    where: str
+    found: dict[str, Member] = field(default_factory=dict)
+
+    def resolve(self, name: str) -> str | None:
+        member = self.found.get(name)
+        if member is not None and member.kind == "link":
+            member = self.found.get(member.target)
+        return member.name if member is not None and member.kind == "file" else None
+
+    def size(self, name: str) -> int:
+        return self.found[name].size
+
+
+class ArchiveContent(_Members):
+    """A tar archive in a file that can be read anywhere: only its headers and documents are read at first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+        with self._file() as file:
+            self._identity = _identity(file)
+            length = self._identity[2]
+            for member, _ in scan(file, self.where, lambda count: _seek(file, count, length, self.where)):
+                self.found[member.name] = member
+
+    def document(self, name: str) -> bytes:
+        """Gives the bytes of a member."""
+        with self.open(name, self.size(name)) as body:
+            return read_document(body, self.size(name), f"{self.where}: {name}")
+
+    @contextmanager
+    def open(self, name: str, size: int) -> Iterator[Readable]:
+        """Opens a member; the archive has to be the one that was scanned."""
+        with self._file() as file:
+            if _identity(file) != self._identity:
+                raise UnfitInputError(
+                    "changed while it was read", where=self.where, hint="leave the file alone and try again"
+                )
+            file.seek(self.found[name].offset)
+            yield Body(file, size, f"{self.where}: {name}")
+
+    def _file(self) -> BinaryIO:
+        return open_regular(self._path)
+
+
+class DirectoryContent:
+    """An OCI layout in a directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        self._path = path
+
+    def resolve(self, name: str) -> str | None:
+        """Gives the name, where there is such a file."""
+        return name if (self._path / name).is_file() else None
+
+    def size(self, name: str) -> int:
+        """Gives the size of a file."""
+        return (self._path / name).stat().st_size
+
+    def document(self, name: str) -> bytes:
+        """Gives the bytes of a file."""
+        with self.open(name, self.size(name)) as file:
+            return read_document(file, self.size(name), f"{self.where}/{name}")
+
+    @contextmanager
+    def open(self, name: str, size: int) -> Iterator[Readable]:
+        """Opens a file, which has to be of this size."""
+        with open_regular(self._path / name) as file:
+            if (now := os.fstat(file.fileno()).st_size) != size:
+                raise UnfitInputError(f"is {now} bytes, not {size}", where=f"{self.where}/{name}", hint=AGAIN)
+            yield file
+
+
+class PassingContent(_Members):
+    """An archive that passes by once: its documents are held, its layers go to the sink as they come."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.layers: dict[str, Layer] = {}
+        self._held: dict[str, bytes] = {}
+        self._room = MAX_HELD
+
+    def document(self, name: str) -> bytes:
+        """Gives the bytes of a document that came by."""
+        if self.size(name) > MAX_DOCUMENT and name not in self.layers:
+            raise UnfitInputError(_too_large(self.size(name)), where=f"{self.where}: {name}", hint=AGAIN)
+        if name not in self._held:
+            raise UnfitInputError(
+                "is neither a document nor a layer", where=f"{self.where}: {name}", hint=AGAIN
+            )
+        return self._held[name]
+
+    def layer(self, name: str, sink: BlobSink) -> Layer:
+        """Gives a layer that came by; one that looked like a document is put into the sink now.
+
+        Raises:
+            UnfitInputError: It was neither.
+        """
+        if name not in self.layers:
+            where = f"{self.where}: {name}"
+            self.layers[name] = sink.layer(
+                BytesIO(self.document(name)), digest=blob_digest(name), where=where
+            )
+        return self.layers[name]
+
+    def take(self, stream: Readable, sink: BlobSink | None, wanted: Container[str] | None = None) -> None:
+        """Lets an archive pass by.
+
+        Args:
+            stream: The archive.
+            sink: Takes the layers; without one they are passed over.
+            wanted: Members that are layers of the images that are wanted; None where that is not known yet.
+
+        Raises:
+            UnfitInputError: The archive is damaged or hostile, or a layer is not what its name says.
+        """
+        for member, body in scan(stream, self.where):
+            self.found[member.name] = member
+            if member.kind == "file":
+                self._take(member, body, sink if wanted is None or member.name in wanted else None)
+
+    def _take(self, member: Member, body: Body, sink: BlobSink | None) -> None:
+        where = f"{self.where}: {member.name}"
+        kind = _kind(member.name)
+        if kind == "ignored":
+            return
+        head = b""
+        while len(head) < BLOCK and (chunk := body.read(BLOCK - len(head))):
+            head += chunk
+        if kind == "document" or (kind == "blob" and _is_document(head)):
+            if member.size <= MAX_DOCUMENT:
+                self._hold(member, head, body, where)
+        elif sink is not None:
+            digest = blob_digest(member.name)
+            known = sink.find(digest) if digest else None
+            self.layers[member.name] = known or sink.layer(
+                _Again(head, body), digest=digest, size=member.size, where=where
+            )
+
+    def _hold(self, member: Member, head: bytes, body: Body, where: str) -> None:
+        self._room -= member.size
+        if self._room < 0:
+            raise UnfitInputError(
+                f"has more than {MAX_HELD} bytes of documents", where=self.where, hint=AGAIN
+            )
+        self._held[member.name] = head + read_document(body, body.left, where)
+
+
+def _kind(name: str) -> str:
+    """Says what a member is by its name, in the forms that engines write."""
+    if name.startswith(BLOBS):
+        return "blob"
+    if name.rpartition("/")[2] in _LEGACY:
+        return "ignored"
+    if "/" not in name and (name.endswith(".json") or name == "oci-layout"):
+        return "document"
+    return "layer" if name.endswith(".tar") else "ignored"
+
+
+def _is_document(head: bytes) -> bool:
+    """Says whether a blob that begins like this is JSON and not a layer."""
+    return head[:1] in (b"{", b"[") and sniff(head) == "tar" and head[257:262] != b"ustar"
+
+
+@dataclass(slots=True)
+class _Again:
+    """A body whose beginning was looked at."""
+
+    head: bytes
+    body: Body
+
+    def read(self, size: int, /) -> bytes:
+        if not self.head:
+            return self.body.read(size)
+        chunk, self.head = self.head[:size], self.head[size:]
+        return chunk
+
+
+@dataclass(slots=True)
+class Expanded:
+    """A compressed file, read as what it expands to.
+
+    Attributes:
+        stream: The compressed file.
+        form: What it is.
+        where: How errors name it.
+    """
+
+    stream: Readable
+    form: Form
+    where: str
+    _pieces: Iterator[bytes] | None = None
+    _piece: bytes = b""
+    _at: int = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Gives at most `size` bytes.
+
+        Raises:
+            UnfitInputError: The compression is broken or ends early.
+        """
+        if self._pieces is None:
+            self._pieces = (piece for piece in expand(self.stream, self.form, self.where) if piece)
+        if self._at == len(self._piece):
+            self._piece, self._at = next(self._pieces, b""), 0
+        # a piece may be large: it is never copied for the sake of what is left of it
+        chunk = self._piece[self._at : self._at + size]
+        self._at += len(chunk)
+        return chunk
+
+
+def read_document(stream: Readable, size: int, where: str) -> bytes:
+    """Reads a document whose size is known.
+
+    Raises:
+        UnfitInputError: It is too large, or it ends early.
+    """
+    if size > MAX_DOCUMENT:
+        raise UnfitInputError(
+            f"is {size} bytes, more than the {MAX_DOCUMENT} a document may have", where=where, hint=AGAIN
+        )
+    data = b""
+    while len(data) < size:
+        chunk = stream.read(size - len(data))
+        if not chunk:
+            raise UnfitInputError(f"ends after {len(data)} of {size} bytes", where=where, hint=AGAIN)
+        data += chunk
+    return data
+
+
+def _too_large(size: int) -> str:
+    return f"is {size} bytes, more than the {MAX_DOCUMENT} that a document may have"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a regular file for reading; a pipe or a device in its place is not waited for.
+
+    Raises:
+        UnfitInputError: It is not there, not readable, or not a regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise UnfitInputError("is not there", where=str(path), hint="check the path in bundle.yaml") from None
+    except OSError as error:
+        raise UnfitInputError(
+            f"cannot be opened: {error.strerror}", where=str(path), hint="check its permissions"
+        ) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnfitInputError("is not a regular file", where=str(path), hint="name a file")
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def _identity(file: BinaryIO) -> tuple[int, int, int, int]:
+    now = os.fstat(file.fileno())
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
+
+
+def _seek(file: BinaryIO, count: int, length: int, where: str) -> None:
+    if file.seek(count, os.SEEK_CUR) > length:
+        raise UnfitInputError(
+            f"ends at byte {length}, in the middle of a member",
+            where=where,
+            hint=AGAIN,
+        )

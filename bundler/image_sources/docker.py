@@ -1,0 +1,323 @@
+"""Images from a running engine, through its API: looked at first, then saved in one stream, never to a file.
+
+Engines up to 24 write `<id>/layer.tar` and say what an image is at the very end of the stream; later ones
+write an OCI layout. Both pass by once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bundler.image_sources.base import BlobSink, ResolvedImage
+from bundler.image_sources.content import PassingContent
+from bundler.image_sources.faults import raise_problems
+from bundler.image_sources.saved import read_images
+from bundler.image_sources.store import passed_layers, store_image
+from bundler.image_sources.walk import SavedImage
+from installer.core.digest import oci_digest
+from installer.core.errors import Problem, UnfitInputError
+from installer.core.format.manifest import Image
+from installer.core.limits import MIB
+from installer.core.oci.documents import platform_matches
+from installer.core.oci.reference import familiar, reference_fault, split_reference
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from requests import Response
+
+DEFAULT_SOCKET = "/var/run/docker.sock"
+OCI_FORM = (1, 44)
+"""The API of Docker 25, the first that saves an OCI layout."""
+PLATFORM_CHOICE = (1, 48)
+"""The API of Docker 28, the first that saves one platform of several."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineImage:
+    """One image that is wanted from the engine.
+
+    Attributes:
+        name: What the engine knows it by: a reference or an id.
+        reference: Its name in the bundle; empty for the same.
+        where: Where it is asked for, as errors name it; empty for its name.
+    """
+
+    name: str
+    reference: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    wanted: EngineImage
+    id: str
+    platform: str
+    size: int
+    diff_ids: tuple[str, ...]
+    containerd: bool
+
+    def resolved(self) -> ResolvedImage:
+        # The engine counts bytes of files; headers and padding of a layer's tar come on top.
+        payload = self.size + self.size // 8 + len(self.diff_ids) * MIB
+        return ResolvedImage(
+            familiar(self.wanted.reference or self.wanted.name),
+            self.platform,
+            "" if self.containerd else self.id,
+            len(self.diff_ids) + 2,
+            payload,
+            self.diff_ids,
+            f"the Docker engine's {self.wanted.name}",
+        )
+
+
+class EngineSource:
+    """All images that a bundle takes from the engine.
+
+    Args:
+        images: The images.
+        platforms: Platforms of the bundle.
+    """
+
+    def __init__(self, images: Sequence[EngineImage], platforms: Sequence[str]) -> None:
+        self._images = images
+        self._platforms = platforms
+        self._found: list[_Found] | None = None
+
+    def resolve(self) -> list[ResolvedImage]:
+        """Asks the engine for each image.
+
+        Raises:
+            UnfitInputError: The engine does not answer, or images are missing or for another platform.
+        """
+        if self._found is None:
+            with connected() as client:
+                self._found = self._inspect(client)
+        return [found.resolved() for found in self._found]
+
+    def pack(self, sink: BlobSink) -> list[Image]:
+        """Has the engine save the images and takes them from its stream.
+
+        Raises:
+            UnfitInputError: The engine stops, or its images are not those that it had before.
+        """
+        self.resolve()
+        packed: dict[int, Image] = {}
+        found = dict(enumerate(self._found or ()))
+        with connected() as client:
+            old = _api(client) < OCI_FORM
+            for batch in _batches(found) if old else [found]:
+                content = PassingContent("the stream of the Docker engine")
+                with _saved(client, list(batch.values())) as stream:
+                    content.take(stream, sink)
+                images = read_images(content, self._platforms)
+                for number, each in batch.items():
+                    image = _match(each, images)
+                    reference = familiar(each.wanted.reference or each.wanted.name)
+                    layers = passed_layers(image, content, sink)
+                    packed[number] = store_image(reference, image, layers, sink, content.where)
+        return [packed[number] for number in sorted(packed)]
+
+    def _inspect(self, client: DockerClient) -> list[_Found]:
+        containerd = _uses_containerd(client)
+        found, problems = [], []
+        for image in self._images:
+            answer = _look(client, image)
+            if isinstance(answer, Problem):
+                problems.append(answer)
+                continue
+            parts = (answer.get("Os"), answer.get("Architecture"), answer.get("Variant"))
+            platform = "/".join(str(part) for part in parts if part)
+            diff_ids = tuple((answer.get("RootFS") or {}).get("Layers") or ())
+            size = int(answer.get("Size") or 0)
+            each = _Found(image, str(answer["Id"]), platform, size, diff_ids, containerd)
+            fault = self._fault(each)
+            if fault is None:
+                found.append(each)
+            else:
+                problems.append(fault)
+        raise_problems(problems)
+        return found
+
+    def _fault(self, found: _Found) -> Problem | None:
+        """Says why an image that the engine has cannot be taken."""
+        name, where = found.wanted.name, found.wanted.where or found.wanted.name
+        reference = found.wanted.reference or name
+        is_id = not found.wanted.reference and found.id.removeprefix("sha256:").startswith(name)
+        if is_id or reference_fault(reference) or split_reference(reference)[2]:
+            hint = f"`docker tag {name} NAME:TAG`, and list NAME:TAG"
+            return Problem(where, f"{name} is not a name and tag that the image can go by", hint)
+        if not any(platform_matches(wanted, found.platform) for wanted in self._platforms):
+            wanted = " or ".join(self._platforms)
+            hint = f"`docker pull --platform {self._platforms[0]} {name}`, or build it for that platform"
+            return Problem(where, f"{name} is for {found.platform}, not for {wanted}", hint)
+        return None
+
+
+@contextmanager
+def connected() -> Iterator[DockerClient]:
+    """Connects to the engine of DOCKER_HOST, of the current Docker context, or of the usual socket.
+
+    Raises:
+        UnfitInputError: It does not answer; the hint says why, as far as that can be seen.
+    """
+    import docker.errors
+    import requests.exceptions
+
+    try:
+        client = _client()
+    except (docker.errors.DockerException, OSError) as error:
+        raise _unreachable(error) from None
+    try:
+        yield client
+    except requests.exceptions.ConnectionError as error:
+        raise _unreachable(error) from None
+    except docker.errors.APIError as error:
+        what = f"the Docker engine answered: {error.explanation or error}"
+        raise UnfitInputError(what, hint="look at the engine's log") from None
+    finally:
+        client.close()
+
+
+def _client() -> DockerClient:
+    import docker
+    from docker.context import ContextAPI
+
+    url = os.environ.get("DOCKER_HOST", "")
+    if not url:
+        context = ContextAPI.get_current_context()
+        if context is not None and context.name != "default" and context.Host:
+            return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False)
+    if url.startswith("unix://") or not url:
+        # The client hides why a socket does not answer.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(url.removeprefix("unix://") or DEFAULT_SOCKET)
+    return docker.from_env()
+
+
+def _unreachable(error: Exception) -> UnfitInputError:
+    where = os.environ.get("DOCKER_HOST") or f"unix://{DEFAULT_SOCKET}"
+    if isinstance(error, PermissionError):
+        return UnfitInputError(
+            "this user may not use the Docker engine",
+            where=where,
+            hint="join the group `docker` and log in again, or run as root",
+        )
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return UnfitInputError(
+        f"the Docker engine does not answer: {why[:300]}",
+        where=where,
+        hint="start it (`systemctl start docker`) or set DOCKER_HOST; or take the images from `archive:`, "
+        "`oci:` or `registry:`",
+    )
+
+
+def _api(client: DockerClient) -> tuple[int, ...]:
+    return tuple(int(part) for part in client.api.api_version.split("."))
+
+
+def _uses_containerd(client: DockerClient) -> bool:
+    status = client.info().get("DriverStatus") or []
+    return any("io.containerd.snapshotter" in str(row) for row in status)
+
+
+def _look(client: DockerClient, image: EngineImage) -> dict[str, Any] | Problem:
+    import docker.errors
+
+    inspect: Any = client.api.inspect_image
+    where = image.where or image.name
+    try:
+        return dict(inspect(image.name))
+    except docker.errors.ImageNotFound:
+        repository = split_reference(image.name)[0]
+        tags = sorted({tag for image in client.images.list(name=repository) for tag in image.tags})
+        have = f"; it has {', '.join(tags[:5])}" if tags else ""
+        hint = f"`docker pull {image.name}`, or `docker build -t {image.name} …`"
+        return Problem(where, f"the Docker engine has no image {image.name}{have}", hint)
+    except docker.errors.APIError as error:
+        what = f"the Docker engine says of {image.name}: {error.explanation or error}"
+        return Problem(where, what, "check the reference")
+
+
+@contextmanager
+def _saved(client: DockerClient, images: Sequence[_Found]) -> Iterator[_Stream]:
+    parameters: dict[str, Any] = {"names": [image.wanted.name for image in images]}
+    platforms = {image.platform for image in images}
+    if images[0].containerd and len(platforms) == 1 and _api(client) >= PLATFORM_CHOICE:
+        system, architecture, *variant = platforms.pop().split("/")
+        chosen = {"os": system, "architecture": architecture, "variant": variant[0] if variant else ""}
+        parameters["platform"] = json.dumps(chosen)
+    api = client.api
+    # No time limit: old engines copy the images before they send the first byte.
+    response = api.get(
+        f"{api.base_url}/v{api.api_version}/images/get", params=parameters, stream=True, timeout=None
+    )
+    try:
+        if response.status_code != 200:
+            raise UnfitInputError(
+                f"the Docker engine does not save the images: {response.text[:300].strip()}",
+                where=", ".join(image.wanted.name for image in images),
+                hint="`docker save` says more; an image whose content is missing has to be pulled again",
+            )
+        yield _Stream(response)
+    finally:
+        response.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    response: Response
+
+    def read(self, size: int, /) -> bytes:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return bytes(self.response.raw.read(size))
+        except (HTTPError, OSError) as error:
+            raise UnfitInputError(
+                f"the Docker engine stopped in the middle of saving the images ({error})",
+                hint="look at the engine's log and its free disk space, and try again",
+            ) from None
+
+
+def _match(wanted: _Found, images: Sequence[SavedImage]) -> SavedImage:
+    """Finds the image that was inspected among those that came."""
+    for image in images:
+        if (
+            wanted.id in (image.top, oci_digest(image.config))
+            and image.platform == wanted.platform
+            and tuple(layer.diff_id for layer in image.layers) == wanted.diff_ids
+        ):
+            return image
+    raise UnfitInputError(
+        "the engine saved another image than it had a moment ago",
+        where=wanted.wanted.name,
+        hint="leave the image alone while the bundle is made, and try again",
+    )
+
+
+def _batches(found: dict[int, _Found]) -> list[dict[int, _Found]]:
+    """Parts the images so that the old form of one stream has one order only.
+
+    There, two images may know one layer by two ids, and which of the two has the bytes is left to chance: one
+    image's uppermost layer is in the midst of the other's. Such images do not come in one stream.
+    """
+    batches: list[tuple[dict[int, _Found], dict[str, tuple[str, ...]]]] = []
+    for number, image in found.items():
+        chains: dict[str, tuple[str, ...]] = {}
+        for depth, diff_id in enumerate(image.diff_ids, start=1):
+            top = image.id if depth == len(image.diff_ids) else ""
+            chains.setdefault(diff_id, (*image.diff_ids[:depth], top))
+        for members, known in batches:
+            if all(known.get(diff_id, chain) == chain for diff_id, chain in chains.items()):
+                members[number] = image
+                known.update(chains)
+                break
+        else:
+            batches.append(({number: image}, chains))
+    return [members for members, _ in batches]

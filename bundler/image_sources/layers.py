@@ -1,0 +1,359 @@
+"""How a layer gets its stored form: recognised, hashed, compressed or kept, in one pass and in flat memory.
+
+Hashing, (de)compressing and writing run beside each other. The result depends on the bytes and the settings
+only: zstd cuts its jobs by size, so two workers give the same bytes on one core as on sixty-four.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from bundler.image_sources.base import Readable
+from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import Layer
+from installer.core.limits import CHUNK, GIB, KIB
+from installer.core.oci.documents import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, layer_form
+
+if TYPE_CHECKING:
+    import zstandard
+
+Compression = Literal["zstd", "gzip", "none"]
+Form = Literal["tar", "gzip", "zstd"]
+
+MAX_EXPANDED = 256 * GIB
+"""Bytes that one layer may expand to."""
+MAX_ZSTD_WINDOW = 2**27
+"""The largest window that `zstd` itself decompresses without being asked: 128 MiB."""
+ZSTD_PIECE = 2 * KIB
+"""Compressed bytes handed to zstd at once: they expand to 64 MiB at the very worst."""
+
+_MEDIA_TYPES: dict[Form, str] = {"tar": LAYER_TAR, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
+_MAGIC: tuple[tuple[bytes, Form], ...] = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
+_REBUILD = "fetch or build the image again; the copy at hand is damaged"
+
+
+def sniff(head: bytes) -> Form:
+    """Says what the first four bytes of a layer are the beginning of."""
+    return next((form for magic, form in _MAGIC if head.startswith(magic)), "tar")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTransform:
+    """Brings layers into the form in which a bundle stores them.
+
+    Attributes:
+        compression: For layers that arrive uncompressed; the others are kept as they are.
+        max_expanded: Most bytes that a layer may expand to.
+    """
+
+    compression: Compression = "zstd"
+    max_expanded: int = MAX_EXPANDED
+
+    def run(
+        self,
+        stream: Readable,
+        write: Callable[[bytes], object],
+        *,
+        diff_id: str = "",
+        digest: str = "",
+        media_type: str = "",
+        size: int = -1,
+        where: str = "layer",
+    ) -> Layer:
+        """Reads a layer to its end and writes its stored form.
+
+        Args:
+            stream: The layer.
+            write: Takes the stored bytes, piece by piece.
+            diff_id: Expected digest of the uncompressed layer; empty where it is not known.
+            digest: Expected digest of the bytes of `stream`; empty where it is not known.
+            media_type: Media type of those bytes; empty where it is not known.
+            size: Expected number of those bytes; -1 where it is not known.
+            where: How errors name it.
+
+        Returns:
+            What was written.
+
+        Raises:
+            UnfitInputError: It is empty, is not what was expected, expands beyond the limit, or its
+                compression is broken.
+        """
+        chunks = _chunks(stream, size, where)
+        head = next(chunks, b"")
+        if not head:
+            raise UnfitInputError("the layer is empty", where=where, hint=_REBUILD)
+        form = sniff(head)
+        if media_type and layer_form(media_type) != form:
+            raise UnfitInputError(
+                f"the layer is called {media_type} and is {form}", where=where, hint=_REBUILD
+            )
+        if form == "tar":
+            layer = self._compress(head, chunks, write, where)
+            read, read_digest = layer.expanded, layer.diff_id
+        else:
+            layer = self._keep(form, head, chunks, write, where)
+            layer = replace(layer, media_type=media_type or layer.media_type)
+            read, read_digest = layer.size, layer.digest
+        if size >= 0 and read != size:
+            raise UnfitInputError(f"the layer ends after {read} of {size} bytes", where=where, hint=_REBUILD)
+        if digest and read_digest != digest:
+            raise UnfitInputError(
+                f"the layer's digest is {read_digest}, not {digest}", where=where, hint=_REBUILD
+            )
+        if diff_id and layer.diff_id != diff_id:
+            raise UnfitInputError(
+                f"the layer's uncompressed digest is {layer.diff_id}, not {diff_id}",
+                where=where,
+                hint=_REBUILD,
+            )
+        return layer
+
+    def _compress(
+        self, head: bytes, chunks: Iterator[bytes], write: Callable[[bytes], object], where: str
+    ) -> Layer:
+        """Stores an uncompressed layer in the bundle's form."""
+        form: Form = "tar" if self.compression == "none" else self.compression
+        compressor = _compressor(form)
+        plain, stored = _Hash(), _Hash()
+        with _Stage(plain.update) as hashing:
+            chunk, read = head, 0
+            while chunk:
+                read += len(chunk)
+                self._bound(read, where)
+                hashing.put(chunk)
+                if compressor is None:
+                    write(chunk)
+                elif out := compressor.compress(chunk):
+                    stored.update(out)
+                    write(out)
+                chunk = next(chunks, b"")
+            if compressor is not None:
+                out = compressor.flush()
+                stored.update(out)
+                write(out)
+        if compressor is None:
+            stored = plain
+        return Layer(stored.digest, stored.size, _MEDIA_TYPES[form], plain.digest, plain.size)
+
+    def _keep(
+        self,
+        form: Form,
+        head: bytes,
+        chunks: Iterator[bytes],
+        write: Callable[[bytes], object],
+        where: str,
+    ) -> Layer:
+        """Stores a compressed layer byte for byte."""
+        plain, stored = _Hash(), _Hash()
+        expander = _expander(form)
+        produced = 0
+        with _Stage(plain.update) as hashing_plain:
+
+            def expand_chunk(chunk: bytes) -> None:
+                nonlocal produced
+                with _broken(form, where):
+                    for out in expander.feed(chunk):
+                        produced += len(out)
+                        self._bound(produced, where)
+                        hashing_plain.put(out)
+
+            with _Stage(expand_chunk) as expanding, _Stage(stored.update) as hashing:
+                chunk = head
+                while chunk:
+                    hashing.put(chunk)
+                    expanding.put(chunk)
+                    write(chunk)
+                    chunk = next(chunks, b"")
+        _finish(expander, form, where)
+        return Layer(stored.digest, stored.size, _MEDIA_TYPES[form], plain.digest, plain.size)
+
+    def _bound(self, count: int, where: str) -> None:
+        if count > self.max_expanded:
+            raise UnfitInputError(
+                f"the layer expands to more than the {self.max_expanded} bytes allowed",
+                where=where,
+                hint="split the image's content over several layers, or find out who made this one",
+            )
+
+
+@dataclass(slots=True)
+class _Hash:
+    """A SHA-256 that counts."""
+
+    size: int = 0
+    _sha: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def update(self, chunk: bytes) -> None:
+        self._sha.update(chunk)
+        self.size += len(chunk)
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + self._sha.hexdigest()
+
+
+class _Stage:
+    """A thread that does one thing to each chunk, in order, while its caller goes on.
+
+    Its first error comes out of the next `put`, or at the end of the `with` block.
+    """
+
+    def __init__(self, work: Callable[[bytes], None]) -> None:
+        self._work = work
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=4)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> _Stage:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._error = self._error or RuntimeError("given up")
+        self._chunks.put(None)
+        self._thread.join()
+        if kind is None and self._error:
+            raise self._error
+
+    def put(self, chunk: bytes) -> None:
+        if self._error:
+            raise self._error
+        self._chunks.put(chunk)
+
+    def _run(self) -> None:
+        while (chunk := self._chunks.get()) is not None:
+            if self._error:
+                continue
+            try:
+                self._work(chunk)
+            except BaseException as error:
+                self._error = error
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def _compressor(form: Form) -> _Compressor | None:
+    if form == "zstd":
+        import zstandard
+
+        # Neither the size nor a checksum: a stream has no size yet, and the digest says more.
+        return zstandard.ZstdCompressor(
+            level=3, threads=2, write_content_size=False, write_checksum=False
+        ).compressobj()
+    if form == "gzip":
+        return zlib.compressobj(6, zlib.DEFLATED, 31)
+    return None
+
+
+def expand(stream: Readable, form: Form, where: str) -> Iterator[bytes]:
+    """Gives what a gzip or zstd stream expands to, piece by piece; pieces may be empty.
+
+    Raises:
+        UnfitInputError: The stream is broken or ends early.
+    """
+    chunks = iter(lambda: stream.read(CHUNK), b"")
+    expander = _expander(form)
+    for chunk in chunks:
+        with _broken(form, where):
+            yield from expander.feed(chunk)
+    _finish(expander, form, where)
+
+
+@contextmanager
+def _broken(form: Form, where: str) -> Iterator[None]:
+    import zstandard
+
+    try:
+        yield
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise UnfitInputError(f"the {form} stream is broken: {error}", where=where, hint=_REBUILD) from None
+
+
+def _finish(expander: _Expander, form: Form, where: str) -> None:
+    if not expander.complete:
+        raise UnfitInputError(f"the {form} stream ends early", where=where, hint=_REBUILD)
+
+
+def _expander(form: Form) -> _Expander:
+    return _Gunzip() if form == "gzip" else _Unzstd()
+
+
+class _Expander(Protocol):
+    """Decompresses members or frames, one after the other, never much at a time."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last member or frame came to its end."""
+        ...
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Gives what `chunk` expands to."""
+        ...
+
+
+class _Gunzip:
+    def __init__(self) -> None:
+        self._member: zlib._Decompress | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self._member is None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        data, more = chunk, True
+        while more:
+            member = self._member or zlib.decompressobj(31)
+            out = member.decompress(data, CHUNK)
+            yield out
+            self._member = None if member.eof else member
+            data = member.unused_data if member.eof else member.unconsumed_tail
+            more = bool(data) or (len(out) == CHUNK and not member.eof)
+
+
+class _Unzstd:
+    def __init__(self) -> None:
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self._frame is None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        import zstandard
+
+        for start in range(0, len(chunk), ZSTD_PIECE):
+            data = chunk[start : start + ZSTD_PIECE]
+            while data:
+                if self._frame is None:
+                    self._frame = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
+                yield self._frame.decompress(data)
+                data = self._frame.unused_data if self._frame.eof else b""
+                if self._frame.eof:
+                    self._frame = None
+
+
+def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
+    """Reads a stream to its end; the first chunk has at least four bytes, if the stream has."""
+    head = b""
+    while len(head) < 4 and (chunk := stream.read(CHUNK)):
+        head += chunk
+    read = len(head)
+    chunk = head
+    while chunk:
+        if 0 <= size < read:
+            raise UnfitInputError(f"the layer goes on beyond its {size} bytes", where=where, hint=_REBUILD)
+        yield chunk
+        chunk = stream.read(CHUNK)
+        read += len(chunk)

@@ -1,0 +1,221 @@
+"""Images from a registry, by tag or by digest (OCI distribution specification, v2).
+
+What a tag means is asked once; after that everything is fetched by its digest and checked against it.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bundler.image_sources.base import BlobSink, Readable, ResolvedImage
+from bundler.image_sources.faults import as_input
+from bundler.image_sources.http import TRIES, Connection, Response, speaks_plainly
+from bundler.image_sources.saved import choose
+from bundler.image_sources.store import store_image, store_layers
+from bundler.image_sources.walk import SavedImage, Walk
+from installer.core.digest import oci_digest
+from installer.core.errors import TamperedError, UnfitInputError
+from installer.core.format.manifest import Image
+from installer.core.limits import CHUNK
+from installer.core.oci import documents
+from installer.core.oci.reference import familiar, reference_fault, split_host, split_reference
+
+_ACCEPT = ", ".join((*documents.INDEXES, *documents.MANIFESTS))
+
+
+class RegistrySource:
+    """One reference of a registry, for all platforms of the bundle.
+
+    Args:
+        location: `HOST[:PORT]/NAME[:TAG][@DIGEST]`, after `http://` where the registry speaks no TLS.
+        platforms: Platforms of the bundle.
+        reference: Name that the image has in the bundle; empty for its own.
+    """
+
+    def __init__(self, location: str, platforms: Sequence[str], reference: str = "") -> None:
+        self._location = location
+        self._wanted = reference
+        self._platforms = platforms
+        self._found: _Found | None = None
+
+    def resolve(self) -> list[ResolvedImage]:
+        """Fetches manifests and configurations.
+
+        Raises:
+            UnfitInputError: The registry does not answer or lacks the image, or what it gives is not what was
+                asked for.
+        """
+        found = self._resolved()
+        return [image.resolved(reference, found.blobs.where) for reference, image in found.chosen]
+
+    def pack(self, sink: BlobSink) -> list[Image]:
+        """Fetches each layer that the sink lacks.
+
+        Raises:
+            UnfitInputError: A layer does not come whole, or is another.
+        """
+        found = self._resolved()
+        return [
+            store_image(reference, image, store_layers(image, found.blobs, sink), sink, found.blobs.where)
+            for reference, image in found.chosen
+        ]
+
+    def _resolved(self) -> _Found:
+        if self._found is None:
+            scheme, given, bare = self._location.rpartition("://")
+            fault = reference_fault(bare)
+            if fault or scheme not in ("", "http", "https"):
+                what = f"the reference {fault}" if fault else "is neither of http nor of https"
+                raise UnfitInputError(what, where=self._location, hint="write `registry: HOST/NAME:TAG`")
+            name, tag, digest = split_reference(bare)
+            if digest and not tag and not self._wanted:
+                what = "the image has a digest and no tag to go by"
+                raise UnfitInputError(what, where=self._location, hint="name it: `as: NAME:TAG`")
+            reference = familiar(self._wanted or f"{name}:{tag or 'latest'}")
+            host, repository = split_host(name)
+            connection = Connection(host, plain=scheme == "http" if given else speaks_plainly(host))
+            blobs = _Blobs(connection, repository, f"registry {bare}")
+            with as_input():
+                root, data = _root(blobs, digest or tag or "latest")
+                walk = _RegistryWalk(blobs, self._platforms)
+                walk.known[root.digest] = data
+                images = list(walk.entry(root, (reference,), root.digest, 0))
+            self._found = _Found(blobs, choose(images, self._platforms, blobs.where))
+        return self._found
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    blobs: _Blobs
+    chosen: list[tuple[str, SavedImage]]
+
+
+def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
+    """Fetches what a tag or a digest names."""
+    path = f"/v2/{blobs.repository}/manifests/{tag}"
+    response = blobs.connection.get(path, {"Accept": _ACCEPT}, blobs.where)
+    data = _document(response, blobs.where)
+    called = response.headers.get_content_type()
+    media_type = called if called in (*documents.INDEXES, *documents.MANIFESTS) else ""
+    digest = oci_digest(data)
+    said = response.headers.get("Docker-Content-Digest") or digest
+    for expected in (said, tag if tag.startswith("sha256:") else digest):
+        if expected != digest:
+            raise TamperedError(
+                f"the manifest has the digest {digest}, not {expected}",
+                where=blobs.where,
+                hint="the registry or a proxy before it changes what it serves; do not use it",
+            )
+    kind = documents.parse_document(data, blobs.where, media_type).media_type
+    return documents.Descriptor(digest, len(data), kind), data
+
+
+class _RegistryWalk(Walk):
+    """The walk from what a tag names down to the images."""
+
+    def __init__(self, blobs: _Blobs, platforms: Sequence[str]) -> None:
+        super().__init__(blobs.where, platforms)
+        self.known: dict[str, bytes] = {}
+        self._blobs = blobs
+
+    def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
+        where = f"{self.where}: {entry.digest}"
+        if entry.digest not in self.known:
+            manifest = entry.media_type in (*documents.INDEXES, *documents.MANIFESTS)
+            path = f"/v2/{self._blobs.repository}/{'manifests' if manifest else 'blobs'}/{entry.digest}"
+            headers = {"Accept": entry.media_type} if manifest else {}
+            response = self._blobs.connection.get(path, headers, where)
+            self.known[entry.digest] = _document(response, where)
+        return self.known[entry.digest], where
+
+    def layer(self, layer: documents.Descriptor) -> str:
+        return layer.digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Blobs:
+    """The blobs of a repository as payload."""
+
+    connection: Connection
+    repository: str
+    where: str
+
+    @contextmanager
+    def open(self, name: str, size: int) -> Iterator[Readable]:
+        stream = _BlobStream(self, name, size)
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+
+@dataclass(slots=True)
+class _BlobStream:
+    """A blob that goes on where it was when the connection breaks."""
+
+    blobs: _Blobs
+    digest: str
+    size: int
+    offset: int = 0
+    failures: int = 0
+    _response: Response | None = field(default=None)
+
+    def read(self, size: int, /) -> bytes:
+        while self.offset < self.size:
+            try:
+                response = self._response or self._open()
+                chunk = response.read(min(size, self.size - self.offset))
+            except (OSError, http.client.HTTPException):
+                chunk = b""
+            if chunk:
+                self.offset += len(chunk)
+                return chunk
+            self.close()
+            self.failures += 1
+            if self.failures >= TRIES:
+                raise UnfitInputError(
+                    f"the registry ends the layer after {self.offset} of {self.size} bytes",
+                    where=self._where,
+                    hint="try again; if it stays so, the registry's copy is damaged: push the image again",
+                )
+        return self._beyond()
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    @property
+    def _where(self) -> str:
+        return f"{self.blobs.where}: {self.digest}"
+
+    def _open(self) -> Response:
+        path = f"/v2/{self.blobs.repository}/blobs/{self.digest}"
+        headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
+        self._response = response = self.blobs.connection.get(path, headers, self._where)
+        left = self.offset if response.status == 200 else 0
+        while left and (chunk := response.read(min(left, CHUNK))):
+            left -= len(chunk)
+        return response
+
+    def _beyond(self) -> bytes:
+        """Gives what comes after the blob's end, so that a longer one is noticed."""
+        return self._response.read(1) if self._response is not None else b""
+
+
+def _document(response: Response, where: str) -> bytes:
+    try:
+        data = response.read(documents.MAX_DOCUMENT + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise UnfitInputError(f"the registry breaks off: {error}", where=where, hint="try again") from None
+    finally:
+        response.close()
+    if len(data) > documents.MAX_DOCUMENT:
+        what = f"is more than the {documents.MAX_DOCUMENT} bytes that a document may have"
+        raise UnfitInputError(
+            what, where=where, hint="this is no manifest or configuration: check the address"
+        )
+    return data

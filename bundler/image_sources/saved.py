@@ -1,0 +1,221 @@
+"""Which images an archive or a layout holds: the two forms of `docker save` and OCI's, read as one.
+
+An archive may describe its images twice, in `manifest.json` and in `index.json`. Engines differ in which of
+the two they believe, so both have to say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bundler.image_sources.content import BLOBS, Content, blob_digest
+from bundler.image_sources.faults import AGAIN, as_input, raise_problems
+from bundler.image_sources.walk import SavedImage, SavedLayer, Walk
+from installer.core.digest import oci_digest
+from installer.core.errors import Problem, TamperedError, UnfitInputError
+from installer.core.jsonio import loads_strict
+from installer.core.limits import KIB
+from installer.core.oci import documents
+from installer.core.oci.reference import familiar, reference_fault, split_reference
+
+
+def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
+    """Finds the images that an archive or a layout holds for some of the platforms.
+
+    Args:
+        content: The archive or the layout.
+        platforms: Platforms of the bundle; images for others are not looked into.
+
+    Returns:
+        The images in the order in which they are described.
+
+    Raises:
+        UnfitInputError: It holds no images, or what it says is broken or contradicts itself.
+    """
+    with as_input():
+        docker, index = content.resolve("manifest.json"), content.resolve("index.json")
+        if index is not None:
+            images = list(_LayoutWalk(content, platforms).images(index))
+            if docker is not None:
+                _agree(content, docker, images, platforms)
+            return images
+        if docker is not None:
+            return list(_docker_images(content, docker))
+    raise UnfitInputError(
+        "is neither an archive of `docker save` nor an OCI layout: it has no manifest.json and no index.json",
+        where=content.where,
+        hint="make it with `docker save -o FILE IMAGE` or `skopeo copy … oci-archive:FILE`",
+    )
+
+
+class _LayoutWalk(Walk):
+    """The walk through a layout, in an archive or in a directory."""
+
+    def __init__(self, content: Content, platforms: Sequence[str]) -> None:
+        super().__init__(content.where, platforms)
+        self._content = content
+
+    def images(self, name: str) -> Iterator[SavedImage]:
+        """Goes through `index.json`."""
+        layout = f"{self.where}: oci-layout"
+        found = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
+        if not isinstance(found, dict) or found.get("imageLayoutVersion") != "1.0.0":
+            raise TamperedError("is not of version 1.0.0", where=layout)
+        index = documents.parse_index(self._content.document(name), f"{self.where}: {name}")
+        for entry in index.manifests:
+            yield from self.entry(entry, _names(entry), entry.digest)
+
+    def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
+        """Reads a blob."""
+        name = _required(self._content, _blob_name(entry.digest))
+        return self._content.document(name), f"{self.where}: {name}"
+
+    def layer(self, layer: documents.Descriptor) -> str:
+        """Finds a blob, which has to have its size."""
+        name = _required(self._content, _blob_name(layer.digest))
+        if (size := self._content.size(name)) != layer.size:
+            raise TamperedError(f"is {size} bytes, not {layer.size}", where=f"{self.where}: {name}")
+        return name
+
+
+def _names(entry: documents.Descriptor) -> tuple[str, ...]:
+    """Gives the references of an outermost entry; one that is only a tag is none."""
+    for key in (documents.CONTAINERD_NAME, documents.REF_NAME):
+        name = entry.annotations.get(key, "")
+        if name and not reference_fault(name) and split_reference(name)[1]:
+            return (familiar(name),)
+    return ()
+
+
+def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
+    for saved in documents.parse_docker_manifest(content.document(name), f"{content.where}: {name}"):
+        config_name = _required(content, saved.config)
+        where = f"{content.where}: {config_name}"
+        config = content.document(config_name)
+        digest, claimed = oci_digest(config), blob_digest(saved.config)
+        if claimed and claimed != digest:
+            raise TamperedError(f"has the digest {digest}, not {claimed}", where=where)
+        about = documents.parse_config(config, where)
+        if len(about.diff_ids) != len(saved.layers):
+            raise TamperedError(
+                f"has {len(about.diff_ids)} layers, and manifest.json {len(saved.layers)}", where=where
+            )
+        layers = []
+        for layer, diff_id in zip(saved.layers, about.diff_ids, strict=True):
+            member = _required(content, layer)
+            claimed = blob_digest(layer) if layer.startswith(BLOBS) else ""
+            layers.append(SavedLayer(member, claimed, "", content.size(member), diff_id))
+        names = tuple(dict.fromkeys(familiar(tag) for tag in saved.tags))
+        yield SavedImage(names, digest, about.platform, config, None, tuple(layers))
+
+
+def _agree(content: Content, name: str, images: Sequence[SavedImage], platforms: Sequence[str]) -> None:
+    """Checks that `manifest.json` describes no image other than `index.json` does."""
+    for other in _docker_images(content, name):
+        if not any(documents.platform_matches(wanted, other.platform) for wanted in platforms):
+            continue
+        twins = [
+            image
+            for image in images
+            if image.config == other.config
+            and [layer.name for layer in image.layers] == [layer.name for layer in other.layers]
+        ]
+        known = {each for twin in twins for each in twin.names}
+        if not twins or not known.issuperset(other.names):
+            raise TamperedError(
+                f"describes {', '.join(other.names) or 'an image'} otherwise than index.json",
+                where=f"{content.where}: {name}",
+                hint="do not use this archive: engines would not load the same image from it",
+            )
+
+
+def _blob_name(digest: str) -> str:
+    return BLOBS + digest.removeprefix("sha256:")
+
+
+def _required(content: Content, name: str) -> str:
+    found = content.resolve(name)
+    if found is None:
+        raise TamperedError(f"lacks {name}", where=content.where)
+    return found
+
+
+def choose(
+    images: Sequence[SavedImage], platforms: Sequence[str], where: str, reference: str = ""
+) -> list[tuple[str, SavedImage]]:
+    """Chooses, for each reference, the images for the platforms of the bundle.
+
+    Args:
+        images: What is there.
+        platforms: Platforms of the bundle.
+        where: How errors name the place.
+        reference: Name that the one image that is meant has in the bundle; empty to take all by their names.
+
+    Returns:
+        References and images, in the order in which they are described.
+
+    Raises:
+        UnfitInputError: An image has no name, is there twice, or is not there for a platform.
+    """
+    groups: dict[str, list[SavedImage]] = {}
+    problems: list[Problem] = []
+    if reference:
+        groups[familiar(reference)] = _meant(images, familiar(reference), where)
+    else:
+        for image in images:
+            if not image.names:
+                what = f"holds an image without a name ({image.top[:19]}…)"
+                problems.append(Problem(where, what, "name it in bundle.yaml: `as: NAME:TAG`"))
+            for name in image.names:
+                groups.setdefault(name, []).append(image)
+    if not images:
+        problems.append(Problem(where, "holds no image"))
+    chosen: list[tuple[str, SavedImage]] = []
+    for name, group in groups.items():
+        found, wrong = _by_platform(name, group, platforms, where)
+        chosen += [(name, image) for image in found]
+        problems += wrong
+    if problems:
+        raise_problems(list(dict.fromkeys(problems)))
+    return chosen
+
+
+def _meant(images: Sequence[SavedImage], reference: str, where: str) -> list[SavedImage]:
+    tops = {image.top for image in images}
+    named = [image for image in images if reference in image.names]
+    if len(tops) > 1 and not named:
+        have = ", ".join(sorted({name for image in images for name in image.names})) or "none has a name"
+        raise UnfitInputError(
+            f"holds {len(tops)} images, and which of them is to be {reference} is not clear ({have})",
+            where=where,
+            hint="save that image alone, or leave `as` out to take all of them",
+        )
+    return named or list(images)
+
+
+def _by_platform(
+    name: str, group: Sequence[SavedImage], platforms: Sequence[str], where: str
+) -> tuple[list[SavedImage], list[Problem]]:
+    offered = list(dict.fromkeys(image.platform for image in group))
+    chosen: dict[str, SavedImage] = {}
+    problems = []
+    for wanted in platforms:
+        fits = [image for image in group if documents.platform_matches(wanted, image.platform)]
+        exact = [image for image in fits if image.platform == wanted] or fits
+        if len({oci_digest(image.config) for image in exact if image.platform == exact[0].platform}) > 1:
+            problems.append(Problem(where, f"holds two images called {name} for {exact[0].platform}", AGAIN))
+        elif exact:
+            chosen.setdefault(exact[0].platform, exact[0])
+        elif len(offered) > 1:
+            problems.append(_lacks(name, wanted, offered, where))
+    if not chosen and not problems:
+        problems.append(_lacks(name, " or ".join(platforms), offered, where))
+    return list(chosen.values()), problems
+
+
+def _lacks(name: str, wanted: str, offered: Sequence[str], where: str) -> Problem:
+    return Problem(
+        where,
+        f"{name} is for {', '.join(offered)}, not for {wanted}",
+        "build or pull it for that platform, or change `platforms` in bundle.yaml",
+    )

@@ -1,0 +1,82 @@
+"""How an image of an archive, a layout or an engine's stream is put into the sink."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bundler.image_sources.base import BlobSink
+from bundler.image_sources.content import PassingContent, Payload
+from bundler.image_sources.faults import AGAIN
+from bundler.image_sources.walk import SavedImage
+from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import Image, Layer
+from installer.core.oci import documents
+
+
+def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[Layer]:
+    """Puts the layers of an image into the sink, from the lowest; those that it has are not read."""
+    stored = []
+    for layer in image.layers:
+        compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
+        found = sink.find(layer.diff_id, layer.digest if compressed else "")
+        if found is None:
+            with content.open(layer.name, layer.size) as stream:
+                found = sink.layer(
+                    stream,
+                    diff_id=layer.diff_id,
+                    digest=layer.digest,
+                    media_type=layer.media_type,
+                    size=layer.size,
+                    where=f"{content.where}: {layer.name}",
+                )
+        stored.append(found)
+    return stored
+
+
+def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) -> list[Layer]:
+    """Gives the layers of an image that went to the sink when they passed by.
+
+    Raises:
+        UnfitInputError: A member is named as a layer and did not look like one.
+    """
+    return [content.layer(layer.name, sink) for layer in image.layers]
+
+
+def store_image(
+    reference: str, image: SavedImage, layers: Sequence[Layer], sink: BlobSink, where: str
+) -> Image:
+    """Puts the documents of an image whose layers are stored into the sink.
+
+    The original manifest is kept where it still describes the stored layers; else a new one is made.
+
+    Raises:
+        UnfitInputError: A layer is not the one that the configuration names.
+    """
+    for said, stored in zip(image.layers, layers, strict=True):
+        if stored.diff_id != said.diff_id:
+            raise UnfitInputError(
+                f"the layer's uncompressed digest is {stored.diff_id}, and the configuration of {reference} "
+                f"says {said.diff_id}",
+                where=f"{where}: {said.name}",
+                hint=AGAIN,
+            )
+    config = sink.document(image.config, where=f"{where}: configuration of {reference}")
+    manifest = image.manifest
+    kept = manifest is not None and all(
+        stored.digest == said.digest
+        and documents.layer_form(stored.media_type) == documents.layer_form(said.media_type)
+        for said, stored in zip(image.layers, layers, strict=True)
+    )
+    if manifest is not None and kept:
+        layers = [
+            replace(stored, media_type=said.media_type)
+            for said, stored in zip(image.layers, layers, strict=True)
+        ]
+    else:
+        layers = [
+            replace(stored, media_type=documents.oci_layer_type(stored.media_type)) for stored in layers
+        ]
+        manifest = documents.make_manifest(config, len(image.config), layers)
+    digest = sink.document(manifest, where=f"{where}: manifest of {reference}")
+    return Image(reference, image.platform, config, digest, tuple(layers))

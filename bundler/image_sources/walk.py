@@ -1,0 +1,141 @@
+"""The way from an index down to the images for the platforms of a bundle, wherever the documents lie."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bundler.image_sources.base import ResolvedImage
+from installer.core.digest import oci_digest
+from installer.core.errors import TamperedError
+from installer.core.oci import documents
+
+_ATTESTATION = "vnd.docker.reference.type"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedLayer:
+    """Where a layer lies, and what is said of it.
+
+    Attributes:
+        name: Name of its member or file.
+        digest: Digest of the bytes there; empty where nothing says it.
+        media_type: Media type of the bytes there; empty where nothing says it.
+        size: Number of the bytes there.
+        diff_id: Digest of the uncompressed layer.
+    """
+
+    name: str
+    digest: str
+    media_type: str
+    size: int
+    diff_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SavedImage:
+    """One image for one platform.
+
+    Attributes:
+        names: References it has where it lies.
+        top: Digest by which the outermost index knows it; of the configuration where there is no index.
+        platform: `os/arch` or `os/arch/variant`.
+        config: Its configuration.
+        manifest: Its manifest; None where it has none yet.
+        layers: From the lowest.
+    """
+
+    names: tuple[str, ...]
+    top: str
+    platform: str
+    config: bytes
+    manifest: bytes | None
+    layers: tuple[SavedLayer, ...]
+
+    def resolved(self, reference: str, where: str) -> ResolvedImage:
+        """Gives what a source says of it before its payload is read."""
+        return ResolvedImage(
+            reference,
+            self.platform,
+            oci_digest(self.config),
+            len(self.layers) + 2,
+            sum(layer.size for layer in self.layers) + len(self.config) + len(self.manifest or b""),
+            tuple(layer.diff_id for layer in self.layers),
+            where,
+        )
+
+
+class Walk(ABC):
+    """Follows descriptors; what they say is checked against what they lead to.
+
+    Args:
+        where: How errors name the place.
+        platforms: Platforms of the bundle; images for others are named and not looked into.
+    """
+
+    def __init__(self, where: str, platforms: Sequence[str]) -> None:
+        self.where = where
+        self._platforms = platforms
+
+    @abstractmethod
+    def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
+        """Gives the bytes of a document, and how errors name it."""
+
+    @abstractmethod
+    def layer(self, layer: documents.Descriptor) -> str:
+        """Gives the name under which a layer can be read."""
+
+    def entry(
+        self, entry: documents.Descriptor, names: tuple[str, ...], top: str, depth: int = 1
+    ) -> Iterator[SavedImage]:
+        """Follows one entry of an index.
+
+        Args:
+            entry: The entry.
+            names: References that lead here.
+            top: Digest of the outermost manifest or index.
+            depth: Indexes above the entry.
+
+        Raises:
+            TamperedError: A document is not what its descriptor says, or is broken.
+        """
+        if _ATTESTATION in entry.annotations:
+            return
+        if entry.platform and not self._wanted(entry.platform):
+            yield SavedImage(names, top, entry.platform, b"", None, ())
+        elif entry.media_type in documents.MANIFESTS:
+            yield self._image(entry, names, top)
+        elif entry.media_type in documents.INDEXES:
+            if depth >= documents.MAX_DEPTH:
+                raise TamperedError(f"nests indexes deeper than {documents.MAX_DEPTH}", where=self.where)
+            data, where = self._checked(entry)
+            for below in documents.parse_index(data, where, entry.media_type).manifests:
+                yield from self.entry(below, names, top, depth + 1)
+
+    def _image(self, entry: documents.Descriptor, names: tuple[str, ...], top: str) -> SavedImage:
+        data, where = self._checked(entry)
+        manifest = documents.parse_manifest(data, where, entry.media_type)
+        config, config_where = self._checked(manifest.config)
+        about = documents.parse_config(config, config_where)
+        if entry.platform and entry.platform.split("/")[:2] != about.platform.split("/")[:2]:
+            what = f"is for {about.platform}, and is listed for {entry.platform}"
+            raise TamperedError(what, where=config_where)
+        if len(about.diff_ids) != len(manifest.layers):
+            what = f"has {len(manifest.layers)} layers, and its configuration has {len(about.diff_ids)}"
+            raise TamperedError(what, where=where)
+        if not self._wanted(about.platform):
+            return SavedImage(names, top, about.platform, b"", None, ())
+        layers = tuple(
+            SavedLayer(self.layer(layer), layer.digest, layer.media_type, layer.size, diff_id)
+            for layer, diff_id in zip(manifest.layers, about.diff_ids, strict=True)
+        )
+        return SavedImage(names, top, about.platform, config, data, layers)
+
+    def _checked(self, entry: documents.Descriptor) -> tuple[bytes, str]:
+        data, where = self.document(entry)
+        documents.check_blob(data, entry, where)
+        return data, where
+
+    def _wanted(self, platform: str) -> bool:
+        return any(documents.platform_matches(wanted, platform) for wanted in self._platforms)

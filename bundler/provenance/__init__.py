@@ -1,0 +1,1 @@
+"""Provenance: who built a bundle, from which sources."""

@@ -1,0 +1,86 @@
+"""Who runs `bundle create`: what provenance calls the builder, and the run of it.
+
+What is said here is a claim. It counts because a key with the role `provenance` signs it, and that key is the
+runner's alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from installer.core.errors import UsageError
+from installer.core.trust.root import BUILDER
+
+LOCAL = "urn:waybill:builder:unnamed"
+"""The builder where nobody says which: a person's own machine."""
+VARIABLE = "WAYBILL_BUILDER_ID"
+INFLUENCES = (
+    "COSIGN_PASSWORD", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST",
+    "DOCKER_TLS_VERIFY", "GNUPGHOME", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SOURCE_DATE_EPOCH",
+    "SSL_CERT_FILE", "WAYBILL_BUILDER_ID", "WAYBILL_GPG_PASSPHRASE", "WAYBILL_INSECURE_REGISTRIES",
+    "WAYBILL_PROVENANCE_KEY", "WAYBILL_PROVENANCE_PASSWORD",
+)  # fmt: skip
+"""Variables that can change what `create` does. Provenance names those that are set, never their values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Who builds.
+
+    Attributes:
+        identity: Its id, a URI.
+        invocation: The URL of this very run; empty where nobody says.
+        variables: Names of the variables that are set and can change what `create` does.
+    """
+
+    identity: str
+    invocation: str = ""
+    variables: tuple[str, ...] = ()
+
+
+def find(given: str, environ: Mapping[str, str]) -> Builder:
+    """Finds out who builds: what was given, then WAYBILL_BUILDER_ID, then what a CI system says of itself.
+
+    Args:
+        given: From `--builder`; empty where it was not given.
+        environ: The environment.
+
+    Raises:
+        UsageError: What was given is not a builder id.
+    """
+    known = _github(environ) or _gitlab(environ) or Builder(LOCAL)
+    chosen = given or environ.get(VARIABLE, "")
+    if chosen and not BUILDER.fullmatch(chosen):
+        raise UsageError(
+            f"{chosen!r:.80} is not a builder id",
+            where="--builder" if given else VARIABLE,
+            hint="a URI that names the pipeline, such as https://ci.example/lan-chat/release",
+        )
+    names = tuple(name for name in INFLUENCES if name in environ)
+    return Builder(chosen or known.identity, known.invocation, names)
+
+
+def _github(environ: Mapping[str, str]) -> Builder | None:
+    """GitHub Actions, and Gitea's and Forgejo's: the workflow, without the branch or tag it ran for."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return None
+    server, repository = environ.get("GITHUB_SERVER_URL", ""), environ.get("GITHUB_REPOSITORY", "")
+    workflow, _, _ = environ.get("GITHUB_WORKFLOW_REF", "").partition("@")
+    run, attempt = environ.get("GITHUB_RUN_ID", ""), environ.get("GITHUB_RUN_ATTEMPT", "1")
+    return _known(f"{server}/{workflow}", f"{server}/{repository}/actions/runs/{run}/attempts/{attempt}")
+
+
+def _gitlab(environ: Mapping[str, str]) -> Builder | None:
+    """GitLab CI, as its own provenance names it: the runner of the project."""
+    if environ.get("GITLAB_CI") != "true":
+        return None
+    project, runner = environ.get("CI_PROJECT_URL", ""), environ.get("CI_RUNNER_ID", "")
+    return _known(f"{project}/-/runners/{runner}", environ.get("CI_JOB_URL", ""))
+
+
+def _known(identity: str, invocation: str) -> Builder | None:
+    """Takes what a CI system says where it is whole: a URL without a gap."""
+    whole = re.fullmatch(r"https?://[^/]+(/[^/\s]+)+", identity) and BUILDER.fullmatch(identity)
+    return Builder(identity, invocation if BUILDER.fullmatch(invocation) else "") if whole else None

@@ -1,0 +1,168 @@
+"""What git says about the inputs of a release: commit, tag, repository, and what is not as committed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from installer.core.format.manifest import Source
+from installer.shared.child_env import child_environment
+
+_SCP = re.compile(r"(?:[^@/:]+@)?([^/:]+):(?!//)(.+)")
+_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """The checkout that bundle.yaml lies in.
+
+    Attributes:
+        commit: Full commit id; empty where there is none.
+        time: The commit's time, in seconds since 1970; None where there is none.
+        tag: A tag that points to it.
+        repository: The URL of `origin`, without a user's name, password or token; empty where there is none.
+        changed: Tracked files below the directory that differ from the commit, and inputs that git neither
+            tracks nor ignores; paths from the top of the checkout, sorted.
+        unknown: Why nothing is known; empty where something is.
+    """
+
+    commit: str = ""
+    time: int | None = None
+    tag: str = ""
+    repository: str = ""
+    changed: tuple[str, ...] = ()
+    unknown: str = ""
+
+    @property
+    def source(self) -> Source:
+        """What the manifest says of it."""
+        return Source(self.commit, self.tag, bool(self.changed))
+
+    def text(self) -> str:
+        """Gives it as a line for people."""
+        if not self.commit:
+            return f"not known: {self.unknown}"
+        names = ", ".join(self.changed[:5]) + (", …" if len(self.changed) > 5 else "")
+        tag = f", tag {self.tag}" if self.tag else ", no tag"
+        return f"commit {self.commit}{tag}, " + (f"NOT clean: {names}" if names else "clean")
+
+
+def look(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
+    """Asks git where a directory is from.
+
+    Args:
+        directory: Of bundle.yaml.
+        inputs: Files that go into the bundle.
+
+    Returns:
+        What it says. Without git, or outside of a checkout with a commit, that and why nothing is known.
+    """
+    head, error = _git(directory, "log", "-1", "--no-show-signature", "--format=%H %ct")
+    if not head:
+        return Checkout(unknown=_reason(error))
+    commit, _, time = head.partition(" ")
+    tag, _ = _git(directory, "describe", "--tags", "--exact-match")
+    origin, _ = _git(directory, "config", "--get", "remote.origin.url")
+    changed = _changed(directory, inputs)
+    return Checkout(commit, int(time), tag, plain_url(origin), changed)
+
+
+def plain_url(origin: str) -> str:
+    """Gives the URL of a repository in one form, without anything secret in it; empty for a local path.
+
+    Args:
+        origin: As git has it: `https://token@host/path.git`, `user@host:path.git`, `/srv/git/path`.
+    """
+    if not origin.isprintable() or " " in origin:
+        return ""
+    if "://" not in origin:
+        match = _SCP.fullmatch(origin)
+        if match is None:
+            return ""
+        origin = f"ssh://{match[1]}/{match[2].lstrip('/')}"
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    if parts.scheme not in ("https", "http", "ssh", "git") or not host:
+        return ""
+    at = f"{host}:{port}" if port else host
+    return f"{parts.scheme}://{at}{parts.path.rstrip('/').removesuffix('.git')}"
+
+
+def _changed(directory: Path, inputs: Iterable[str]) -> tuple[str, ...]:
+    top, _ = _git(directory, "rev-parse", "--show-toplevel")
+    said, error = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
+    if error:
+        return ("(git status failed)",)
+    below = _inside(top, directory)
+    rows = list(_rows(said))
+    found = {path for state, path in rows if state != "??" and f"{path}/".startswith(below)}
+    others = {path for _, path in rows} - found
+    if others:
+        listed = {path for each in inputs if (path := _inside(top, Path(each)).rstrip("/"))}
+        found |= others & listed
+    return tuple(sorted(found))
+
+
+def _rows(said: str) -> Iterable[tuple[str, str]]:
+    """Takes `git status -z` apart; of a rename both names count."""
+    words = iter(said.split("\0"))
+    for word in words:
+        if len(word) < 4:
+            continue
+        yield word[:2], word[3:]
+        if word[0] in "RC":
+            yield word[:2], next(words, "")
+
+
+def _inside(top: str, path: Path) -> str:
+    """Gives a path from the top of the checkout, with a slash at its end; empty for the top or outside."""
+    relative = os.path.relpath(f"{_real(path.parent)}/{path.name}", top)
+    return "" if relative == "." or relative.startswith("..") else f"{relative}/"
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(directory: Path) -> str:
+    return os.path.realpath(directory)
+
+
+def _reason(error: str) -> str:
+    if "not a git repository" in error:
+        return "not a git repository"
+    if "does not have any commits" in error or "bad default revision" in error:
+        return "the git repository has no commit yet"
+    if "dubious ownership" in error:
+        return "git does not trust the owner of this directory (git config safe.directory)"
+    return error or "git said nothing"
+
+
+def _git(directory: Path, *words: str) -> tuple[str, str]:
+    """Runs git; gives what it said, or why it failed. Nothing of the repository's is run."""
+    environment = {key: value for key, value in child_environment().items() if not key.startswith("GIT_")}
+    command: Sequence[str] = ["git", "-c", "core.fsmonitor=false", "-C", str(directory), *words]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            env=environment | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except FileNotFoundError:
+        return "", "git is not installed"
+    except subprocess.TimeoutExpired:
+        return "", f"git did not answer in {_SECONDS} seconds"
+    except OSError as error:
+        return "", f"git cannot be run: {error.strerror}"
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        return "", (lines[0] if lines else f"git ended with {done.returncode}")[:200]
+    return done.stdout.decode("utf-8", "backslashreplace").strip("\n"), ""

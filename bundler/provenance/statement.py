@@ -1,0 +1,195 @@
+"""SLSA provenance of a bundle: made by `bundle create`, signed where a provenance key is given.
+
+It is a statement about the bundle's identity, so it cannot be a part of what that identity covers: it lies
+among the approvals, or unsigned beside the bundle. https://slsa.dev/spec/v1.0/provenance is the form.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bundler import __version__
+from bundler.archive.output_file import OutputFile
+from bundler.config.model import BundleConfig
+from bundler.provenance.builder import Builder
+from bundler.provenance.git import Checkout
+from bundler.signing import Signer
+from installer.core import jsonio
+from installer.core.digest import sha256_hex
+from installer.core.errors import UnfitInputError
+from installer.core.format.manifest import SUMS, FileEntry, Manifest
+from installer.core.limits import LIMITS
+from installer.core.trust.approval import DIRECTORY, STATEMENT
+from installer.core.trust.provenance import PREDICATE
+from installer.core.trust.root import format_time
+
+BUILD_TYPE = "urn:waybill:create:v1"
+CHANGED = 50
+"""So many names of changed files are given; of more, their number."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of `bundle create`, as provenance tells of it.
+
+    Attributes:
+        builder: Who runs it.
+        parameters: What was asked for, by name; nothing secret.
+        started: When it began.
+        signers: Who signs the provenance; none: it is written beside the bundle, to be signed elsewhere.
+    """
+
+    builder: Builder
+    parameters: Row
+    started: datetime
+    signers: Sequence[Signer] = ()
+
+
+def statement(
+    run: Run, checkout: Checkout, config: BundleConfig, manifest: Manifest, identity: str, finished: datetime
+) -> bytes:
+    """Gives the statement about a bundle; it always fits into what a reader takes.
+
+    Args:
+        run: The run that made it.
+        checkout: What git says of the inputs.
+        config: bundle.yaml, checked.
+        manifest: Of the bundle.
+        identity: Of the bundle.
+        finished: When it was done.
+
+    Raises:
+        UnfitInputError: The parameters alone are too long.
+    """
+    groups = _groups(config, manifest)
+    while True:
+        rows = [_source(checkout), *(row for group in groups.values() for row in group)]
+        data = jsonio.dumps(_document(run, checkout, rows, identity, finished))
+        if len(data) <= LIMITS.approval_bytes:
+            return data
+        name = max(groups, key=lambda name: len(groups[name]))
+        if len(groups[name]) < 2:
+            raise UnfitInputError("the provenance would be too long", hint="shorten paths or parameters")
+        # the largest group becomes one row: its files are all on the signed list
+        groups[name] = [_folded(name, manifest)]
+
+
+def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
+    """Signs a statement; gives the members that go behind the payload."""
+    files: dict[str, bytes] = {}
+    for signer in run.signers:
+        name = f"{DIRECTORY}provenance-{signer.keyid8}.json"
+        files |= {name: data, **{f"{name}.{form}": made for form, made in signer.sign(data).items()}}
+    return files
+
+
+def unsigned_path(bundle: Path) -> Path:
+    """Gives where the statement lies while nobody has signed it."""
+    return bundle.with_name(f"{bundle.name}.provenance.json")
+
+
+def write_unsigned(bundle: Path, data: bytes) -> Path:
+    """Writes the statement beside the bundle; one of an earlier run is replaced.
+
+    Raises:
+        UnfitInputError: It cannot be written.
+    """
+    path = unsigned_path(bundle)
+    with OutputFile(path) as output:
+        output.write_at(0, data)
+        output.publish()
+    return path
+
+
+def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, finished: datetime) -> Row:
+    internal: Row = {"variables": list(run.builder.variables)}
+    if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
+        internal["SOURCE_DATE_EPOCH"] = epoch
+    if checkout.unknown:
+        internal["source"] = f"not known: {checkout.unknown}"
+    metadata = {"startedOn": format_time(run.started), "finishedOn": format_time(finished)}
+    if run.builder.invocation:
+        metadata["invocationId"] = run.builder.invocation
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": SUMS, "digest": {"sha256": identity}}],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": run.parameters,
+                "internalParameters": internal,
+                "resolvedDependencies": [row for row in rows if row],
+            },
+            "runDetails": {
+                "builder": {"id": run.builder.identity, "version": {"waybill": __version__}},
+                "metadata": metadata,
+            },
+        },
+    }
+
+
+def _source(checkout: Checkout) -> Row:
+    if not checkout.commit:
+        return {}
+    revision = f"refs/tags/{checkout.tag}" if checkout.tag else checkout.commit
+    said: Row = {"dirty": bool(checkout.changed)}
+    if checkout.tag:
+        said["tag"] = checkout.tag
+    if checkout.changed:
+        said |= {"changed": list(checkout.changed[:CHANGED]), "changedCount": len(checkout.changed)}
+    row: Row = {"name": "source", "digest": {"gitCommit": checkout.commit}, "annotations": said}
+    return row | ({"uri": f"git+{checkout.repository}@{revision}"} if checkout.repository else {})
+
+
+def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
+    """Gives what went in, by the part of the bundle it is in: bundle.yaml, each file, tree and image."""
+    groups: dict[str, list[Row]] = {
+        "bundle.yaml": [{"name": "bundle.yaml", "digest": {"sha256": config.sha256}}]
+    }
+    given = {item.member: item.given for item in config.items}
+    for entry in manifest.files:
+        top = entry.path.partition("/")[0]
+        if entry.path in given:
+            row = {
+                "name": given[entry.path],
+                "digest": {"sha256": entry.sha256},
+                "annotations": {"member": entry.path},
+            }
+            groups.setdefault(top, []).append(row)
+    for tree in config.trees:
+        row = {"name": tree.given, **_folded(tree.member, manifest)}
+        groups.setdefault("trees", []).append({**row, "name": tree.given})
+    for image in manifest.images:
+        row = {
+            "name": image.reference,
+            "digest": {"sha256": image.config.removeprefix("sha256:")},
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "annotations": {"platform": image.platform, "manifest": image.manifest},
+        }
+        groups.setdefault("images", []).append(row)
+    return groups
+
+
+def _folded(name: str, manifest: Manifest) -> Row:
+    """Gives all files below a path of the bundle as one row.
+
+    The digest is in-toto's `dirHash1`, that of Go's modules: the SHA-256 of their lines in SHA256SUMS.
+    """
+    below = sorted((each for each in manifest.files if each.path.startswith(f"{name}/")), key=_path)
+    lines = "".join(f"{each.sha256}  {each.path}\n" for each in below)
+    return {
+        "name": f"{name}/",
+        "digest": {"dirHash1": sha256_hex(lines.encode())},
+        "annotations": {"files": len(below), "member": f"{name}/"},
+    }
+
+
+def _path(entry: FileEntry) -> str:
+    return entry.path

@@ -1,0 +1,311 @@
+"""Key pairs in cosign's format: made, read, and signed with.
+
+A private key is PKCS#8, sealed with NaCl's secretbox under a key that scrypt makes of the password. What is
+written here cosign reads, and the other way round.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from installer.core.errors import TamperedError, UsageError
+from installer.core.jsonio import dumps, loads_strict
+from installer.core.limits import KIB
+from installer.core.trust import cosign
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from bundler.signing import Prompt
+
+LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY"
+PASSWORD_VARIABLE = "COSIGN_PASSWORD"
+_LABELS = (LABEL, "ENCRYPTED COSIGN PRIVATE KEY")
+_PEM = re.compile(r"\s*-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----\s*")
+_COSTS = (32768, 65536, 131072)
+"""scrypt's N that is accepted; a larger one would be a way to stop the machine."""
+_COST, _BLOCK, _PARALLEL = 65536, 8, 1
+_KEY_BYTES = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class CosignSigner:
+    """Signs with a cosign key pair.
+
+    Attributes:
+        key: The public half.
+    """
+
+    key: cosign.PublicKey
+    _private: EllipticCurvePrivateKey | Ed25519PrivateKey = field(repr=False)
+
+    @property
+    def keyid(self) -> str:
+        """SHA-256 of the public key's SubjectPublicKeyInfo, 64 hex digits."""
+        return self.key.keyid
+
+    @property
+    def keyid8(self) -> str:
+        """The first eight digits of it."""
+        return self.key.keyid8
+
+    @property
+    def public(self) -> str:
+        """The public key in PEM, as `NAME.pub` has it."""
+        return self.key.pem()
+
+    @classmethod
+    def load(
+        cls, path: Path, prompt: Prompt | None = None, variable: str = "COSIGN_PASSWORD"
+    ) -> CosignSigner:
+        """Reads a private key that `bundle keygen` or cosign wrote.
+
+        Args:
+            path: `NAME.key`.
+            prompt: Asks for the password where the variable is not set.
+            variable: The variable of the environment that has the password.
+
+        Returns:
+            The signer.
+
+        Raises:
+            UsageError: It cannot be read or is no such key; the password is wrong or nobody can be asked.
+        """
+        try:
+            with path.open("rb") as file:
+                data = file.read(_KEY_BYTES + 1)
+        except OSError as error:
+            raise UsageError(
+                f"the key cannot be read: {error.strerror}",
+                where=str(path),
+                hint="make one with `bundle keygen NAME`",
+            ) from error
+        sealed = read_sealed(data, str(path))
+        return open_sealed(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
+
+    def sign(self, data: bytes) -> dict[str, bytes]:
+        """Signs `data` as cosign would.
+
+        Args:
+            data: The exact bytes.
+
+        Returns:
+            The raw signature (`.sig`) and the Sigstore bundle (`.sigstore.json`), both of the same signature.
+        """
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        if isinstance(self._private, ec.EllipticCurvePrivateKey):
+            signature = self._private.sign(data, ec.ECDSA(SHA256()))
+        else:
+            signature = self._private.sign(data)
+        encoded = base64.b64encode(signature)
+        document = {
+            "mediaType": cosign.MEDIA_TYPE,
+            "verificationMaterial": {"publicKey": {"hint": _b64(bytes.fromhex(self.keyid))}},
+            "messageSignature": {
+                "messageDigest": {"algorithm": "SHA2_256", "digest": _b64(hashlib.sha256(data).digest())},
+                "signature": encoded.decode(),
+            },
+        }
+        return {"sig": encoded, "sigstore.json": dumps(document)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A private key under a password, its parameters checked.
+
+    Attributes:
+        cost: scrypt's N.
+        salt: scrypt's salt, 32 bytes.
+        nonce: secretbox's nonce, 24 bytes.
+        ciphertext: Tag and text.
+    """
+
+    cost: int
+    salt: bytes
+    nonce: bytes
+    ciphertext: bytes
+
+
+def read_sealed(data: bytes, where: str) -> Sealed:
+    """Reads the outer form of a private key; needs no password.
+
+    Args:
+        data: The file's bytes.
+        where: How errors name it.
+
+    Returns:
+        The sealed key.
+
+    Raises:
+        UsageError: It is not an encrypted key in cosign's format, or asks for too much work.
+    """
+    text = data[:_KEY_BYTES].decode("ascii", "replace")
+    match = _PEM.fullmatch(text)
+    if match is None or match[1] not in _LABELS:
+        hint = "make one with `bundle keygen NAME`"
+        if match is not None and match[1].endswith("PRIVATE KEY"):
+            hint = "take an openssl key over with `cosign import-key-pair --key FILE`"
+        elif match is not None and match[1] == "PUBLIC KEY":
+            hint = "this is the public half; sign with NAME.key"
+        raise UsageError(f"is not a PEM file with the label {LABEL}", where=where, hint=hint)
+    try:
+        document = loads_strict(
+            cosign.decode_base64("".join(match[2].split()), "it", where), where, _KEY_BYTES
+        )
+        kdf, cipher = document["kdf"], document["cipher"]
+        if kdf["name"] != "scrypt" or cipher["name"] != "nacl/secretbox":
+            raise UsageError("is sealed in a way that is not known", where=where)
+        parameters = kdf["params"]
+        if parameters["N"] not in _COSTS or parameters["r"] != _BLOCK or parameters["p"] != _PARALLEL:
+            raise UsageError(
+                f"asks for scrypt with {parameters}, which is not among what is allowed",
+                where=where,
+                hint=f"N is one of {', '.join(map(str, _COSTS))}; r is {_BLOCK}; p is {_PARALLEL}",
+            )
+        salt, nonce, ciphertext = (
+            cosign.decode_base64(part, "it", where)
+            for part in (kdf["salt"], cipher["nonce"], document["ciphertext"])
+        )
+    except (TamperedError, KeyError, TypeError):
+        raise UsageError("is a damaged key", where=where, hint="restore it from a backup") from None
+    if len(salt) != 32 or len(nonce) != 24 or len(ciphertext) < 16:
+        raise UsageError("is a damaged key", where=where, hint="restore it from a backup")
+    return Sealed(parameters["N"], salt, nonce, ciphertext)
+
+
+def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
+    """Opens a private key with its password.
+
+    Args:
+        sealed: The key.
+        password: The password.
+        where: How errors name the key.
+
+    Returns:
+        The signer.
+
+    Raises:
+        UsageError: The password is wrong, or the key is of a kind that is not used here.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+    from nacl.exceptions import CryptoError
+    from nacl.secret import SecretBox
+
+    try:
+        plain = SecretBox(_stretch(password, sealed.salt, sealed.cost)).decrypt(
+            sealed.ciphertext, sealed.nonce
+        )
+    except CryptoError:
+        raise UsageError(
+            "the password is wrong",
+            where=where,
+            hint=f"{PASSWORD_VARIABLE} is used where it is set, even if empty",
+        ) from None
+    try:
+        private = load_der_private_key(plain, None)
+    except ValueError:
+        raise UsageError("holds no PKCS#8 key", where=where) from None
+    if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
+        return _signer(private)
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        return _signer(private)
+    raise UsageError(
+        "is a key of a kind that is not used here", where=where, hint="use ECDSA on P-256, or Ed25519"
+    )
+
+
+def generate(password: bytes) -> tuple[bytes, CosignSigner]:
+    """Makes a new key pair, ECDSA on P-256.
+
+    Args:
+        password: What to seal the private key with; may be empty.
+
+    Returns:
+        The bytes of `NAME.key`, and the signer, whose `public` is the text of `NAME.pub`.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    return seal(private, password), _signer(private)
+
+
+def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
+    """Seals a private key with a password.
+
+    Args:
+        private: The key.
+        password: The password; may be empty.
+
+    Returns:
+        The bytes of a `NAME.key` file.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from nacl.secret import SecretBox
+
+    plain = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    salt, nonce = os.urandom(32), os.urandom(24)
+    ciphertext = SecretBox(_stretch(password, salt, _COST)).encrypt(plain, nonce).ciphertext
+    document: dict[str, Any] = {
+        "kdf": {
+            "name": "scrypt",
+            "params": {"N": _COST, "r": _BLOCK, "p": _PARALLEL},
+            "salt": _b64(salt),
+        },
+        "cipher": {"name": "nacl/secretbox", "nonce": _b64(nonce)},
+        "ciphertext": _b64(ciphertext),
+    }
+    body = _b64(dumps(document).rstrip(b"\n"))
+    lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+    return "\n".join([f"-----BEGIN {LABEL}-----", *lines, f"-----END {LABEL}-----", ""]).encode()
+
+
+def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_VARIABLE) -> bytes:
+    """Gets a password: from the environment where it is set, even if empty; else by asking.
+
+    Args:
+        question: What to show.
+        prompt: Asks a person; None where there is no terminal.
+        variable: The variable of the environment that may have it.
+
+    Returns:
+        The password.
+
+    Raises:
+        UsageError: It is not set and nobody can be asked.
+    """
+    given = os.environ.get(variable)
+    if given is not None:
+        return os.fsencode(given)
+    if prompt is None:
+        raise UsageError(
+            "the key's password is needed, and there is no terminal to ask on",
+            hint=f"set {variable}",
+        )
+    return prompt(question).encode()
+
+
+def _signer(private: EllipticCurvePrivateKey | Ed25519PrivateKey) -> CosignSigner:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return CosignSigner(cosign.load_public_key(pem.decode()), private)
+
+
+def _stretch(password: bytes, salt: bytes, cost: int) -> bytes:
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    return Scrypt(salt=salt, length=32, n=cost, r=_BLOCK, p=_PARALLEL).derive(password)
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,175 @@
+"""Signs with GPG; the private key stays in gpg-agent or on a smartcard.
+
+A passphrase is asked for by the agent's own pinentry. Where there is nobody to ask (CI), it is taken from
+WAYBILL_GPG_PASSPHRASE.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from installer.core.errors import CheckFailedError, ExpiredError, HostNotReadyError, UsageError
+from installer.core.trust import gpgv
+
+PASSPHRASE_VARIABLE = "WAYBILL_GPG_PASSPHRASE"
+_FINGERPRINT = re.compile(r"[0-9a-f]{40}")
+_HASHES = ("8", "9", "10")
+_LISTING = "`gpg --list-secret-keys` shows the fingerprints"
+
+
+class GpgSigner:
+    """Signs with one key of a GPG keyring.
+
+    Args:
+        fingerprint: The whole fingerprint, of the primary key or of a signing subkey; spaces are allowed.
+        home: The GnuPG home; None: GNUPGHOME, or GPG's default.
+
+    Raises:
+        UsageError: It is not a fingerprint, or its secret key is not there.
+        ExpiredError: The key is expired, revoked or disabled.
+        HostNotReadyError: GPG is not installed.
+    """
+
+    def __init__(self, fingerprint: str, home: Path | None = None) -> None:
+        wanted = normal_fingerprint(fingerprint)
+        self._gpg = _gpg(home)
+        found = self._gpg.list_keys(secret=True, keys=[wanted])
+        if len(found) != 1:
+            raise UsageError("GPG has no secret key with this fingerprint", where=wanted, hint=_LISTING)
+        listed = self._gpg.list_keys(keys=[wanted])
+        trust = listed[0]["trust"] if listed else ""
+        if trust in ("r", "e", "d"):
+            state = {"r": "revoked", "e": "expired", "d": "disabled"}[trust]
+            raise ExpiredError(f"the GPG key is {state}", where=wanted, hint="sign with a key in force")
+        self._keyid = str(found[0]["fingerprint"]).lower()
+        self._public = _exported(self._gpg, self._keyid)
+        computed, self._ring = gpgv.load_public_key(self._public, f"GPG key {self._keyid}")
+        if computed != self._keyid:
+            raise UsageError("GPG exported another key", where=wanted)
+
+    @property
+    def keyid(self) -> str:
+        """The fingerprint of the primary key, 40 lower-case hex digits."""
+        return self._keyid
+
+    @property
+    def keyid8(self) -> str:
+        """The last eight digits of it."""
+        return self._keyid[-8:]
+
+    @property
+    def public(self) -> str:
+        """The public key, armored, without other people's signatures."""
+        return self._public
+
+    def sign(self, data: bytes) -> dict[str, bytes]:
+        """Signs `data` with a detached, armored signature, and verifies it.
+
+        Args:
+            data: The exact bytes.
+
+        Returns:
+            The `.asc` file.
+
+        Raises:
+            UsageError: The passphrase is wrong, or nobody can be asked for it.
+            ExpiredError: The key expired or was revoked.
+        """
+        # python-gnupg 0.5.7 announces an empty passphrase but does not send it: GPG then takes the first line
+        # of the data for it. So an empty one counts as none.
+        passphrase = os.environ.get(PASSPHRASE_VARIABLE) or None
+        arguments = ["--local-user", self._keyid, "--digest-algo", "SHA256", "--no-textmode"]
+        made = self._gpg.sign(
+            data, keyid=self._keyid, detach=True, clearsign=False, passphrase=passphrase, extra_args=arguments
+        )
+        if made.status in ("key expired", "key revoked") and not made.data:
+            raise ExpiredError(f"the GPG {made.status}", where=self._keyid)
+        if made.returncode != 0 or made.type != "D" or made.hash_algo not in _HASHES:
+            raise UsageError(
+                f"GPG did not sign: {_reason(made)}",
+                where=self._keyid,
+                hint=f"unlock the key in gpg-agent, or set {PASSPHRASE_VARIABLE}",
+            )
+        signature = bytes(made.data).replace(b"\r\n", b"\n")
+        with suppress(CheckFailedError):  # Signing needs no gpgv; hosts that verify do, and say so.
+            gpgv.verify(self._keyid, self._ring, signature, data, f"{self.keyid8}.asc")
+        return {"asc": signature}
+
+
+def export_public(fingerprint: str, home: Path | None = None) -> str:
+    """Exports a public key of a GPG keyring, its secret half not being needed.
+
+    Args:
+        fingerprint: The whole fingerprint; spaces are allowed.
+        home: The GnuPG home; None: GNUPGHOME, or GPG's default.
+
+    Returns:
+        The armored key, without other people's signatures.
+
+    Raises:
+        UsageError: It is not a fingerprint, or GPG has no such key.
+        HostNotReadyError: GPG is not installed.
+    """
+    wanted = normal_fingerprint(fingerprint)
+    exported = _exported(_gpg(home), wanted)
+    if not exported.strip():
+        raise UsageError(
+            "GPG has no public key with this fingerprint",
+            where=wanted,
+            hint="`gpg --list-keys` shows the fingerprints",
+        )
+    return exported
+
+
+def normal_fingerprint(text: str) -> str:
+    """Gives a fingerprint as 40 lower-case hex digits.
+
+    Args:
+        text: What a person typed, with or without spaces and `0x`.
+
+    Returns:
+        The digits.
+
+    Raises:
+        UsageError: It is a user id, a short key id, or something else.
+    """
+    digits = "".join(text.lower().split()).removeprefix("0x").removesuffix("!")
+    if not _FINGERPRINT.fullmatch(digits):
+        raise UsageError("is not a whole GPG fingerprint (40 hex digits)", where=text[:80], hint=_LISTING)
+    return digits
+
+
+def _exported(gpg: Any, fingerprint: str) -> str:
+    return str(gpg.export_keys([fingerprint], minimal=True)).replace("\r\n", "\n").strip() + "\n"
+
+
+def _gpg(home: Path | None) -> Any:
+    import gnupg
+
+    try:
+        return gnupg.GPG(gnupghome=str(home) if home else None, env=_environment())
+    except (OSError, ValueError) as error:
+        raise HostNotReadyError(
+            f"GPG cannot be used: {error}", hint="install it (Debian: package gnupg; Red Hat: gnupg2)"
+        ) from error
+
+
+def _environment() -> dict[str, str]:
+    """Tells the agent's pinentry which terminal to ask on: GPG's own input is a pipe."""
+    environment = dict(os.environ)
+    if "GPG_TTY" not in environment:
+        with suppress(OSError):
+            environment["GPG_TTY"] = os.ttyname(2)
+    return environment
+
+
+def _reason(made: Any) -> str:
+    lines = [line for line in str(made.stderr).splitlines() if line.startswith("gpg: ")]
+    if lines and "Inappropriate ioctl" in lines[-1]:
+        return "its passphrase is needed, and there is no terminal to ask on"
+    last = lines[-1].removeprefix("gpg: ") if lines else made.status or "no reason given"
+    return repr(str(last)[:200])

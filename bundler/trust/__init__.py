@@ -1,0 +1,1 @@
+"""Roots of trust as files."""

@@ -1,0 +1,1 @@
+"""The audit log, its recorder, and the evidence of verifications and removals."""

@@ -1,0 +1,262 @@
+"""The evidence of verifications on this host: durable, bounded in number, and none is ever written over.
+
+Those that passed and those that were refused are bounded apart: whoever tries a thousand bad sticks cannot
+push out the evidence of what was installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from installer import __version__
+from installer.core import jsonio
+from installer.core.digest import sha256_hex
+from installer.core.errors import (
+    ExpiredError,
+    MediumError,
+    NotApprovedError,
+    RefusedError,
+    TamperedError,
+    UntrustedError,
+    WaybillError,
+)
+from installer.core.limits import MIB
+from installer.core.trust.root import parse_time
+from installer.core.verify import Clock
+from installer.core.vsa import VerificationTrace, summary
+from installer.host.directories import make_directory
+from installer.host.layout import STATE
+from installer.host.system import System
+from installer.state.state import unreadable_error
+
+if TYPE_CHECKING:
+    from installer.planning.plan import Plan
+
+DIRECTORY = f"{STATE}/evidence.d"
+"""No product has a dot in its name."""
+KEEP = 500
+"""Of each result, so many of the newest are kept."""
+LIMIT = 8 * MIB
+_NAME = re.compile(
+    r"(?P<number>[0-9]{6,})-(?P<result>passed|refused|removed)-(?P<id12>[0-9a-f]{12}|unknown)\.json"
+)
+_PARTIAL = re.compile(r"\.([0-9]{6,})\.[0-9]+\.new")
+REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprovedError, MediumError)
+"""What a verification refuses with; wrong usage, a busy host or a full disk is none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceFile:
+    """Where the evidence of a verification is, and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+def record(system: System, data: bytes, *, passed: bool, identity: str) -> EvidenceFile:
+    """Writes the evidence of one verification. Once this returns it is on the disk.
+
+    Args:
+        system: The host.
+        data: What `core.summary.summary` gave.
+        passed: Whether it passed.
+        identity: The bundle's; empty where it is not known.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        OSError: It cannot be written, or not be made durable.
+    """
+    return _record(system, data, "passed" if passed else "refused", identity)
+
+
+def removed(system: System, data: bytes, identity: str) -> EvidenceFile:
+    """Writes what was found after a removal, as `record` does.
+
+    Raises:
+        OSError: It cannot be written, or not be made durable.
+    """
+    return _record(system, data, "removed", identity)
+
+
+def _record(system: System, data: bytes, result: str, identity: str) -> EvidenceFile:
+    make_directory(system, DIRECTORY)
+    number = max([0, *(int(match["number"]) for match in _names(system))]) + 1
+    temporary = f"{DIRECTORY}/.{number:06d}.{os.getpid()}.new"
+    with suppress(FileNotFoundError):
+        system.unlink(temporary)
+    system.write_new(temporary, data, 0o600)
+    try:
+        path = _named(system, temporary, number, f"{result}-{identity[:12] or 'unknown'}")
+    finally:
+        with suppress(OSError):  # what stays is pruned later
+            system.unlink(temporary)
+    system.sync_dir(DIRECTORY)
+    _prune(system)
+    return EvidenceFile(path, sha256_hex(data))
+
+
+def _named(system: System, temporary: str, number: int, rest: str) -> str:
+    """Gives a whole record its name, the next one that is free: another install may run."""
+    while True:
+        path = f"{DIRECTORY}/{number:06d}-{rest}.json"
+        if not any(int(match["number"]) == number for match in _names(system)):
+            with suppress(FileExistsError):
+                system.link(temporary, path)
+                return path
+        number += 1
+
+
+def _names(system: System) -> list[re.Match[str]]:
+    return [match for name in system.names(DIRECTORY) if (match := _NAME.fullmatch(name))]
+
+
+def _prune(system: System) -> None:
+    """Removes the oldest of each result, and what a kill has left; what cannot be done is done later."""
+    found = sorted(_names(system), key=lambda match: int(match["number"]))
+    newest = int(found[-1]["number"]) if found else 0
+    cut_short = [match for name in system.names(DIRECTORY) if (match := _PARTIAL.fullmatch(name))]
+    gone = [match.group() for match in cut_short if int(match[1]) < newest - 9]
+    for result in ("passed", "refused", "removed"):
+        gone += [match.group() for match in found if match["result"] == result][:-KEEP]
+    with suppress(OSError):
+        for name in gone:
+            system.unlink(f"{DIRECTORY}/{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refusal, as its evidence tells it.
+
+    Attributes:
+        time: When, as RFC 3339.
+        file: What the operator called the bundle.
+        product: Empty where the bundle was not even trusted so far.
+        version: The same.
+        identity: The bundle's; empty where it is not known.
+        step: The step that refused; 0 where none did.
+        what: Why.
+        evidence: Where the record is.
+    """
+
+    time: str
+    file: str
+    product: str
+    version: str
+    identity: str
+    step: int
+    what: str
+    evidence: str
+
+    @property
+    def when(self) -> float:
+        """Seconds since 1970."""
+        moment = parse_time(self.time)
+        return moment.timestamp() if moment else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Gives it in words for people."""
+        when = self.time.replace("T", " ").removesuffix("Z")
+        which = f"{self.product} {self.version}".strip() or self.file
+        step = f" at step {self.step}" if self.step else ""
+        return f"{when}  REFUSED{step}  {which}: {self.what}\n    evidence: {self.evidence}"
+
+
+def refusals(system: System, product: str = "") -> list[Refusal]:
+    """Reads what was refused here, from the oldest to the newest.
+
+    Args:
+        system: The host.
+        product: Only of this product, or of bundles whose product is not known; empty: all.
+
+    Raises:
+        HostNotReadyError: This user may not read it.
+    """
+    found = []
+    try:
+        names = _names(system)
+    except PermissionError as error:
+        raise unreadable_error(DIRECTORY) from error
+    for match in sorted(names, key=lambda match: int(match["number"])):
+        path = f"{DIRECTORY}/{match.group()}"
+        if match["result"] == "refused" and (refusal := _refusal(system, path)):
+            found += [refusal] if not product or refusal.product in ("", product) else []
+    return found
+
+
+def _refusal(system: System, path: str) -> Refusal | None:
+    """Reads one; what is damaged is passed over: the file itself is the evidence."""
+    try:
+        said = jsonio.loads_strict(system.read(path, LIMIT), path, LIMIT)["predicate"]
+        bundle, why = said["waybill_bundle"], said["waybill_refusal"]
+        identity = said["resourceUri"].rpartition(":")[2].replace("unknown", "")
+        refusal = Refusal(
+            said["timeVerified"], bundle["file"], bundle.get("product", ""), bundle.get("version", ""),
+            identity, why.get("step", 0), why["what"], path,
+        )  # fmt: skip
+    except PermissionError as error:
+        raise unreadable_error(path) from error
+    except (TamperedError, KeyError, TypeError, AttributeError, OSError):
+        return None
+    fits = all(type(value) is (int if name == "step" else str) for name, value in asdict(refusal).items())
+    return refusal if fits else None
+
+
+@dataclass(slots=True)
+class EvidenceRecorder:
+    """Keeps the evidence of one `install BUNDLE`; where it cannot, says so and nothing more.
+
+    Attributes:
+        system: The host.
+        clock: Tells the time.
+        warn: Told why there is no evidence.
+        trail: What the verification comes to know.
+        notes: What is out of the ordinary.
+        recorded: What was written; None before, or where it failed.
+    """
+
+    system: System
+    clock: Clock
+    warn: Callable[[str], None]
+    trail: VerificationTrace = field(default_factory=VerificationTrace)
+    notes: Sequence[str] = ()
+    recorded: EvidenceFile | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Writes the evidence of a refusal inside, which goes on its way."""
+        try:
+            yield
+        except REFUSALS as error:
+            if self.recorded is None:
+                self._write(error)
+            raise
+
+    def known(self) -> dict[str, str]:
+        """Gives the SHA-256 of what was written, as the audit log has it; nothing where nothing was."""
+        return {"evidence": self.recorded.sha256} if self.recorded else {}
+
+    def passed(self, plan: Plan) -> Plan:
+        """Writes that the verification passed; gives the plan; history will say where that is."""
+        self._write(None)
+        if plan.new is None or self.recorded is None:
+            return plan
+        evidence = {**plan.new.evidence, "record": asdict(self.recorded)}
+        return replace(plan, new=replace(plan.new, evidence=evidence))
+
+    def _write(self, error: WaybillError | None) -> None:
+        try:
+            data = summary(self.trail, __version__, self.clock(), error, self.notes)
+            self.recorded = record(self.system, data, passed=error is None, identity=self.trail.identity)
+        except OSError as fault:
+            self.warn(f"no evidence of this could be written to {DIRECTORY}: {fault.strerror}")

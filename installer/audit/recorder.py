@@ -1,0 +1,346 @@
+"""Writes into the audit log what is done to this host: who, what, of which bundle, how it ended.
+
+A transaction has two records: `begun`, on the disk before its journal is, and `ended`. The second is derived
+from the journal, and only for a transaction that has none yet: whoever comes next writes what a killed
+process could not, once. Where `begun` cannot be written, nothing is changed; where `ended` cannot, the
+operator is told.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from installer import __version__
+from installer.audit import evidence
+from installer.audit.log import AuditError, AuditLog, opened
+from installer.audit.record import Record
+from installer.audit.removal_check import RemovalCheck, proven, statement
+from installer.core.errors import (
+    BusyError,
+    IncompleteError,
+    NotUndoneError,
+    RolledBackError,
+    UsageError,
+    WaybillError,
+)
+from installer.core.trust.root import format_time
+from installer.core.trust.steps import STEPS
+from installer.host.context import Context
+from installer.host.system import System
+from installer.planning.irreversible import past
+from installer.planning.plan import Plan
+from installer.state.host_identity import host_name
+from installer.state.state import Entry
+from installer.transaction import journal as journals
+
+Note = Callable[[str], None]
+LOST = "not-undone"
+_NOBODY = 2**32 - 1
+"""What the kernel says of a process that nobody logged in for."""
+
+
+def common(system: System) -> dict[str, Any]:
+    """Gives what every record says: when, on which host, who ran which installer."""
+    return {
+        "time": format_time(datetime.fromtimestamp(int(system.now()), UTC)),
+        "host": host_name(system),
+        "by": operator(),
+        "program": __version__,
+    }
+
+
+def operator() -> dict[str, Any]:
+    """Gives who runs this: the user, who became it by sudo, and who logged in, as far as the kernel knows."""
+    uid = os.getuid()
+    found: dict[str, Any] = {"uid": uid}
+    with suppress(KeyError):
+        found["user"] = pwd.getpwuid(uid).pw_name
+    if os.environ.get("SUDO_USER"):
+        found["sudo_user"] = os.environ["SUDO_USER"]
+    with suppress(OSError, ValueError):
+        login = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+        if login != _NOBODY:
+            found["login_uid"] = login
+    return found
+
+
+def begin(context: Context, plan: Plan) -> None:
+    """Writes that a transaction begins, and keeps room on the disk for its end.
+
+    Raises:
+        AuditError: It cannot be written; nothing may be changed then.
+        BusyError: Another process holds the log.
+    """
+    try:
+        with opened(context.system) as log:
+            log.reserve()
+            log.append({**common(context.system), "event": "begun", **_planned(plan)})
+    except OSError as error:
+        raise AuditError(
+            f"the audit log cannot be written: {error.strerror}",
+            where=str(error.filename or ""),
+            hint="nothing was changed; put this right and run the same command again",
+        ) from error
+
+
+def _planned(plan: Plan) -> dict[str, Any]:
+    entry = plan.new or plan.old
+    known = {
+        "verb": plan.verb,
+        "product": plan.product,
+        "transaction": plan.number,
+        "from_version": plan.old.version if plan.old else "",
+    }
+    passed = [f"{each.version}: {said}" for each, said in past(plan)]
+    return known | (_release(entry) if entry else {}) | ({"past": passed} if passed else {})
+
+
+def _release(entry: Entry) -> dict[str, Any]:
+    policy = entry.evidence.get("policy", {})
+    released = [
+        {name: row[name] for name in ("owner", "scheme", "keyid")}
+        for row in _rows(entry.evidence, "accepted")
+    ]
+    approved = [
+        {name: row.get(name, "") for name in ("role", "owner", "keyid")} for row in _rows(policy, "approvals")
+    ]
+    return {
+        "version": entry.version,
+        "sequence": entry.sequence,
+        "identity": entry.identity,
+        "methods": list(entry.methods),
+        "environment": policy.get("environment", ""),
+        "change_id": policy.get("change_id", ""),
+        "released_by": _once(released),
+        "approved_by": _once(approved),
+        "break_glass": list(policy.get("break_glass", ())),
+        "evidence": entry.evidence.get("record", {}).get("sha256", ""),
+    }
+
+
+def _rows(holder: Mapping[str, Any], name: str) -> Iterable[Mapping[str, Any]]:
+    rows: Iterable[Mapping[str, Any]] = holder.get(name, ())
+    return rows
+
+
+def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for index, row in enumerate(rows) if row not in rows[:index]]
+
+
+def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalCheck]:
+    """Writes how transactions of a product ended whose end the log does not have. The caller holds its lock.
+
+    After a removal it looks for what should be gone, and writes that too. Where something cannot be written,
+    the operator is told, and the next command does it.
+
+    Args:
+        context: The host.
+        recovered: Whether this is another process than the one that began.
+
+    Returns:
+        What was found after removals, by their transactions.
+    """
+    more = {"recovered": True} if recovered else {}
+    proofs: dict[str, RemovalCheck] = {}
+
+    def write(log: AuditLog, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
+            log.append({**common(context.system), "event": "ended", **row, **more})
+        log.note_head()
+
+    try:
+        with opened(context.system) as log:
+            records = list(log.about(context.layout.product))
+            stuck = [str(each.fields.get("where", "")) for each in records if each.event == LOST]
+            lost = {where.partition("@")[0] for where in stuck}
+            ends = [_ending(context, begun, lost) for begun in _open(records)]
+            known = [ended for ended in ends if ended is not None]
+            removals = [ended for ended in known if ended["verb"] == "remove"]
+            if not removals:
+                write(log, known)
+                return {}
+        # Looking may take a while, and other products may want the log meanwhile; ours nobody else ends.
+        for ended in removals:
+            if proof := proven(context, str(ended["transaction"])):
+                proofs[proof.transaction] = proof
+                ended |= {**proof.summary(), "evidence": _keep(context, proof, ended)}
+                ended["exit"] = proof.exit_code
+                if recovered:
+                    context.progress.note(proof.text())
+        with opened(context.system) as log:
+            write(log, known)
+    except (OSError, WaybillError) as error:
+        context.progress.note(_unwritten("how this ended is", error))
+    return proofs
+
+
+def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> str:
+    """Keeps a proof as evidence; gives its SHA-256, or nothing where it could not be written."""
+    data = statement(context, proof, str(ended.get("identity", "")), str(ended.get("version", "")))
+    try:
+        return evidence.removed(context.system, data, str(ended.get("identity", ""))).sha256
+    except OSError as error:
+        context.progress.note(
+            f"no evidence of this could be written to {evidence.DIRECTORY}: {error.strerror}"
+        )
+        return ""
+
+
+def _unwritten(what: str, error: OSError | WaybillError) -> str:
+    if isinstance(error, OSError):
+        why = f"{error.filename or 'the audit log'}: {error.strerror}"
+    else:
+        why = f"{error.where}: {error.what}" if error.where else error.what
+    return f"WARNING: {what} NOT in the audit log yet ({why}); the next command tries again"
+
+
+def _open(records: Iterable[Record]) -> list[Record]:
+    begun: dict[str, Record] = {}
+    for record in records:
+        if record.event in ("begun", "ended"):
+            begun.pop(str(record.fields.get("transaction")), None)
+        if record.event == "begun":
+            begun[str(record.fields.get("transaction"))] = record
+    return list(begun.values())
+
+
+def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, Any] | None:
+    """Says how a transaction ended; None where its journal is still open, or says nothing.
+
+    Args:
+        context: The host.
+        begun: Its first record.
+        lost: Journals that recovery has met and could not follow: where one is gone now, somebody removed it.
+    """
+    fields = begun.fields
+    known = {
+        name: fields[name]
+        for name in ("verb", "product", "transaction", "version", "identity")
+        if name in fields
+    }
+    path = context.layout.journal(str(fields["transaction"]))
+    for each in (path, path.removesuffix(".log") + ".done"):
+        try:
+            records = journals.read(context.system.read(each, journals.LIMIT), each).records
+        except FileNotFoundError:
+            continue
+        except NotUndoneError:
+            return None
+        if not records:
+            break
+        at = {record.type: record.fields for record in records}
+        if "COMMIT" in at:
+            if fields["verb"] == "remove" and each == path:
+                return None  # what it is to take away is not cleared yet
+            seconds = at["COMMIT"]["at"] - at["BEGIN"]["at"]
+            if why := at["COMMIT"].get("why"):
+                return known | {"result": "incomplete", "exit": 21, "seconds": seconds, "reason": why}
+            return known | {"result": "done", "exit": 0, "seconds": seconds}
+        if "ROLLED-BACK" in at:
+            seconds = at["ROLLED-BACK"]["at"] - at["BEGIN"]["at"]
+            why = at["ABORT"]["why"]
+            return known | {"result": "rolled back", "exit": 20, "seconds": seconds, "reason": why}
+        return None
+    if path in lost:
+        return known | {"result": "unknown", "exit": 21, "reason": "its journal was removed by hand"}
+    return known | {"result": "never began", "exit": 20, "reason": "nothing was changed"}
+
+
+@dataclass(slots=True)
+class AuditedCommand:
+    """What a command is about to do, as far as it is known yet; written down only where it is refused.
+
+    Attributes:
+        verb: What was typed: `apply`, `rollback`, `remove`, `recover`, `trust init`, `trust update`.
+        product: Of what, where that was typed too.
+        medium: What the operator called the bundle or file.
+        about: Tells what is known of the bundle by now: what no signature vouches for is not.
+    """
+
+    verb: str
+    product: str = ""
+    medium: str = ""
+    about: Callable[[], Mapping[str, Any]] = dict
+
+    def known(self) -> dict[str, Any]:
+        """Gives what is known."""
+        known = {"verb": self.verb, "product": self.product, "medium": self.medium, **self.about()}
+        return {name: value for name, value in known.items() if value}
+
+
+@contextmanager
+def audited(system: System, doing: AuditedCommand, note: Note) -> Iterator[AuditedCommand]:
+    """Writes a record where what is done inside is refused, or cannot be undone.
+
+    Args:
+        system: The host.
+        doing: What is about to be done; filled in while it becomes known.
+        note: Told loudly where the record cannot be written.
+    """
+    try:
+        yield doing
+    except (UsageError, RolledBackError, IncompleteError):
+        raise  # a slip of the hand is no event; what was rolled back, or is not whole, has its `ended`
+    except Exception as error:
+        _record(system, doing, _refusal(error), note)
+        raise
+    except KeyboardInterrupt:
+        _record(system, doing, {"event": "refused", "reason": "interrupted", "exit": 130}, note)
+        raise
+
+
+def _refusal(error: Exception) -> dict[str, Any]:
+    if not isinstance(error, WaybillError):
+        return {"event": "refused", "reason": f"{type(error).__name__}: {error}", "exit": 1, "code": "fault"}
+    event = LOST if isinstance(error, NotUndoneError) else "refused"
+    row: dict[str, Any] = {"event": event, "reason": error.what, "exit": error.exit_code, "code": error.code}
+    row |= {"where": error.where} if error.where else {}
+    if error.problems:
+        row["problems"] = [f"{p.where}: {p.what}" if p.where else p.what for p in error.problems]
+    if error.step:
+        row |= {"step": error.step, "check": STEPS[error.step]}
+    return row
+
+
+def happened(system: System, event: str, fields: Mapping[str, Any], note: Note) -> None:
+    """Writes one thing that has happened.
+
+    Args:
+        system: The host.
+        event: `unchanged` or `trust`.
+        fields: What the event has.
+        note: Told loudly where it cannot be written.
+    """
+    _record(system, AuditedCommand(""), {"event": event, **fields}, note)
+
+
+def _record(system: System, doing: AuditedCommand, fields: Mapping[str, Any], note: Note) -> None:
+    try:
+        with opened(system) as log:
+            log.append({**common(system), **doing.known(), **fields})
+    except (OSError, AuditError, BusyError) as error:
+        note(_unwritten("this is", error).replace(" yet", "").replace("; the next command tries again", ""))
+
+
+def require(system: System) -> None:
+    """Refuses where nothing can be added to the audit log; for what is written down once it is done.
+
+    Raises:
+        AuditError: Nothing can.
+    """
+    try:
+        with opened(system) as log:
+            log.reserve()
+    except OSError as error:
+        raise AuditError(
+            f"the audit log cannot be written: {error.strerror}",
+            where=str(error.filename or ""),
+            hint="nothing was changed; run as root, or give --root DIR",
+        ) from error

@@ -1,0 +1,42 @@
+"""The command `install`: what the air-gapped host is given.
+
+Wiring only: words become arguments, results become text or JSON. What is slow to import is imported by the
+command that needs it, so that `--version` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from installer import __version__
+
+COMMANDS = (
+    "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
+    "remove", "trust", "setup", "selftest",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Runs `install` and exits with its code."""
+    words = sys.argv[1:]
+    if words == ["--version"]:
+        print(f"install {__version__}")
+        return
+    from installer.cli.app import app
+    from installer.cli.options import console
+    from installer.shared.console import run_app
+
+    sys.exit(run_app(console, app, with_command(words)))
+
+
+def with_command(words: list[str]) -> list[str]:
+    """Puts the command `apply` before words that start with a bundle or one of its options.
+
+    The word after `install` is a bundle unless it is one of the commands; a bundle that is named like one is
+    written `./verify`.
+    """
+    if not words or words[0] in COMMANDS:
+        return words
+    if words[0] in ("-h", "--help", "--version", "--install-completion", "--show-completion"):
+        return words
+    return ["apply", *words]

@@ -1,0 +1,1 @@
+"""The commands of `install`, one verb a file, callable without a terminal."""

@@ -1,0 +1,368 @@
+"""VERB audit: the audit log of this host, checked from its first record to its last, and shown."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from installer.audit import log as audit_log
+from installer.audit import recorder
+from installer.audit.log import GONE, HEAD, LOG, SEAL, START, Chain
+from installer.audit.record import Record, encode
+from installer.core.digest import hashed, sha256_hex
+from installer.core.errors import (
+    HostNotReadyError,
+    NotUndoneError,
+    Problem,
+    RefusedError,
+    TamperedError,
+    UsageError,
+)
+from installer.core.trust.root import parse_time
+from installer.host.layout import STATE, Layout
+from installer.host.system import System
+from installer.state.state import load
+from installer.transaction.finalize import transactions
+
+_ANCHOR = re.compile(r"[0-9a-f]{16,64}")
+_AGO = re.compile(r"([1-9][0-9]{0,4})([dh])")
+_LOUD = ("NOT UNDONE", "REPAIRED", "SEALED", "BREAK-GLASS", "LEFT BEHIND")
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the log says, and whether it can be believed.
+
+    Attributes:
+        chain: The whole log.
+        shown: The records that were asked for.
+        problems: Where it is broken, and noted heads that it does not have; empty: none.
+        anchored: The records whose hashes were noted elsewhere.
+    """
+
+    chain: Chain
+    shown: tuple[Record, ...]
+    problems: tuple[Problem, ...]
+    anchored: tuple[Record, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return {
+            "intact": not self.problems,
+            "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
+            "count": len(self.chain.records),
+            "head": {"number": self.chain.head.number, "hash": self.chain.head.hash},
+            "torn_bytes": self.chain.torn,
+            "anchors": [{"number": r.number, "hash": r.hash} for r in self.anchored],
+            "records": [record.as_json() for record in self.shown],
+        }
+
+    def require_intact(self) -> None:
+        """Raises where the log is not what was written.
+
+        Raises:
+            BrokenLogError: It is not.
+        """
+        if self.problems:
+            raise BrokenLogError(self)
+
+    def rows(self) -> list[list[str]]:
+        """Gives the records as a table, with a heading."""
+        rows = [["N", "WHEN", "WHO", "PRODUCT", "WHAT"]]
+        for record in self.shown:
+            fields = record.fields
+            head, *more = told(record)
+            when = str(fields.get("time", "")).replace("T", " ").removesuffix("Z")
+            rows.append([str(record.number), when, _who(fields), str(fields.get("product", "-")), head])
+            rows += [["", "", "", "", line] for line in more]
+        return rows
+
+    def summary(self) -> str:
+        """Gives the verdict, for people; problems are not in it."""
+        count, head = len(self.chain.records), self.chain.head
+        lines = []
+        if self.chain.torn and not self.problems:
+            lines.append(
+                f"the last {self.chain.torn} bytes are a record that a kill or a power cut left unfinished; "
+                "the next record will name it"
+            )
+        lines += [f"record {r.number} of {r.fields.get('time')} has the noted hash" for r in self.anchored]
+        if self.problems:
+            sound = f"the first {count} records are sound" if count else "no record of it is sound"
+            lines.append(f"BROKEN: {sound}, and what came after is not known")
+        elif not count:
+            lines.append("nothing was done here yet")
+        else:
+            lines.append(f"intact: {count} records, each follows from the one before")
+            lines.append(f"head    {head.hash}")
+            lines.append(
+                "note the head elsewhere: `install audit --anchor HEAD` shows later that it still is here"
+            )
+        return "\n".join(lines)
+
+
+class BrokenLogError(TamperedError):
+    """The audit log was changed, cut short or replaced."""
+
+    def __init__(self, found: Audit) -> None:
+        first, *rest = found.problems
+        super().__init__(first.what, where=first.where, hint=first.hint, problems=rest)
+        self._found = found
+
+    def as_json(self) -> dict[str, object]:
+        """Gives the error together with what of the log is sound."""
+        return {**super().as_json(), **self._found.as_json()}
+
+
+def alarming(row: Sequence[str]) -> bool:
+    """Tells which rows of the table must not be overlooked."""
+    return row[-1].startswith(_LOUD)
+
+
+def _who(fields: dict[str, Any]) -> str:
+    by = fields.get("by")
+    by = by if isinstance(by, dict) else {}
+    name = str(by.get("user") or by.get("uid", "?"))
+    return f"{name} ({by['sudo_user']})" if by.get("sudo_user") else name
+
+
+def told(record: Record) -> list[str]:
+    """Says in words what a record holds: a line, and further ones where there is more to know."""
+    fields = record.fields
+    verb, version = str(fields.get("verb", "")), str(fields.get("version", ""))
+    what = f"{verb} {version}".strip()
+    if record.event == "begun":
+        return _begun(fields, what)
+    if record.event == "ended":
+        by = ", by recovery" if fields.get("recovered") else ""
+        took = f" in {fields['seconds']} s" if "seconds" in fields else ""
+        why = f": {fields['reason']}" if fields.get("reason") else ""
+        lines = [f"{what}: {fields.get('result')}{took}{by} (exit {fields.get('exit')}){why}"]
+        return [*lines, *(f"LEFT BEHIND: {each}" for each in _list(fields, "left"))]
+    if record.event in ("refused", "not-undone"):
+        step = f" at step {fields['step']}, {fields.get('check', '')}" if "step" in fields else ""
+        head = "NOT UNDONE: " if record.event == "not-undone" else ""
+        medium = f" {fields['medium']}" if fields.get("medium") else ""
+        line = f"{head}{what}{medium} refused{step} (exit {fields.get('exit')}): {fields.get('reason')}"
+        return [line, *(f"- {each}" for each in _list(fields, "problems"))]
+    if record.event == "trust":
+        before = f"version {fields['before']} → " if fields.get("before") else "version "
+        return [f"{verb}: root {before}{version}", f"fingerprint {fields.get('fingerprint')}"]
+    if record.event == "repaired":
+        return [f"REPAIRED: {fields.get('bytes')} bytes of an unfinished record were left behind and stay"]
+    if record.event == "sealed":
+        aside = f"{fields['file']} was set aside, it has" if fields.get("file") else "the log was gone, with"
+        lines = [f"SEALED: {aside} {fields.get('records')} sound records"]
+        lines += [f"reason: {fields['reason']}"] if fields.get("reason") else []
+        return [*lines, f"because {fields['problem']}"] if fields.get("problem") else lines
+    return [f"{what}: {record.event}"]
+
+
+def _begun(fields: dict[str, Any], what: str) -> list[str]:
+    before = (
+        f" over {fields['from_version']}"
+        if fields.get("from_version") and fields.get("verb") != "remove"
+        else ""
+    )
+    change = f", change {fields['change_id']}" if fields.get("change_id") else ""
+    where = f" for {fields['environment']}" if fields.get("environment") else ""
+    lines = [f"{what} begun{before} as {fields.get('transaction')}{where}{change}"]
+    released = [str(row.get("owner")) for row in _list(fields, "released_by") if isinstance(row, dict)]
+    approved = [
+        f"{row.get('owner')} ({row.get('role')})"
+        for row in _list(fields, "approved_by")
+        if isinstance(row, dict)
+    ]
+    lines += [f"released by {', '.join(dict.fromkeys(released))}"] if released else []
+    lines += [f"approved by {', '.join(approved)}"] if approved else []
+    broken = [str(each) for each in _list(fields, "break_glass")]
+    return [*lines, f"BREAK-GLASS, without: {'; '.join(broken)}"] if broken else lines
+
+
+def _list(fields: dict[str, Any], name: str) -> list[Any]:
+    found = fields.get(name)
+    return found if isinstance(found, list) else []
+
+
+def audit(
+    system: System, since: datetime | None = None, product: str | None = None, anchors: Sequence[str] = ()
+) -> Audit:
+    """Checks the log and gives what was asked for.
+
+    Args:
+        system: The host.
+        since: From when on records are shown.
+        product: Of which product they are; None for all.
+        anchors: Hashes of heads that were noted elsewhere, or their first 16 digits.
+
+    Raises:
+        UsageError: An anchor is none.
+        HostNotReadyError: This user may not read the log.
+    """
+    data, head, problems = _look(system)
+    chain = audit_log.check(data, head)
+    problems += [chain.problem] if chain.problem else []
+    problems += _unknown(system, chain) if not problems else []
+    anchored = []
+    for anchor in anchors:
+        found = _anchored(chain, anchor)
+        anchored += [found] if found else []
+        if not found:
+            what = f"has no record with the hash {anchor}: it was cut short or replaced since that was noted"
+            problems.append(Problem(LOG, what, SEAL))
+    shown = tuple(
+        record
+        for record in chain.records
+        if (product is None or record.fields.get("product") == product) and _at_least(record, since)
+    )
+    return Audit(chain, shown, tuple(problems), tuple(anchored))
+
+
+def _look(system: System) -> tuple[bytes, audit_log.ChainHead | None, list[Problem]]:
+    try:
+        return *audit_log.read(system), []
+    except audit_log.AuditError as error:
+        data = audit_log.read_log(system)
+        return data, audit_log.ChainHead(0, START), [Problem(error.where, error.what, error.hint)]
+
+
+def _anchored(chain: Chain, anchor: str) -> Record | None:
+    wanted = anchor.strip().lower()
+    if not _ANCHOR.fullmatch(wanted):
+        raise UsageError("an anchor is 16 to 64 hexadecimal digits", where=anchor)
+    return next((record for record in chain.records if record.hash.startswith(wanted)), None)
+
+
+def _at_least(record: Record, since: datetime | None) -> bool:
+    at = parse_time(str(record.fields.get("time", "")))
+    return since is None or at is None or at >= since
+
+
+def _unknown(system: System, chain: Chain) -> list[Problem]:
+    """Finds what the products' own history and state know and the log does not: a log that was removed."""
+    if chain.records and chain.records[0].event == "sealed":
+        return []
+    begun: dict[str, set[str]] = {}
+    for record in chain.records:
+        if record.event == "begun":
+            fields = record.fields
+            begun.setdefault(str(fields.get("product")), set()).add(str(fields.get("transaction")))
+    problems = []
+    for name in system.names(STATE):
+        if lacking := sorted(_done(system, Layout(name)) - begun.get(name, set())):
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            what = f"does not have transaction {lacking[-1]} of {name}{more}, which was done here"
+            problems.append(Problem(LOG, what, SEAL if chain.records else GONE))
+    return problems
+
+
+def _done(system: System, layout: Layout) -> set[str]:
+    """Gives the transactions of a product that have ended, by its history and its state."""
+    found = set[str]()
+    if system.observe(layout.state_file, digest=False).kind == "file":
+        with suppress(NotUndoneError):
+            last = load(system, layout).transaction
+            found |= {f"{last:06d}"} if last else set()
+    return found | set(transactions(system, layout))
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """Reads `7d`, `12h`, `2026-11-24` or `2026-11-24T03:00:00Z`.
+
+    Raises:
+        UsageError: It is none of them.
+    """
+    if match := _AGO.fullmatch(text):
+        return now - timedelta(**{"days" if match[2] == "d" else "hours": int(match[1])})
+    found = parse_time(text if "T" in text else f"{text}T00:00:00Z")
+    if found is None:
+        raise UsageError(
+            "is no time", where=f"--since {text}", hint="such as 7d, 12h, 2026-11-24 or 2026-11-24T03:00:00Z"
+        )
+    return found
+
+
+def export(path: Path, records: Iterable[Record]) -> str:
+    """Writes records, byte for byte as the log has them, into a new file that goes elsewhere.
+
+    Returns:
+        The SHA-256 of the file.
+
+    Raises:
+        UsageError: Something is there already.
+        HostNotReadyError: It cannot be written.
+    """
+    digest = hashlib.sha256()
+    lines = hashed((record.line + b"\n" for record in records), digest)
+    try:
+        System().write_new(str(path.absolute()), lines, 0o600)
+    except FileExistsError:
+        raise UsageError("is there already", where=str(path), hint="choose another name") from None
+    except OSError as error:
+        raise HostNotReadyError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    return digest.hexdigest()
+
+
+def seal(system: System, reason: str) -> str:
+    """Sets the log aside as it is and begins a new one, whose first record names it.
+
+    Args:
+        system: The host.
+        reason: Why, in the operator's words.
+
+    Returns:
+        Where the old log now is; empty where it was gone.
+
+    Raises:
+        RefusedError: There is none.
+        OSError: It cannot be done; the log is as it was.
+    """
+    lock = system.lock(audit_log.LOCK, audit_log.WAIT)
+    try:
+        data, head, problems = _look(system)
+        chain = audit_log.check(data, head)
+        problems += [chain.problem] if chain.problem else _unknown(system, chain)
+        if not data and not problems:
+            raise RefusedError("there is no audit log to seal", where=LOG)
+        common = recorder.common(system)
+        aside = f"{STATE}/audit-{common['time'].replace(':', '').replace('-', '')}.jsonl"
+        first = encode(
+            1,
+            START,
+            {
+                **common,
+                "event": "sealed",
+                "file": aside if data else "",
+                "bytes": len(data),
+                "sha256": sha256_hex(data),
+                "records": len(chain.records),
+                "head": chain.head.hash,
+                "problem": "; ".join(f"{p.where}: {p.what}" for p in problems),
+                "reason": reason,
+            },
+        )
+        _swap(system, first, aside)
+    finally:
+        lock.release()
+    return aside if data else ""
+
+
+def _swap(system: System, first: Record, aside: str) -> None:
+    """Puts the new log in place; cut short anywhere, what is there is the old log or the new one."""
+    fresh = f"{LOG}.new"
+    with suppress(FileNotFoundError):
+        system.unlink(fresh)
+    system.write_new(fresh, first.line + b"\n", 0o600)
+    with suppress(FileNotFoundError):
+        system.link(LOG, aside)
+    with suppress(FileNotFoundError):
+        system.unlink(HEAD)
+    system.rename(fresh, LOG)
+    system.sync_dir(STATE)
+    audit_log.AuditLog(system, *audit_log.read(system)).note_head()

@@ -1,0 +1,280 @@
+"""VERB metrics: what Prometheus is told of this host, through node_exporter's textfile collector.
+
+Where `/etc/waybill/metrics-directory` names a directory, every command that changes something, or was refused
+to, writes `waybill.prom` (what was done here) and `waybill-<product>.prom` (what runs) into it, each whole or
+not at all. What changes by itself, such as drift, is told by `install metrics`, run by a timer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from installer.audit import log as audit_log
+from installer.audit.record import Record
+from installer.commands import audit as audits
+from installer.commands.status import Status, products, status
+from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
+from installer.core.trust.root import parse_time
+from installer.host.context import Context
+from installer.host.layout import CONFIG, Layout
+from installer.host.system import System
+from installer.shared.progress import Progress
+from installer.state.retained import read_manifest
+from installer.state.trust_store import load_trust
+
+SETTING = f"{CONFIG}/metrics-directory"
+PREFIX = "waybill"
+Value = int | float
+RESULTS = {"refused": "refused", "not-undone": "not undone", "unchanged": "nothing to do", "trust": "done"}
+"""What an attempt came to, by the event that ended it; `ended` says it itself."""
+GOOD = ("done", "nothing to do")
+
+
+@dataclass(slots=True)
+class Metric:
+    """A metric family of the exposition format: a gauge, or a counter where its name ends in `_total`.
+
+    Attributes:
+        name: Without the prefix.
+        help: What it is, in one line.
+        samples: Labels and values.
+    """
+
+    name: str
+    help: str
+    samples: list[tuple[Mapping[str, str], Value]] = field(default_factory=list)
+
+    def add(self, value: Value, **labels: str) -> None:
+        """Adds a sample."""
+        self.samples.append((labels, value))
+
+    def lines(self) -> Iterable[str]:
+        """Gives it in the text exposition format 0.0.4; nothing where it has no sample."""
+        name = f"{PREFIX}_{self.name}"
+        if self.samples:
+            yield f"# HELP {name} {self.help}"
+            yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
+        for labels, value in self.samples:
+            inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+            yield f"{name}{{{inside}}} {value}" if inside else f"{name} {value}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def text(metrics: Iterable[Metric]) -> bytes:
+    """Gives metrics as a file for the textfile collector."""
+    return "".join(f"{line}\n" for metric in metrics for line in metric.lines()).encode()
+
+
+def directory(system: System) -> str:
+    """Gives the directory that this host has chosen; empty where it has chosen none.
+
+    Raises:
+        HostNotReadyError: The setting cannot be read, or names no directory.
+    """
+    try:
+        found = system.read(SETTING, 4096).decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise HostNotReadyError(f"cannot be read: {error.strerror}", where=SETTING) from error
+    if not found.startswith("/") or "\n" in found or not system.is_dir(found):
+        raise HostNotReadyError(
+            f"does not name a directory: {found.splitlines()[0] if found else 'it is empty'}",
+            where=SETTING,
+            hint="one line: the directory that node_exporter was given as --collector.textfile.directory",
+        )
+    return found
+
+
+def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
+    """Writes the metrics of this host and of some products.
+
+    Args:
+        system: The host.
+        wanted: Which products; None for all that this host knows.
+
+    Returns:
+        The files, as host paths.
+
+    Raises:
+        UsageError: No directory was chosen.
+        HostNotReadyError: It is none, or this user may not read what is told.
+        OSError: It cannot be written; what was there before is still there.
+    """
+    into = directory(system)
+    if not into:
+        raise UsageError(
+            "no directory for metrics was chosen", where=SETTING, hint="write its path into this file"
+        )
+    known = products(_context(system, ""))
+    names = known if wanted is None else [name for name in wanted if name in known]
+    found = {f"{into}/{PREFIX}-{name}.prom": text(of_product(_context(system, name))) for name in names}
+    found[f"{into}/{PREFIX}.prom"] = text(of_host(system))
+    lock = system.lock(audit_log.LOCK, audit_log.WAIT)  # one writer at a time
+    try:
+        for path, data in found.items():
+            _replace(system, path, data)
+    finally:
+        lock.release()
+    return sorted(found)
+
+
+def publish(system: System, product: str, note: Callable[[str], None]) -> None:
+    """Writes the metrics after something was done; no command fails for them, but the operator is told."""
+    try:
+        if directory(system):
+            write(system, [product] if product else [])
+    except OSError as error:
+        note(f"WARNING: the metrics were not written: {error.filename or SETTING}: {error.strerror}")
+    except WaybillError as error:
+        note(f"WARNING: the metrics were not written: {error.where}: {error.what}")
+    except Exception as error:  # a fault of ours must not hide how the command itself ended
+        note(f"WARNING: the metrics were not written: {type(error).__name__}: {error}")
+
+
+def _replace(system: System, path: str, data: bytes) -> None:
+    """Like `state.replace_file`, but readable for everybody, and not synced: it is made anew all the time."""
+    new = f"{path}.new"  # the collector reads *.prom alone
+    with suppress(FileNotFoundError):
+        system.unlink(new)
+    system.write_new(new, data, 0o644, sync=False)
+    system.rename(new, path)
+
+
+def _context(system: System, product: str) -> Context:
+    return Context(system, Layout(product), Progress())
+
+
+def of_product(context: Context) -> list[Metric]:
+    """Says what is true of one product on this host now."""
+    product = context.layout.product
+    readable = Metric(
+        "state_readable", "Whether the product's state on this host can be read (1) or is damaged (0)."
+    )
+    try:
+        found = status(context)
+    except WaybillError:
+        readable.add(0, product=product)
+        return [readable]
+    readable.add(1, product=product)
+    return [readable, *_running(found), *_kept(context, found)]
+
+
+def _running(found: Status) -> Iterable[Metric]:
+    product, now = found.product, found.current
+    info = Metric("release_info", "The release that runs; the value is always 1.")
+    sequence = Metric("release_sequence", "Sequence number of the release that runs.")
+    installed = Metric("release_installed_timestamp_seconds", "When the release that runs was installed.")
+    if now is not None:
+        policy = now.evidence.get("policy", {})
+        info.add(
+            1,
+            product=product,
+            version=now.version,
+            identity=now.identity,
+            environment=str(policy.get("environment", "")),
+        )
+        sequence.add(now.sequence, product=product)
+        installed.add(now.installed, product=product)
+    highest = Metric("highest_sequence", "Highest sequence number that this host ever had; -1 for none.")
+    highest.add(found.highest, product=product)
+    drift = Metric("drift", "Places where the host is not as the release was installed.")
+    drift.add(len(found.drift), product=product)
+    incomplete = Metric(
+        "release_incomplete",
+        "Whether something of the release that runs failed past a way back (1) or not (0).",
+    )
+    if now is not None:
+        incomplete.add(int(bool(now.incomplete)), product=product)
+    unfinished = Metric("unfinished", "Whether a transaction runs or was cut short (1) or not (0).")
+    unfinished.add(int(bool(found.unfinished)), product=product)
+    return [info, sequence, installed, highest, drift, incomplete, unfinished]
+
+
+def _kept(context: Context, found: Status) -> Iterable[Metric]:
+    product = found.product
+    expiry = Metric("release_expiry_timestamp_seconds", "When the bundle of the release that runs expires.")
+    count = Metric("kept_releases", "Releases that are kept on this host, the running one included.")
+    size = Metric("kept_bytes", "Bytes of the releases that are kept on this host.")
+    free = Metric("state_free_bytes", "Bytes that are free where the releases are kept.")
+    count.add(len(found.kept), product=product)
+    total = 0
+    for entry in found.kept:
+        with suppress(OSError, TamperedError):
+            manifest, _ = read_manifest(context.system, context.layout.release(entry.name))
+            total += sum(each.size for each in manifest.for_platform(context.system.platform()))
+            if entry == found.current:
+                expiry.add(manifest.expires, product=product)
+    size.add(total, product=product)
+    free.add(context.system.space(context.layout.base).bytes, product=product)
+    return [expiry, count, size, free]
+
+
+def of_host(system: System) -> list[Metric]:
+    """Says what was done here, from the audit log, and until when the trust is in force.
+
+    Raises:
+        HostNotReadyError: This user may not read the log.
+        OSError: It cannot be read.
+    """
+    intact = Metric("audit_intact", "Whether the audit log is whole (1) or broken (0).")
+    count = Metric("audit_records", "Records of the audit log that are sound.")
+    expiry = Metric("trust_expiry_timestamp_seconds", "When the host's root of trust expires.")
+    found = audits.audit(system)
+    chain = found.chain
+    intact.add(int(not found.problems))
+    count.add(len(chain.records))
+    with suppress(WaybillError):
+        expiry.add(int(load_trust(system)[0].expires.timestamp()))
+    return [intact, count, expiry, *attempts(chain.records)]
+
+
+def attempts(records: Iterable[Record]) -> Iterable[Metric]:
+    """Counts what was done here, from the records of the audit log."""
+    total = Metric("attempts_total", "Attempts to change this host, by what they came to.")
+    code = Metric("last_attempt_exit_code", "Exit code of the last attempt; 0 is good.")
+    at = Metric("last_attempt_timestamp_seconds", "When the last attempt ended.")
+    took = Metric("last_attempt_duration_seconds", "Seconds that the last transaction took.")
+    good = Metric("last_success_timestamp_seconds", "When an attempt last ended well.")
+    counts: dict[tuple[str, str, str], int] = {}
+    last: dict[str, tuple[int, int]] = {}
+    seconds: dict[str, int] = {}
+    success: dict[str, int] = {}
+    for record in records:
+        fields = record.fields
+        result = str(fields.get("result", "")) if record.event == "ended" else RESULTS.get(record.event, "")
+        if not result:
+            continue
+        product, verb = str(fields.get("product", "")), str(fields.get("verb", ""))
+        counts[product, verb, result] = counts.get((product, verb, result), 0) + 1
+        if not product:  # a bundle that nobody vouches for, or the trust itself
+            continue
+        when = _seconds(fields.get("time"))
+        last[product] = (when, _whole(fields.get("exit")))
+        if "seconds" in fields:
+            seconds[product] = _whole(fields["seconds"])
+        if result in GOOD:
+            success[product] = when
+    for (product, verb, result), number in sorted(counts.items()):
+        total.add(number, product=product, verb=verb, result=result)
+    for product, (when, number) in sorted(last.items()):
+        at.add(when, product=product)
+        code.add(number, product=product)
+    for metric, values in ((took, seconds), (good, success)):
+        for product, value in sorted(values.items()):
+            metric.add(value, product=product)
+    return [total, code, at, took, good]
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _seconds(moment: object) -> int:
+    found = parse_time(str(moment))
+    return int(found.timestamp()) if found else 0

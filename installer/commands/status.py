@@ -1,0 +1,251 @@
+"""VERB status: what runs, since when, who signed it, whether the host still is as installed. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from installer.core.errors import NotUndoneError, Problem
+from installer.core.format.manifest import Source
+from installer.deploy.method import Target, method
+from installer.host.context import Context
+from installer.host.layout import STATE, Layout
+from installer.host.system import System
+from installer.planning.drift import Drifted, drift
+from installer.planning.method_selection import Selection, method_steps
+from installer.state.release import Release, open_release
+from installer.state.state import Entry, State, unseen_error
+from installer.transaction.finalize import committed
+from installer.transaction.journal import Journal
+from installer.transaction.state_repair import distrusted, refuse_cut, sound_state
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The truth about one product on this host.
+
+    Attributes:
+        product: Its name.
+        current: What runs; None where nothing does.
+        kept: All releases that are kept.
+        highest: The highest sequence that was ever committed; -1 for none.
+        drift: Where the host is not what was installed.
+        edited: Files that were edited here and are kept by policy; they are no drift.
+        unfinished: A transaction that was cut short, in words; empty where there is none.
+        manifest: Facts of the running release: where it was made from.
+    """
+
+    product: str
+    current: Entry | None
+    kept: tuple[Entry, ...]
+    highest: int
+    drift: tuple[Problem, ...]
+    unfinished: str
+    source: Mapping[str, Any]
+    edited: tuple[Drifted, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return {
+            "product": self.product,
+            "current": self.current.as_json() if self.current else None,
+            "kept": [entry.as_json() for entry in self.kept],
+            "highest": self.highest,
+            "drift": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.drift],
+            "edited": [each.as_json() for each in self.edited],
+            "unfinished": self.unfinished,
+            "source": dict(self.source),
+            "break_glass": list(self.broken),
+        }
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What was missing when the glass was broken for what runs; empty where the rule was kept."""
+        return tuple(self.current.evidence.get("policy", {}).get("break_glass", ())) if self.current else ()
+
+    def text(self) -> str:
+        """Gives it in words for people."""
+        lines = []
+        if self.current is None:
+            lines.append(f"{self.product}: nothing is installed")
+        else:
+            lines.append(
+                f"{self.product} {self.current.version} is installed since {_when(self.current.installed)}"
+            )
+            lines.append(f"  identity   {self.current.identity}")
+            lines += [f"  signed by  {name}" for name in signers(self.current)]
+            if self.source.get("commit"):
+                lines.append(f"  made from  {Source(**self.source).text()}")
+            policy = self.current.evidence.get("policy", {})
+            lines += [f"  built by   {policy['builder']}"] if policy.get("builder") else []
+            lines += [f"  BREAK-GLASS without {what}" for what in self.broken]
+            lines.append(f"  methods    {', '.join(self.current.methods)}")
+        others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
+        if others:
+            lines.append(f"  kept       {', '.join(map(self._kept, others))} (install rollback VERSION)")
+        if self.current and self.current.incomplete:
+            lines.append(f"  NOT WHOLE  {self.current.incomplete}")
+            lines.append("             install the same bundle again, or a newer one")
+        lines += [f"  edited     {each.text()}" for each in self.edited]
+        if self.unfinished:
+            lines.append(f"  UNFINISHED {self.unfinished}")
+        if self.drift:
+            lines.append(f"  DRIFT      {len(self.drift)} found:")
+            lines += [f"    {problem.where} {problem.what}" for problem in self.drift]
+        elif self.current is not None and not self.unfinished:
+            besides = " but for what was edited and is kept" if self.edited else ""
+            lines.append(f"  drift      none: the host is as it was installed{besides}")
+        return "\n".join(lines)
+
+    def _kept(self, entry: Entry) -> str:
+        past = State(self.current, self.kept).past(entry)
+        return entry.version + (" only with --data-fits" if any(each.irreversible for each in past) else "")
+
+
+def signers(entry: Entry) -> list[str]:
+    """Gives who signed a release, from its evidence."""
+    found = entry.evidence.get("signers", [])
+    return [str(name) for name in found] if isinstance(found, (list, tuple)) else []
+
+
+def _when(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+_MARKS = ("lock", "state.json", "txn", "releases", "history.jsonl")
+"""What the directory of a product has, any of them: somebody may have removed what looked stale."""
+
+
+_SAYS = "`install recover` says what to do"
+
+
+def products(context: Context) -> list[str]:
+    """Gives the products that this host knows.
+
+    Raises:
+        HostNotReadyError: This user may not look, or something else is where the state should be.
+    """
+    system = context.system
+    try:
+        return [
+            name
+            for name in system.names(STATE)
+            if "." not in name and not set(_MARKS).isdisjoint(_inside(system, name))
+        ]
+    except OSError as error:
+        raise unseen_error(error, STATE) from error
+
+
+def _inside(system: System, name: str) -> list[str]:
+    base = Layout(name).base
+    return system.names(base) if system.observe(base, digest=False).kind == "dir" else []
+
+
+def status(context: Context) -> Status:
+    """Looks at one product. Needs no lock and changes nothing, not even what recovery would.
+
+    Raises:
+        NotUndoneError: The state is damaged, missing, or behind the journal.
+        HostNotReadyError: This user may not read the state (it is root's), or it cannot be looked at.
+    """
+    try:
+        return _status(context)
+    except OSError as error:
+        raise unseen_error(error, context.layout.base) from error
+
+
+def _status(context: Context) -> Status:
+    state, unfinished = standing(context)
+    found: list[Problem] = []
+    edited: list[Drifted] = []
+    source: dict[str, Any] = {}
+    if state.current is None and not unfinished:
+        found = _link(context, "")
+    elif state.current is not None:
+        try:
+            release = open_release(context.system, context.layout, state.current)
+        except NotUndoneError as error:
+            found.append(Problem(error.where, error.what, error.hint))
+        else:
+            found, edited = drift(context.system, release.installed)
+            found += _link(context, f"releases/{state.current.name}") if not unfinished else []
+            found += _methods(context, state.current, release)
+            origin = release.manifest.source
+            source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
+    return Status(
+        context.layout.product,
+        state.current,
+        state.kept,
+        state.highest,
+        tuple(found),
+        unfinished,
+        source,
+        tuple(edited),
+    )
+
+
+def _link(context: Context, expected: str) -> list[Problem]:
+    seen = context.system.observe(context.layout.current)
+    if seen.kind in ("link", "absent") and seen.target == expected:
+        return []
+    words = {"link": f"points to {seen.target}", "absent": "is missing"}
+    should = f"point to {expected}" if expected else "not be there"
+    what = f"{words.get(seen.kind, f'is a {seen.kind}')}; it should {should}"
+    return [Problem(context.layout.current, what, "install recover says how to put it right")]
+
+
+def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
+    found: list[Problem] = []
+    for job in method_steps(None, release, Selection(frozenset(current.methods), {})):
+        ask = getattr(method(job.name), "drift", None)
+        if ask is not None and isinstance(job.new, Target):
+            found += ask(context, job.new)
+    return found
+
+
+def standing(context: Context) -> tuple[State, str]:
+    """Gives what stands, and what recovery has to do or would refuse, in words; empty where nothing.
+
+    A committed transaction is counted in whose clearing was cut short.
+
+    Raises:
+        NotUndoneError: The state is damaged, missing, or behind the journal.
+        HostNotReadyError: This user may not read it.
+        OSError: It cannot be looked at.
+    """
+    state, unfinished = sound_state(context), ""
+    # Backups are listed before the journals are read: each has its record before it is made.
+    there = set(context.system.names(context.layout.transactions))
+    for number in sorted(name.partition(".")[0] for name in there if name.partition(".")[0].isdecimal()):
+        within = replace(context, transaction=number)
+        if f"{number}.log" in there:
+            state, words = _open(within, state)
+            unfinished = unfinished or words
+        elif f"{number}.backup" in there and f"{number}.done" not in there:
+            unfinished = unfinished or f"transaction {number}: its journal is gone; {_SAYS}"
+    return state, unfinished
+
+
+def _open(context: Context, state: State) -> tuple[State, str]:
+    """Looks at a journal that is open: of a transaction that runs, or was cut short."""
+    system, number = context.system, context.transaction
+    backups = system.names(context.layout.backup(number))
+    try:
+        journal = Journal.open(system, context.layout.journal(number))
+        refuse_cut(context, journal, backups)
+        if not journal.has("BEGIN"):
+            return state, ""
+        begin = journal.records[0].fields
+        if journal.has("COMMIT"):
+            state = committed(context, journal)
+        distrusted(context, journal)
+    except FileNotFoundError:  # ended while we looked
+        return state, ""
+    except NotUndoneError as error:
+        return state, f"transaction {number}: {error.what}; {_SAYS}"
+    if journal.has("COMMIT") or journal.has("ROLLED-BACK"):
+        return state, ""
+    what = f"{begin['verb']} to {begin['new']['version']}" if begin["new"] else begin["verb"]
+    return state, f"transaction {number} ({what}) runs or was cut short; if none runs: install recover"

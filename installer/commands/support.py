@@ -1,0 +1,219 @@
+"""VERB support: one tar of what helps to understand a host elsewhere, without its secrets.
+
+It works on a host of which everything else is broken: what cannot be read is there as a sentence that says
+why. Rendered configuration, the site's values, backups and private keys are never in it; what these name as
+secret is replaced wherever else it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from installer import __version__
+from installer.audit import log as audit_log
+from installer.commands import audit as audits
+from installer.commands import metrics as telling
+from installer.commands.history import history
+from installer.commands.status import status
+from installer.core.errors import HostNotReadyError, UsageError, WaybillError
+from installer.core.format import tar_header
+from installer.core.format.member_names import path_fault
+from installer.core.format.tar_header import Header
+from installer.core.limits import MIB
+from installer.core.trust.root import format_time
+from installer.core.verify import Clock
+from installer.host.context import Context
+from installer.host.layout import STATE, Layout
+from installer.host.system import System
+from installer.shared.progress import Progress
+from installer.shared.redaction import conceal, secrets_of
+from installer.state.host_identity import ENVIRONMENT_FILE, host_name
+from installer.state.trust_store import ROOT_FILE, TIME_FILE
+
+LIMIT = 4 * MIB
+"""Most bytes of one file; of a longer one the end is taken."""
+ROWS = 5000
+"""Most lines of a listing."""
+_URL = re.compile(r"(://[^/\s:@\"]*:)[^/\s@\"]+@")
+_RENDERED = re.compile(r"/rendered/[0-9]+/[0-9]+$")
+_BRIEF = "no rendered configuration, values, backups or private keys; look through it before it leaves"
+
+
+@dataclass(frozen=True, slots=True)
+class Supported:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        members: Name and size of what is in it.
+    """
+
+    path: str
+    members: tuple[tuple[str, int], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return {"file": self.path, "members": [{"name": name, "size": size} for name, size in self.members]}
+
+    def text(self) -> str:
+        """Gives it in words for people."""
+        lines = [f"  {size:>9}  {name}" for name, size in self.members]
+        return "\n".join([f"wrote {self.path}, to be read with tar:", *lines, _BRIEF])
+
+
+def support(system: System, path: Path, clock: Clock) -> Supported:
+    """Collects and writes.
+
+    Args:
+        system: The host.
+        path: The file; nothing may be there.
+        clock: Tells the time.
+
+    Raises:
+        UsageError: Something is there already.
+        HostNotReadyError: It cannot be written.
+    """
+    secrets = _secrets(system)
+    members = [(name, _hidden(_held(take), secrets)) for name, take in _parts(system, clock)]
+    pieces: list[bytes] = []
+    for name, data in members:
+        header = Header(name, 0o600, len(data), max(0, int(clock().timestamp())))
+        pieces += [tar_header.encode(header), data, bytes(tar_header.padding(len(data)))]
+    try:
+        System().write_new(str(path.absolute()), [*pieces, tar_header.END], 0o600)
+    except FileExistsError:
+        raise UsageError("is there already", where=str(path), hint="choose another name") from None
+    except OSError as error:
+        raise HostNotReadyError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    return Supported(str(path), tuple((name, len(data)) for name, data in members))
+
+
+def _held(take: Callable[[], bytes]) -> bytes:
+    try:
+        return take()
+    except OSError as error:
+        return f"cannot be read: {error.filename}: {error.strerror}\n".encode()
+    except WaybillError as error:
+        return f"{error}\n".encode()
+    except Exception as error:  # the worse a host is, the more this is needed
+        return f"a fault in install {__version__}: {type(error).__name__}: {error}\n".encode()
+
+
+def _parts(system: System, clock: Clock) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    yield "about.json", lambda: _json(_about(system, clock))
+    yield "audit-check.txt", lambda: _audited(system)
+    yield "audit.jsonl", lambda: _file(system, audit_log.LOG)
+    yield "audit.head", lambda: _file(system, audit_log.HEAD)
+    yield "metrics.prom", lambda: telling.text(telling.of_host(system))
+    yield "root.json", lambda: _file(system, ROOT_FILE)
+    yield "listing.txt", lambda: _listing(system, STATE)
+    for name in _directories(system):
+        within = Context(system, Layout(name), Progress())
+        yield from _of_product(within, f"products/{name}")
+
+
+def _of_product(within: Context, to: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    system, layout = within.system, within.layout
+    yield f"{to}/status.json", lambda: _json(status(within).as_json())
+    yield f"{to}/history.json", lambda: _json([event.as_json() for event in history(within)])
+    yield f"{to}/state.json", lambda: _file(system, layout.state_file)
+    yield f"{to}/history.jsonl", lambda: _file(system, layout.history)
+    names: list[str] = []
+    with suppress(OSError):
+        names = system.names(layout.transactions)
+    for name in names:
+        if name.endswith((".log", ".done")) and not path_fault(name):
+            path = f"{layout.transactions}/{name}"
+            yield f"{to}/txn/{name}", lambda path=path: _file(system, path).rstrip(b"\0")  # type: ignore[misc]
+
+
+def _directories(system: System) -> list[str]:
+    """Gives what may be products: also where what marks one is damaged."""
+    with suppress(OSError):
+        names = [name for name in system.names(STATE) if "." not in name and not path_fault(name)]
+        return [name for name in names if system.observe(Layout(name).base, digest=False).kind == "dir"]
+    return []
+
+
+def _about(system: System, clock: Clock) -> dict[str, Any]:
+    machine = os.uname()
+    environment = ""
+    with suppress(OSError):
+        environment = system.read(ENVIRONMENT_FILE, 4096).decode("utf-8", "replace").strip()
+    known = ""
+    with suppress(OSError):
+        known = system.read(TIME_FILE, 64).decode("utf-8", "replace").strip()
+    return {
+        "program": __version__,
+        "time": format_time(clock()),
+        "trusted_time": known,
+        "boot": system.boot_id(),
+        "host": host_name(system),
+        "platform": system.platform(),
+        "kernel": f"{machine.sysname} {machine.release} {machine.version}",
+        "environment": environment,
+        "below_root": not system.live,
+        "space": {place: _space(system, place) for place in (STATE, "/etc", "/opt", "/tmp")},  # noqa: S108
+    }
+
+
+def _space(system: System, place: str) -> dict[str, Any]:
+    found = system.space(place)
+    flags = {"readonly": found.readonly, "noexec": found.noexec}
+    return {"free_bytes": found.bytes, "free_inodes": found.inodes, **flags}
+
+
+def _audited(system: System) -> bytes:
+    found = audits.audit(system)
+    return "".join(f"{line}\n" for line in (found.summary(), *found.problems)).encode()
+
+
+def _listing(system: System, directory: str) -> bytes:
+    lines = []
+    for path in system.tree(directory)[:ROWS]:
+        seen = system.observe(path, digest=False)
+        lead = f" -> {seen.target}" if seen.kind == "link" else ""
+        lines.append(f"{seen.kind:<6} {seen.mode:04o} {seen.uid}:{seen.gid} {seen.size:>12} {path}{lead}")
+    return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _file(system: System, path: str) -> bytes:
+    kept = b""
+    for chunk in system.chunks(path):
+        kept = (kept + chunk)[-LIMIT:]
+    return kept
+
+
+def _json(value: Any) -> bytes:
+    return f"{json.dumps(value, indent=1)}\n".encode()
+
+
+def _secrets(system: System) -> frozenset[str]:
+    """Gives what rendered configuration and the site's values name as secret, as it is and as JSON has it."""
+    found = set[str]()
+    for name in _directories(system):
+        layout = Layout(name)
+        with suppress(OSError):
+            # not what scripts have saved there: it may be a whole database, and never is in the tar
+            rendered = [path for path in system.tree(layout.rendered) if _RENDERED.search(path)]
+            for path in (layout.site_values, *rendered):
+                with suppress(OSError):
+                    found |= secrets_of(_file(system, path).decode("utf-8", "replace").splitlines())
+    return frozenset(found | {json.dumps(each)[1:-1] for each in found})
+
+
+def _hidden(data: bytes, secrets: frozenset[str]) -> bytes:
+    """Takes out what is secret; a line of JSON keeps its form, unlike one of a configuration."""
+    text = data.decode("utf-8", "surrogateescape")
+    if "PRIVATE KEY-----" in text:
+        text = "\n".join(conceal(text.splitlines(), secrets))
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _URL.sub(r"\1***@", text).encode("utf-8", "surrogateescape")

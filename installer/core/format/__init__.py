@@ -1,0 +1,1 @@
+"""The bundle format: the one reader of bundles, the manifest, the signed list."""

@@ -1,0 +1,316 @@
+"""The strict reader: the only code that reads bundles, for both commands.
+
+Order is security here. `open_bundle` reads the head (SHA256SUMS and its signatures), lets the caller decide
+whether to trust these exact bytes, and only then parses them and bundle.json. From then on the signed
+manifest says what every byte of the tar has to be: `payload.check_payload` compares headers and padding byte
+for byte and hashes every payload, each byte of the medium read once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from installer.core.digest import sha256_hex
+from installer.core.errors import TamperedError
+from installer.core.format import manifest_json
+from installer.core.format.checksums import check_sums, has_line, parse_sums
+from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, Manifest
+from installer.core.format.medium import Medium
+from installer.core.format.partial_append import FILES, ends_within, is_partial_header, is_torn
+from installer.core.format.tar_header import BLOCK, END, Header, decode, difference, encode, extent, padding
+from installer.core.limits import CHUNK, LIMITS
+
+ROOM = SUMS + ".room"
+"""A member of zero bytes behind the signatures, where later signatures are added in place. It is not signed
+and never read."""
+_SIGNATURE = re.compile(r"SHA256SUMS\.[0-9a-f]{8}\.(sig|sigstore\.json|asc)")
+FILE_MODE = 0o644
+
+Decision = Callable[[bytes, Mapping[str, bytes]], None]
+"""Takes the exact bytes of SHA256SUMS and the signature files by name; raises where they are not trusted."""
+
+
+def unsafe_no_decision(_sums: bytes, _signatures: Mapping[str, bytes]) -> None:
+    """Trusts anyone: for looking at a bundle (`inspect`, `diff`) and for signing it, never for installing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands before the payload.
+
+    Attributes:
+        sums: The exact bytes of SHA256SUMS.
+        signatures: Signature files by name.
+        room: Free bytes for further signatures, the room's header not counted.
+        manifest_offset: Where the header of bundle.json is.
+        manifest_size: Bytes of bundle.json.
+        mtime: Seconds since 1970, the same in all headers.
+    """
+
+    sums: bytes
+    signatures: dict[str, bytes]
+    room: int
+    manifest_offset: int
+    manifest_size: int
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where a file of the manifest lies in the tar: `offset` is that of its header."""
+
+    entry: FileEntry
+    offset: int
+
+
+def read_exact(medium: Medium, offset: int, size: int) -> bytes:
+    """Reads `size` bytes, which the caller has bounded; what is only claimed takes no memory."""
+    pieces = []
+    for begin in range(0, size, CHUNK):
+        piece = bytearray(min(CHUNK, size - begin))
+        medium.read_into(offset + begin, memoryview(piece))
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _payload(medium: Medium, offset: int, header: Header, limit: int) -> bytes:
+    where = f"{medium.name}@{offset}"
+    if header.size > limit:
+        raise TamperedError(
+            f"{header.name} claims {header.size} bytes, at most {limit} are allowed", where=where
+        )
+    body = read_exact(medium, offset + BLOCK, header.size)
+    if any(read_exact(medium, offset + BLOCK + header.size, padding(header.size))):
+        raise TamperedError(f"the padding of {header.name} is not zero", where=where)
+    return body
+
+
+def read_head(medium: Medium) -> Head:
+    """Reads SHA256SUMS, its signatures, and the header of bundle.json.
+
+    Raises:
+        TamperedError: It does not start as a bundle does.
+        MediumError: The medium failed.
+    """
+    first = decode(read_exact(medium, 0, BLOCK), f"{medium.name}@0")
+    if first.name != SUMS or first.mode != FILE_MODE:
+        raise TamperedError(
+            f"the first member is {first.name} with mode {first.mode:04o}, not {SUMS} with {FILE_MODE:04o}",
+            where=f"{medium.name}@0",
+            hint="this is not a bundle",
+        )
+    sums = _payload(medium, 0, first, LIMITS.sums_bytes)
+    offset, signatures, room, room_seen = extent(first.size), dict[str, bytes](), 0, False
+    while True:
+        where = f"{medium.name}@{offset}"
+        header = decode(read_exact(medium, offset, BLOCK), where)
+        if header.mtime != first.mtime or header.mode != FILE_MODE:
+            raise TamperedError(
+                f"{header.name} has another time or mode than the format gives it", where=where
+            )
+        if header.name == MANIFEST:
+            return Head(sums, signatures, room, offset, header.size, first.mtime)
+        if room_seen:
+            raise TamperedError(f"{header.name} stands where {MANIFEST} is due", where=where)
+        if header.name == ROOM:
+            room, room_seen = _pass_room(medium, offset, header), True
+        else:
+            # in the order in which they were added: a later one must not move those that are there
+            if not _SIGNATURE.fullmatch(header.name) or header.name in signatures:
+                raise TamperedError(
+                    f"{header.name} stands where a signature or {MANIFEST} is due", where=where
+                )
+            if len(signatures) == LIMITS.signatures:
+                raise TamperedError(f"has more than {LIMITS.signatures} signatures", where=where)
+            signatures[header.name] = _payload(medium, offset, header, LIMITS.signature_bytes)
+        offset += extent(header.size)
+
+
+def _pass_room(medium: Medium, offset: int, header: Header) -> int:
+    """Passes over the room. A stream has to be read on; what is in the room is never looked at."""
+    if header.size > LIMITS.room_bytes or header.size % BLOCK:
+        raise TamperedError(
+            f"{ROOM} has {header.size} bytes, which no bundle has", where=f"{medium.name}@{offset}"
+        )
+    if not medium.parallel:
+        for begin in range(0, header.size, CHUNK):
+            read_exact(medium, offset + BLOCK + begin, min(CHUNK, header.size - begin))
+    return header.size
+
+
+class Bundle:
+    """An opened bundle: its head was decided on, its manifest parsed and found consistent with SHA256SUMS.
+
+    Attributes:
+        medium: What it is read from.
+        head: SHA256SUMS and its signatures.
+        identity: SHA-256 of SHA256SUMS, in hex: what approvals, receipts and logs name.
+        manifest: bundle.json.
+        manifest_bytes: Its exact bytes.
+        members: Every file of the manifest with its place.
+        end: Offset behind the last of them.
+        tail_end: Offset behind the last approval, once `read_tail` has read them.
+        torn: Whether an append was cut short there, once `read_tail` has looked.
+    """
+
+    def __init__(self, medium: Medium, head: Head, manifest_bytes: bytes, manifest: Manifest) -> None:
+        self.medium = medium
+        self.head = head
+        self.identity = sha256_hex(head.sums)
+        self.manifest = manifest
+        self.manifest_bytes = manifest_bytes
+        offset = head.manifest_offset + extent(head.manifest_size)
+        members = []
+        for entry in manifest.files:
+            members.append(Member(entry, offset))
+            offset += extent(entry.size)
+        self.members = tuple(members)
+        self.end = offset
+        self.tail_end = offset
+        self.torn = False
+        self._tail: dict[str, bytes] | None = None
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of all payload files together."""
+        return sum(member.entry.size for member in self.members)
+
+    def expected_header(self, entry: FileEntry) -> Header:
+        """Gives the header that the format dictates for a file."""
+        return Header(entry.path, entry.mode & 0o755, entry.size, self.manifest.created)
+
+    def read_file(self, path: str) -> bytes:
+        """Reads and checks one document by random access: for `inspect` and `diff`.
+
+        Raises:
+            TamperedError: It is not what the manifest says, or is larger than a document may be.
+            KeyError: The manifest does not list it.
+        """
+        member = next((member for member in self.members if member.entry.path == path), None)
+        if member is None:
+            raise KeyError(path)
+        where = f"{self.medium.name}@{member.offset}"
+        if member.entry.size > LIMITS.document_bytes:
+            raise TamperedError(f"{path} is too large for a document", where=where)
+        block = read_exact(self.medium, member.offset, BLOCK)
+        self.check_header(block, member)
+        data = read_exact(self.medium, member.offset + BLOCK, member.entry.size)
+        if sha256_hex(data) != member.entry.sha256:
+            raise wrong_digest(member, self.medium.name)
+        return data
+
+    def check_header(self, block: bytes | memoryview, member: Member) -> None:
+        """Compares a header block with the one that the format dictates.
+
+        Raises:
+            TamperedError: It differs; the message says how.
+        """
+        expected = self.expected_header(member.entry)
+        if block != encode(expected):
+            where = f"{self.medium.name}@{member.offset}"
+            raise TamperedError(difference(bytes(block), expected, where), where=where)
+
+    def read_tail(self) -> dict[str, bytes]:
+        """Reads what follows the payload: approvals, then the end of the archive. Asked again, says the same.
+
+        Where an append was cut short, what it left is not parsed, and `torn` says so.
+
+        Returns:
+            The approvals' files by name; nothing about them was checked but their form.
+
+        Raises:
+            TamperedError: Something else follows, or follows the end.
+        """
+        if self._tail is None:
+            found = dict[str, bytes]()
+            offset, first = self._read_approvals(found)
+            self._read_end(offset, first)
+            self.tail_end, self._tail = offset, found
+        return dict(self._tail)
+
+    def _read_approvals(self, found: dict[str, bytes]) -> tuple[int, bytes]:
+        """Reads members up to a block that is none; gives its offset and the block."""
+        offset, folded = self.end, set[str]()
+        while any(block := read_exact(self.medium, offset, BLOCK)):
+            where = f"{self.medium.name}@{offset}"
+            if is_partial_header(block, self.manifest.created):
+                break
+            header = decode(block, where)
+            if not header.name.startswith("approvals/") or header.name.count("/") != 1:
+                raise TamperedError(f"{header.name} {self._stray(header.name)}", where=where)
+            if header.name.lower() in folded:
+                raise TamperedError(f"{header.name} is there twice, letter case aside", where=where)
+            if header != Header(header.name, FILE_MODE, header.size, self.manifest.created):
+                raise TamperedError(
+                    f"{header.name} has another time or mode than the format gives it", where=where
+                )
+            folded.add(header.name.lower())
+            if len(found) == FILES * LIMITS.approvals:
+                raise TamperedError(f"has more than {LIMITS.approvals} approvals", where=where)
+            found[header.name] = _payload(self.medium, offset, header, LIMITS.approval_bytes)
+            offset += extent(header.size)
+        return offset, block
+
+    def _stray(self, name: str) -> str:
+        listed = name in (SUMS, MANIFEST) or any(member.entry.path == name for member in self.members)
+        return (
+            "stands behind the payload: twice, or not in its place" if listed else "is not on the signed list"
+        )
+
+    def _read_end(self, offset: int, first: bytes) -> None:
+        """Checks that the archive ends here, or with what an append leaves that was cut short."""
+        where, behind = f"{self.medium.name}@{offset}", offset + len(END)
+        second = read_exact(self.medium, offset + BLOCK, BLOCK)
+        self.torn = is_torn(first, second, self.manifest.created)
+        if self.torn:
+            if not ends_within(self.medium, behind):
+                raise TamperedError("something long follows the end of the archive", where=where)
+        elif any(first) or any(second):
+            raise TamperedError("the end of the archive is not two zero blocks", where=where)
+        elif not self.medium.at_end(behind):
+            raise TamperedError(
+                "something follows the end of the archive", where=f"{self.medium.name}@{behind}"
+            )
+
+
+def wrong_digest(member: Member, medium: str) -> TamperedError:
+    """Gives the error for a payload that is not what was signed."""
+    return TamperedError(
+        f"{member.entry.path} is not what was signed: its SHA-256 differs",
+        where=f"{medium}@{member.offset + BLOCK}",
+        hint="the bundle was changed or is damaged: take it from its source again",
+    )
+
+
+def open_bundle(medium: Medium, decide: Decision) -> Bundle:
+    """Reads the head of a bundle, has it decided on, then parses it.
+
+    Args:
+        medium: What to read.
+        decide: Raises where the head is not trusted; nothing is parsed before it returns.
+
+    Returns:
+        The bundle, of which the payload is not yet read.
+
+    Raises:
+        WaybillError: What `decide` raises.
+        TamperedError: The head is not a bundle's, or its parts contradict each other.
+        MediumError: The medium failed.
+    """
+    head = read_head(medium)
+    decide(head.sums, head.signatures)
+    header = Header(MANIFEST, FILE_MODE, head.manifest_size, head.mtime)
+    data = _payload(medium, head.manifest_offset, header, LIMITS.manifest_bytes)
+    digest = sha256_hex(data)
+    if not has_line(head.sums, digest, MANIFEST):
+        parse_sums(head.sums)
+        raise TamperedError(
+            f"{MANIFEST} is not what {SUMS} lists", where=f"{medium.name}@{head.manifest_offset}"
+        )
+    manifest = manifest_json.parse(data)
+    if manifest.created != head.mtime:
+        raise TamperedError("the headers have another time than the manifest", where=medium.name)
+    check_sums(head.sums, manifest.files, digest)
+    return Bundle(medium, head, data, manifest)

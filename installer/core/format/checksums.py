@@ -1,0 +1,94 @@
+"""SHA256SUMS: the signed list, in the one form that the manifest gives it.
+
+Whoever has the manifest knows every byte of the list, so it is compared, not interpreted; it is parsed only
+where they do not agree, to say why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from installer.core.digest import HEX
+from installer.core.errors import TamperedError
+from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
+from installer.core.format.member_names import path_fault
+from installer.core.limits import LIMITS
+
+
+def line(digest: str, path: str) -> bytes:
+    """Gives the line of one file, as sha256sum writes it."""
+    return f"{digest}  {path}\n".encode("ascii")
+
+
+def sum_lines(files: Iterable[FileEntry], manifest: str) -> Iterator[bytes]:
+    """Gives the lines of all files and of bundle.json, whose digest is `manifest`, sorted by path."""
+    its_own = line(manifest, MANIFEST)
+    for entry in sorted(files, key=lambda entry: entry.path):
+        if its_own and entry.path > MANIFEST:
+            yield its_own
+            its_own = b""
+        yield line(entry.sha256, entry.path)
+    if its_own:
+        yield its_own
+
+
+def has_line(data: bytes, digest: str, path: str) -> bool:
+    """Says whether a list has exactly this line for a file."""
+    wanted = line(digest, path)
+    return data.startswith(wanted) or b"\n" + wanted in data
+
+
+def check_sums(data: bytes, files: tuple[FileEntry, ...], manifest: str) -> None:
+    """Refuses a list that is not that of these files.
+
+    Args:
+        data: The list.
+        files: Of the manifest, which is sound.
+        manifest: Digest of bundle.json, in hex.
+
+    Raises:
+        TamperedError: It has another form, lists other files, or other digests.
+    """
+    place = 0
+    for wanted in sum_lines(files, manifest):
+        if not data.startswith(wanted, place):
+            break
+        place += len(wanted)
+    else:
+        if place == len(data):
+            return
+    found = parse_sums(data)
+    listed = {entry.path for entry in files} | {MANIFEST}
+    if odd := sorted(listed.symmetric_difference(found)):
+        raise TamperedError(f"{SUMS} and {MANIFEST} do not list the same files: {odd[0]}", where=SUMS)
+    odd = [entry.path for entry in files if found[entry.path] != entry.sha256]
+    raise TamperedError(f"{SUMS} and {MANIFEST} do not agree on {(odd or [MANIFEST])[0]}", where=SUMS)
+
+
+def parse_sums(data: bytes) -> dict[str, str]:
+    """Parses SHA256SUMS, whose signature was checked before.
+
+    Args:
+        data: Lines of 64 hex digits, two spaces and a path, sorted bytewise by path.
+
+    Returns:
+        The digest in hex of each path.
+
+    Raises:
+        TamperedError: It has any other form.
+    """
+    found: dict[str, str] = {}
+    last = ""
+    if not data.isascii() or not data.endswith(b"\n"):
+        raise TamperedError("is not ASCII, or does not end in a newline", where=SUMS)
+    rows = data.decode("ascii").split("\n")[:-1]
+    if len(rows) > LIMITS.members:
+        raise TamperedError(f"lists {len(rows)} files, at most {LIMITS.members} are allowed", where=SUMS)
+    for number, text in enumerate(rows, 1):
+        digest, path = text[:64], text[66:]
+        if not HEX.fullmatch(digest) or text[64:66] != "  " or path_fault(path):
+            raise TamperedError("is not `<sha256>  <path>`", where=f"{SUMS}:{number}")
+        if path <= last:
+            raise TamperedError(f"is not sorted, or names {path} twice", where=f"{SUMS}:{number}")
+        found[path], last = digest, path
+    return found

@@ -1,0 +1,178 @@
+"""What a manifest has to fulfil beyond the types of its fields: order, names, places, and being closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+from installer.core.errors import TamperedError
+from installer.core.format.manifest import (
+    MANIFEST,
+    SECTIONS,
+    FileEntry,
+    LinkEntry,
+    Manifest,
+    blob_path,
+)
+from installer.core.format.member_names import destination_fault, link_target_fault, path_fault
+
+
+def check(manifest: Manifest) -> None:
+    """Refuses a manifest that contradicts itself.
+
+    Raises:
+        TamperedError: Paths or destinations clash or do not fit, the order is not the format's, or something
+            names a file that is not there.
+    """
+    _order(manifest.files)
+    _names(manifest)
+    _destinations(manifest)
+    _closed(manifest)
+
+
+def _fault(what: str) -> TamperedError:
+    return TamperedError(what, where=MANIFEST)
+
+
+def section_rank(path: str) -> int:
+    """Gives the place of a path's section in the order of the tar.
+
+    Raises:
+        TamperedError: No section of the format has such a path.
+    """
+    top, _, rest = path.partition("/")
+    if top not in SECTIONS or not rest:
+        raise _fault(f"{path} is in no section of a bundle")
+    return SECTIONS.index(top)
+
+
+def _order(files: Iterable[FileEntry]) -> None:
+    """Sections in order; within one sorted bytewise, but for images, which stand as they were written."""
+    last_rank, last_path = -1, ""
+    for entry in files:
+        rank = section_rank(entry.path)
+        in_order = rank > last_rank or (
+            rank == last_rank and (entry.path > last_path or rank == len(SECTIONS) - 1)
+        )
+        if not in_order:
+            raise _fault(f"{entry.path} does not stand in its place")
+        last_rank, last_path = rank, entry.path
+
+
+def _names(manifest: Manifest) -> None:
+    """Names fit the tar, are unique when lower-cased, and no file is also a directory."""
+    files = [entry.path for entry in manifest.files] + [link.path for link in manifest.links]
+    directories = [directory.path for directory in manifest.directories]
+    for path in chain(files, directories):
+        if fault := path_fault(path):
+            raise _fault(f"{path!r:.120} {fault}")
+    folded = [path.lower() for path in files]
+    folders = [path.lower() for path in directories]
+    for path in folders:
+        if not path.startswith("trees/"):
+            raise _fault(f"directory {path} is in no tree")
+    if len(set(folders)) != len(folders):
+        raise _fault(f"directory {_first_twice(folders)} is there twice, letter case aside")
+    taken = set(folded)
+    if len(taken) != len(folded):
+        raise _fault(f"{_first_twice(folded)} is there twice, letter case aside")
+    if clash := taken & (_above((*folded, *folders)) | set(folders)):
+        raise _fault(f"{min(clash)} is both a file and a directory")
+    for link in manifest.links:
+        _link(link)
+
+
+def _link(link: LinkEntry) -> None:
+    """A link stays in its tree, in the bundle and, since its place there mirrors that, on the host."""
+    if not link.path.startswith("trees/"):
+        raise _fault(f"link {link.path} is in no tree")
+    top = "/".join(link.path.split("/")[:2])
+    if fault := link_target_fault(link.path, link.target, top):
+        raise _fault(f"link {link.path} -> {link.target!r:.120} {fault}")
+    if link.install and not link.install.endswith(link.path.removeprefix(top)):
+        raise _fault(f"link {link.path} goes to {link.install!r:.120}, which is another place of its tree")
+
+
+def _first_twice(items: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for item in items:
+        if item in seen:
+            return item
+        seen.add(item)
+    raise ValueError("nothing is there twice")
+
+
+def _above(paths: Iterable[str]) -> set[str]:
+    """Gives all directories above these paths; that of neighbours is taken apart once."""
+    nearest = {path[: max(0, path.rfind("/"))] for path in paths} - {""}
+    return nearest | {above for path in nearest for above in _parents(path)}
+
+
+def _parents(path: str) -> Iterable[str]:
+    cut = path.find("/", 1)
+    while cut >= 0:
+        yield path[:cut]
+        cut = path.find("/", cut + 1)
+
+
+def _destinations(manifest: Manifest) -> None:
+    """Places on the host are absolute, plain, taken once for each platform, and not below a file or link."""
+    platforms = ("", *manifest.platforms)
+    alone = {platform: (platform,) for platform in platforms}
+    taken: dict[str, tuple[str, ...]] = {}
+    for install, platform in chain(
+        ((entry.install, entry.platform) for entry in manifest.files),
+        ((link.install, "") for link in manifest.links),
+        ((directory.install, "") for directory in manifest.directories),
+    ):
+        if platform not in alone:
+            raise _fault(f"platform {platform} is not among `platforms`")
+        if not install:
+            continue
+        if fault := destination_fault(install):
+            raise _fault(f"destination {install!r:.120} {fault}")
+        there = taken.get(install, ())
+        if _meet((platform,), there):
+            raise _fault(f"two files go to {install}")
+        taken[install] = (*there, platform) if there else alone[platform]
+    places = _above(taken) & taken.keys() - {directory.install for directory in manifest.directories}
+    if not places:
+        return
+    for install in sorted(taken):
+        for above in places.intersection(_parents(install)):
+            if _meet(taken[install], taken[above]):
+                raise _fault(f"{above} is a file or link, and {install} goes below it")
+
+
+def _meet(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Says whether there is a platform that both are for; the empty one stands for all."""
+    return bool(some and others) and ("" in some or "" in others or not set(some).isdisjoint(others))
+
+
+def _closed(manifest: Manifest) -> None:
+    """Whatever is named is there, with the size it is said to have."""
+    by_path = {entry.path: entry for entry in manifest.files}
+    for name in (manifest.rollback, manifest.values, manifest.values_schema):
+        if name and name not in by_path:
+            raise _fault(f"{name} is named, but not in the bundle")
+    for entry in manifest.files:
+        if entry.path.startswith("images/blobs/") and entry.path != blob_path(entry.sha256):
+            raise _fault(f"{entry.path} is not named by its digest")
+    expands: dict[str, tuple[str, int]] = {}
+    for image in manifest.images:
+        for digest, size in [
+            (image.config, -1),
+            (image.manifest, -1),
+            *((layer.digest, layer.size) for layer in image.layers),
+        ]:
+            blob = by_path.get(blob_path(digest))
+            if blob is None or size not in (-1, blob.size):
+                raise _fault(f"image {image.reference}: {digest} is not in the bundle, or has another size")
+        for layer in image.layers:
+            plain = layer.digest == layer.diff_id
+            listed = by_path[blob_path(layer.digest)].expanded
+            said = expands.setdefault(layer.digest, (layer.diff_id, layer.expanded))
+            if said != (layer.diff_id, layer.expanded) or listed != (0 if plain else layer.expanded):
+                raise _fault(f"image {image.reference}: {layer.digest} expands to several things")
+            if plain and layer.expanded != layer.size:
+                raise _fault(f"image {image.reference}: {layer.digest} is not compressed, but has two sizes")

@@ -1,0 +1,84 @@
+"""What an append that was cut short may leave behind the payload: one form, told from everything else.
+
+`bundle approve` writes behind the last member, in this order, each made durable before the next:
+
+1. into the second of the two zero blocks: the first block of the first new payload;
+2. behind it: the rest of the new members and the new end of the archive;
+3. into the first of the two zero blocks: the header of the first new member. Now they count.
+
+Cut short before 3, the archive ends at its first zero block, as for every tar; what stands behind is never
+parsed. Cut short within 3, the first block holds the beginning of a header of an approval and zeros.
+"""
+
+from __future__ import annotations
+
+import re
+
+from installer.core.format.medium import Medium
+from installer.core.format.tar_header import END, Header, encode, extent
+from installer.core.limits import LIMITS
+
+FILE_MODE = 0o644
+FILES = 4
+"""An approval is a statement and up to three signature files."""
+MOST = FILES * extent(LIMITS.approval_bytes) + len(END)
+"""Bytes that an append takes at most."""
+_NAME = re.compile(rb"approvals/[a-z0-9.-]*")
+_SIZE = slice(124, 136)
+_OCTAL = re.compile(rb"[0-7]{0,12}")
+
+OPENING = b'{"_type":"https://in-toto.io/Statement/v1","'
+"""How every statement of ours begins; also how a torn append is told from tampering."""
+
+
+def is_partial_header(block: bytes, mtime: int) -> bool:
+    """Says whether a block is the beginning of a header of an approval, and zeros.
+
+    Args:
+        block: 512 bytes.
+        mtime: The time that all headers of the bundle have.
+    """
+    begun = block.rstrip(b"\0")
+    name, _, _ = begun[:100].partition(b"\0")
+    if not (_NAME.fullmatch(name) or b"approvals/".startswith(name)):
+        return False
+    if len(begun) <= 100:
+        return name == begun
+    digits = begun[_SIZE].rstrip(b"\0")
+    if not _OCTAL.fullmatch(digits):
+        return False
+    size = int(digits.ljust(11, b"0"), 8)
+    try:
+        whole = encode(Header(name.decode("ascii"), FILE_MODE, size, mtime))
+    except ValueError:
+        return False
+    return begun != whole.rstrip(b"\0") and whole.startswith(begun)
+
+
+def is_torn(first: bytes, second: bytes, mtime: int) -> bool:
+    """Says whether the two blocks behind the last member are what an append leaves that was cut short.
+
+    Args:
+        first: The block where the archive ends, or a header would begin.
+        second: The block behind it.
+        mtime: The time that all headers of the bundle have.
+    """
+    begun = second.rstrip(b"\0")
+    if not begun:
+        return False
+    if any(first):
+        # the header comes last: by then the whole statement is there
+        return second.startswith(OPENING) and is_partial_header(first, mtime)
+    return second.startswith(OPENING) or OPENING.startswith(begun)
+
+
+def ends_within(medium: Medium, offset: int) -> bool:
+    """Says whether a medium ends at `offset` or so soon behind it as an append may reach.
+
+    Args:
+        medium: What is read.
+        offset: Behind the two blocks that `is_torn` looked at.
+    """
+    if medium.parallel:
+        return medium.at_end(offset + MOST)
+    return any(medium.at_end(place) for place in range(offset, offset + MOST + 1))

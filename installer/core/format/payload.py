@@ -1,0 +1,175 @@
+"""The one pass over a bundle's payload: every byte read once, hashed, and handed on while it is hot.
+
+Small neighbours are read together; large files are read by several threads at once where the medium allows
+it, since SHA-256 of one file cannot use two cores, but hashlib lets go of the interpreter while it works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from threading import Event
+
+from installer.core.errors import TamperedError
+from installer.core.format.archive import Bundle, Member, wrong_digest
+from installer.core.format.manifest import FileEntry
+from installer.core.format.tar_header import BLOCK, extent, padding
+from installer.core.limits import CHUNK, MIB
+
+GROUP = 4 * MIB
+
+
+Sink = Callable[[FileEntry, Iterator[memoryview]], None]
+"""Takes a file and its bytes in pieces, each valid until the next is asked for. The last step of the iterator
+is the check: where the bytes are not what was signed it raises, and the sink keeps nothing of the file."""
+
+
+def keep_nothing(_entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+    """A sink for verification alone."""
+    for _ in chunks:
+        pass
+
+
+def check_payload(
+    bundle: Bundle,
+    sink: Sink = keep_nothing,
+    advance: Callable[[int], None] = lambda _count: None,
+    workers: int = 0,
+    have: frozenset[str] = frozenset(),
+) -> dict[str, bytes]:
+    """Reads the whole payload and the tail of a bundle, and refuses whatever is not what was signed.
+
+    Args:
+        bundle: Opened, its head trusted.
+        sink: Takes each file. Called from several threads.
+        advance: Told the bytes read. Called from several threads.
+        workers: Threads; 0 for as many as there are cores. A stream is read by one.
+        have: Files that are there already, as signed: they are neither read nor given to the sink. A stream
+            is read all the same.
+
+    Returns:
+        The files of approvals, by name.
+
+    Raises:
+        TamperedError: A header, a payload, a padding or the end is not what was signed.
+        MediumError: The medium failed.
+    """
+
+    def missing(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+        (keep_nothing if entry.path in have else sink)(entry, chunks)
+
+    task = _Task(bundle, missing, advance, Event())
+    members = to_read(bundle, have)
+    if not bundle.medium.parallel:
+        for group in _groups(members):
+            task.check(group)
+        return bundle.read_tail()
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1, "check") as pool:
+        futures: list[Future[None]] = []
+        try:
+            tail = bundle.read_tail()
+            futures += [pool.submit(task.check, group) for group in _groups(members)]
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            # after a failure or Ctrl-C the other threads end at their next chunk
+            task.stop.set()
+            for future in futures:
+                future.cancel()
+    faults = [future.exception() for future in futures if not future.cancelled()]
+    for fault in faults:
+        if fault is not None and not isinstance(fault, _Stopped):
+            raise fault
+    return tail
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: another thread has the error
+    """Ends a thread after another one failed."""
+
+
+def to_read(bundle: Bundle, have: frozenset[str] = frozenset()) -> tuple[Member, ...]:
+    """Gives the members that have to be read where the files `have` are there already."""
+    if not have or not bundle.medium.parallel:
+        return bundle.members
+    return tuple(member for member in bundle.members if member.entry.path not in have)
+
+
+def _groups(members: tuple[Member, ...]) -> Iterator[tuple[Member, ...]]:
+    """Cuts the members into runs: neighbours of up to GROUP bytes together, each larger one alone."""
+    start = 0
+    for index in range(1, len(members) + 1):
+        begin, before = members[start].offset, members[index - 1]
+        if (
+            index == len(members)
+            or members[index].offset != before.offset + extent(before.entry.size)
+            or members[index].offset + extent(members[index].entry.size) - begin > GROUP
+        ):
+            yield members[start:index]
+            start = index
+
+
+class _Task:
+    """The pass as one thread does it."""
+
+    def __init__(self, bundle: Bundle, sink: Sink, advance: Callable[[int], None], stop: Event) -> None:
+        self._bundle = bundle
+        self._sink = sink
+        self._advance = advance
+        self.stop = stop
+
+    def check(self, group: tuple[Member, ...]) -> None:
+        size = group[-1].offset + extent(group[-1].entry.size) - group[0].offset
+        if size > GROUP:
+            header = bytearray(BLOCK)
+            self._bundle.medium.read_into(group[0].offset, memoryview(header))
+            self._bundle.check_header(bytes(header), group[0])
+            chunks = self._chunks(group[0])
+            self._sink(group[0].entry, chunks)
+            # the check is behind the last chunk, whether or not the sink wanted them
+            keep_nothing(group[0].entry, chunks)
+            return
+        self._go_on()
+        buffer = memoryview(bytearray(size))
+        self._bundle.medium.read_into(group[0].offset, buffer)
+        for member in group:
+            begin = member.offset - group[0].offset
+            self._bundle.check_header(buffer[begin : begin + BLOCK], member)
+            body = buffer[begin + BLOCK : begin + BLOCK + member.entry.size]
+            self._padding(
+                member, bytes(buffer[begin + BLOCK + member.entry.size : begin + extent(member.entry.size)])
+            )
+            # checked before it is written: a small file that is wrong never reaches the disk
+            self._digest(member, hashlib.sha256(body).hexdigest())
+            self._sink(member.entry, iter((body,)))
+        self._advance(size)
+
+    def _chunks(self, member: Member) -> Iterator[memoryview]:
+        medium, size = self._bundle.medium, member.entry.size
+        buffer = memoryview(bytearray(CHUNK))
+        digest, done = hashlib.sha256(), 0
+        while done < size:
+            self._go_on()
+            chunk = buffer[: min(CHUNK, size - done)]
+            medium.read_into(member.offset + BLOCK + done, chunk)
+            digest.update(chunk)
+            yield chunk
+            done += len(chunk)
+            self._advance(len(chunk))
+        tail = bytearray(padding(size))
+        medium.read_into(member.offset + BLOCK + done, memoryview(tail))
+        self._padding(member, bytes(tail))
+        self._digest(member, digest.hexdigest())
+
+    def _padding(self, member: Member, tail: bytes) -> None:
+        if any(tail):
+            where = f"{self._bundle.medium.name}@{member.offset}"
+            raise TamperedError(f"the padding of {member.entry.path} is not zero", where=where)
+
+    def _digest(self, member: Member, found: str) -> None:
+        if found != member.entry.sha256:
+            raise wrong_digest(member, self._bundle.medium.name)
+
+    def _go_on(self) -> None:
+        if self.stop.is_set():
+            raise _Stopped

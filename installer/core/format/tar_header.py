@@ -1,0 +1,152 @@
+"""The one form of tar header that a bundle has: POSIX.1-1988 ustar, regular files, every field fixed.
+
+Name, mode, size and mtime decide all 512 bytes. The writer encodes them; the reader encodes what it expects
+and compares, so that there is nothing to interpret. `decode` is for the few members that are read before the
+manifest is known, and for saying what is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from installer.core.errors import TamperedError
+from installer.core.format.member_names import path_fault, split_ustar
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+OCTAL_LIMIT = 8**11
+SIZE_LIMIT = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a header says: the name, permission bits, bytes of payload, and seconds since 1970."""
+
+    name: str
+    mode: int
+    size: int
+    mtime: int
+
+
+def padding(size: int) -> int:
+    """Gives the number of zero bytes that follow a payload of `size` bytes."""
+    return -size % BLOCK
+
+
+def extent(size: int) -> int:
+    """Gives the bytes a member takes in the tar: its header, its payload and the padding."""
+    return BLOCK + size + padding(size)
+
+
+def encode(header: Header) -> bytes:
+    """Gives the 512 bytes of a header.
+
+    Args:
+        header: With a name that fits `names.path_fault`.
+
+    Returns:
+        The block, with its checksum.
+
+    Raises:
+        ValueError: The name does not fit, or a number is out of range: a fault of the caller.
+    """
+    split = split_ustar(header.name)
+    if split is None or not header.name.isascii():
+        raise ValueError(f"no ustar name: {header.name!r}")
+    if not 0 <= header.size <= SIZE_LIMIT or not 0 <= header.mtime < OCTAL_LIMIT:
+        raise ValueError(f"out of range: {header}")
+    prefix, name = split
+    size = (
+        b"%011o\0" % header.size if header.size < OCTAL_LIMIT else b"\x80" + header.size.to_bytes(11, "big")
+    )
+    block = b"".join(
+        (
+            name.encode().ljust(100, b"\0"),
+            b"%07o\0" % (header.mode & 0o755),
+            b"0000000\0" * 2,
+            size,
+            b"%011o\0" % header.mtime,
+            b" " * 8,
+            b"0",
+            bytes(100),
+            b"ustar\x0000",
+            bytes(64),
+            b"0000000\0" * 2,
+            prefix.encode().ljust(155, b"\0"),
+            bytes(12),
+        )
+    )
+    # most of it is zeros, which need not be added up
+    checksum = sum(block.translate(None, b"\0"))
+    return block[:148] + b"%06o\0 " % checksum + block[156:]
+
+
+def decode(block: bytes, where: str) -> Header:
+    """Reads a header that has exactly the form `encode` gives.
+
+    Args:
+        block: 512 bytes.
+        where: How errors name the place.
+
+    Returns:
+        What it says.
+
+    Raises:
+        TamperedError: It has any other form.
+    """
+
+    def refuse(what: str, hint: str = "") -> TamperedError:
+        return TamperedError(what, where=where, hint=hint)
+
+    if block[257:263] != b"ustar\0":
+        raise refuse("is not a ustar header", "a bundle is a plain tar made by `bundle create`")
+    if block[156:157] != b"0":
+        raise refuse(f"has member type {block[156:157]!r}: a bundle has regular files only")
+    try:
+        raw_name = block[:100].rstrip(b"\0").decode("ascii")
+        prefix = block[345:500].rstrip(b"\0").decode("ascii")
+        size = _octal(block[124:136]) if block[124] != 0x80 else int.from_bytes(block[125:136], "big")
+        mode, mtime = _octal(block[100:108]), _octal(block[136:148])
+    except ValueError:
+        raise refuse("has a field that is not ASCII or not octal") from None
+    name = f"{prefix}/{raw_name}" if prefix else raw_name
+    if fault := path_fault(name):
+        raise refuse(f"member name {name!r} {fault}")
+    header = Header(name, mode, size, mtime)
+    if not 0 <= size <= SIZE_LIMIT or encode(header) != block:
+        raise refuse(f"header of {name} is not in the one form that the format allows")
+    return header
+
+
+def _octal(field: bytes) -> int:
+    digits = field[:-1]
+    if field[-1:] != b"\0" or not digits.isdigit() or b"8" in digits or b"9" in digits:
+        raise ValueError(field)
+    return int(digits, 8)
+
+
+def difference(block: bytes, expected: Header, where: str) -> str:
+    """Says in words how a header block differs from the one that was expected.
+
+    Args:
+        block: The 512 bytes found.
+        expected: What the signed manifest says.
+        where: How errors name the place.
+
+    Returns:
+        One sentence without a full stop.
+    """
+    if not any(block):
+        return f"the archive ends here, but {expected.name} is due"
+    try:
+        found = decode(block, where)
+    except TamperedError as error:
+        return error.what
+    if found.name != expected.name:
+        return f"member {found.name} stands where {expected.name} is due"
+    parts = [
+        f"{field} is {getattr(found, field):{form}}, signed is {getattr(expected, field):{form}}"
+        for field, form in (("size", "d"), ("mode", "04o"), ("mtime", "d"))
+        if getattr(found, field) != getattr(expected, field)
+    ]
+    return f"header of {expected.name}: " + (", ".join(parts) or "differs from the signed form")

@@ -1,0 +1,1 @@
+"""Trust: roots, keys, signatures, approvals, policies, and every decision made from them."""

@@ -1,0 +1,101 @@
+"""Approvals held against a root, a bundle and an environment: which count, and why the others do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from installer.core.errors import TamperedError
+from installer.core.format.manifest import Manifest
+from installer.core.trust.approval import Approval, ApprovalFile, parse
+from installer.core.trust.policy import SKEW, Counted
+from installer.core.trust.provenance import Provenance, why_not
+from installer.core.trust.root import Policy, Root, format_time
+from installer.core.trust.signature_check import Accepted, Rejected, check_signatures
+
+
+@dataclass(slots=True)
+class ApprovalCheck:
+    """Sorts approvals into those that count and those that do not. Targets are looked at later.
+
+    Attributes:
+        root: Whom to believe.
+        manifest: The bundle's.
+        identity: The bundle's.
+        environment: The host's; empty: any.
+        policy: The environment's; None where there is none.
+        now: The time.
+        counted: Those that count.
+        rejected: The others, with the reason.
+    """
+
+    root: Root
+    manifest: Manifest
+    identity: str
+    environment: str
+    policy: Policy | None
+    now: datetime
+    counted: list[Counted] = field(default_factory=list)
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+    _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
+
+    def check(self, found: ApprovalFile) -> None:
+        """Takes one approval.
+
+        Raises:
+            TamperedError: A signature that names a key of its role is not by it or not of these bytes.
+        """
+        verdicts = [
+            check_signatures(self.root, found.role, each, found.data, self.now) for each in found.signatures
+        ]
+        good = next((each for each in verdicts if isinstance(each, Accepted)), None)
+        if good is None:
+            reasons = [each.reason for each in verdicts if isinstance(each, Rejected)]
+            self.rejected.append((found.where, reasons[0] if reasons else "is not signed"))
+            return
+        this = (found.role, good.keyid, found.data)
+        if this in self._seen:  # the same one in the bundle and beside it
+            return
+        self._seen.add(this)
+        key = self.root.keys[good.keyid]
+        try:
+            said = parse(found.data, found.where)
+        except TamperedError as error:
+            # signed by one of ours and yet not of a form that is known here: it cannot count
+            self.rejected.append((found.where, f"cannot be read: {error.where}: {error.what}"))
+            return
+        if reason := self._why_not(said, found.role):
+            self.rejected.append((found.where, f"{key.owner}: {reason}"))
+        else:
+            self.counted.append(Counted(found.where, key, found.role, said))
+
+    def _why_not(self, said: Approval | Provenance, role: str) -> str:
+        if said.identity != self.identity:
+            return "is about another bundle"
+        policy = self.policy or Policy({})
+        if isinstance(said, Provenance):
+            if role != "provenance":
+                return f"is provenance, in the role {role}"
+            commit = self.manifest.source.commit
+            return why_not(said, policy.builders, policy.repositories, policy.clean_tree, commit)
+        if policy.asks_for_provenance and role == "provenance":
+            return "names no builder and no source, and this environment asks for them"
+        return self._not_now(said, role)
+
+    def _not_now(self, said: Approval, role: str) -> str:
+        manifest, days = self.manifest, self.policy.max_age_days if self.policy else 0
+        if said.role != role:
+            return f"was given in the role {said.role}, not {role}"
+        if (said.product, said.version) != (manifest.product, manifest.version):
+            return f"speaks of {said.product} {said.version}"
+        if self.environment and said.environment != self.environment:
+            return f"is for the environment {said.environment}"
+        if (said.not_before - self.now).total_seconds() > SKEW:
+            return f"counts only from {format_time(said.not_before)} on"
+        if self.now >= said.expires:
+            return f"expired on {format_time(said.expires)}"
+        if days and (self.now - said.not_before).total_seconds() > days * 86400:
+            return f"is older than the {days} days that count here"
+        if role == "break-glass" and not said.notes:
+            return "gives no reason: break-glass needs a note"
+        return ""

@@ -1,0 +1,71 @@
+"""Approvals beside a bundle: the directory `BUNDLE.approvals/`, for a medium that cannot be written to."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from installer.core.errors import MediumError, TamperedError, UsageError
+from installer.core.format.partial_append import FILES
+from installer.core.limits import LIMITS
+from installer.core.trust.approval import DIRECTORY, NAME, signed_name
+
+SUFFIX = ".approvals"
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def beside(bundle: Path) -> Path:
+    """Gives the directory that belongs to a bundle."""
+    return bundle.with_name(bundle.name + SUFFIX)
+
+
+def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]:
+    """Reads the approvals of a directory; what has another name than an approval's is left alone.
+
+    Args:
+        directory: Where they lie, without a directory of their own in it.
+        required: Whether it has to be there.
+
+    Returns:
+        The files as a bundle would name them, `approvals/…`; nothing about them was checked.
+
+    Raises:
+        UsageError: It is not there, and has to be.
+        MediumError: It cannot be read.
+        TamperedError: There are too many files, or one is too large or no file.
+    """
+    try:
+        names = sorted(each.name for each in directory.iterdir() if _known(f"{DIRECTORY}{each.name}"))
+    except (FileNotFoundError, NotADirectoryError):
+        if required:
+            raise UsageError("is not a directory with approvals", where=str(directory)) from None
+        return {}
+    except OSError as error:
+        raise MediumError(f"cannot be read: {error.strerror}", where=str(directory)) from None
+    if len(names) > FILES * LIMITS.approvals:
+        raise TamperedError(f"has more than {LIMITS.approvals} approvals", where=str(directory))
+    return {f"{DIRECTORY}{name}": _read(directory / name) for name in names}
+
+
+def _known(name: str) -> bool:
+    return bool(NAME.fullmatch(name) or signed_name(name))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        fd = os.open(path, _OPEN)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise TamperedError("is not a file", where=str(path))
+            data = file.read(LIMITS.approval_bytes + 1)
+    except IsADirectoryError:
+        raise TamperedError("is not a file", where=str(path)) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise TamperedError("is a link, which is not followed", where=str(path)) from None
+        raise MediumError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if len(data) > LIMITS.approval_bytes:
+        raise TamperedError(f"has more than {LIMITS.approval_bytes} bytes", where=str(path))
+    return data

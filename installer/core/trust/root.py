@@ -1,0 +1,204 @@
+"""`root.json`: whom a host trusts, for what, until when.
+
+Here is what it says, as data; `rootio` reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from installer.core.limits import MIB
+from installer.core.trust.signatures import TrustedKey
+
+SCHEMA = "waybill/root/v1"
+ROLES = ("release", "root", "provenance", "security", "ops", "break-glass")
+APPROVERS = ("provenance", "security", "ops", "break-glass")
+"""Roles that speak by approvals; `release` signs bundles, `root` signs roots."""
+ROOT_BYTES = MIB
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+ENVIRONMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+BUILDER = re.compile(r"[\x21-\x7e]{1,500}")
+MAX_AGE_DAYS = 3650
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Whose signatures count for one purpose.
+
+    Attributes:
+        keys: Key ids, sorted.
+        threshold: How many distinct owners must have signed.
+    """
+
+    keys: tuple[str, ...]
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an environment asks for before a bundle is installed there.
+
+    Attributes:
+        requires: Role to how many owners must have signed; never fewer than the role's own threshold.
+        change_id: Whether the approvals must name one change.
+        rollback_plan: Whether the bundle must carry a rollback plan, and an approval say where to go back to.
+        builders: Builder ids that the provenance may name; empty: any.
+        repositories: Source repositories that the provenance may name; empty: any.
+        clean_tree: Whether the provenance must say that everything was as committed.
+        max_age_days: For how many days an approval counts; 0: until it expires.
+        products: Products that may be installed; empty: any.
+        break_glass: Whether the role `break-glass` may stand in for everything here but the release.
+    """
+
+    requires: Mapping[str, int]
+    change_id: bool = False
+    rollback_plan: bool = False
+    builders: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
+    clean_tree: bool = False
+    max_age_days: int = 0
+    products: tuple[str, ...] = ()
+    break_glass: bool = False
+
+    @property
+    def asks_for_provenance(self) -> bool:
+        """Whether a mere approval does not do in the role `provenance`."""
+        return bool(self.builders or self.repositories or self.clean_tree)
+
+    def document(self) -> dict[str, Any]:
+        """Gives the policy as a JSON object."""
+        return {
+            "requires": dict(sorted(self.requires.items())),
+            "change_id": self.change_id,
+            "rollback_plan": self.rollback_plan,
+            "builders": sorted(self.builders),
+            "repositories": sorted(self.repositories),
+            "clean_tree": self.clean_tree,
+            "max_age_days": self.max_age_days,
+            "products": sorted(self.products),
+            "break_glass": self.break_glass,
+        }
+
+
+PRODUCTION = Policy(
+    {"release": 1, "provenance": 1, "security": 1, "ops": 1}, change_id=True, rollback_plan=True
+)
+"""What the environment `production` asks for unless its policy is spelt out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRule:
+    """What holds for one product everywhere.
+
+    Attributes:
+        floor: The lowest sequence number that may be installed: the security floor.
+        reset: Counts up to make hosts forget the highest sequence number they have seen.
+    """
+
+    floor: int = 0
+    reset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A host's trust.
+
+    Attributes:
+        version: Counts up by one with every change.
+        expires: After it nothing new is installed on the strength of this root.
+        keys: Key id to key.
+        roles: Name to role; `release` is always there.
+        revoked_keys: Key ids that count no more, whatever else is said.
+        revoked_bundles: Identities of bundles that are not installed any more.
+        environments: Name to policy; without any the release alone decides.
+        products: Product to what holds for it everywhere.
+    """
+
+    version: int
+    expires: datetime
+    keys: Mapping[str, TrustedKey]
+    roles: Mapping[str, Role]
+    revoked_keys: frozenset[str] = frozenset()
+    revoked_bundles: frozenset[str] = frozenset()
+    environments: Mapping[str, Policy] = field(default_factory=dict)
+    products: Mapping[str, ProductRule] = field(default_factory=dict)
+
+    def holders(self, role: str) -> tuple[TrustedKey, ...]:
+        """Gives the keys of a role that are not revoked; none where the role is not there."""
+        listed = self.roles[role].keys if role in self.roles else ()
+        return tuple(self.keys[keyid] for keyid in listed if keyid not in self.revoked_keys)
+
+    def needs(self, policy: Policy) -> dict[str, int]:
+        """Gives how many owners of each role a policy asks for, the release always among them."""
+        asked = {"release": 1, **policy.requires}
+        return {role: max(asked[role], self.roles[role].threshold) for role in ROLES if role in asked}
+
+    def document(self) -> dict[str, Any]:
+        """Gives the root as the JSON object that `parse_root` reads."""
+        keys = {}
+        for keyid, key in sorted(self.keys.items()):
+            keys[keyid] = {"scheme": key.scheme, "owner": key.owner, "public": key.public}
+            if key.not_after is not None:
+                keys[keyid]["not_after"] = format_time(key.not_after)
+        document: dict[str, Any] = {
+            "schema": SCHEMA,
+            "version": self.version,
+            "expires": format_time(self.expires),
+            "keys": keys,
+            "roles": {
+                name: {"keys": sorted(role.keys), "threshold": role.threshold}
+                for name, role in self.roles.items()
+            },
+            "environments": {name: policy.document() for name, policy in self.environments.items()},
+            "revoked": {"keys": sorted(self.revoked_keys), "bundles": sorted(self.revoked_bundles)},
+        }
+        if self.products:
+            document["products"] = {
+                name: {"floor": rule.floor, "reset": rule.reset} for name, rule in self.products.items()
+            }
+        return document
+
+
+def fingerprint(root: bytes) -> str:
+    """Gives the SHA-256 of a root's exact bytes, 64 lower-case hex digits."""
+    return hashlib.sha256(root).hexdigest()
+
+
+def display_fingerprint(digits: str) -> str:
+    """Gives a fingerprint in groups of four, as people read it out and type it."""
+    return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
+
+
+def same_fingerprint(typed: str, digits: str) -> bool:
+    """Says whether what a person typed is the whole fingerprint, whatever its spacing and case."""
+    plain = re.sub(r"[\s:-]", "", typed.lower().removeprefix("sha256:"))
+    return hmac.compare_digest(plain.encode(), digits.encode())
+
+
+def format_time(moment: datetime) -> str:
+    """Gives a time as documents carry it: RFC 3339, UTC, whole seconds, `Z`."""
+    return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+
+
+def parse_time(text: object) -> datetime | None:
+    """Reads a time of a document; None where it is not one in the one form that is allowed."""
+    if not isinstance(text, str) or not _TIME.fullmatch(text):
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def owner_ok(owner: object) -> bool:
+    """Says whether a text can name the owner of a key: what is shown is what is there."""
+    return (
+        isinstance(owner, str) and 1 <= len(owner) <= 100 and owner.isprintable() and owner == owner.strip()
+    )

@@ -1,0 +1,148 @@
+"""A root as people and scripts look at it; both commands' `trust show` and `trust init` say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from installer.core.trust.root import Policy, Root, display_fingerprint, fingerprint, format_time
+from installer.core.trust.signatures import TrustedKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One key of a root.
+
+    Attributes:
+        key: The key.
+        roles: The roles it has.
+        state: Whether it counts at the time that was asked about.
+    """
+
+    key: TrustedKey
+    roles: tuple[str, ...]
+    state: Literal["in force", "expired", "revoked"]
+
+
+@dataclass(frozen=True, slots=True)
+class RootView:
+    """What a root says.
+
+    Attributes:
+        root: The root.
+        fingerprint: SHA-256 of its bytes, hex.
+        expired: Whether it is expired at the time that was asked about.
+        keys: Its keys.
+    """
+
+    root: Root
+    fingerprint: str
+    expired: bool
+    keys: tuple[KeyRow, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Gives the view as `--json` prints it."""
+        return {
+            "fingerprint": self.fingerprint,
+            "version": self.root.version,
+            "expires": format_time(self.root.expires),
+            "expired": self.expired,
+            "keys": [
+                {
+                    "keyid": row.key.keyid,
+                    "scheme": row.key.scheme,
+                    "owner": row.key.owner,
+                    "roles": list(row.roles),
+                    "not_after": format_time(row.key.not_after) if row.key.not_after else None,
+                    "state": row.state,
+                }
+                for row in self.keys
+            ],
+            "roles": {
+                name: {"keys": list(role.keys), "threshold": role.threshold}
+                for name, role in sorted(self.root.roles.items())
+            },
+            "environments": {
+                name: policy.document() for name, policy in sorted(self.root.environments.items())
+            },
+            "products": {
+                name: {"floor": rule.floor, "reset": rule.reset}
+                for name, rule in sorted(self.root.products.items())
+            },
+            "revoked": {"keys": sorted(self.root.revoked_keys), "bundles": sorted(self.root.revoked_bundles)},
+        }
+
+    def lines(self) -> list[str]:
+        """Gives the view as lines of text for a terminal of 80 columns."""
+        half = display_fingerprint(self.fingerprint)
+        expires = format_time(self.root.expires) + ("  EXPIRED" if self.expired else "")
+        lines = [
+            f"fingerprint  {half[:39]}",
+            f"             {half[40:]}",
+            f"version      {self.root.version}",
+            f"expires      {expires}",
+        ]
+        for name, role in sorted(self.root.roles.items()):
+            count = "1 owner" if role.threshold == 1 else f"{role.threshold} owners"
+            lines += ["", f"role {name}: {count} must sign, of"]
+            lines += [f"  {self._line(row)}" for row in self.keys if name in row.roles]
+        idle = [row for row in self.keys if not row.roles]
+        if idle:
+            lines += ["", "keys without a role", *(f"  {self._line(row)}" for row in idle)]
+        for name, policy in sorted(self.root.environments.items()):
+            lines += ["", f"environment {name}", *(f"  {line}" for line in self._policy(policy))]
+        for name, rule in sorted(self.root.products.items()):
+            resets = f", sequence reset {rule.reset} times" if rule.reset else ""
+            lines += ["", f"product {name}: nothing below sequence {rule.floor}{resets}"]
+        for what, ids in (("keys", self.root.revoked_keys), ("bundles", self.root.revoked_bundles)):
+            if ids:
+                lines += ["", f"revoked {what}", *(f"  {item}" for item in sorted(ids))]
+        return lines
+
+    def _policy(self, policy: Policy) -> list[str]:
+        needs = self.root.needs(policy)
+        people = ", ".join(f"{role} {number}" for role, number in needs.items())
+        lines = [f"must sign, all different people: {people}"]
+        lines += ["approvals name the change"] if policy.change_id else []
+        lines += (
+            ["there is a rollback plan, and approvals say where to go back to"]
+            if policy.rollback_plan
+            else []
+        )
+        lines += [f"approvals count for {policy.max_age_days} days"] if policy.max_age_days else []
+        lines += [f"built by {each}" for each in policy.builders]
+        lines += [f"built from {each}" for each in policy.repositories]
+        lines += ["built from a tree without changes"] if policy.clean_tree else []
+        lines += [f"only {', '.join(policy.products)}"] if policy.products else []
+        return lines + (["BREAK-GLASS may stand in for all but the release"] if policy.break_glass else [])
+
+    def as_text(self) -> str:
+        """Gives `lines` as one text."""
+        return "\n".join(self.lines())
+
+    @staticmethod
+    def _line(row: KeyRow) -> str:
+        until = f"  until {format_time(row.key.not_after)}" if row.key.not_after else ""
+        state = "" if row.state == "in force" else f"  {row.state.upper()}"
+        return f"{row.key.keyid8}  {row.key.scheme:<6}  {row.key.owner}{until}{state}"
+
+
+def view(root: Root, data: bytes, now: datetime) -> RootView:
+    """Makes the view of a root.
+
+    Args:
+        root: The root.
+        data: Its exact bytes.
+        now: The time that is asked about.
+
+    Returns:
+        The view.
+    """
+    rows = []
+    for keyid, key in sorted(root.keys.items(), key=lambda item: (item[1].owner.casefold(), item[0])):
+        roles = tuple(sorted(name for name, role in root.roles.items() if keyid in role.keys))
+        over = key.not_after is not None and now > key.not_after
+        state: Literal["in force", "expired", "revoked"] = "expired" if over else "in force"
+        rows.append(KeyRow(key, roles, "revoked" if keyid in root.revoked_keys else state))
+    return RootView(root, fingerprint(data), now > root.expires, tuple(rows))

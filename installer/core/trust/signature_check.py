@@ -1,0 +1,173 @@
+"""Signatures held against a root: which count, which do not and why, and which are proof of tampering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from installer.core.errors import (
+    CheckFailedError,
+    ExpiredError,
+    Problem,
+    TamperedError,
+    UntrustedError,
+    WaybillError,
+)
+from installer.core.trust.root import Root, format_time
+from installer.core.trust.signatures import SUMS, Scheme, Signature, TrustedKey, verify
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A good signature by a trusted key in force.
+
+    Attributes:
+        file: The signature's file name.
+        scheme: Who made it.
+        keyid: The whole id of the key.
+        owner: Who holds the key, as the root says.
+    """
+
+    file: str
+    scheme: Scheme
+    keyid: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A signature that does not count, and why.
+
+    Attributes:
+        file: The signature's file name.
+        keyid8: The eight digits in its name.
+        kind: `untrusted`: not a key of the role; `expired`, `revoked`: not in force; `unchecked`: no tool.
+        reason: The same for people.
+        hint: What can be done about it; may be empty.
+    """
+
+    file: str
+    keyid8: str
+    kind: Literal["untrusted", "expired", "revoked", "unchecked"]
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureEvidence:
+    """On what grounds something is trusted.
+
+    Attributes:
+        identity: SHA-256 of the signed bytes.
+        role: The role that was asked for.
+        threshold: How many owners the role asks for.
+        root_version: The version of the root that decided.
+        accepted: The signatures that count.
+        rejected: Those that do not.
+    """
+
+    identity: str
+    role: str
+    threshold: int
+    root_version: int
+    accepted: tuple[Accepted, ...]
+    rejected: tuple[Rejected, ...] = ()
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Who signed, each once."""
+        return tuple(sorted({item.owner for item in self.accepted}))
+
+    def as_json(self) -> dict[str, object]:
+        """Gives the evidence as reports and `--json` carry it."""
+        return {
+            "identity": self.identity,
+            "role": self.role,
+            "threshold": self.threshold,
+            "root_version": self.root_version,
+            "owners": list(self.owners),
+            "accepted": [
+                {"file": a.file, "scheme": a.scheme, "keyid": a.keyid, "owner": a.owner}
+                for a in self.accepted
+            ],
+            "rejected": [
+                {"file": r.file, "keyid8": r.keyid8, "kind": r.kind, "reason": r.reason}
+                for r in self.rejected
+            ],
+        }
+
+
+def check_signatures(
+    root: Root, role: str, signature: Signature, signed: bytes, now: datetime
+) -> Accepted | Rejected:
+    """Decides on one signature.
+
+    Args:
+        root: Whom to believe.
+        role: The role whose keys count.
+        signature: What was found.
+        signed: Exactly the signed bytes.
+        now: The time.
+
+    Returns:
+        That it counts, or why it does not.
+
+    Raises:
+        TamperedError: It names a key of the role, but is not by it or not of these bytes.
+    """
+    key = _key_of(root, role, signature)
+    file, keyid8 = signature.name, signature.keyid8
+    if key is None:
+        what = "not trusted here" if role == "release" else f"not trusted here for the role {role}"
+        return Rejected(file, keyid8, "untrusted", f"key {keyid8} ({signature.scheme}) is {what}")
+    who = f"key {keyid8} of {key.owner}"
+    another = "ask for a bundle signed with" if role == "release" else "have it signed with"
+    if key.keyid in root.revoked_keys:
+        return Rejected(file, keyid8, "revoked", f"{who} was revoked", f"{another} another key")
+    try:
+        verify(key, signature, signed)
+    except CheckFailedError as error:
+        return Rejected(file, keyid8, "unchecked", f"{who}: {error.what}", error.hint)
+    except ExpiredError as error:
+        return Rejected(file, keyid8, "expired", f"{who}: {error.what}", error.hint)
+    except UntrustedError as error:
+        # The name says one of our keys, the content another.
+        raise TamperedError(error.what, where=error.where, hint="the signature's file was renamed") from error
+    if key.not_after is not None and now > key.not_after:
+        reason = f"{who} expired on {format_time(key.not_after)}"
+        return Rejected(file, keyid8, "expired", reason, f"{another} a key in force")
+    return Accepted(file, key.scheme, key.keyid, key.owner)
+
+
+def _key_of(root: Root, role: str, signature: Signature) -> TrustedKey | None:
+    for keyid in root.roles[role].keys if role in root.roles else ():
+        key = root.keys[keyid]
+        if (key.scheme, key.keyid8) == (signature.scheme, signature.keyid8):
+            return key
+    return None
+
+
+def too_few(root: Root, owners: int, rejected: list[Rejected]) -> WaybillError:
+    """Gives the error for a bundle that too few owners have released.
+
+    Args:
+        root: Whom to believe.
+        owners: How many have.
+        rejected: The signatures that do not count.
+    """
+    problems = [Problem(item.file, item.reason, item.hint) for item in rejected]
+    kinds = {item.kind for item in rejected}
+    if kinds & {"expired", "revoked"}:
+        return ExpiredError("is signed with a key that is not in force", where=SUMS, problems=problems)
+    if "unchecked" in kinds:
+        return CheckFailedError("has a signature that cannot be checked here", where=SUMS, problems=problems)
+    if owners:
+        threshold = root.roles["release"].threshold
+        what = f"has the signatures of {owners} of the {threshold} owners that the role release asks for"
+    elif rejected:
+        what = "is not signed by a key that is trusted here"
+    else:
+        what = "carries no signature"
+    who = ", ".join(f"{key.keyid8} ({key.scheme}, {key.owner})" for key in root.holders("release"))
+    return UntrustedError(what, where=SUMS, hint=f"trusted here: {who or 'nobody'}", problems=problems)

@@ -1,0 +1,230 @@
+"""The verification of both commands: is this what a trusted key released, and may it be installed here?
+
+`steps` numbers what is checked. `open_trusted` takes steps 1 to 14, which look at the head only, whatever the
+size; `decide` 15 to 18, which look at the approvals; `check_all` 19, one pass over the rest, which may keep
+what it reads (`installer.staging.stage`). The decisions are taken in `trust`, from bytes and a clock alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from installer.core.digest import sha256_hex
+from installer.core.errors import WaybillError
+from installer.core.format.archive import Bundle, open_bundle
+from installer.core.format.manifest import Manifest
+from installer.core.format.medium import Medium
+from installer.core.format.payload import Sink, check_payload, keep_nothing, to_read
+from installer.core.format.tar_header import extent
+from installer.core.trust.approval import group
+from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.signature_check import SignatureEvidence
+from installer.core.trust.signatures import Signature
+from installer.core.trust.steps import at_step
+from installer.core.trust.verifier import Trust
+from installer.core.vsa import VerificationTrace
+
+Clock = Callable[[], datetime]
+Beside = Sequence[tuple[str, Mapping[str, bytes]]]
+"""Approvals from beside the bundle: how errors name the place, and its files under `approvals/…`."""
+TORN = "an approval was cut short while it was added and does not count; `bundle approve --repair` mends it"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBundle:
+    """A bundle after step 14: released and fit for this host, its payload not yet read."""
+
+    bundle: Bundle
+    evidence: SignatureEvidence
+    destination: Destination = field(default_factory=Destination)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A bundle after step 19.
+
+    Attributes:
+        manifest: What it carries.
+        identity: SHA-256 of SHA256SUMS, in hex.
+        evidence: Who released it, and by which root that counts.
+        approvals: Names of the approvals it carries.
+        payload_bytes: Bytes that were checked.
+        notes: What is not as it should be and does no harm.
+    """
+
+    manifest: Manifest
+    identity: str
+    evidence: SignatureEvidence
+    approvals: tuple[str, ...]
+    payload_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as `--json` prints it."""
+        return {
+            "product": self.manifest.product,
+            "version": self.manifest.version,
+            "sequence": self.manifest.sequence,
+            "identity": self.identity,
+            "expires": format_time(self.manifest.expires),
+            "source": asdict(self.manifest.source),
+            "files": len(self.manifest.files),
+            "payload_bytes": self.payload_bytes,
+            "evidence": self.evidence.as_json(),
+            "approvals": list(self.approvals),
+            "notes": list(self.notes),
+        }
+
+
+def format_time(seconds: int) -> str:
+    """Gives seconds since 1970 as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def nowhere(_manifest: Manifest) -> Destination:
+    """Says nothing of a host: for verification away from one."""
+    return Destination()
+
+
+def open_trusted(
+    medium: Medium,
+    trust: Trust,
+    destination: Callable[[Manifest], Destination] = nowhere,
+    trail: VerificationTrace | None = None,
+) -> OpenedBundle:
+    """Does steps 1 to 14.
+
+    Args:
+        medium: The bundle.
+        trust: Whom to believe, and the clock.
+        destination: Says what the host is, once the product is known.
+        trail: Takes down what becomes known, also where it is refused.
+
+    Returns:
+        The opened bundle with the grounds on which it is trusted.
+
+    Raises:
+        UntrustedError: No trusted key signed it.
+        TamperedError: It is not a bundle, or a signature does not fit its bytes.
+        ExpiredError: It, the trust or the key is expired, it is revoked, or the clock was set back.
+        RefusedError: It is not for this host, or older than what it has had.
+        MediumError: The medium failed.
+    """
+    evidence: list[SignatureEvidence] = []
+    trail = trail or VerificationTrace()
+
+    def decide_head(sums: bytes, signatures: Mapping[str, bytes]) -> None:
+        trail.identity, trail.signatures = sha256_hex(sums), dict(signatures)
+        found = [Signature.parse(name, data) for name, data in signatures.items()]
+        trail.released = trust.check_release(sums, found)
+        evidence.append(trail.released)
+
+    try:
+        bundle = open_bundle(medium, decide_head)
+    except WaybillError as error:
+        error.step = error.step or (7 if evidence else 1)
+        raise
+    trail.manifest = bundle.manifest
+    trail.host = host = destination(bundle.manifest)
+    trust.check_manifest(bundle.manifest, host, medium.name, bundle.identity)
+    return OpenedBundle(bundle, evidence[0], host)
+
+
+def decide(
+    opened: OpenedBundle, trust: Trust, beside: Beside = (), trail: VerificationTrace | None = None
+) -> Decision:
+    """Does steps 15 to 18. Of a stream the approvals are known only after `check_all`.
+
+    Args:
+        opened: After steps 1 to 14.
+        trust: Whom to believe, and the clock.
+        beside: Approvals that do not lie in the bundle.
+        trail: Takes down what becomes known, also where it is refused.
+
+    Returns:
+        The grounds on which it may be installed.
+
+    Raises:
+        NotApprovedError: Something that the policy asks for is missing.
+        WrongTargetError: The approvals are for other hosts.
+        UsageError: Nobody said which environment this is.
+        TamperedError: An approval was changed after it was signed, or what follows the payload is malformed.
+        MediumError: The medium failed.
+    """
+    with at_step(19):
+        inside = opened.bundle.read_tail()
+    trail = trail or VerificationTrace()
+    trail.approvals = [each for where, files in (("", inside), *beside) for each in group(files, where)[0]]
+    trail.decision = trust.check_approvals(
+        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.judged_by
+    )
+    return trail.decision
+
+
+def payload_extent(opened: OpenedBundle, have: frozenset[str] = frozenset()) -> int:
+    """Gives the bytes that step 19 reads, where the files `have` are there already."""
+    return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
+
+
+def check_all(
+    opened: OpenedBundle,
+    advance: Callable[[int], None] = lambda _count: None,
+    sink: Sink = keep_nothing,
+    have: frozenset[str] = frozenset(),
+) -> Verified:
+    """Does step 19.
+
+    Args:
+        opened: After steps 1 to 14.
+        advance: Told the bytes as they are read, from several threads.
+        sink: Takes the files while they are checked.
+        have: Files that the sink has already, found to be as signed; the medium need not be read for them.
+
+    Returns:
+        What is now known of the bundle.
+
+    Raises:
+        TamperedError: Something is not what was signed.
+        MediumError: The medium failed.
+    """
+    bundle = opened.bundle
+    with at_step(19):
+        approvals = check_payload(bundle, sink, advance, have=have)
+    names = tuple(
+        name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
+    )
+    notes = (TORN,) if bundle.torn else ()
+    return Verified(bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes)
+
+
+def report(verified: Verified, decision: Decision | None = None) -> str:
+    """Gives what was checked, and on what grounds it is trusted and approved, a line each, for people."""
+    manifest, evidence = verified.manifest, verified.evidence
+    rows = [
+        ("verified", f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"),
+        ("identity", verified.identity),
+    ]
+    files: dict[tuple[str, str, str], list[str]] = {}
+    for item in evidence.accepted:
+        files.setdefault((item.owner, item.scheme, item.keyid), []).append(item.file)
+    for (owner, scheme, keyid), found in files.items():
+        rows += [
+            ("released by", f"{owner}, {scheme} key {keyid[:16]}"),
+            *(("", f"good: {name}") for name in found),
+        ]
+    rows += [("not counted", f"{item.file}: {item.reason}") for item in evidence.rejected]
+    # a single pinned key is a root that nobody published: it has no version
+    by = f"by root version {evidence.root_version}" if evidence.root_version else "by the given key alone"
+    rows += [
+        ("threshold", f"{len(evidence.owners)} of {evidence.threshold} needed, {by}"),
+        ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, every one as signed"),
+        ("expires", format_time(manifest.expires)),
+        ("made from", manifest.source.text()),
+        ("approvals", ", ".join(verified.approvals) or "none"),
+        *(decision.rows() if decision else ()),
+        *(("note", note) for note in verified.notes),
+    ]
+    return "\n".join(f"{name:<12} {text}" for name, text in rows)

@@ -1,0 +1,79 @@
+"""What the containers of a project said last, before they are taken down: bounded, and without secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from installer.core.errors import Problem
+from installer.core.limits import LIMITS
+from installer.deploy.health import container_fault
+from installer.host.context import Context
+from installer.shared.redaction import conceal, secrets_of
+
+LINES = 20
+"""Of each container."""
+WIDTH = 300
+"""Characters of a line."""
+CONTAINERS = 8
+_QUICK = 30.0
+
+
+def last_words(context: Context, project: str, config: Iterable[str]) -> list[Problem]:
+    """Gives the last lines of each container that fails; of all, where none does.
+
+    Args:
+        context: The host.
+        project: The Compose project.
+        config: Paths of rendered configuration, whose secrets are not repeated.
+
+    Returns:
+        A line each, named by the container; nothing where the engine does not answer.
+    """
+    label = f"label=com.docker.compose.project={project}"
+    ended = context.system.run(["docker", "ps", "-aq", "--no-trunc", "--filter", label], timeout=_QUICK)
+    ids = ended.stdout.decode().split()
+    if not ended.ok or not ids:
+        return []
+    ended = context.system.run(["docker", "inspect", *ids], timeout=_QUICK)
+    rows: list[Mapping[str, Any]] = json.loads(ended.stdout) if ended.ok else []
+    failing = [row for row in rows if _fails(row)]
+    secrets = _secrets(context, rows, config)
+    return [
+        problem
+        for row in sorted(failing or rows, key=lambda row: str(row.get("Name")))[:CONTAINERS]
+        for problem in _said(context, row, secrets)
+    ]
+
+
+def _fails(row: Mapping[str, Any]) -> bool:
+    """A container that has ended well, as those do that only prepare something, does not fail."""
+    state = row.get("State", {})
+    ended_well = state.get("Status") == "exited" and state.get("ExitCode") == 0
+    return bool(container_fault(row)) and not ended_well
+
+
+def _said(context: Context, row: Mapping[str, Any], secrets: frozenset[str]) -> list[Problem]:
+    name = str(row.get("Name", "")).lstrip("/")
+    where = f"container {name}"
+    state = row.get("State", {})
+    found = [fault] if (fault := container_fault(row)) else []
+    found += [str(state["Error"])] if state.get("Error") else []
+    # with their times, the lines of both streams can be put into one order
+    argv = ["docker", "logs", "--timestamps", "--tail", str(LINES), name]
+    ended = context.system.run(argv, timeout=_QUICK)
+    lines = sorted((ended.stdout + b"\n" + ended.stderr).decode("utf-8", "replace").splitlines())
+    found += [line.partition(" ")[2] for line in lines if line.strip()][-LINES:]
+    return [Problem(where, line[:WIDTH]) for line in conceal(found, secrets)]
+
+
+def _secrets(context: Context, rows: Iterable[Mapping[str, Any]], config: Iterable[str]) -> frozenset[str]:
+    lines = [str(each) for row in rows for each in row.get("Config", {}).get("Env") or ()]
+    for path in config:
+        try:
+            data = context.system.read(path, LIMITS.document_bytes)
+        except OSError:
+            continue
+        lines += data.decode("utf-8", "replace").splitlines()
+    return secrets_of(lines)

@@ -1,0 +1,45 @@
+"""The operation that moves a staged release to where releases lie."""
+
+from __future__ import annotations
+
+from installer.deploy.operation import Json
+from installer.host.context import Context
+from installer.host.directories import parent, sync_directories
+from installer.host.system import System
+
+
+class PlaceRelease:
+    """`release.place`: moves a staged release to where releases lie; one of that name makes way."""
+
+    def observe(self, context: Context, args: Json) -> Json:
+        """Looks whether a release of this name is there already."""
+        return {
+            "there": context.system.observe(args["to"], digest=False).kind,
+            "aside": f"{args['from']}.replaced",
+        }
+
+    def do(self, context: Context, args: Json, preimage: Json) -> None:
+        """Moves it; all three names are on one file system. Service accounts may look into a release."""
+        _move(context.system, args["to"], preimage["aside"], only=preimage["there"] == "dir")
+        _move(context.system, args["from"], args["to"])
+        context.system.set_owner_mode(args["to"], 0o755)
+
+    def undo(self, context: Context, args: Json, preimage: Json) -> None:
+        """Moves it back; what is staged is cleared at the end."""
+        system = context.system
+        if preimage["there"] == "dir" and system.observe(preimage["aside"], digest=False).kind == "absent":
+            return
+        _move(system, args["to"], args["from"])
+        _move(system, preimage["aside"], args["to"], only=preimage["there"] == "dir")
+
+
+def _move(system: System, source: str, target: str, *, only: bool = True) -> None:
+    """Moves a directory, unless that was done before."""
+    if not only or system.observe(target, digest=False).kind != "absent":
+        return
+    if system.observe(source, digest=False).kind == "dir":
+        system.rename(source, target)
+        sync_directories(system, {parent(source), parent(target)})
+
+
+HANDLERS = {"release.place": PlaceRelease()}

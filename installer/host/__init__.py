@@ -1,0 +1,1 @@
+"""The host: the one facade through which it is read and changed."""

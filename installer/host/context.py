@@ -1,0 +1,33 @@
+"""What every step works with: the host, the layout of a product, and progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.shared.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every step works with.
+
+    Attributes:
+        system: The host.
+        layout: Where this product's things lie.
+        progress: Told what happens.
+        transaction: Its id; empty while planning.
+        resume: Identity of the bundle whose staged files are not to be cleared; empty for none.
+    """
+
+    system: System
+    layout: Layout
+    progress: Progress
+    transaction: str = ""
+    resume: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the running host, not a directory below `--root`."""
+        return self.system.live

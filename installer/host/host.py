@@ -1,0 +1,364 @@
+"""Looks at the host, or at a directory that stands for one, and changes nothing."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import hashlib
+import os
+import platform
+import pwd
+import re
+import shutil
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from installer.core.limits import CHUNK
+from installer.host.http_probe import Answer
+from installer.host.safe_path import HeldDirs, ParentDir, place
+from installer.shared import process
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+"""How the kernel writes a blank and the like in its table of mounts."""
+LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is at a path: only the fields that its kind has are set.
+
+    Attributes:
+        kind: `absent`, `file`, `link`, `dir`, or `other` (device, socket, pipe).
+        sha256: Of a file's bytes, in hex; empty where it was not asked for.
+        size: Of a file.
+        mode: Permission bits of a file or directory.
+        uid: Owner of a file or directory.
+        gid: Group of a file or directory.
+        target: Of a link.
+    """
+
+    kind: Literal["absent", "file", "link", "dir", "other"]
+    sha256: str = ""
+    size: int = 0
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    target: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a file system has left.
+
+    Attributes:
+        device: Tells file systems apart.
+        bytes: Free for us.
+        inodes: Free for us; -1 where the file system does not count them.
+        block: Bytes of one block.
+        readonly: Mounted read-only.
+        noexec: Mounted so that nothing on it can be run.
+    """
+
+    device: int
+    bytes: int
+    inodes: int
+    block: int
+    readonly: bool
+    noexec: bool
+
+
+class Host:
+    """A host to look at.
+
+    Args:
+        root: The directory that host paths lie below; `/` is the host itself.
+    """
+
+    def __init__(self, root: str | Path = "/") -> None:
+        self.root = str(Path(root).resolve())
+        self.live = self.root == "/"
+        self.privileged = os.geteuid() == 0
+        self._held: HeldDirs | None = None
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While inside, the way to a directory is walked once and not once for every file in it.
+
+        For loops over many files, and for no longer: somebody else may replace a directory at any time.
+        """
+        if self._held is not None:
+            yield
+            return
+        self._held = HeldDirs(self.root)
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            held.forget()
+
+    def place(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
+        """Opens the directory that holds `path`; see `resolve.place`."""
+        head, _, name = path.rpartition("/")
+        if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
+            return place(self.root, path, follow=follow)
+        return self._held.open(head or "/", name)
+
+    def inside(self, directory: str) -> AbstractContextManager[ParentDir]:
+        """Opens a directory itself, through links too; its name in the place is `.`."""
+        if self._held is None:
+            return place(self.root, directory, follow=True)
+        return self._held.open(directory)
+
+    def real(self, path: str, *, follow: bool = True) -> str:
+        """Gives the path by which other programs reach a host path.
+
+        Raises:
+            OSError: A directory on the way is missing.
+        """
+        with self.place(path, follow=follow) as at:
+            return str(Path(self.root, *at.parts))
+
+    def observe(self, path: str, *, digest: bool = True) -> Seen:
+        """Says what is at `path`, without following a link in its last component.
+
+        Args:
+            path: A host path.
+            digest: Whether to read a file and hash it.
+
+        Raises:
+            OSError: It cannot be looked at; a missing parent is no error but `absent`.
+        """
+        try:
+            with self.place(path) as at:
+                return self._observe(at, digest)
+        except (FileNotFoundError, NotADirectoryError):
+            return Seen("absent")
+
+    def _observe(self, at: ParentDir, digest: bool) -> Seen:
+        status = os.stat(at.name, dir_fd=at.fd, follow_symlinks=False)
+        mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
+        if stat.S_ISLNK(status.st_mode):
+            return Seen("link", target=os.readlink(at.name, dir_fd=at.fd))
+        if stat.S_ISDIR(status.st_mode):
+            return Seen("dir", "", 0, mode, *owner)
+        if not stat.S_ISREG(status.st_mode):
+            return Seen("other", "", 0, mode, *owner)
+        digest_hex = ""
+        if digest:
+            running = hashlib.sha256()
+            for chunk in _chunks(os.open(at.name, _READ, dir_fd=at.fd)):
+                running.update(chunk)
+            digest_hex = running.hexdigest()
+        return Seen("file", digest_hex, status.st_size, mode, *owner)
+
+    def is_dir(self, path: str) -> bool:
+        """Says whether a directory is at `path`, or where a link there leads.
+
+        Raises:
+            OSError: It cannot be looked at.
+        """
+        try:
+            with self.place(path, follow=True) as at:
+                return stat.S_ISDIR(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def writable(self, directory: str) -> bool:
+        """Says whether we may make and remove names in a directory that is there."""
+        with self.place(directory, follow=True) as at:
+            return os.access(at.name, os.W_OK | os.X_OK, dir_fd=at.fd, effective_ids=True)
+
+    def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
+        """Reads a file whole.
+
+        Args:
+            path: A host path.
+            limit: Most bytes that are read.
+            follow: Whether a link in the last component is followed.
+
+        Raises:
+            OSError: It cannot be read, or is larger than `limit` (EFBIG).
+        """
+        data = bytearray()
+        for chunk in self.chunks(path, follow=follow):
+            data += chunk
+            if len(data) > limit:
+                raise OSError(errno.EFBIG, f"is larger than the {limit} bytes allowed", path)
+        return bytes(data)
+
+    def chunks(self, path: str, *, follow: bool = False) -> Iterator[bytes]:
+        """Reads a file piece by piece.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        with self.place(path, follow=follow) as at:
+            fd = os.open(at.name, _READ, dir_fd=at.fd)
+        return _chunks(fd)
+
+    def names(self, path: str) -> list[str]:
+        """Lists a directory, sorted; a missing one is empty.
+
+        Raises:
+            OSError: It cannot be listed.
+        """
+        try:
+            with self.inside(path) as at:
+                fd = os.open(at.name, LIST, dir_fd=at.fd)
+        except FileNotFoundError:
+            return []
+        try:
+            return sorted(os.listdir(fd))  # noqa: PTH208
+        finally:
+            os.close(fd)
+
+    def mounts(self, path: str) -> list[str]:
+        """Gives the mount points at and below a path, as host paths."""
+        try:
+            real = self.real(path, follow=False)
+        except OSError:
+            return []
+        rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        points = [os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), row.split()[4])) for row in rows]
+        found = sorted({point for point in points if f"{point}/".startswith(f"{real}/")})
+        return [path + point.removeprefix(real) for point in found]
+
+    def users(self, directory: str) -> list[int]:
+        """Gives the processes that run a program from a directory, or work in it; those that we may see."""
+        real = self.real(directory, follow=False)
+        found = set()
+        for process_ in Path("/proc").glob("[0-9]*"):
+            for name in ("exe", "cwd", "root"):
+                with suppress(OSError):
+                    if f"{(process_ / name).readlink()}/".startswith(f"{real}/"):
+                        found.add(int(process_.name))
+        return sorted(found)
+
+    def tree(self, directory: str) -> list[str]:
+        """Gives all paths below a directory, sorted, without following links.
+
+        Raises:
+            OSError: It cannot be listed.
+        """
+        found = []
+        with self.steady():
+            for name in self.names(directory):
+                path = f"{directory}/{name}"
+                found.append(path)
+                if self.observe(path, digest=False).kind == "dir":
+                    found += self.tree(path)
+        return sorted(found)
+
+    def space(self, path: str) -> Space:
+        """Says what is left on the file system that holds `path`, or would hold it.
+
+        Raises:
+            OSError: The file system cannot be asked.
+        """
+        while True:
+            try:
+                with self.place(path, follow=True) as at:
+                    fd = os.open(at.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+                break
+            except (FileNotFoundError, NotADirectoryError):
+                path = path.rsplit("/", 1)[0] or "/"
+        try:
+            found, device = os.fstatvfs(fd), os.fstat(fd).st_dev
+        finally:
+            os.close(fd)
+        inodes = found.f_favail if found.f_files else -1
+        flags = found.f_flag
+        return Space(
+            device,
+            found.f_bavail * found.f_frsize,
+            inodes,
+            found.f_frsize,
+            bool(flags & os.ST_RDONLY),
+            bool(flags & 8),
+        )
+
+    def user_id(self, name: str) -> int | None:
+        """Gives the number of a user (a name or a number), or None where there is none."""
+        return self._id(name, "/etc/passwd", lambda: pwd.getpwnam(name).pw_uid)
+
+    def group_id(self, name: str) -> int | None:
+        """Gives the number of a group (a name or a number), or None where there is none."""
+        return self._id(name, "/etc/group", lambda: grp.getgrnam(name).gr_gid)
+
+    def _id(self, name: str, table: str, lookup: Callable[[], int]) -> int | None:
+        if name.isdigit():
+            return int(name)
+        if name == "root":
+            return 0
+        if self.live:
+            with suppress(KeyError):
+                return lookup()
+            return None
+        with suppress(OSError):
+            for line in self.read(table, CHUNK, follow=True).decode("utf-8", "replace").splitlines():
+                fields = line.split(":")
+                if fields[0] == name and len(fields) > 2 and fields[2].isdigit():
+                    return int(fields[2])
+        return None
+
+    def which(self, tool: str) -> str | None:
+        """Gives where a program is on the PATH, or None."""
+        return shutil.which(tool, path=process.environment().get("PATH"))
+
+    def platform(self) -> str:
+        """Gives `os/arch` as manifests write it."""
+        machine = platform.machine()
+        return "linux/" + {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(machine, machine)
+
+    def boot_id(self) -> str:
+        """Gives what tells one run of the kernel from the next."""
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+    def now(self) -> float:
+        """Gives the wall clock, in seconds since 1970; not to be trusted for anything but records."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Gives the clock that only goes forward."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+        time.sleep(seconds)
+
+    def http_get(self, url: str, timeout: float) -> Answer:
+        """Asks an HTTP server, without proxies and without following redirects.
+
+        Raises:
+            OSError: There was no answer in time.
+        """
+        from installer.host.http_probe import http_get
+
+        return http_get(url, timeout)
+
+    def tcp_connect(self, host: str, port: int, timeout: float) -> None:
+        """Connects and closes.
+
+        Raises:
+            OSError: Nobody listens there, or not in time.
+        """
+        socket.create_connection((host, port), timeout).close()
+
+
+def _chunks(fd: int) -> Iterator[bytes]:
+    try:
+        while chunk := os.read(fd, CHUNK):
+            yield chunk
+    finally:
+        os.close(fd)

@@ -1,0 +1,83 @@
+"""Locks that the kernel gives back when a process ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Self
+
+from installer.core.errors import BusyError
+from installer.host.safe_path import place
+
+_PAUSE = 0.02
+
+
+class Lock:
+    """A held lock; ends with `release` or with the process."""
+
+    def __init__(self, *fds: int) -> None:
+        self._fds = fds
+
+    @classmethod
+    def take(cls, root: str, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Self:
+        """Takes a lock.
+
+        Args:
+            root: The directory that stands for `/`.
+            path: A host path; made where it is not there.
+            wait: Seconds to wait for whoever holds it.
+            with_directory: Whether the directory that holds it is locked too: whoever takes the file for a
+                stale lock and removes it does not let a second one in.
+
+        Raises:
+            BusyError: Another process holds it.
+            OSError: It cannot be opened.
+        """
+        with place(root, path) as at:
+            fd = os.open(at.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at.fd)
+            fds = [fd]
+            if with_directory:
+                fds.append(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at.fd))
+        until = time.monotonic() + wait
+        try:
+            for each in fds:
+                while not _try(each, last=time.monotonic() >= until):
+                    time.sleep(_PAUSE)
+        except OSError as error:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            _close(fds)
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise BusyError(
+                f"another install runs (process {holder or 'unknown'})",
+                where=path,
+                hint="wait until it has ended",
+            ) from None
+        with suppress(OSError):  # only a courtesy to whoever finds it taken, who may meet a full disk
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        return cls(*fds)
+
+    def release(self) -> None:
+        """Gives the lock back; a second time does nothing."""
+        _close(self._fds)
+        self._fds = ()
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _try(fd: int, *, last: bool) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if last or error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True

@@ -1,0 +1,191 @@
+"""Finds a host path below a root directory as a chroot would: no link and no `..` ever leads out of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import NamedTuple
+
+MAX_LINKS = 40
+MAX_HELD = 128
+"""So many directories are held open at a time."""
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class ParentDir(NamedTuple):
+    """Where a path was found.
+
+    Attributes:
+        fd: The open directory that holds it; -1 never occurs.
+        name: Its name in there; `.` for the root itself.
+        parts: All components below the root, free of links but for the last.
+    """
+
+    fd: int
+    name: str
+    parts: tuple[str, ...]
+
+
+@contextmanager
+def place(root: str, path: str, *, follow: bool = False) -> Iterator[ParentDir]:
+    """Opens the directory that holds `path`.
+
+    The walk goes component by component with `O_NOFOLLOW`, so that nobody can swap a directory for a link
+    under our feet; links are read and followed by us. A link counts only if root or we ourselves made it: a
+    service account must not be able to steer what the installer writes.
+
+    Args:
+        root: The directory that stands for `/`.
+        path: An absolute path as the host sees it.
+        follow: Whether a link as last component is followed too.
+
+    Yields:
+        The place; its descriptor is closed afterwards.
+
+    Raises:
+        OSError: A directory on the way is missing, is not a directory, or is a link that does not count.
+    """
+    if not path.startswith("/"):
+        raise ValueError(f"not an absolute path: {path!r}")
+    todo = [part for part in path.split("/") if part not in ("", ".")]
+    for _ in range(MAX_LINKS):
+        found = _walk(root, todo, path, follow)
+        if isinstance(found, ParentDir):
+            try:
+                yield found
+            except OSError as error:
+                _name(error, found, path)
+                raise
+            finally:
+                os.close(found.fd)
+            return
+        todo = found
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _name(error: OSError, at: ParentDir, path: str) -> None:
+    """Has an error name the whole path: the call that failed knew the last component alone."""
+    if error.filename == at.name:
+        error.filename = path
+
+
+def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | list[str]:
+    """Walks until the end or until the first link; then gives the components to walk instead."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for index, part in enumerate(todo):
+            last = index == len(todo) - 1
+            if part == "..":
+                return _and_close(fd, todo[: max(index - 1, 0)] + todo[index + 1 :])
+            if last and not follow:
+                return ParentDir(fd, part, tuple(todo))
+            try:
+                child = os.open(part, _DIRECTORY, dir_fd=fd)
+            except OSError as error:
+                target = _link(fd, part, path) if error.errno in (errno.ENOTDIR, errno.ELOOP) else None
+                if target is not None:
+                    before = [] if target.startswith("/") else todo[:index]
+                    steps = [step for step in target.split("/") if step not in ("", ".")]
+                    return _and_close(fd, before + steps + todo[index + 1 :])
+                if last:
+                    return ParentDir(fd, part, tuple(todo))
+                raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
+            if last:
+                os.close(child)
+                return ParentDir(fd, part, tuple(todo))
+            os.close(fd)
+            fd = child
+    except BaseException:
+        os.close(fd)
+        raise
+    return ParentDir(fd, ".", tuple(todo))
+
+
+def _and_close(fd: int, todo: list[str]) -> list[str]:
+    os.close(fd)
+    return todo
+
+
+def _link(fd: int, name: str, path: str) -> str | None:
+    try:
+        target = os.readlink(name, dir_fd=fd)
+    except OSError:
+        return None
+    owner = os.stat(name, dir_fd=fd, follow_symlinks=False).st_uid
+    if owner not in (0, os.geteuid()):
+        raise PermissionError(
+            errno.EPERM, f"the link {name} on the way belongs to user {owner}, not to root", path
+        )
+    return target
+
+
+class HeldDir:
+    """A place in a directory that is held open elsewhere too; leaving the `with` closes this descriptor."""
+
+    __slots__ = ("_path", "_place")
+
+    def __init__(self, fd: int, directory: str, name: str, parts: tuple[str, ...]) -> None:
+        self._place = ParentDir(fd, name, parts if name == "." else (*parts, name))
+        self._path = directory if name == "." else f"{directory.rstrip('/')}/{name}"
+
+    def __enter__(self) -> ParentDir:
+        return self._place
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            _name(error, self._place, self._path)
+        os.close(self._place.fd)
+
+
+class HeldDirs:
+    """Directories that stay open while thousands of files in them are looked at or written.
+
+    Whoever moves a directory meanwhile finds in it what was written a moment later too. Where we ourselves
+    change what a path leads to, `forget` is called. Several threads may use it.
+
+    Args:
+        root: The directory that stands for `/`.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._lock = Lock()
+        self._open: OrderedDict[str, ParentDir] = OrderedDict()
+        self._changes = 0
+
+    def open(self, directory: str, name: str = ".") -> HeldDir:
+        """Opens a directory, or opens it again, for something with a name in it.
+
+        Raises:
+            OSError: It is missing, is not a directory, or a link on the way does not count.
+        """
+        with self._lock:
+            found = self._open.get(directory)
+            if found is not None:
+                self._open.move_to_end(directory)
+                return HeldDir(os.dup(found.fd), directory, name, found.parts)
+            changes = self._changes
+        with place(self._root, directory, follow=True) as at:
+            found = ParentDir(os.open(at.name, _DIRECTORY, dir_fd=at.fd), ".", at.parts)
+        self._keep(directory, found, changes)
+        return HeldDir(found.fd, directory, name, found.parts)
+
+    def _keep(self, directory: str, found: ParentDir, changes: int) -> None:
+        with self._lock:
+            if directory in self._open or changes != self._changes:
+                return
+            self._open[directory] = found._replace(fd=os.dup(found.fd))
+            if len(self._open) > MAX_HELD:
+                os.close(self._open.popitem(last=False)[1].fd)
+
+    def forget(self) -> None:
+        """Closes all of them: a path may lead elsewhere from now on."""
+        with self._lock:
+            self._changes += 1
+            while self._open:
+                with suppress(OSError):
+                    os.close(self._open.popitem()[1].fd)

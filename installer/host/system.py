@@ -1,0 +1,386 @@
+"""The one place where the installer changes the host.
+
+Every path is a *host path*: absolute, as the host sees it, found below `root` as in a chroot. Everything that
+changes something goes through `System.around`, so that a test can kill, fail or fill the disk at every single
+step. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from installer.host import syscalls, tree_removal
+from installer.host.host import LIST, Host, Seen, Space
+from installer.host.http_probe import Answer
+from installer.host.lock import Lock
+from installer.host.safe_path import ParentDir, place
+from installer.shared import process
+from installer.shared.process import Completed
+
+__all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SYNC_EACH = 8
+"""Up to so many files are synced one by one; more of them by one call for the whole file system."""
+
+
+class SyncError(OSError):
+    """What was written may not be on the disk, and no later sync will say so: the kernel has forgotten it."""
+
+
+def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    def wrapper(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = self.around(method.__name__.strip("_"), args, lambda: method(self, *args, **kwargs))
+        return result
+
+    functools.update_wrapper(wrapper, method)
+    return wrapper
+
+
+class System(Host):
+    """A host, and everything that can be done to it."""
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], T]) -> T:
+        """Does one effect; the hook for tests."""
+        del name, args
+        return call()
+
+    def effect(self, name: str, call: Callable[[], T]) -> T:
+        """Does an effect that a client library brings about (an engine's), counted like all others.
+
+        Args:
+            name: What it is, for traces: `docker.load`.
+            call: Does it.
+        """
+        return self.around(name, (), call)
+
+    @_effect
+    def mkdir(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
+        """Makes a directory with exactly this mode; its parent has to be there.
+
+        Raises:
+            OSError: It is there already, or cannot be made.
+        """
+        with self.place(path) as at:
+            os.mkdir(at.name, mode, dir_fd=at.fd)
+            fd = os.open(at.name, LIST, dir_fd=at.fd)
+            try:
+                if (uid, gid) != (-1, -1):
+                    os.fchown(fd, uid, gid)
+                os.fchmod(fd, mode)
+            finally:
+                os.close(fd)
+
+    @_effect
+    def write_new(
+        self,
+        path: str,
+        data: bytes | Iterable[bytes | memoryview],
+        mode: int,
+        uid: int = -1,
+        gid: int = -1,
+        *,
+        sync: bool = True,
+    ) -> None:
+        """Writes a file that is not there yet; removes it again where that fails.
+
+        Args:
+            path: A host path.
+            data: Its bytes, or pieces of them.
+            mode: Its permission bits, whatever the umask.
+            uid: Its owner; -1 for whoever runs us.
+            gid: Its group; -1 for whoever runs us.
+            sync: Whether it is on the disk when this returns; else `sync_files` is to follow.
+
+        Raises:
+            OSError: It is there already, or cannot be written.
+        """
+        with self.place(path) as at:
+            fd = os.open(at.name, _NEW, 0o600, dir_fd=at.fd)
+            try:
+                for chunk in (data,) if isinstance(data, bytes) else data:
+                    self._write(fd, chunk)
+                if (uid, gid) != (-1, -1):
+                    os.fchown(fd, uid, gid)
+                os.fchmod(fd, mode)
+                if sync:
+                    self._fsync(fd)
+            except Exception:
+                with suppress(OSError):
+                    os.unlink(at.name, dir_fd=at.fd)
+                raise
+            finally:
+                os.close(fd)
+
+    @_effect
+    def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
+        """Writes into a file that is there, in one call, and waits until it is on the disk.
+
+        Args:
+            path: A host path.
+            offset: Where in the file.
+            data: What.
+            truncate: Whether the file ends after it.
+
+        Raises:
+            OSError: It could not be written whole; how much of it is there is then unknown.
+        """
+        with self.place(path) as at:
+            fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+            try:
+                os.lseek(fd, offset, os.SEEK_SET)
+                self._write(fd, data)
+                if truncate:
+                    os.ftruncate(fd, offset + len(data))
+                self._fsync(fd)
+            finally:
+                os.close(fd)
+
+    @_effect
+    def append(self, path: str, data: bytes) -> None:
+        """Adds to the end of a file that is there, in one call, and waits until it is on the disk.
+
+        The file is opened for appending only, so that it may be marked append-only (`chattr +a`).
+
+        Raises:
+            OSError: It could not be added whole; how much of it is there is then unknown.
+        """
+        with self.place(path) as at:
+            fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+            try:
+                self._write(fd, data)
+                self._fsync(fd)
+            finally:
+                os.close(fd)
+
+    @_effect
+    def reserve(self, path: str, size: int) -> None:
+        """Keeps `size` bytes of the disk for what will be appended to a file; its length stays as it is.
+
+        Where the file system has no such thing, nothing is kept.
+
+        Raises:
+            OSError: There is no room for them.
+        """
+        with self.place(path) as at:
+            fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+        try:
+            number = syscalls.fallocate(fd, os.fstat(fd).st_size, size)
+            if number not in (0, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+                raise OSError(number, os.strerror(number), path)
+        finally:
+            os.close(fd)
+
+    @_effect
+    def _write(self, fd: int, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    @_effect
+    def _fsync(self, fd: int) -> None:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise SyncError(error.errno, error.strerror) from error
+
+    @_effect
+    def sync_dir(self, path: str) -> None:
+        """Waits until the entries of a directory are on the disk.
+
+        Raises:
+            OSError: They are not.
+        """
+        with self.inside(path) as at:
+            fd = os.open(at.name, LIST, dir_fd=at.fd)
+        try:
+            self._fsync(fd)
+        finally:
+            os.close(fd)
+
+    def sync_files(self, paths: Sequence[str]) -> None:
+        """Waits until the bytes of files are on the disk; many of them cost one wait per file system.
+
+        Raises:
+            OSError: They are not.
+        """
+        if len(paths) > _SYNC_EACH:
+            self.sync_all({path.rpartition("/")[0] or "/" for path in paths})
+            if syscalls.version() >= (5, 8):
+                return  # before 5.8 syncfs(2) did not report failed writes
+        for path in paths:
+            with self.place(path) as at:
+                fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+            try:
+                self._fsync(fd)
+            finally:
+                os.close(fd)
+
+    def sync_all(self, directories: Iterable[str]) -> None:
+        """Waits until everything on the file systems that hold directories, or would, is on the disk.
+
+        Raises:
+            OSError: It is not.
+        """
+        for directory in {self.space(each).device: each for each in directories}.values():
+            self._sync_holder(directory)
+
+    def _sync_holder(self, directory: str) -> None:
+        try:
+            self.sync_fs(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            self._sync_holder(directory.rpartition("/")[0] or "/")
+
+    @_effect
+    def sync_fs(self, path: str, *, of_engine: bool = False) -> None:
+        """Waits until everything on the file system that holds the directory `path` is on the disk.
+
+        Args:
+            path: A host path.
+            of_engine: It is the engine's: a path of this machine, whatever the root is.
+
+        Raises:
+            OSError: It is not.
+        """
+        with place("/" if of_engine else self.root, path, follow=True) as at:
+            fd = os.open(at.name, LIST, dir_fd=at.fd)
+        try:
+            if (number := syscalls.syncfs(fd)) != 0:
+                raise SyncError(number, os.strerror(number), path)
+        finally:
+            os.close(fd)
+
+    @_effect
+    def rename(self, source: str, target: str) -> None:
+        """Renames, replacing a file or link (never a directory that has something in it) at the target.
+
+        Raises:
+            OSError: It cannot be renamed.
+        """
+        with self.place(source) as old, self.place(target) as new, self._leading_elsewhere(old, new):
+            os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+
+    @_effect
+    def link(self, source: str, target: str) -> None:
+        """Gives a file (or link) a second name.
+
+        Raises:
+            OSError: It cannot be done; EXDEV where the two are on different file systems.
+        """
+        with self.place(source) as old, self.place(target) as new:
+            os.link(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
+
+    @_effect
+    def symlink(self, target: str, path: str) -> None:
+        """Makes a symbolic link at `path`.
+
+        Raises:
+            OSError: Something is there already, or it cannot be made.
+        """
+        with self.place(path) as at:
+            os.symlink(target, at.name, dir_fd=at.fd)
+
+    @_effect
+    def unlink(self, path: str) -> None:
+        """Removes a file or link.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        with self.place(path) as at, self._leading_elsewhere(at):
+            os.unlink(at.name, dir_fd=at.fd)
+
+    @_effect
+    def rmdir(self, path: str) -> None:
+        """Removes an empty directory.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        with self.place(path) as at, self._leading_elsewhere(at):
+            os.rmdir(at.name, dir_fd=at.fd)
+
+    @contextmanager
+    def _leading_elsewhere(self, *places: ParentDir) -> Iterator[None]:
+        """Has directories found anew where one of them, or a link to one, is moved or removed."""
+        held, moved = self._held, False
+        for at in places if held else ():
+            with suppress(FileNotFoundError):
+                moved |= not stat.S_ISREG(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
+        try:
+            yield
+        finally:
+            if held and moved:
+                held.forget()
+
+    @_effect
+    def set_owner_mode(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
+        """Sets the owner, then the mode, of a file or directory that is no link.
+
+        Raises:
+            OSError: It cannot be done.
+        """
+        with self.place(path) as at:
+            fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at.fd)
+            try:
+                if (uid, gid) != (-1, -1):
+                    os.fchown(fd, uid, gid)
+                os.fchmod(fd, mode)
+            finally:
+                os.close(fd)
+
+    def remove_tree(self, path: str) -> None:
+        """Removes a directory of ours with all that is in it; see `tree_removal`.
+
+        Raises:
+            OSError: Something in it cannot be removed.
+        """
+        tree_removal.remove_tree(self, path, rmdir=self.rmdir, unlink=self.unlink)
+
+    @_effect
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        cwd: str | None = None,
+    ) -> Completed:
+        """Runs a program on the host; what it says is bounded, and so is its time.
+
+        Args:
+            argv: The program and its arguments, paths as `real` gives them.
+            timeout: Seconds after which it and its children are killed.
+            env: Variables on top of the user's.
+            stdin: What it reads.
+            cwd: Its working directory, as `real` gives it.
+        """
+        try:
+            return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+        finally:
+            if self._held is not None:
+                self._held.forget()
+
+    def lock(self, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Lock:
+        """Takes the lock `path`; the kernel gives it back when the process ends.
+
+        Args:
+            path: A host path; made where it is not there.
+            wait: Seconds to wait for whoever holds it.
+            with_directory: Whether the directory that holds it is locked too, against a removal of the file.
+
+        Raises:
+            BusyError: Another process holds it.
+            OSError: It cannot be opened.
+        """
+        return Lock.take(self.root, path, wait, with_directory=with_directory)

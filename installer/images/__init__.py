@@ -1,0 +1,1 @@
+"""Container images: into an engine or a directory, durably, and out again."""

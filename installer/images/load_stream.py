@@ -1,0 +1,286 @@
+"""Makes, on the fly, the byte stream with which an engine loads one image of a release.
+
+An engine with the classic store gets Docker's own archive form with plain layers, because 20.10 reads no zstd
+and because the id, the digest of the configuration, is the same either way. An engine with the containerd
+store gets an OCI layout with the stored bytes as they are, because there the id is its manifest's digest.
+
+What names the image comes last in both, so that a stream cut short anywhere loads nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, BinaryIO, Literal, cast
+
+from installer.core.errors import TamperedError
+from installer.core.format.manifest import Image, Layer, blob_path
+from installer.core.limits import CHUNK, LIMITS, MIB
+from installer.core.oci.documents import layer_form, make_index
+
+Form = Literal["docker", "oci"]
+BLOCK = 512
+END = bytes(2 * BLOCK)
+WINDOW = 256 * MIB
+"""Most memory that a zstd layer may ask for while it is expanded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLoad:
+    """One image on its way into one engine.
+
+    Attributes:
+        image: What the signed manifest says of it.
+        release: The directory that holds `images/blobs/sha256`.
+        tag: The private name under which it is loaded.
+        form: What the engine reads.
+        left_out: Positions of the layers that the engine has already.
+    """
+
+    image: Image
+    release: Path
+    tag: str
+    form: Form
+    left_out: frozenset[int] = frozenset()
+
+    @property
+    def sent(self) -> tuple[Layer, ...]:
+        """The layers that travel, each once."""
+        kept = (layer for place, layer in enumerate(self.image.layers) if place not in self.left_out)
+        known_by = "digest" if self.form == "oci" else "diff_id"
+        return tuple({getattr(layer, known_by): layer for layer in kept}.values())
+
+    @property
+    def payload(self) -> int:
+        """Bytes of layers that travel."""
+        return sum(layer.size if self.form == "oci" else layer.expanded for layer in self.sent)
+
+
+def chain_ids(diff_ids: list[str] | tuple[str, ...]) -> list[str]:
+    """Gives the ChainID of every prefix of `diff_ids` (OCI image specification, "Layer ChainID")."""
+    chains: list[str] = []
+    for diff_id in diff_ids:
+        text = f"{chains[-1]} {diff_id}" if chains else diff_id
+        chains.append("sha256:" + hashlib.sha256(text.encode()).hexdigest() if chains else diff_id)
+    return chains
+
+
+def stream(shipment: ImageLoad, advance: Callable[[int], None] = lambda _count: None) -> Iterator[bytes]:
+    """Makes the archive; every byte of it is checked against the signed manifest while it passes.
+
+    Args:
+        shipment: What to send.
+        advance: Told the bytes of layers as they pass.
+
+    Yields:
+        Pieces of at most a few MiB.
+
+    Raises:
+        TamperedError: A blob is missing, or is not what the signed manifest says. What went out
+            before is of no use to an engine then.
+    """
+    if shipment.form == "oci":
+        return _oci(shipment, advance)
+    return _docker(shipment, advance)
+
+
+def _docker(shipment: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
+    image, release = shipment.image, shipment.release
+    for layer in shipment.sent:
+        yield _header(_layer_name(layer), layer.expanded)
+        yield from _counted(_plain(release, layer), advance)
+        yield _padding(layer.expanded)
+    config = image.config.removeprefix("sha256:") + ".json"
+    yield from _document(config, read_document(release, image.config))
+    names = [_layer_name(layer) for layer in image.layers]
+    listing = [{"Config": config, "RepoTags": [shipment.tag], "Layers": names}]
+    yield from _document("manifest.json", json.dumps(listing).encode())
+    yield END
+
+
+def _oci(shipment: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
+    image, release = shipment.image, shipment.release
+    for layer in shipment.sent:
+        yield _header(_blob_name(layer.digest), layer.size)
+        yield from _counted(_stored(release, layer), advance)
+        yield _padding(layer.size)
+    manifest = read_document(release, image.manifest)
+    for digest, data in ((image.config, read_document(release, image.config)), (image.manifest, manifest)):
+        yield from _document(_blob_name(digest), data)
+    yield from _document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    yield from _document(
+        "index.json", make_index([replace(image, reference=shipment.tag)], {image.manifest: manifest})
+    )
+    yield END
+
+
+def read_document(release: Path, digest: str) -> bytes:
+    """Reads a configuration or a manifest and checks its digest.
+
+    Raises:
+        TamperedError: It is missing, larger than a document may be, or other than its digest says.
+    """
+    where = blob_path(digest)
+    with _open(release, digest) as file:
+        data = file.read(LIMITS.document_bytes + 1)
+    if len(data) > LIMITS.document_bytes:
+        raise TamperedError(f"is larger than the {LIMITS.document_bytes} bytes allowed", where=where)
+    if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
+        raise TamperedError("is not what its digest says", where=where, hint=_HINT)
+    return data
+
+
+_HINT = "the release's directory was changed after it was verified: install the bundle again"
+
+
+def _open(release: Path, digest: str) -> BinaryIO:
+    try:
+        return (release / blob_path(digest)).open("rb")
+    except OSError as error:
+        raise TamperedError(
+            f"cannot be read: {error.strerror}", where=blob_path(digest), hint=_HINT
+        ) from error
+
+
+class _Tap:
+    """A layer's stored bytes, hashed and bounded by the signed size as they are read."""
+
+    def __init__(self, file: BinaryIO, layer: Layer, keep: bool) -> None:
+        self._file, self._layer, self._keep = file, layer, keep
+        self._digest, self._count = hashlib.sha256(), 0
+        self.passed: list[bytes] = []
+
+    def read(self, count: int = CHUNK) -> bytes:
+        piece = self._file.read(count)
+        self._count += len(piece)
+        if self._count > self._layer.size:
+            raise _lie(self._layer, f"is larger than the signed {self._layer.size} bytes")
+        if self._keep:
+            self._digest.update(piece)
+            self.passed.append(piece)
+        return piece
+
+    def take(self) -> list[bytes]:
+        """Gives what was read since the last time."""
+        taken, self.passed = self.passed, []
+        return taken
+
+    def check(self) -> None:
+        if self._count != self._layer.size:
+            raise _lie(self._layer, f"does not have the signed size of {self._layer.size} bytes")
+        if self._keep and "sha256:" + self._digest.hexdigest() != self._layer.digest:
+            raise _lie(self._layer, "is not what its digest says")
+
+
+def _plain(release: Path, layer: Layer) -> Iterator[bytes]:
+    """Gives the uncompressed bytes of a layer; the last piece only when all of them are as signed."""
+    held = b""
+    with _open(release, layer.digest) as file:
+        for piece in _checked(_Tap(file, layer, keep=False), layer):
+            if held:
+                yield held
+            held = piece
+    yield held
+
+
+def _stored(release: Path, layer: Layer) -> Iterator[bytes]:
+    """Gives the stored bytes of a layer; the last ones only when all are, expanded too, as signed."""
+    held: list[bytes] = []
+    with _open(release, layer.digest) as file:
+        tap = _Tap(file, layer, keep=True)
+        for _ in _checked(tap, layer):
+            if tap.passed:
+                yield from held
+                held = tap.take()
+        tap.check()
+        held += tap.take()
+    yield from held
+
+
+def _checked(tap: _Tap, layer: Layer) -> Iterator[bytes]:
+    """Gives what a layer expands to, and fails at its end when that is not what was signed."""
+    digest, count = hashlib.sha256(), 0
+    for piece in _expanded(tap, layer):
+        count += len(piece)
+        if count > layer.expanded:
+            raise _lie(layer, f"expands to more than the signed {layer.expanded} bytes")
+        digest.update(piece)
+        yield piece
+    if count != layer.expanded:
+        raise _lie(layer, f"expands to {count} bytes, not the signed {layer.expanded}")
+    if "sha256:" + digest.hexdigest() != layer.diff_id:
+        raise _lie(layer, f"does not hash to the signed {layer.diff_id} when expanded")
+
+
+def _expanded(tap: _Tap, layer: Layer) -> Iterator[bytes]:
+    """Expands a layer in pieces of at most CHUNK, however much it is compressed."""
+    form = layer_form(layer.media_type)
+    if form == "zstd":
+        import zstandard
+
+        reader = zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(
+            cast(IO[bytes], tap), read_size=CHUNK, read_across_frames=True
+        )
+        try:
+            while piece := reader.read(CHUNK):
+                yield piece
+        except zstandard.ZstdError as error:
+            raise _lie(layer, f"cannot be expanded: {error}") from error
+    elif form == "gzip":
+        try:
+            yield from _gunzipped(tap)
+        except zlib.error as error:
+            raise _lie(layer, f"cannot be expanded: {error}") from error
+    else:
+        while piece := tap.read():
+            yield piece
+
+
+def _gunzipped(tap: _Tap) -> Iterator[bytes]:
+    expander = zlib.decompressobj(wbits=31)
+    while rest := tap.read():
+        while rest:
+            if expander.eof:
+                expander = zlib.decompressobj(wbits=31)
+            if piece := expander.decompress(rest, CHUNK):
+                yield piece
+            rest = expander.unused_data if expander.eof else expander.unconsumed_tail
+    if piece := expander.flush():
+        yield piece
+
+
+def _counted(pieces: Iterator[bytes], advance: Callable[[int], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        advance(len(piece))
+
+
+def _lie(layer: Layer, what: str) -> TamperedError:
+    return TamperedError(what, where=blob_path(layer.digest), hint=_HINT)
+
+
+def _document(name: str, data: bytes) -> Iterator[bytes]:
+    yield _header(name, len(data)) + data + _padding(len(data))
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % BLOCK)
+
+
+def _layer_name(layer: Layer) -> str:
+    return layer.diff_id.removeprefix("sha256:") + "/layer.tar"
+
+
+def _blob_name(digest: str) -> str:
+    return "blobs/sha256/" + digest.removeprefix("sha256:")

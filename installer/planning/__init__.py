@@ -1,0 +1,1 @@
+"""Planning: compare the desired with the present state. Changes nothing."""

@@ -1,0 +1,216 @@
+"""What a release wants on the host: every file, link and directory outside of its own directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from installer.core.digest import sha256_hex
+from installer.core.errors import HostNotReadyError, Problem
+from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
+from installer.core.limits import LIMITS
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.shared.values import BuiltIns, Layer, resolve
+from installer.staging.staged import Staged
+from installer.state.release import Installed
+
+UNITS = "/etc/systemd/system"
+
+
+@dataclass(slots=True)
+class Desired:
+    """What a release wants, while it is put together.
+
+    Attributes:
+        items: Files, links and directories, without the directories that only hold them.
+        rendered: Bytes of rendered templates by their destination.
+        problems: Why it cannot be had here.
+        health: Probes, their targets rendered.
+    """
+
+    items: list[Installed] = field(default_factory=list)
+    rendered: dict[str, bytes] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    health: tuple[HealthCheck, ...] = ()
+
+
+def destination(entry: FileEntry) -> str:
+    """Gives where a file goes on the host; empty where it stays in the release's directory."""
+    if not entry.install and entry.kind == "unit":
+        return f"{UNITS}/{entry.path.rpartition('/')[2]}"
+    return entry.install
+
+
+def desired(
+    system: System,
+    layout: Layout,
+    staged: Staged,
+    *,
+    directory: str,
+    record: str,
+    site: tuple[Layer, ...],
+    environment: str = "",
+    units: Callable[[str], bool] = lambda _path: True,
+) -> Desired:
+    """Works out what a release wants; renders its templates.
+
+    Args:
+        system: The host.
+        layout: Where this product's things lie.
+        staged: The release.
+        directory: Where its members will lie when they are copied from.
+        record: Where its rendered files will lie.
+        site: Values files of the command line, from the weakest; they come on top of the host's own.
+        environment: What templates see as `waybill.environment`.
+        units: Says whether a unit without a place of its own is laid down at a path: where systemd is driven.
+    """
+    result = Desired()
+    owners = _Owners(system, result.problems)
+    manifest = staged.manifest
+    files = [
+        (to, entry)
+        for entry in manifest.for_platform(system.platform())
+        if (to := destination(entry)) and (entry.install or units(to))
+    ]
+    values = (
+        _values(system, layout, staged, (site, environment), result) if _templated(manifest, files) else {}
+    )
+    result.health = manifest.health if values is None else _probes(manifest, values, result)
+    for to, entry in files:
+        uid, gid = owners.find(entry.owner, to)
+        item = Installed(
+            to,
+            "file",
+            entry.sha256,
+            entry.size,
+            entry.mode,
+            uid,
+            gid,
+            "",
+            f"{directory}/{entry.path}",
+            entry.path,
+        )
+        if entry.kind == "template" and values is not None:
+            rendered = _render(system, staged, entry, values, result)
+            result.rendered[to] = rendered
+            item = replace(
+                item,
+                sha256=sha256_hex(rendered),
+                size=len(rendered),
+                source=f"{record}/{len(result.rendered)}",
+            )
+        result.items.append(item)
+    uid, gid = owners.find("", "")
+    result.items += [
+        Installed(entry.install, "dir", mode=entry.mode, uid=uid, gid=gid, origin=entry.path)
+        for entry in manifest.directories
+        if entry.install
+    ]
+    result.items += [
+        Installed(entry.install, "link", target=entry.target, origin=entry.path)
+        for entry in manifest.links
+        if entry.install
+    ]
+    return result
+
+
+def _values(
+    system: System, layout: Layout, staged: Staged, given: tuple[tuple[Layer, ...], str], result: Desired
+) -> dict[str, Any] | None:
+    manifest, (site, environment) = staged.manifest, given
+
+    def member(path: str) -> Layer:
+        return Layer(path, system.read(f"{staged.directory}/{path}", LIMITS.document_bytes))
+
+    layers = [member(manifest.values)] if manifest.values else []
+    try:
+        layers.append(
+            Layer(layout.site_values, system.read(layout.site_values, LIMITS.document_bytes, follow=True))
+        )
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        result.problems.append(Problem(layout.site_values, f"cannot be read: {error.strerror}"))
+    schema = member(manifest.values_schema) if manifest.values_schema else None
+    try:
+        return resolve([*layers, *site], schema, BuiltIns(manifest.version, manifest.product, environment))
+    except HostNotReadyError as error:
+        result.problems += _problems(error)
+        return None
+
+
+def _templated(manifest: Manifest, files: list[tuple[str, FileEntry]]) -> bool:
+    return any(entry.kind == "template" for _, entry in files) or any(
+        "{{" in word for check in manifest.health for word in (check.target, *check.command)
+    )
+
+
+def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> tuple[HealthCheck, ...]:
+    """Renders the targets of the probes: a port that a site chooses is probed where it is."""
+    from installer.shared.template import render
+
+    def filled(text: str, where: str) -> str:
+        if "{{" not in text:
+            return text
+        try:
+            return render(text.encode(), where, values).decode()
+        except HostNotReadyError as error:
+            result.problems += _problems(error)
+            return text
+
+    return tuple(
+        replace(
+            check,
+            target=filled(check.target, f"bundle.json.health[{index}]"),
+            command=tuple(filled(word, f"bundle.json.health[{index}]") for word in check.command),
+        )
+        for index, check in enumerate(manifest.health)
+    )
+
+
+def _render(
+    system: System, staged: Staged, entry: FileEntry, values: Mapping[str, Any], result: Desired
+) -> bytes:
+    from installer.shared.template import render
+
+    template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
+    if sha256_hex(template) != entry.sha256:
+        result.problems.append(Problem(entry.path, "is not what was verified", "stage the bundle again"))
+        return b""
+    try:
+        return render(template, entry.path, values)
+    except HostNotReadyError as error:
+        result.problems += _problems(error)
+        return b""
+
+
+def _problems(error: HostNotReadyError) -> list[Problem]:
+    return list(error.problems) or [Problem(error.where, error.what, error.hint)]
+
+
+class _Owners:
+    """Finds users and groups, each once; without root rights owners are left as they come."""
+
+    def __init__(self, system: System, problems: list[Problem]) -> None:
+        self._system = system
+        self._problems = problems
+        self._found: dict[str, tuple[int, int]] = {}
+
+    def find(self, owner: str, path: str) -> tuple[int, int]:
+        if not self._system.privileged:
+            return -1, -1
+        if owner not in self._found:
+            user, _, group = owner.partition(":")
+            uid = self._system.user_id(user) if user else 0
+            gid = self._system.group_id(group or user) if owner else 0
+            for what, name, number in (("user", user, uid), ("group", group or user, gid)):
+                if number is None:
+                    add = f"{what}add --system {name}"
+                    hint = f"make it first: {add}" + (
+                        "" if self._system.live else f" --root {self._system.root}"
+                    )
+                    self._problems.append(Problem(path, f"its {what} {name} is not known here", hint))
+            self._found[owner] = (-1 if uid is None else uid, -1 if gid is None else gid)
+        return self._found[owner]

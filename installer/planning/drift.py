@@ -1,0 +1,149 @@
+"""What somebody changed on the host since it was installed, and what becomes of it.
+
+Configuration is what is rendered from a template, and everything below /etc. As with a package manager's
+conffiles it can be kept: then the release's own version is laid beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast, get_args
+
+from installer.core.errors import Problem, UsageError
+from installer.deploy.files import matches
+from installer.deploy.operation import Json
+from installer.host.system import Seen, System
+from installer.state.release import Installed
+
+Treatment = Literal["refuse", "keep", "replace"]
+TREATMENTS: tuple[str, ...] = get_args(Treatment)
+BESIDE = ".waybill-new"
+"""What is appended to the name of a file that is kept, to give that of the release's own version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator said about files that were edited.
+
+    Attributes:
+        default: For all of them; None: nothing was said.
+        named: For single paths.
+    """
+
+    default: Treatment | None = None
+    named: Mapping[str, Treatment] = field(default_factory=dict)
+
+    def of(self, path: str) -> Treatment | None:
+        """Gives what was said about a path; None: nothing."""
+        return self.named.get(path, self.default)
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> Policy:
+        """Reads `POLICY` and `POLICY:PATH`, of which the more special counts, then the later.
+
+        Raises:
+            UsageError: A word is neither.
+        """
+        default: Treatment | None = None
+        named: dict[str, Treatment] = {}
+        for word in words:
+            name, _, path = word.partition(":")
+            if name not in TREATMENTS or (path and not path.startswith("/")):
+                raise UsageError(
+                    f"--on-drift {word} is not understood",
+                    hint="refuse, keep or replace; for one file alone: keep:/etc/product/file.conf",
+                )
+            if path:
+                named[path] = cast(Treatment, name)
+            else:
+                default = cast(Treatment, name)
+        return cls(default, named)
+
+
+NOTHING_SAID = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """A file that is neither what was installed nor what is to come.
+
+    Attributes:
+        path: Where.
+        what: How it differs, in words.
+        treatment: What becomes of it.
+        other: Where its other version lies in the end: the release's where it is kept, a copy of it where it
+            is replaced; empty where there is none.
+        origin: Its bundle path.
+    """
+
+    path: str
+    what: str
+    treatment: Treatment
+    other: str = ""
+    origin: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Gives it as a line for people."""
+        become = {
+            "refuse": "refused",
+            "keep": f"stays; the release's own is laid beside it: {self.other}" if self.other else "stays",
+            "replace": f"goes; a copy is kept: {self.other}",
+        }
+        return f"{self.path} {self.what}: {become[self.treatment]}"
+
+
+def entry_of(item: Installed) -> Json:
+    """Gives what an operation on files is told of an item."""
+    if item.kind == "link":
+        return {"path": item.path, "kind": "link", "target": item.target}
+    common = {"path": item.path, "kind": item.kind, "mode": item.mode, "uid": item.uid, "gid": item.gid}
+    if item.kind == "dir":
+        return common
+    return {**common, "sha256": item.sha256, "source": item.source}
+
+
+def difference(seen: Seen, item: Installed) -> str:
+    """Says in words how what is there differs from an item."""
+    if seen.kind == "absent":
+        return "is missing"
+    if seen.kind != item.kind:
+        return f"is a {seen.kind}, not a {item.kind}"
+    if seen.kind == "link":
+        return f"points to {seen.target}, not to {item.target}"
+    if seen.kind == "file" and seen.sha256 != item.sha256:
+        return "has other content"
+    if seen.mode != item.mode:
+        return f"has mode {seen.mode:04o}, not {item.mode:04o}"
+    return f"belongs to {seen.uid}:{seen.gid}, not to {item.uid}:{item.gid}"
+
+
+def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem], list[Drifted]]:
+    """Says where the host is not what a release has put there.
+
+    Returns:
+        What nobody decided on, and the files that were kept by policy.
+    """
+    found: list[Problem] = []
+    kept: list[Drifted] = []
+    with system.steady():
+        for item in installed:
+            try:
+                seen = system.observe(item.path)
+            except OSError as error:
+                found.append(Problem(item.path, f"cannot be looked at: {error.strerror}"))
+                continue
+            if not item.origin or item.policy == "beside" or matches(seen, entry_of(item)):
+                continue
+            what = difference(seen, item)
+            if item.policy == "kept" and seen.kind != "absent":
+                there = system.observe(item.path + BESIDE, digest=False).kind == "file"
+                other = item.path + BESIDE if there else ""
+                kept.append(Drifted(item.path, what, "keep", other, item.origin))
+            else:
+                found.append(Problem(item.path, what))
+    return found, kept

@@ -1,0 +1,348 @@
+"""Compares what a release wants with what is on the host, and plans the operations on files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from installer.core.errors import Problem
+from installer.deploy.files import batches, matches
+from installer.deploy.operation import Json, Op
+from installer.host.directories import parent
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.planning.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
+from installer.state.release import Installed
+
+Verb = Literal["add", "replace", "restore", "remove", "make", "set"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One thing on the host that will change.
+
+    Attributes:
+        verb: `add`, `replace`, `restore` (was removed by somebody), `remove`, `make` (a directory) or `set`
+            (its mode or owner).
+        path: Where.
+        size: Bytes that are written.
+        origin: Its bundle path, where it has one.
+        kept: Where what somebody else wrote there is kept; empty where nothing of that kind is there.
+    """
+
+    verb: Verb
+    path: str
+    size: int = 0
+    origin: str = ""
+    kept: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything about files that a transaction will do.
+
+    Attributes:
+        installed: What the new release has on the host in the end, directories that hold it first.
+        changes: For people.
+        drifted: Files that somebody edited, or that are not ours, and what becomes of them.
+        problems: What stands in the way.
+        early: Entries that have to be gone before others can come.
+        entries: Entries that come, in order.
+        late: Entries that go.
+        prune: Directories that go when they are empty.
+    """
+
+    installed: list[Installed] = field(default_factory=list)
+    changes: list[FileChange] = field(default_factory=list)
+    drifted: list[Drifted] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    early: list[Json] = field(default_factory=list)
+    entries: list[Json] = field(default_factory=list)
+    late: list[Json] = field(default_factory=list)
+    prune: list[str] = field(default_factory=list)
+
+    def operations(self) -> list[Op]:
+        """Gives the operations, in order."""
+        ops = [
+            *batches(self.early, "make room"),
+            *batches(self.entries, "place files"),
+            *batches(self.late, "remove files"),
+        ]
+        if self.prune:
+            prune = {"batch": "prune", "entries": [], "prune": self.prune}
+            ops.append(Op("files.change", prune, "switch", ""))
+        return ops
+
+
+def compare(
+    system: System,
+    layout: Layout,
+    number: str,
+    old: Sequence[Installed],
+    wanted: Sequence[Installed],
+    *,
+    policy: Policy = NOTHING_SAID,
+    rendered: Collection[str] = (),
+    back: bool = False,
+) -> Changes:
+    """Plans how the host comes from one release's files to another's.
+
+    Args:
+        system: The host.
+        layout: Where this product's things lie.
+        number: The id of the transaction.
+        old: What the running release has on the host.
+        wanted: What the new one wants there, without directories that only hold it.
+        policy: What the operator said about files that were edited or are not ours. Where nothing was said,
+            they are refused; what goes anyway is moved to where copies are kept.
+        rendered: Paths of what is rendered from templates.
+        back: Whether it is a rollback: what was kept by policy then stays without being asked for again.
+    """
+    comparison = _Comparison(system, f"{layout.kept}/{number}", old, wanted, policy, rendered, back)
+    comparison.run()
+    return comparison.result
+
+
+class _Comparison:
+    def __init__(
+        self,
+        system: System,
+        kept: str,
+        old: Sequence[Installed],
+        wanted: Sequence[Installed],
+        policy: Policy,
+        rendered: Collection[str],
+        back: bool,
+    ) -> None:
+        self._system = system
+        self._kept = kept
+        self._old = {item.path: item for item in old}
+        self._wanted = {item.path: item for item in wanted}
+        self._policy = policy
+        self._rendered = rendered
+        self._back = back
+        self._leaves = {path for path, item in self._old.items() if item.kind != "dir"} - self._wanted.keys()
+        self._gone: set[str] = set()
+        self._made: set[str] = set()
+        self._there: dict[str, bool] = {"/": True}
+        self.result = Changes()
+
+    def run(self) -> None:
+        with self._system.steady():
+            self._run()
+
+    def _run(self) -> None:
+        directories = sorted(
+            (i for i in self._wanted.values() if i.kind == "dir"), key=lambda item: item.path
+        )
+        for item in [*directories, *(i for i in self._wanted.values() if i.kind != "dir")]:
+            if self._hold(parent(item.path), item):
+                self._place(item)
+        for path in sorted(self._old.keys() - {item.path for item in self.result.installed}):
+            item = self._old[path]
+            if path in self._gone or path in self._wanted:
+                continue
+            if item.kind == "dir":
+                self.result.prune.insert(0, path)
+            else:
+                self._remove(item, self.result.late)
+
+    def _hold(self, directory: str, for_: Installed) -> bool:
+        """Sees to it that a directory is there to hold something; says whether it can be."""
+        if directory in self._there:
+            return self._there[directory]
+        if directory in self._wanted and self._wanted[directory].kind == "dir":
+            self._there[directory] = True
+            return True
+        if directory in self._wanted:
+            self._refuse(
+                directory,
+                f"is a file of the release, and {for_.path} is to be below it",
+                "change bundle.yaml",
+            )
+            self._there[directory] = False
+            return False
+        held = self._hold(parent(directory), for_)
+        if held and directory in self._leaves:
+            self._remove(self._old[directory], self.result.early)
+            self._make(directory)
+        elif held and (not self._system.is_dir(directory) or parent(directory) in self._made):
+            held = self._make_or_refuse(directory, for_)
+        elif held and directory in self._old:
+            self.result.installed.append(replace(self._old[directory], origin=""))
+        self._there[directory] = held
+        return held
+
+    def _make_or_refuse(self, directory: str, for_: Installed) -> bool:
+        seen = self._system.observe(directory, digest=False)
+        if seen.kind == "absent":
+            self._make(directory)
+            return True
+        what = "a link that leads nowhere" if seen.kind == "link" else "no directory"
+        self.result.problems.append(
+            Problem(directory, f"is {what}, and {for_.path} is to be below it", "move it out of the way")
+        )
+        return False
+
+    def _make(self, directory: str) -> None:
+        self._made.add(directory)
+        owner = 0 if self._system.privileged else -1
+        item = Installed(directory, "dir", mode=0o755, uid=owner, gid=owner)
+        self.result.installed.append(item)
+        self.result.entries.append(entry_of(item))
+        self.result.changes.append(FileChange("make", directory))
+
+    def _place(self, item: Installed) -> None:
+        before = self._old.get(item.path)
+        seen = self._system.observe(item.path)
+        entry = entry_of(item)
+        self.result.installed.append(item)
+        if item.kind != "dir":
+            self._there[item.path] = False
+        if matches(seen, entry):
+            return
+        if seen.kind == "absent":
+            verb: Verb = "make" if item.kind == "dir" else "restore" if before else "add"
+            self._change(verb, item, entry)
+        elif seen.kind == "dir" and item.kind == "dir":
+            self._change("set", item, entry)
+        elif seen.kind == "dir":
+            self._replace_directory(item, entry)
+        elif seen.kind == "other" or item.kind == "dir":
+            if before and before.kind != "dir" and matches(seen, entry_of(before)):
+                self._remove(before, self.result.early)
+                self._change("make", item, entry)
+            else:
+                self._refuse(item.path, f"is a {seen.kind} that is not ours", "move it out of the way")
+        elif before and matches(seen, entry_of(before)):
+            self._change("replace", item, entry)
+        else:
+            self._treat(
+                item, before, difference(seen, before) if before else "is there already and is not ours"
+            )
+
+    def _treat(self, item: Installed, before: Installed | None, what: str) -> None:
+        """Does with a file that was edited, or is not ours, what the operator said."""
+        path, treatment = item.path, self._treatment(item, before)
+        if treatment == "keep" and self._is_configuration(item):
+            self.result.installed[-1] = replace(item, policy="kept")
+            beside = replace(item, path=path + BESIDE, policy="beside")
+            self.result.drifted.append(Drifted(path, what, treatment, beside.path, item.origin))
+            self._lay_beside(beside, known=self._same(item, before))
+        elif treatment == "replace":
+            kept = self._kept + path
+            self.result.drifted.append(Drifted(path, what, treatment, kept, item.origin))
+            self._change("replace", item, {**entry_of(item), "keep": kept}, kept)
+        else:
+            self.result.drifted.append(Drifted(path, what, "refuse", "", item.origin))
+            said = (
+                f"was changed since it was installed ({what})"
+                if before
+                else "is there already and is not ours"
+            )
+            self._refuse(path, said, self._remedies(item, before))
+
+    def _treatment(self, item: Installed, before: Installed | None) -> Treatment:
+        if said := self._policy.of(item.path):
+            return said
+        kept = before is not None and before.policy == "kept"
+        return "keep" if kept and (self._back or self._same(item, before)) else "refuse"
+
+    @staticmethod
+    def _same(item: Installed, before: Installed | None) -> bool:
+        """Whether the operator saw this very version already and kept the own one."""
+        return before is not None and before.policy == "kept" and before.sha256 == item.sha256
+
+    def _is_configuration(self, item: Installed) -> bool:
+        return item.kind == "file" and (item.path in self._rendered or item.path.startswith("/etc/"))
+
+    def _remedies(self, item: Installed, before: Installed | None) -> str:
+        first = "move it out of the way"
+        if item.path in self._rendered and before:
+            first = "carry the change into the site's values"
+        keep = "; or keep yours: --on-drift keep" if self._is_configuration(item) else ""
+        return f"{first}{keep}; or replace it, a copy is kept: --on-drift replace"
+
+    def _lay_beside(self, item: Installed, *, known: bool) -> None:
+        """Lays the release's version beside the one that stays, unless the operator took it away before."""
+        seen, entry = self._system.observe(item.path), entry_of(item)
+        self.result.installed.append(item)
+        if matches(seen, entry) or (known and seen.kind == "absent"):
+            return
+        if seen.kind not in ("absent", "file", "link"):
+            self._refuse(item.path, f"is a {seen.kind} that is not ours", "move it out of the way")
+        elif seen.kind == "absent":
+            self._change("add", item, entry)
+        else:
+            old = self._old.get(item.path)
+            kept = "" if old and matches(seen, entry_of(old)) else self._kept + item.path
+            self._change("replace", item, {**entry, "keep": kept} if kept else entry, kept)
+
+    def _replace_directory(self, item: Installed, entry: Json) -> None:
+        """A directory gives way only when everything in it is ours and goes too."""
+        below = self._system.tree(item.path)
+        strange = [path for path in below if not self._is_as_installed(path)]
+        if item.path not in self._old or strange:
+            what = f"is a directory with {strange[0]} in it" if strange else "is a directory"
+            self._refuse(item.path, f"{what}, which is not ours to remove", "move it out of the way")
+            return
+        self.result.early.append({"path": item.path, "kind": "absent", "tree": below})
+        self._gone.update(below)
+        self.result.changes += [
+            FileChange("remove", path, 0, self._old[path].origin)
+            for path in below
+            if self._old[path].kind != "dir"
+        ]
+        self._change("replace", item, entry)
+
+    def _is_as_installed(self, path: str) -> bool:
+        old = self._old.get(path)
+        if old is None or path in self._wanted:
+            return False
+        seen = self._system.observe(path)
+        return seen.kind == "dir" == old.kind or matches(seen, entry_of(old))
+
+    def _remove(self, item: Installed, entries: list[Json]) -> None:
+        self._gone.add(item.path)
+        seen = self._system.observe(item.path)
+        if seen.kind in ("absent", "other") or (seen.kind == "dir") != (item.kind == "dir"):
+            return
+        entry: Json = {"path": item.path, "kind": "absent"}
+        kept = ""
+        if item.kind != "dir" and not matches(seen, entry_of(item)):
+            if self._stays(item, difference(seen, item), can_stay=entries is self.result.late):
+                return
+            kept = self._kept + item.path
+            entry["keep"] = kept
+        entries.append(entry)
+        self.result.changes.append(FileChange("remove", item.path, 0, item.origin, kept))
+
+    def _stays(self, item: Installed, what: str, *, can_stay: bool) -> bool:
+        """Says whether a file that was edited, and that the release has no more, is left where it is."""
+        said = self._policy.of(item.path) or ("keep" if item.policy == "kept" and can_stay else "replace")
+        if item.policy == "beside" or said == "replace":
+            return False
+        if said == "keep" and can_stay:
+            self.result.drifted.append(Drifted(item.path, what, "keep", "", item.origin))
+        else:
+            self.result.drifted.append(Drifted(item.path, what, "refuse", "", item.origin))
+            hint = "move it out of the way; or have it taken away, a copy is kept: --on-drift replace"
+            self._refuse(item.path, f"was changed since it was installed ({what})", hint)
+        return True
+
+    def _change(self, verb: Verb, item: Installed, entry: Json, kept: str = "") -> None:
+        self.result.entries.append(entry)
+        self.result.changes.append(FileChange(verb, item.path, item.size, item.origin, kept))
+
+    def _refuse(self, path: str, what: str, hint: str) -> None:
+        self.result.problems.append(Problem(path, what, hint))
+
+
+def without_sources(installed: Iterable[Installed]) -> list[Installed]:
+    """Gives what is installed without where it came from, to compare two releases."""
+    return [replace(item, source="") for item in installed]

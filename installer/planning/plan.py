@@ -1,0 +1,149 @@
+"""The plan of a transaction as data: what would change, why it could not, and what has to be done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from installer.core.errors import HostNotReadyError, Problem
+from installer.core.format.manifest import Source
+from installer.deploy.operation import Op, is_final
+from installer.host.disk_space import Need
+from installer.planning.drift import NOTHING_SAID, Policy
+from installer.planning.file_changes import Changes
+from installer.shared.redaction import Diff
+from installer.shared.values import Layer
+from installer.state.release import Release
+from installer.state.state import Entry, State
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator chose.
+
+    Attributes:
+        only: Methods that `--only` names.
+        skip: Methods that `--skip` names.
+        drift: What becomes of files that somebody edited, or that are not ours.
+        values: Values files of the command line, from the weakest.
+        environment: What templates see as `waybill.environment`.
+        keep: How many releases are kept from now on; 0: as many as until now.
+        data_fits: Whether to go back although a step since then cannot be undone.
+    """
+
+    only: frozenset[str] = frozenset()
+    skip: frozenset[str] = frozenset()
+    drift: Policy = NOTHING_SAID
+    values: tuple[Layer, ...] = ()
+    environment: str = ""
+    keep: int = 0
+    data_fits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPlan:
+    """What one method will do.
+
+    Attributes:
+        name: The method.
+        lines: For people.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a transaction would do.
+
+    Attributes:
+        verb: `apply`, `rollback` or `remove`.
+        product: Its product.
+        old: What runs now.
+        new: What would run; None for `remove`.
+        nothing: Whether there is nothing to do.
+        changes: What happens to files.
+        diffs: How rendered configuration changes.
+        methods: What the other methods do.
+        skipped: Methods that are not driven, with the reason.
+        needs: What is needed on each file system.
+        problems: Why it cannot be done; empty where it can.
+        notes: What the operator should know.
+        rendered: Bytes of rendered configuration, by the name under which they are kept.
+        operations: What would be done.
+        state: What stands now.
+        number: The id of the transaction.
+        release: The new release.
+        sound: Whether the release itself is in order: what stands in the way, if anything, is the host's.
+    """
+
+    verb: str
+    product: str
+    old: Entry | None
+    new: Entry | None
+    nothing: bool
+    changes: Changes
+    diffs: tuple[Diff, ...]
+    methods: tuple[MethodPlan, ...]
+    skipped: dict[str, str]
+    needs: tuple[Need, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    rendered: dict[str, bytes] = field(repr=False)
+    operations: tuple[Op, ...] = field(repr=False)
+    state: State = field(repr=False)
+    number: str
+    release: Release | None = field(repr=False)
+    sound: bool = True
+
+    @property
+    def final_steps(self) -> list[str]:
+        """The steps that cannot be rolled back past, in words; empty where all can be undone."""
+        return [op.label for op in self.operations if is_final(op)]
+
+    @property
+    def origin(self) -> tuple[Source, str]:
+        """What the new release was made from, and who built it where provenance that counts says so."""
+        policy = self.new.evidence.get("policy", {}) if self.new else {}
+        return self.release.manifest.source if self.release else Source(), policy.get("builder", "")
+
+    def require_ready(self) -> None:
+        """Raises what stands in the way, all of it at once.
+
+        Raises:
+            HostNotReadyError: There is something.
+        """
+        if self.problems:
+            count = len(self.problems)
+            error = HostNotReadyError(
+                f"the host is not ready for {self.product} {self.new.version if self.new else ''}: "
+                f"{count} problem{'s' if count > 1 else ''}",
+                hint="nothing was changed; put right what is listed and run the same command again",
+                problems=self.problems,
+            )
+            error.document = self.as_json()
+            raise error
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return {
+            "verb": self.verb,
+            "product": self.product,
+            "from": self.old.brief() if self.old else None,
+            "to": self.new.brief() if self.new else None,
+            "source": asdict(self.origin[0]),
+            "builder": self.origin[1],
+            "nothing_to_do": self.nothing,
+            "files": [change.as_json() for change in self.changes.changes],
+            "edited": [each.as_json() for each in self.changes.drifted],
+            "config": [each.as_json() for each in self.diffs],
+            "no_way_back": self.final_steps,
+            "irreversible": list(self.new.irreversible) if self.new else [],
+            "gives_up": [entry.brief() for entry in self.state.goes(self.new)],
+            "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
+            "skipped": self.skipped,
+            "space": [need.as_json() for need in self.needs],
+            "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,93 @@
+"""Shows a plan to people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from installer.planning import irreversible
+from installer.planning.plan import Plan
+from installer.shared.humanize import size_text
+
+MOST = 20
+"""So many files are listed by name; of more, only what is unusual."""
+_WORDS = {
+    "add": "added",
+    "replace": "replaced",
+    "restore": "restored",
+    "remove": "removed",
+    "make": "directories made",
+    "set": "modes or owners set",
+}
+_SIGNS = {"add": "+", "replace": "~", "restore": "!", "remove": "-", "make": "+", "set": "~"}
+
+
+def text(plan: Plan) -> str:
+    """Gives a plan as text, without a newline at the end.
+
+    Args:
+        plan: The plan.
+    """
+    return "\n".join(_lines(plan))
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    if plan.nothing:
+        version = plan.new.version if plan.new else ""
+        yield f"{plan.product} {version} is installed already, unchanged: nothing to do"
+        yield from (f"note: {note}" for note in plan.notes)
+        return
+    yield _headline(plan)
+    source, builder = plan.origin
+    if source.commit:
+        yield f"made from {source.text()}"
+    if builder:
+        yield f"built by {builder}"
+    yield from _files(plan)
+    if plan.changes.drifted:
+        yield "edited here, or not ours:"
+        yield from (f"  {each.text()}" for each in plan.changes.drifted)
+    for each in plan.methods:
+        yield f"{each.name}:"
+        yield from (f"  {line}" for line in each.lines)
+    yield from irreversible.said(plan)
+    if plan.new and (gone := plan.state.goes(plan.new)):
+        names = ", ".join(entry.version for entry in gone)
+        yield f"given up once this stands: {names}; kept: {plan.state.keep} (--keep N)"
+    for diff in plan.diffs:
+        yield ""
+        yield from diff.text.splitlines() if diff.text else [f"{diff.path}: {diff.note}"]
+    if plan.diffs:
+        yield ""
+    for need in plan.needs:
+        yield f"space at {need.path}: {size_text(need.bytes)} needed, {size_text(need.free)} free"
+    yield from (f"note: {note}" for note in plan.notes)
+
+
+def _headline(plan: Plan) -> str:
+    old, new = plan.old, plan.new
+    if new is None:
+        return f"{plan.product}: {old.version if old else ''} will be removed"
+    if old is None:
+        return f"{plan.product}: {new.version} will be installed"
+    if old.identity == new.identity:
+        return f"{plan.product}: {new.version} will be applied again"
+    return f"{plan.product}: {old.version} → {new.version}" + (" (back)" if plan.verb == "rollback" else "")
+
+
+def _files(plan: Plan) -> Iterator[str]:
+    changes = plan.changes.changes
+    if not changes:
+        yield "files: no change"
+        return
+    counts = Counter[str](change.verb for change in changes)
+    size = size_text(sum(change.size for change in changes))
+    counted = [f"{counts[verb]} {words}" for verb, words in _WORDS.items() if counts[verb]]
+    yield f"files: {', '.join(counted)}, {size}"
+    files = [change for change in changes if change.verb != "make"]
+    shown = files if len(files) <= MOST else [c for c in files if c.kept or c.verb == "restore"][:MOST]
+    for change in shown:
+        kept = f"  (yours is kept: {change.kept})" if change.kept else ""
+        yield f"  {_SIGNS[change.verb]} {change.path}{kept}"
+    if len(shown) < len(files):
+        yield f"  … and {len(files) - len(shown)} more"

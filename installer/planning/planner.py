@@ -1,0 +1,272 @@
+"""VERB plan: works out what applying a release would do, and why it could not be done. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from installer.core.digest import sha256_hex
+from installer.core.errors import Problem, RefusedError
+from installer.core.format.manifest import Manifest
+from installer.deploy import health
+from installer.deploy.files import batches
+from installer.deploy.method import method
+from installer.deploy.operation import Op
+from installer.host.context import Context
+from installer.host.disk_space import Demand, Need, space_problems
+from installer.host.layout import release_name
+from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
+from installer.planning.config_diff import config_diffs
+from installer.planning.desired_state import Desired, desired
+from installer.planning.drift import NOTHING_SAID
+from installer.planning.file_changes import Changes, compare, without_sources
+from installer.planning.method_selection import MethodStep, Selection
+from installer.planning.plan import MethodPlan, Options, Plan
+from installer.staging.staged import Staged, refuse_platform
+from installer.state.release import Release, open_release, record_bytes
+from installer.state.state import Entry, State, next_transaction
+
+
+def plan_apply(context: Context, state: State, staged: Staged, options: Options) -> Plan:
+    """Plans how a verified bundle becomes the running release.
+
+    Args:
+        context: The host.
+        state: What stands now.
+        staged: The bundle; its members have to be readable in `staged.directory`.
+        options: What the operator chose.
+
+    Raises:
+        RefusedError: It is older than what this host has had, or for other hosts.
+        UsageError: `--only` or `--skip` name what is not there.
+        NotUndoneError: What runs now is damaged.
+    """
+    refuse_platform(context.system.platform(), staged.manifest)
+    manifest, policy = staged.manifest, staged.evidence.get("policy", {})
+    preflight.refuse_downgrade(state, manifest, staged.identity, int(policy.get("reset", 0)))
+    number = next_transaction(context.system, context.layout, state)
+    name = release_name(manifest.sequence, staged.identity)
+    directory = context.layout.release(name)
+    again = record_rebuild.regained(context, state, staged, options.values, options.environment)
+    planner = Planner(context, state, options, number, staged.demands, again)
+    wanted = desired(
+        context.system, context.layout, staged,
+        directory=directory, record=context.layout.record(number), site=options.values,
+        environment=options.environment, units=planner.lays_unit(manifest),
+    )  # fmt: skip
+    entry = Entry(
+        name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
+        evidence=staged.evidence, blobs=not staged.area,
+    )  # fmt: skip
+    release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
+    place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
+    return planner.plan("apply", entry, release, wanted, [place])
+
+
+def plan_remove(context: Context, state: State, options: Options | None = None) -> Plan:
+    """Plans how the running release is taken off the host.
+
+    Args:
+        context: The host.
+        state: What stands now.
+        options: What the operator chose; of it only what becomes of edited files counts.
+
+    Raises:
+        RefusedError: None runs.
+        NotUndoneError: What runs now is damaged.
+    """
+    if state.current is None:
+        raise RefusedError(f"{context.layout.product} is not installed here")
+    number = next_transaction(context.system, context.layout, state)
+    planner = Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
+    return removal.accounted(context, planner.old, planner.plan("remove", None, None, Desired(), []))
+
+
+class Planner:
+    """Plans one transaction from what runs, what is wanted and what the operator chose."""
+
+    def __init__(
+        self,
+        context: Context,
+        state: State,
+        options: Options,
+        number: str,
+        staging: Sequence[Demand] = (),
+        again: Release | None = None,
+    ) -> None:
+        self._context = context
+        self._staging = staging
+        self._state = state
+        self._options = options
+        self._number = number
+        current = state.current
+        self.old = again or (open_release(context.system, context.layout, current) if current else None)
+        self._again = again is not None
+        self._problems: list[Problem] = []
+        self._unfit: set[str] = set()  # methods that cannot be driven here, for which nothing is planned
+        self._notes: list[str] = [record_rebuild.NOTE] if again else []
+
+    def plan(
+        self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
+    ) -> Plan:
+        """Plans it.
+
+        Args:
+            verb: `apply`, `rollback` or `remove`.
+            entry: The release that is to run; None where none is.
+            release: The same, with its manifest and where it lies.
+            wanted: What it wants on the host.
+            first: What has to be done before anything else.
+
+        Raises:
+            UsageError: `--only` or `--skip` name what is not there.
+        """
+        context, state = self._context, self._state
+        old = self.old
+        chosen = (
+            self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
+        )
+        installed_before = old.installed if old else ()
+        changes = compare(
+            context.system, context.layout, self._number, installed_before, wanted.items,
+            policy=self._options.drift, rendered=wanted.rendered.keys(), back=verb == "rollback",
+        )  # fmt: skip
+        installed = tuple(changes.installed)
+        if entry is not None and release is not None:
+            release = replace(release, installed=installed, health=wanted.health)
+            entry = replace(
+                entry,
+                methods=tuple(sorted(chosen.driven)),
+                record_sha256=sha256_hex(record_bytes(installed, wanted.health)),
+            )
+        jobs = method_selection.method_steps(
+            (state.current, old) if state.current and old else None, release, chosen
+        )
+        nothing = self._nothing(entry, release, old, changes, jobs)
+        methods = [] if nothing else self._methods(jobs)
+        operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
+        entry = irreversible.marked(replace(context, transaction=self._number), state, entry, jobs)
+        self._problems += [*wanted.problems, *changes.problems]
+        if release is not None:
+            self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
+        probes = health.selected(wanted.health, chosen.driven, live=context.live)
+        self._problems += health.missing(context, probes)
+        needs = self._look(changes, operations)
+        self._note(entry, changes, chosen)
+        return Plan(
+            verb=verb,
+            product=context.layout.product,
+            old=state.current,
+            new=entry,
+            nothing=nothing,
+            changes=changes,
+            diffs=config_diffs(context.system, changes, wanted, release),
+            methods=tuple(methods),
+            skipped=chosen.skipped,
+            needs=tuple(needs),
+            problems=tuple(self._problems),
+            notes=tuple(self._notes),
+            rendered={str(n): data for n, data in enumerate(wanted.rendered.values(), 1)},
+            operations=tuple(operations),
+            state=replace(state, keep=self._options.keep or state.keep),
+            number=self._number,
+            release=release,
+            sound=not wanted.problems,
+        )
+
+    def lays_unit(self, manifest: Manifest) -> Callable[[str], bool]:
+        """Says of a path whether a unit goes there: systemd is driven, or the running release has laid it."""
+        driven = "systemd" in self._select(manifest).driven
+        there = {item.path for item in self.old.installed} if self.old else set()
+        return lambda path: driven or path in there
+
+    def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
+        options, current = self._options, self._state.current
+        return method_selection.select(
+            manifest,
+            live=self._context.live,
+            only=options.only,
+            skip=options.skip,
+            running=frozenset(methods) | frozenset(current.methods if current else ()),
+        )
+
+    def _nothing(
+        self,
+        entry: Entry | None,
+        release: Release | None,
+        old: Release | None,
+        changes: Changes,
+        jobs: list[MethodStep],
+    ) -> bool:
+        current = self._state.current
+        if entry is None or current is None or old is None or changes.problems or changes.changes:
+            return False
+        if self._again or current.incomplete:
+            return False
+        if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
+            return False
+        if release is None or release.health != old.health or self._options.keep not in (0, self._state.keep):
+            return False
+        if without_sources(changes.installed) != without_sources(old.installed):
+            return False
+        return not any(self.drift(self._context, job) for job in jobs)
+
+    @staticmethod
+    def drift(context: Context, job: MethodStep) -> list[Problem]:
+        """Asks a method whether what it brought up still is as it brought it up."""
+        found = method(job.name)
+        ask = getattr(found, "drift", None)
+        if ask is None or job.new is None:
+            return []
+        problems: list[Problem] = ask(context, job.new)
+        return problems
+
+    def _methods(self, jobs: list[MethodStep]) -> list[MethodPlan]:
+        plans = []
+        for job in jobs:
+            found = method(job.name)
+            if found is None:
+                hint = f"leave it out with --skip {job.name}, or use an installer that has it"
+                self._problems.append(Problem(f"method {job.name}", "is not known to this installer", hint))
+                continue
+            if problems := found.check(self._context, job.old, job.new):
+                self._problems += problems
+                self._unfit.add(job.name)
+            lines = tuple(found.plan(self._context, job.old, job.new))
+            if lines:
+                plans.append(MethodPlan(job.name, lines))
+        return plans
+
+    def _operations(self, changes: Changes, jobs: list[MethodStep], entry: Entry | None) -> list[Op]:
+        link = {"path": self._context.layout.current, "kind": "absent"}
+        if entry is not None:
+            link = {**link, "kind": "link", "target": f"releases/{entry.name}"}
+        # Undone in reverse: files first, then image tags, and the services that use both come back last.
+        services = self._of([job for job in jobs if job.name != "images"])
+        images = self._of([job for job in jobs if job.name == "images"])
+        first = [op for op in (*services, *images) if op.phase != "activate"]
+        last = [op for op in (*images, *services) if op.phase == "activate"]
+        return [*first, *changes.operations(), *batches([link], "switch the link"), *last]
+
+    def _of(self, jobs: Sequence[MethodStep]) -> list[Op]:
+        ops: list[Op] = []
+        for job in jobs:
+            if job.name not in self._unfit and (found := method(job.name)):
+                ops += found.operations(self._context, job.old, job.new)
+        return ops
+
+    def _look(self, changes: Changes, operations: list[Op]) -> list[Need]:
+        journal = sum(3 * len(repr(op.args)) + 4096 for op in operations) + 2 * preflight.MIB
+        found = preflight.needs(self._context.system, self._context.layout, changes, journal, self._staging)
+        self._problems += space_problems(found)
+        self._problems += preflight.place_problems(self._context.system, changes)
+        return found
+
+    def _note(self, entry: Entry | None, changes: Changes, chosen: Selection) -> None:
+        if entry and not self._context.system.privileged and any(item.origin for item in changes.installed):
+            self._notes.append("not run as root: owners of files are left as they come")
+        treated = {each.path for each in changes.drifted}
+        for change in changes.changes:
+            if change.kept and change.path not in treated:
+                self._notes.append(f"{change.path} was edited or is not ours; a copy is kept: {change.kept}")
+        self._notes += [f"{name} is not driven: {why}" for name, why in sorted(chosen.skipped.items())]

@@ -1,0 +1,106 @@
+"""Looks for reasons why a plan cannot be carried out here; finds all of them before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from installer.core.errors import DowngradeError, Problem
+from installer.core.format.manifest import Manifest
+from installer.core.trust.policy import Destination
+from installer.core.trust.verifier import TWINS, twins
+from installer.host.directories import parent
+from installer.host.disk_space import Demand, Need, weigh
+from installer.host.layout import Layout
+from installer.host.system import Space, System
+from installer.planning.file_changes import Changes
+from installer.state.state import State
+
+MIB = 1024 * 1024
+
+
+def refuse_downgrade(state: State, manifest: Manifest, identity: str, reset: int = 0) -> None:
+    """Refuses a release that is older than what the host has had, but for the one that runs.
+
+    Args:
+        state: What stands now.
+        manifest: Of the release.
+        identity: Of the release: a kept one of the same sequence number has to be the same.
+        reset: The number of the last reset of the product by the root, which lets the host forget once.
+
+    Raises:
+        DowngradeError: It is.
+    """
+    current = state.current
+    if reset > state.reset:
+        return
+    name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
+    if manifest.sequence < state.highest and (current is None or current.sequence != manifest.sequence):
+        runs = f"{current.version} runs" if current else "none runs now"
+        raise DowngradeError(
+            f"{name} is older than what this host has had (sequence {state.highest}; {runs})",
+            hint="to go back to a kept release: install rollback [VERSION]",
+        )
+    kept = Destination(kept=tuple((entry.sequence, entry.identity) for entry in state.kept))
+    if twin := kept.twin(manifest.sequence, identity):
+        raise DowngradeError(twins(name, twin), hint=TWINS)
+
+
+def needs(
+    system: System, layout: Layout, changes: Changes, journal: int, staging: Sequence[Demand] = ()
+) -> list[Need]:
+    """Counts what a plan needs on each file system.
+
+    Args:
+        system: The host.
+        layout: Where this product's things lie.
+        changes: What will be written; old files stay until the end, so all of it is needed on top.
+        journal: Bytes of journal and records.
+        staging: What staging will take, where that is still to be done.
+    """
+    writes = [
+        Demand(parent(change.path), change.size)
+        for change in changes.changes
+        if change.verb in ("add", "replace", "restore", "make")
+    ]
+    return weigh(system, [Demand(layout.base, journal, 16), *staging, *writes])
+
+
+def place_problems(system: System, changes: Changes) -> list[Problem]:
+    """Says where we may not write, and where programs would come to a place that runs none."""
+    problems: dict[str, Problem] = {}
+    spaces: dict[str, Space] = {}
+    executable = {item.path for item in changes.installed if item.kind == "file" and item.mode & 0o111}
+    nearest: dict[str, str] = {}
+    for change in changes.changes:
+        holder = directory = parent(change.path)
+        if holder not in nearest:
+            while not system.is_dir(directory):
+                directory = parent(directory)
+            nearest[holder] = directory
+        directory = nearest[holder]
+        if directory not in spaces:
+            spaces[directory] = system.space(directory)
+            if spaces[directory].readonly:
+                problems[directory] = Problem(directory, "is mounted read-only", "mount it for writing")
+            elif not system.writable(directory):
+                problems[directory] = Problem(directory, "cannot be written by this user", "run as root")
+        if change.path in executable and spaces[directory].noexec and directory not in problems:
+            problems[directory] = Problem(
+                directory, f"is mounted noexec, and {change.path} is a program", "mount it with exec"
+            )
+    return list(problems.values())
+
+
+def release_problems(system: System, layout: Layout, manifest: Manifest) -> list[Problem]:
+    """Says where programs that stay in the release's directory could not be run."""
+    programs = [
+        entry.path
+        for entry in manifest.for_platform(system.platform())
+        if entry.kind == "binary" and not entry.install
+    ]
+    if not programs or not system.space(layout.releases).noexec:
+        return []
+    what = f"is mounted noexec, and {programs[0]} is a program that runs from there"
+    return [
+        Problem(layout.releases, what, "mount it with exec, or ask for a bundle that installs it elsewhere")
+    ]

@@ -1,0 +1,115 @@
+"""Regains what a damaged record said of the running release, when the same release is installed again.
+
+The manifest comes from the bundle, which was verified just now; what is on the host counts as ours where it
+is what this release puts there, what was rendered for it, or what a journal says that we made. Everything
+else is left alone, and the plan names it as not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from installer.core.errors import NotUndoneError, TamperedError
+from installer.deploy.files import matches
+from installer.host.context import Context
+from installer.host.directories import parent
+from installer.planning.desired_state import desired
+from installer.planning.drift import entry_of
+from installer.shared.values import Layer
+from installer.staging.staged import Staged
+from installer.state.release import DamagedReleaseError, Installed, Release, open_release, read_record
+from installer.state.state import Entry, State
+from installer.transaction import journal as journals
+
+NOTE = "the record of what runs was damaged: it is derived again from this bundle, and written anew"
+
+
+def regained(
+    context: Context, state: State, staged: Staged, site: tuple[Layer, ...], environment: str
+) -> Release | None:
+    """Gives the running release where what is kept of it is damaged, and `staged` is the very same release.
+
+    Args:
+        context: The host.
+        state: What stands.
+        staged: The verified bundle.
+        site: Values files of the command line.
+        environment: What templates see as `waybill.environment`.
+
+    Returns:
+        The release; None where it is not damaged, or `staged` is another one.
+    """
+    current = state.current
+    if current is None or (current.identity, current.manifest) != (staged.identity, staged.manifest_sha256):
+        return None
+    system, layout = context.system, context.layout
+    try:
+        open_release(system, layout, current)
+    except DamagedReleaseError:
+        pass
+    else:
+        return None
+    directory = layout.release(current.name)
+    try:
+        installed, health = read_record(system, layout, current)
+    except DamagedReleaseError:
+        wanted = desired(
+            system, layout, staged,
+            directory=directory, record=layout.record(current.record), site=site, environment=environment,
+        )  # fmt: skip
+        installed, health = tuple(_ours(context, state, current, wanted.items)), wanted.health
+    return Release(staged.manifest, staged.identity, directory, directory, installed, health)
+
+
+def _ours(context: Context, state: State, current: Entry, items: list[Installed]) -> Iterator[Installed]:
+    """Gives what is on the host and known to be ours, directories first."""
+    system, layout = context.system, context.layout
+    above = {each for item in items for each in _above(item.path)}
+    listed = {item.path for item in items}
+    for path, item in sorted(_directories(context, state).items()):
+        if path in above and path not in listed and system.is_dir(path):
+            yield item
+    record, digests = layout.record(current.record), set[str]()
+    for name in system.names(record):
+        if name.isdecimal():
+            digests.add(system.observe(f"{record}/{name}").sha256)
+    for item in items:
+        seen = system.observe(item.path)
+        if matches(seen, entry_of(item)):
+            yield item
+        elif seen.kind == item.kind == "file" and item.source.startswith(f"{record}/"):
+            then = replace(item, sha256=seen.sha256, size=seen.size)
+            if seen.sha256 in digests and matches(seen, entry_of(then)):
+                yield then
+
+
+def _above(path: str) -> Iterator[str]:
+    while (path := parent(path)) != "/":
+        yield path
+
+
+def _directories(context: Context, state: State) -> dict[str, Installed]:
+    """Gives the directories that sound records of other releases, or the journals, say that we made."""
+    system, layout = context.system, context.layout
+    found: dict[str, Installed] = {}
+    for name in system.names(layout.transactions):
+        path = f"{layout.transactions}/{name}"
+        if not name.endswith(".done"):
+            continue
+        with suppress(OSError, NotUndoneError, KeyError, TypeError):
+            records = journals.read(system.read(path, journals.LIMIT), path).records
+            ops = [record.fields for record in records if record.type == "INTENT"]
+            for op in ops if any(record.type == "COMMIT" for record in records) else ():
+                rows = zip(
+                    op["op"]["args"].get("entries", ()), op["preimage"].get("before", ()), strict=False
+                )
+                for entry, before in rows:
+                    if entry["kind"] == "dir" and before["kind"] == "absent":
+                        found[entry["path"]] = Installed(**entry)
+    for kept in state.kept:
+        with suppress(DamagedReleaseError, TamperedError):
+            items, _ = read_record(system, layout, kept)
+            found |= {item.path: item for item in items if item.kind == "dir"}
+    return found

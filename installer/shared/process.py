@@ -1,0 +1,175 @@
+"""Runs a child process: bounded in time and output, in a session of its own, with the user's environment."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from installer.shared.child_env import child_environment
+
+OUTPUT_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a child ended.
+
+    Attributes:
+        argv: What was run.
+        status: Its exit status; negative for a signal; 127 where it could not be started.
+        stdout: The last mebibyte of what it wrote.
+        stderr: The same for its standard error.
+        timed_out: Whether it was killed because its time was up.
+    """
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended by itself with status 0."""
+        return self.status == 0 and not self.timed_out
+
+    def reason(self) -> str:
+        """Says in one line why it failed: the time-out, or the last line that it wrote."""
+        if self.timed_out:
+            return "did not end in time and was killed"
+        text = (self.stderr.strip() or self.stdout.strip()).decode("utf-8", "replace")
+        last = text.splitlines()[-1][:400] if text else "no output"
+        how = f"killed by signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
+        return f"{how}: {last}"
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Gives the environment for a child: the user's own, without what the executable set for itself.
+
+    Args:
+        extra: Variables on top.
+    """
+    return child_environment() | dict(extra or {})
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    cwd: str | None = None,
+) -> Completed:
+    """Runs a child and waits for it.
+
+    Args:
+        argv: The program and its arguments; no shell is involved.
+        timeout: Seconds after which it and its children are killed.
+        env: Variables on top of the user's.
+        stdin: What it reads.
+        cwd: Its working directory.
+
+    Returns:
+        How it ended; a program that cannot be started gives status 127, not an exception.
+    """
+    held = _HeldSignals()
+    try:
+        child = subprocess.Popen(
+            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment(env), cwd=cwd, start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        held.release()
+        return Completed(tuple(argv), 127, b"", f"{argv[0]}: {error.strerror}".encode())
+    except BaseException:
+        held.release()
+        raise
+    with child:
+        try:
+            held.release()
+            out, err, timed_out = _talk(child, stdin, time.monotonic() + timeout)
+        except BaseException:
+            _kill(child)
+            raise
+    return Completed(tuple(argv), child.returncode, out, err, timed_out)
+
+
+class _HeldSignals:
+    """Holds back what would end us while a child starts: in between, it would run on alone."""
+
+    def __init__(self) -> None:
+        self._came: list[int] = []
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if callable(signal.getsignal(number)):
+                    self._before[number] = signal.signal(number, lambda came, _: self._came.append(came))
+
+    def release(self) -> None:
+        """Hears signals again, and hands on what came."""
+        for number, action in self._before.items():
+            signal.signal(number, action)
+        for number in self._came:
+            signal.raise_signal(number)
+
+
+def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[bytes, bytes, bool]:
+    assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018
+    kept = {child.stdout: bytearray(), child.stderr: bytearray()}
+    unsent = memoryview(stdin)
+    with selectors.DefaultSelector() as selector:
+        for pipe in kept:
+            selector.register(pipe, selectors.EVENT_READ)
+        if stdin:
+            os.set_blocking(child.stdin.fileno(), False)
+            selector.register(child.stdin, selectors.EVENT_WRITE)
+        else:
+            child.stdin.close()
+        # A daemon that a script leaves behind may hold the pipes open: the end of the child itself counts.
+        while selector.get_map() and (child.poll() is None or selector.select(0)):
+            if time.monotonic() > deadline:
+                _kill(child)
+                return bytes(kept[child.stdout]), bytes(kept[child.stderr]), True
+            for key, _ in selector.select(0.05):
+                if key.fileobj is child.stdin:
+                    unsent = _send(child, unsent, selector)
+                    continue
+                chunk = os.read(key.fd, 65536)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                    continue
+                buffer = kept[key.fileobj]  # type: ignore[index]
+                buffer += chunk
+                del buffer[: max(0, len(buffer) - OUTPUT_LIMIT)]
+    try:
+        child.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        _kill(child)
+        return bytes(kept[child.stdout]), bytes(kept[child.stderr]), True
+    return bytes(kept[child.stdout]), bytes(kept[child.stderr]), False
+
+
+def _send(child: subprocess.Popen[bytes], unsent: memoryview, selector: selectors.BaseSelector) -> memoryview:
+    assert child.stdin  # noqa: S101
+    try:
+        unsent = unsent[os.write(child.stdin.fileno(), unsent[:65536]) :]
+    except BrokenPipeError:
+        unsent = unsent[:0]
+    if not unsent:
+        selector.unregister(child.stdin)
+        child.stdin.close()
+    return unsent
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

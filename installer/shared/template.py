@@ -1,0 +1,229 @@
+"""Templates of a verified bundle, rendered in a sandbox to exact bytes.
+
+Jinja2 with an immutable sandbox and no loader: a template can read the values and nothing else. An undefined
+or empty (null) value is an error that names template, line and key. Bytes stay as they are: CRLF, a lone CR,
+a missing last newline and lines of megabytes come out as they went in. What runs is bounded: loop rounds,
+calls, and the text they make (`installer/shared/template_sandbox.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from installer.core.errors import HostNotReadyError
+from installer.core.limits import LIMITS
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+
+MAX_TAGS = 20_000
+
+# Jinja2 turns every CR into LF. These count as white space for it just like CR does, and pass unchanged.
+_STAND_INS = "\x1f\x1e\x1d\x1c\u2028\u2029\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u205f\u3000"
+
+
+class RenderError(HostNotReadyError):
+    """A template cannot be rendered.
+
+    Attributes:
+        template: Its name.
+        line: The line in it, 0 where none is known.
+        key: The value it asks for, as `a.b.c`; empty where the fault is another one.
+    """
+
+    def __init__(self, what: str, *, template: str, line: int = 0, key: str = "", hint: str = "") -> None:
+        super().__init__(what, where=f"{template}:{line}" if line else template, hint=hint)
+        self.template, self.line, self.key = template, line, key
+
+
+def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
+    """Renders a template.
+
+    Args:
+        template: The bytes of a template that was verified before.
+        name: What errors call it.
+        values: What it may use; plain mappings, lists, texts, numbers, booleans.
+
+    Raises:
+        RenderError: It is not UTF-8, its syntax is wrong, it uses a value that is not there or is null, it
+            does something the sandbox refuses, or it makes too much.
+    """
+    from jinja2 import Template, TemplateError
+
+    from installer.shared.template_sandbox import Budget, TemplateRefusedError, bind, sandbox
+
+    budget = Budget()
+    environment = sandbox(budget)
+    tree = parse(template, name)
+    try:
+        bind(tree)
+        code = environment.compile(tree, name, name)
+        compiled = Template.from_code(environment, code, environment.make_globals(None))
+        parts: list[bytes] = []
+        for text in compiled.generate(dict(values)):
+            parts.append(text.encode("utf-8"))
+            budget.written(len(parts[-1]))
+    except TemplateRefusedError as error:
+        line = _line(error, name)
+        key = _null_key(line, tree, values) if error.is_null else ""
+        what = f"the value {key} is null" if key else str(error)
+        raise RenderError(what, template=name, line=line, key=key, hint=error.hint) from None
+    except TemplateError as error:
+        raise _explain(error, name, tree) from None
+    except (RecursionError, MemoryError) as error:
+        what = "nests without end" if isinstance(error, RecursionError) else "needs too much memory"
+        raise RenderError(what, template=name, hint="simplify the template") from None
+    except Exception as error:  # whatever an expression raises is a fault of the template
+        line = _line(error, name)
+        what = f"{_lower(str(error)) or type(error).__name__}"
+        raise RenderError(
+            what, template=name, line=line, hint="check the types of the values used there"
+        ) from None
+    return b"".join(parts)
+
+
+def parse(template: bytes, name: str) -> nodes.Template:
+    """Parses a template to its syntax tree, in which all text is exactly as in the bytes.
+
+    Args:
+        template: The bytes of the template.
+        name: What errors call it.
+
+    Raises:
+        RenderError: It is too large, is not UTF-8, or its syntax is wrong.
+    """
+    from jinja2 import TemplateSyntaxError, nodes
+
+    from installer.shared.template_sandbox import Budget, sandbox
+
+    if len(template) > LIMITS.document_bytes:
+        size = LIMITS.document_bytes // 1024**2
+        raise RenderError(f"is larger than {size} MiB", template=name, hint="ship it as a file of a tree")
+    try:
+        text = template.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = template.count(b"\n", 0, error.start) + 1
+        what = f"is not UTF-8 at offset {error.start}"
+        raise RenderError(
+            what, template=name, line=line, hint="ship files that are not text as they are"
+        ) from None
+    if text.count("{{") + text.count("{%") > MAX_TAGS:
+        raise RenderError(
+            f"has more than {MAX_TAGS} tags", template=name, hint="use a loop over a list of values"
+        )
+    stand_in = ""
+    if "\r" in text:
+        stand_in = next((mark for mark in _STAND_INS if mark not in text), "")
+        if not stand_in:
+            raise RenderError(
+                "mixes CR with every kind of white space", template=name, hint="convert it to LF"
+            )
+        text = text.replace("\r", stand_in)
+    try:
+        tree = sandbox(Budget()).parse(text, name, name)
+    except TemplateSyntaxError as error:
+        what = f"template syntax: {_lower(error.message or 'wrong')}"
+        raise RenderError(
+            what, template=name, line=error.lineno, hint=_syntax_hint(error.message or "")
+        ) from None
+    except RecursionError:
+        raise RenderError("nests too deeply", template=name, hint="simplify the template") from None
+    kinds: tuple[type[nodes.Node], ...] = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+    for reaching in tree.find_all(kinds):
+        what = f"asks for another template ({type(reaching).__name__.lower()})"
+        raise RenderError(what, template=name, line=reaching.lineno, hint="put everything into one template")
+    if stand_in:
+        for data in tree.find_all(nodes.TemplateData):
+            data.data = data.data.replace(stand_in, "\r")
+        for const in tree.find_all(nodes.Const):
+            if isinstance(const.value, str):
+                const.value = const.value.replace(stand_in, "\r")
+    return tree
+
+
+def chain(node: nodes.Node) -> tuple[str, ...] | None:
+    """Gives the path of an expression such as `a.b["c"]`, or None when it is something else."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        above = chain(node.node)
+        return (*above, node.attr) if above else None
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        above = chain(node.node)
+        return (*above, str(node.arg.value)) if above else None
+    return None
+
+
+def _explain(error: Exception, name: str, tree: nodes.Template) -> RenderError:
+    from jinja2 import TemplateSyntaxError, UndefinedError
+    from jinja2.exceptions import SecurityError
+
+    line = error.lineno if isinstance(error, TemplateSyntaxError) else _line(error, name)
+    message = str(error.message if isinstance(error, TemplateSyntaxError) else error) or "cannot be rendered"
+    if isinstance(error, UndefinedError):
+        key = _undefined_key(message, line, tree)
+        what = f"the value {key} is not defined" if key else _lower(message)
+        hint = "give it in the values file" if key else "check the values used there"
+        return RenderError(what, template=name, line=line, key=key, hint=hint)
+    if isinstance(error, SecurityError):
+        return RenderError(
+            f"does what the sandbox refuses: {message}", template=name, line=line, hint="use values only"
+        )
+    return RenderError(_lower(message), template=name, line=line, hint=_syntax_hint(message))
+
+
+def _undefined_key(message: str, line: int, tree: nodes.Template) -> str:
+    from jinja2 import nodes
+
+    match = re.search(r"has no (?:attribute|element) '?([^']+)'?$|^'([^']+)' is undefined", message)
+    if match is None:
+        return ""
+    last = match[1] or match[2]
+    expressions = tree.find_all((nodes.Name, nodes.Getattr, nodes.Getitem))
+    found = [path for node in expressions if (path := chain(node)) and path[-1] == last]
+    here = [
+        path
+        for node in tree.find_all((nodes.Name, nodes.Getattr, nodes.Getitem))
+        if node.lineno == line and (path := chain(node)) and path[-1] == last
+    ]
+    return ".".join((here or found or [(last,)])[0])
+
+
+def _null_key(line: int, tree: nodes.Template, values: Mapping[str, Any]) -> str:
+    from jinja2 import nodes
+
+    for output in tree.find_all(nodes.Output):
+        for node in output.nodes:
+            path = chain(node) if node.lineno == line else None
+            value: Any = values
+            for part in path or ():
+                value = value.get(part, "") if isinstance(value, Mapping) else ""
+            if path and value is None:
+                return ".".join(path)
+    return ""
+
+
+def _line(error: BaseException, name: str) -> int:
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _syntax_hint(message: str) -> str:
+    if "No filter" in message or "No test" in message:
+        return "see the list of filters in the documentation; random ones are left out"
+    if "end of" in message or "endif" in message or "endfor" in message:
+        return "every {% if %} and {% for %} needs its end"
+    return "text that looks like a template goes into {% raw %} … {% endraw %}"
+
+
+def _lower(text: str) -> str:
+    line = " ".join(text.split())[:300].rstrip(".")
+    return line[:1].lower() + line[1:] if line[1:2].islower() else line

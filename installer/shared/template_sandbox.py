@@ -1,0 +1,245 @@
+"""The Jinja2 environment of `installer/shared/template.py`: what a template may do, and how much of it.
+
+Jinja2's sandbox keeps templates away from attributes and methods that reach further than the values. It does
+not bound time and memory. That is done here: rounds of loops and calls are counted, texts that expressions
+make are measured, and large repetitions, paddings and powers are refused before they are computed.
+
+Import this inside functions only: Jinja2 takes 40 ms to load.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2.filters import FILTERS
+from jinja2.runtime import Context, LoopContext, Undefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from installer.core.limits import LIMITS
+
+MAX_STEPS = 1_000_000
+_MAX_PRODUCT = 16 * LIMITS.document_bytes
+_MAX_BITS = 4096
+_LEFT_OUT = frozenset(("random", "urlize", "xmlattr", "pprint"))
+_GROWING = frozenset(
+    (
+        "center",
+        "indent",
+        "wordwrap",
+        "batch",
+        "slice",
+        "replace",
+        "join",
+        "ljust",
+        "rjust",
+        "zfill",
+        "expandtabs",
+    )
+)
+_WIDE_FIELD = re.compile(r"[0-9]{5,}|\*")
+_PRINTABLE = (str, int, float, list, tuple, dict)
+
+
+class TemplateRefusedError(TemplateError):
+    """A template does more than it may, or prints what has no text."""
+
+    def __init__(
+        self,
+        what: str,
+        hint: str = "simplify the template, or ship the file as it is",
+        *,
+        is_null: bool = False,
+    ) -> None:
+        super().__init__(what)
+        self.hint, self.is_null = hint, is_null
+
+
+class Budget:
+    """What one rendering has used so far."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.text = 0
+        self.output = 0
+
+    def step(self) -> None:
+        """Counts one round of a loop or one call.
+
+        Raises:
+            TemplateRefusedError: There were too many.
+        """
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise TemplateRefusedError(f"takes more than {MAX_STEPS} rounds and calls")
+
+    def written(self, count: int) -> None:
+        """Counts bytes of the result.
+
+        Raises:
+            TemplateRefusedError: There were too many.
+        """
+        self.output += count
+        if self.output > LIMITS.document_bytes:
+            raise TemplateRefusedError(f"makes more than {LIMITS.document_bytes // 1024**2} MiB")
+
+    def rounds(self, iterable: Any) -> Iterator[Any]:
+        """Passes an iterable on, counting its rounds."""
+        for item in iterable:
+            self.step()
+            yield item
+
+    def measure(self, value: Any) -> Any:
+        """Passes a value on that an operation made.
+
+        Raises:
+            TemplateRefusedError: It is too large.
+        """
+        if isinstance(value, str | bytes | list | tuple) and len(value) > LIMITS.document_bytes:
+            raise TemplateRefusedError("makes a value that is too large")
+        return value
+
+    def printed(self, value: Any) -> Any:
+        """Gives the text of a value that is printed, and counts it.
+
+        Raises:
+            TemplateRefusedError: The value is null or a function, or all texts together are too large.
+        """
+        if isinstance(value, Undefined):
+            return value
+        if value is None:
+            hint = "set it, or ask {% if … is not none %} first"
+            raise TemplateRefusedError("prints a value that is null", hint, is_null=True)
+        if not isinstance(value, _PRINTABLE):
+            kind = "a function" if callable(value) else f"a {type(value).__name__}"
+            raise TemplateRefusedError(
+                f"prints {kind}", "call it with (), or make a text of it with | join or | list"
+            )
+        text = str(value)
+        self.text += len(text)
+        if self.text > 4 * LIMITS.document_bytes:
+            raise TemplateRefusedError("makes too much text")
+        return text
+
+
+def bind(tree: nodes.Template) -> None:
+    """Puts counters into a syntax tree: around what loops run over and around joined texts."""
+    for loop in list(tree.find_all(nodes.For)):
+        loop.iter = _filtered(loop.iter, "_rounds")
+    for parent in list(tree.find_all(nodes.Node)):
+        for field, value in parent.iter_fields():
+            if isinstance(value, nodes.Concat):
+                setattr(parent, field, _filtered(value, "_measure"))
+            elif isinstance(value, list):
+                value[:] = [_filtered(v, "_measure") if isinstance(v, nodes.Concat) else v for v in value]
+
+
+def sandbox(budget: Budget) -> ImmutableSandboxedEnvironment:
+    """Gives the environment of one rendering, whose use is counted by `budget`."""
+    return _Sandbox(budget)
+
+
+def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno, environment=node.environment)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset(("+", "*", "**", "%"))
+
+    def __init__(self, budget: Budget) -> None:
+        # There is no loader, so include, import and extends find nothing.
+        super().__init__(
+            undefined=StrictUndefined,
+            autoescape=False,
+            keep_trailing_newline=True,
+            finalize=budget.printed,
+            cache_size=0,
+        )
+        self._budget = budget
+        for name in ("lipsum", "cycler", "joiner"):
+            self.globals.pop(name, None)
+        kept = {name: make for name, make in FILTERS.items() if name not in _LEFT_OUT}
+        self.filters = {name: self._bounded(name, make) for name, make in kept.items()}
+        self.filters |= {"tojson": _tojson, "_rounds": budget.rounds, "_measure": budget.measure}
+
+    def _bounded(self, name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(make)
+        def bounded(*args: Any, **kwargs: Any) -> Any:
+            self._budget.step()
+            if name in _GROWING:
+                plain = [arg for arg in args if not isinstance(arg, Context | ImmutableSandboxedEnvironment)]
+                _refuse_growth([getattr(arg, "eval_ctx", arg) for arg in plain], kwargs)
+            if name == "format":
+                _refuse_wide(str(args[0]))
+            return self._budget.measure(make(*args, **kwargs))
+
+        return bounded
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        # A key named `items` or `keys` is the value, not the mapping's method.
+        if isinstance(obj, dict) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._budget.step()
+        if isinstance(obj, LoopContext) and args:
+            args = (self._budget.rounds(args[0]), *args[1:])
+        method = getattr(obj, "__wrapped__", obj)
+        owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
+        if isinstance(owner, str):
+            if name in _GROWING:
+                _refuse_growth([owner, *args], kwargs)
+            if name in ("format", "format_map"):
+                _refuse_wide(owner)
+        return self._budget.measure(super().call(context, obj, *args, **kwargs))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "*":
+            _refuse_repetition(left, right)
+        elif operator == "**" and isinstance(left, int) and isinstance(right, int):
+            if left.bit_length() * max(right, 0) > _MAX_BITS:
+                raise TemplateRefusedError("computes a power that is too large")
+        elif operator == "%" and isinstance(left, str):
+            _refuse_wide(left)
+        return self._budget.measure(super().call_binop(context, operator, left, right))
+
+
+def _extent(value: Any) -> int:
+    if isinstance(value, str | bytes | list | tuple | dict):
+        return len(value)
+    return abs(value) if isinstance(value, int) else 1
+
+
+def _refuse_repetition(left: Any, right: Any) -> None:
+    if isinstance(left, int) and isinstance(right, int):
+        too_large = left.bit_length() + right.bit_length() > _MAX_BITS
+    elif isinstance(left, float) or isinstance(right, float):
+        too_large = False
+    else:
+        too_large = _extent(left) * _extent(right) > LIMITS.document_bytes
+    if too_large:
+        raise TemplateRefusedError("multiplies to something too large")
+
+
+def _refuse_growth(args: list[Any], kwargs: dict[str, Any]) -> None:
+    first, *others = args
+    widest = max((_extent(value) for value in [*others, *kwargs.values()]), default=1)
+    if (_extent(first) + 1) * widest > _MAX_PRODUCT:
+        raise TemplateRefusedError("pads or repeats to something too large")
+
+
+def _refuse_wide(text: str) -> None:
+    if _WIDE_FIELD.search(text):
+        raise TemplateRefusedError("formats with a width that is too large")
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    """Like Jinja2's filter, without the escapes that are for HTML."""
+    if isinstance(value, Undefined):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, indent=indent)

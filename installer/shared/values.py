@@ -1,0 +1,254 @@
+"""The values of a host: the bundle's defaults, with the site's files laid over them.
+
+    bundle defaults  ←  /etc/waybill/<product>/values.yaml  ←  --values FILE  ←  waybill.version, …
+
+Mappings are merged key by key; anything else replaces what was there. The result has to fit the bundle's
+schema. Everything wrong in any of the files is said at once, with file, line and key.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from installer.core import schema_errors
+from installer.core.errors import HostNotReadyError, Problem
+from installer.shared import strict_yaml
+
+BUILT_IN = "waybill"
+SCHEMA_SECONDS = 10.0
+"""Processor time that a schema may take to judge the values."""
+SITE_VALUES = "/etc/waybill/{product}/values.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One values file.
+
+    Attributes:
+        name: Its path, as messages show it.
+        data: Its bytes; the caller bounds the read (`strict_yaml.MAX_BYTES`).
+    """
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIns:
+    """What every template can use as `waybill.version`, `waybill.product`, `waybill.environment`."""
+
+    version: str
+    product: str
+    environment: str = ""
+
+    def as_values(self) -> dict[str, Any]:
+        """Gives them in the form in which templates see them."""
+        return {"version": self.version, "product": self.product, "environment": self.environment}
+
+
+def resolve(layers: Sequence[Layer], schema: Layer | None, built_ins: BuiltIns) -> dict[str, Any]:
+    """Merges values files and checks the result.
+
+    Without a schema, a key that the defaults do not have is a fault, except in a group that is empty there.
+
+    Args:
+        layers: From the weakest, the bundle's defaults, to the strongest.
+        schema: The bundle's values schema, where it has one.
+        built_ins: What Waybill itself adds.
+
+    Raises:
+        HostNotReadyError: A file is not readable as strict YAML, or the merged values do not fit the schema;
+            `problems` has all of it.
+    """
+    values, problems = examine(layers, schema, built_ins)
+    if problems:
+        raise HostNotReadyError(
+            "the values for the templates are not usable",
+            hint="correct the values files; nothing was changed",
+            problems=problems,
+        )
+    return values
+
+
+def examine(
+    layers: Sequence[Layer], schema: Layer | None, built_ins: BuiltIns, *, complete: bool = True
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Like `resolve`, but returns the problems.
+
+    Args:
+        layers: From the weakest to the strongest.
+        schema: The values schema.
+        built_ins: What Waybill itself adds.
+        complete: False where further layers follow on the host, so that missing values are no fault yet.
+    """
+    problems: list[Problem] = []
+    documents = [strict_yaml.load(layer.data, layer.name) for layer in layers]
+    usable: list[strict_yaml.Document] = []
+    for document in documents:
+        problems += document.problems
+        if not isinstance(document.value, dict) and document.value is not None:
+            problems.append(
+                Problem(document.where(), "must hold a mapping of keys to values", "write key: value lines")
+            )
+        elif document.value is not None:
+            usable.append(document)
+    values: dict[str, Any] = {}
+    for document in usable:
+        if BUILT_IN in document.value:
+            where = document.where((BUILT_IN,))
+            problems.append(Problem(where, f"sets {BUILT_IN}, which Waybill sets itself", "use another name"))
+        if schema is None and document.name != layers[0].name:
+            problems += _strange(values, document.value, (), document)
+        values = _merge(values, document.value, (), document, problems)
+    values.pop(BUILT_IN, None)
+    if schema is not None:
+        misfits = _misfits(values, schema, usable, problems)
+        site = SITE_VALUES.format(product=built_ins.product)
+        problems += [
+            _said_to_site(finding, site) for finding in misfits if complete or finding.keyword != "required"
+        ]
+    values[BUILT_IN] = built_ins.as_values()
+    return values, problems
+
+
+def load_schema(schema: Layer) -> tuple[dict[str, Any], list[Problem]]:
+    """Reads a values schema; gives what is wrong with it too.
+
+    Args:
+        schema: A file with a JSON Schema 2020-12.
+    """
+    try:
+        value = json.loads(schema.data.decode("utf-8"), object_pairs_hook=_no_duplicates)
+    except json.JSONDecodeError as error:
+        return {}, [Problem(f"{schema.name}:{error.lineno}", f"is not JSON: {error.msg}", "correct it there")]
+    except _DuplicateError as error:
+        return {}, [Problem(schema.name, f"gives the key {error} twice", "keep one of the two")]
+    except (ValueError, RecursionError):
+        return {}, [Problem(schema.name, "is not JSON in UTF-8", "save it as UTF-8 JSON")]
+    if not isinstance(value, dict):
+        return {}, [
+            Problem(f"{schema.name}:1", "must hold a JSON object", 'begin with {"type": "object", …}')
+        ]
+    problem = schema_errors.schema_problem(value, schema.name)
+    return value, [problem] if problem else []
+
+
+class _DuplicateError(Exception):
+    pass
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateError(repr(key))
+        found[key] = value
+    return found
+
+
+def _merge(
+    below: Mapping[str, Any],
+    above: Mapping[str, Any],
+    path: strict_yaml.Path,
+    document: strict_yaml.Document,
+    problems: list[Problem],
+) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        here = (*path, key)
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _merge(old, value, here, document, problems)
+            continue
+        if isinstance(old, dict) and value is not None:
+            group = ", ".join(list(old)[:4])
+            what = f"{schema_errors.dotted(here)} is a group of values ({group}), not a single one"
+            problems.append(Problem(document.where(here), what, "set the keys in it"))
+            continue
+        merged[key] = value
+    return merged
+
+
+def _strange(
+    known: Mapping[str, Any], given: Mapping[str, Any], path: strict_yaml.Path, document: strict_yaml.Document
+) -> list[Problem]:
+    found: list[Problem] = []
+    for key, value in given.items() if known else ():
+        here = (*path, key)
+        if key not in known and here != (BUILT_IN,):
+            close = schema_errors.did_you_mean(key, known)
+            hint = f"did you mean {close}?" if close else f"known there: {', '.join(list(known)[:12])}"
+            found.append(
+                Problem(
+                    document.where(here), f"{schema_errors.dotted(here)} is not a value of this release", hint
+                )
+            )
+        elif isinstance(value, dict) and isinstance(known.get(key), dict):
+            found += _strange(known[key], value, here, document)
+    return found
+
+
+def _said_to_site(finding: schema_errors.Finding, site: str) -> Problem:
+    problem = finding.problem
+    if finding.keyword != "required":
+        return problem
+    meaning = f" ({problem.hint[:1].lower()}{problem.hint[1:]})" if problem.hint else ""
+    return Problem(problem.where, problem.what + meaning, f"set it in {site}")
+
+
+def _misfits(
+    values: dict[str, Any], schema: Layer, documents: Sequence[strict_yaml.Document], known: Sequence[Problem]
+) -> list[schema_errors.Finding]:
+    parsed, problems = load_schema(schema)
+    if problems:
+        return [schema_errors.Finding("schema", (), problem) for problem in problems]
+
+    def where(path: strict_yaml.Path) -> str:
+        setter = next((document for document in reversed(documents) if path in document.lines), None)
+        if setter is not None and path:
+            return setter.where(path)
+        return where(path[:-1]) if path else (documents[-1].name if documents else "values")
+
+    taken = {problem.where for problem in known}
+    try:
+        with _bounded():
+            found = schema_errors.findings(parsed, values, where)
+    except _TooSlowError:
+        what = f"takes more than {SCHEMA_SECONDS:g} seconds for these values"
+        hint = (
+            "a pattern such as (a+)+ tries every way to match: write it without a repetition in a repetition"
+        )
+        return [schema_errors.Finding("schema", (), Problem(schema.name, what, hint))]
+    except RecursionError:
+        problem = Problem(schema.name, "refers to itself without end", "look at its $ref")
+        return [schema_errors.Finding("schema", (), problem)]
+    return [f for f in found if f.problem.where not in taken]
+
+
+class _TooSlowError(BaseException):
+    """Raised in the midst of what runs too long: nothing on the way may take it for an error of its own."""
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Ends what takes too long of this process's own time; the matcher of patterns hears signals."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise _TooSlowError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there can a signal be heard; both commands read values there
+        return
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SCHEMA_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

@@ -1,0 +1,1 @@
+"""Staging: verified bundle members on the disk before anything is switched."""

@@ -1,0 +1,123 @@
+"""The staging area: what lies there after a run that was cut short, and what becomes of it.
+
+The next run of the same bundle goes on with it; every other command that changes something removes it. What
+we did not put there is moved to `kept`, never removed, and named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Set
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from installer.core.errors import TamperedError
+from installer.core.format.manifest import MANIFEST, SUMS, Manifest
+from installer.host.directories import make_directory, parent
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.shared.progress import Progress
+from installer.staging import work_dir
+from installer.state.retained import read_manifest
+
+GOING = ".gone"
+"""Ends the name of what is being removed: without its manifest nobody could tell any more what is ours."""
+_OURS = re.compile(rf"[0-9a-f]{{12}}(\.work|\.replaced|{re.escape(GOING)})?")
+_HEAD = re.compile(rf"{re.escape(SUMS)}(\.[0-9a-f]{{8}}\.(sig|sigstore\.json|asc))?|{re.escape(MANIFEST)}")
+
+
+def clear(system: System, layout: Layout, progress: Progress, keep: str = "") -> None:
+    """Removes what is staged.
+
+    Args:
+        system: The host.
+        layout: Of the product.
+        progress: Told what was not ours.
+        keep: Identity of a bundle whose staged files stay; empty for none.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    # What an earlier removal left goes first: the next one takes its name.
+    for name in sorted(system.names(layout.staging), key=lambda name: not name.endswith(GOING)):
+        if keep and name in (keep[:12], f"{keep[:12]}.work"):
+            continue
+        path = f"{layout.staging}/{name}"
+        kind = system.observe(path, digest=False).kind
+        if not _OURS.fullmatch(name) or kind != ("link" if name.endswith(".work") else "dir"):
+            rescue(system, layout, progress, [path])
+        elif kind == "link":
+            work_dir.remove_area(system, layout, path, progress)
+        elif name.endswith((".replaced", GOING)):
+            system.remove_tree(path)
+        else:
+            remove(system, layout, progress, path)
+
+
+def discard(system: System, layout: Layout, progress: Progress, identity: str) -> None:
+    """Removes what is staged of one bundle; where that cannot be done, the next command does it."""
+    with suppress(OSError):
+        link, directory = layout.work_link(identity), layout.stage(identity)
+        if system.observe(link).kind == "link":
+            work_dir.remove_area(system, layout, link, progress)
+        if system.observe(directory, digest=False).kind == "dir":
+            remove(system, layout, progress, directory)
+
+
+def remove(system: System, layout: Layout, progress: Progress, directory: str) -> None:
+    """Removes a release, once what is not ours is out of it; cut short, it goes on where it was.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    rescue(system, layout, progress, strangers(system, directory))
+    system.remove_tree(f"{directory}{GOING}")
+    system.rename(directory, f"{directory}{GOING}")
+    system.sync_dir(parent(directory))
+    system.remove_tree(f"{directory}{GOING}")
+
+
+def strangers(system: System, directory: str, wanted: Set[str] | None = None) -> list[str]:
+    """Gives what lies in a staged release and is no part of it, without what lies below that.
+
+    Args:
+        system: The host.
+        directory: Of the staged release.
+        wanted: What is part of it; None: its own manifest says so, which is on the disk before anything else.
+    """
+    if wanted is None:
+        try:
+            wanted = parts(read_manifest(system, directory)[0], system.platform())
+        except (OSError, TamperedError):
+            wanted = frozenset()
+    names = [path.removeprefix(f"{directory}/") for path in system.tree(directory)]
+    strange = {name for name in names if name not in wanted and not _HEAD.fullmatch(name)}
+    above = {name: {str(each) for each in PurePosixPath(name).parents} for name in strange}
+    return [f"{directory}/{name}" for name in sorted(strange) if not above[name] & strange]
+
+
+def parts(manifest: Manifest, platform: str) -> frozenset[str]:
+    """Gives every path that a release has in its directory on a host of `platform`, besides its head."""
+    paths = {entry.path for entry in manifest.for_platform(platform)}
+    paths |= {link.path for link in manifest.links} | {entry.path for entry in manifest.directories}
+    above = {str(each) for path in paths for each in PurePosixPath(path).parents}
+    return frozenset(paths | above) - {"."}
+
+
+def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[str]) -> None:
+    """Moves what is not ours out of a directory of ours, to where it is kept.
+
+    Raises:
+        OSError: It cannot be moved; it is where it was.
+    """
+    for path in paths:
+        number = 1
+        place, _, rest = path.removeprefix(f"{layout.base}/").partition("/")
+        while system.observe(f"{layout.kept}/{place}-{number}", digest=False).kind != "absent":
+            number += 1
+        to = f"{layout.kept}/{place}-{number}/{rest}"
+        make_directory(system, parent(to))
+        system.rename(path, to)
+        system.sync_dir(parent(to))
+        system.sync_dir(parent(path))
+        progress.note(f"{path} is not ours; it was moved to {to}")

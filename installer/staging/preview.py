@@ -1,0 +1,90 @@
+"""A verified bundle as `plan` needs it, without staging it: only the documents that a plan reads."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from installer.core.digest import sha256_hex
+from installer.core.errors import HostNotReadyError
+from installer.core.format.manifest import FileEntry, Kind
+from installer.core.format.payload import keep_nothing
+from installer.core.limits import LIMITS
+from installer.core.verify import OpenedBundle, check_all, payload_extent
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.shared.progress import Progress
+from installer.staging.stage import demands, staged
+from installer.staging.staged import Staged
+
+READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "compose")
+
+
+@contextmanager
+def previewed(
+    opened: OpenedBundle,
+    system: System,
+    layout: Layout,
+    progress: Progress,
+    *,
+    work: str = "",
+    apart: bool = False,
+) -> Iterator[Staged]:
+    """Verifies a bundle and keeps its documents for as long as the plan is made.
+
+    They lie in a private directory (0700) in the work directory, else in /tmp or in the directory that
+    `--root` names, and are removed at the end.
+
+    Args:
+        opened: The bundle, its head trusted.
+        system: The host.
+        layout: Of its product.
+        progress: Told the bytes.
+        work: A `workdir.work_dir`; empty where there is none.
+        apart: Whether the blobs of images would be staged in it.
+
+    Yields:
+        The bundle with those of its members that plans read.
+
+    Raises:
+        TamperedError: Something is not what was signed.
+        HostNotReadyError: The directory cannot be made.
+    """
+    parent = work.rstrip("/") or ("/tmp" if system.live else "")  # noqa: S108 - of a random name, 0700
+    base = f"{parent}/.waybill-plan.{secrets.token_hex(8)}"
+    made = {base}
+    try:
+        system.mkdir(base, 0o700)
+    except OSError as error:
+        hint = "the plan needs room for the documents of the bundle: name a directory by --work-dir"
+        raise HostNotReadyError(
+            f"cannot be written: {error.strerror}", where=parent or system.root, hint=hint
+        ) from error
+    try:
+
+        def keep(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+            if entry.kind in READ_BY_PLANS and entry.size <= LIMITS.document_bytes:
+                system.write_new(f"{base}/{entry.path}", chunks, 0o600, sync=False)
+            else:
+                keep_nothing(entry, chunks)
+
+        for entry in opened.bundle.manifest.of_kind(*READ_BY_PLANS):
+            for above in reversed(PurePosixPath(base, entry.path).parents):
+                if str(above).startswith(base) and str(above) not in made:
+                    system.mkdir(str(above), 0o700)
+                    made.add(str(above))
+        progress.start("verify", payload_extent(opened))
+        verified = check_all(opened, progress.advance, keep)
+        progress.done()
+        found = staged(verified, sha256_hex(opened.bundle.manifest_bytes), base)
+        blobs = work if apart else ""
+        yield replace(
+            found,
+            area=blobs,
+            demands=tuple(demands(found.manifest, system.platform(), layout.staging, blobs)),
+        )
+    finally:
+        system.remove_tree(base)

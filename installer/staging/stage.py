@@ -1,0 +1,258 @@
+"""From a bundle on a medium to its members in the staging area, in the one pass that verifies them.
+
+The staging area is ours alone (0700). What lies there was hashed while it was written, and only that is used
+afterwards: the medium is not read a second time. What an earlier run of the same bundle left there is hashed
+where it lies, and the medium is not read for it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from installer.core.digest import sha256_hex
+from installer.core.errors import HostNotReadyError, MediumError, WaybillError
+from installer.core.format.archive import Bundle
+from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Manifest
+from installer.core.format.payload import keep_nothing
+from installer.core.verify import OpenedBundle, Verified, check_all, payload_extent
+from installer.host.directories import make_directory
+from installer.host.disk_space import Demand, space_problems, weigh
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.shared.humanize import size_text
+from installer.shared.progress import Progress
+from installer.staging import area as staging
+from installer.staging import work_dir
+from installer.staging.staged import Staged, refuse_platform
+
+KEPT = "what is staged stays: the same command goes on from there, `install recover` removes it"
+
+
+def stage(
+    opened: OpenedBundle, system: System, layout: Layout, platform: str, progress: Progress, *, work: str = ""
+) -> tuple[Verified, Staged]:
+    """Verifies the payload and keeps what this host needs of it.
+
+    Args:
+        opened: The bundle, its head trusted.
+        system: The host.
+        layout: Of the bundle's product; its lock is held.
+        platform: `os/arch` of this host; files for others are checked, but not kept.
+        progress: Told the bytes.
+        work: A `workdir.work_dir` for the blobs of images; empty: they stay with the release.
+
+    Returns:
+        What was verified, and the release, durable in the staging area.
+
+    Raises:
+        RefusedError: It is not for this platform.
+        HostNotReadyError: The space does not suffice, or it cannot be written to.
+        TamperedError: Something is not what was signed. Nothing is left in the staging area.
+        MediumError: The medium failed. What was staged is left for the next run of the same bundle.
+    """
+    bundle = opened.bundle
+    refuse_platform(platform, bundle.manifest, bundle.medium.name)
+    directory = layout.stage(bundle.identity)
+    try:
+        make_directory(system, layout.staging)
+        area = _area(system, layout, bundle.identity, work, progress)
+        tree = _Tree(system, layout, progress, bundle, platform, area)
+        with system.steady():
+            have = tree.resume()
+            _require_space(system, tree.demands(have))
+            tree.prepare()
+            progress.start("verify and stage", payload_extent(opened, have))
+            verified = check_all(opened, progress.advance, tree.keep, have)
+        progress.done()
+        for place in filter(None, (directory, area)):
+            system.sync_fs(place)
+    except OSError as error:
+        staging.discard(system, layout, progress, bundle.identity)
+        raise HostNotReadyError(
+            f"the release cannot be staged: {error.strerror}",
+            where=error.filename or directory,
+            hint="free some space there, or check that the file system is writable and sound",
+        ) from error
+    except BaseException as error:
+        if isinstance(error, WaybillError) and not isinstance(error, MediumError):
+            staging.discard(system, layout, progress, bundle.identity)
+        else:
+            progress.note(KEPT)
+        raise
+    return verified, staged(verified, sha256_hex(bundle.manifest_bytes), directory, area)
+
+
+def staged(verified: Verified, manifest_sha256: str, directory: str, area: str = "") -> Staged:
+    """Gives a verified bundle as what `plan` works from, with its evidence as state and logs keep it."""
+    signers = {f"{item.owner} ({item.scheme} key {item.keyid[:16]})" for item in verified.evidence.accepted}
+    evidence = verified.evidence.as_json() | {
+        "signers": sorted(signers),
+        "approvals": list(verified.approvals),
+    }
+    return Staged(verified.manifest, manifest_sha256, verified.identity, directory, evidence, area)
+
+
+def demands(
+    manifest: Manifest, platform: str, directory: str, work: str = "", have: frozenset[str] = frozenset()
+) -> list[Demand]:
+    """Says what staging takes, and where: the release in one place, blobs in another where there is one.
+
+    Args:
+        manifest: Of the release.
+        platform: `os/arch` of this host.
+        directory: Where it is staged.
+        work: Where the blobs of its images are; empty: with the rest.
+        have: Files that are there already.
+    """
+    rows = {place: Demand(place, 0, 64) for place in (directory, *([work] if work else []))}
+    for entry in manifest.for_platform(platform):
+        if entry.path not in have:
+            place = work if work and entry.path.startswith(BLOBS) else directory
+            rows[place] = rows[place].plus(entry.size)
+    return list(rows.values())
+
+
+def _require_space(system: System, wanted: list[Demand]) -> None:
+    if problems := space_problems(weigh(system, wanted)):
+        raise HostNotReadyError("the release cannot be staged", problems=problems)
+
+
+def _area(system: System, layout: Layout, identity: str, work: str, progress: Progress) -> str:
+    if work:
+        return work_dir.make_area(system, layout, identity, work)
+    link = layout.work_link(identity)
+    if system.observe(link).kind == "link":
+        work_dir.remove_area(system, layout, link, progress)
+    return ""
+
+
+class _Tree:
+    """The directory of one release while it is filled, by several threads; its blobs may lie elsewhere."""
+
+    def __init__(
+        self,
+        system: System,
+        layout: Layout,
+        progress: Progress,
+        bundle: Bundle,
+        platform: str,
+        area: str,
+    ) -> None:
+        self._system = system
+        self._layout = layout
+        self._progress = progress
+        self._manifest = bundle.manifest
+        self._platform = platform
+        self._directory = layout.stage(bundle.identity)
+        self._area = area
+        self._head = {SUMS: bundle.head.sums, MANIFEST: bundle.manifest_bytes, **bundle.head.signatures}
+
+    def demands(self, have: frozenset[str]) -> list[Demand]:
+        """Says what is still needed."""
+        return demands(self._manifest, self._platform, self._directory, self._area, have)
+
+    def resume(self) -> frozenset[str]:
+        """Looks at what an earlier run left, and clears what is of no use.
+
+        Returns:
+            The files that are there, as signed.
+        """
+        system = self._system
+        if self._kind(self._directory) == "absent" and not (self._area and system.names(self._area)):
+            return frozenset()
+        if self._kind(self._directory) not in ("absent", "dir"):
+            self._rescue(self._directory)
+        if self._area:
+            system.remove_tree(f"{self._directory}/{BLOBS.rstrip('/')}")
+        wanted = staging.parts(self._manifest, self._platform)
+        self._rescue(*staging.strangers(system, self._directory, wanted))
+        entries = list(self._manifest.for_platform(self._platform))
+        there = [entry for entry in entries if self._kind(self._at(entry.path)) != "absent"]
+        if not there:
+            return frozenset()
+        self._progress.start("check what is staged", sum(entry.size for entry in there))
+        good = [entry for entry in there if self._is_good(entry)]
+        self._progress.done()
+        size = size_text(sum(entry.size for entry in good))
+        self._progress.note(
+            f"{len(good)} of {len(entries)} files already staged, {size}: checked, not copied again"
+        )
+        return frozenset(entry.path for entry in good)
+
+    def _is_good(self, entry: FileEntry) -> bool:
+        path = self._at(entry.path)
+        seen = self._system.observe(path)
+        self._progress.advance(entry.size)
+        if (seen.kind, seen.sha256) == ("file", entry.sha256):
+            if seen.mode != entry.mode:
+                self._system.set_owner_mode(path, entry.mode)
+            return True
+        if seen.kind == "file":
+            self._system.unlink(path)
+        else:
+            self._rescue(path)
+        return False
+
+    def _kind(self, path: str) -> str:
+        return self._system.observe(path, digest=False).kind
+
+    def _rescue(self, *paths: str) -> None:
+        staging.rescue(self._system, self._layout, self._progress, paths)
+
+    def prepare(self) -> None:
+        """Writes the head, makes all directories, and the links of trees; leaves what is there."""
+        system, manifest = self._system, self._manifest
+        self._make(self._directory, 0o755)
+        for name in system.names(self._directory):
+            if name.startswith(SUMS) and name not in self._head:
+                system.unlink(f"{self._directory}/{name}")
+        for name, data in self._head.items():
+            path = f"{self._directory}/{name}"
+            if system.observe(path).sha256 != sha256_hex(data):
+                system.remove_tree(path)
+                system.write_new(path, data, 0o644, sync=False)
+        # Also what is there already: a kill may have left it in the cache alone.
+        system.sync_files([f"{self._directory}/{name}" for name in self._head])
+        system.sync_dir(self._directory)
+        modes = {entry.path: entry.mode for entry in manifest.directories}
+        apart = BLOBS if self._area else "/"
+        paths = [
+            entry.path for entry in manifest.for_platform(self._platform) if not entry.path.startswith(apart)
+        ]
+        paths += [link.path for link in manifest.links]
+        paths += modes
+        parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents} | set(modes)
+        for path in sorted(parents - {"."}):
+            self._make(f"{self._directory}/{path}", modes.get(path, 0o755))
+        if self._area:
+            for path in ("images", "images/blobs", "images/blobs/sha256"):
+                self._make(f"{self._area}/{path}", 0o700)
+        for link in manifest.links:
+            path = f"{self._directory}/{link.path}"
+            seen = system.observe(path)
+            if seen.kind not in ("absent", "link"):
+                self._rescue(path)
+            if seen.target != link.target:
+                system.remove_tree(path)
+                system.symlink(link.target, path)
+
+    def _make(self, path: str, mode: int) -> None:
+        seen = self._system.observe(path, digest=False)
+        if seen.kind != "dir":
+            if seen.kind != "absent":
+                self._rescue(path)
+            self._system.mkdir(path, mode)
+        elif seen.mode != mode:
+            self._system.set_owner_mode(path, mode)
+
+    def keep(self, entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+        """Takes one file; on a wrong digest `chunks` raises and the file is removed."""
+        if entry.platform in ("", self._platform):
+            self._system.write_new(self._at(entry.path), chunks, entry.mode, sync=False)
+        else:
+            keep_nothing(entry, chunks)
+
+    def _at(self, path: str) -> str:
+        place = self._area if self._area and path.startswith(BLOBS) else self._directory
+        return f"{place}/{path}"

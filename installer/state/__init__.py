@@ -1,0 +1,1 @@
+"""What a host knows: its releases, the state of each product, its trust."""

@@ -1,0 +1,55 @@
+"""What this host is: its name and its environment."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from installer.core.errors import HostNotReadyError, RefusedError
+from installer.core.trust.root import ENVIRONMENT
+from installer.host.layout import CONFIG
+from installer.host.system import System
+
+ENVIRONMENT_FILE = f"{CONFIG}/environment"
+HOSTNAME_FILE = "/etc/hostname"
+_SMALL = 4096
+
+
+def environment(system: System, given: str) -> str:
+    """Return the environment of this host: its own setting, or what the operator says where it has none.
+
+    Args:
+        system: The host.
+        given: From `--env`; empty where it was not given.
+
+    Raises:
+        HostNotReadyError: The setting is damaged.
+        RefusedError: It says another one than the operator.
+    """
+    try:
+        text = system.read(ENVIRONMENT_FILE, _SMALL).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return given
+    except OSError as error:
+        raise HostNotReadyError(f"cannot be read: {error.strerror}", where=ENVIRONMENT_FILE) from None
+    if not ENVIRONMENT.fullmatch(text):
+        raise HostNotReadyError(
+            "does not name an environment", where=ENVIRONMENT_FILE, hint="one word, such as: production"
+        )
+    if given not in ("", text):
+        raise RefusedError(
+            f"this host belongs to the environment {text}, not {given}",
+            where=ENVIRONMENT_FILE,
+            hint="leave out --env, or go to a host of that environment",
+        )
+    return text
+
+
+def host_name(system: System) -> str:
+    """Return the name of this host, lower case; below `--root` what /etc/hostname there says."""
+    if not system.live:
+        with suppress(OSError):
+            text = system.read(HOSTNAME_FILE, _SMALL).decode("ascii", "replace").strip()
+            if text:
+                return text.lower()
+    return os.uname().nodename.lower()

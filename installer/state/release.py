@@ -1,0 +1,151 @@
+"""A release on this host: what it has outside of its directory, and the record that says so."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from installer.core import jsonio
+from installer.core.digest import sha256_hex
+from installer.core.errors import NotUndoneError
+from installer.core.format import manifest_json
+from installer.core.format.manifest import MANIFEST, HealthCheck, Manifest
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.state.state import MIB, Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """One thing that a release has on the host outside of its own directory.
+
+    Attributes:
+        path: Where, as a host path.
+        kind: `file`, `link` or `dir`.
+        sha256: Of a file's bytes, in hex.
+        size: Of a file.
+        mode: Permission bits of a file or directory.
+        uid: Owner; -1 where owners are not changed.
+        gid: Group; -1 where owners are not changed.
+        target: Of a link.
+        source: Where a file's bytes are taken from, as a host path: in the release's directory, or rendered.
+        origin: Its bundle path; empty for a directory that is there only to hold others.
+        policy: `kept`: the operator's own version stands there; `beside`: it is the release's version of such
+            a file, laid beside it.
+    """
+
+    path: str
+    kind: str
+    sha256: str = ""
+    size: int = 0
+    mode: int = 0
+    uid: int = -1
+    gid: int = -1
+    target: str = ""
+    source: str = ""
+    origin: str = ""
+    policy: Literal["", "kept", "beside"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release on this host.
+
+    Attributes:
+        manifest: Its verified manifest.
+        identity: SHA-256 of its SHA256SUMS, in hex.
+        directory: Where its members lie under their bundle paths once the transaction began, as a host path.
+        staged: Where they lie now, while planning; the same as `directory` for a retained release.
+        installed: What it has outside of `directory`, in the order in which it is made.
+        health: Its probes, their targets rendered with the host's values.
+        blobs: Where the blobs of its images lie while operations run, where that is not `directory`; empty:
+            nowhere, only the engine has them.
+    """
+
+    manifest: Manifest
+    identity: str
+    directory: str
+    staged: str
+    installed: tuple[Installed, ...] = ()
+    health: tuple[HealthCheck, ...] = ()
+    blobs: str | None = None
+
+    @property
+    def blobs_at(self) -> str:
+        """The directory below which its images are loaded from; empty where they are not kept."""
+        return self.directory if self.blobs is None else self.blobs
+
+    def now(self, path: str) -> str:
+        """Gives the host path at which a member can be read while planning."""
+        return f"{self.staged}/{path}"
+
+    def then(self, path: str) -> str:
+        """Gives the host path that a member has while operations run; the one to put into their args."""
+        return f"{self.directory}/{path}"
+
+
+RECORD_LIMIT = 512 * MIB
+
+
+class DamagedReleaseError(NotUndoneError):
+    """What is kept of a release is missing or was changed."""
+
+
+def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ...]) -> bytes:
+    """Gives the record of what a release has on the host outside of its directory, and of its probes."""
+    names = Installed.__slots__
+    rows = [
+        {name: value for name in names if (value := getattr(item, name)) not in ("", 0)} for item in installed
+    ]
+    probes = [asdict(check) for check in health]
+    return jsonio.dumps_lines({"schema": "waybill/record/v1", "installed": rows, "health": probes})
+
+
+def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -> Release:
+    """Gives a kept release with what it has on the host.
+
+    Its manifest and record are read only where they are, byte for byte, what was verified and written.
+
+    Raises:
+        DamagedReleaseError: One of them is missing or was changed; `hint` says what to do.
+    """
+    directory = layout.release(entry.name)
+    manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest, hint or _again(layout, entry))
+    installed, health = read_record(system, layout, entry, hint)
+    blobs = None if entry.blobs else ""
+    return Release(
+        manifest_json.parse(manifest), entry.identity, directory, directory, installed, health, blobs
+    )
+
+
+def read_record(
+    system: System, layout: Layout, entry: Entry, hint: str = ""
+) -> tuple[tuple[Installed, ...], tuple[HealthCheck, ...]]:
+    """Gives what a release has on the host outside of its directory, and its probes, by its record.
+
+    Raises:
+        DamagedReleaseError: The record is missing or was changed; `hint` says what to do.
+    """
+    path = f"{layout.record(entry.record)}/record.json"
+    data = _exact(system, path, entry.record_sha256, hint or _again(layout, entry))
+    record = jsonio.loads_strict(data, path, RECORD_LIMIT)
+    installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
+    health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
+    return installed, health
+
+
+def _again(layout: Layout, entry: Entry) -> str:
+    return (
+        f"the disk may be losing data, or somebody edited it. Install {layout.product} {entry.version} again "
+        "from its bundle: what is on the host as installed is known again by that"
+    )
+
+
+def _exact(system: System, path: str, sha256: str, hint: str) -> bytes:
+    try:
+        data = system.read(path, RECORD_LIMIT)
+    except OSError as error:
+        raise DamagedReleaseError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
+    if sha256_hex(data) != sha256:
+        raise DamagedReleaseError("is not what was installed", where=path, hint=hint)
+    return data

@@ -1,0 +1,323 @@
+"""What this host knows of one product: which release runs, which are kept, how far it ever came.
+
+`state.json` is written only after a transaction stands, and can be derived from the journal again. Files of
+ours are read with the strict JSON reader all the same: a disk that loses data is no attacker, but no friend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from installer.core import jsonio
+from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
+from installer.host.layout import Layout
+from installer.host.system import System
+
+SCHEMA = "waybill/state/v1"
+MIB = 1024 * 1024
+STATE_LIMIT = 4 * MIB
+KEEP = 3
+_SLACK = 4096
+"""Bytes that a state may grow by between BEGIN and COMMIT: it learns the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One release that this host keeps.
+
+    Attributes:
+        name: Its directory, `<sequence>-<id12>`.
+        version: As its manifest says.
+        sequence: As its manifest says.
+        identity: SHA-256 of its SHA256SUMS.
+        manifest: SHA-256 of its bundle.json: a kept one is parsed only where it still is what was verified.
+        record: The transaction whose record says what it has on the host.
+        record_sha256: Of that record.
+        installed: When that transaction was committed, in seconds since 1970; 0 before.
+        methods: Which methods were driven.
+        evidence: What the verification found: who signed, who approved.
+        blobs: Whether its directory has the blobs of its images; with `--work-dir` only the engine has them.
+        irreversible: What it did to the host that going back does not undo, in words.
+        incomplete: What failed past the point from which there was no way back; empty where it is whole.
+    """
+
+    name: str
+    version: str
+    sequence: int
+    identity: str
+    manifest: str
+    record: str
+    record_sha256: str
+    installed: int = 0
+    methods: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    blobs: bool = True
+    irreversible: tuple[str, ...] = ()
+    incomplete: str = ""
+
+    @property
+    def verified(self) -> int:
+        """When its bundle was verified, in seconds since 1970; a rollback does not change it."""
+        found = self.evidence.get("verified", self.installed)
+        return found if type(found) is int else self.installed
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return asdict(self)
+
+    def brief(self) -> dict[str, Any]:
+        """Gives what tells it from others, as a JSON object."""
+        names = ("version", "sequence", "identity")
+        return {"release": self.name} | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Entry:
+        """Reads it back.
+
+        Raises:
+            TypeError: A field is missing, not known, or of another type.
+        """
+        lists = {"methods": value["methods"], "irreversible": value.get("irreversible", ())}
+        found = cls(**{**value, **{name: tuple(given) for name, given in lists.items()}})
+        texts = (
+            *(found.name, found.version, found.identity, found.manifest, found.record, found.record_sha256),
+            *(found.incomplete, *found.methods, *found.irreversible),
+        )
+        right = (
+            all(isinstance(given, (list, tuple)) for given in lists.values())
+            and all(isinstance(text, str) for text in texts)
+            and (type(found.sequence), type(found.installed), type(found.blobs)) == (int, int, bool)
+            and isinstance(found.evidence, Mapping)
+        )
+        if not right:
+            raise TypeError("a release has a field of another type")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of one product.
+
+    Attributes:
+        current: The release that runs; None where none does.
+        kept: All releases that are kept, the running one first, then from the newest to the oldest.
+        highest: The highest sequence that was ever committed.
+        transaction: Number of the last transaction that ended.
+        reset: Number of the last reset by the root that let `highest` fall.
+        keep: How many releases this host keeps of the product, the running one too.
+    """
+
+    current: Entry | None = None
+    kept: tuple[Entry, ...] = ()
+    highest: int = -1
+    transaction: int = 0
+    reset: int = 0
+    keep: int = KEEP
+
+    @property
+    def previous(self) -> Entry | None:
+        """The release that ran before the current one, where it is kept."""
+        others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
+        return others[0] if others else None
+
+    def after(self, transaction: int, new: Entry | None) -> State:
+        """Gives the state once a transaction stands.
+
+        Args:
+            transaction: Its number.
+            new: The release that now runs; None where none does.
+        """
+        if new is None:
+            return replace(self, current=None, kept=(), transaction=transaction)
+        # What was gone back past has been brought back by hand, or fits: it is done anew the next time.
+        past = {entry.name for entry in self.past(new)}
+        rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.kept]
+        entries = (new, *(entry for entry in rest if entry.name != new.name))[: self.keep]
+        reset = int(new.evidence.get("policy", {}).get("reset", 0))
+        highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
+        return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
+
+    def past(self, entry: Entry) -> tuple[Entry, ...]:
+        """Gives the newer releases that ran here after `entry` last did: going to it goes back past them.
+
+        None of them can have been given up: of what is kept the release that ran longest ago goes first.
+        """
+        names = [each.name for each in self.kept]
+        since = self.kept[: names.index(entry.name)] if entry.name in names else ()
+        return tuple(each for each in since if each.sequence > entry.sequence)
+
+    def goes(self, new: Entry | None) -> tuple[Entry, ...]:
+        """Gives the releases that are not kept any more once `new` runs, or nothing does."""
+        kept = {entry.name for entry in self.after(self.transaction, new).kept}
+        return tuple(entry for entry in self.kept if entry.name not in kept)
+
+    def find(self, version: str) -> Entry | None:
+        """Gives a kept release by version (with or without `v`) or by name."""
+        wanted = version.removeprefix("v")
+        return next((entry for entry in self.kept if wanted in (entry.version, entry.name)), None)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> State:
+        """Reads it back.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is not one.
+        """
+        entries = tuple(Entry.from_json(row) for row in value["releases"])
+        current = next((entry for entry in entries if entry.name == value["current"]), None)
+        numbers = (value["highest"], value["transaction"], value.get("reset", 0), value.get("keep", KEEP))
+        if bool(value["current"]) != (current is not None) or any(
+            type(number) is not int for number in numbers
+        ):
+            raise ValueError("its parts do not fit together")
+        if numbers[-1] < 1:
+            raise ValueError("it keeps no release")
+        return cls(current, entries, *numbers)
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as `state.json` holds it."""
+        return {
+            "schema": SCHEMA,
+            "current": self.current.name if self.current else "",
+            "releases": [entry.as_json() for entry in self.kept],
+            "highest": self.highest,
+            "transaction": self.transaction,
+            "reset": self.reset,
+            "keep": self.keep,
+        }
+
+
+class DamagedStateError(NotUndoneError):
+    """The state cannot be read."""
+
+    code = "state-damaged"
+
+
+def unreadable_error(path: str) -> HostNotReadyError:
+    """Gives the error for what only root may read on this host."""
+    return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
+
+
+def unseen_error(error: OSError, where: str) -> HostNotReadyError:
+    """Gives the error for what cannot be looked at; `where` is said where the error itself names nothing."""
+    if isinstance(error, PermissionError):
+        return unreadable_error(error.filename or where)
+    hint = "look at what is there: something else may be in its place, or the disk may be failing"
+    return HostNotReadyError(
+        f"cannot be looked at: {error.strerror}", where=error.filename or where, hint=hint
+    )
+
+
+def load(system: System, layout: Layout) -> State:
+    """Reads `state.json`.
+
+    Returns:
+        What it says; an empty state where there is none.
+
+    Raises:
+        DamagedStateError: It is damaged.
+        NotUndoneError: It is of a newer installer.
+        HostNotReadyError: It cannot be read, by this user or at all.
+    """
+    try:
+        data = system.read(layout.state_file, STATE_LIMIT)
+    except FileNotFoundError:
+        return State()
+    except PermissionError as denied:
+        raise unreadable_error(layout.state_file) from denied
+    except OSError as failed:
+        hint = "the disk may be failing, or somebody put something else there: put it back from a backup"
+        raise HostNotReadyError(
+            f"cannot be read: {failed.strerror}", where=layout.state_file, hint=hint
+        ) from None
+    try:
+        value = jsonio.loads_strict(data, layout.state_file, STATE_LIMIT)
+        schema = value["schema"]
+        if schema == SCHEMA:
+            return State.from_json(value)
+    except (TamperedError, KeyError, TypeError, ValueError) as error:
+        why = error.what if isinstance(error, TamperedError) else error
+        raise DamagedStateError(
+            f"the state is damaged: {why}",
+            where=layout.state_file,
+            hint="the disk has lost data or somebody edited the file. `install recover` derives it from the "
+            "journal again; where it cannot, put it back from a backup",
+        ) from None
+    raise NotUndoneError(
+        f"the state is of another installer ({schema}, this one reads {SCHEMA})",
+        where=layout.state_file,
+        hint="use the installer that wrote it, or a newer one: /opt/waybill/bin/install",
+    )
+
+
+def save(system: System, layout: Layout, state: State) -> None:
+    """Writes `state.json`, whole or not at all; into the room that `reserve` has kept, where it did.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+    """
+    new, data = f"{layout.state_file}.new", jsonio.dumps_lines(state.as_json())
+    spare = system.observe(new, digest=False)
+    if (spare.kind, spare.mode) != ("file", 0o600):
+        replace_file(system, layout.state_file, data)
+        return
+    system.write_at(new, 0, data, truncate=True)
+    system.rename(new, layout.state_file)
+    system.sync_dir(layout.base)
+
+
+def reserve(system: System, layout: Layout, state: State) -> None:
+    """Keeps room for a state that is to be saved later, when the disk may be full.
+
+    Raises:
+        OSError: There is none.
+    """
+    new = f"{layout.state_file}.new"
+    with suppress(FileNotFoundError):
+        system.unlink(new)
+    system.write_new(new, bytes(len(jsonio.dumps_lines(state.as_json())) + _SLACK), 0o600)
+
+
+def replace_file(system: System, path: str, data: bytes, mode: int = 0o600) -> None:
+    """Puts a file of ours in place of an older one, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+    """
+    new = f"{path}.new"
+    with suppress(FileNotFoundError):
+        system.unlink(new)
+    system.write_new(new, data, mode)
+    system.rename(new, path)
+    system.sync_dir(path.rpartition("/")[0])
+
+
+def clear_spare(system: System, path: str) -> None:
+    """Removes what a power cut may leave of a file that was to be put in place of another.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if system.observe(f"{path}.new", digest=False).kind != "absent":
+        system.unlink(f"{path}.new")
+
+
+_NUMBER = re.compile(r"(\d{6,})\.(?:log|done|backup)")
+
+
+def next_transaction(system: System, layout: Layout, state: State) -> str:
+    """Gives the id of the transaction that comes next."""
+    found = [
+        int(match[1]) for name in system.names(layout.transactions) if (match := _NUMBER.fullmatch(name))
+    ]
+    return f"{max([state.transaction, *found]) + 1:06d}"
+
+
+def snapshot_records(layout: Layout, retained: Iterable[Entry], names: Iterable[str]) -> set[str]:
+    """Return which records of transactions hold what was saved before a step of a retained release."""
+    said = [text for entry in retained for text in entry.irreversible]
+    return {name for name in names if any(f"{layout.record(name)}/" in text for text in said)}

@@ -1,0 +1,1 @@
+"""Transactions: the journal, execution, and what follows the last decision."""

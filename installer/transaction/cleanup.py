@@ -1,0 +1,74 @@
+"""Clears releases and records that nothing needs any more.
+
+What we did not put there is moved to `kept` and named. What is in use waits: a mount, or a process that runs
+from a release; the next command tries again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+
+from installer.host.context import Context
+from installer.staging import area
+
+_RELEASE = re.compile(rf"[0-9]+-[0-9a-f]{{12}}({re.escape(area.GOING)})?")
+_RECORD = re.compile(r"[0-9]{6,}")
+_IN_RECORD = re.compile(r"record\.json|[0-9]+|snapshot-.+")
+
+
+def releases(context: Context, wanted: Set[str]) -> None:
+    """Removes the directories of releases that are not kept any more.
+
+    Args:
+        context: The host.
+        wanted: Names of those that are.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    system, layout, progress = context.system, context.layout, context.progress
+    # What an earlier removal left goes first: the next one takes its name.
+    names = sorted(system.names(layout.releases), key=lambda name: not name.endswith(area.GOING))
+    for name in (name for name in names if name not in wanted):
+        path = f"{layout.releases}/{name}"
+        if not _is_free(context, path):
+            continue
+        if not _RELEASE.fullmatch(name) or system.observe(path, digest=False).kind != "dir":
+            area.rescue(system, layout, progress, [path])
+        elif name.endswith(area.GOING):
+            system.remove_tree(path)
+        elif users := system.users(path):
+            progress.note(f"{path} is left for now: process {users[0]} runs from it")
+        else:
+            area.remove(system, layout, progress, path)
+
+
+def records(context: Context, wanted: Set[str]) -> None:
+    """Removes the records of transactions that no release is known by any more.
+
+    Args:
+        context: The host.
+        wanted: Numbers of the transactions whose records stay.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    system, layout, progress = context.system, context.layout, context.progress
+    for name in (name for name in system.names(layout.rendered) if name not in wanted):
+        path = f"{layout.rendered}/{name}"
+        if not _is_free(context, path):
+            continue
+        if not _RECORD.fullmatch(name) or system.observe(path, digest=False).kind != "dir":
+            area.rescue(system, layout, progress, [path])
+            continue
+        strange = [each for each in system.names(path) if not _IN_RECORD.fullmatch(each)]
+        area.rescue(system, layout, progress, [f"{path}/{each}" for each in strange])
+        system.remove_tree(path)
+
+
+def _is_free(context: Context, path: str) -> bool:
+    mounted = context.system.mounts(path)
+    if mounted:
+        context.progress.note(f"{path} is left: something is mounted at {mounted[0]}")
+    return not mounted

@@ -1,0 +1,189 @@
+"""The ranks of folders: a module imports its own folder or a lower rank. No import goes round in a circle."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_MODULES = 16
+MOST_LEVELS = 11
+
+# From the lowest. Folders on one line are of one rank and never import each other.
+RANKS: dict[str, tuple[str, ...]] = {
+    "installer": (
+        "core",
+        "shared",
+        "host",
+        "state secrets",
+        "staging deploy",
+        "images",
+        "transaction",
+        "planning",
+        "audit",
+        "commands fleet",
+        "cli",
+    ),
+    "bundler": (
+        "image_sources",
+        "config",
+        "archive",
+        "signing",
+        "provenance trust freeze",
+        "approvals",
+        "commands",
+        "cli",
+    ),
+    "installer.core": (
+        "errors limits",
+        "digest jsonio semver schema_errors",
+        "json_stream",
+        "format",
+        "oci",
+        "trust",
+        "vsa",
+        "verify",
+    ),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the product by its dotted name; a package is its `__init__`."""
+    found = {}
+    for package in ("installer", "bundler"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            found[".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = path
+    return found
+
+
+def imports(source: str, known: Iterable[str]) -> Iterator[str]:
+    """Every module of the product that a source imports: inside functions and for types, too."""
+    known = set(known)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                if full in known:
+                    yield full
+                elif node.module in known:
+                    yield node.module
+
+
+def graph() -> dict[str, set[str]]:
+    found = modules()
+    return {name: set(imports(path.read_text(), found)) - {name} for name, path in found.items()}
+
+
+def places(package: str) -> dict[str, int]:
+    return {name: rank for rank, names in enumerate(RANKS[package]) for name in names.split()}
+
+
+def part_of(package: str, module: str) -> str:
+    """The folder (or module) directly below a package that a module belongs to; empty for others."""
+    inside = module.removeprefix(f"{package}.")
+    return "" if inside == module else inside.partition(".")[0]
+
+
+def offences(package: str, edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """Imports inside a package that do not go down."""
+    rank, found = places(package), []
+    for module, targets in edges.items():
+        for target in targets:
+            own, other = part_of(package, module), part_of(package, target)
+            if own and other and own != other and not rank[own] > rank[other]:
+                found.append(f"{module} -> {target}")
+    return sorted(found)
+
+
+@pytest.mark.parametrize("package", RANKS)
+def test_every_folder_has_a_rank(package: str) -> None:
+    here = {part_of(package, module) for module in modules()} - {""}
+    if package == "installer.core":
+        here = {name for name in here if not name.startswith("__")}
+    assert here <= set(places(package))
+
+
+@pytest.mark.parametrize("package", RANKS)
+def test_imports_go_down(package: str) -> None:
+    assert offences(package, graph()) == []
+
+
+def test_an_import_that_goes_up_or_sideways_is_found() -> None:
+    edges = {
+        "installer.state.state": {"installer.planning.plan", "installer.core.errors"},
+        "installer.deploy.files": {"installer.staging.stage", "installer.deploy.method"},
+    }
+    assert offences("installer", edges) == [
+        "installer.deploy.files -> installer.staging.stage",
+        "installer.state.state -> installer.planning.plan",
+    ]
+
+
+def test_imports_for_types_and_inside_functions_count() -> None:
+    source = (
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from a.b import Thing\n"
+        "def f():\n    from a import c\n    import a.d\n"
+    )
+    assert sorted(imports(source, {"a", "a.b", "a.c", "a.d"})) == ["a.b", "a.c", "a.d"]
+
+
+def circles(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """One circle of a graph; empty where there is none."""
+    try:
+        graphlib.TopologicalSorter(edges).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def folders(edges: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """The same imports between folders: `installer.core`, `bundler.config` …"""
+
+    def folder(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    found: dict[str, set[str]] = {}
+    for module, targets in edges.items():
+        found.setdefault(folder(module), set()).update(map(folder, targets))
+    return {name: targets - {name} for name, targets in found.items()}
+
+
+def levels(edges: Mapping[str, set[str]]) -> int:
+    """How many folders stand one above the other on the longest way down."""
+    height: dict[str, int] = {}
+    for name in graphlib.TopologicalSorter(edges).static_order():
+        height[name] = 1 + max((height[below] for below in edges.get(name, ())), default=0)
+    return max(height.values())
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    assert circles(graph()) == []
+
+
+def test_no_folder_imports_itself_in_a_circle() -> None:
+    assert circles(folders(graph())) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert set(circles({"a": {"b"}, "b": {"c"}, "c": {"a"}})) == {"a", "b", "c"}
+
+
+def test_the_tree_is_not_deeper_than_its_ranks() -> None:
+    assert levels(folders(graph())) <= MOST_LEVELS
+
+
+def test_no_folder_is_too_wide() -> None:
+    wide = {}
+    for package in ("installer", "bundler"):
+        for folder in [ROOT / package, *(ROOT / package).rglob("*/")]:
+            count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+            if count > MOST_MODULES:
+                wide[folder.relative_to(ROOT).as_posix()] = count
+    assert wide == {}

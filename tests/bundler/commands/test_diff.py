@@ -1,0 +1,104 @@
+"""`bundle diff`: everything that a release changes, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundler.commands.diff import Difference, diff
+from installer.core.errors import UsageError
+from installer.core.format.manifest import Deployment, Image, LinkEntry
+from tests.rig import bundlebuild as build
+from tests.rig.bundlebuild import FILES, Plan
+from tests.rig.manifests import CONFIG, IMAGE, LAYER, MANIFEST, PLAIN
+
+
+@pytest.fixture
+def compare(tmp_path: Path) -> Any:
+    def run(old: Plan, new: Plan) -> Difference:
+        (tmp_path / "old.tar").write_bytes(old.tar())
+        (tmp_path / "new.tar").write_bytes(new.tar())
+        return diff(tmp_path / "old.tar", tmp_path / "new.tar")
+
+    return run
+
+
+def changes(found: Difference) -> list[tuple[str, str]]:
+    return [(change.path, change.change) for change in found.files]
+
+
+def with_images(*images: Image) -> Plan:
+    base = build.plan()
+    blobs = (CONFIG, LAYER, PLAIN, MANIFEST)
+    return base.resealed(replace(base.manifest, files=(*base.manifest.files, *blobs), images=images))
+
+
+def test_the_same_release_has_no_difference(compare: Any) -> None:
+    found = compare(build.plan(), build.plan(version="1.4.1"))
+    assert (found.files, found.images, found.texts) == ((), (), ())
+    assert found.as_text().endswith("the payload is the same")
+
+
+def test_added_removed_changed_and_moved_files_are_told_apart(compare: Any) -> None:
+    new = {path: data for path, data in FILES.items() if path != "config/chatd.yaml.j2"}
+    new["bin/linux-amd64/chatd"] = b"v2"
+    new["trees/web/new"] = b"new"
+    entries = {"trees/web/empty": {"mode": 0o600}}
+    found = compare(build.plan(), build.plan(new, entries=entries))
+    assert changes(found) == [
+        ("bin/linux-amd64/chatd", "changed"),
+        ("config/chatd.yaml.j2", "removed"),
+        ("trees/web/empty", "moved"),
+        ("trees/web/new", "added"),
+    ]
+    assert (found.files[0].before, found.files[0].after) == (768, 2)
+
+
+def test_texts_are_shown_line_by_line(compare: Any) -> None:
+    found = compare(build.plan(), build.plan(FILES | {"config/chatd.yaml.j2": b"listen: 1\n"}))
+    assert found.texts == (
+        (
+            "--- old/config/chatd.yaml.j2\n+++ new/config/chatd.yaml.j2\n"
+            "@@ -1 +1 @@\n-listen: {{ port }}\n+listen: 1"
+        ),
+    )
+
+
+def test_a_document_that_is_no_text_does_not_stop_the_rest(compare: Any) -> None:
+    old, new = {"docs/a.pdf": b"\xff\0"}, {"docs/a.pdf": b"\xfe\0"}
+    found = compare(build.plan(old), build.plan(new))
+    assert (changes(found), found.texts) == ([("docs/a.pdf", "changed")], ())
+
+
+def test_what_the_release_does_is_compared_too(compare: Any) -> None:
+    new = build.plan(
+        links=(LinkEntry("trees/web/l", "empty"),), deploy=(Deployment("compose", {"file": "x"}),)
+    )
+    (text,) = compare(build.plan(), new).texts
+    assert '+   "method": "compose"' in text
+    assert '+   "target": "empty"' in text
+
+
+def test_an_image_of_another_tag_is_changed_and_its_layers_counted(compare: Any) -> None:
+    newer = replace(IMAGE, reference="chat/services:1.5.0", config=IMAGE.manifest, layers=IMAGE.layers[:1])
+    found = compare(with_images(IMAGE), with_images(newer))
+    assert [(each.path, each.change) for each in found.images] == [
+        ("chat/services:1.4.0 -> chat/services:1.5.0 (linux/amd64)", "changed")
+    ]
+    assert (found.new_layer_bytes, found.shared_layer_bytes) == (0, 5)
+
+
+def test_two_tags_of_one_name_are_two_images(compare: Any) -> None:
+    six, seven = replace(IMAGE, reference="redis:6"), replace(IMAGE, reference="redis:7")
+    found = compare(with_images(six, seven), with_images(seven))
+    assert [(each.path, each.change) for each in found.images] == [("redis:6 (linux/amd64)", "removed")]
+
+
+def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "old.tar").write_bytes(build.plan().tar())
+    with pytest.raises(UsageError, match="no such bundle") as caught:
+        diff(tmp_path / "old.tar", tmp_path / "new.tar")
+    assert caught.value.where.endswith("new.tar")

@@ -1,0 +1,96 @@
+"""`bundle init` lays down something that works, and never overwrites."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from bundler.commands.init import init, names
+from installer.core.errors import UnfitInputError, UsageError
+
+
+def test_the_files_are_listed_and_named_after_the_directory(tmp_path):
+    written = init(tmp_path / "new" / "door-bell")
+    assert [str(path) for path in written] == sorted(str(path) for path in written)
+    assert "deploy/systemd/door-bell.service" in {str(path) for path in written}
+    for path in written:
+        assert b"example-product" not in (tmp_path / "new/door-bell" / path).read_bytes()
+
+
+def test_a_directory_whose_name_is_no_product_name_gets_a_stand_in(tmp_path):
+    init(tmp_path / "My Product!")
+    assert b"product: example-product\n" in (tmp_path / "My Product!/bundle.yaml").read_bytes()
+
+
+def test_an_existing_bundle_yaml_stops_everything(tmp_path):
+    (tmp_path / "bundle.yaml").write_text("mine")
+    with pytest.raises(UnfitInputError, match="exists already"):
+        init(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bundle.yaml"]
+    assert (tmp_path / "bundle.yaml").read_text() == "mine"
+
+
+def test_other_files_that_are_there_are_kept(tmp_path):
+    (tmp_path / "CHANGELOG.md").write_text("mine")
+    written = init(tmp_path)
+    assert (tmp_path / "CHANGELOG.md").read_text() == "mine"
+    assert "CHANGELOG.md" not in {str(path) for path in written}
+
+
+def test_nothing_is_left_when_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "docs").write_text("a file where a directory is needed")
+    with pytest.raises(UnfitInputError, match="cannot be written"):
+        init(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "docs"]
+
+
+def test_a_template_that_is_not_there_is_named_with_a_way_out(tmp_path):
+    with pytest.raises(UsageError, match="compos") as caught:
+        init(tmp_path, "compos")
+    assert caught.value.hint == "did you mean compose?"
+    assert names() == ["compose", "service", "systemd"]
+
+
+def test_the_example_program_runs_and_answers_its_probe(tmp_path):
+    product = tmp_path / "door-bell"
+    init(product)
+    program = product / "bin/door-bell"
+    assert os.access(program, os.X_OK)
+    (tmp_path / "conf").write_text("version=1\ngreeting=hi\npulse=1\n")
+    environment = {
+        **os.environ, "RUNTIME_DIRECTORY": str(tmp_path), "EXAMPLE_PRODUCT_CONF": str(tmp_path / "conf")
+    }  # fmt: skip
+    check = [str(program), "check"]
+    assert subprocess.run(check, env=environment, check=False, capture_output=True).returncode == 1
+    with subprocess.Popen([str(program)], env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout.readline() == "door-bell 1: hi\n"
+        while not (tmp_path / "alive").exists():
+            assert running.poll() is None
+        assert subprocess.run(check, env=environment, check=False).returncode == 0
+        running.terminate()
+        assert running.wait(10) == 0
+    assert not (tmp_path / "alive").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "last"),
+    [
+        ([], "wrote CHANGELOG.md", "next: bundle create v0.1.0"),
+        (["door-bell"], "wrote door-bell/CHANGELOG.md", "next: bundle create v0.1.0 -C door-bell"),
+        (["my bell"], "wrote my bell/CHANGELOG.md", "next: bundle create v0.1.0 -C 'my bell'"),
+    ],
+)
+def test_it_prints_what_can_be_typed_next_from_where_one_stands(
+    tmp_path, monkeypatch, capsys, words, first, last
+):
+    from bundler.cli.main import app, console
+    from installer.shared.console import run_app
+
+    monkeypatch.chdir(tmp_path)
+    assert run_app(console, app, ["init", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == (first, last)
+    for line in lines[:-1]:
+        assert (tmp_path / line.removeprefix("wrote ")).is_file()

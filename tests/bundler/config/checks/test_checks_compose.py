@@ -1,0 +1,156 @@
+"""Every image that a Compose file uses has to be on the list."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from bundler.config.checks.compose import read
+from bundler.config.checks.images import missing, names_in, normalise
+from bundler.image_sources.entry import ImageEntry
+
+VARIABLES = {"WAYBILL_VERSION": "1.4.0", "WAYBILL_PRODUCT": "lan-chat"}
+
+
+def compose(text: str):
+    return read(text.encode(), "compose.yaml", VARIABLES)
+
+
+def docker(*references: str) -> list[ImageEntry]:
+    return [ImageEntry("docker", reference) for reference in references]
+
+
+@pytest.mark.parametrize(
+    ("image", "reference"),
+    [
+        ("redis:7", "redis:7"),
+        ("lan-chat/web:${WAYBILL_VERSION}", "lan-chat/web:1.4.0"),
+        ("lan-chat/web:$WAYBILL_VERSION", "lan-chat/web:1.4.0"),
+        ("lan-chat/web:${WAYBILL_VERSION:?unset}", "lan-chat/web:1.4.0"),
+        ("lan-chat/web:${TAG:-2.0}", "lan-chat/web:2.0"),
+        ("${REGISTRY-}lan-chat/web:1", "lan-chat/web:1"),
+    ],
+)
+def test_images_of_services_are_found_with_variables_filled_in(image, reference):
+    found = compose(f"services:\n  web:\n    image: {image}\n")
+    assert found.problems == []
+    assert [(use.reference, use.service, use.line) for use in found.uses] == [(reference, "web", 3)]
+
+
+def test_anchors_merge_keys_and_loose_scalars_are_read_as_compose_reads_them():
+    found = compose(
+        """\
+x-base: &base {image: "base:1", restart: on-failure}
+services:
+  a: *base
+  b: {<<: *base}
+  c: {<<: [*base], image: "own:2"}
+  d: {image: 'd:1', ports: [22:22], tty: yes}
+"""
+    )
+    assert [use.reference for use in found.uses] == ["base:1", "base:1", "own:2", "d:1"]
+    assert found.problems == []
+
+
+def test_a_graph_of_aliases_is_not_multiplied_out():
+    rows = ["x0: &x0 {image: 'a:1'}"]
+    rows += [f"x{n}: &x{n} {{<<: [*x{n - 1}, *x{n - 1}]}}" for n in range(1, 12)]
+    rows += ["services:", "  a: *x11"]
+    assert [use.reference for use in compose("\n".join(rows)).uses] == ["a:1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which only the host knows"),
+        ("services:\n  a:\n    image: web:{version}\n", 3, "filled in only in bundle.yaml"),
+        ("services:\n  a:\n    build: .\n", 3, "is built; the host has no sources"),
+        ("services:\n  a:\n    command: x\n", 3, "names no image"),
+        ("services: {}\n", 1, "no services"),
+        ("[]", 1, "no services"),
+        ("services:\n  a: {image: 'a:1', env_file: .env}\n", 2, "env_file of a refers to .env"),
+        ("services:\n  a: {image: 'a:1', env_file: [{path: ./x}]}\n", 2, "refers to ./x"),
+        (
+            "services:\n  a: {image: 'a:1'}\nsecrets:\n  s: {file: ./s.txt}\n",
+            4,
+            "secrets.s refers to ./s.txt",
+        ),
+        ("include: [other.yaml]\nservices:\n  a: {image: 'a:1'}\n", 1, "include refers to other.yaml"),
+        ("services:\n  a: {extends: {file: b.yaml, service: b}}\n", 2, "extends of a refers to b.yaml"),
+        ("a: b: c\n", 1, "not YAML"),
+    ],
+)
+def test_what_cannot_work_on_the_host_is_named(text, line, what):
+    found = compose(text)
+    assert next(str(problem) for problem in found.problems if what in str(problem)).startswith(
+        f"compose.yaml:{line}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("redis", "docker.io/library/redis:latest"),
+        ("redis:7", "docker.io/library/redis:7"),
+        ("docker.io/redis:7", "docker.io/library/redis:7"),
+        ("lan-chat/web:1", "docker.io/lan-chat/web:1"),
+        ("registry.lan:5000/web:1", "registry.lan:5000/web:1"),
+        ("localhost/web", "localhost/web:latest"),
+        ("web:1@sha256:" + "a" * 64, "docker.io/library/web@sha256:" + "a" * 64),
+        ("Web:1", None),
+        ("web:", None),
+        ("http://web:1", None),
+        ("", None),
+    ],
+)
+def test_names_of_images_are_compared_in_full(short, full):
+    assert normalise(short) == full
+
+
+def test_an_image_that_is_not_listed_is_named_with_file_and_line():
+    uses = [("compose.yaml", use) for use in compose("services:\n  a: {image: 'redis:7'}\n").uses]
+    assert missing(uses, docker("docker.io/library/redis:7")) == []
+    problem = missing(uses, docker("redis:6"))[0]
+    assert str(problem) == (
+        "compose.yaml:2: service a uses redis:7, which images lacks\n"
+        "  hint: add redis:7 to images; listed is redis:6"
+    )
+
+
+def archive(path: Path, name: str, document: object) -> Path:
+    data = json.dumps(document).encode()
+    with tarfile.open(path, "w") as file:
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        file.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_images_in_archives_and_layouts_count(tmp_path):
+    saved = archive(tmp_path / "saved.tar", "manifest.json", [{"RepoTags": ["redis:7", "redis:latest"]}])
+    assert names_in(saved) == ["redis:7", "redis:latest"]
+    index = {"manifests": [{"annotations": {"io.containerd.image.name": "docker.io/library/web:1"}}]}
+    assert names_in(archive(tmp_path / "oci.tar", "index.json", index)) == ["docker.io/library/web:1"]
+    (tmp_path / "layout").mkdir()
+    (tmp_path / "layout/index.json").write_text(json.dumps(index))
+    assert names_in(tmp_path / "layout") == ["docker.io/library/web:1"]
+    uses = [("c", use) for use in compose("services:\n  a: {image: 'redis:7'}\n  b: {image: web:1}\n").uses]
+    sources = [ImageEntry("archive", "saved.tar", saved), ImageEntry("oci", "layout", tmp_path / "layout")]
+    assert missing(uses, sources) == []
+
+
+@pytest.mark.parametrize("document", [[{"RepoTags": None}], {"manifests": [{}]}, 3, [3], {"manifests": 3}])
+def test_where_an_archive_does_not_tell_nothing_is_called_missing(tmp_path, document):
+    source = archive(tmp_path / "a.tar", "manifest.json", document)
+    assert names_in(source) is None
+    uses = [("c", use) for use in compose("services:\n  a: {image: 'redis:7'}\n").uses]
+    assert missing(uses, [ImageEntry("archive", "a.tar", source)]) == []
+
+
+def test_a_broken_archive_does_not_tell(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"\x1f\x8b not a tar" * 100)
+    assert names_in(tmp_path / "a.tar") is None

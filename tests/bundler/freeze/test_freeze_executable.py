@@ -1,0 +1,108 @@
+"""The built executables: what is in them, where they start, and that a second build gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bundler.freeze import build
+from bundler.freeze.check import check
+from installer.shared.frozen import carried
+from tests.rig.host import Host
+from tests.rig.needs import needs
+
+THIRD_PARTY = """
+_cffi_backend annotated_doc attr attrs certifi charset_normalizer cryptography docker idna
+installer jinja2 jsonschema jsonschema_specifications markdown_it markupsafe mdurl
+pygments referencing requests rich rpds shellingham typer typing_extensions urllib3 yaml
+zstandard
+"""
+
+
+@pytest.fixture(scope="module")
+def dist() -> Path:
+    return Path(needs("executables"))
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[Path]:
+    home = Path.home() / ".cache"
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="waybill-test-", dir=home) as made:
+        yield Path(made)
+
+
+def run(program: Path, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "WAYBILL_CACHE": str(cache)}
+    command = [program, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def unpacked(dist: Path, cache: Path) -> dict[str, Path]:
+    homes = {}
+    for name in ("install", "bundle"):
+        assert run(dist / name, cache, "--version").returncode == 0
+        (homes[name],) = cache.glob(f"{name}-*")
+    return homes
+
+
+def test_install_carries_these_packages_and_no_other(unpacked: dict[str, Path]) -> None:
+    tops = {name.partition(".")[0] for name in carried(unpacked["install"])}
+    assert sorted(tops - sys.stdlib_module_names) == THIRD_PARTY.split()
+
+
+def test_install_carries_every_module_of_the_installer(unpacked: dict[str, Path]) -> None:
+    sources = {
+        ".".join(path.relative_to(build.ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (build.ROOT / "installer").rglob("*.py")
+    }
+    assert {name for name in sources if not name.endswith("__main__")} <= {*carried(unpacked["install"])}
+
+
+@pytest.mark.parametrize("name", ["install", "bundle"])
+def test_it_is_what_it_must_be(unpacked: dict[str, Path], name: str) -> None:
+    check(unpacked[name], name)
+
+
+@pytest.mark.parametrize("name", ["install", "bundle"])
+def test_every_module_in_it_imports(dist: Path, cache: Path, name: str) -> None:
+    done = run(dist / name, cache, "selftest")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bundle_carries_install(dist: Path, unpacked: dict[str, Path]) -> None:
+    assert (unpacked["bundle"] / build.EMBEDDED).read_bytes() == (dist / "install").read_bytes()
+
+
+def test_no_path_of_the_build_is_left_in_it(unpacked: dict[str, Path]) -> None:
+    here = str(build.ROOT).encode()
+    for path in unpacked["install"].rglob("*"):
+        assert not path.is_file() or here not in path.read_bytes(), path
+
+
+def test_the_schemas_are_in_it(unpacked: dict[str, Path]) -> None:
+    shipped = unpacked["install"] / "lib" / "installer" / "core" / "schemas"
+    wanted = {path.relative_to(build.ROOT / "schemas") for path in (build.ROOT / "schemas").rglob("*.json")}
+    assert {path.relative_to(shipped) for path in shipped.rglob("*.json")} == wanted
+
+
+def test_a_second_build_gives_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    build.build(tmp_path / "install", "install")
+    assert (tmp_path / "install").read_bytes() == (dist / "install").read_bytes()
+
+
+@pytest.mark.parametrize("variant", ["bookworm", "bullseye"])
+def test_it_runs_on_a_host_without_python(dist: Path, boot: Callable[[str], Host], variant: str) -> None:
+    needs("host" if variant == "bookworm" else "host-old")
+    host = boot(variant)
+    host.push(dist / "install", "/mnt/install")
+    assert host.run("command -v python3").rc != 0
+    host.check("mount -t tmpfs -o noexec tmpfs /tmp && /mnt/install selftest")
+    assert host.check("ls -d /var/cache/waybill/install-*").count("\n") == 1

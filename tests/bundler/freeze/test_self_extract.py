@@ -1,0 +1,306 @@
+"""The shell head, with a program so small that every test starts afresh."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from bundler.freeze import self_extract
+from tests.rig.needs import needs
+
+PROGRAM = """#!/bin/sh
+[ "$1" != fail ] || exit 7
+printf '%s\\n' "$0" "$@"
+[ "$1" != env ] || env
+[ "$1" != sleep ] || sleep "$2"
+"""
+DATA = random.Random(1).randbytes(20_000)
+SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox": ("busybox", "sh")}
+
+
+@pytest.fixture
+def trusted() -> Iterator[Path]:
+    """A directory that nobody but this user can write to, in no part of its path; /tmp is not."""
+    home = Path.home() / ".cache"
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="waybill-test-", dir=home) as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    made = tmp_path / "app"
+    (made / "lib" / "deep").mkdir(parents=True)
+    (made / "tool").write_text(PROGRAM)
+    (made / "lib" / "deep" / "data").write_bytes(DATA)
+    return made
+
+
+@pytest.fixture
+def tool(app: Path, tmp_path: Path) -> Path:
+    made = tmp_path / "stick" / "tool"
+    made.parent.mkdir()
+    made.write_bytes(self_extract.pack(app, "tool", "1.2.3"))
+    made.chmod(0o755)
+    return made
+
+
+def run(
+    tool: Path, cache: Path, *arguments: str, shell: tuple[str, ...] = (), **extra: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "WAYBILL_CACHE": str(cache), **extra}
+    command = [*shell, str(tool), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+
+
+def unpacked(cache: Path) -> list[Path]:
+    return sorted(cache.glob("tool-*"))
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 126
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("hint: set WAYBILL_CACHE")
+    return done.stderr
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+class TestStart:
+    @pytest.mark.parametrize("name", SHELLS)
+    def test_every_shell_starts_it_first_and_again(self, tool: Path, trusted: Path, name: str) -> None:
+        if name == "busybox":
+            needs("busybox")
+        first = run(tool, trusted / "c", "a b", "", "*", shell=SHELLS[name])
+        again = run(tool, trusted / "c", "a b", "", "*", shell=SHELLS[name])
+        (home,) = unpacked(trusted / "c")
+        assert (first.returncode, first.stderr) == (0, "")
+        assert first.stdout == again.stdout == f"{home}/tool\na b\n\n*\n"
+
+    def test_the_directory_is_complete_and_for_the_user_only(self, tool: Path, trusted: Path) -> None:
+        run(tool, trusted / "c")
+        (home,) = unpacked(trusted / "c")
+        assert (home / ".complete").exists()
+        assert not list((trusted / "c").glob(".tool-*"))
+        assert not (home / ".payload").exists()
+        assert (home / "lib/deep/data").read_bytes() == DATA
+        assert home.stat().st_mode & 0o077 == 0
+
+    def test_the_exit_status_is_the_programs(self, tool: Path, trusted: Path) -> None:
+        assert [run(tool, trusted, "fail").returncode for _ in range(2)] == [7, 7]
+
+    def test_the_umask_stays_the_users(self, app: Path, tool: Path, trusted: Path) -> None:
+        (app / "tool").write_text("#!/bin/sh\numask\n")
+        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        command = ["sh", "-c", f"umask 027; {tool}; {tool}"]
+        done = subprocess.run(
+            command, env={**os.environ, "WAYBILL_CACHE": str(trusted)}, capture_output=True, check=True
+        )
+        assert done.stdout.split() == [b"0027", b"0027"]
+
+    def test_a_second_start_does_not_unpack(self, tool: Path, trusted: Path) -> None:
+        run(tool, trusted)
+        (home,) = unpacked(trusted)
+        before = (home / "tool").stat().st_ino
+        run(tool, trusted)
+        assert (home / "tool").stat().st_ino == before
+
+    def test_many_first_starts_at_once_all_work(self, tool: Path, trusted: Path) -> None:
+        environment = {**os.environ, "WAYBILL_CACHE": str(trusted)}
+        started = [subprocess.Popen([tool, "x"], env=environment, stdout=subprocess.PIPE) for _ in range(6)]
+        said = {child.communicate(timeout=30)[0] for child in started}
+        (home,) = unpacked(trusted)
+        assert said == {f"{home}/tool\nx\n".encode()}
+
+    def test_it_starts_by_a_relative_path_and_through_a_link(
+        self, tool: Path, trusted: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "link").symlink_to(tool)
+        environment = {**os.environ, "WAYBILL_CACHE": str(trusted)}
+        for command in ("stick/tool env", "./link env", "sh link env", "PATH=stick:$PATH; tool env"):
+            done = subprocess.run(
+                ["sh", "-c", command],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            said = next(line for line in done.stdout.splitlines() if line.startswith("WAYBILL_EXE="))
+            assert Path(said.partition("=")[2]).is_absolute()
+            assert Path(said.partition("=")[2]).resolve() == tool
+
+    def test_what_loads_foreign_libraries_is_kept_from_it(self, tool: Path, trusted: Path) -> None:
+        done = run(tool, trusted, "env", LD_LIBRARY_PATH="/foreign", WAYBILL_ORIGINAL_LD_PRELOAD="/planted")
+        lines = done.stdout.splitlines()
+        assert "WAYBILL_ORIGINAL_LD_LIBRARY_PATH=/foreign" in lines
+        assert not [line for line in lines if line.startswith(("LD_", "WAYBILL_ORIGINAL_LD_PRELOAD"))]
+
+    def test_the_path_stays_the_users(self, tool: Path, trusted: Path) -> None:
+        assert f"PATH={os.environ['PATH']}" in run(tool, trusted, "env").stdout.splitlines()
+
+
+class TestDistrust:
+    def test_a_directory_that_others_can_write_to(self, tool: Path, trusted: Path) -> None:
+        (trusted / "c").mkdir()
+        (trusted / "c").chmod(0o770)
+        assert f"{trusted}/c is writable by others (drwxrwx---" in refusal(run(tool, trusted / "c"))
+
+    def test_a_part_of_the_path_that_others_can_write_to(self, tool: Path, trusted: Path) -> None:
+        (trusted / "c" / "own").mkdir(parents=True, mode=0o700)
+        (trusted / "c").chmod(0o1777)
+        assert f"{trusted}/c is writable by others (drwxrwxrwt" in refusal(run(tool, trusted / "c" / "own"))
+
+    def test_a_link_into_such_a_directory(self, tool: Path, trusted: Path, tmp_path: Path) -> None:
+        (trusted / "c").symlink_to(tmp_path)
+        assert "/tmp is writable by others" in refusal(run(tool, trusted / "c"))
+
+    def test_a_directory_of_another_user(self, tool: Path, trusted: Path) -> None:
+        needs("root")
+        (trusted / "c").mkdir(mode=0o755)
+        os.chown(trusted / "c", 65534, 65534)
+        assert f"{trusted}/c belongs to user 65534" in refusal(run(tool, trusted / "c"))
+
+    def test_a_planted_program_is_never_started(self, app: Path, tool: Path, trusted: Path) -> None:
+        needs("root")
+        run(tool, trusted / "c")
+        (home,) = unpacked(trusted / "c")
+        (home / "tool").write_text("#!/bin/sh\necho planted\n")
+        os.chown(home, 65534, 65534)
+        done = run(tool, trusted / "c", "x")
+        assert done.stdout == f"{home}/tool\nx\n"
+        assert home.stat().st_uid == os.geteuid()
+
+    def test_a_name_with_a_line_break(self, tool: Path, trusted: Path) -> None:
+        done = run(tool, trusted / "a\nb")
+        assert (done.returncode, done.stderr.count("a line break")) == (126, 1)
+
+    def test_a_file_in_its_place(self, tool: Path, trusted: Path) -> None:
+        (trusted / "c").write_text("")
+        refusal(run(tool, trusted / "c"))
+
+    def test_nowhere_to_unpack_says_where_it_tried(self, tool: Path) -> None:
+        done = run(tool, Path("/proc/none"))
+        assert "/proc/none: " in refusal(done)
+
+
+class TestFaults:
+    @pytest.mark.parametrize("where", [-1, -200, -1000])
+    def test_a_flipped_bit_is_found_before_anything_runs(self, tool: Path, trusted: Path, where: int) -> None:
+        content = bytearray(tool.read_bytes())
+        content[where] ^= 1
+        tool.write_bytes(content)
+        assert f"{tool} is damaged" in refusal(run(tool, trusted))
+        assert list(trusted.iterdir()) == []
+
+    @pytest.mark.parametrize("change", [-1, 1])
+    def test_a_byte_less_or_more_is_found(self, tool: Path, trusted: Path, change: int) -> None:
+        content = tool.read_bytes()
+        tool.write_bytes(content[:-1] if change < 0 else content + b"\0")
+        assert "is damaged" in refusal(run(tool, trusted))
+
+    def test_an_unfinished_directory_is_made_anew(self, tool: Path, trusted: Path) -> None:
+        run(tool, trusted)
+        (home,) = unpacked(trusted)
+        (home / ".complete").unlink()
+        (home / "tool").write_text("#!/bin/sh\necho half\n")
+        assert run(tool, trusted, "x").stdout == f"{home}/tool\nx\n"
+
+    def test_a_clock_before_the_build_is_no_fault(
+        self, tool: Path, app: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(2**32))
+        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        done = run(tool, trusted, "x")
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.parametrize("shell", ["dash", "bash"])
+    def test_a_first_start_that_is_ended_leaves_nothing(
+        self, tool: Path, app: Path, trusted: Path, number: signal.Signals, shell: str
+    ) -> None:
+        (app / "tool").write_text(f"#!/bin/sh\n: >{trusted}/started\nsleep 20\n")
+        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        environment = {**os.environ, "WAYBILL_CACHE": str(trusted / "c")}
+        child = subprocess.Popen([shell, str(tool)], env=environment, start_new_session=True)
+        wait_for((trusted / "started").exists)
+        os.killpg(child.pid, number)
+        assert child.wait(timeout=10) != 0
+        wait_for(lambda: not list((trusted / "c").iterdir()))
+
+    def test_a_noexec_place_is_told(self, tool: Path, trusted: Path) -> None:
+        needs("unshare")
+        script = 'mount -t tmpfs -o noexec,mode=700 tmpfs "$1" && WAYBILL_CACHE=$1 "$2"'
+        command = ["unshare", "-m", "sh", "-c", script, "sh", str(trusted), str(tool)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "is it mounted noexec?" in refusal(done)
+
+    def test_a_full_place_is_told_and_left_clean(self, tool: Path, app: Path, trusted: Path) -> None:
+        needs("unshare")
+        (app / "big").write_bytes(os.urandom(3 << 20))
+        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        mount = 'mount -t tmpfs -o size=4m,mode=700 tmpfs "$1"'
+        script = mount + ' && { WAYBILL_CACHE=$1 "$2"; status=$?; ls -A "$1"; exit $status; }'
+        command = ["unshare", "-m", "sh", "-c", script, "sh", str(trusted), str(tool)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "cannot be filled (7 MB are needed)" in refusal(done)
+
+    def test_without_a_cache_and_a_home_it_says_so(self, tool: Path, tmp_path: Path) -> None:
+        needs("unshare")
+        script = 'mount -t tmpfs -o ro tmpfs /var/cache && mount -t tmpfs -o ro tmpfs /run && "$1"'
+        command = ["unshare", "-m", "sh", "-c", script, "sh", str(tool)]
+        done = subprocess.run(
+            command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False
+        )
+        assert "/var/cache/waybill: " in refusal(done)
+        assert "/run/waybill: " in done.stderr
+
+
+class TestPack:
+    def test_the_same_directory_makes_the_same_bytes(self, app: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "elsewhere"
+        shutil.copytree(app, copy)
+        for path in copy.rglob("*"):
+            os.utime(path, (1, 1))
+        assert self_extract.pack(app, "tool", "1") == self_extract.pack(copy, "tool", "1")
+
+    def test_dates_and_build_paths_are_taken_out(self, tmp_path: Path) -> None:
+        made = []
+        for name in ("one", "two"):
+            code = compile("def f():\n    return 1\n", f"/{name}/main.py", "exec")
+            stamp = name.encode().ljust(8)
+            made.append(self_extract.settled("__main__tool.pyc", b"magic123" + stamp + marshal.dumps(code)))
+        assert made[0] == made[1]
+        assert self_extract.settled("data", b"magic123 kept") == b"magic123 kept"
+
+    def test_a_library_without_symbols_still_loads(self, tmp_path: Path) -> None:
+        shutil.copytree(Path(zstandard.__file__).parent, tmp_path / "zstandard")
+        (library,) = tmp_path.glob("zstandard/backend_c.*.so")
+        original = library.read_bytes()
+        blanked = self_extract.without_symbols(original)
+        library.write_bytes(blanked)
+        program = "import zstandard as z; print(z.__file__, z.decompress(z.compress(b'good')))"
+        command = [sys.executable, "-c", program]
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{tmp_path}/zstandard/__init__.py b'good'\n"
+        assert len(blanked) == len(original)
+        assert len(zlib.compress(blanked, 1)) < len(zlib.compress(original, 1)) * 3 / 4

@@ -1,0 +1,138 @@
+"""Archives of images are read in one way, and what engines do not write is refused."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from bundler.image_sources.tarscan import scan
+from installer.core.errors import UnfitInputError
+from tests.rig.imagebuild import tar
+
+
+def names(data: bytes) -> list[str]:
+    return [member.name for member, _ in scan(io.BytesIO(data), "a.tar")]
+
+
+def one(name: str = "file", **fields: object) -> bytes:
+    buffer = io.BytesIO()
+    kind = fields.pop("format", tarfile.USTAR_FORMAT)
+    with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:  # type: ignore[arg-type]
+        member = tarfile.TarInfo(name)
+        for key, value in fields.items():
+            setattr(member, key, value)
+        archive.addfile(member, io.BytesIO(b"x" * member.size) if member.isreg() else None)
+    return buffer.getvalue()
+
+
+def resigned(data: bytes, place: slice, field: bytes) -> bytes:
+    """Changes a field of the first header and makes its checksum anew."""
+    header = bytearray(data[:512])
+    header[place] = field
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data[512:]
+
+
+def test_files_and_links_are_found_with_their_bytes() -> None:
+    data = tar({"a/x": b"one", "b/y": Path("../a/x"), "c": b""})
+    found = [
+        (member.name, member.kind, member.target, body.read()) for member, body in scan(io.BytesIO(data), "t")
+    ]
+    assert found == [("a/x", "file", "", b"one"), ("b/y", "link", "a/x", b""), ("c", "file", "", b"")]
+
+
+def test_what_is_not_read_of_a_member_is_passed_over() -> None:
+    assert names(tar({"a": b"x" * 5000, "b": b"y"})) == ["a", "b"]
+
+
+def test_offsets_lead_to_the_bytes() -> None:
+    data = tar({"a": b"x" * 700, "b": b"found"})
+    member = [member for member, _ in scan(io.BytesIO(data), "t")][1]
+    assert data[member.offset : member.offset + 5] == b"found"
+
+
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_the_formats_of_go_and_gnu_are_read(kind: int) -> None:
+    assert names(one("./blobs/sha256/" + "a" * 64, size=3, mtime=1_700_000_000, format=kind)) == [
+        "blobs/sha256/" + "a" * 64
+    ]
+
+
+def test_sizes_and_names_of_extended_headers_count() -> None:
+    name = "d/" + "n" * 120
+    assert names(one(name, size=4, format=tarfile.PAX_FORMAT)) == [name]
+
+
+def test_directories_are_no_members() -> None:
+    assert names(one("blobs", type=tarfile.DIRTYPE)) == []
+
+
+PLAIN = one(size=700)
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    "a name that climbs": (one("../../etc/passwd"), "called"),
+    "a name that climbs inside": (one("a/../../b"), "called"),
+    "an absolute name": (one("/etc/passwd"), "called"),
+    "a prefix in a header of GNU's": (
+        resigned(one(format=tarfile.GNU_FORMAT), slice(345, 349), b"evil"),
+        "readers disagree",
+    ),
+    "a name with a backslash": (one("a\\b"), "called"),
+    "a name with an escape sequence": (one("a\x1b[2J"), "called"),
+    "a name with an empty component": (one("a//b"), "called"),
+    "an extended name that climbs": (one("../" + "n" * 120, format=tarfile.PAX_FORMAT), "called"),
+    "a link that leads out": (tar({"a": Path("../../etc/shadow")}), "leads out"),
+    "an absolute link": (tar({"a": Path("/etc/shadow")}), "leads out"),
+    "a hard link": (one(type=tarfile.LNKTYPE, linkname="x"), "neither a file nor"),
+    "a device": (one(type=tarfile.CHRTYPE), "neither a file nor"),
+    "a pipe": (one(type=tarfile.FIFOTYPE), "neither a file nor"),
+    "a sparse member": (resigned(PLAIN, slice(156, 157), b"S"), "neither a file nor"),
+    "a global header": (resigned(PLAIN, slice(156, 157), b"g"), "neither a file nor"),
+    "a long name of GNU": (one("n" * 150, format=tarfile.GNU_FORMAT), "LongLink"),
+    "a sparse member by extended header": (
+        one(format=tarfile.PAX_FORMAT, pax_headers={"GNU.sparse.major": "1"}),
+        "sparse",
+    ),
+    "two members of one name": (one("a")[:512] + one("./a"), "there twice"),
+    "a file and a link of one name": (one("a")[:512] + tar({"a": Path("b")}), "there twice"),
+    "a size beyond all measure": (resigned(PLAIN, slice(124, 136), b"\x80" + b"\x7f" * 11), "claims"),
+    "an extended size that is none": (
+        one(format=tarfile.PAX_FORMAT, pax_headers={"size": "9" * 4000}),
+        "broken extended",
+    ),
+    "an extended header of a megabyte": (
+        one(format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 2**20}),
+        "extended header of",
+    ),
+    "a negative size": (resigned(PLAIN, slice(124, 136), b"\xff" * 12), "number"),
+    "a wrong checksum": (b"x" + PLAIN[1:], "is no tar archive"),
+    "no tar at all": (b"#!/bin/sh\n" * 100, "is no tar archive"),
+    "an old header": (resigned(PLAIN, slice(257, 263), bytes(6)), "is no tar archive"),
+    "a second header that is none": (PLAIN[:1536] + b"x" * 512, "no tar header at byte 1536"),
+    "cut in a header": (PLAIN[:300], "without an end"),
+    "cut in a member": (PLAIN[:900], "ends"),
+    "cut before the end": (PLAIN[:1536], "without an end"),
+    "nothing": (b"", "without an end"),
+    "dirt after the end": (PLAIN + b"dirt", "goes on after"),
+    "a second archive after the end": (PLAIN + one("b"), "goes on after"),
+}
+
+
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_a_hostile_or_damaged_archive_is_refused(fault: str) -> None:
+    data, words = HOSTILE[fault]
+    with pytest.raises(UnfitInputError, match=words) as raised:
+        names(data)
+    assert raised.value.where.startswith("a.tar")
+    assert raised.value.hint
+
+
+def test_an_archive_cut_anywhere_is_refused() -> None:
+    data = tar({"a": b"x" * 600, "b": Path("a"), "c": b"y"})
+    end = data.rindex(b"y") + 512
+    for length in range(0, end, 7):
+        with pytest.raises(UnfitInputError):
+            names(data[:length])

@@ -1,0 +1,250 @@
+"""Key pairs in cosign's format: made by us or by cosign, used by us and by cosign."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from bundler.commands.keygen import KeyPair, keygen
+from bundler.signing.cosign import CosignSigner, seal
+from installer.core.errors import UsageError
+from installer.core.trust import cosign
+from tests.rig.needs import needs
+from tests.rig.signing import Cosign
+
+DATA = b"the signed bytes\n"
+
+
+@pytest.fixture
+def password(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COSIGN_PASSWORD", "pässword")
+    return "pässword"
+
+
+@pytest.fixture(params=["cosign", "cosign3"])
+def real(request: pytest.FixtureRequest, tmp_path: Path) -> Cosign:
+    return Cosign(needs(request.param), 3 if request.param == "cosign3" else 2, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COSIGN_PASSWORD", "pässword")
+        return keygen(tmp_path_factory.mktemp("keys") / "k")
+
+
+@pytest.fixture
+def given(made: KeyPair, tmp_path: Path) -> KeyPair:
+    """A fresh copy of one key pair: scrypt is slow on purpose."""
+    private, public = (Path(shutil.copy(path, tmp_path)) for path in (made.private, made.public))
+    return replace(made, private=private, public=public)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object], label: str = "SIGSTORE") -> None:
+    body = "".join(path.read_text().splitlines()[1:-1])
+    document = json.loads(base64.b64decode(body))
+    change(document)
+    text = base64.b64encode(json.dumps(document).encode()).decode()
+    name = f"ENCRYPTED {label} PRIVATE KEY"
+    path.write_text(f"-----BEGIN {name}-----\n{text}\n-----END {name}-----\n")
+
+
+class TestKeygen:
+    def test_it_writes_both_halves_the_private_one_for_its_owner_only(
+        self, password: str, tmp_path: Path
+    ) -> None:
+        pair = keygen(tmp_path / "release")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["release.key", "release.pub"]
+        assert stat.S_IMODE(pair.private.stat().st_mode) == 0o600
+        assert cosign.load_public_key(pair.public.read_text()).keyid == pair.keyid
+        assert pair.private.read_text().startswith("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
+
+    def test_a_dotted_name_is_kept_whole(self, password: str, tmp_path: Path) -> None:
+        assert keygen(tmp_path / "team-v1.2").public.name == "team-v1.2.pub"
+
+    @pytest.mark.parametrize("suffix", ["key", "pub"])
+    def test_nothing_is_written_over(self, password: str, tmp_path: Path, suffix: str) -> None:
+        (tmp_path / f"k.{suffix}").write_text("precious")
+        with pytest.raises(UsageError, match="exists already"):
+            keygen(tmp_path / "k")
+        assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(f"k.{suffix}", "precious")]
+
+    def test_a_dangling_link_counts_as_existing(self, password: str, tmp_path: Path) -> None:
+        (tmp_path / "k.key").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(UsageError, match="exists already"):
+            keygen(tmp_path / "k")
+        assert not (tmp_path / "elsewhere").exists()
+
+    def test_a_missing_directory_is_named(self, password: str, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="No such file or directory"):
+            keygen(tmp_path / "nowhere" / "k")
+
+    def test_a_name_with_the_suffix_is_refused(self, password: str, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"without \.key"):
+            keygen(tmp_path / "k.key")
+
+    def test_the_prompt_is_asked_twice(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
+        answers = ["one", "one", "one"]
+        pair = keygen(tmp_path / "k", lambda _: answers.pop())
+        assert CosignSigner.load(pair.private, lambda _: answers.pop()).keyid == pair.keyid
+
+    def test_two_different_answers_write_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
+        answers = ["one", "two"]
+        with pytest.raises(UsageError, match="differ"):
+            keygen(tmp_path / "k", lambda _: answers.pop())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_without_a_terminal_the_variable_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
+        with pytest.raises(UsageError, match="COSIGN_PASSWORD"):
+            keygen(tmp_path / "k")
+
+    def test_the_empty_password_is_a_password(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("COSIGN_PASSWORD", "")
+        pair = keygen(tmp_path / "k")
+        assert CosignSigner.load(pair.private).keyid == pair.keyid
+
+
+class TestLoad:
+    def test_it_signs_in_both_forms(self, password: str, given: KeyPair, tmp_path: Path) -> None:
+        signer = CosignSigner.load(given.private)
+        files = signer.sign(DATA)
+        assert sorted(files) == ["sig", "sigstore.json"]
+        assert not files["sig"].endswith(b"\n")
+        cosign.verify_raw(signer.key, files["sig"], DATA)
+        cosign.verify_bundle(signer.key, files["sigstore.json"], DATA)
+
+    def test_a_wrong_password_is_told(
+        self, password: str, given: KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = given
+        monkeypatch.setenv("COSIGN_PASSWORD", "wrong")
+        with pytest.raises(UsageError, match="password is wrong"):
+            CosignSigner.load(pair.private)
+
+    def test_the_older_label_is_read(self, password: str, given: KeyPair, tmp_path: Path) -> None:
+        pair = given
+        rewrite(pair.private, lambda document: None, "COSIGN")
+        assert CosignSigner.load(pair.private).keyid == pair.keyid
+
+    def test_an_ed25519_key_is_read(self, password: str, tmp_path: Path) -> None:
+        (tmp_path / "k.key").write_bytes(seal(ed25519.Ed25519PrivateKey.generate(), password.encode()))
+        assert CosignSigner.load(tmp_path / "k.key").key.algorithm == "ed25519"
+
+    def test_another_curve_is_refused(self, password: str, tmp_path: Path) -> None:
+        (tmp_path / "k.key").write_bytes(seal(ec.generate_private_key(ec.SECP384R1()), password.encode()))
+        with pytest.raises(UsageError, match="kind that is not used"):
+            CosignSigner.load(tmp_path / "k.key")
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("N", 2**30), ("N", 2), ("N", "65536"), ("r", 1024), ("p", 64)], ids=str
+    )
+    def test_work_beyond_the_allowed_is_refused_before_it_starts(
+        self, password: str, given: KeyPair, tmp_path: Path, field: str, value: object
+    ) -> None:
+        pair = given
+        rewrite(pair.private, lambda document: document["kdf"]["params"].update({field: value}))
+        with pytest.raises(UsageError, match="not among what is allowed"):
+            CosignSigner.load(pair.private)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda document: document.pop("kdf"),
+            lambda document: document["kdf"].update(salt="AAAA"),
+            lambda document: document["cipher"].update(nonce="AAAA"),
+            lambda document: document.update(ciphertext="AAAA"),
+            lambda document: document.update(ciphertext=7),
+            lambda document: document.update(kdf=[]),
+            lambda document: document["kdf"].update(name="pbkdf2"),
+            lambda document: document["cipher"].update(name="aes"),
+        ],
+        ids=[
+            "no kdf",
+            "short salt",
+            "short nonce",
+            "short text",
+            "number",
+            "list",
+            "other kdf",
+            "other cipher",
+        ],
+    )
+    def test_a_damaged_key_is_told(
+        self, password: str, given: KeyPair, tmp_path: Path, change: Callable[[Any], object]
+    ) -> None:
+        pair = given
+        rewrite(pair.private, change)
+        with pytest.raises(UsageError, match=r"damaged|sealed in a way"):
+            CosignSigner.load(pair.private)
+
+    def test_the_public_half_is_told_from_the_private(
+        self, password: str, given: KeyPair, tmp_path: Path
+    ) -> None:
+        with pytest.raises(UsageError, match=r"sign with NAME\.key"):
+            CosignSigner.load(given.public)
+
+    def test_an_openssl_key_gets_the_way_out(self, password: str, tmp_path: Path) -> None:
+        (tmp_path / "k").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+        with pytest.raises(UsageError, match="import-key-pair"):
+            CosignSigner.load(tmp_path / "k")
+
+    @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"hello", b"A" * 100_000])
+    def test_something_else_is_refused(
+        self, password: str, given: KeyPair, tmp_path: Path, content: bytes
+    ) -> None:
+        (tmp_path / "k").write_bytes(content)
+        with pytest.raises(UsageError, match="not a PEM file"):
+            CosignSigner.load(tmp_path / "k")
+
+    def test_a_missing_file_and_a_directory_are_told(
+        self, password: str, given: KeyPair, tmp_path: Path
+    ) -> None:
+        for path in (tmp_path / "none", tmp_path):
+            with pytest.raises(UsageError, match="cannot be read"):
+                CosignSigner.load(path)
+
+    def test_no_secret_is_in_its_repr(self, password: str, given: KeyPair, tmp_path: Path) -> None:
+        assert "rivate" not in repr(CosignSigner.load(given.private))
+
+
+class TestWithTheRealCosign:
+    def test_we_sign_with_its_key_and_it_verifies(
+        self, real: Cosign, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        private = real.keygen("theirs", "pw")
+        monkeypatch.setenv("COSIGN_PASSWORD", "pw")
+        signer = CosignSigner.load(private)
+        assert signer.public == (real.home / "theirs.pub").read_text()
+        files = signer.sign(DATA)
+        for name, content in {
+            "F": DATA,
+            "s": files["sig"],
+            "b": files["sigstore.json"],
+        }.items():
+            (real.home / name).write_bytes(content)
+        assert real.verify_raw(real.home / "theirs.pub", real.home / "s", real.home / "F")
+        assert real.verify_bundle(real.home / "theirs.pub", real.home / "b", real.home / "F")
+
+    def test_it_signs_with_our_key_and_we_verify(self, real: Cosign, password: str) -> None:
+        pair = keygen(real.home / "ours")
+        (real.home / "F").write_bytes(DATA)
+        raw, bundle = real.sign(pair.private, real.home / "F", password)
+        key = cosign.load_public_key(pair.public.read_text())
+        cosign.verify_raw(key, raw, DATA)
+        cosign.verify_bundle(key, bundle, DATA)

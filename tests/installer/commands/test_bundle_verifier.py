@@ -1,0 +1,202 @@
+"""What a host is, and the whole way of `install BUNDLE` through approvals, policies and break-glass."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from installer.commands import bundle_verifier
+from installer.core.errors import HostNotReadyError, RefusedError
+from installer.core.trust.root import PRODUCTION, ProductRule
+from installer.host.system import System
+from installer.state import host_identity
+from installer.state.state import unreadable_error
+from installer.state.trust_store import TIME_FILE
+from tests.rig import bundlebuild as build
+from tests.rig.bench import Bench, environment, release
+from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
+
+
+class TestEnvironment:
+    def test_the_host_s_own_setting_counts(self, host: Path) -> None:
+        environment(host, "production\n")
+        assert host_identity.environment(System(host), "") == "production"
+        assert host_identity.environment(System(host), "production") == "production"
+
+    def test_nobody_can_talk_it_into_another(self, host: Path) -> None:
+        environment(host, "production\n")
+        with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
+            host_identity.environment(System(host), "test")
+
+    def test_without_a_setting_the_operator_says_it(self, host: Path) -> None:
+        assert host_identity.environment(System(host), "test") == "test"
+        assert host_identity.environment(System(host), "") == ""
+
+    @pytest.mark.parametrize("text", ["", "\n", "Production", "a b", "a\nb", "../x", "x" * 5000, "é"])
+    def test_a_damaged_setting_is_not_taken_for_none(self, host: Path, text: str) -> None:
+        environment(host, text)
+        with pytest.raises((HostNotReadyError, OSError)):
+            host_identity.environment(System(host), "test")
+
+
+def test_the_name_is_the_machine_s_or_that_of_the_directory(host: Path) -> None:
+    assert host_identity.host_name(System("/")) == os.uname().nodename.lower()
+    assert host_identity.host_name(System(host)) == os.uname().nodename.lower()
+    (host / "etc/hostname").write_text("Chat01.Plant.Example\n")
+    assert host_identity.host_name(System(host)) == "chat01.plant.example"
+
+
+class TestInstall:
+    def test_approved_it_is_installed_and_the_history_says_by_whom(self, bench: Bench) -> None:
+        path = bench.bundle(release())
+        code, _, _ = bench.run(str(path), "--yes")
+        assert code == 0
+        assert (bench.host / "opt/a").read_bytes() == FILES["docs/a"]
+        _, document, _ = bench.run("status")
+        evidence = document["products"][0]["current"]["evidence"]["policy"]
+        assert evidence["filled"] == {
+            "release": ["Rea"],
+            "provenance": ["Ci"],
+            "security": ["Sec"],
+            "ops": ["Ops"],
+        }
+        assert (evidence["environment"], evidence["change_id"]) == ("production", "CHG-7")
+        assert (bench.host / TIME_FILE[1:]).read_text().startswith(NOW.strftime("%Y-%m-%dT%H:%M"))
+
+    @pytest.mark.parametrize("verb", [(), ("--verify-only",), ("--dry-run",)])
+    def test_not_approved_nothing_is_touched(self, bench: Bench, verb: tuple[str, ...]) -> None:
+        path = bench.bundle(replace(release(), approvals=APPROVALS[:1]))
+        code, document, _ = bench.run(str(path), "--yes", *verb)
+        assert (code, document["error"], document["step"]) == (14, "not-approved", 18)
+        assert {p["where"] for p in document["problems"]} >= {"role security", "role ops"}
+        assert not (bench.host / "opt").exists()
+        left = {path.name for path in bench.host.glob("var/lib/waybill/*")}
+        assert left == (set() if verb else {"audit.jsonl", "audit.head", "audit.lock", "evidence.d"})
+
+    def test_from_a_pipe_too_and_what_was_staged_is_gone(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for approvals, wanted in ((APPROVALS[:1], 14), (release().approvals, 0)):
+            data = replace(release(), approvals=approvals).tar()
+            monkeypatch.setattr(
+                "installer.cli.apply.open_medium", lambda _name, data=data: build.stream(data)
+            )
+            code, _, _ = bench.run("-", "--yes")
+            assert code == wanted
+            staging = bench.host / "var/lib/waybill/lan-chat/staging"
+            assert list(staging.iterdir()) == []
+
+    def test_approvals_beside_the_bundle_count_and_those_that_were_named(self, bench: Bench) -> None:
+        world = release()
+        path = bench.bundle(replace(world, approvals=world.approvals[:1]))
+        for said, place in ((world.approvals[1], "b.tar.approvals"), (world.approvals[2], "far")):
+            (bench.stick / place).mkdir()
+            for name, data in world.files((said,)).items():
+                (bench.stick / place / Path(name).name).write_bytes(data)
+        assert bench.run("verify", str(path))[0] == 14
+        code, document, _ = bench.run("verify", str(path), "--approvals", str(bench.stick / "far"))
+        assert code == 0
+        assert len(document["policy"]["approvals"]) == 3
+
+    def test_a_downgrade_a_jump_and_a_floor_have_words_of_their_own(self, bench: Bench) -> None:
+        bench.run(str(bench.bundle(release())), "--yes")
+        old = bench.bundle(release("1.3.0", 100_030_000_999))
+        assert (bench.run(str(old), "--yes")[0], bench.run(str(old))[1]["error"]) == (13, "downgrade")
+        far = bench.bundle(release("1.9.0", 100_090_000_999, upgrade_from="1.5.0"))
+        assert bench.run("plan", str(far))[1]["hint"] == "install 1.5.0 first"
+        bench.trust(root(version=2, products={"lan-chat": ProductRule(floor=100_050_000_000)}))
+        assert bench.run("verify", str(bench.bundle(release())))[1]["error"] == "below-floor"
+
+    def test_a_reset_by_the_root_lets_the_host_forget_once(self, bench: Bench) -> None:
+        bench.run(str(bench.bundle(release("9.0.0", 2**50))), "--yes")
+        good = bench.bundle(release())
+        assert bench.run("verify", str(good))[0] == 13
+        bench.trust(root(version=2, products={"lan-chat": ProductRule(reset=1)}))
+        assert bench.run(str(good), "--yes")[0] == 0
+        older = bench.bundle(release("1.3.0", 100_030_000_999))
+        assert bench.run(str(older), "--yes")[1]["error"] == "downgrade"
+        assert bench.run("status")[1]["products"][0]["highest"] == 100_040_000_999
+
+    def test_a_clock_that_was_set_back_is_noticed(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = bench.bundle(release())
+        bench.run(str(path), "--yes")
+        monkeypatch.setattr("installer.cli.options.clock", lambda: NOW - timedelta(hours=1))
+        code, document, _ = bench.run("verify", str(path))
+        assert (code, document["error"], document["step"]) == (12, "clock-set-back", 3)
+        assert document["hint"].endswith(f"set it right and remove {TIME_FILE}")
+        (bench.host / TIME_FILE[1:]).unlink()
+        assert bench.run("verify", str(path))[0] == 0
+
+    def test_going_back_to_a_kept_release_asks_for_no_new_approval(self, bench: Bench) -> None:
+        bench.run(str(bench.bundle(release())), "--yes")
+        assert bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")[0] == 0
+        assert bench.run("rollback", "--yes")[0] == 0
+
+    def test_a_revoked_release_is_not_gone_back_to(self, bench: Bench) -> None:
+        old = release()
+        bench.run(str(bench.bundle(old)), "--yes")
+        bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")
+        bench.trust(root(version=2, revoked_bundles=frozenset({old.identity})))
+        code, document, _ = bench.run("rollback", "--yes")
+        assert (code, document["error"]) == (12, "revoked")
+
+
+class TestGlass:
+    @pytest.fixture
+    def broken(self, bench: Bench) -> Path:
+        bench.trust(root(environments={"production": replace(PRODUCTION, break_glass=True)}))
+        said = Said("break-glass", fields={"notes": "plant stands still"})
+        return bench.bundle(replace(release(), approvals=(said,)))
+
+    def test_the_plan_says_it_first(self, bench: Bench, broken: Path) -> None:
+        code, document, _ = bench.run("plan", str(broken))
+        assert code == 0
+        assert document["notes"][0].startswith("BREAK-GLASS in production")
+        assert "Boss: plant stands still" in document["notes"][0]
+
+    def test_the_history_says_it_for_good(self, bench: Bench, broken: Path) -> None:
+        assert bench.run(str(broken), "--yes")[0] == 0
+        _, document, _ = bench.run("history")
+        assert "role security" in " ".join(document["events"][0]["broken"])
+        from installer.commands.history import Event
+
+        assert "BREAK-GLASS, without: role provenance" in Event(**document["events"][0]).text()
+
+    def test_the_status_says_it_as_long_as_it_runs(self, bench: Bench, broken: Path) -> None:
+        bench.run(str(broken), "--yes")
+        found = bench.run("status")[1]["products"][0]
+        assert any("role security" in what for what in found["break_glass"])
+        from installer.cli.options import context
+        from installer.commands.status import status
+
+        text = status(context(System(bench.host), "lan-chat")).text()
+        assert "BREAK-GLASS without role security: one person must have signed" in text
+        again = release("1.5.0", 100_050_000_999)
+        assert bench.run(str(bench.bundle(again)), "--yes")[0] == 0
+        assert bench.run("status")[1]["products"][0]["break_glass"] == []
+
+    def test_verify_warns(self, bench: Bench, broken: Path) -> None:
+        code, document, said = bench.run("verify", str(broken))
+        assert code == 0
+        assert document["policy"]["break_glass"]
+        assert "BREAK-GLASS" in said
+
+
+def test_others_than_root_are_told_what_was_not_looked_at(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_args: object) -> None:
+        raise unreadable_error("/var/lib/waybill/lan-chat/state.json")
+
+    monkeypatch.setattr(bundle_verifier, "sound_state", closed)
+    world = World(host=World().host)
+    judge = bundle_verifier.BundleVerifier(System(host), world.trust(), "production", ())
+    judge.open(build.BytesMedium(world.tar()))
+    (note,) = judge.notes
+    assert note.endswith("state.json: cannot be read by this user; no downgrade was looked for")

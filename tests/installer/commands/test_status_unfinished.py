@@ -1,0 +1,204 @@
+"""What is said of a host whose journal, state or lock was damaged or removed: never that all is well."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from installer.audit.recorder import AuditedCommand, audited
+from installer.commands import status
+from installer.commands.recover import exclusive
+from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.host.context import Context
+from installer.host.system import System
+from installer.transaction.journal import Journal
+from tests.installer.audit.test_recorder import records
+from tests.installer.commands.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
+from tests.installer.transaction.test_state_repair import rewritten
+from tests.rig.releases import context
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Context:
+    """A host that has had two releases."""
+    within = context(System(tmp_path))
+    install(within, ONE)
+    install(within, TWO)
+    return within
+
+
+@pytest.fixture
+def journal(host: Context) -> Path:
+    """The journal of an upgrade of that host that was killed after files were replaced."""
+    kill_at(host, THREE, "rename /opt/.waybill")
+    return file(host, "txn/000003.log")
+
+
+def file(within: Context, name: str) -> Path:
+    return root(within) / STATE / name
+
+
+def from_the_future(path: Path) -> None:
+    def newer(value: dict[str, object]) -> None:
+        if value["type"] == "BEGIN":
+            for name in ("new", "old", "verb", "state"):
+                del value[name]
+            value["schema"] = "waybill/journal/v9"
+
+    rewritten(path, newer)
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (Path.unlink, "its journal is gone"),
+        (lambda path: path.write_bytes(b""), "the journal is empty"),
+        (flipped, "record 1 of the journal is damaged"),
+        (lambda path: path.write_bytes(path.read_bytes().rstrip(b"\0")), "not the"),
+        (from_the_future, "the journal is of another installer (waybill/journal/v9"),
+    ],
+    ids=["deleted", "emptied", "flipped", "cut off", "of a newer installer"],
+)
+def test_an_open_journal_that_recovery_refuses_is_told_beside_what_runs(
+    host: Context, journal: Path, spoil: Callable[[Path], None], what: str
+) -> None:
+    spoil(journal)
+    found = status.status(host)
+    assert found.current is not None
+    assert found.current.version == "2.0.0"
+    assert found.unfinished.startswith("transaction 000003: ")
+    assert what in found.unfinished
+    assert "install recover" in found.unfinished
+    with pytest.raises(NotUndoneError), exclusive(host):
+        pass
+
+
+def test_a_journal_that_waits_for_a_reboot_is_told(host: Context, journal: Path) -> None:
+    opened = Journal.open(host.system, host.layout.journal("000003"))
+    opened.append("DISTRUST", boot=host.system.boot_id())
+    assert "the disk failed to write" in status.status(host).unfinished
+
+
+def test_a_state_that_was_deleted_is_no_host_without_a_release(host: Context) -> None:
+    file(host, "state.json").unlink()
+    with pytest.raises(NotUndoneError, match="the state is missing") as caught:
+        status.status(host)
+    assert caught.value.hint == "`install recover` derives it from the journal again"
+    with exclusive(host):
+        pass
+    assert status.status(host).drift == ()
+
+
+def test_a_history_without_state_journals_and_releases_is_no_new_host(host: Context) -> None:
+    file(host, "state.json").unlink()
+    for name in ("txn", "releases"):
+        shutil.rmtree(file(host, name))
+    with pytest.raises(NotUndoneError, match="the state is missing, and no journal tells it"):
+        status.status(host)
+    with (
+        pytest.raises(NotUndoneError, match="the state is missing, and no journal tells it"),
+        exclusive(host),
+    ):
+        pass
+
+
+def test_a_link_to_a_release_where_nothing_runs_is_drift(tmp_path: Path) -> None:
+    host = context(System(tmp_path))
+    with exclusive(host):
+        pass
+    file(host, "current").symlink_to("/etc")
+    (problem,) = status.status(host).drift
+    assert (problem.where, problem.what) == (host.layout.current, "points to /etc; it should not be there")
+
+
+@pytest.mark.parametrize("left", ["state.json", "txn", "releases", "history.jsonl"])
+def test_a_product_is_known_by_whatever_is_left_of_it(host: Context, left: str) -> None:
+    for path in file(host, "").iterdir():
+        if path.name != left:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert status.products(host) == ["lan-chat"]
+
+
+def test_a_lock_that_was_removed_hides_no_product(host: Context, journal: Path) -> None:
+    file(host, "lock").unlink()
+    assert status.products(host) == ["lan-chat"]
+    assert status.status(host).unfinished
+    assert journal.exists()
+
+
+def test_what_is_mounted_there_is_no_product(host: Context) -> None:
+    (root(host) / "var/lib/waybill/lost+found").mkdir()
+    assert status.products(host) == ["lan-chat"]
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"),
+    [(Path.mkdir, "a directory is where"), (lambda path: path.symlink_to("/etc"), "a link is where")],
+    ids=["directory", "link"],
+)
+def test_something_else_in_the_place_of_the_lock_is_named(
+    host: Context, make: Callable[[Path], None], hint: str
+) -> None:
+    file(host, "lock").unlink()
+    make(file(host, "lock"))
+    with pytest.raises(HostNotReadyError) as caught, exclusive(host):
+        pass
+    assert caught.value.where == host.layout.lock
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("name", ["txn", "releases", "staging"])
+def test_a_file_in_the_place_of_a_directory_is_named_whole(host: Context, name: str) -> None:
+    shutil.rmtree(file(host, name), ignore_errors=True)
+    file(host, name).write_text("somebody's")
+    what = f"/var/lib/waybill/lan-chat/{name}: Not a directory"
+    with pytest.raises(NotUndoneError, match=what), exclusive(host):
+        pass
+    assert file(host, name).read_text() == "somebody's"
+
+
+def test_a_status_that_cannot_be_looked_at_is_no_fault_of_ours(host: Context) -> None:
+    shutil.rmtree(file(host, "txn"))
+    file(host, "txn").write_text("somebody's")
+    with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
+        status.status(host)
+    assert caught.value.where == host.layout.transactions
+
+
+def test_a_file_in_the_place_of_all_products_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var/lib").mkdir(parents=True)
+    (tmp_path / "var/lib/waybill").write_text("somebody's")
+    with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
+        status.products(context(System(tmp_path)))
+    assert caught.value.where == "/var/lib/waybill"
+
+
+def test_the_audit_log_does_not_say_that_nothing_was_changed_where_a_journal_was_removed(
+    host: Context, journal: Path
+) -> None:
+    journal.unlink()
+    doing = AuditedCommand("recover", "lan-chat")
+    with pytest.raises(NotUndoneError), audited(host.system, doing, str), exclusive(host):
+        pass
+    file(host, "txn/000003.backup").rename(root(host) / "aside")
+    with exclusive(host):
+        pass
+    ended = records(root(host))[-1]
+    assert (ended["transaction"], ended["result"], ended["exit"]) == ("000003", "unknown", 21)
+    assert ended["reason"] == "its journal was removed by hand"
+
+
+def test_what_a_power_cut_left_of_a_new_head_of_the_audit_log_goes_with_recovery(host: Context) -> None:
+    spare = root(host) / "var/lib/waybill/audit.head.new"
+    spare.write_bytes(b"")
+    with exclusive(host):
+        assert not spare.exists()

@@ -1,0 +1,147 @@
+"""The strict reader: the files behind the head, their order, and the end; how each fault is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from installer.core.errors import TamperedError
+from installer.core.format.tar_header import BLOCK, END
+from installer.core.limits import LIMITS
+from tests.rig import bundlebuild as build
+from tests.rig.bundlebuild import FILES, Part, raw_header, refusal
+
+APPROVAL = "approvals/security-0a1b2c3d.json"
+
+
+class TestPayload:
+    def test_swapped_payloads_of_one_size_are_refused(self) -> None:
+        plan = build.plan({"docs/a": b"one", "docs/b": b"two"})
+        error = refusal(plan.changed("docs/a", data=b"two").changed("docs/b", data=b"one"))
+        assert error.what == "docs/a is not what was signed: its SHA-256 differs"
+        assert error.where == f"b.tar@{plan.offset('docs/a') + BLOCK}"
+        assert "take it from its source again" in error.hint
+
+    def test_members_in_another_order_are_refused(self) -> None:
+        plan = build.plan()
+        error = refusal(replace(plan, payload=(plan.payload[1], plan.payload[0], *plan.payload[2:])))
+        assert error.what == "member config/chatd.yaml.j2 stands where docs/CHANGELOG.md is due"
+        assert error.where == f"b.tar@{plan.offset('docs/CHANGELOG.md')}"
+
+    def test_a_member_twice_is_refused(self) -> None:
+        plan = build.plan()
+        twice = replace(plan, payload=(plan.payload[0], *plan.payload))
+        assert refusal(twice).where.startswith("b.tar@")
+
+    def test_a_copy_of_a_member_at_the_end_is_refused(self) -> None:
+        plan = build.plan()
+        error = refusal(replace(plan, payload=(*plan.payload, plan.payload[0])))
+        assert error.what == "docs/CHANGELOG.md stands behind the payload: twice, or not in its place"
+        assert error.where == f"b.tar@{len(plan.tar()) - len(END)}"
+
+    def test_an_extra_member_is_refused(self) -> None:
+        plan = build.plan()
+        error = refusal(replace(plan, payload=(*plan.payload, Part("deploy/evil.sh", b"#!/bin/sh\n", 0o755))))
+        assert error.what == "deploy/evil.sh is not on the signed list"
+
+    @pytest.mark.parametrize("path", list(FILES))
+    def test_a_missing_member_is_refused(self, path: str) -> None:
+        refusal(build.plan().without(path))
+
+    def test_an_archive_that_ends_before_its_files_is_refused(self) -> None:
+        plan = build.plan()
+        padded = replace(plan, payload=plan.payload[:-1], end=bytes(5 * BLOCK))
+        refusal(padded)
+        with pytest.raises(TamperedError, match=r"the archive ends here, but trees/web/index.html is due"):
+            build.read(build.stream(padded.tar()))
+
+    def test_dirty_padding_is_refused(self) -> None:
+        plan = build.plan()
+        length = -len(FILES["docs/CHANGELOG.md"]) % BLOCK
+        error = refusal(plan.changed("docs/CHANGELOG.md", tail=b"\1" + bytes(length - 1)))
+        assert error.what == "the padding of docs/CHANGELOG.md is not zero"
+
+    @pytest.mark.parametrize(
+        ("fields", "why"),
+        [
+            ({"type": b"2", "link": b"/etc/passwd"}, "member type b'2'"),
+            ({"type": b"1", "link": b"SHA256SUMS"}, "member type b'1'"),
+            ({"type": b"5"}, "member type b'5'"),
+            ({"type": b"3"}, "member type b'3'"),
+            ({"type": b"x"}, "member type b'x'"),
+            ({"type": b"L"}, "member type b'L'"),
+            ({"type": b"S"}, "member type b'S'"),
+            ({"mode": b"0004755\0"}, "not in the one form"),
+            ({"mode": b"0000755\0"}, "mode is 0755, signed is 0644"),
+            ({"mtime": b"00000000000\0"}, "mtime is 0, signed is 1790000000"),
+            ({"uid": b"0001750\0"}, "not in the one form"),
+            ({"uname": b"evil"}, "not in the one form"),
+            ({"size": b"00000000001\0"}, "size is 1, signed is 29"),
+            ({"name": b"docs/changelog.md"}, "docs/changelog.md stands where docs/CHANGELOG.md is due"),
+            ({"name": b"/etc/cron.d/x"}, "empty, `.` or `..`"),
+        ],
+        ids=str,
+    )
+    def test_a_header_that_the_manifest_does_not_dictate_is_refused(
+        self, fields: dict[str, bytes], why: str
+    ) -> None:
+        plan = build.plan()
+        good = plan.payload[0].tar()[:BLOCK]
+        error = refusal(plan.changed("docs/CHANGELOG.md", header=raw_header(good, **fields)))
+        assert why in error.what
+        assert error.where == f"b.tar@{plan.offset('docs/CHANGELOG.md')}"
+
+    def test_a_world_writable_file_of_the_manifest_is_masked_in_the_tar(self) -> None:
+        plan = build.plan({"docs/a": b"x"}, entries={"docs/a": {"mode": 0o666}})
+        build.read(plan.tar())
+        assert plan.payload[0].mode == 0o644
+        assert (
+            "not in the one form"
+            in refusal(
+                plan.changed("docs/a", header=raw_header(plan.payload[0].tar()[:BLOCK], mode=b"0000666\0"))
+            ).what
+        )
+
+
+class TestEnd:
+    @pytest.mark.parametrize("end", [b"", bytes(BLOCK), bytes(1023)])
+    def test_an_end_that_is_too_short_is_refused(self, end: bytes) -> None:
+        assert "before the bundle does" in refusal(replace(build.plan(), end=end)).what
+
+    @pytest.mark.parametrize("end", [END + b"\0", END + bytes(512), END + bytes(8192), END + b"x", END + END])
+    def test_anything_behind_the_end_is_refused(self, end: bytes) -> None:
+        error = refusal(replace(build.plan(), end=end))
+        assert error.what == "something follows the end of the archive"
+        assert error.where == f"b.tar@{len(build.plan().tar())}"
+
+    def test_one_zero_block_and_something_else_is_no_end(self) -> None:
+        plan = replace(build.plan(), end=bytes(BLOCK) + Part("docs/x", b"").tar())
+        assert refusal(plan).what == "the end of the archive is not two zero blocks"
+
+    def test_a_second_archive_behind_the_first_is_refused(self) -> None:
+        refusal(build.plan().tar() + build.plan().tar())
+
+    @pytest.mark.parametrize(
+        "name", ["approvals", "approvals/a/b", "approvals-x/a", "Approvals/a", "docs/zzz"]
+    )
+    def test_only_approvals_stand_behind_the_payload(self, name: str) -> None:
+        assert refusal(build.plan(approvals=[Part(name, b"{}")])).what == f"{name} is not on the signed list"
+
+    def test_an_approval_twice_is_refused_letter_case_aside(self) -> None:
+        for twin in (APPROVAL, APPROVAL.replace("security", "Security")):
+            error = refusal(build.plan(approvals=[Part(APPROVAL, b"{}"), Part(twin, b"[]")]))
+            assert error.what == f"{twin} is there twice, letter case aside"
+
+    def test_more_approvals_than_the_limit_are_refused(self) -> None:
+        parts = [Part(f"approvals/{number:03d}", b"") for number in range(4 * LIMITS.approvals + 1)]
+        assert refusal(build.plan(approvals=parts)).what == "has more than 64 approvals"
+
+    @pytest.mark.parametrize("change", [{"mode": 0o755}, {"mtime": 0}])
+    def test_another_mode_or_time_of_an_approval_is_refused(self, change: dict[str, int]) -> None:
+        plan = build.plan(approvals=[Part(APPROVAL, b"{}")]).changed(APPROVAL, **change)
+        assert refusal(plan).what == f"{APPROVAL} has another time or mode than the format gives it"
+
+    def test_an_approval_in_front_of_the_payload_is_refused(self) -> None:
+        plan = build.plan()
+        refusal(replace(plan, payload=(Part(APPROVAL, b"{}"), *plan.payload)))

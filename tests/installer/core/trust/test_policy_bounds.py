@@ -1,0 +1,150 @@
+"""For which host, in which order of releases, until when: the bounds of what an environment lets in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from installer.core import errors
+from installer.core.limits import LIMITS
+from installer.core.trust.policy import Destination
+from installer.core.trust.root import PRODUCTION, ProductRule
+from tests.installer.core.trust.test_policy import GLASS, TestGlass, missing, refused, with_policy
+from tests.rig import bundlebuild as build
+from tests.rig.trustworld import APPROVALS, FILES, MADE, NOW, Said, World, person, root
+
+BROKEN = TestGlass.BROKEN
+del TestGlass
+
+
+class TestOtherHosts:
+    """Approvals for other hosts: a refusal of its own only where they are what is missing here."""
+
+    AWAY = Said(
+        "ops", fields={"targets": ("chat02",)}, name=f"approvals/ops-{person('Ops').key.keyid8}.2.json"
+    )
+
+    def test_beside_good_ones_they_do_no_harm(self) -> None:
+        _, decision = World(approvals=(*APPROVALS, self.AWAY)).verify()
+        assert len(decision.counted) == len(APPROVALS)
+        assert decision.rejected == ((self.AWAY.name, "Ops: is for other hosts"),)
+
+    def test_where_they_are_what_is_missing_their_hosts_are_named(self) -> None:
+        error = refused(World(approvals=(*APPROVALS[:2], self.AWAY)), errors.WrongTargetError)
+        assert error.what == "is approved for chat02, and this host is chat01.plant.example"
+
+    def test_where_they_would_not_do_either_what_is_missing_is_listed(self) -> None:
+        assert {"role security", "role ops"} <= missing(World(approvals=(APPROVALS[0], self.AWAY))).keys()
+
+    def test_they_do_not_keep_those_who_may_from_breaking_the_glass(self) -> None:
+        world = World(root=with_policy(GLASS), approvals=(*APPROVALS[:2], self.AWAY, *BROKEN))
+        assert [text.split(":")[0] for text in world.verify()[1].broken] == ["role ops"]
+
+    def test_where_nothing_is_asked_for_they_are_only_not_counted(self) -> None:
+        host = replace(World().host, environment="")
+        _, decision = World(root=root(environments={}), host=host, approvals=(*APPROVALS, self.AWAY)).verify()
+        assert [item.role for item in decision.counted] == ["ops", "provenance", "security"]
+        assert decision.rejected == ((self.AWAY.name, "Ops: is for other hosts"),)
+
+
+class TestSequence:
+    def test_what_runs_may_be_applied_again_however_old(self) -> None:
+        World(
+            host=Destination("production", highest=2**40, running=100_040_000_999, version="1.4.0")
+        ).verify()
+
+    def test_of_two_releases_with_one_number_only_the_kept_one_may_be_applied(self) -> None:
+        number, world = 100_040_000_999, World()
+        for highest in (number, 2**40):
+            runs = replace(world.host, highest=highest, running=number, version="1.4.0")
+            replace(world, host=replace(runs, kept=((number, world.identity),))).verify()
+            other = replace(world, host=replace(runs, kept=((number, "f" * 64),)))
+            error = refused(other, errors.DowngradeError)
+            assert "is not the release with this number that this host has (ffffffffffff)" in error.what
+            assert "higher `sequence`" in error.hint
+            forgets = root(products={"lan-chat": ProductRule(reset=1)})
+            replace(other, root=forgets).verify()
+
+    @pytest.mark.parametrize(
+        ("sequence", "identity", "twin"),
+        [(1, "a", ""), (1, "b", "a"), (2, "c", ""), (2, "d", "b"), (3, "a", ""), (1, "", "")],
+        ids=[
+            "kept",
+            "another",
+            "the second kept",
+            "a third",
+            "a new number",
+            "an identity that is not known",
+        ],
+    )
+    def test_a_twin_has_the_same_number_and_is_not_kept_itself(
+        self, sequence: int, identity: str, twin: str
+    ) -> None:
+        assert Destination(kept=((1, "a"), (2, "b"), (2, "c"))).twin(sequence, identity) == twin
+
+    def test_a_reset_lets_the_host_forget_once(self) -> None:
+        high = replace(World().host, highest=2**50)
+        refused(World(host=high), errors.DowngradeError)
+        base = root(products={"lan-chat": ProductRule(reset=1)})
+        assert World(root=base, host=high).verify()[1].reset == 1
+        refused(World(root=base, host=replace(high, reset=1)), errors.DowngradeError)
+
+    def test_a_leap_that_nothing_could_follow(self) -> None:
+        plan = build.plan(FILES, room=512, rollback="docs/ROLLBACK.md", sequence=2**53)
+        error = refused(World(plan=plan), errors.JumpError)
+        assert "set-product" in error.hint
+        World(plan=plan, host=Destination("production")).verify()
+
+    def test_the_first_one_may_come_from_nowhere(self) -> None:
+        World(host=Destination("production")).verify()
+
+    def test_the_bounds_themselves_are_within(self) -> None:
+        sequence = World().plan.manifest.sequence
+        host = replace(World().host, highest=sequence)
+        World(host=host).verify()
+        refused(World(host=replace(host, highest=sequence + 1)), errors.DowngradeError)
+        World(root=root(products={"lan-chat": ProductRule(floor=sequence)})).verify()
+        refused(World(root=root(products={"lan-chat": ProductRule(floor=sequence + 1)})), errors.FloorError)
+        World(host=replace(World().host, version="1.2.0")).verify()
+
+    @pytest.mark.parametrize("highest", [0, 7])
+    def test_a_leap_is_measured_from_what_the_host_has_had(self, highest: int) -> None:
+        host = replace(World().host, highest=highest, running=-1)
+        farthest = {"sequence": highest + LIMITS.sequence_jump, "rollback": "docs/ROLLBACK.md"}
+        World(host=host, plan=build.plan(FILES, room=512, **farthest)).verify()
+        farthest["sequence"] += 1
+        refused(World(host=host, plan=build.plan(FILES, room=512, **farthest)), errors.JumpError)
+
+    def test_the_message_names_where_to_stop_in_between(self) -> None:
+        error = refused(World(host=replace(World().host, version="1.1.9")), errors.JumpError)
+        assert error.hint == "install 1.2.0 first"
+
+
+def test_a_bundle_expires_with_the_second_that_it_names() -> None:
+    end = MADE + timedelta(days=180)
+    later = {"expires": end + timedelta(days=9)}
+    world = World(
+        root=root(**later), approvals=tuple(replace(said, fields=later) for said in APPROVALS), now=end
+    )
+    assert world.plan.manifest.expires == end.timestamp()
+    refused(world, errors.ExpiredError)
+    replace(world, now=end - timedelta(seconds=1)).verify()
+
+
+def test_a_product_that_the_environment_takes_is_let_in() -> None:
+    World(root=with_policy(replace(PRODUCTION, products=("other", "lan-chat")))).verify()
+
+
+def test_a_target_is_one_of_several_and_a_host_without_a_name_is_any_of_them() -> None:
+    here = Destination(name="chat01.plant.example")
+    assert here.is_target(())
+    assert here.is_target(("chat02", "chat01"))
+    assert not here.is_target(("chat02", "chat03"))
+    assert Destination().is_target(("chat02",))
+
+
+def test_two_clocks_may_differ_by_minutes() -> None:
+    World(known=NOW + timedelta(minutes=10)).verify()
+    refused(World(known=NOW + timedelta(minutes=10, seconds=1)), errors.ClockError)

@@ -1,0 +1,245 @@
+"""The method `compose` with a real engine and a real Compose, on a host without network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from installer.commands import status
+from installer.commands.carry_out import apply
+from installer.commands.recover import exclusive
+from installer.core.errors import HostNotReadyError, Problem, RolledBackError
+from installer.core.format.manifest import Deployment, HealthCheck, Image
+from installer.deploy.compose import METHOD, find_tool
+from installer.deploy.method import Target
+from installer.host.context import Context
+from installer.host.system import Completed
+from installer.planning.plan import Options, Plan
+from installer.planning.planner import plan_apply, plan_remove
+from installer.state.release import open_release
+from tests.faults.faulty import Killed
+from tests.rig.engine import Engine
+from tests.rig.host import Host
+from tests.rig.releases import ReleaseSpec, context, install, stage
+from tests.rig.remote import Remote
+from tests.rig.services import docker_host, emptied, running_containers, with_project
+
+pytestmark = pytest.mark.needs("docker", "compose")
+
+
+@pytest.fixture(scope="module")
+def machine(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with docker_host(docker_engine, tmp_path_factory.mktemp("image")) as machine:
+        yield machine
+
+
+@pytest.fixture
+def host(machine: Host) -> Iterator[Context]:
+    with emptied(machine) as within:
+        yield within
+    machine.check("docker ps -aq | xargs -r docker rm -f")
+
+
+def planned(within: Context, release: ReleaseSpec) -> Plan:
+    with exclusive(within) as (state, _):
+        return plan_apply(within, state, stage(Path(within.system.root), release), Options())
+
+
+def test_compose_is_found_as_a_program_of_its_own(host: Context) -> None:
+    assert find_tool(host) == ["docker-compose"]
+
+
+def broken(host: Context, monkeypatch: pytest.MonkeyPatch, asked: int) -> None:
+    """Compose fails from the `asked`-th time on that its version is asked for."""
+    run, times = host.system.run, list[str]()
+
+    def ran(argv: Sequence[str], **words: Any) -> Completed:
+        if list(argv) == ["docker-compose", "version", "--short"]:
+            times.append(argv[0])
+            if len(times) >= asked:
+                return Completed(tuple(argv), 1, b"", b"exec format error")
+        return run(argv, **words)
+
+    monkeypatch.setattr(host.system, "run", ran)
+
+
+def test_compose_that_does_not_answer_is_not_said_to_be_absent(
+    host: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(host, monkeypatch, 1)
+    problem = find_tool(host)
+    assert isinstance(problem, Problem)
+    assert problem.what == "docker-compose version: exit status 1: exec format error"
+
+
+def test_compose_that_goes_while_the_plan_is_made_is_refused_and_the_old_project_runs_on(
+    host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(host, with_project("1.0.0", 1))
+    with monkeypatch.context() as patch:
+        broken(host, patch, 2)
+        with pytest.raises(HostNotReadyError, match="exec format error"):
+            install(host, with_project("2.0.0", 2, config="new"))
+    with exclusive(host) as (state, recovered):
+        assert (state.current.version if state.current else "", recovered) == ("1.0.0", [])
+    assert running_containers(machine) == ["1.0.0 same"]
+
+
+def test_a_project_comes_up_changes_over_and_goes(host: Context, machine: Host) -> None:
+    install(host, with_project("1.0.0", 1))
+    assert running_containers(machine) == ["1.0.0 same"]
+    install(host, with_project("2.0.0", 2, config="new"))
+    assert running_containers(machine) == ["2.0.0 new"]
+    assert status.status(host).drift == ()
+    with exclusive(host) as (state, _):
+        apply(host, plan_remove(host, state))
+    assert machine.check("docker ps -aq") == ""
+
+
+def test_a_project_that_does_not_come_up_brings_the_old_one_back(host: Context, machine: Host) -> None:
+    install(host, with_project("1.0.0", 1))
+    with pytest.raises(RolledBackError, match="docker compose up"):
+        install(host, with_project("2.0.0", 2, 'command: ["--no-such-option"]', config="new"))
+    assert running_containers(machine) == ["1.0.0 same"]
+
+
+def test_what_a_failing_container_said_is_in_the_report_and_in_the_journal_without_secrets(
+    host: Context, machine: Host
+) -> None:
+    secret = "wrong-horse-battery"
+    release = with_project(
+        "1.0.0", 1, f'command: ["--no-such-option", "--user={secret}"]', f"password: {secret}\n"
+    )
+    with pytest.raises(RolledBackError) as raised:
+        install(host, release)
+    said = [problem for problem in raised.value.problems if problem.where == "container lan-chat-nats-1"]
+    assert "exit status" in said[0].what
+    assert any("no-such-option" in problem.what for problem in said[1:])
+    assert machine.check("docker ps -aq") == ""
+    journal = machine.check("cat /var/lib/waybill/lan-chat/txn/*.done")
+    assert "container lan-chat-nats-1: " in journal
+    assert "no-such-option" in journal
+    history = machine.check("cat /var/lib/waybill/lan-chat/history.jsonl")
+    for text in (str(raised.value), history, *(problem.what for problem in raised.value.problems)):
+        assert secret not in text
+
+
+def test_what_containers_said_is_kept_when_the_release_is_not_healthy(host: Context, machine: Host) -> None:
+    release = with_project("1.0.0", 1)
+    probe = HealthCheck("tcp", "127.0.0.1:9", within=1)
+    with pytest.raises(RolledBackError) as raised:
+        install(host, replace(release, health=(probe,)))
+    said = [problem.what for problem in raised.value.problems if "nats-1" in problem.where]
+    assert any("Server is ready" in line for line in said)
+
+
+def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context, machine: Host) -> None:
+    def project(release: ReleaseSpec, name: str) -> ReleaseSpec:
+        options = {"file": "deploy/compose.yaml", "project": name}
+        probe = HealthCheck("container", f"{name}-nats-1", within=20, stable=1)
+        return replace(release, deploy=(Deployment("compose", options),), health=(probe,))
+
+    def projects() -> set[str]:
+        form = '{{.Label "com.docker.compose.project"}}'
+        return set(machine.check(f"docker ps -a --format '{form}'").split())
+
+    install(host, project(with_project("1.0.0", 1), "before"))
+    assert projects() == {"before"}
+    plan = planned(host, project(with_project("2.0.0", 2), "after"))
+    assert [line for each in plan.methods for line in each.lines] == [
+        "take down project before",
+        "bring up project after from deploy/compose.yaml",
+    ]
+    with pytest.raises(RolledBackError):
+        install(host, project(with_project("2.0.0", 2, 'command: ["--no-such-option"]'), "after"))
+    assert projects() == {"before"}
+    assert running_containers(machine) == ["1.0.0 same"]
+    install(host, project(with_project("2.0.0", 2), "after"))
+    assert projects() == {"after"}
+    assert running_containers(machine) == ["2.0.0 same"]
+    with exclusive(host) as (state, _):
+        apply(host, plan_remove(host, state))
+    assert projects() == set()
+
+
+def test_a_container_of_an_image_that_was_not_signed_is_drift(host: Context, machine: Host) -> None:
+    install(host, with_project("1.0.0", 1))
+    with exclusive(host) as (state, _):
+        assert state.current
+        release = open_release(host.system, host.layout, state.current)
+    runs = machine.check("docker inspect --format '{{.Image}}' lan-chat-nats-1").strip()
+
+    def drift(config: str) -> list[str]:
+        image = Image("rig/nats:1", "linux/amd64", config, f"sha256:{'0' * 64}", ())
+        manifest = replace(release.manifest, images=(image,))
+        target = Target(replace(release, manifest=manifest), {"file": "deploy/compose.yaml"})
+        return [f"{problem.where} {problem.what}" for problem in METHOD.drift(host, target)]
+
+    assert drift(runs) == []
+    assert drift(f"sha256:{'1' * 64}") == [
+        f"container lan-chat-nats-1 runs from image {runs[7:19]}, which is not of this release"
+    ]
+    machine.check("docker stop lan-chat-nats-1")
+    assert "does not run" in drift(runs)[0]
+
+
+def test_a_first_install_that_fails_leaves_no_container(host: Context, machine: Host) -> None:
+    with pytest.raises(RolledBackError):
+        install(host, with_project("1.0.0", 1, 'command: ["--no-such-option"]'))
+    assert machine.check("docker ps -aq") == ""
+
+
+def test_only_a_change_of_configuration_reaches_the_container_too(host: Context, machine: Host) -> None:
+    release = with_project("1.0.0", 1)
+    install(host, release)
+    install(host, with_project("1.0.0", 2, config="other"))
+    assert running_containers(machine) == ["1.0.0 other"]
+
+
+@pytest.mark.parametrize("effect", ["up -d", "rename"])
+def test_killed_on_the_way_the_old_project_runs_again(host: Context, machine: Host, effect: str) -> None:
+    install(host, with_project("1.0.0", 1))
+    before = machine.check("docker ps -q --no-trunc")
+    dying = Remote(machine)
+    if effect == "rename":
+        dying.rename = dying._die  # type: ignore[assignment]
+    dying.die_at = effect
+    with pytest.raises((Killed, TypeError)):
+        install(context(dying), with_project("2.0.0", 2, config="new"))
+    with exclusive(host):
+        pass
+    assert running_containers(machine) == ["1.0.0 same"]
+    if effect == "rename":
+        assert machine.check("docker ps -q --no-trunc") == before
+
+
+def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host) -> None:
+    machine.check("docker run -d --label com.docker.compose.project=lan-chat rig/nats:1")
+    (problem,) = planned(host, with_project("1.0.0", 1)).problems
+    assert "a project lan-chat that is not ours is there" in problem.what
+
+
+def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
+    host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = host.system.which
+    monkeypatch.setattr(host.system, "which", lambda tool: None if tool == "docker" else which(tool))
+    problems = planned(host, with_project("1.0.0", 1)).problems
+    assert [(problem.where, problem.what.split(":")[0].split(",")[0]) for problem in problems] == [
+        ("docker", "is not installed"),
+        ("docker", "is not installed"),
+    ]
+    assert "Compose alone does not say what runs" in str(problems)
+    assert "the probes of lan-chat-nats-1 ask it" in str(problems)
+    assert all("command line" in problem.hint for problem in problems)
+
+
+def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:
+    install(host, with_project("1.0.0", 1))
+    machine.check("docker stop lan-chat-nats-1")
+    (problem,) = status.status(host).drift
+    assert "does not run" in problem.what

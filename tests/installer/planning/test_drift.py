@@ -1,0 +1,309 @@
+"""Files that were edited by hand: found before anything is done, and treated as the operator says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from installer.commands.carry_out import Applied, apply
+from installer.commands.recover import exclusive
+from installer.commands.rollback import plan_rollback
+from installer.commands.status import Status, status
+from installer.core.errors import HostNotReadyError, UsageError
+from installer.host.context import Context
+from installer.planning import plan_text
+from installer.planning.drift import Policy
+from installer.planning.plan import Options, Plan
+from installer.planning.planner import plan_apply, plan_remove
+from tests.faults.faulty import FaultySystem, Killed, snapshot
+from tests.rig.releases import Member, ReleaseSpec, context, stage
+
+CONF, NEW, UNIT, DAEMON = "etc/chat.conf", "etc/chat.conf.waybill-new", "etc/chat/extra", "opt/chat/chatd"
+KEEP, REPLACE = (Options(drift=Policy(word)) for word in ("keep", "replace"))  # type: ignore[arg-type]
+MINE = "port: 9\npassword: topsecret\n"
+
+
+def release(number: int, port: int = 0) -> ReleaseSpec:
+    conf = f"port: {port or number}\npassword: hunter{{{{ 1 }}}}\n".encode()
+    members = {
+        "bin/linux-amd64/chatd": Member(b"daemon %d" % number, f"/{DAEMON}", 0o755),
+        "config/chat.conf": Member(conf, f"/{CONF}", 0o600, "template"),
+        "config/extra": Member(b"extra %d\n" % number, f"/{UNIT}", 0o644, "doc"),
+    }
+    return ReleaseSpec(f"{number}.0.0", number, members)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Context:
+    return context(FaultySystem(tmp_path))
+
+
+def root(within: Context) -> Path:
+    return Path(within.system.root)
+
+
+@contextmanager
+def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
+    with exclusive(within) as (state, _):
+        yield plan_apply(within, state, stage(root(within), spec), options or Options())
+
+
+def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
+    with planned(within, spec, options) as plan:
+        return apply(within, plan)
+
+
+def back(within: Context, options: Options | None = None) -> Applied:
+    with exclusive(within) as (state, _):
+        return apply(within, plan_rollback(within, state, None, options or Options()))
+
+
+def remove(within: Context, options: Options | None = None) -> Applied:
+    with exclusive(within) as (state, _):
+        return apply(within, plan_remove(within, state, options))
+
+
+def edited(within: Context, *specs: ReleaseSpec) -> Path:
+    for spec in specs or (release(1),):
+        install(within, spec)
+    path = root(within) / CONF
+    path.write_text(MINE)
+    return path
+
+
+def looked(within: Context) -> Status:
+    found = status(within)
+    assert found.drift == (), found.drift
+    return found
+
+
+def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Context) -> None:
+    edited(host)
+    before = snapshot(root(host), besides=("var",))
+    with planned(host, release(2)) as plan, pytest.raises(HostNotReadyError) as raised:
+        apply(host, plan)
+    assert raised.value.exit_code == 15
+    (problem,) = raised.value.problems
+    assert str(problem) == (
+        "/etc/chat.conf: was changed since it was installed (has other content)\n"
+        "  hint: carry the change into the site's values; or keep yours: --on-drift keep; "
+        "or replace it, a copy is kept: --on-drift replace"
+    )
+    assert snapshot(root(host), besides=("var",)) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (None, "/etc/chat.conf has other content: refused"),
+        (KEEP, f"/etc/chat.conf has other content: stays; the release's own is laid beside it: /{NEW}"),
+        (REPLACE, "/etc/chat.conf has other content: goes; a copy is kept: /var/lib/waybill/lan-chat/kept/"),
+    ],
+    ids=["refuse", "keep", "replace"],
+)  # fmt: skip
+def test_the_plan_says_what_becomes_of_it_and_shows_the_difference(
+    host: Context, options: Options | None, line: str
+) -> None:
+    edited(host)
+    with planned(host, release(2), options) as plan:
+        text = plan_text.text(plan)
+        assert line in text
+        assert "-port: 9\n" in text
+        assert "+port: 2\n" in text
+        assert "topsecret" not in text
+        (row,) = plan.as_json()["edited"]
+        assert row["path"] == f"/{CONF}"
+
+
+def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift(host: Context) -> None:
+    path = edited(host)
+    install(host, release(2), KEEP)
+    assert path.read_text() == MINE
+    assert (root(host) / NEW).read_text() == "port: 2\npassword: hunter1\n"
+    assert (root(host) / NEW).stat().st_mode & 0o777 == 0o600
+    assert (root(host) / DAEMON).read_bytes() == b"daemon 2"
+    found = looked(host)
+    assert [each.path for each in found.edited] == [f"/{CONF}"]
+    assert f"edited     /{CONF} has other content: stays; the release's own is laid beside it" in found.text()
+    path.write_text("edited once more\n")
+    assert len(looked(host).edited) == 1
+    path.unlink()
+    assert [(p.where, p.what) for p in status(host).drift] == [(f"/{CONF}", "is missing")]
+
+
+def test_applied_again_there_is_nothing_to_do(host: Context) -> None:
+    edited(host)
+    install(host, release(2), KEEP)
+    assert not install(host, release(2)).changed
+    (root(host) / NEW).unlink()
+    assert not install(host, release(2)).changed
+    assert not (root(host) / NEW).exists()
+
+
+def test_what_was_kept_is_asked_for_again_only_when_the_release_s_own_version_changes(host: Context) -> None:
+    path = edited(host)
+    install(host, release(2), KEEP)
+    install(host, release(3, port=2))
+    assert path.read_text() == MINE
+    with planned(host, release(4)) as plan:
+        assert [problem.where for problem in plan.problems] == [f"/{CONF}"]
+    install(host, release(4), KEEP)
+    assert (root(host) / NEW).read_text() == "port: 4\npassword: hunter1\n"
+    assert path.read_text() == MINE
+
+
+@pytest.mark.parametrize("merge", ["by hand", "by renaming the new one over it"])
+def test_once_merged_it_is_the_release_s_again(merge: str, host: Context) -> None:
+    path = edited(host)
+    install(host, release(2), KEEP)
+    if merge == "by hand":
+        path.write_bytes((root(host) / NEW).read_bytes())
+    else:
+        (root(host) / NEW).rename(path)
+    assert looked(host).edited == ()
+    install(host, release(3))
+    assert path.read_text() == "port: 3\npassword: hunter1\n"
+    assert not (root(host) / NEW).exists()
+    assert looked(host).edited == ()
+
+
+def test_replaced_a_copy_is_kept(host: Context) -> None:
+    path = edited(host)
+    install(host, release(2), REPLACE)
+    assert path.read_text() == "port: 2\npassword: hunter1\n"
+    (copy,) = (root(host) / "var/lib/waybill/lan-chat/kept").rglob("chat.conf")
+    assert copy.read_text() == MINE
+    assert looked(host).edited == ()
+
+
+def test_rollback_keeps_what_was_kept_without_being_told_again(host: Context) -> None:
+    path = edited(host)
+    install(host, release(2), KEEP)
+    back(host)
+    assert path.read_text() == MINE
+    assert (root(host) / NEW).read_text() == "port: 1\npassword: hunter1\n"
+    assert (root(host) / DAEMON).read_bytes() == b"daemon 1"
+    assert len(looked(host).edited) == 1
+    back(host, REPLACE)
+    assert path.read_text() == "port: 2\npassword: hunter1\n"
+    assert not (root(host) / NEW).exists()
+
+
+def test_rollback_refuses_what_was_edited_since(host: Context) -> None:
+    path = edited(host, release(1), release(2))
+    with pytest.raises(HostNotReadyError):
+        back(host)
+    back(host, KEEP)
+    assert path.read_text() == MINE
+    assert (root(host) / DAEMON).read_bytes() == b"daemon 1"
+
+
+def test_remove_leaves_what_was_kept_and_takes_the_release_s_own_away(host: Context) -> None:
+    path = edited(host)
+    install(host, release(2), KEEP)
+    remove(host)
+    assert path.read_text() == MINE
+    assert not (root(host) / NEW).exists()
+    assert not (root(host) / "opt").exists()
+
+
+def test_remove_takes_what_was_edited_away_with_a_copy_unless_told_otherwise(host: Context) -> None:
+    path = edited(host)
+    with pytest.raises(HostNotReadyError):
+        remove(host, Options(drift=Policy("refuse")))
+    assert path.read_text() == MINE
+    remove(host)
+    assert not path.exists()
+    (copy,) = (root(host) / "var/lib/waybill/lan-chat/kept").rglob("chat.conf")
+    assert copy.read_text() == MINE
+    path = edited(host)
+    remove(host, KEEP)
+    assert path.read_text() == MINE
+
+
+def test_every_file_may_have_a_policy_of_its_own(host: Context) -> None:
+    path = edited(host)
+    (root(host) / UNIT).write_text("my extra\n")
+    said = Policy.parse(["keep", f"replace:/{UNIT}"])
+    install(host, release(2), Options(drift=said))
+    assert path.read_text() == MINE
+    assert (root(host) / UNIT).read_text() == "extra 2\n"
+    (root(host) / UNIT).write_text("my extra\n")
+    with planned(host, release(3), Options(drift=Policy.parse([f"keep:/{UNIT}"]))) as plan:
+        assert [problem.where for problem in plan.problems] == [f"/{CONF}"]
+        assert "-my extra" in plan_text.text(plan)
+
+
+@pytest.mark.parametrize("word", ["merge", "keep:relative/path", "", "keep,replace"])
+def test_a_word_that_is_no_policy_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="is not understood"):
+        Policy.parse([word])
+
+
+def test_only_configuration_can_be_kept(host: Context) -> None:
+    install(host, release(1))
+    (root(host) / DAEMON).write_bytes(b"patched")
+    with planned(host, release(2), KEEP) as plan:
+        (problem,) = plan.problems
+        assert problem.where == f"/{DAEMON}"
+        assert "--on-drift keep" not in problem.hint
+        assert "--on-drift replace" in problem.hint
+
+
+def test_a_file_that_is_not_ours_can_be_kept_too(host: Context) -> None:
+    path = root(host) / CONF
+    path.parent.mkdir()
+    path.write_text(MINE)
+    with planned(host, release(1)) as plan:
+        assert [(p.where, p.what) for p in plan.problems] == [
+            (f"/{CONF}", "is there already and is not ours")
+        ]
+    install(host, release(1), KEEP)
+    assert path.read_text() == MINE
+    assert len(looked(host).edited) == 1
+    remove(host)
+    assert path.read_text() == MINE
+
+
+def test_what_lies_at_the_other_name_already_is_not_lost(host: Context) -> None:
+    edited(host)
+    (root(host) / NEW).write_text("somebody's\n")
+    install(host, release(2), KEEP)
+    assert (root(host) / NEW).read_text() == "port: 2\npassword: hunter1\n"
+    (copy,) = (root(host) / "var/lib/waybill/lan-chat/kept").rglob("*.waybill-new")
+    assert copy.read_text() == "somebody's\n"
+
+
+def test_killed_anywhere_what_was_edited_is_there(host: Context, tmp_path: Path) -> None:
+    path = edited(host)
+    before = snapshot(tmp_path, besides=("var",))
+    for at in range(1, 10_000, 3):
+        system = FaultySystem(tmp_path, at, "kill before")
+        try:
+            install(context(system), release(2), KEEP)
+        except Killed:
+            with exclusive(host) as (state, _):
+                assert path.read_text() == MINE
+                if state.current and state.current.version == "1.0.0":
+                    assert snapshot(tmp_path, besides=("var",)) == before
+        else:
+            break
+        if state.current and state.current.version == "2.0.0":
+            break
+    assert at > 60
+    assert len(looked(host).edited) == 1
+
+
+def test_a_record_of_an_older_installer_is_read(host: Context) -> None:
+    """Records without `policy` and entries without `blobs` are those of releases installed before."""
+    from installer.state.state import Entry
+
+    install(host, release(1))
+    with exclusive(host) as (state, _):
+        assert state.current
+        old = {name: value for name, value in state.current.as_json().items() if name != "blobs"}
+        assert Entry.from_json(old) == replace(state.current, evidence=old["evidence"])

@@ -1,0 +1,84 @@
+"""Which methods are driven: optional ones only where they are named, images where something needs them."""
+
+from __future__ import annotations
+
+import pytest
+
+from installer.core.errors import UsageError
+from installer.core.format.manifest import Deployment, Image, Manifest
+from installer.planning.method_selection import select
+
+IMAGE = Image("shop/web:1", "linux/amd64", "sha256:" + "1" * 64, "sha256:" + "2" * 64, ())
+
+
+def release(*methods: Deployment) -> Manifest:
+    return Manifest(
+        product="shop", version="1.0.0", sequence=1, created=0, expires=2**40, platforms=("linux/amd64",),
+        files=(), images=(IMAGE,), deploy=methods,
+    )  # fmt: skip
+
+
+def driven(*methods: Deployment, live: bool = True, only: str = "", skip: str = "") -> set[str]:
+    names = (frozenset(text.split()) for text in (only, skip))
+    return set(select(release(*methods), live=live, only=next(names), skip=next(names)).driven)
+
+
+OPTIONAL_IMAGES = Deployment("images", {}, optional=True)
+OPTIONAL_COMPOSE = Deployment("compose", {}, optional=True)
+SYSTEMD = Deployment("systemd", {})
+
+
+def test_images_are_loaded_without_being_named():
+    assert driven(SYSTEMD) == {"files", "images", "systemd"}
+    assert driven(SYSTEMD, live=False) == {"files", "images"}
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_optional_images_need_no_engine_where_nobody_asked_for_them(live):
+    assert "images" not in driven(OPTIONAL_IMAGES, SYSTEMD, live=live)
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("only", ["images", "compose"])
+def test_optional_images_are_loaded_where_they_or_compose_are_named(live, only):
+    assert "images" in driven(OPTIONAL_IMAGES, OPTIONAL_COMPOSE, SYSTEMD, live=live, only=only)
+
+
+def test_optional_images_are_loaded_for_compose_that_is_not_optional():
+    assert "images" in driven(OPTIONAL_IMAGES, Deployment("compose", {}))
+
+
+def test_only_another_method_loads_no_images_on_a_live_host():
+    assert driven(SYSTEMD, only="systemd") == {"files", "systemd"}
+
+
+def test_skip_wins_over_need():
+    assert driven(Deployment("compose", {}), skip="images") == {"files", "compose"}
+
+
+def test_name_of_no_method_is_named():
+    with pytest.raises(UsageError, match="--only helm: the release has no such method"):
+        driven(SYSTEMD, only="helm")
+
+
+def again(*methods: Deployment, running: str, only: str = "", skip: str = "") -> set[str]:
+    names = (frozenset(text.split()) for text in (only, skip, running))
+    only_, skip_, running_ = names
+    return set(select(release(*methods), live=False, only=only_, skip=skip_, running=running_).driven)
+
+
+def test_what_brought_up_the_running_release_is_driven_again_without_being_named():
+    assert again(OPTIONAL_COMPOSE, SYSTEMD, running="files compose") == {"files", "images", "compose"}
+
+
+def test_a_flag_wins_over_what_was_driven_before():
+    assert again(OPTIONAL_COMPOSE, SYSTEMD, running="files compose", only="systemd") == {
+        "files",
+        "images",
+        "systemd",
+    }
+    assert again(OPTIONAL_COMPOSE, SYSTEMD, running="files compose", skip="compose") == {"files", "images"}
+
+
+def test_a_method_that_the_new_release_lacks_is_not_driven():
+    assert again(SYSTEMD, running="files compose") == {"files", "images"}

@@ -1,0 +1,53 @@
+"""A release that is kept: opened only where its manifest and its record are what was verified and written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from installer.host.context import Context
+from installer.host.system import System
+from installer.state.release import DamagedReleaseError, open_release
+from installer.state.state import Entry, load
+from tests.installer.commands.test_apply import ONE, install
+from tests.rig.releases import context
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Context:
+    return context(System(tmp_path))
+
+
+def kept(host: Context) -> Entry:
+    install(host, ONE)
+    entry = load(host.system, host.layout).current
+    assert entry is not None
+    return entry
+
+
+def test_it_is_opened_with_what_it_has_on_the_host(host: Context) -> None:
+    entry = kept(host)
+    release = open_release(host.system, host.layout, entry)
+    assert (release.manifest.version, release.identity) == ("1.0.0", entry.identity)
+    assert [(item.path, item.kind) for item in release.installed] == [("/opt", "dir"), ("/opt/d", "file")]
+
+
+def test_its_blobs_lie_in_its_directory_or_nowhere(host: Context) -> None:
+    entry = kept(host)
+    assert open_release(host.system, host.layout, entry).blobs is None
+    assert open_release(host.system, host.layout, replace(entry, blobs=False)).blobs == ""
+
+
+@pytest.mark.parametrize("changed", ["manifest", "record"])
+@pytest.mark.parametrize("hint", ["", "do this"])
+def test_one_that_was_changed_is_refused_with_what_to_do(host: Context, changed: str, hint: str) -> None:
+    entry = kept(host)
+    manifest = f"{host.layout.release(entry.name)}/bundle.json"
+    where = manifest if changed == "manifest" else f"{host.layout.record(entry.record)}/record.json"
+    Path(host.system.root, where[1:]).write_bytes(b"{}")
+    with pytest.raises(DamagedReleaseError, match="is not what was installed") as caught:
+        open_release(host.system, host.layout, entry, hint)
+    assert caught.value.where == where
+    assert (caught.value.hint == hint) if hint else ("Install lan-chat 1.0.0 again" in caught.value.hint)
