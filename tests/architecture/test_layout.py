@@ -113,6 +113,7 @@ def test_only_the_commands_print_and_exit() -> None:
 FORBIDDEN = {
     "a path of a developer's machine": re.compile(r"/work/|/tmp/venv|/home/[a-z]+/|/Users/"),
     "a package registry": re.compile(r"pypi\.org|pythonhosted|npmjs\.|proxy\.golang|files\.python"),
+    "a Debian or Ubuntu mirror": re.compile(r"debian\.(org|net)|ubuntu\.com"),
     "a private key": re.compile(r"-----BEGIN (RSA |EC |OPENSSH )?PRIVATE KEY-----\n[A-Za-z0-9+/=]{40}"),
 }
 

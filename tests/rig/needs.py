@@ -89,6 +89,7 @@ ENGINE = "run as root with `apt-get install docker.io iptables`, or give WAYBILL
 COMPONENTS: dict[str, Component] = {
     "root": Component(_root, "run as root"),
     "executables": Component(_built("install", "bundle"), "make installer"),
+    "apt": Component(on_path("apt-get"), "use a Debian machine"),
     "gpg": Component(on_path("gpg"), apt("gnupg")),
     "gpgv": Component(on_path("gpgv"), apt("gpgv")),
     "openssl": Component(on_path("openssl"), apt("openssl")),
