@@ -28,7 +28,7 @@ from installer.core.rootio import parse_root
 from installer.core.signatures import TrustedKey
 from installer.core.sums import parse_sums
 from installer.journal import read as read_journal
-from tests.attacks.test_public_archives import corpus, refused
+from tests.attacks.corpora import corpus, refused
 from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs

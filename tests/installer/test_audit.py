@@ -15,7 +15,7 @@ from installer.auditlog import opened
 from installer.core.errors import HostNotReadyError
 from installer.core.root import fingerprint, format_time
 from installer.system import System
-from tests.installer.test_witness import break_log, records
+from tests.rig.auditlogs import break_log, records
 from tests.rig.bench import Bench, release
 from tests.rig.needs import needs
 from tests.rig.trustworld import NOW

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from installer.apply import apply
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.manifest import Deployment
-from installer.operations import Context
 from installer.plan import Options, plan_apply
 from installer.recover import exclusive
 from installer.selection import select
 from installer.status import status
 from installer.system import System
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, stage
 
 PROGRAM = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/chatd": Member(b"daemon", "", 0o755)})
 UNIT = replace(
@@ -27,11 +25,6 @@ UNIT = replace(
     deploy=(Deployment("systemd", {"units": ["deploy/chat.service"]}),),
 )
 CURRENT = "var/lib/waybill/lan-chat/current"
-
-
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> None:
-    with exclusive(within) as (state, _):
-        apply(within, plan_apply(within, state, stage(Path(within.system.root), spec), options or Options()))
 
 
 @pytest.fixture

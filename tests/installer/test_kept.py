@@ -9,14 +9,8 @@ import pytest
 
 from installer.operations import Context
 from installer.state import DamagedReleaseError, Entry, load, open_release
-from installer.system import System
-from tests.installer.test_apply import ONE, install
-from tests.rig.releases import context
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(System(tmp_path))
+from tests.rig.chatd import ONE
+from tests.rig.releases import install
 
 
 def kept(host: Context) -> Entry:

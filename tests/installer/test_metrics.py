@@ -16,7 +16,7 @@ from installer import metrics
 from installer.metrics import Metric
 from installer.system import System
 from tests.faults.faulty import FaultySystem, Killed
-from tests.installer.test_witness import break_log
+from tests.rig.auditlogs import break_log
 from tests.rig.bench import Bench, release
 from tests.rig.needs import needs
 from tests.rig.process import Daemon

@@ -20,18 +20,9 @@ from installer.operations import Context, Op, StepError, places
 from installer.recover import Recovered, _stuck, exclusive
 from installer.state import State, load
 from installer.system import SyncError, System
-from tests.faults.faulty import FaultySystem, snapshot
-from tests.installer.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
-from tests.installer.test_going_on import Refusing
-from tests.installer.test_system import Mounted
-from tests.rig.releases import context
-
-
-class Rebooted(System):
-    """The same host after a reboot."""
-
-    def boot_id(self) -> str:
-        return "another"
+from tests.faults.faulty import FaultySystem, Mounted, Rebooted, Refusing, kill_at, snapshot
+from tests.rig.chatd import ONE, TWO, deployed
+from tests.rig.releases import STATE, context, install, recovered, root
 
 
 @pytest.fixture
@@ -41,11 +32,6 @@ def cut_short(tmp_path: Path) -> Context:
     install(host, ONE)
     kill_at(host, TWO, "rename /opt/.waybill")
     return host
-
-
-def recovered(host: Context) -> list[Recovered]:
-    with exclusive(host) as (_, done):
-        return done
 
 
 def open_journal(host: Context) -> Journal:

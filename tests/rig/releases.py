@@ -26,12 +26,15 @@ from installer.core.manifestrules import section_rank
 from installer.desired import Staged
 from installer.layout import Layout
 from installer.operations import Context
-from installer.plan import Options, Plan, plan_apply
+from installer.plan import Options, Plan, plan_apply, plan_remove
 from installer.progress import Progress
-from installer.recover import exclusive
+from installer.recover import Recovered, exclusive
+from installer.rollback import plan_rollback
 from installer.system import System
 
 PRODUCT = "lan-chat"
+STATE = f"var/lib/waybill/{PRODUCT}"
+"""Where Waybill keeps what it knows of the product, below the host's root."""
 
 
 class Notes(Progress):
@@ -121,11 +124,21 @@ def stage(root: Path, spec: ReleaseSpec) -> Staged:
     return Staged(manifest, sha256_hex(data), identity, directory, {"signers": ["release (cosign 1234abcd)"]})
 
 
+def root(within: Context) -> Path:
+    """Return the directory that stands for the host."""
+    return Path(within.system.root)
+
+
+def state_file(within: Context, name: str) -> Path:
+    """Return the path of a file of Waybill's state."""
+    return root(within) / STATE / name
+
+
 @contextmanager
 def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
     """Stages a release and plans it, inside the lock."""
     with exclusive(within) as (state, _):
-        staged = stage(Path(within.system.root), spec)
+        staged = stage(root(within), spec)
         yield plan_apply(within, state, staged, options or Options())
 
 
@@ -133,3 +146,27 @@ def install(within: Context, spec: ReleaseSpec, options: Options | None = None) 
     """Stages, plans and applies a release."""
     with planned(within, spec, options) as plan:
         return apply(within, plan)
+
+
+def plan_for(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Plan:
+    """Stage a release and return its plan, which is not carried out."""
+    with planned(within, spec, options) as plan:
+        return plan
+
+
+def roll_back(within: Context, version: str | None = None, options: Options | None = None) -> Applied:
+    """Roll back to a version, by default to the one before."""
+    with exclusive(within) as (state, _):
+        return apply(within, plan_rollback(within, state, version, options or Options()))
+
+
+def remove(within: Context, options: Options | None = None) -> Applied:
+    """Remove the product."""
+    with exclusive(within) as (state, _):
+        return apply(within, plan_remove(within, state, options))
+
+
+def recovered(within: Context) -> list[Recovered]:
+    """Recover as every command does when it starts, and return what was done."""
+    with exclusive(within) as (_, done):
+        return done
