@@ -1,7 +1,7 @@
 """Every text that the two commands can show a person, taken from the code: `python tests/docs/messages.py`.
 
-One line a text: the file, the line, and the text with what is filled in between braces. Somebody who sees only
-this list can say which sentence is not understood at once.
+One line a text: the file, the line, and the text with what is filled in between braces. Somebody who sees
+only this list can say which sentence is not understood at once.
 """
 
 from __future__ import annotations
