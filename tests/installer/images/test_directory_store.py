@@ -52,7 +52,7 @@ class Fragile(System):
 
 
 @dataclass
-class Site:
+class Directory:
     root: Path
     system: Fragile
     context: Context
@@ -97,10 +97,10 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def directory(tmp_path: Path) -> Directory:
     (tmp_path / "var/lib/waybill/shop").mkdir(parents=True)
     system = Fragile(tmp_path)
-    return Site(tmp_path, system, Context(system, Layout("shop"), Progress(), "t1"))
+    return Directory(tmp_path, system, Context(system, Layout("shop"), Progress(), "t1"))
 
 
 def blobs(*images: Image) -> set[str]:
@@ -108,116 +108,118 @@ def blobs(*images: Image) -> set[str]:
     return {f"blobs/sha256/{digest[7:]}" for digest in digests}
 
 
-def test_the_store_is_an_oci_layout_of_exactly_the_releases_images(site: Site) -> None:
-    release = site.release(1)
+def test_the_store_is_an_oci_layout_of_exactly_the_releases_images(directory: Directory) -> None:
+    release = directory.release(1)
     images = [release.image("shop/app:1", ["base", "a"]), release.image("redis:7", ["base", "b"], "gzip")]
-    site.apply(None, site.target(1, release))
-    assert set(site.tree()) == blobs(*images) | {"index.json", "oci-layout"}
-    index = json.loads(site.tree()["index.json"])
+    directory.apply(None, directory.target(1, release))
+    assert set(directory.tree()) == blobs(*images) | {"index.json", "oci-layout"}
+    index = json.loads(directory.tree()["index.json"])
     names = [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]]
     assert names == ["shop/app:1", "redis:7"]
-    assert json.loads(site.tree()["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+    assert json.loads(directory.tree()["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
 
 
-def test_its_blobs_take_no_room_of_their_own(site: Site) -> None:
-    release = site.release(1)
+def test_its_blobs_take_no_room_of_their_own(directory: Directory) -> None:
+    release = directory.release(1)
     image = release.image("shop/app:1", ["a"])
-    site.apply(None, site.target(1, release))
+    directory.apply(None, directory.target(1, release))
     layer = image.layers[0].digest
-    assert (site.store / "blobs/sha256" / layer[7:]).samefile(release.file(layer))
+    assert (directory.store / "blobs/sha256" / layer[7:]).samefile(release.file(layer))
 
 
-def test_where_links_are_impossible_blobs_are_copied(site: Site) -> None:
-    release = site.release(1)
+def test_where_links_are_impossible_blobs_are_copied(directory: Directory) -> None:
+    release = directory.release(1)
     release.image("shop/app:1", ["a"])
 
     def no_links(source: str, target: str) -> None:
         raise OSError(errno.EXDEV, "no")
 
-    site.system.link = no_links  # type: ignore[method-assign]
-    site.apply(None, site.target(1, release))
-    assert len(site.tree()) == 5
+    directory.system.link = no_links  # type: ignore[method-assign]
+    directory.apply(None, directory.target(1, release))
+    assert len(directory.tree()) == 5
 
 
-def test_an_upgrade_drops_what_no_image_needs_only_after_commit(site: Site) -> None:
-    first, second = site.release(1), site.release(2)
+def test_an_upgrade_drops_what_no_image_needs_only_after_commit(directory: Directory) -> None:
+    first, second = directory.release(1), directory.release(2)
     one = first.image("shop/app:1", ["base", "a"])
     two = second.image("shop/app:2", ["base", "b"])
-    old, new = site.target(1, first), site.target(2, second)
-    site.apply(None, old)
+    old, new = directory.target(1, first), directory.target(2, second)
+    directory.apply(None, old)
     journal: Journal = []
-    site.begin(old, new, journal)
-    assert blobs(one, two) <= set(site.tree())
-    site.finish(journal)
-    assert set(site.tree()) == blobs(two) | {"index.json", "oci-layout"}
+    directory.begin(old, new, journal)
+    assert blobs(one, two) <= set(directory.tree())
+    directory.finish(journal)
+    assert set(directory.tree()) == blobs(two) | {"index.json", "oci-layout"}
 
 
-def test_nothing_new_is_nothing_to_do(site: Site) -> None:
-    release = site.release(1)
+def test_nothing_new_is_nothing_to_do(directory: Directory) -> None:
+    release = directory.release(1)
     release.image("shop/app:1", ["a"])
-    target = site.target(1, release)
-    site.apply(None, target)
-    assert METHOD.operations(site.context, target, target) == []
-    assert METHOD.plan(site.context, target, target) == []
+    target = directory.target(1, release)
+    directory.apply(None, target)
+    assert METHOD.operations(directory.context, target, target) == []
+    assert METHOD.plan(directory.context, target, target) == []
 
 
-def test_a_blob_that_is_gone_is_drift_and_comes_back(site: Site) -> None:
-    release = site.release(1)
+def test_a_blob_that_is_gone_is_drift_and_comes_back(directory: Directory) -> None:
+    release = directory.release(1)
     image = release.image("shop/app:1", ["a"])
-    target = site.target(1, release)
-    site.apply(None, target)
-    assert METHOD.drift(site.context, target) == []
-    (site.store / "blobs/sha256" / image.config[7:]).unlink()
-    [problem] = METHOD.drift(site.context, target)
+    target = directory.target(1, release)
+    directory.apply(None, target)
+    assert METHOD.drift(directory.context, target) == []
+    (directory.store / "blobs/sha256" / image.config[7:]).unlink()
+    [problem] = METHOD.drift(directory.context, target)
     assert problem.where == "shop/app:1"
-    site.apply(target, target)
-    assert METHOD.drift(site.context, target) == []
+    directory.apply(target, target)
+    assert METHOD.drift(directory.context, target) == []
 
 
-def test_removing_the_product_removes_the_store(site: Site) -> None:
-    release = site.release(1)
+def test_removing_the_product_removes_the_store(directory: Directory) -> None:
+    release = directory.release(1)
     release.image("shop/app:1", ["a"])
-    target = site.target(1, release)
-    site.apply(None, target)
-    assert METHOD.plan(site.context, target, None) == ["remove the image store /var/lib/waybill/shop/images"]
-    site.apply(target, None)
-    assert not site.store.exists()
+    target = directory.target(1, release)
+    directory.apply(None, target)
+    assert METHOD.plan(directory.context, target, None) == [
+        "remove the image store /var/lib/waybill/shop/images"
+    ]
+    directory.apply(target, None)
+    assert not directory.store.exists()
 
 
-def test_a_changed_manifest_in_the_release_is_refused(site: Site) -> None:
-    release = site.release(1)
+def test_a_changed_manifest_in_the_release_is_refused(directory: Directory) -> None:
+    release = directory.release(1)
     image = release.image("shop/app:1", ["a"])
     release.file(image.manifest).write_bytes(b"{}")
     journal: Journal = []
     with pytest.raises(TamperedError):
-        site.begin(None, site.target(1, release), journal)
-    site.undo(journal)
-    assert not site.store.exists()
+        directory.begin(None, directory.target(1, release), journal)
+    directory.undo(journal)
+    assert not directory.store.exists()
 
 
-def test_a_blob_cut_short_in_the_store_is_replaced(site: Site) -> None:
-    first, second = site.release(1), site.release(2)
+def test_a_blob_cut_short_in_the_store_is_replaced(directory: Directory) -> None:
+    first, second = directory.release(1), directory.release(2)
     one = first.image("shop/app:1", ["base"])
     second.image("shop/app:2", ["base", "b"])
-    site.apply(None, site.target(1, first))
-    layer = site.store / "blobs/sha256" / one.layers[0].digest[7:]
+    directory.apply(None, directory.target(1, first))
+    layer = directory.store / "blobs/sha256" / one.layers[0].digest[7:]
     layer.unlink()
     layer.write_bytes(b"short")
-    site.apply(site.target(1, first), site.target(2, second))
+    directory.apply(directory.target(1, first), directory.target(2, second))
     assert layer.read_bytes() == packed(plain_layer("base"), "zstd")
 
 
-def test_an_image_for_another_platform_is_a_problem(site: Site) -> None:
-    release = site.release(1)
+def test_an_image_for_another_platform_is_a_problem(directory: Directory) -> None:
+    release = directory.release(1)
     release.image("shop/app:1", ["a"], platform="linux/riscv64")
-    [problem] = METHOD.check(site.context, None, site.target(1, release))
+    [problem] = METHOD.check(directory.context, None, directory.target(1, release))
     assert problem.where == "shop/app:1"
 
 
-def test_the_plan_names_image_and_size(site: Site) -> None:
-    release = site.release(1)
+def test_the_plan_names_image_and_size(directory: Directory) -> None:
+    release = directory.release(1)
     release.image("shop/app:1", [bytes(3_000_000)], "tar")
-    [line] = METHOD.plan(site.context, None, site.target(1, release))
+    [line] = METHOD.plan(directory.context, None, directory.target(1, release))
     assert line == "store image shop/app:1, 3.0 MB, in /var/lib/waybill/shop/images"
 
 
@@ -232,27 +234,27 @@ def test_a_fault_at_each_effect_is_undone(tmp_path: Path, change: str, fault: st
         root = tmp_path / str(at)
         (root / "var/lib/waybill/shop").mkdir(parents=True)
         system = Fragile(root)
-        site = Site(root, system, Context(system, Layout("shop"), Progress(), "t1"))
-        first, second = site.release(1), site.release(2)
+        directory = Directory(root, system, Context(system, Layout("shop"), Progress(), "t1"))
+        first, second = directory.release(1), directory.release(2)
         first.image("shop/app:1", ["base", "a"])
         second.image("shop/app:2", ["base", "b"])
-        one, two = site.target(1, first), site.target(2, second)
+        one, two = directory.target(1, first), directory.target(2, second)
         old, new = {"first": (None, one), "upgrade": (one, two), "remove": (one, None)}[change]
         if old is not None:
-            site.apply(None, old)
-        before, journal = site.tree(), []
+            directory.apply(None, old)
+        before, journal = directory.tree(), []
         error = PowerCutError() if fault == "kill" else OSError(errno.ENOSPC, "no space left")
         system.count, system.at, system.error, system.after = 0, at, error, after
         try:
-            site.begin(old, new, journal)
+            directory.begin(old, new, journal)
         except (PowerCutError, OSError):
             system.error = None
-            site.undo(journal)
-            assert site.tree() == before
-            site.undo(journal)
-            assert site.tree() == before
+            directory.undo(journal)
+            assert directory.tree() == before
+            directory.undo(journal)
+            assert directory.tree() == before
         else:
             assert at > 1
             break
-        site.apply(old, new)
-        site.undo([])
+        directory.apply(old, new)
+        directory.undo([])
