@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 import tarfile
 from collections.abc import Callable
@@ -58,14 +59,15 @@ def everything(compression: str) -> Input:
 
 
 def pair(form: str) -> list[Built]:
-    """Give two images that share a layer."""
+    """Return two images that share a layer; what is their own can be compressed, so that the level shows."""
     stored = form if form in imagebuild.TYPES else "tar"
-    own = (layer(form), layer(f"{form} worker", 70_000))
-    names = ("server", "worker")
-    return [
-        Built(f"lan-chat/{name}-{form}:1.1.0", [layer("base"), data], form=stored)
-        for name, data in zip(names, own, strict=True)
-    ]
+    words = [word.encode() for word in compatrelease.DESCRIPTION.split()]
+    images = []
+    for name, size in (("server", 3000), ("worker", 30_000)):
+        text = b" ".join(random.Random(f"{form} {name}").choices(words, k=size))
+        own = imagebuild.tar({name: text})
+        images.append(Built(f"lan-chat/{name}-{form}:1.1.0", [layer("base"), own], form=stored))
+    return images
 
 
 def plain(_desk: Desk, directory: Path) -> str:
