@@ -32,10 +32,10 @@ from installer.planning.planner import plan_remove
 from installer.state.state import State
 from tests.faults import table
 from tests.faults.faulty import Killed
+from tests.faults.forward import FORWARD, SAVED, STARTED, Fast, stepped
 from tests.faults.invariants import consistent
 from tests.faults.stories import NEW, OLD, attempting, make_world, outside, recover
 from tests.faults.stories import install as install_bundle
-from tests.faults.test_faults_forward import FORWARD, SAVED, STARTED, Fast, stepped
 from tests.rig.releases import Member, ReleaseSpec, context
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from installer.commands import history, status
-from installer.commands.carry_out import Applied, apply
+from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
@@ -23,50 +23,9 @@ from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, Killed, snapshot
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned
-
-ONE = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/d": Member(b"one", "/opt/d", 0o755)})
-TWO = ReleaseSpec("2.0.0", 2, {"bin/linux-amd64/d": Member(b"two", "/opt/d", 0o755)})
-THREE = ReleaseSpec("3.0.0", 3, {"bin/linux-amd64/d": Member(b"three", "/opt/d", 0o755)})
-FOUR = ReleaseSpec("4.0.0", 4, {"bin/linux-amd64/d": Member(b"four", "/opt/d", 0o755)})
-STATE = "var/lib/waybill/lan-chat"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(System(tmp_path))
-
-
-def root(within: Context) -> Path:
-    return Path(within.system.root)
-
-
-def back(within: Context, version: str | None = None) -> Applied:
-    with exclusive(within) as (state, _):
-        return apply(within, plan_rollback(within, state, version, Options()))
-
-
-def deployed(within: Context) -> str:
-    path = root(within) / "opt/d"
-    return path.read_text() if path.exists() else ""
-
-
-def kill_at(within: Context, spec: ReleaseSpec, effect: str, nth: int = 1) -> None:
-    """Installs, and dies just after an effect whose trace starts like this."""
-
-    class Dying(FaultySystem):
-        seen = 0
-
-        def around(self, name: str, args: tuple[object, ...], call: object) -> object:  # type: ignore[override]
-            result = super().around(name, args, call)  # type: ignore[arg-type]
-            self.seen += " ".join([name, *(str(a) for a in args if isinstance(a, str))]).startswith(effect)
-            if self.seen == nth:
-                self._die()
-            return result
-
-    with pytest.raises(Killed):
-        install(context(Dying(root(within))), spec)
+from tests.faults.faulty import FaultySystem, kill_at, snapshot
+from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed
+from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, planned, roll_back, root
 
 
 def test_install_upgrade_and_back(host: Context) -> None:
@@ -74,7 +33,7 @@ def test_install_upgrade_and_back(host: Context) -> None:
     assert "before it 1.0.0" in install(host, TWO).text()
     assert deployed(host) == "two"
     assert os.readlink(root(host) / STATE / "current").startswith("releases/2-")
-    done = back(host)
+    done = roll_back(host)
     assert (done.verb, done.new and done.new.version, deployed(host)) == ("rollback", "1.0.0", "one")
 
 
@@ -89,17 +48,17 @@ def test_a_release_directory_holds_the_members_and_three_are_kept(host: Context)
 def test_back_to_a_named_release(host: Context) -> None:
     for spec in (ONE, TWO, THREE):
         install(host, spec)
-    back(host, "v1.0.0")
+    roll_back(host, "v1.0.0")
     assert deployed(host) == "one"
     with pytest.raises(RefusedError, match="is not kept") as caught:
-        back(host, "0.9.0")
+        roll_back(host, "0.9.0")
     assert "1.0.0, 3.0.0, 2.0.0" in caught.value.hint
 
 
 def test_there_is_no_way_back_from_the_first_release(host: Context) -> None:
     install(host, ONE)
     with pytest.raises(RefusedError, match="no release before"):
-        back(host)
+        roll_back(host)
 
 
 def test_a_kept_release_that_was_tampered_with_does_not_come_back(host: Context) -> None:
@@ -109,11 +68,11 @@ def test_a_kept_release_that_was_tampered_with_does_not_come_back(host: Context)
     (kept / "bin/linux-amd64/d").write_bytes(b"evil")
     before = snapshot(root(host), besides=("var",))
     with pytest.raises(RolledBackError, match="is not what was verified"):
-        back(host)
+        roll_back(host)
     assert snapshot(root(host), besides=("var",)) == before
     (kept / "bundle.json").write_bytes(b"{}")
     with pytest.raises(NotUndoneError, match="is not what was installed"):
-        back(host)
+        roll_back(host)
 
 
 def test_rendered_configuration_comes_back_as_it_was_then(host: Context) -> None:
@@ -125,7 +84,7 @@ def test_rendered_configuration_comes_back_as_it_was_then(host: Context) -> None
     (site / "values.yaml").write_text("port: 2\n")
     install(host, replace(TWO, members={**TWO.members, **values}, values="config/v.yaml"))
     assert (root(host) / "etc/c").read_text() == "port: 2"
-    back(host)
+    roll_back(host)
     assert (root(host) / "etc/c").read_text() == "port: 1"
 
 
@@ -155,7 +114,7 @@ def test_a_release_that_is_removed_can_come_back_but_not_an_older_one(host: Cont
 def test_after_going_back_the_same_bundle_is_nothing_to_do(host: Context) -> None:
     install(host, ONE)
     install(host, TWO)
-    back(host)
+    roll_back(host)
     assert not install(host, ONE).changed
 
 
@@ -358,7 +317,7 @@ def test_everybody_can_install_below_a_root_of_their_own(host: Context, tmp_path
             with planned(own, TWO) as plan:
                 assert plan.notes == ("not run as root: owners of files are left as they come",)
                 apply(own, plan)
-            back(own)
+            roll_back(own)
             os._exit(0 if status.status(own).drift == () else 2)
         except BaseException as error:
             os.write(2, repr(error).encode())

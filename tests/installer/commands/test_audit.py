@@ -16,7 +16,7 @@ from installer.commands.audit import audit, moment
 from installer.core.errors import HostNotReadyError
 from installer.core.trust.root import fingerprint, format_time
 from installer.host.system import System
-from tests.installer.audit.test_recorder import break_log, records
+from tests.rig.auditlogs import break_log, records
 from tests.rig.bench import Bench, release
 from tests.rig.needs import needs
 from tests.rig.trustworld import NOW

@@ -12,8 +12,8 @@ import pytest
 from installer.commands import bundle_verifier
 from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
+from installer.core.verify import decide
 from installer.host.system import System
-from installer.state import host_identity
 from installer.state.state import unreadable_error
 from installer.state.trust_store import TIME_FILE
 from tests.rig import bundlebuild as build
@@ -22,32 +22,32 @@ from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
 
 
 class TestEnvironment:
-    def test_the_host_s_own_setting_counts(self, host: Path) -> None:
-        environment(host, "production\n")
-        assert host_identity.environment(System(host), "") == "production"
-        assert host_identity.environment(System(host), "production") == "production"
+    def test_the_host_s_own_setting_counts(self, host_dir: Path) -> None:
+        environment(host_dir, "production\n")
+        assert decide.environment(System(host_dir), "") == "production"
+        assert decide.environment(System(host_dir), "production") == "production"
 
-    def test_nobody_can_talk_it_into_another(self, host: Path) -> None:
-        environment(host, "production\n")
+    def test_nobody_can_talk_it_into_another(self, host_dir: Path) -> None:
+        environment(host_dir, "production\n")
         with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
-            host_identity.environment(System(host), "test")
+            decide.environment(System(host_dir), "test")
 
-    def test_without_a_setting_the_operator_says_it(self, host: Path) -> None:
-        assert host_identity.environment(System(host), "test") == "test"
-        assert host_identity.environment(System(host), "") == ""
+    def test_without_a_setting_the_operator_says_it(self, host_dir: Path) -> None:
+        assert decide.environment(System(host_dir), "test") == "test"
+        assert decide.environment(System(host_dir), "") == ""
 
     @pytest.mark.parametrize("text", ["", "\n", "Production", "a b", "a\nb", "../x", "x" * 5000, "é"])
-    def test_a_damaged_setting_is_not_taken_for_none(self, host: Path, text: str) -> None:
-        environment(host, text)
+    def test_a_damaged_setting_is_not_taken_for_none(self, host_dir: Path, text: str) -> None:
+        environment(host_dir, text)
         with pytest.raises((HostNotReadyError, OSError)):
-            host_identity.environment(System(host), "test")
+            decide.environment(System(host_dir), "test")
 
 
-def test_the_name_is_the_machine_s_or_that_of_the_directory(host: Path) -> None:
-    assert host_identity.host_name(System("/")) == os.uname().nodename.lower()
-    assert host_identity.host_name(System(host)) == os.uname().nodename.lower()
-    (host / "etc/hostname").write_text("Chat01.Plant.Example\n")
-    assert host_identity.host_name(System(host)) == "chat01.plant.example"
+def test_the_name_is_the_machine_s_or_that_of_the_directory(host_dir: Path) -> None:
+    assert decide.host_name(System("/")) == os.uname().nodename.lower()
+    assert decide.host_name(System(host_dir)) == os.uname().nodename.lower()
+    (host_dir / "etc/hostname").write_text("Chat01.Plant.Example\n")
+    assert decide.host_name(System(host_dir)) == "chat01.plant.example"
 
 
 class TestInstall:
@@ -189,14 +189,14 @@ class TestGlass:
 
 
 def test_others_than_root_are_told_what_was_not_looked_at(
-    host: Path, monkeypatch: pytest.MonkeyPatch
+    host_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(*_args: object) -> None:
         raise unreadable_error("/var/lib/waybill/lan-chat/state.json")
 
     monkeypatch.setattr(bundle_verifier, "sound_state", closed)
     world = World(host=World().host)
-    judge = bundle_verifier.BundleVerifier(System(host), world.trust(), "production", ())
+    judge = decide.Judge(System(host_dir), world.trust(), "production", ())
     judge.open(build.BytesMedium(world.tar()))
     (note,) = judge.notes
     assert note.endswith("state.json: cannot be read by this user; no downgrade was looked for")

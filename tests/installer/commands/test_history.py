@@ -10,18 +10,10 @@ import pytest
 from installer.commands import history
 from installer.core.errors import HostNotReadyError
 from installer.host.context import Context
-from installer.host.system import System
-from tests.rig.releases import Member, ReleaseSpec, context, install
+from tests.rig.chatd import ONE, TWO
+from tests.rig.releases import install
 
-ONE = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/d": Member(b"one", "/opt/d", 0o755)})
-TWO = ReleaseSpec("2.0.0", 2, {"bin/linux-amd64/d": Member(b"two", "/opt/d", 0o755)})
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    within = context(System(tmp_path))
-    install(within, ONE)
-    return within
+pytestmark = pytest.mark.host(ONE)
 
 
 def place(within: Context) -> Path:

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
 from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import Deployment
-from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.method_selection import select
 from installer.planning.plan import Options
 from installer.planning.planner import plan_apply
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, stage
 
 PROGRAM = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/chatd": Member(b"daemon", "", 0o755)})
 UNIT = replace(
@@ -28,11 +26,6 @@ UNIT = replace(
     deploy=(Deployment("systemd", {"units": ["deploy/chat.service"]}),),
 )
 CURRENT = "var/lib/waybill/lan-chat/current"
-
-
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> None:
-    with exclusive(within) as (state, _):
-        apply(within, plan_apply(within, state, stage(Path(within.system.root), spec), options or Options()))
 
 
 @pytest.fixture

@@ -24,18 +24,9 @@ from installer.state.state import State, load
 from installer.state.trust_store import ROOT_FILE
 from installer.transaction import finalize
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, snapshot
-from tests.installer.commands.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
-from tests.installer.commands.test_recover_roll_forward import Refusing
-from tests.installer.host.test_system import Mounted
-from tests.rig.releases import context
-
-
-class Rebooted(System):
-    """The same host after a reboot."""
-
-    def boot_id(self) -> str:
-        return "another"
+from tests.faults.faulty import FaultySystem, Mounted, Rebooted, Refusing, kill_at, snapshot
+from tests.rig.chatd import ONE, TWO, deployed
+from tests.rig.releases import STATE, context, install, recovered, root
 
 
 @pytest.fixture
@@ -45,11 +36,6 @@ def cut_short(tmp_path: Path) -> Context:
     install(host, ONE)
     kill_at(host, TWO, "rename /opt/.waybill")
     return host
-
-
-def recovered(host: Context) -> list[Recovered]:
-    with exclusive(host) as (_, done):
-        return done
 
 
 def open_journal(host: Context) -> Journal:

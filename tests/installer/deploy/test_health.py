@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from installer.deploy.health import container_fault, selected, watch
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.host.system import System
-from tests.rig.releases import Notes, context
+from tests.rig.releases import Notes
 
 
 class Clock(System):
@@ -29,9 +28,7 @@ class Clock(System):
         self.time += seconds
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(Clock(tmp_path))
+pytestmark = pytest.mark.host(system=Clock)
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,29 +16,16 @@ from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.host.context import Context
-from installer.host.system import Completed
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
+from installer.shared.process import Completed
 from tests.faults.faulty import Killed
-from tests.rig.engine import Engine
 from tests.rig.host import Host
 from tests.rig.releases import Member, ReleaseSpec, context, install
 from tests.rig.remote import Remote
-from tests.rig.services import UNITS_ONE, UNITS_TWO, emptied, launched, running_units, unit, with_units
+from tests.rig.services import UNITS_ONE, UNITS_TWO, emptied, running_units, unit, with_units
 
-pytestmark = pytest.mark.needs("docker")
-
-
-@pytest.fixture(scope="module")
-def machine(docker_engine: Engine) -> Iterator[Host]:
-    with launched(docker_engine) as machine:
-        yield machine
-
-
-@pytest.fixture
-def host(machine: Host) -> Iterator[Context]:
-    with emptied(machine) as within:
-        yield within
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.host(machine="bookworm")]
 
 
 BROKEN = Member(

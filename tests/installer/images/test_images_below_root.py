@@ -1,9 +1,8 @@
-"""Images below `--root`: in the engine where a method needs them there, else in the release only, and back."""
+"""Images below `--root`: in the engine if a method needs them there, else in the release; and back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +25,10 @@ from installer.shared.progress import Progress
 from installer.state.state import Entry, State, load, save
 from installer.transaction.execute import Change, execute
 from tests.faults.faulty import snapshot
-from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory
-from tests.rig.imagesite import Site, site_of
+from tests.rig.imagesite import Site
+
+pytestmark = pytest.mark.parametrize("every_engine", ["20", "28-containerd"], indirect=True)
 
 
 class Root:
@@ -64,16 +64,6 @@ class Root:
 
     def everything(self) -> tuple[object, object]:
         return snapshot(self.root), self.site.everything()
-
-
-@pytest.fixture(params=["20", "28-containerd"])
-def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    engine: Engine = request.getfixturevalue("engines").get(request.param)
-    found = site_of(engine, tmp_path, monkeypatch)
-    before = found.everything()
-    yield found
-    for line in found.everything() - before:
-        engine.docker("rmi", "--force", line.split()[1], check=False)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Images below `--root` without an engine: they stay in the release, and the store of earlier versions goes."""
+"""Images below `--root` without an engine: they stay in the release, and the old store is removed."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,23 +21,10 @@ from installer.host.directories import make_directory
 from installer.host.layout import Layout, release_name
 from installer.images.method import METHOD
 from installer.state.state import Entry, State, load
-from installer.transaction.execute import Change, execute
-from tests.rig.engine import Engine
+from installer.transaction import execute
+from installer.transaction.execute import Change
 from tests.rig.imagerelease import ReleaseDirectory
-from tests.rig.imagesite import Meter, Site, site_of
-
-
-@pytest.fixture
-def site(every_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    found = site_of(every_engine, tmp_path, monkeypatch)
-    before = found.everything()
-    yield found
-    for container in every_engine.text("ps", "-aq").split():
-        every_engine.docker("rm", "--force", container)
-    for line in found.everything() - before:
-        every_engine.docker("rmi", "--force", line.split()[1], check=False)
-    for line in found.everything() - before:
-        every_engine.docker("rmi", "--force", line.split()[0], check=False)
+from tests.rig.imagesite import Meter, Site
 
 
 class Product:

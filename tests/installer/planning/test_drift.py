@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from installer.commands.carry_out import Applied, apply
+from installer.commands.carry_out import apply
 from installer.commands.recover import exclusive
-from installer.commands.rollback import plan_rollback
 from installer.commands.status import Status, status
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.host.context import Context
 from installer.planning import plan_text
 from installer.planning.drift import Policy
-from installer.planning.plan import Options, Plan
-from installer.planning.planner import plan_apply, plan_remove
+from installer.planning.plan import Options
 from tests.faults.faulty import FaultySystem, Killed, snapshot
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, planned, remove, roll_back, root
+
+pytestmark = pytest.mark.host(system=FaultySystem)
 
 CONF, NEW, UNIT, DAEMON = "etc/chat.conf", "etc/chat.conf.waybill-new", "etc/chat/extra", "opt/chat/chatd"
 KEEP, REPLACE = (Options(drift=Policy(word)) for word in ("keep", "replace"))  # type: ignore[arg-type]
@@ -35,36 +33,6 @@ def release(number: int, port: int = 0) -> ReleaseSpec:
         "config/extra": Member(b"extra %d\n" % number, f"/{UNIT}", 0o644, "doc"),
     }
     return ReleaseSpec(f"{number}.0.0", number, members)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(FaultySystem(tmp_path))
-
-
-def root(within: Context) -> Path:
-    return Path(within.system.root)
-
-
-@contextmanager
-def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
-    with exclusive(within) as (state, _):
-        yield plan_apply(within, state, stage(root(within), spec), options or Options())
-
-
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
-    with planned(within, spec, options) as plan:
-        return apply(within, plan)
-
-
-def back(within: Context, options: Options | None = None) -> Applied:
-    with exclusive(within) as (state, _):
-        return apply(within, plan_rollback(within, state, None, options or Options()))
-
-
-def remove(within: Context, options: Options | None = None) -> Applied:
-    with exclusive(within) as (state, _):
-        return apply(within, plan_remove(within, state, options))
 
 
 def edited(within: Context, *specs: ReleaseSpec) -> Path:
@@ -183,12 +151,12 @@ def test_replaced_a_copy_is_kept(host: Context) -> None:
 def test_rollback_keeps_what_was_kept_without_being_told_again(host: Context) -> None:
     path = edited(host)
     install(host, release(2), KEEP)
-    back(host)
+    roll_back(host)
     assert path.read_text() == MINE
     assert (root(host) / NEW).read_text() == "port: 1\npassword: hunter1\n"
     assert (root(host) / DAEMON).read_bytes() == b"daemon 1"
     assert len(looked(host).edited) == 1
-    back(host, REPLACE)
+    roll_back(host, options=REPLACE)
     assert path.read_text() == "port: 2\npassword: hunter1\n"
     assert not (root(host) / NEW).exists()
 
@@ -196,8 +164,8 @@ def test_rollback_keeps_what_was_kept_without_being_told_again(host: Context) ->
 def test_rollback_refuses_what_was_edited_since(host: Context) -> None:
     path = edited(host, release(1), release(2))
     with pytest.raises(HostNotReadyError):
-        back(host)
-    back(host, KEEP)
+        roll_back(host)
+    roll_back(host, options=KEEP)
     assert path.read_text() == MINE
     assert (root(host) / DAEMON).read_bytes() == b"daemon 1"
 

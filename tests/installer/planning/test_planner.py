@@ -22,7 +22,9 @@ from installer.planning.planner import plan_apply
 from installer.shared.redaction import conceal, diff, secrets_of
 from installer.shared.values import Layer
 from tests.faults.faulty import FaultySystem, snapshot
-from tests.rig.releases import Member, ReleaseSpec, context, install, planned, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, planned, root, stage
+
+pytestmark = pytest.mark.host(system=FaultySystem)
 
 CHATD = Member(b"daemon", "/opt/chat/chatd", 0o755)
 CONF = Member(b"port: {{ port }}\npassword: {{ password }}\n", "/etc/chat.conf", 0o600, "template")
@@ -39,15 +41,6 @@ TWO = replace(
     sequence=2,
     members={**ONE.members, "config/values.yaml": Member(b"port: 2\npassword: hunter2\n", kind="values")},
 )
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(FaultySystem(tmp_path))
-
-
-def root(within: Context) -> Path:
-    return Path(within.system.root)
 
 
 def whats(plan: Plan) -> list[tuple[str, str]]:

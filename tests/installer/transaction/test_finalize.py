@@ -23,14 +23,9 @@ from installer.state.state import State, load, save
 from installer.transaction import finalize
 from installer.transaction.finalize import KEEP_JOURNALS
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem
-from tests.installer.commands.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
-from tests.rig.releases import context
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(System(tmp_path))
+from tests.faults.faulty import FaultySystem, kill_at
+from tests.rig.chatd import ONE, THREE, TWO
+from tests.rig.releases import STATE, context, install, root
 
 
 def ended(host: Context, number: int) -> tuple[Context, Journal]:
