@@ -173,17 +173,17 @@ def looked_again(where: Context) -> Applied | None:
         WaybillError: Another install runs, or what an earlier one left cannot be brought to an end.
     """
     from installer.audit.recorder import happened
-    from installer.audit.removal_check import prove
+    from installer.audit.removal_check import check_removal
     from installer.commands.carry_out import Applied
     from installer.commands.recover import exclusive
     from installer.planning import removal
 
     with exclusive(where) as (state, _):
-        found = removal.last(where, state)
+        found = removal.last_removal(where, state)
         if found is None:
             return None
-        removal.let_go_again(where, found[1])
-        proof = prove(where, *found)
+        removal.remove_again(where, found[1])
+        proof = check_removal(where, *found)
         of = {"verb": "remove", "product": where.layout.product, "exit": proof.exit_code}
         happened(where.system, "unchanged", {**of, **proof.summary()}, loud)
     return Applied("remove", where.layout.product, False, None, None, found[0], removal=proof)

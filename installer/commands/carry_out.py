@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from installer.audit import recorder
-from installer.audit.removal_check import RemovalCheck, proven
+from installer.audit.removal_check import RemovalCheck, ended_removal
 from installer.core.errors import RolledBackError
 from installer.deploy import health
 from installer.deploy.health import ProbeResult
@@ -102,7 +102,7 @@ def apply(context: Context, plan: Plan) -> Applied:
         proofs = recorder.settle(context)
     if plan.verb != "remove":
         return done
-    return replace(done, removal=proofs.get(plan.number) or proven(context, plan.number))
+    return replace(done, removal=proofs.get(plan.number) or ended_removal(context, plan.number))
 
 
 def _carry_out(context: Context, plan: Plan) -> Applied:

@@ -10,8 +10,9 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
-from installer.deploy.method import uses_engine
-from installer.deploy.operation import Op, handler
+from installer.core.format.methods import images_in_engine
+from installer.deploy.operation import Op
+from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.layout import Layout
@@ -62,9 +63,7 @@ def after_commit(context: Context, journal: Journal) -> State:
     for record in journal.records:
         if record.type == "INTENT":
             op = Op.from_json(record.fields["op"])
-            finish = getattr(handler(op.kind), "finish", None)
-            if finish is not None:
-                finish(context, op.args, record.fields["preimage"])
+            handler(op.kind).finish(context, op.args, record.fields["preimage"])
     before, state = load(system, layout), committed(context, journal)
     # Before the state is written: it alone knows how the releases that go were installed.
     _sweep(context, before.kept, state)
@@ -153,7 +152,7 @@ def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
 def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
     found = []
     for entry in entries:
-        if "images" in entry.methods and uses_engine(entry.methods, live=context.live):
+        if images_in_engine(entry.methods, live=context.live):
             with suppress(OSError, TamperedError):
                 found.append(read_manifest(context.system, context.layout.release(entry.name))[0])
     return found

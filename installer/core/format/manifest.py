@@ -23,7 +23,6 @@ Kind = Literal[
     "sbom",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
-METHODS = ("files", "images", "systemd", "compose", "helm", "ansible", "salt", "script")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class Deployment:
     """One entry of `deploy`, in order.
 
     Attributes:
-        method: One of METHODS.
+        method: One of `methods.NAMES`.
         options: What the method is told; paths are bundle paths. Keys are checked by the method.
         optional: Driven only where `--only` names it.
     """
@@ -135,7 +134,7 @@ class HealthCheck:
         within: Seconds in which it has to pass for the first time.
         stable: Seconds for which it then has to keep passing.
         status: Expected HTTP status.
-        when: Probed only where this method is driven; empty for always.
+        when: Probed only if this method is used; empty for always.
     """
 
     kind: Literal["http", "tcp", "command", "container"]

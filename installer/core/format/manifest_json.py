@@ -15,7 +15,6 @@ from installer.core.errors import TamperedError
 from installer.core.format.manifest import (
     KINDS,
     MANIFEST,
-    METHODS,
     SCHEMA,
     Deployment,
     DirectoryEntry,
@@ -28,6 +27,7 @@ from installer.core.format.manifest import (
     Source,
 )
 from installer.core.format.manifest_rules import check
+from installer.core.format.methods import NAMES
 from installer.core.format.tar_header import OCTAL_LIMIT
 from installer.core.json_stream import load_object
 from installer.core.limits import LIMITS
@@ -252,7 +252,7 @@ def _layer(value: Any, where: str) -> Layer:
 def _deployment(value: Any, where: str) -> Deployment:
     taken = Fields(value, where)
     method = taken.text("method")
-    if method not in METHODS:
+    if method not in NAMES:
         raise taken.fault("method", f"is {method!r:.80}, which this version does not know")
     options = taken.part("options", _options, dict[str, Any]())
     entry = Deployment(method, options, taken.flag("optional"))

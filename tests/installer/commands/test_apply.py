@@ -222,7 +222,7 @@ def test_a_backup_that_was_tampered_with_is_not_put_back(host: Context) -> None:
     backup.write_bytes(b"evil")
     with pytest.raises(NotUndoneError, match="changed by somebody else") as caught, exclusive(host):
         pass
-    assert "its backup is not what it was" in str(caught.value)
+    assert "its backup has changed" in str(caught.value)
 
 
 def test_a_deleted_journal_is_noticed_by_its_backups(host: Context) -> None:

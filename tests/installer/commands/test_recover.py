@@ -16,7 +16,8 @@ from installer.commands import recover
 from installer.commands.recover import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
-from installer.deploy.operation import Op, StepError, places
+from installer.deploy.operation import Op, StepError
+from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.state.state import State, load
@@ -62,7 +63,7 @@ def test_what_a_kill_left_in_the_cache_is_on_the_disk_before_anything_is_built_o
 
 @pytest.mark.parametrize("kind", ["systemd.before", "systemd.up"])
 def test_links_that_enable_units_are_among_what_is_brought_to_the_disk(kind: str) -> None:
-    assert list(places(Op(kind, {}))) == ["/etc/systemd/system"]
+    assert list(handler(kind).places({})) == ["/etc/systemd/system"]
 
 
 def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context) -> None:
@@ -243,7 +244,7 @@ def test_images_are_looked_at_after_a_reboot_where_some_were_touched_and_are_use
         assert directory.endswith(stands.current.name if stands.current else "")
         seen.append(manifest.version)
 
-    monkeypatch.setattr("installer.images.repair.mend_images", mend)
+    monkeypatch.setattr("installer.images.repair.repair_images", mend)
     recover._mend_images(host, journal, stands)
     assert seen == asked
 
