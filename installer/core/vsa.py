@@ -44,6 +44,7 @@ class VerificationTrace:
         approvals: All statements that were found.
         judged: Which of them count, once they were looked at.
         decision: Why it may be installed, once that is so.
+        notes: What is out of the ordinary, in words.
     """
 
     file: str = ""
@@ -58,6 +59,7 @@ class VerificationTrace:
     approvals: Sequence[ApprovalFile] = ()
     judged: ApprovalCheck | None = None
     decision: Decision | None = None
+    notes: list[str] = field(default_factory=list)
 
     def judged_by(self, judged: ApprovalCheck) -> None:
         """Takes note of what was judged."""
@@ -69,7 +71,6 @@ def summary(
     version: str,
     now: datetime,
     refusal: WaybillError | None,
-    notes: Sequence[str] = (),
 ) -> bytes:
     """Gives the evidence of one verification.
 
@@ -78,7 +79,6 @@ def summary(
         version: Of the program that verified.
         now: When.
         refusal: What it refused with; None where it passed.
-        notes: What was out of the ordinary.
 
     Returns:
         The statement, in the one written form.
@@ -103,8 +103,8 @@ def summary(
             "missing": list(trail.decision.broken),
             "warning": trail.decision.warning(),
         }
-    if notes:
-        predicate["waybill_notes"] = list(notes)
+    if trail.notes:
+        predicate["waybill_notes"] = list(trail.notes)
     subject = [{"name": SUMS, "digest": {"sha256": trail.identity}}] if trail.identity else []
     statement = {
         "_type": STATEMENT,

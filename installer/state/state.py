@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.evidence import NO_EVIDENCE, Evidence
 
 SCHEMA = "waybill/state/v1"
 MIB = 1024 * 1024
@@ -54,7 +55,7 @@ class Entry:
     record_sha256: str
     installed: int = 0
     methods: tuple[str, ...] = ()
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Evidence = NO_EVIDENCE
     blobs: bool = True
     irreversible: tuple[str, ...] = ()
     incomplete: str = ""
@@ -62,12 +63,11 @@ class Entry:
     @property
     def verified(self) -> int:
         """When its bundle was verified, in seconds since 1970; a rollback does not change it."""
-        found = self.evidence.get("verified", self.installed)
-        return found if type(found) is int else self.installed
+        return self.installed if self.evidence.verified is None else self.evidence.verified
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as a JSON object."""
-        return asdict(self)
+        return {**asdict(self), "evidence": dict(self.evidence.document)}
 
     def brief(self) -> dict[str, Any]:
         """Gives what tells it from others, as a JSON object."""
@@ -82,7 +82,10 @@ class Entry:
             TypeError: A field is missing, not known, or of another type.
         """
         lists = {"methods": value["methods"], "irreversible": value.get("irreversible", ())}
-        found = cls(**{**value, **{name: tuple(given) for name, given in lists.items()}})
+        evidence = Evidence.from_json(value.get("evidence", {}))
+        found = cls(
+            **{**value, **{name: tuple(given) for name, given in lists.items()}, "evidence": evidence}
+        )
         texts = (
             *(found.name, found.version, found.identity, found.manifest, found.record, found.record_sha256),
             *(found.incomplete, *found.methods, *found.irreversible),
@@ -91,7 +94,6 @@ class Entry:
             all(isinstance(given, (list, tuple)) for given in lists.values())
             and all(isinstance(text, str) for text in texts)
             and (type(found.sequence), type(found.installed), type(found.blobs)) == (int, int, bool)
-            and isinstance(found.evidence, Mapping)
         )
         if not right:
             raise TypeError("a release has a field of another type")
@@ -137,7 +139,7 @@ class State:
         past = {entry.name for entry in self.past(new)}
         rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.kept]
         entries = (new, *(entry for entry in rest if entry.name != new.name))[: self.keep]
-        reset = int(new.evidence.get("policy", {}).get("reset", 0))
+        reset = new.evidence.reset
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
         return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bundler.trust.root_files import root_bytes
-from installer.commands.trust_update import LOCK, update_trust
+from installer.commands.trust import LOCK, update_trust
 from installer.core.errors import (
     BusyError,
     ExpiredError,

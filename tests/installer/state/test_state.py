@@ -16,6 +16,7 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import HealthCheck
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.evidence import Evidence
 from installer.state.release import DamagedReleaseError, Installed, read_record, record_bytes
 from installer.state.state import (
     DamagedStateError,
@@ -32,7 +33,16 @@ from installer.state.state import (
 from tests.faults.faulty import FaultySystem
 
 ENTRY = Entry(
-    "1-aaaaaaaaaaaa", "1.0.0", 1, "a" * 64, "b" * 64, "000001", "c" * 64, 5, ("files",), {"signers": ["x"]}
+    "1-aaaaaaaaaaaa",
+    "1.0.0",
+    1,
+    "a" * 64,
+    "b" * 64,
+    "000001",
+    "c" * 64,
+    5,
+    ("files",),
+    Evidence({"signers": ["x"]}),
 )
 
 
@@ -67,7 +77,7 @@ def test_a_host_may_keep_one_release_only(place: tuple[System, Layout]) -> None:
 def test_a_release_was_verified_when_its_evidence_says_or_else_when_it_was_installed(
     evidence: dict[str, object], verified: int
 ) -> None:
-    assert replace(ENTRY, evidence=evidence).verified == verified
+    assert replace(ENTRY, evidence=Evidence(evidence)).verified == verified
 
 
 def test_nothing_there_is_an_empty_state(place: tuple[System, Layout]) -> None:
@@ -91,7 +101,7 @@ def test_the_highest_sequence_never_falls() -> None:
 
 def test_a_reset_by_the_root_lets_the_highest_sequence_fall_once() -> None:
     def reset(number: int, to: int) -> Entry:
-        return replace(entry(number), evidence={"policy": {"reset": to}})
+        return replace(entry(number), evidence=Evidence({"policy": {"reset": to}}))
 
     state = State().after(1, entry(5)).after(2, reset(2, 1))
     assert (state.highest, state.reset) == (2, 1)
