@@ -17,6 +17,7 @@ from installer.commands import audit as audits
 from installer.commands.status import Status, products, status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.trust.root import parse_time
+from installer.host.atomic_file import replace_file
 from installer.host.context import Context
 from installer.host.layout import CONFIG, Layout
 from installer.host.system import System
@@ -118,7 +119,8 @@ def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
     lock = system.lock(audit_log.LOCK, audit_log.WAIT)  # one writer at a time
     try:
         for path, data in found.items():
-            _replace(system, path, data)
+            # Readable for the collector, which takes *.prom only. Not synced: the next run writes it again.
+            replace_file(system, path, data, 0o644, durable=False)
     finally:
         lock.release()
     return sorted(found)
@@ -135,15 +137,6 @@ def publish(system: System, product: str, note: Callable[[str], None]) -> None:
         note(f"WARNING: the metrics were not written: {error.where}: {error.what}")
     except Exception as error:  # a fault of ours must not hide how the command itself ended
         note(f"WARNING: the metrics were not written: {type(error).__name__}: {error}")
-
-
-def _replace(system: System, path: str, data: bytes) -> None:
-    """Like `state.replace_file`, but readable for everybody, and not synced: it is made anew all the time."""
-    new = f"{path}.new"  # the collector reads *.prom alone
-    with suppress(FileNotFoundError):
-        system.unlink(new)
-    system.write_new(new, data, 0o644, sync=False)
-    system.rename(new, path)
 
 
 def _context(system: System, product: str) -> Context:

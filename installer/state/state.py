@@ -14,6 +14,7 @@ from typing import Any
 
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
+from installer.host.atomic_file import rename_into_place, replace_file, temporary_path
 from installer.host.layout import Layout
 from installer.host.system import System
 
@@ -255,55 +256,31 @@ def load(system: System, layout: Layout) -> State:
 
 
 def save(system: System, layout: Layout, state: State) -> None:
-    """Writes `state.json`, whole or not at all; into the room that `reserve` has kept, where it did.
+    """Replace `state.json`, using the space that `reserve` allocated where it did.
 
     Raises:
-        OSError: It cannot be written; the old one is still there.
+        OSError: The state cannot be written; the old one is still there.
     """
-    new, data = f"{layout.state_file}.new", jsonio.dumps_lines(state.as_json())
-    spare = system.observe(new, digest=False)
-    if (spare.kind, spare.mode) != ("file", 0o600):
+    new, data = temporary_path(layout.state_file), jsonio.dumps_lines(state.as_json())
+    reserved = system.observe(new, digest=False)
+    if (reserved.kind, reserved.mode) != ("file", 0o600):
         replace_file(system, layout.state_file, data)
         return
+    # Written in place: a new file would need space that a full disk does not have.
     system.write_at(new, 0, data, truncate=True)
-    system.rename(new, layout.state_file)
-    system.sync_dir(layout.base)
+    rename_into_place(system, layout.state_file)
 
 
 def reserve(system: System, layout: Layout, state: State) -> None:
-    """Keeps room for a state that is to be saved later, when the disk may be full.
+    """Allocate the space of a state that is saved later, when the disk may be full.
 
     Raises:
-        OSError: There is none.
+        OSError: There is not enough space.
     """
-    new = f"{layout.state_file}.new"
+    new = temporary_path(layout.state_file)
     with suppress(FileNotFoundError):
         system.unlink(new)
     system.write_new(new, bytes(len(jsonio.dumps_lines(state.as_json())) + _SLACK), 0o600)
-
-
-def replace_file(system: System, path: str, data: bytes, mode: int = 0o600) -> None:
-    """Puts a file of ours in place of an older one, whole or not at all.
-
-    Raises:
-        OSError: It cannot be written; the old one is still there.
-    """
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        system.unlink(new)
-    system.write_new(new, data, mode)
-    system.rename(new, path)
-    system.sync_dir(path.rpartition("/")[0])
-
-
-def clear_spare(system: System, path: str) -> None:
-    """Removes what a power cut may leave of a file that was to be put in place of another.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
-    if system.observe(f"{path}.new", digest=False).kind != "absent":
-        system.unlink(f"{path}.new")
 
 
 _NUMBER = re.compile(r"(\d{6,})\.(?:log|done|backup)")

@@ -19,12 +19,15 @@ from installer.core.trust.root import (
 )
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.verify import Clock
+from installer.host.atomic_file import remove_partial, remove_present, replace_file
 from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.system import System
 
 ROOT_FILE = f"{TRUST}/root.json"
 TIME_FILE = f"{STATE}/trusted-time"
+_EARLIER_PARTIAL = (f"{TRUST}/.root.json.new", f"{STATE}/.trusted-time.new")
+"""Temporary files of version 0.1, which an upgraded host may still have."""
 
 
 def load_trust(system: System) -> tuple[Root, bytes]:
@@ -121,7 +124,7 @@ def store_root(system: System, data: bytes) -> None:
     """
     try:
         make_directory(system, TRUST)
-        _replace(system, ROOT_FILE, data)
+        replace_file(system, ROOT_FILE, data, 0o644)
     except OSError as error:
         raise HostNotReadyError(
             f"the trust cannot be written: {error.strerror}",
@@ -160,29 +163,16 @@ def remember_time(system: System, now: datetime) -> None:
         return
     with suppress(OSError):
         make_directory(system, STATE)
-        _replace(system, TIME_FILE, f"{format_time(now)}\n".encode())
+        replace_file(system, TIME_FILE, f"{format_time(now)}\n".encode(), 0o644)
 
 
-def clear_partial(system: System) -> None:
-    """Removes what a crash left of a file that was being replaced.
+def remove_partial_files(system: System) -> None:
+    """Remove what an interrupted replacement of the root or the trusted time left.
 
     Raises:
-        OSError: It cannot be removed.
+        OSError: A file cannot be removed.
     """
     for path in (ROOT_FILE, TIME_FILE):
-        with suppress(FileNotFoundError):
-            system.unlink(_partial(path))
-
-
-def _partial(path: str) -> str:
-    directory, _, name = path.rpartition("/")
-    return f"{directory}/.{name}.new"
-
-
-def _replace(system: System, path: str, data: bytes) -> None:
-    directory, temporary = path.rpartition("/")[0], _partial(path)
-    if system.observe(temporary, digest=False).kind != "absent":
-        system.unlink(temporary)
-    system.write_new(temporary, data, 0o644)
-    system.rename(temporary, path)
-    system.sync_dir(directory)
+        remove_partial(system, path)
+    for path in _EARLIER_PARTIAL:
+        remove_present(system, path)

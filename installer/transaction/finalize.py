@@ -12,6 +12,7 @@ from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
 from installer.deploy.method import uses_engine
 from installer.deploy.operation import Op, handler
+from installer.host.atomic_file import remove_partial
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.layout import Layout
@@ -19,7 +20,7 @@ from installer.host.system import System
 from installer.images.prune import forget, sweep
 from installer.staging import area
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, clear_spare, load, save, snapshot_records, unreadable_error
+from installer.state.state import Entry, State, load, save, snapshot_records, unreadable_error
 from installer.transaction import cleanup
 from installer.transaction.journal import Journal
 
@@ -118,7 +119,7 @@ def clear(context: Context) -> None:
 
 def _clear(context: Context, state: State) -> None:
     system, layout = context.system, context.layout
-    clear_spare(system, layout.state_file)
+    remove_partial(system, layout.state_file)
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
     area.clear(system, layout, context.progress, context.resume)
