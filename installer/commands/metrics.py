@@ -16,7 +16,7 @@ from installer.audit.record import Record
 from installer.commands import audit as audits
 from installer.commands.status import Status, products, status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
-from installer.core.trust.root import parse_time
+from installer.core.timestamps import parse_time
 from installer.host.atomic_file import replace_file
 from installer.host.context import Context
 from installer.host.layout import CONFIG, Layout

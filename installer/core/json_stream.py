@@ -56,7 +56,7 @@ def load_object(
         if text.take() != ":":
             raise text.fault("is not JSON: `:` is due")
         if key in readers and text.next() == "[":
-            found[key] = _elements(text, readers[key], f"{what}.{key}")
+            found[key] = _elements(text, readers[key], what, key)
         else:
             found[key], more = text.value(31)
             left -= size + more
@@ -70,14 +70,14 @@ def load_object(
     return found
 
 
-def _elements(text: _Text, read: Callable[[Any, str], object], where: str) -> tuple[object, ...]:
+def _elements(text: _Text, read: Callable[[Any, str], object], what: str, path: str) -> tuple[object, ...]:
     found: list[object] = []
     text.take()
     sign = text.take() if text.next() == "]" else ","
     while sign == ",":
         if len(found) == LIMITS.members:
-            raise TamperedError(f"is not a list of at most {LIMITS.members}", where=where)
-        found.append(read(text.value(30)[0], f"{where}[{len(found)}]"))
+            raise TamperedError(f"is not a list of at most {LIMITS.members}", where=f"{what}: {path}")
+        found.append(read(text.value(30)[0], f"{path}[{len(found)}]"))
         sign = text.take()
     if sign != "]":
         raise text.fault("is not JSON: `,` or `]` is due")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from installer.core.digest import sha256_hex
@@ -19,6 +19,7 @@ from installer.core.format.manifest import Manifest
 from installer.core.format.medium import Medium
 from installer.core.format.payload import Sink, check_payload, keep_nothing, to_read
 from installer.core.format.tar_header import extent
+from installer.core.timestamps import format_seconds
 from installer.core.trust.approval import group
 from installer.core.trust.policy import Decision, Destination
 from installer.core.trust.signature_check import SignatureEvidence
@@ -69,7 +70,7 @@ class Verified:
             "version": self.manifest.version,
             "sequence": self.manifest.sequence,
             "identity": self.identity,
-            "expires": format_time(self.manifest.expires),
+            "expires": format_seconds(self.manifest.expires),
             "source": asdict(self.manifest.source),
             "files": len(self.manifest.files),
             "payload_bytes": self.payload_bytes,
@@ -77,11 +78,6 @@ class Verified:
             "approvals": list(self.approvals),
             "notes": list(self.notes),
         }
-
-
-def format_time(seconds: int) -> str:
-    """Gives seconds since 1970 as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def nowhere(_manifest: Manifest) -> Destination:
@@ -221,7 +217,7 @@ def report(verified: Verified, decision: Decision | None = None) -> str:
     rows += [
         ("threshold", f"{len(evidence.owners)} of {evidence.threshold} needed, {by}"),
         ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, every one as signed"),
-        ("expires", format_time(manifest.expires)),
+        ("expires", format_seconds(manifest.expires)),
         ("made from", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),
         *(decision.rows() if decision else ()),

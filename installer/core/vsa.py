@@ -14,11 +14,12 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
-from installer.core.format.manifest import SCHEMA, SUMS, Manifest
-from installer.core.trust.approval import STATEMENT, ApprovalFile
+from installer.core.format.manifest import SCHEMA, Manifest
+from installer.core.intoto import make_statement
+from installer.core.timestamps import format_time
+from installer.core.trust.approval import ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
 from installer.core.trust.policy import Decision, Destination
-from installer.core.trust.root import format_time
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.steps import STEPS
 
@@ -105,14 +106,7 @@ def summary(
         }
     if notes:
         predicate["waybill_notes"] = list(notes)
-    subject = [{"name": SUMS, "digest": {"sha256": trail.identity}}] if trail.identity else []
-    statement = {
-        "_type": STATEMENT,
-        "subject": subject,
-        "predicateType": PREDICATE,
-        "predicate": predicate,
-    }
-    return jsonio.dumps(_plain(statement))
+    return jsonio.dumps(_plain(make_statement(PREDICATE, predicate, trail.identity)))
 
 
 def _policy(trail: VerificationTrace) -> Row:

@@ -14,6 +14,8 @@ from typing import Any
 
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
+from installer.core.fields import ANY_TEXT, Document, Value
+from installer.core.limits import LIMITS
 from installer.host.atomic_file import rename_into_place, replace_file, temporary_path
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -76,27 +78,39 @@ class Entry:
         return {"release": self.name} | {name: getattr(self, name) for name in names}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Entry:
-        """Reads it back.
+    def from_json(cls, value: Any) -> Entry:
+        """Read an entry back.
 
         Raises:
-            TypeError: A field is missing, not known, or of another type.
+            TamperedError: A field is missing, not known, or of another type.
         """
-        lists = {"methods": value["methods"], "irreversible": value.get("irreversible", ())}
-        found = cls(**{**value, **{name: tuple(given) for name, given in lists.items()}})
-        texts = (
-            *(found.name, found.version, found.identity, found.manifest, found.record, found.record_sha256),
-            *(found.incomplete, *found.methods, *found.irreversible),
-        )
-        right = (
-            all(isinstance(given, (list, tuple)) for given in lists.values())
-            and all(isinstance(text, str) for text in texts)
-            and (type(found.sequence), type(found.installed), type(found.blobs)) == (int, int, bool)
-            and isinstance(found.evidence, Mapping)
-        )
-        if not right:
-            raise TypeError("a release has a field of another type")
-        return found
+        document = Document("")
+        entry = cls.read(Value(document, value))
+        document.require_valid()
+        return entry
+
+    @classmethod
+    def read(cls, value: Value) -> Entry:
+        """Read an entry; problems are noted in the document of `value`."""
+        with value.fields() as taken:
+            return cls(
+                **{name: taken.take(name).text(ANY_TEXT) for name in _TEXTS},
+                sequence=_integer(taken.take("sequence")),
+                installed=_integer(taken.take("installed", 0)),
+                methods=taken.take("methods").items(lambda each: each.text(ANY_TEXT)),
+                evidence=taken.take("evidence", {}).mapping(),
+                blobs=taken.take("blobs", True).flag(),
+                irreversible=taken.take("irreversible", []).items(lambda each: each.text(ANY_TEXT)),
+                incomplete=taken.take("incomplete", "").text(ANY_TEXT),
+            )
+
+
+_TEXTS = ("name", "version", "identity", "manifest", "record", "record_sha256")
+
+
+def _integer(value: Value) -> int:
+    """Read any integer: a clock may say a time before 1970, and sequence -1 stands for none."""
+    return value.number(-LIMITS.json_integer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,22 +176,31 @@ class State:
         return next((entry for entry in self.kept if wanted in (entry.version, entry.name)), None)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> State:
-        """Reads it back.
+    def from_json(cls, value: Any) -> State:
+        """Read a state back.
 
         Raises:
-            KeyError, TypeError, ValueError: It is not one.
+            TamperedError: It is not a state; the error names the field.
         """
-        entries = tuple(Entry.from_json(row) for row in value["releases"])
-        current = next((entry for entry in entries if entry.name == value["current"]), None)
-        numbers = (value["highest"], value["transaction"], value.get("reset", 0), value.get("keep", KEEP))
-        if bool(value["current"]) != (current is not None) or any(
-            type(number) is not int for number in numbers
-        ):
-            raise ValueError("its parts do not fit together")
-        if numbers[-1] < 1:
-            raise ValueError("it keeps no release")
-        return cls(current, entries, *numbers)
+        document = Document("")
+        with Value(document, value).fields() as taken:
+            taken.take("schema").choice((SCHEMA,))
+            entries = taken.take("releases").items(Entry.read)
+            named = taken.take("current")
+            name = named.text(ANY_TEXT)
+            current = next((entry for entry in entries if entry.name == name), None)
+            if name and current is None:
+                named.note("is not one of the releases")
+            state = cls(
+                current,
+                entries,
+                highest=_integer(taken.take("highest")),
+                transaction=_integer(taken.take("transaction")),
+                reset=_integer(taken.take("reset", 0)),
+                keep=taken.take("keep", KEEP).number(1),
+            )
+        document.require_valid()
+        return state
 
     def as_json(self) -> dict[str, Any]:
         """Gives it as `state.json` holds it."""
@@ -237,21 +260,27 @@ def load(system: System, layout: Layout) -> State:
         ) from None
     try:
         value = jsonio.loads_strict(data, layout.state_file, STATE_LIMIT)
-        schema = value["schema"]
-        if schema == SCHEMA:
-            return State.from_json(value)
-    except (TamperedError, KeyError, TypeError, ValueError) as error:
-        why = error.what if isinstance(error, TamperedError) else error
-        raise DamagedStateError(
-            f"the state is damaged: {why}",
+    except TamperedError as error:
+        raise _damaged(layout, error.what) from None
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if isinstance(schema, str) and schema != SCHEMA:
+        raise NotUndoneError(
+            f"the state was written by another version of the installer ({schema}; this one reads {SCHEMA})",
             where=layout.state_file,
-            hint="the disk has lost data or somebody edited the file. `install recover` derives it from the "
-            "journal again; where it cannot, put it back from a backup",
-        ) from None
-    raise NotUndoneError(
-        f"the state is of another installer ({schema}, this one reads {SCHEMA})",
+            hint="use the installer that wrote it, or a newer one: /opt/waybill/bin/install",
+        )
+    try:
+        return State.from_json(value)
+    except TamperedError as error:
+        raise _damaged(layout, f"{error.where} {error.what}".strip()) from None
+
+
+def _damaged(layout: Layout, why: str) -> DamagedStateError:
+    return DamagedStateError(
+        f"the state is damaged: {why}",
         where=layout.state_file,
-        hint="use the installer that wrote it, or a newer one: /opt/waybill/bin/install",
+        hint="the disk lost data or somebody edited the file. `install recover` derives the state from the "
+        "journal again; if it cannot, restore the file from a backup",
     )
 
 

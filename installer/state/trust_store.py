@@ -9,14 +9,8 @@ from pathlib import Path
 
 from installer.core.errors import ExpiredError, HostNotReadyError, RefusedError, TamperedError, UntrustedError
 from installer.core.limits import LIMITS
-from installer.core.trust.root import (
-    Root,
-    display_fingerprint,
-    fingerprint,
-    format_time,
-    parse_time,
-    same_fingerprint,
-)
+from installer.core.timestamps import format_time, parse_time
+from installer.core.trust.root import Root, display_fingerprint, fingerprint, same_fingerprint
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.verify import Clock
 from installer.host.atomic_file import remove_partial, remove_present, replace_file

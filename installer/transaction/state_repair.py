@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from installer.core.errors import NotUndoneError
+from installer.core.errors import NotUndoneError, TamperedError
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -119,7 +119,7 @@ def mend_state(context: Context) -> str:
 def _newest(system: System, layout: Layout) -> State | None:
     """Gives what stands by the newest journal that says it; None where none does."""
     for number, path in _journals(system, layout):
-        with suppress(NotUndoneError, OSError, KeyError, TypeError, ValueError):
+        with suppress(NotUndoneError, OSError, TamperedError, KeyError, TypeError, ValueError):
             records = journals.read(system.read(path, journals.LIMIT), path).records
             if records and "state" in records[0].fields:
                 return _stands(number, records, ended=path.endswith(".done"))
@@ -162,9 +162,10 @@ def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None
     schema = begin.get("schema", journals.SCHEMA)
     if schema != journals.SCHEMA:
         raise NotUndoneError(
-            f"the journal is of another installer ({schema}, this one reads {journals.SCHEMA})",
+            f"the journal was written by another version of the installer ({schema}; "
+            f"this one reads {journals.SCHEMA})",
             where=journal.path,
-            hint="run `recover` of the installer that began it, or of a newer one",
+            hint="run `recover` with the installer that began the transaction, or with a newer one",
         )
     # END gives the room back; the power may take it and leave the shorter file.
     decided = journal.has("COMMIT") or journal.has("ROLLED-BACK")

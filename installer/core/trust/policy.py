@@ -8,10 +8,11 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.format.manifest import Manifest
-from installer.core.trust.approval import NOWHERE, Approval
+from installer.core.timestamps import format_time
+from installer.core.trust.approval import NO_ROLLBACK, Approval
 from installer.core.trust.provenance import Provenance
 from installer.core.trust.quorum import assign, fold
-from installer.core.trust.root import Policy, Root, format_time
+from installer.core.trust.root import Policy, Root
 from installer.core.trust.signatures import TrustedKey
 
 
@@ -299,6 +300,8 @@ class PolicyEvaluation:
                 if named
                 else "no approval says where to"
             )
-            hint = f"an approver does: bundle approve … --rollback-to VERSION (`{NOWHERE}` for a first one)"
+            hint = (
+                f"an approver does: bundle approve … --rollback-to VERSION (`{NO_ROLLBACK}` for a first one)"
+            )
             problems.append(Problem("rollback to", what, hint))
         return problems

@@ -10,10 +10,11 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from installer.core.limits import MIB
+from installer.core.timestamps import format_time
 from installer.core.trust.signatures import TrustedKey
 
 SCHEMA = "waybill/root/v1"
@@ -21,7 +22,6 @@ ROLES = ("release", "root", "provenance", "security", "ops", "break-glass")
 APPROVERS = ("provenance", "security", "ops", "break-glass")
 """Roles that speak by approvals; `release` signs bundles, `root` signs roots."""
 ROOT_BYTES = MIB
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 ENVIRONMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 BUILDER = re.compile(r"[\x21-\x7e]{1,500}")
@@ -180,21 +180,6 @@ def same_fingerprint(typed: str, digits: str) -> bool:
     """Says whether what a person typed is the whole fingerprint, whatever its spacing and case."""
     plain = re.sub(r"[\s:-]", "", typed.lower().removeprefix("sha256:"))
     return hmac.compare_digest(plain.encode(), digits.encode())
-
-
-def format_time(moment: datetime) -> str:
-    """Gives a time as documents carry it: RFC 3339, UTC, whole seconds, `Z`."""
-    return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
-
-
-def parse_time(text: object) -> datetime | None:
-    """Reads a time of a document; None where it is not one in the one form that is allowed."""
-    if not isinstance(text, str) or not _TIME.fullmatch(text):
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def owner_ok(owner: object) -> bool:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from installer.core.trust.root import Policy, Root, display_fingerprint, fingerprint, format_time
+from installer.core.timestamps import format_time
+from installer.core.trust.root import Policy, Root, display_fingerprint, fingerprint
 from installer.core.trust.signatures import TrustedKey
 
 

@@ -11,8 +11,9 @@ from datetime import datetime
 
 from installer.core.errors import ExpiredError, Problem, RefusedError, TamperedError, UntrustedError
 from installer.core.limits import LIMITS
+from installer.core.timestamps import format_time
 from installer.core.trust.quorum import fold
-from installer.core.trust.root import Root, format_time
+from installer.core.trust.root import Root
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signature_check import Accepted, Rejected, check_signatures
 from installer.core.trust.signatures import Signature

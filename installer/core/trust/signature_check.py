@@ -14,8 +14,10 @@ from installer.core.errors import (
     UntrustedError,
     WaybillError,
 )
-from installer.core.trust.root import Root, format_time
-from installer.core.trust.signatures import SUMS, Scheme, Signature, TrustedKey, verify
+from installer.core.format.manifest import SUMS
+from installer.core.timestamps import format_time
+from installer.core.trust.root import Root
+from installer.core.trust.signatures import Scheme, Signature, TrustedKey, verify
 
 
 @dataclass(frozen=True, slots=True)

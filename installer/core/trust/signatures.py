@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Literal
 
 from installer.core.errors import TamperedError, UntrustedError
+from installer.core.format.manifest import SUMS
 from installer.core.trust import cosign, gpgv
 
 Scheme = Literal["cosign", "gpg"]
 FORMS: dict[str, Scheme] = {"sig": "cosign", "sigstore.json": "cosign", "asc": "gpg"}
-SUMS = "SHA256SUMS"
 _SUFFIX = re.compile(r"\.([0-9a-f]{8})\.(sig|sigstore\.json|asc)")
 
 

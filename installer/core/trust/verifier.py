@@ -25,14 +25,15 @@ from installer.core.errors import (
     WrongProductError,
     WrongTargetError,
 )
-from installer.core.format.manifest import Manifest
+from installer.core.format.manifest import SUMS, Manifest
 from installer.core.limits import LIMITS
 from installer.core.semver import compare
+from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
 from installer.core.trust.policy import SKEW, Counted, Decision, Destination, PolicyEvaluation
 from installer.core.trust.quorum import fold
-from installer.core.trust.root import Policy, ProductRule, Role, Root, format_time
+from installer.core.trust.root import Policy, ProductRule, Role, Root
 from installer.core.trust.signature_check import (
     Accepted,
     Rejected,
@@ -40,7 +41,7 @@ from installer.core.trust.signature_check import (
     check_signatures,
     too_few,
 )
-from installer.core.trust.signatures import SUMS, Signature, TrustedKey
+from installer.core.trust.signatures import Signature, TrustedKey
 from installer.core.trust.steps import at_step
 
 __all__ = ["Trust", "pinned_key_trust"]

@@ -144,7 +144,7 @@ def test_a_damaged_state_stops_everything(host: tuple[System, Layout], data: byt
 def test_a_number_of_another_type_is_damage(host: tuple[System, Layout], name: str, value: object) -> None:
     document = State().after(1, entry(1)).as_json() | {name: value}
     Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
-    with pytest.raises(NotUndoneError, match="state is damaged: its parts do not fit together"):
+    with pytest.raises(NotUndoneError, match=f"state is damaged: {name} is .*, not an integer"):
         load(*host)
 
 
@@ -163,7 +163,7 @@ def test_a_release_of_other_types_is_damage(host: tuple[System, Layout], name: s
     document = State().after(1, entry(1)).as_json()
     document["releases"][0][name] = value
     Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
-    with pytest.raises(NotUndoneError, match="state is damaged: a release has a field of another type"):
+    with pytest.raises(NotUndoneError, match=rf"state is damaged: releases\[0\]\.{name}(\[0\])? is .*, not "):
         load(*host)
 
 
