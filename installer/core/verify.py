@@ -64,7 +64,7 @@ class Verified:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
         return {
             "product": self.manifest.product,
             "version": self.manifest.version,
@@ -81,7 +81,7 @@ class Verified:
 
 
 def nowhere(_manifest: Manifest) -> Destination:
-    """Says nothing of a host: for verification away from one."""
+    """Say nothing of a host: for verification away from one."""
     return Destination()
 
 
@@ -91,7 +91,7 @@ def open_trusted(
     destination: Callable[[Manifest], Destination] = nowhere,
     trail: VerificationTrace | None = None,
 ) -> OpenedBundle:
-    """Does steps 1 to 14.
+    """Do steps 1 to 14.
 
     Args:
         medium: The bundle.
@@ -132,7 +132,7 @@ def open_trusted(
 def decide(
     opened: OpenedBundle, trust: Trust, beside: Beside = (), trail: VerificationTrace | None = None
 ) -> Decision:
-    """Does steps 15 to 18. Of a stream the approvals are known only after `check_all`.
+    """Do steps 15 to 18. Of a stream the approvals are known only after `check_all`.
 
     Args:
         opened: After steps 1 to 14.
@@ -161,7 +161,7 @@ def decide(
 
 
 def payload_extent(opened: OpenedBundle, have: frozenset[str] = frozenset()) -> int:
-    """Gives the bytes that step 19 reads, where the files `have` are there already."""
+    """Return the bytes that step 19 reads, where the files `have` are there already."""
     return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
 
 
@@ -171,7 +171,7 @@ def check_all(
     sink: Sink = keep_nothing,
     have: frozenset[str] = frozenset(),
 ) -> Verified:
-    """Does step 19.
+    """Do step 19.
 
     Args:
         opened: After steps 1 to 14.
@@ -197,7 +197,7 @@ def check_all(
 
 
 def report(verified: Verified, decision: Decision | None = None) -> str:
-    """Gives what was checked, and on what grounds it is trusted and approved, a line each, for people."""
+    """Return what was checked, and on what grounds it is trusted and approved, a line each, for people."""
     manifest, evidence = verified.manifest, verified.evidence
     rows = [
         ("verified", f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"),

@@ -61,7 +61,7 @@ class VerificationTrace:
     decision: Decision | None = None
 
     def judged_by(self, judged: ApprovalCheck) -> None:
-        """Takes note of what was judged."""
+        """Take note of what was judged."""
         self.judged = judged
 
 
@@ -72,7 +72,7 @@ def summary(
     refusal: WaybillError | None,
     notes: Sequence[str] = (),
 ) -> bytes:
-    """Gives the evidence of one verification.
+    """Return the evidence of one verification.
 
     Args:
         trail: What it came to know.
@@ -186,7 +186,7 @@ def _refusal(error: WaybillError) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """Gives text that UTF-8 can carry: a file's name may be bytes that are none."""
+    """Return text that UTF-8 can carry: a file's name may be bytes that are none."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):

@@ -69,11 +69,11 @@ class Entry:
         return found if type(found) is int else self.installed
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
     def brief(self) -> dict[str, Any]:
-        """Gives what tells it from others, as a JSON object."""
+        """Return what tells it from others, as a JSON object."""
         names = ("version", "sequence", "identity")
         return {"release": self.name} | {name: getattr(self, name) for name in names}
 
@@ -140,7 +140,7 @@ class State:
         return others[0] if others else None
 
     def after(self, transaction: int, new: Entry | None) -> State:
-        """Gives the state once a transaction stands.
+        """Return the state once a transaction stands.
 
         Args:
             transaction: Its number.
@@ -157,7 +157,7 @@ class State:
         return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
 
     def past(self, entry: Entry) -> tuple[Entry, ...]:
-        """Gives the newer releases that ran here after `entry` last did: going to it goes back past them.
+        """Return the newer releases that ran here after `entry` last did: going to it goes back past them.
 
         None of them can have been given up: of what is kept the release that ran longest ago goes first.
         """
@@ -166,12 +166,12 @@ class State:
         return tuple(each for each in since if each.sequence > entry.sequence)
 
     def goes(self, new: Entry | None) -> tuple[Entry, ...]:
-        """Gives the releases that are not kept any more once `new` runs, or nothing does."""
+        """Return the releases that are not kept any more once `new` runs, or nothing does."""
         kept = {entry.name for entry in self.after(self.transaction, new).kept}
         return tuple(entry for entry in self.kept if entry.name not in kept)
 
     def find(self, version: str) -> Entry | None:
-        """Gives a kept release by version (with or without `v`) or by name."""
+        """Return a kept release by version (with or without `v`) or by name."""
         wanted = version.removeprefix("v")
         return next((entry for entry in self.kept if wanted in (entry.version, entry.name)), None)
 
@@ -203,7 +203,7 @@ class State:
         return state
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `state.json` holds it."""
+        """Return it as `state.json` holds it."""
         return {
             "schema": SCHEMA,
             "current": self.current.name if self.current else "",
@@ -222,12 +222,12 @@ class DamagedStateError(NotUndoneError):
 
 
 def unreadable_error(path: str) -> HostNotReadyError:
-    """Gives the error for what only root may read on this host."""
+    """Return the error for what only root may read on this host."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
 
 
 def unseen_error(error: OSError, where: str) -> HostNotReadyError:
-    """Gives the error for what cannot be looked at; `where` is said where the error itself names nothing."""
+    """Return the error for what cannot be looked at; `where` is said where the error itself names nothing."""
     if isinstance(error, PermissionError):
         return unreadable_error(error.filename or where)
     hint = "look at what is there: something else may be in its place, or the disk may be failing"
@@ -237,7 +237,7 @@ def unseen_error(error: OSError, where: str) -> HostNotReadyError:
 
 
 def load(system: System, layout: Layout) -> State:
-    """Reads `state.json`.
+    """Read `state.json`.
 
     Returns:
         What it says; an empty state where there is none.
@@ -316,7 +316,7 @@ _NUMBER = re.compile(r"(\d{6,})\.(?:log|done|backup)")
 
 
 def next_transaction(system: System, layout: Layout, state: State) -> str:
-    """Gives the id of the transaction that comes next."""
+    """Return the id of the transaction that comes next."""
     found = [
         int(match[1]) for name in system.names(layout.transactions) if (match := _NUMBER.fullmatch(name))
     ]

@@ -25,7 +25,7 @@ _EARLIER_PARTIAL = (f"{TRUST}/.root.json.new", f"{STATE}/.trusted-time.new")
 
 
 def load_trust(system: System) -> tuple[Root, bytes]:
-    """Reads the host's trust.
+    """Read the host's trust.
 
     Returns:
         The root and its exact bytes.
@@ -61,7 +61,7 @@ def load_trust(system: System) -> tuple[Root, bytes]:
 def init_trust(
     system: System, path: Path, given: str, ask: Callable[[str], str], clock: Clock
 ) -> tuple[Root, str]:
-    """Sets up trust on a host that has none, after its fingerprint was compared.
+    """Set up trust on a host that has none, after its fingerprint was compared.
 
     Args:
         system: The host.
@@ -111,7 +111,7 @@ def init_trust(
 
 
 def store_root(system: System, data: bytes) -> None:
-    """Writes the root that is trusted from now on, whole or not at all.
+    """Write the root that is trusted from now on, whole or not at all.
 
     Raises:
         HostNotReadyError: It cannot be written; the old one is still there.
@@ -128,7 +128,7 @@ def store_root(system: System, data: bytes) -> None:
 
 
 def known_time(system: System) -> datetime | None:
-    """Gives the last time that is known to have passed on this host; None where none is.
+    """Return the last time that is known to have passed on this host; None where none is.
 
     Raises:
         HostNotReadyError: What was written down is damaged.
@@ -148,7 +148,7 @@ def known_time(system: System) -> datetime | None:
 
 
 def remember_time(system: System, now: datetime) -> None:
-    """Writes down that this time has passed, so that a clock that is set back is noticed.
+    """Write down that this time has passed, so that a clock that is set back is noticed.
 
     Where it cannot be written, nothing is lost but that: no install fails for it.
     """

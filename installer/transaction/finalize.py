@@ -37,7 +37,7 @@ _KINDS = {
 
 
 def committed(context: Context, journal: Journal) -> State:
-    """Gives the state that a committed journal brings about, whatever of it is written already."""
+    """Return the state that a committed journal brings about, whatever of it is written already."""
     state = load(context.system, context.layout)
     number = int(context.transaction)
     if state.transaction >= number:
@@ -46,7 +46,7 @@ def committed(context: Context, journal: Journal) -> State:
 
 
 def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
-    """Gives the state that a transaction brings about, from what stood before and two of its records."""
+    """Return the state that a transaction brings about, from what stood before and two of its records."""
     ended = {"installed": commit["at"], "incomplete": commit.get("why", "")[:REASON]}
     new = Entry.from_json({**begin["new"], **ended}) if begin["new"] else None
     keep = begin.get("state", {}).get("keep", before.keep)  # the operator may have chosen another number
@@ -54,7 +54,7 @@ def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping
 
 
 def after_commit(context: Context, journal: Journal) -> State:
-    """Writes the state and the history, clears backups, staging and old releases, and ends the journal.
+    """Write the state and the history, clears backups, staging and old releases, and end the journal.
 
     Raises:
         OSError: It could not be done; it will be done again.
@@ -81,7 +81,7 @@ def after_commit(context: Context, journal: Journal) -> State:
 
 
 def after_rollback(context: Context, journal: Journal) -> None:
-    """Writes the history, clears backups, staging and what the transaction rendered, and ends the journal.
+    """Write the history, clears backups, staging and what the transaction rendered, and end the journal.
 
     Raises:
         OSError: It could not be done; it will be done again.
@@ -99,7 +99,7 @@ def after_rollback(context: Context, journal: Journal) -> None:
 
 
 def never_began(context: Context) -> None:
-    """Clears what a transaction without BEGIN has laid down.
+    """Clear what a transaction without BEGIN has laid down.
 
     Raises:
         OSError: It could not be cleared.
@@ -109,7 +109,7 @@ def never_began(context: Context) -> None:
 
 
 def clear(context: Context) -> None:
-    """Clears staging, unused records and releases; what runs and what is kept stays.
+    """Clear staging, unused records and releases; what runs and what is kept stays.
 
     Raises:
         OSError: It could not be cleared.
@@ -138,7 +138,7 @@ def _clear(context: Context, state: State) -> None:
 
 
 def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:
-    """Gives up the images in the engine of releases that go; a release that used none leaves it in peace."""
+    """Return up the images in the engine of releases that go; a release that used none leaves it in peace."""
     wanted = {entry.name for entry in state.kept}
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
@@ -161,7 +161,7 @@ def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
 
 
 def _end(journal: Journal) -> None:
-    """Ends the journal; the room that it gives back is what a full disk has for the rest."""
+    """End the journal; the room that it gives back is what a full disk has for the rest."""
     if not journal.has("END"):
         journal.append("END")
 
@@ -189,7 +189,7 @@ def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> 
 
 
 def remember(context: Context, line: dict[str, Any]) -> None:
-    """Adds a line to the history, once; a torn last line of an earlier crash is overwritten."""
+    """Add a line to the history, once; a torn last line of an earlier crash is overwritten."""
     system, path = context.system, context.layout.history
     make_history(context)
     rows, end = _rows(system.read(path, HISTORY_LIMIT), path)
@@ -200,7 +200,7 @@ def remember(context: Context, line: dict[str, Any]) -> None:
 
 
 def make_history(context: Context) -> None:
-    """Makes an empty history where there is none; while there is room for it.
+    """Make an empty history where there is none; while there is room for it.
 
     Raises:
         OSError: It cannot be made.
@@ -210,7 +210,7 @@ def make_history(context: Context) -> None:
 
 
 def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any] | None], int]:
-    """Gives the lines of a history, None for a damaged one, and where the next goes; a torn last is none."""
+    """Return the lines of a history, None for a damaged one, and where the next goes; a torn last is none."""
     lines = data.split(b"\n")[:-1]
     rows = [_row(line, path) for line in lines]
     if rows and rows[-1] is None:
@@ -219,7 +219,7 @@ def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any] | None], int]:
 
 
 def _row(line: bytes, path: str) -> dict[str, Any] | None:
-    """Reads a line as `_line` gives it; None where it is damaged."""
+    """Read a line as `_line` gives it; None where it is damaged."""
     try:
         row = jsonio.loads_strict(line, path, HISTORY_LIMIT)
         if isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items()):
@@ -234,7 +234,7 @@ def _row(line: bytes, path: str) -> dict[str, Any] | None:
 
 
 def history(context: Context) -> list[dict[str, Any]]:
-    """Reads the history, from the oldest to the newest; a torn last line is left out.
+    """Read the history, from the oldest to the newest; a torn last line is left out.
 
     Raises:
         HostNotReadyError: A line is damaged, or this user may not read it.
@@ -258,7 +258,7 @@ def history(context: Context) -> list[dict[str, Any]]:
 
 
 def transactions(system: System, layout: Layout) -> list[str]:
-    """Gives the transactions that a history has, as far as it is not damaged.
+    """Return the transactions that a history has, as far as it is not damaged.
 
     Raises:
         OSError: It cannot be read.

@@ -39,7 +39,7 @@ class FoundState:
 
 
 def find_state(context: Context) -> FoundState:
-    """Says what stands, by `state.json`, or by the newest journal where that says more. Changes nothing.
+    """Return what stands, by `state.json`, or by the newest journal where that says more. Changes nothing.
 
     Raises:
         NotUndoneError: Neither tells.
@@ -73,7 +73,7 @@ def _had(system: System, layout: Layout) -> bool:
 
 
 def sound_state(context: Context) -> State:
-    """Gives what stands to whoever may only look.
+    """Return what stands to whoever may only look.
 
     Raises:
         DamagedStateError: `state.json` is missing, damaged or old; recovery derives it again.
@@ -94,7 +94,7 @@ def sound_state(context: Context) -> State:
 
 
 def mend_state(context: Context) -> str:
-    """Derives the state from the newest journal, where it is missing, damaged or older than that.
+    """Derive the state from the newest journal, where it is missing, damaged or older than that.
 
     Args:
         context: The host; its lock is held.
@@ -117,7 +117,7 @@ def mend_state(context: Context) -> str:
 
 
 def _newest(system: System, layout: Layout) -> State | None:
-    """Gives what stands by the newest journal that says it; None where none does."""
+    """Return what stands by the newest journal that says it; None where none does."""
     for number, path in _journals(system, layout):
         with suppress(NotUndoneError, OSError, TamperedError, KeyError, TypeError, ValueError):
             records = journals.read(system.read(path, journals.LIMIT), path).records
@@ -141,7 +141,7 @@ def _journals(system: System, layout: Layout) -> Iterator[tuple[int, str]]:
 
 
 def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None = None) -> None:
-    """Refuses a journal that somebody emptied, cut off or brought here from a newer installer.
+    """Refuse a journal that somebody emptied, cut off or brought here from a newer installer.
 
     A power cut leaves none of these: the file was allocated whole, and on the disk, before BEGIN.
 
@@ -187,7 +187,7 @@ def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None
 
 
 def distrusted(context: Context, journal: Journal) -> None:
-    """Refuses to go on with a journal in the boot in which the disk failed to write.
+    """Refuse to go on with a journal in the boot in which the disk failed to write.
 
     Raises:
         NotUndoneError: This is that boot.

@@ -234,7 +234,7 @@ def dump(manifest: Manifest) -> bytes:
 
 
 def _row(item: Any) -> Any:
-    """Gives one entry as JSON: fields at their defaults are left out, modes are octal text."""
+    """Return one entry as JSON: fields at their defaults are left out, modes are octal text."""
     if isinstance(item, str):
         return item
     row: dict[str, Any] = {}

@@ -68,7 +68,7 @@ class Approval:
     notes: str = ""
 
     def document(self) -> dict[str, Any]:
-        """Gives the Statement as a JSON object; fields that say nothing are left out."""
+        """Return the Statement as a JSON object; fields that say nothing are left out."""
         predicate: dict[str, Any] = {
             "product": self.product,
             "version": self.version,
@@ -86,7 +86,7 @@ class Approval:
         )
 
     def to_bytes(self) -> bytes:
-        """Gives the exact bytes that are signed."""
+        """Return the exact bytes that are signed."""
         return dumps(self.document())
 
 
@@ -117,7 +117,7 @@ class ApprovalFile:
 
 
 def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFile], list[str]]:
-    """Puts each approval together with its signatures.
+    """Put each approval together with its signatures.
 
     Args:
         files: Members behind the payload, or files of the directory beside the bundle, under `approvals/…`.
@@ -141,7 +141,7 @@ def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFi
 
 
 def signed_name(name: str) -> str:
-    """Gives the approval that a file's name says it is a signature of; empty where it is none."""
+    """Return the approval that a file's name says it is a signature of; empty where it is none."""
     for form in FORMS:
         if name.endswith(f".{form}") and NAME.fullmatch(name.removesuffix(f".{form}")):
             return name.removesuffix(f".{form}")

@@ -41,7 +41,7 @@ class ApprovalCheck:
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
 
     def check(self, found: ApprovalFile) -> None:
-        """Takes one approval.
+        """Take one approval.
 
         Raises:
             TamperedError: A signature that names a key of its role is not by it or not of these bytes.

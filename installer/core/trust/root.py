@@ -73,7 +73,7 @@ class Policy:
         return bool(self.builders or self.repositories or self.clean_tree)
 
     def document(self) -> dict[str, Any]:
-        """Gives the policy as a JSON object."""
+        """Return the policy as a JSON object."""
         return {
             "requires": dict(sorted(self.requires.items())),
             "change_id": self.change_id,
@@ -131,17 +131,17 @@ class Root:
     products: Mapping[str, ProductRule] = field(default_factory=dict)
 
     def holders(self, role: str) -> tuple[TrustedKey, ...]:
-        """Gives the keys of a role that are not revoked; none where the role is not there."""
+        """Return the keys of a role that are not revoked; none where the role is not there."""
         listed = self.roles[role].keys if role in self.roles else ()
         return tuple(self.keys[keyid] for keyid in listed if keyid not in self.revoked_keys)
 
     def needs(self, policy: Policy) -> dict[str, int]:
-        """Gives how many owners of each role a policy asks for, the release always among them."""
+        """Return how many owners of each role a policy asks for, the release always among them."""
         asked = {"release": 1, **policy.requires}
         return {role: max(asked[role], self.roles[role].threshold) for role in ROLES if role in asked}
 
     def document(self) -> dict[str, Any]:
-        """Gives the root as the JSON object that `parse_root` reads."""
+        """Return the root as the JSON object that `parse_root` reads."""
         keys = {}
         for keyid, key in sorted(self.keys.items()):
             keys[keyid] = {"scheme": key.scheme, "owner": key.owner, "public": key.public}
@@ -167,23 +167,23 @@ class Root:
 
 
 def fingerprint(root: bytes) -> str:
-    """Gives the SHA-256 of a root's exact bytes, 64 lower-case hex digits."""
+    """Return the SHA-256 of a root's exact bytes, 64 lower-case hex digits."""
     return hashlib.sha256(root).hexdigest()
 
 
 def display_fingerprint(digits: str) -> str:
-    """Gives a fingerprint in groups of four, as people read it out and type it."""
+    """Return a fingerprint in groups of four, as people read it out and type it."""
     return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def same_fingerprint(typed: str, digits: str) -> bool:
-    """Says whether what a person typed is the whole fingerprint, whatever its spacing and case."""
+    """Return whether what a person typed is the whole fingerprint, whatever its spacing and case."""
     plain = re.sub(r"[\s:-]", "", typed.lower().removeprefix("sha256:"))
     return hmac.compare_digest(plain.encode(), digits.encode())
 
 
 def owner_ok(owner: object) -> bool:
-    """Says whether a text can name the owner of a key: what is shown is what is there."""
+    """Return whether a text can name the owner of a key: what is shown is what is there."""
     return (
         isinstance(owner, str) and 1 <= len(owner) <= 100 and owner.isprintable() and owner == owner.strip()
     )

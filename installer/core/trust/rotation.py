@@ -20,7 +20,7 @@ from installer.core.trust.signatures import Signature
 
 
 def successor(old: Root, data: bytes, signatures: Sequence[Signature], where: str, now: datetime) -> Root:
-    """Decides whether some bytes are the next root.
+    """Decide whether some bytes are the next root.
 
     Args:
         old: The root that is trusted.
@@ -54,7 +54,7 @@ def successor(old: Root, data: bytes, signatures: Sequence[Signature], where: st
 
 
 def require_in_force(root: Root, where: str, now: datetime) -> None:
-    """Refuses a root that is expired: the last one of a chain, never one in between.
+    """Refuse a root that is expired: the last one of a chain, never one in between.
 
     Raises:
         ExpiredError: It is.
@@ -70,7 +70,7 @@ def require_in_force(root: Root, where: str, now: datetime) -> None:
 def signed_by(
     root: Root, data: bytes, signatures: Sequence[Signature], now: datetime
 ) -> tuple[dict[str, str], list[Rejected]]:
-    """Says which owners of the role `root` have signed some bytes.
+    """Return which owners of the role `root` have signed some bytes.
 
     Args:
         root: Whose role counts.
