@@ -16,10 +16,11 @@ from bundler.signing.bundle import Signed, add_files
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UsageError, WaybillError
 from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.manifest import SUMS
 from installer.core.format.medium import FileMedium
 from installer.core.limits import KIB, LIMITS
 from installer.core.trust.root_json import parse_root
-from installer.core.trust.signatures import SUMS, Signature, TrustedKey, verify
+from installer.core.trust.signatures import Signature, TrustedKey, verify
 
 _PUBLIC_BYTES = 1024 * KIB
 

@@ -30,7 +30,7 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
-from installer.core.trust.root import format_time
+from installer.core.timestamps import format_time
 from installer.core.trust.steps import STEPS
 from installer.host.context import Context
 from installer.host.system import System

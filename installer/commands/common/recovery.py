@@ -25,7 +25,7 @@ from installer.shared.ui import Ui
 from installer.state.release import open_release
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, load
-from installer.state.trust_store import clear_partial
+from installer.state.trust_store import remove_partial_files
 from installer.transaction import execute, finalize
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import distrusted, mend_state, refuse_cut
@@ -145,7 +145,7 @@ def recover(context: Context) -> list[Recovered]:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     try:
         finalize.clear(context)
-        clear_partial(context.system)
+        remove_partial_files(context.system)
     except OSError as error:
         raise _stuck(error, "clearing what is not needed", context.layout.base) from error
     recorder.settle(context, recovered=True)

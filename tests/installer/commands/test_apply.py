@@ -17,7 +17,7 @@ from installer.commands.common.session import Session
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
-from installer.core.trust.root import parse_time
+from installer.core.timestamps import parse_time
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.drift import Policy

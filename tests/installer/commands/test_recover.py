@@ -302,11 +302,11 @@ def test_a_state_that_cannot_be_mended_is_named(tmp_path: Path) -> None:
     assert [each.outcome for each in recovered(host)] == ["repaired"]
 
 
-def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path) -> None:
-    directory, _, name = ROOT_FILE.rpartition("/")
-    spare = tmp_path / directory[1:] / f".{name}.new"
+@pytest.mark.parametrize("name", ["root.json.new", ".root.json.new"])
+def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path, name: str) -> None:
+    spare = tmp_path / ROOT_FILE.rpartition("/")[0][1:] / name
     spare.parent.mkdir(parents=True)
-    spare.write_bytes(b"torn")
+    spare.write_bytes(b"half")
     assert recovered(context(System(tmp_path))) == []
     assert not spare.exists()
 
