@@ -56,7 +56,7 @@ class Approved:
     place: Path | None
 
     def text(self) -> str:
-        """Gives it in words for people."""
+        """Return it in words for people."""
         rows = [
             *_rows(self.approval),
             *(("added", name) for name in self.files),
@@ -66,7 +66,7 @@ class Approved:
         return "\n".join(f"{label:<10} {value}" for label, value in rows if value)
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
         said = self.approval
         return {
             "identity": said.identity,
@@ -91,7 +91,7 @@ def _rows(said: Approval | Provenance) -> list[tuple[str, str]]:
 
 
 def make_approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
-    """Gives what an approver says of a bundle, not yet signed.
+    """Return what an approver says of a bundle, not yet signed.
 
     Raises:
         UsageError: The request makes no sense.

@@ -21,7 +21,7 @@ from installer.core.trust.root import APPROVERS
 
 
 def prepare(path: Path, request: Request, now: datetime, output: Path | None = None) -> Prepared:
-    """Writes the statement that is to be signed.
+    """Write the statement that is to be signed.
 
     Args:
         path: The bundle.
@@ -42,7 +42,7 @@ def prepare(path: Path, request: Request, now: datetime, output: Path | None = N
 
 
 def prepared_path(path: Path, role: str) -> Path:
-    """Gives where the statement of a role lies until it is signed."""
+    """Return where the statement of a role lies until it is signed."""
     return path.with_name(f"{path.name}.{role}.json")
 
 
@@ -55,7 +55,7 @@ def attach(
     directory: Path | None = None,
     sidecar: bool = False,
 ) -> Approved:
-    """Puts a statement that was signed elsewhere, with its signatures, where approvals are.
+    """Put a statement that was signed elsewhere, with its signatures, where approvals are.
 
     Args:
         path: The bundle.

@@ -40,7 +40,7 @@ class StatementFiles:
     there: Mapping[str, bytes]
 
     def add(self, role: str, keyid8: str, data: bytes, signatures: Mapping[str, bytes]) -> tuple[str, ...]:
-        """Adds a statement with its signatures.
+        """Add a statement with its signatures.
 
         Args:
             role: In which role it was signed.
@@ -86,7 +86,7 @@ class StatementFiles:
 
 @contextmanager
 def opened(path: Path, directory: Path | None = None, *, sidecar: bool = False) -> Iterator[StatementFiles]:
-    """Opens a bundle for one statement to be added. Only its head and tail are read; verify it before.
+    """Open a bundle for one statement to be added. Only its head and tail are read; verify it before.
 
     Args:
         path: The bundle.
@@ -116,7 +116,7 @@ def opened(path: Path, directory: Path | None = None, *, sidecar: bool = False) 
 
 
 def look(path: Path) -> Bundle:
-    """Reads head and tail of a bundle.
+    """Read head and tail of a bundle.
 
     Raises:
         TamperedError: It is not a bundle.
@@ -131,7 +131,7 @@ def look(path: Path) -> Bundle:
 
 
 def add_provenance(path: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Adds signed provenance to a bundle that is there already, unless these keys have given theirs.
+    """Add signed provenance to a bundle that is there already, unless these keys have given theirs.
 
     Args:
         path: The bundle.

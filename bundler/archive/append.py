@@ -19,7 +19,7 @@ from installer.core.trust.approval import NAME, signed_name
 
 
 def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
-    """Adds files; once it returns they are on the disk.
+    """Add files; once it returns they are on the disk.
 
     Args:
         fd: The bundle, open for writing and locked.
@@ -44,7 +44,7 @@ def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
 
 
 def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "nothing"], str]:
-    """Finishes an append that was cut short, where everything of it is there; takes it back otherwise.
+    """Finish an append that was cut short, where everything of it is there; takes it back otherwise.
 
     Args:
         fd: The bundle, open for writing and locked.
@@ -71,7 +71,7 @@ def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "not
 
 
 def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
-    """Gives name and header of the statement whose payload and signatures are all there; else nothing."""
+    """Return name and header of the statement whose payload and signatures are all there; else nothing."""
     size = rest.find(b"\n") + 1
     place, names = extent(size) - BLOCK, list[str]()
     if not size or any(rest[size:place]):
@@ -95,7 +95,7 @@ def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
 
 
 def drop(fd: int, at: int) -> None:
-    """Takes back what was cut short; each state on the way is one that `partial_append` knows.
+    """Take back what was cut short; each state on the way is one that `partial_append` knows.
 
     Args:
         fd: The bundle, open for writing and locked.
@@ -112,14 +112,14 @@ def drop(fd: int, at: int) -> None:
 
 
 def _shorten(fd: int, at: int, size: int) -> None:
-    """Makes zeros of what is there, byte by byte from its end: what is left stays a beginning."""
+    """Make zeros of what is there, byte by byte from its end: what is left stays a beginning."""
     begun = os.pread(fd, size, at).rstrip(b"\0")
     for place in reversed(range(len(begun))):
         write(fd, b"\0", at + place)
 
 
 def write(fd: int, data: bytes, offset: int) -> None:
-    """Writes all of `data`.
+    """Write all of `data`.
 
     Raises:
         OSError: It could not be written.

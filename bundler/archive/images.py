@@ -21,7 +21,7 @@ from installer.core.oci import documents
 def resolve(
     config: BundleConfig, problems: list[Problem]
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
-    """Asks every source what it has; what is wrong is added to `problems`."""
+    """Ask every source what it has; what is wrong is added to `problems`."""
     sources = sources_for(config.images, config.platforms)
     images: list[ResolvedImage] = []
     for source in sources:
@@ -44,7 +44,7 @@ def write(
     mtime: int,
     advance: Callable[[int], None],
 ) -> tuple[list[FileEntry], tuple[Image, ...], int]:
-    """Writes the `images/` section.
+    """Write the `images/` section.
 
     Args:
         sources: What `resolve` gave.

@@ -11,7 +11,7 @@ from installer.core.errors import UsageError
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Writes a file that must not exist, whole or not at all, and durably.
+    """Write a file that must not exist, whole or not at all, and durably.
 
     Args:
         path: Where.
@@ -36,7 +36,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 
 
 def _link(partial: Path, path: Path, data: bytes, mode: int) -> None:
-    """Gives the file its name; unlike a rename, a link never replaces."""
+    """Return the file its name; unlike a rename, a link never replaces."""
     try:
         os.link(partial, path)
     except FileExistsError:

@@ -27,7 +27,7 @@ _LEFT = re.compile(r"\..+\.[0-9]+\.part")
 
 
 def page_buffer(size: int) -> memoryview:
-    """Gives memory that starts with a page, as `write_pages` needs it."""
+    """Return memory that starts with a page, as `write_pages` needs it."""
     return memoryview(mmap.mmap(-1, size))
 
 
@@ -40,7 +40,7 @@ class OutputFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens a nameless file in the directory of `path`, which is made where it lacks.
+        """Open a nameless file in the directory of `path`, which is made where it lacks.
 
         Raises:
             UnfitInputError: The directory cannot be written to.
@@ -74,7 +74,7 @@ class OutputFile:
             os.close(fd)
 
     def _open_direct(self) -> int | None:
-        """Opens the same file again; None where the file system cannot, or is too simple: see `extend`."""
+        """Open the same file again; None where the file system cannot, or is too simple: see `extend`."""
         if self._sibling is not None:
             return None
         try:
@@ -83,7 +83,7 @@ class OutputFile:
             return None
 
     def extend(self, size: int) -> None:
-        """Gives the file its length before it is written, so that threads which write need not wait in turn.
+        """Return the file its length before it is written, so that threads which write need not wait in turn.
 
         Not where each byte of that length would be written as a zero first: FAT and its like have no holes,
         and no nameless files either.
@@ -95,7 +95,7 @@ class OutputFile:
             self.truncate(size)
 
     def write_pages(self, offset: int, view: memoryview) -> None:
-        """Writes all of `view` at `offset`: whole pages from a `page_buffer` pass by the page cache.
+        """Write all of `view` at `offset`: whole pages from a `page_buffer` pass by the page cache.
 
         No page may be written both in this way and, at the same time, with `write_at`.
 
@@ -110,7 +110,7 @@ class OutputFile:
         self.write_at(offset + done, view[done:])
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Writes all of `data` at `offset`; safe from several threads.
+        """Write all of `data` at `offset`; safe from several threads.
 
         Raises:
             UnfitInputError: The disk is full, or failed.
@@ -123,13 +123,13 @@ class OutputFile:
             raise _unwritable(self.path, error) from None
 
     def write_parts(self, offset: int, parts: Iterable[bytes]) -> None:
-        """Writes parts one behind the other from `offset` on; see `write_at`."""
+        """Write parts one behind the other from `offset` on; see `write_at`."""
         for part in parts:
             self.write_at(offset, part)
             offset += len(part)
 
     def truncate(self, size: int) -> None:
-        """Cuts or extends the file to `size` bytes.
+        """Cut or extends the file to `size` bytes.
 
         Raises:
             UnfitInputError: It cannot be that large.
@@ -140,7 +140,7 @@ class OutputFile:
             raise _unwritable(self.path, error) from None
 
     def publish(self) -> None:
-        """Makes the bytes durable, then gives them their name; what had the name before is replaced.
+        """Make the bytes durable, then gives them their name; what had the name before is replaced.
 
         Raises:
             UnfitInputError: The disk is full, or failed.
@@ -185,7 +185,7 @@ class OutputFile:
 
 
 def remove_left(directory: Path) -> None:
-    """Removes what writers that were killed have left in a directory: siblings that nobody holds a lock on.
+    """Remove what writers that were killed have left in a directory: siblings that nobody holds a lock on.
 
     Where a file system has no locks, nothing is removed.
     """
@@ -207,7 +207,7 @@ def _lock(fd: int) -> None:
 
 
 def fsync_directory(path: Path) -> None:
-    """Makes the names in a directory durable (fsync(2))."""
+    """Make the names in a directory durable (fsync(2))."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -39,7 +39,7 @@ app.add_typer(trust_app, name="trust")
 
 
 def main() -> None:
-    """Runs `bundle` and exits with its code."""
+    """Run `bundle` and exits with its code."""
     sys.exit(run_app(console, app, sys.argv[1:]))
 
 
@@ -58,7 +58,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Says in the help which options every command takes; `--log-format` is taken before."""
+    """Return in the help which options every command takes; `--log-format` is taken before."""
 
 
 @app.command(epilog="Example: bundle init lan-chat --template service")

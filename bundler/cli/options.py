@@ -26,7 +26,7 @@ console = Console("bundle")
 
 
 def prompt(question: str) -> str:
-    """Asks for a password.
+    """Ask for a password.
 
     Raises:
         UsageError: There is no terminal to ask on.

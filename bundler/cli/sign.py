@@ -257,7 +257,7 @@ def _trust(key: Path | None, root: Path | None) -> Trust:
 def signers_of(
     key: Path | None, gpg_key: str | None, *, need: bool, variable: str = "COSIGN_PASSWORD"
 ) -> list[Signer]:
-    """Gives who signs by what was typed; `variable` of the environment may have the password of the key.
+    """Return who signs by what was typed; `variable` of the environment may have the password of the key.
 
     Raises:
         UsageError: A key cannot be used, or none is given and one is needed.
@@ -278,7 +278,7 @@ def signers_of(
 
 @contextlib.contextmanager
 def closing(signers: list[Signer]) -> Iterator[None]:
-    """Lets go of what signers hold."""
+    """Let go of what signers hold."""
     with contextlib.ExitStack() as stack:
         for signer in signers:
             close: Callable[[], None] | None = getattr(signer, "close", None)

@@ -24,7 +24,7 @@ class Repaired:
     name: str = ""
 
     def text(self) -> str:
-        """Gives it in words for people."""
+        """Return it in words for people."""
         return {
             "finished": f"{self.name} was all there: finished, it counts now",
             "dropped": "what was there of an approval was taken back: approve again",
@@ -41,7 +41,7 @@ def approve(
     directory: Path | None = None,
     sidecar: bool = False,
 ) -> Approved:
-    """Approves a bundle. Only its head and tail are read; verify it before.
+    """Approve a bundle. Only its head and tail are read; verify it before.
 
     Args:
         path: The bundle.
@@ -68,7 +68,7 @@ def approve(
 
 
 def repair(path: Path) -> Repaired:
-    """Finishes or takes back an approval that was cut short.
+    """Finish or takes back an approval that was cut short.
 
     Args:
         path: The bundle.

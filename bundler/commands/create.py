@@ -80,7 +80,7 @@ class Created:
     unchanged: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
         return {
             "path": str(self.path),
             "size": self.size,
@@ -97,7 +97,7 @@ class Created:
 
 
 def plan(config: BundleConfig) -> Planned:
-    """Finds what the bundle will carry; reads no payload.
+    """Find what the bundle will carry; reads no payload.
 
     Args:
         config: bundle.yaml, checked.
@@ -149,7 +149,7 @@ def create(
     progress: Progress,
     run: Run | None = None,
 ) -> Created:
-    """Writes the bundle.
+    """Write the bundle.
 
     Args:
         planned: What `plan` gave.
@@ -242,7 +242,7 @@ def _write_images(
 
 
 def _head_size(planned: Planned) -> int:
-    """Gives the room for a head in which every number and name of an image is as long as it can get."""
+    """Return the room for a head in which every number and name of an image is as long as it can get."""
     largest = FileEntry(blob_path("sha256:" + UNKNOWN), _LARGEST, UNKNOWN, 0o644, "image", expanded=_LARGEST)
     layer = Layer("sha256:" + UNKNOWN, _LARGEST, "x" * 128, "sha256:" + UNKNOWN, _LARGEST)
     blobs = sum(image.blobs for image in planned.images) + 3
@@ -280,7 +280,7 @@ def _check_space(target: Path, planned: Planned) -> None:
 
 
 def _is_there(target: Path, identity: str) -> bool:
-    """Says whether a bundle of this identity has the name already.
+    """Return whether a bundle of this identity has the name already.
 
     Raises:
         UnfitInputError: Something else has the name: it may have been handed on.
@@ -307,7 +307,7 @@ def _is_there(target: Path, identity: str) -> bool:
 
 
 def _signed_by(target: Path, signers: Sequence[Signer]) -> tuple[str, ...]:
-    """Adds the signatures that a bundle which is there already lacks, and gives all their names."""
+    """Add the signatures that a bundle which is there already lacks, and gives all their names."""
     for signer in signers:
         sign(target, signer)
     medium = FileMedium(target)

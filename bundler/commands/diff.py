@@ -51,7 +51,7 @@ class Difference:
     texts: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
 
         def rows(changes: Iterable[Change]) -> list[dict[str, Any]]:
             return [
@@ -69,7 +69,7 @@ class Difference:
         }
 
     def as_text(self) -> str:
-        """Gives it as people read it."""
+        """Return it as people read it."""
         names = f"{self.old.product} {self.old.version} -> {self.new.product} {self.new.version}"
         parts = [f"{names} (sequence {self.old.sequence} -> {self.new.sequence})"]
         for title, changes in (("FILE", self.files), ("IMAGE", self.images)):
@@ -87,7 +87,7 @@ class Difference:
 
 
 def diff(old: Path, new: Path) -> Difference:
-    """Compares two bundles.
+    """Compare two bundles.
 
     Raises:
         TamperedError: One of them is not a bundle.
@@ -158,13 +158,13 @@ def _images(old: Manifest, new: Manifest) -> Iterable[Change]:
 
 
 def _settings(manifest: Manifest) -> str:
-    """Gives everything that a release does besides its files and images, as text to compare."""
+    """Return everything that a release does besides its files and images, as text to compare."""
     found = {name: getattr(manifest, name) for name in _SETTINGS}
     return json.dumps(found, default=asdict, indent=1, sort_keys=True)
 
 
 def _keyed(manifest: Manifest, other: Manifest) -> dict[tuple[str, str], Image]:
-    """Gives images by what makes them the same in both: their name, unless either has several tags of it."""
+    """Return images by what makes them the same in both: their name, unless either has several tags of it."""
 
     def name(image: Image) -> str:
         return image.reference.rpartition(":")[0] or image.reference
@@ -179,7 +179,7 @@ def _keyed(manifest: Manifest, other: Manifest) -> dict[tuple[str, str], Image]:
 
 
 def _text_diff(path: str, one: str | None, two: str | None) -> Iterable[str]:
-    """Gives the lines that differ; none where one of the two is no text."""
+    """Return the lines that differ; none where one of the two is no text."""
     if one is None or two is None:
         return ()
     return difflib.unified_diff(one.splitlines(), two.splitlines(), f"old/{path}", f"new/{path}", lineterm="")

@@ -19,14 +19,14 @@ _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def names() -> list[str]:
-    """Gives the names of the templates."""
+    """Return the names of the templates."""
     return sorted(
         [entry.name for entry in resources.templates().iterdir() if _is_template(entry)] + list(_ALIASES)
     )
 
 
 def init(directory: Path, template: str = DEFAULT) -> list[Path]:
-    """Lays down a template; nothing that exists is touched, what is there is kept.
+    """Lay down a template; nothing that exists is touched, what is there is kept.
 
     The product takes its name from the directory where that can be a name, else it is `example-product`.
 

@@ -36,7 +36,7 @@ class Report:
 
 
 def inspect(path: Path, view: str = "") -> Report:
-    """Looks at a bundle without verifying who made it.
+    """Look at a bundle without verifying who made it.
 
     Args:
         path: The bundle.
@@ -120,7 +120,7 @@ def _overview(bundle: Bundle) -> Report:
 
 
 def _provenance(found: ApprovalFile) -> tuple[str, Provenance] | None:
-    """Gives what a statement says of the builder, if it is provenance; nobody has checked who signed it."""
+    """Return what a statement says of the builder, if it is provenance; nobody has checked who signed it."""
     try:
         said = parse_statement(found.data, found.name)
     except TamperedError:
@@ -129,7 +129,7 @@ def _provenance(found: ApprovalFile) -> tuple[str, Provenance] | None:
 
 
 def _probes(manifest: Manifest) -> str:
-    """Gives each probe once, with the methods for which it is made."""
+    """Return each probe once, with the methods for which it is made."""
     probes: dict[str, list[str]] = {}
     for item in manifest.health:
         words = f"{item.kind} {item.target or ' '.join(item.command)}"
@@ -184,7 +184,7 @@ def _images(bundle: Bundle) -> Report:
 
 
 def document_text(bundle: Bundle, entry: FileEntry) -> str | None:
-    """Gives a document, checked against the list; None where it is not text, or too large to show.
+    """Return a document, checked against the list; None where it is not text, or too large to show.
 
     Raises:
         TamperedError: It is not what the list says.
@@ -199,7 +199,7 @@ def document_text(bundle: Bundle, entry: FileEntry) -> str | None:
 
 
 def _documents(bundle: Bundle, *kinds: Kind) -> Report:
-    """Shows documents whole: each was checked against the list."""
+    """Show documents whole: each was checked against the list."""
     shown, document = [], []
     for entry in bundle.manifest.of_kind(*kinds):
         text = document_text(bundle, entry)
@@ -211,7 +211,7 @@ def _documents(bundle: Bundle, *kinds: Kind) -> Report:
 
 
 def _approvals(bundle: Bundle) -> Report:
-    """Shows what approvals say of themselves: nobody has checked who signed them."""
+    """Show what approvals say of themselves: nobody has checked who signed them."""
     files = bundle.read_tail()
     found, strays = group(files)
     shown, document = [], []

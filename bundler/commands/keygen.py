@@ -33,7 +33,7 @@ class KeyPair:
 
 
 def keygen(name: Path, prompt: Prompt | None = None) -> KeyPair:
-    """Makes a key pair and writes its two files; what exists is never written over.
+    """Make a key pair and writes its two files; what exists is never written over.
 
     Args:
         name: The files' path without `.key` and `.pub`.

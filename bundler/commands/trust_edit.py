@@ -37,7 +37,7 @@ class RootSigned:
 def add_key(
     path: Path, keys: Sequence[TrustedKey], roles: Sequence[str], now: datetime, threshold: int = 0
 ) -> Edited:
-    """Adds keys, or gives further roles to keys that are there.
+    """Add keys, or gives further roles to keys that are there.
 
     Args:
         path: The root.
@@ -66,7 +66,7 @@ def add_key(
 
 
 def set_policy(path: Path, environment: str, policy: Policy | None, now: datetime) -> Edited:
-    """Sets what an environment asks for, or takes its policy away.
+    """Set what an environment asks for, or takes its policy away.
 
     Args:
         path: The root.
@@ -99,7 +99,7 @@ def make_policy(
     products: Sequence[str] | None = None,
     break_glass: bool | None = None,
 ) -> Policy:
-    """Gives the policy that is there, or the one to start from, with changes.
+    """Return the policy that is there, or the one to start from, with changes.
 
     Args:
         environment: `production` starts with everything required.
@@ -146,7 +146,7 @@ def _requires(given: Sequence[str]) -> dict[str, int]:
 
 
 def set_product(path: Path, product: str, now: datetime, *, floor: str = "", reset: bool = False) -> Edited:
-    """Sets the security floor of a product, or makes hosts forget the highest sequence number they have seen.
+    """Set the security floor of a product, or makes hosts forget the highest sequence number they have seen.
 
     Args:
         path: The root.
@@ -171,7 +171,7 @@ def set_product(path: Path, product: str, now: datetime, *, floor: str = "", res
 
 
 def revoke(path: Path, keys: Sequence[str], bundles: Sequence[str], now: datetime) -> Edited:
-    """Revokes keys and bundles; hosts act on it as soon as they have the new root.
+    """Revoke keys and bundles; hosts act on it as soon as they have the new root.
 
     Args:
         path: The root.
@@ -204,7 +204,7 @@ def rotate(
     replaced: Mapping[str, TrustedKey] | None = None,
     removed: Sequence[str] = (),
 ) -> Edited:
-    """Renews a root: a new expiry, and keys in place of others.
+    """Renew a root: a new expiry, and keys in place of others.
 
     Args:
         path: The root.
@@ -236,7 +236,7 @@ def rotate(
 
 
 def sign(path: Path, signers: Sequence[Signer], now: datetime) -> RootSigned:
-    """Signs a root; the signatures lie beside it.
+    """Sign a root; the signatures lie beside it.
 
     Args:
         path: The root.
@@ -261,7 +261,7 @@ def sign(path: Path, signers: Sequence[Signer], now: datetime) -> RootSigned:
 
 
 def prepare(path: Path, output: Path | None = None) -> Prepared:
-    """Writes the bytes of a root that are to be signed elsewhere.
+    """Write the bytes of a root that are to be signed elsewhere.
 
     Args:
         path: The root.
@@ -276,7 +276,7 @@ def prepare(path: Path, output: Path | None = None) -> Prepared:
 
 
 def attach(path: Path, signatures: Sequence[Path], public: Path | None, now: datetime) -> RootSigned:
-    """Puts signatures that were made elsewhere beside a root, after they were verified.
+    """Put signatures that were made elsewhere beside a root, after they were verified.
 
     Args:
         path: The root.
@@ -312,7 +312,7 @@ def _require_role(file: RootFile, keyid: str, keyid8: str) -> None:
 
 
 def _put(file: RootFile, signatures: Mapping[str, bytes]) -> list[str]:
-    """Writes signatures beside a root, but for those that are there; gives the names of the new ones."""
+    """Write signatures beside a root, but for those that are there; gives the names of the new ones."""
     there = {each.name for each in file.signatures}
     added = [name for name in signatures if name not in there]
     for name in added:
@@ -321,7 +321,7 @@ def _put(file: RootFile, signatures: Mapping[str, bytes]) -> list[str]:
 
 
 def find_key(root: Root, given: str) -> TrustedKey:
-    """Finds a key by its whole or short id.
+    """Find a key by its whole or short id.
 
     Raises:
         UsageError: There is none, or there are two.

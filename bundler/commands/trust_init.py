@@ -38,7 +38,7 @@ def init(
     gpg_home: Path | None = None,
     now: datetime | None = None,
 ) -> RootView:
-    """Makes the first root and writes it.
+    """Make the first root and writes it.
 
     Args:
         path: Where; nothing is written over.
@@ -95,7 +95,7 @@ def init(
 
 
 def show(path: Path, now: datetime | None = None) -> RootView:
-    """Reads a root and says what it says.
+    """Read a root and says what it says.
 
     Args:
         path: The root.
@@ -114,7 +114,7 @@ def show(path: Path, now: datetime | None = None) -> RootView:
 
 
 def key_from_file(path: Path) -> TrustedKey:
-    """Reads a public key; its file's stem names the owner.
+    """Read a public key; its file's stem names the owner.
 
     Raises:
         UsageError: It cannot be read, or is not a public key.
@@ -133,7 +133,7 @@ def key_from_file(path: Path) -> TrustedKey:
 
 
 def key_from_gpg(fingerprint: str, home: Path | None = None) -> TrustedKey:
-    """Takes a public key from a GPG keyring; `gpg-` with its short id names the owner.
+    """Take a public key from a GPG keyring; `gpg-` with its short id names the owner.
 
     Raises:
         UsageError: It is not there.

@@ -41,7 +41,7 @@ class Sheet:
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
         return {
             "root": self.view.fingerprint,
             "version": self.view.root.version,
@@ -51,7 +51,7 @@ class Sheet:
         }
 
     def text(self) -> str:
-        """Gives the page as text of 80 columns."""
+        """Return the page as text of 80 columns."""
         parts = ["WAYBILL TRUST SHEET", "Carry this apart from the medium. Compare every group.", ""]
         parts += [f"WARNING: {each}" for each in self.warnings]
         for title, groups in self._groups():
@@ -61,7 +61,7 @@ class Sheet:
         return "\n".join([*parts, *self.view.lines()[5:]]) + "\n"
 
     def html(self) -> str:
-        """Gives the page as one document to print; the QR code holds the root's fingerprint."""
+        """Return the page as one document to print; the QR code holds the root's fingerprint."""
         import segno
 
         code = segno.make(f"sha256:{self.view.fingerprint}", error="m", micro=False)
@@ -98,7 +98,7 @@ class Sheet:
 
 
 def sheet(path: Path, installer: Path | None, now: datetime) -> Sheet:
-    """Puts the page together.
+    """Put the page together.
 
     Args:
         path: The root.

@@ -66,11 +66,11 @@ class Entries:
         self._twins()
 
     def where(self, item: Item | Tree | ImageEntry) -> str:
-        """Gives `bundle.yaml:LINE` of an entry."""
+        """Return `bundle.yaml:LINE` of an entry."""
         return f"{self.document.name}:{item.line}"
 
     def of_kind(self, *kinds: Kind) -> Iterator[Item]:
-        """Gives the items of some kinds, each source once."""
+        """Return the items of some kinds, each source once."""
         return (item for item in self.items if item.kind in kinds)
 
     def _read(self) -> None:
@@ -199,7 +199,7 @@ class Entries:
             self.deploy.append(Deployment(method, options, entry.get("optional", False)))
 
     def _part(self, text: str, path: strict_yaml.Path, method: str, kind: Kind) -> str:
-        """Takes in a file that a step uses; gives its bundle path."""
+        """Take in a file that a step uses; gives its bundle path."""
         given = self._fill(text, path)
         member = inputs.member_name("deploy", given, method)
         item = self._file(given, member, kind, path, {"mode": "0755" if kind == "script" else "0644"})
@@ -283,7 +283,7 @@ class Entries:
         return install
 
     def _twins(self) -> None:
-        """Joins entries of one file, and reports different files that would get one name in the bundle."""
+        """Join entries of one file, and reports different files that would get one name in the bundle."""
         kept: dict[tuple[str, str], Item] = {}
         seen: dict[str, Item | Tree] = {}
         for item in self.items:

@@ -88,7 +88,7 @@ def build(
     work: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Builds a standalone executable.
+    """Build a standalone executable.
 
     Args:
         out: Where it goes; replaced in one step when all checks have passed.
@@ -130,7 +130,7 @@ def build(
 
 
 def write_installer(out: Path, progress: Progress | None = None) -> None:
-    """Writes the executable `install`: `bundle`'s executable gives out the one it carries, else it is built.
+    """Write the executable `install`: `bundle`'s executable gives out the one it carries, else it is built.
 
     Args:
         out: Where it goes.
@@ -174,13 +174,13 @@ def _work() -> Path:
 
 
 def lock(name: str) -> Path:
-    """Finds a lock file, in a checkout or in the installed package."""
+    """Find a lock file, in a checkout or in the installed package."""
     in_checkout = ROOT / ".ci" / "requirements" / name
     return in_checkout if in_checkout.is_file() else ROOT / "bundler" / "requirements" / name
 
 
 def _site(work: Path, machine: str, told: Progress) -> Path:
-    """Gives the directory with every locked package; made once for each state of the locks."""
+    """Return the directory with every locked package; made once for each state of the locks."""
     packages, libz = lock("freeze.txt"), lock("libz.txt")
     digest = hashlib.sha256(packages.read_bytes() + libz.read_bytes()).hexdigest()[:16]
     site = work / f"site-{digest}"
@@ -276,7 +276,7 @@ class _Told(Progress):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Builds what `make installer` asks for: `python -m bundler.freeze.build install|bundle OUT [EMBED]`.
+    """Build what `make installer` asks for: `python -m bundler.freeze.build install|bundle OUT [EMBED]`.
 
     `wheels WORK MACHINE` fetches what a build on another machine finds in `WORK`.
     """

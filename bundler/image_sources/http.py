@@ -44,16 +44,16 @@ class Response(Protocol):
     headers: Any
 
     def read(self, size: int = -1, /) -> bytes:
-        """Gives at most `size` bytes of the body."""
+        """Return at most `size` bytes of the body."""
         ...
 
     def close(self) -> None:
-        """Ends the connection."""
+        """End the connection."""
         ...
 
 
 def speaks_plainly(host: str) -> bool:
-    """Says whether a registry is spoken to without TLS: loopback, and what the environment lists."""
+    """Return whether a registry is spoken to without TLS: loopback, and what the environment lists."""
     listed = {each.strip() for each in os.environ.get("WAYBILL_INSECURE_REGISTRIES", "").split(",")}
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     if name == "localhost" or host in listed:
@@ -80,7 +80,7 @@ class Connection:
         self._authorization = ""
 
     def get(self, path: str, headers: Mapping[str, str], where: str) -> Response:
-        """Asks for something, and logs in where it has to.
+        """Ask for something, and logs in where it has to.
 
         Args:
             path: Path of the URL, with its leading slash.
@@ -102,7 +102,7 @@ class Connection:
         raise AssertionError
 
     def _follow(self, url: str, headers: Mapping[str, str]) -> Response:
-        """Sends a request along its redirects; the login goes to the registry's own host only."""
+        """Send a request along its redirects; the login goes to the registry's own host only."""
         own = urllib.parse.urlsplit(url).netloc
         for _ in range(MAX_REDIRECTS + 1):
             parts = urllib.parse.urlsplit(url)
@@ -204,7 +204,7 @@ def _is_certificate(error: Exception) -> bool:
 
 
 def _opener(host: str) -> OpenerDirector:
-    """Makes an opener that knows HTTP and HTTPS only and follows no redirect by itself."""
+    """Make an opener that knows HTTP and HTTPS only and follows no redirect by itself."""
     context = ssl.create_default_context()
     own = Path("/etc/docker/certs.d") / host / "ca.crt"
     if own.is_file():

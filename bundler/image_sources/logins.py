@@ -16,7 +16,7 @@ _HUB_KEY = "https://index.docker.io/v1/"
 
 
 def authorization(host: str) -> str:
-    """Gives the `Authorization` header for a registry; empty where nobody has logged in.
+    """Return the `Authorization` header for a registry; empty where nobody has logged in.
 
     Docker's configuration is looked at where Docker does (`DOCKER_CONFIG`, else `~/.docker`); its credential
     helpers are asked as Docker asks them.

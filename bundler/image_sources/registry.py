@@ -42,7 +42,7 @@ class RegistrySource:
         self._found: _Found | None = None
 
     def resolve(self) -> list[ResolvedImage]:
-        """Fetches manifests and configurations.
+        """Fetch manifests and configurations.
 
         Raises:
             UnfitInputError: The registry does not answer or lacks the image, or what it gives is not what was
@@ -52,7 +52,7 @@ class RegistrySource:
         return [image.resolved(reference, found.blobs.where) for reference, image in found.chosen]
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Fetches each layer that the sink lacks.
+        """Fetch each layer that the sink lacks.
 
         Raises:
             UnfitInputError: A layer does not come whole, or is another.
@@ -94,7 +94,7 @@ class _Found:
 
 
 def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
-    """Fetches what a tag or a digest names."""
+    """Fetch what a tag or a digest names."""
     path = f"/v2/{blobs.repository}/manifests/{tag}"
     response = blobs.connection.get(path, {"Accept": _ACCEPT}, blobs.where)
     data = _document(response, blobs.where)
@@ -202,7 +202,7 @@ class _BlobStream:
         return response
 
     def _beyond(self) -> bytes:
-        """Gives what comes after the blob's end, so that a longer one is noticed."""
+        """Return what comes after the blob's end, so that a longer one is noticed."""
         return self._response.read(1) if self._response is not None else b""
 
 

@@ -54,7 +54,7 @@ class Run:
 def statement(
     run: Run, checkout: Checkout, config: BundleConfig, manifest: Manifest, identity: str, finished: datetime
 ) -> bytes:
-    """Gives the statement about a bundle; it always fits into what a reader takes.
+    """Return the statement about a bundle; it always fits into what a reader takes.
 
     Args:
         run: The run that made it.
@@ -81,7 +81,7 @@ def statement(
 
 
 def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
-    """Signs a statement; gives the members that go behind the payload."""
+    """Sign a statement; gives the members that go behind the payload."""
     files: dict[str, bytes] = {}
     for signer in run.signers:
         name = f"{DIRECTORY}provenance-{signer.keyid8}.json"
@@ -90,12 +90,12 @@ def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
 
 
 def unsigned_path(bundle: Path) -> Path:
-    """Gives where the statement lies while nobody has signed it."""
+    """Return where the statement lies while nobody has signed it."""
     return bundle.with_name(f"{bundle.name}.provenance.json")
 
 
 def write_unsigned(bundle: Path, data: bytes) -> Path:
-    """Writes the statement beside the bundle; one of an earlier run is replaced.
+    """Write the statement beside the bundle; one of an earlier run is replaced.
 
     Raises:
         UnfitInputError: It cannot be written.
@@ -149,7 +149,7 @@ def _source(checkout: Checkout) -> Row:
 
 
 def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
-    """Gives what went in, by the part of the bundle it is in: bundle.yaml, each file, tree and image."""
+    """Return what went in, by the part of the bundle it is in: bundle.yaml, each file, tree and image."""
     groups: dict[str, list[Row]] = {
         "bundle.yaml": [{"name": "bundle.yaml", "digest": {"sha256": config.sha256}}]
     }
@@ -178,7 +178,7 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
 
 
 def _folded(name: str, manifest: Manifest) -> Row:
-    """Gives all files below a path of the bundle as one row.
+    """Return all files below a path of the bundle as one row.
 
     The digest is in-toto's `dirHash1`, that of Go's modules: the SHA-256 of their lines in SHA256SUMS.
     """

@@ -25,7 +25,7 @@ class Signer(Protocol):
         """The public key: PEM, or OpenPGP armor."""
 
     def sign(self, data: bytes) -> dict[str, bytes]:
-        """Signs `data`.
+        """Sign `data`.
 
         Args:
             data: The exact bytes; small, since they are held in memory.

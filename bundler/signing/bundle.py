@@ -38,12 +38,12 @@ class Signed:
 
 
 def signature_files(signer: Signer, sums: bytes) -> dict[str, bytes]:
-    """Has SHA256SUMS signed and gives the files by their names in the bundle."""
+    """Have SHA256SUMS signed and gives the files by their names in the bundle."""
     return {f"{SUMS}.{signer.keyid8}.{form}": data for form, data in sorted(signer.sign(sums).items())}
 
 
 def sign(path: Path, signer: Signer) -> Signed:
-    """Signs a bundle in place.
+    """Sign a bundle in place.
 
     Args:
         path: The bundle.
@@ -66,7 +66,7 @@ def sign(path: Path, signer: Signer) -> Signed:
 
 
 def add_files(path: Path, make: Callable[[bytes], Mapping[str, bytes]], keyid8: str = "") -> Signed:
-    """Puts signature files into a bundle.
+    """Put signature files into a bundle.
 
     Args:
         path: The bundle.
@@ -100,7 +100,7 @@ def add_files(path: Path, make: Callable[[bytes], Mapping[str, bytes]], keyid8: 
 
 
 def room_offset(head: Head) -> int:
-    """Gives where the header of the room is."""
+    """Return where the header of the room is."""
     return extent(len(head.sums)) + sum(extent(len(data)) for data in head.signatures.values())
 
 
@@ -133,7 +133,7 @@ def _write(fd: int, data: bytes, offset: int) -> None:
 
 
 def open_locked(path: Path) -> int:
-    """Opens for writing, and keeps other signers out until it is closed: they would use the same room."""
+    """Open for writing, and keeps other signers out until it is closed: they would use the same room."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

@@ -39,7 +39,7 @@ class Prepared:
     sha256: str
 
     def lines(self, then: str) -> list[str]:
-        """Says to people what to do with it; `then` is the command that comes after."""
+        """Return to people what to do with it; `then` is the command that comes after."""
         name = self.path.name
         return [
             f"wrote {self.path}",
@@ -52,12 +52,12 @@ class Prepared:
         ]
 
     def as_json(self) -> dict[str, str]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
         return {"path": str(self.path), "identity": self.identity, "sha256": self.sha256}
 
 
 def prepare(path: Path, output: Path | None = None) -> Prepared:
-    """Writes the bytes that are to be signed.
+    """Write the bytes that are to be signed.
 
     Args:
         path: The bundle.
@@ -80,7 +80,7 @@ def prepare(path: Path, output: Path | None = None) -> Prepared:
 
 
 def write_prepared(target: Path, data: bytes, identity: str) -> Prepared:
-    """Writes bytes that are to be signed; the same bytes may be there already.
+    """Write bytes that are to be signed; the same bytes may be there already.
 
     Raises:
         UsageError: Something else has the name, or it cannot be written.
@@ -91,7 +91,7 @@ def write_prepared(target: Path, data: bytes, identity: str) -> Prepared:
 
 
 def attach(path: Path, signatures: Sequence[Path], public: Path) -> Signed:
-    """Puts signatures that were made elsewhere into a bundle.
+    """Put signatures that were made elsewhere into a bundle.
 
     Args:
         path: The bundle.
@@ -117,7 +117,7 @@ def attach(path: Path, signatures: Sequence[Path], public: Path) -> Signed:
 
 
 def public_keys(public: Path) -> list[TrustedKey]:
-    """Reads one public key, or those of a `root.json`.
+    """Read one public key, or those of a `root.json`.
 
     Raises:
         UsageError: It is neither, or cannot be read.
@@ -134,7 +134,7 @@ def public_keys(public: Path) -> list[TrustedKey]:
 def fitting(
     paths: Sequence[Path], keys: Sequence[TrustedKey], signed: Mapping[str, bytes]
 ) -> list[Signature]:
-    """Finds out what each signature is of, and by which key.
+    """Find out what each signature is of, and by which key.
 
     Args:
         paths: Files as cosign, GPG or openssl wrote them.
@@ -181,7 +181,7 @@ def _form(data: bytes) -> str:
 
 
 def read(path: Path, limit: int) -> bytes:
-    """Reads a small file.
+    """Read a small file.
 
     Raises:
         UsageError: It cannot be read, or has more than `limit` bytes.

@@ -40,7 +40,7 @@ class RootStanding:
         return 0 < self.needed <= len(self.signed)
 
     def text(self) -> str:
-        """Gives it as a line for people."""
+        """Return it as a line for people."""
         if not self.needed:
             return f"version {self.version} names nobody for the role root: hosts cannot take a successor"
         who = f" ({', '.join(self.signed)})" if self.signed else ""
@@ -72,7 +72,7 @@ class RootFile:
         return fingerprint(self.data)
 
     def stands(self, now: datetime) -> list[RootStanding]:
-        """Says how far the signing has come, by itself and by its predecessor.
+        """Return how far the signing has come, by itself and by its predecessor.
 
         Raises:
             TamperedError: A signature is not of these bytes.
@@ -80,7 +80,7 @@ class RootFile:
         return [self._stand(root, now) for root in (self.before, self.root) if root is not None]
 
     def complete(self, now: datetime) -> bool:
-        """Says whether hosts would take it: then it is out, and changes make a new version."""
+        """Return whether hosts would take it: then it is out, and changes make a new version."""
         try:
             return bool(self.signatures) and all(stand.complete for stand in self.stands(now))
         except TamperedError:
@@ -109,7 +109,7 @@ class Edited:
 
 
 def load(path: Path) -> RootFile:
-    """Reads a root and what lies beside it.
+    """Read a root and what lies beside it.
 
     Raises:
         UntrustedError: There is none.
@@ -122,12 +122,12 @@ def load(path: Path) -> RootFile:
 
 
 def numbered(path: Path, version: int) -> Path:
-    """Gives where an older version lies: `N.root.json`."""
+    """Return where an older version lies: `N.root.json`."""
     return path.with_name(f"{version}.root.json")
 
 
 def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
-    """Changes a root. Where hosts may have it already, that makes the next version.
+    """Change a root. Where hosts may have it already, that makes the next version.
 
     Args:
         path: The root.
@@ -170,7 +170,7 @@ def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
 
 
 def root_bytes(root: Root) -> bytes:
-    """Gives the bytes of a root: the same root, the same bytes, laid out to be read and compared."""
+    """Return the bytes of a root: the same root, the same bytes, laid out to be read and compared."""
     import json
 
     return (json.dumps(root.document(), ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
