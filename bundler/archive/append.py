@@ -32,11 +32,11 @@ def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
     new = b"".join(member(name, data, bundle.manifest.created) for name, data in files.items())
     at = bundle.tail_end
     try:
-        write(fd, new[BLOCK : 2 * BLOCK], at + BLOCK)
+        write_all(fd, new[BLOCK : 2 * BLOCK], at + BLOCK)
         os.fsync(fd)
-        write(fd, new[2 * BLOCK :] + END, at + 2 * BLOCK)
+        write_all(fd, new[2 * BLOCK :] + END, at + 2 * BLOCK)
         os.fsync(fd)
-        write(fd, new[:BLOCK], at)
+        write_all(fd, new[:BLOCK], at)
         os.fsync(fd)
     except OSError:
         drop(fd, at)
@@ -65,7 +65,7 @@ def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "not
     if not name or name in present:
         drop(fd, at)
         return "dropped", ""
-    write(fd, header, at)
+    write_all(fd, header, at)
     os.fsync(fd)
     return "finished", name
 
@@ -106,7 +106,7 @@ def drop(fd: int, at: int) -> None:
     """
     _shorten(fd, at, BLOCK)
     os.ftruncate(fd, at + len(END))
-    write(fd, bytes(BLOCK - len(OPENING)), at + BLOCK + len(OPENING))
+    write_all(fd, bytes(BLOCK - len(OPENING)), at + BLOCK + len(OPENING))
     _shorten(fd, at + BLOCK, len(OPENING))
     os.fsync(fd)
 
@@ -115,10 +115,10 @@ def _shorten(fd: int, at: int, size: int) -> None:
     """Make zeros of what is there, byte by byte from its end: what is left stays a beginning."""
     begun = os.pread(fd, size, at).rstrip(b"\0")
     for place in reversed(range(len(begun))):
-        write(fd, b"\0", at + place)
+        write_all(fd, b"\0", at + place)
 
 
-def write(fd: int, data: bytes, offset: int) -> None:
+def write_all(fd: int, data: bytes, offset: int) -> None:
     """Write all of `data`.
 
     Raises:

@@ -30,7 +30,7 @@ def _parts(name: str, data: bytes, mtime: int) -> list[bytes]:
     return [encode(Header(name, FILE_MODE, len(data), mtime)), data, bytes(padding(len(data)))]
 
 
-def room(size: int, mtime: int) -> bytes:
+def reserved_space(size: int, mtime: int) -> bytes:
     """Return the room as a member that takes `size` bytes of the tar, its header included."""
     return encode(Header(ROOM, FILE_MODE, size - BLOCK, mtime)) + bytes(size - BLOCK)
 
@@ -71,4 +71,4 @@ def make_head(
     left = size - sum(map(len, parts)) - sum(map(len, tail))
     if left < BLOCK:
         raise ValueError(f"the head is {BLOCK - left} bytes too large for its place")
-    return [*parts, room(left, mtime), *tail]
+    return [*parts, reserved_space(left, mtime), *tail]

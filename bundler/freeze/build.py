@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import Literal
 
 import bundler
-from bundler.archive.output_file import fsync_directory
+from bundler.archive.output_file import OutputFile
 from bundler.freeze import self_extract
 from bundler.freeze.check import check
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
+from installer.core.limits import MIB
 from installer.shared.child_env import child_environment
 from installer.shared.progress import Progress
 
@@ -125,7 +127,7 @@ def build(
         packed = Path(scratch, program)
         packed.write_bytes(self_extract.pack(app, program, bundler.__version__))
         packed.chmod(0o755)
-        _put(packed, out)
+        _publish(packed, out)
     told.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
@@ -144,25 +146,20 @@ def write_installer(out: Path, progress: Progress | None = None) -> None:
         carried = Path(sys.prefix) / EMBEDDED
         if not carried.is_file():
             raise UsageError("this `bundle` carries no `install`", hint="build both with `make installer`")
-        _put(carried, out)
+        _publish(carried, out)
     else:
         build(out, "install", progress=progress)
 
 
-def _put(source: Path, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{out.name}-", dir=out.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as target, source.open("rb") as content:
-            shutil.copyfileobj(content, target, 1 << 20)
-            target.flush()
-            os.fchmod(target.fileno(), 0o755)
-            os.fsync(target.fileno())
-        Path(name).rename(out)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    fsync_directory(out.parent)
+def _publish(source: Path, out: Path) -> None:
+    with OutputFile(out, 0o755) as output, source.open("rb") as content:
+        for offset in itertools.count(0, MIB):
+            if not (chunk := content.read(MIB)):
+                break
+            output.write_at(offset, chunk)
+        # The umask of the caller must not take the right to run from an executable that travels.
+        os.fchmod(output.fd, 0o755)
+        output.publish()
 
 
 def _work() -> Path:

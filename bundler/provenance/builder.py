@@ -40,7 +40,7 @@ class Builder:
     variables: tuple[str, ...] = ()
 
 
-def find(given: str, environ: Mapping[str, str]) -> Builder:
+def find_builder(given: str, environ: Mapping[str, str]) -> Builder:
     """Find out who builds: what was given, then WAYBILL_BUILDER_ID, then what a CI system says of itself.
 
     Args:

@@ -44,7 +44,7 @@ class Checkout:
         """What the manifest says of it."""
         return Source(self.commit, self.tag, bool(self.changed))
 
-    def text(self) -> str:
+    def as_text(self) -> str:
         """Return it as a line for people."""
         if not self.commit:
             return f"not known: {self.unknown}"
@@ -53,7 +53,7 @@ class Checkout:
         return f"commit {self.commit}{tag}, " + (f"NOT clean: {names}" if names else "clean")
 
 
-def look(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
+def inspect_checkout(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
     """Ask git where a directory is from.
 
     Args:

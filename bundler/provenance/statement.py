@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler import __version__
-from bundler.archive.output_file import OutputFile
+from bundler.archive.new_file import replace_file
 from bundler.config.model import BundleConfig
 from bundler.provenance.builder import Builder
 from bundler.provenance.git import Checkout
@@ -101,9 +101,7 @@ def write_unsigned(bundle: Path, data: bytes) -> Path:
         UnfitInputError: It cannot be written.
     """
     path = unsigned_path(bundle)
-    with OutputFile(path) as output:
-        output.write_at(0, data)
-        output.publish()
+    replace_file(path, data)
     return path
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundler.signing import Prompt, Signer
 from installer.core.errors import TamperedError, UsageError
 from installer.core.jsonio import dumps, loads_strict
 from installer.core.limits import KIB
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from bundler.signing import Prompt
 
 LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY"
 PASSWORD_VARIABLE = "COSIGN_PASSWORD"
@@ -36,7 +36,7 @@ _KEY_BYTES = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
-class CosignSigner:
+class CosignSigner(Signer):
     """Signs with a cosign key pair.
 
     Attributes:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bundler.signing import Signer
 from installer.core.errors import CheckFailedError, ExpiredError, HostNotReadyError, UsageError
 from installer.core.trust import gpgv
 
@@ -21,7 +22,7 @@ _HASHES = ("8", "9", "10")
 _LISTING = "`gpg --list-secret-keys` shows the fingerprints"
 
 
-class GpgSigner:
+class GpgSigner(Signer):
     """Signs with one key of a GPG keyring.
 
     Args:
