@@ -26,7 +26,7 @@ from installer.core.errors import (
     WaybillError,
 )
 from installer.core.limits import MIB
-from installer.core.trust.root import parse_time
+from installer.core.timestamps import parse_time
 from installer.core.verify import Clock
 from installer.core.vsa import VerificationTrace, summary
 from installer.host.directories import make_directory

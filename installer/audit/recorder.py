@@ -21,7 +21,7 @@ from installer import __version__
 from installer.audit import evidence
 from installer.audit.log import AuditError, AuditLog, opened
 from installer.audit.record import Record
-from installer.audit.removal_check import RemovalCheck, proven, statement
+from installer.audit.removal_check import RemovalCheck, ended_removal, statement
 from installer.core.errors import (
     BusyError,
     IncompleteError,
@@ -30,7 +30,7 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
-from installer.core.trust.root import format_time
+from installer.core.timestamps import format_time
 from installer.core.trust.steps import STEPS
 from installer.host.context import Context
 from installer.host.system import System
@@ -157,7 +157,7 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalChe
                 return {}
         # Looking may take a while, and other products may want the log meanwhile; ours nobody else ends.
         for ended in removals:
-            if proof := proven(context, str(ended["transaction"])):
+            if proof := ended_removal(context, str(ended["transaction"])):
                 proofs[proof.transaction] = proof
                 ended |= {**proof.summary(), "evidence": _keep(context, proof, ended)}
                 ended["exit"] = proof.exit_code

@@ -25,7 +25,7 @@ from installer.core.errors import (
     TamperedError,
     UsageError,
 )
-from installer.core.trust.root import parse_time
+from installer.core.timestamps import parse_time
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.state.state import load

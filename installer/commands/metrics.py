@@ -17,7 +17,8 @@ from installer.commands import audit as audits
 from installer.commands.common.session import Session
 from installer.commands.status import Status, product_status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
-from installer.core.trust.root import parse_time
+from installer.core.timestamps import parse_time
+from installer.host.atomic_file import replace_file
 from installer.host.context import Context
 from installer.host.layout import CONFIG
 from installer.host.system import System
@@ -127,7 +128,8 @@ def _write(system: System, wanted: Iterable[str] | None) -> list[str]:
     lock = system.lock(audit_log.LOCK, audit_log.WAIT)  # one writer at a time
     try:
         for path, data in found.items():
-            _replace(system, path, data)
+            # Readable for the collector, which takes *.prom only. Not synced: the next run writes it again.
+            replace_file(system, path, data, 0o644, durable=False)
     finally:
         lock.release()
     return sorted(found)
@@ -142,15 +144,6 @@ def publish(system: System, product: str, warn: Callable[[str], None]) -> None:
         warn(f"WARNING: the metrics were not written: {error.where}: {error.what}")
     except Exception as error:  # an internal error must not hide how the command itself ended
         warn(f"WARNING: the metrics were not written: {type(error).__name__}: {error}")
-
-
-def _replace(system: System, path: str, data: bytes) -> None:
-    """Like `state.replace_file`, but readable for everybody, and not synced: it is made anew all the time."""
-    new = f"{path}.new"  # the collector reads *.prom alone
-    with suppress(FileNotFoundError):
-        system.unlink(new)
-    system.write_new(new, data, 0o644, sync=False)
-    system.rename(new, path)
 
 
 def of_product(context: Context) -> list[Metric]:

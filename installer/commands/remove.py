@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from installer.audit.recorder import happened
-from installer.audit.removal_check import prove
+from installer.audit.removal_check import check_removal
 from installer.commands.common.attempt import attempt
 from installer.commands.common.plan_execution import TransactionResult, ask_and_execute
 from installer.commands.common.recovery import exclusive
@@ -46,12 +46,12 @@ def check_removed(context: Context) -> TransactionResult | None:
         WaybillError: Another install runs, or what an earlier one left cannot be recovered.
     """
     with exclusive(context) as (state, _):
-        found = removal.last(context, state)
+        found = removal.last_removal(context, state)
         if found is None:
             return None
         number, items = found
-        removal.let_go_again(context, items)
-        check = prove(context, number, items)
+        removal.remove_again(context, items)
+        check = check_removal(context, number, items)
         row = {
             "verb": "remove",
             "product": context.layout.product,

@@ -16,11 +16,11 @@ from installer.core.digest import hashed
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.core.limits import CHUNK
 from installer.core.trust.root import ENVIRONMENT
+from installer.host.atomic_file import replace_file
 from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
-from installer.state.state import replace_file
 
 PLACE = "/opt/waybill/bin/install"
 NAME = "/usr/local/bin/waybill-install"
@@ -109,13 +109,8 @@ def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     _set_environment(system, env)
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
-    temporary = f"{PLACE}.new"
-    if system.observe(temporary, digest=False).kind != "absent":
-        system.unlink(temporary)
     digest = hashlib.sha256()
-    system.write_new(temporary, hashed(_chunks(Path(own)), digest), 0o755)
-    system.rename(temporary, PLACE)
-    system.sync_dir(PLACE.rsplit("/", 1)[0])
+    replace_file(system, PLACE, hashed(_chunks(Path(own)), digest), 0o755)
     seen = system.observe(NAME)
     if (seen.kind, seen.target) != ("link", PLACE):
         if seen.kind != "absent":

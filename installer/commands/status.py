@@ -10,7 +10,7 @@ from typing import Any
 from installer.commands.common.session import Session
 from installer.core.errors import NotUndoneError, Problem, WaybillError
 from installer.core.format.manifest import Source
-from installer.deploy.method import Target, method
+from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
@@ -214,9 +214,8 @@ def _link(context: Context, expected: str) -> list[Problem]:
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
     found: list[Problem] = []
     for job in method_steps(None, release, Selection(frozenset(current.methods), {})):
-        ask = getattr(method(job.name), "drift", None)
-        if ask is not None and isinstance(job.new, Target):
-            found += ask(context, job.new)
+        used = method(job.name)
+        found += used.drift(context, job.new) if used and job.new else []
     return found
 
 

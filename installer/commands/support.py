@@ -28,7 +28,7 @@ from installer.core.format import tar_header
 from installer.core.format.member_names import path_fault
 from installer.core.format.tar_header import Header
 from installer.core.limits import MIB
-from installer.core.trust.root import format_time
+from installer.core.timestamps import format_time
 from installer.core.verify import Clock
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from installer.core.errors import Problem
-from installer.deploy.method import method
+from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.planning.method_selection import MethodStep
 from installer.planning.plan import Plan
@@ -30,9 +30,9 @@ def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[M
     before = state.find(entry.name)
     said = list(before.irreversible) if before else []
     for job in jobs:
-        ask = getattr(method(job.name), "irreversible", None)
-        if ask is not None and job.new is not None:
-            said += ask(context, job.new)
+        used = method(job.name)
+        if used is not None and job.new is not None:
+            said += used.irreversible(context, job.new)
     by_step: dict[str, str] = {}
     for text in said:
         by_step.setdefault(text.partition(" ")[0], text)

@@ -7,7 +7,8 @@ from typing import Any
 
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.manifest import Source
-from installer.deploy.operation import Op, is_final
+from installer.deploy.operation import Op
+from installer.deploy.registry import is_point_of_no_return
 from installer.host.disk_space import Need
 from installer.planning.drift import NOTHING_SAID, Policy
 from installer.planning.file_changes import Changes
@@ -73,7 +74,7 @@ class Plan:
         changes: What happens to files.
         diffs: How rendered configuration changes.
         methods: What the other methods do.
-        skipped: Methods that are not driven, with the reason.
+        skipped: Methods that are not used, each with a sentence that says why.
         needs: What is needed on each file system.
         problems: Why it cannot be done; empty where it can.
         notes: What the operator should know.
@@ -107,7 +108,7 @@ class Plan:
     @property
     def final_steps(self) -> list[str]:
         """The steps that cannot be rolled back past, in words; empty where all can be undone."""
-        return [op.label for op in self.operations if is_final(op)]
+        return [op.label for op in self.operations if is_point_of_no_return(op)]
 
     @property
     def origin(self) -> tuple[Source, str]:

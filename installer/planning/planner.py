@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, RefusedError
-from installer.core.format.manifest import Manifest
+from installer.core.format.manifest import FileEntry, Manifest
+from installer.core.format.methods import SPECS
 from installer.deploy import health
-from installer.deploy.files import batches
-from installer.deploy.method import method
+from installer.deploy.file_operations import batches
 from installer.deploy.operation import Op
+from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
@@ -62,7 +63,7 @@ def plan_apply(
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
-        environment=evidence.environment, units=planner.lays_unit(manifest),
+        environment=evidence.environment, installs=planner.installs(manifest),
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
@@ -89,7 +90,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
     planner = Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
-    return removal.accounted(context, planner.old, planner.plan("remove", None, None, Desired(), []))
+    return removal.with_inventory(context, planner.old, planner.plan("remove", None, None, Desired(), []))
 
 
 class Planner:
@@ -114,7 +115,7 @@ class Planner:
         self.old = again or (open_release(context.system, context.layout, current) if current else None)
         self._again = again is not None
         self._problems: list[Problem] = []
-        self._unfit: set[str] = set()  # methods that cannot be driven here, for which nothing is planned
+        self._unfit: set[str] = set()  # methods that cannot run here, for which nothing is planned
         self._notes: list[str] = [*notes, *([record_rebuild.NOTE] if again else [])]
 
     def plan(
@@ -147,7 +148,7 @@ class Planner:
             release = replace(release, installed=installed, health=wanted.health)
             entry = replace(
                 entry,
-                methods=tuple(sorted(chosen.driven)),
+                methods=tuple(sorted(chosen.used)),
                 record_sha256=sha256_hex(record_bytes(installed, wanted.health)),
             )
         jobs = method_selection.method_steps(
@@ -160,7 +161,7 @@ class Planner:
         self._problems += [*wanted.problems, *changes.problems]
         if release is not None:
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
-        probes = health.selected(wanted.health, chosen.driven, live=context.live)
+        probes = health.selected(wanted.health, chosen.used, live=context.live)
         self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
@@ -185,11 +186,12 @@ class Planner:
             sound=not wanted.problems,
         )
 
-    def lays_unit(self, manifest: Manifest) -> Callable[[str], bool]:
-        """Says of a path whether a unit goes there: systemd is driven, or the running release has laid it."""
-        driven = "systemd" in self._select(manifest).driven
+    def installs(self, manifest: Manifest) -> Callable[[FileEntry, str], bool]:
+        """Return whether a file of a step is installed: its method is used, or the running release has it."""
+        specs = [SPECS[name] for name in self._select(manifest).used if name in SPECS]
+        kinds = {option.kind for spec in specs for option in spec.options if option.directory}
         there = {item.path for item in self.old.installed} if self.old else set()
-        return lambda path: driven or path in there
+        return lambda entry, path: entry.kind in kinds or path in there
 
     def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
         options, current = self._options, self._state.current
@@ -225,12 +227,8 @@ class Planner:
     @staticmethod
     def drift(context: Context, job: MethodStep) -> list[Problem]:
         """Asks a method whether what it brought up still is as it brought it up."""
-        found = method(job.name)
-        ask = getattr(found, "drift", None)
-        if ask is None or job.new is None:
-            return []
-        problems: list[Problem] = ask(context, job.new)
-        return problems
+        used = method(job.name)
+        return used.drift(context, job.new) if used and job.new else []
 
     def _methods(self, jobs: list[MethodStep]) -> list[MethodPlan]:
         plans = []
@@ -253,8 +251,8 @@ class Planner:
         if entry is not None:
             link = {**link, "kind": "link", "target": f"releases/{entry.name}"}
         # Undone in reverse: files first, then image tags, and the services that use both come back last.
-        services = self._of([job for job in jobs if job.name != "images"])
-        images = self._of([job for job in jobs if job.name == "images"])
+        services = self._of([job for job in jobs if not job.implicit])
+        images = self._of([job for job in jobs if job.implicit])
         first = [op for op in (*services, *images) if op.phase != "activate"]
         last = [op for op in (*images, *services) if op.phase == "activate"]
         return [*first, *changes.operations(), *batches([link], "switch the link"), *last]
@@ -280,4 +278,4 @@ class Planner:
         for change in changes.changes:
             if change.kept and change.path not in treated:
                 self._notes.append(f"{change.path} was edited or is not ours; a copy is kept: {change.kept}")
-        self._notes += [f"{name} is not driven: {why}" for name, why in sorted(chosen.skipped.items())]
+        self._notes += [why for _, why in sorted(chosen.skipped.items())]

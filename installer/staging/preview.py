@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError
 from installer.core.format.manifest import FileEntry, Kind
+from installer.core.format.methods import FILE_KINDS
 from installer.core.format.payload import keep_nothing
 from installer.core.limits import LIMITS
 from installer.core.verify import OpenedBundle, Verified, check_all, payload_extent
@@ -19,7 +20,7 @@ from installer.shared.progress import Progress
 from installer.staging.stage import demands
 from installer.staging.staged import Staged
 
-READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "compose")
+READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", *FILE_KINDS)
 
 
 @contextmanager

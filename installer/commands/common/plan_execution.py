@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from installer.audit import recorder
-from installer.audit.removal_check import RemovalCheck, proven
+from installer.audit.removal_check import RemovalCheck, ended_removal
 from installer.commands.common.recovery import exclusive, report_recovered
 from installer.commands.common.session import Session
 from installer.core.errors import RolledBackError
@@ -158,7 +158,7 @@ def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = N
         checks = recorder.settle(context)
     if plan.verb != "remove":
         return done
-    return replace(done, removal=checks.get(plan.number) or proven(context, plan.number))
+    return replace(done, removal=checks.get(plan.number) or ended_removal(context, plan.number))
 
 
 def _record_unchanged(context: Context, plan: Plan) -> None:

@@ -15,16 +15,17 @@ from typing import Any, Literal
 
 from installer.audit import recorder
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
+from installer.core.format.methods import images_in_engine
 from installer.deploy.health import watch_release
-from installer.deploy.method import uses_engine
-from installer.deploy.operation import Op, places
+from installer.deploy.operation import Op
+from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.shared.ui import Ui
 from installer.state.release import open_release
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, load
-from installer.state.trust_store import clear_partial
+from installer.state.trust_store import remove_partial_files
 from installer.transaction import execute, finalize
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import distrusted, mend_state, refuse_cut
@@ -144,7 +145,7 @@ def recover(context: Context) -> list[Recovered]:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     try:
         finalize.clear(context)
-        clear_partial(context.system)
+        remove_partial_files(context.system)
     except OSError as error:
         raise _stuck(error, "clearing what is not needed", context.layout.base) from error
     recorder.settle(context, recovered=True)
@@ -240,7 +241,9 @@ def _recover_one(context: Context) -> Recovered:
 def _on_the_disk(context: Context, journal: Journal) -> None:
     """Brings to the disk what a kill left in the cache: recovery acts on what it sees."""
     begun = [Op.from_json(record.fields["op"]) for record in journal.records if record.type == "INTENT"]
-    context.system.sync_all({context.layout.base, *(place for op in begun for place in places(op))})
+    context.system.sync_all(
+        {context.layout.base, *(place for op in begun for place in handler(op.kind).places(op.args))}
+    )
 
 
 def _go_on(context: Context, journal: Journal) -> None:
@@ -260,9 +263,9 @@ def _mend_images(context: Context, journal: Journal, stands: State) -> None:
     entry = stands.current
     if not touched or journal.records[0].fields["boot"] == context.system.boot_id():
         return
-    if entry is not None and "images" in entry.methods and uses_engine(entry.methods, live=context.live):
-        from installer.images.repair import mend_images
+    if entry is not None and images_in_engine(entry.methods, live=context.live):
+        from installer.images.repair import repair_images
 
         directory = context.layout.release(entry.name)
         manifest, _ = read_manifest(context.system, directory)
-        mend_images(context, manifest, directory)
+        repair_images(context, manifest, directory)

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from bundler.commands.init import init
+from bundler.commands.init import init_project
 from bundler.config.loader import load
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Deployment, HealthCheck
@@ -187,8 +187,8 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("deploy: [{method: script, apply: a, undo: b, roll_forward_only: it}]\n", 8, "unknown key", ""),
         ("deploy: [{method: script, apply: a, roll_forward_only: no}]\n", 8, "can mean false", ""),
         ("deploy: [{method: script, apply: a, roll_forward_only: why}]\n", 8, "too short", ""),
-        ("deploy: [{method: salt, state: x}]\n", 8, "salt is not driven by this version", "script step"),
-        ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not driven", "later version"),
+        ("deploy: [{method: salt, state: x}]\n", 8, "salt is not available in this version", "script step"),
+        ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not available", "later version"),
         ("health: [{tcp: 'a:1', when: compose}]\n", 8, "waits for compose", "in deploy are"),
         ("health: [{http: 'ftp://x'}]\n", 8, "right form", "URL"),
         ("secrets_allow: [{path: '**', reason: because we can}]\n", 8, "right form", ""),
@@ -314,7 +314,7 @@ def test_a_release_without_probes_is_warned_of(product_dir):
 
 @pytest.mark.parametrize("template", ["service", "compose"])
 def test_what_init_lays_down_is_fit_to_ship(tmp_path, template):
-    init(tmp_path / "lan-chat", template)
+    init_project(tmp_path / "lan-chat", template)
     config = load(tmp_path / "lan-chat", "v0.1.0")
     assert config.product == "lan-chat"
     assert config.warnings == ()

@@ -288,10 +288,10 @@ os.dup2(writer, 2)
 sys.path.insert(0, {str(TOP)!r})
 from pathlib import Path
 from dataclasses import replace
-from installer.console import Console
+from installer.shared.console import Console
 from tests.rig.chatd import ONE
 from tests.rig.releases import context, install
-from installer.system import System
+from installer.host.system import System
 within = replace(context(System({str(tmp_path)!r})), progress=Console("install").progress())
 install(within, ONE)
 """

@@ -14,7 +14,8 @@ from installer.audit import recorder
 from installer.audit.log import opened
 from installer.commands.audit import audit, moment
 from installer.core.errors import HostNotReadyError
-from installer.core.trust.root import fingerprint, format_time
+from installer.core.timestamps import format_time
+from installer.core.trust.root import fingerprint
 from installer.host.system import System
 from tests.rig.auditlogs import break_log, records
 from tests.rig.bench import Bench, release

@@ -11,12 +11,12 @@ import pytest
 
 from installer.commands.common import bundle_verifier
 from installer.commands.common.session import Session
-from installer.commands.status import status
+from installer.commands.status import product_status
 from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
-from installer.core.verify import decide
 from installer.core.vsa import VerificationTrace
 from installer.host.system import System
+from installer.state import host_identity
 from installer.state.state import unreadable_error
 from installer.state.trust_store import TIME_FILE
 from tests.rig import bundlebuild as build
@@ -29,30 +29,30 @@ OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_medium"
 class TestEnvironment:
     def test_the_host_s_own_setting_counts(self, host_dir: Path) -> None:
         environment(host_dir, "production\n")
-        assert decide.environment(System(host_dir), "") == "production"
-        assert decide.environment(System(host_dir), "production") == "production"
+        assert host_identity.environment(System(host_dir), "") == "production"
+        assert host_identity.environment(System(host_dir), "production") == "production"
 
     def test_nobody_can_talk_it_into_another(self, host_dir: Path) -> None:
         environment(host_dir, "production\n")
         with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
-            decide.environment(System(host_dir), "test")
+            host_identity.environment(System(host_dir), "test")
 
     def test_without_a_setting_the_operator_says_it(self, host_dir: Path) -> None:
-        assert decide.environment(System(host_dir), "test") == "test"
-        assert decide.environment(System(host_dir), "") == ""
+        assert host_identity.environment(System(host_dir), "test") == "test"
+        assert host_identity.environment(System(host_dir), "") == ""
 
     @pytest.mark.parametrize("text", ["", "\n", "Production", "a b", "a\nb", "../x", "x" * 5000, "é"])
     def test_a_damaged_setting_is_not_taken_for_none(self, host_dir: Path, text: str) -> None:
         environment(host_dir, text)
         with pytest.raises((HostNotReadyError, OSError)):
-            decide.environment(System(host_dir), "test")
+            host_identity.environment(System(host_dir), "test")
 
 
 def test_the_name_is_the_machine_s_or_that_of_the_directory(host_dir: Path) -> None:
-    assert decide.host_name(System("/")) == os.uname().nodename.lower()
-    assert decide.host_name(System(host_dir)) == os.uname().nodename.lower()
+    assert host_identity.host_name(System("/")) == os.uname().nodename.lower()
+    assert host_identity.host_name(System(host_dir)) == os.uname().nodename.lower()
     (host_dir / "etc/hostname").write_text("Chat01.Plant.Example\n")
-    assert decide.host_name(System(host_dir)) == "chat01.plant.example"
+    assert host_identity.host_name(System(host_dir)) == "chat01.plant.example"
 
 
 class TestInstall:
@@ -191,7 +191,7 @@ class TestGlass:
         bench.run(str(broken), "--yes")
         found = bench.run("status")[1]["products"][0]
         assert any("role security" in what for what in found["break_glass"])
-        text = status(Session(System(bench.host))).text()
+        text = product_status(Session(System(bench.host))).text()
         assert "BREAK-GLASS without role security: one person must have signed" in text
         again = release("1.5.0", 100_050_000_999)
         assert bench.run(str(bench.bundle(again)), "--yes")[0] == 0

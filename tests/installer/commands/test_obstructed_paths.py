@@ -164,7 +164,7 @@ def test_a_unit_is_laid_down_only_where_systemd_is_driven(tmp_path: Path) -> Non
 def test_where_systemd_is_driven_the_plan_has_the_unit(tmp_path: Path) -> None:
     host = context(System(tmp_path))
     only = frozenset({"systemd"})
-    assert "systemd" in select(UNIT.manifest(), live=False, only=only, skip=frozenset()).driven
+    assert "systemd" in select(UNIT.manifest(), live=False, only=only, skip=frozenset()).used
     with exclusive(host) as (state, _):
         plan = plan_apply(host, state, stage(tmp_path, UNIT), Options(only=only))
     assert "/etc/systemd/system/chat.service" in [change.path for change in plan.changes.changes]

@@ -16,7 +16,8 @@ from installer.commands.common import recovery
 from installer.commands.common.recovery import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
-from installer.deploy.operation import Op, StepError, places
+from installer.deploy.operation import Op, StepError
+from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.state.state import State, load
@@ -62,7 +63,7 @@ def test_what_a_kill_left_in_the_cache_is_on_the_disk_before_anything_is_built_o
 
 @pytest.mark.parametrize("kind", ["systemd.before", "systemd.up"])
 def test_links_that_enable_units_are_among_what_is_brought_to_the_disk(kind: str) -> None:
-    assert list(places(Op(kind, {}))) == ["/etc/systemd/system"]
+    assert list(handler(kind).places({})) == ["/etc/systemd/system"]
 
 
 def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context) -> None:
@@ -243,7 +244,7 @@ def test_images_are_looked_at_after_a_reboot_where_some_were_touched_and_are_use
         assert directory.endswith(stands.current.name if stands.current else "")
         seen.append(manifest.version)
 
-    monkeypatch.setattr("installer.images.repair.mend_images", mend)
+    monkeypatch.setattr("installer.images.repair.repair_images", mend)
     recovery._mend_images(host, journal, stands)
     assert seen == asked
 
@@ -301,11 +302,11 @@ def test_a_state_that_cannot_be_mended_is_named(tmp_path: Path) -> None:
     assert [each.outcome for each in recovered(host)] == ["repaired"]
 
 
-def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path) -> None:
-    directory, _, name = ROOT_FILE.rpartition("/")
-    spare = tmp_path / directory[1:] / f".{name}.new"
+@pytest.mark.parametrize("name", ["root.json.new", ".root.json.new"])
+def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path, name: str) -> None:
+    spare = tmp_path / ROOT_FILE.rpartition("/")[0][1:] / name
     spare.parent.mkdir(parents=True)
-    spare.write_bytes(b"torn")
+    spare.write_bytes(b"half")
     assert recovered(context(System(tmp_path))) == []
     assert not spare.exists()
 

@@ -55,14 +55,14 @@ def test_every_file_directory_and_release_is_looked_for_again(host: Context) -> 
     assert {"/opt/chat", "/opt/chat/d", "/etc/chat", "/etc/chat/c"} <= named(proof, "gone").keys()
     assert named(proof, "left") == {}
     assert "gone   2 files, 2 directories, 2 releases" in proof.text()
-    assert "left   nothing of it" in proof.text()
+    assert "left   nothing" in proof.text()
 
 
 def test_a_directory_with_files_of_others_stays_and_says_which(host: Context) -> None:
     install(host, ONE)
     on(host, "/opt/chat/mine").write_text("the operator's")
     proof = proof_of(host)
-    assert named(proof, "stays")["/opt/chat"] == "has mine in it, not ours"
+    assert named(proof, "stays")["/opt/chat"] == "contains mine, not installed by Waybill"
     assert proof.exit_code == 0
     assert on(host, "/opt/chat/mine").read_text() == "the operator's"
 
@@ -81,7 +81,7 @@ def test_an_edited_file_that_the_operator_keeps_stays_and_so_does_its_directory(
     on(host, "/etc/chat/c").write_text("as edited")
     stays = named(proof_of(host, Options(drift=Policy.parse(["keep"]))), "stays")
     assert stays["/etc/chat/c"] == "edited here, and kept"
-    assert stays["/etc/chat"] == "has c in it, not ours"
+    assert stays["/etc/chat"] == "contains c, not installed by Waybill"
 
 
 def test_history_audit_log_and_site_values_stay_and_say_why(host: Context) -> None:
@@ -91,7 +91,7 @@ def test_history_audit_log_and_site_values_stay_and_say_why(host: Context) -> No
     values.write_text("a: 1\n")
     stays = named(proof_of(host), "stays")
     assert "no silent downgrade later" in stays[f"/{STATE}"]
-    assert stays["/etc/waybill/lan-chat/values.yaml"] == "this site's values"
+    assert stays["/etc/waybill/lan-chat/values.yaml"] == "the values of this site"
     assert "audit log" in stays["/var/lib/waybill"]
 
 
@@ -111,7 +111,7 @@ def test_what_is_still_there_is_left_behind_and_no_success(
     proof = proof_of(host)
     assert named(proof, "left") == {"/opt/chat/d": "is still there"}
     assert "LEFT   /opt/chat/d is still there" in proof.text()
-    with pytest.raises(LeftBehindError, match="1 thing of it still there") as raised:
+    with pytest.raises(LeftBehindError, match="1 problem is left") as raised:
         proof.require_clean()
     assert raised.value.exit_code == 21
     assert raised.value.as_json()["removal"] == proof.as_json()
@@ -155,7 +155,7 @@ def test_a_removal_that_was_killed_is_proved_by_whoever_ends_it(tmp_path: Path) 
     ended = audited(host)[-1]
     assert (ended["verb"], ended["recovered"], ended["left"]) == ("remove", True, [])
     assert isinstance(host.progress, Notes)
-    assert any("left   nothing of it" in line for line in host.progress.lines)
+    assert any("left   nothing" in line for line in host.progress.lines)
 
 
 def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> None:
@@ -165,8 +165,8 @@ def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> Non
     with exclusive(host) as (state, _):
         plan = plan_remove(host, state)
     assert {change.path for change in plan.changes.changes} == {"/opt/chat/d", "/etc/chat/c"}
-    assert any(note.startswith("no way back stays: 1.0.0") for note in plan.notes)
-    assert "/opt/chat stays: mine in it is not ours" in plan.notes
+    assert any(note.startswith("retained release 1.0.0 will be deleted") for note in plan.notes)
+    assert "/opt/chat stays: it contains mine, not installed by Waybill" in plan.notes
 
 
 def test_the_command_prints_it_and_looks_again_when_it_is_typed_again(bench: Bench) -> None:

@@ -55,7 +55,7 @@ def flipped(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "the journal is empty"),
         (flipped, "record 1 of the journal is damaged"),
         (lambda path: path.write_bytes(path.read_bytes().rstrip(b"\0")), "not the"),
-        (from_the_future, "the journal is of another installer (waybill/journal/v9"),
+        (from_the_future, "the journal was written by another version of the installer (waybill/journal/v9"),
     ],
     ids=["deleted", "emptied", "flipped", "cut off", "of a newer installer"],
 )

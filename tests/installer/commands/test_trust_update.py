@@ -21,7 +21,8 @@ from installer.core.errors import (
     UntrustedError,
     UsageError,
 )
-from installer.core.trust.root import Root, fingerprint, format_time
+from installer.core.timestamps import format_time
+from installer.core.trust.root import Root, fingerprint
 from installer.host.system import System
 from installer.state.trust_store import (
     ROOT_FILE,

@@ -130,8 +130,8 @@ def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context,
     assert projects() == {"before"}
     plan = plan_for(host, project(with_project("2.0.0", 2), "after"))
     assert [line for each in plan.methods for line in each.lines] == [
-        "take down project before",
-        "bring up project after from deploy/compose.yaml",
+        "stop and remove project before",
+        "start project after from deploy/compose.yaml",
     ]
     with pytest.raises(RolledBackError):
         install(host, project(with_project("2.0.0", 2, 'command: ["--no-such-option"]'), "after"))

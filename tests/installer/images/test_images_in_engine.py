@@ -136,7 +136,7 @@ def test_a_tag_that_somebody_moved_meanwhile_is_left_alone(site: Site) -> None:
     done = site.apply(None, release.target())
     site.engine.docker("tag", foreign.reference, image.reference)
     op, preimage = done[-1]
-    with pytest.raises(ThirdStateError, match="somebody moved"):
+    with pytest.raises(ThirdStateError, match="was moved by somebody else"):
         HANDLERS[op.kind].undo(site.context, op.args, preimage)
     assert site.id(image.reference) == site.wanted(foreign)
 

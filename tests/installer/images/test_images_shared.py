@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.audit.removal_check import prove
+from installer.audit.removal_check import check_removal
 from installer.core.digest import sha256_hex
 from installer.core.errors import RolledBackError
 from installer.core.format import manifest_json
@@ -85,7 +85,7 @@ class Product:
     def left(self) -> list[str]:
         """What a proof finds left of all images that were ever installed."""
         things = [InventoryItem("image", each.reference, each.config, each.manifest) for each in self.images]
-        return [row.name for row in prove(self.context, "000009", things).of("left")]
+        return [row.name for row in check_removal(self.context, "000009", things).of("left")]
 
 
 @pytest.fixture
@@ -201,11 +201,11 @@ def test_a_container_of_the_operator_keeps_its_image_and_both_are_named(site: Si
     for version in (2, 3, 4):
         one.install((f"{site.name}/a:{version}", ["a", str(version)], ""))
     assert site.id(site.wanted(image)) == site.wanted(image)
-    assert any("is left where it is" in note for note in one.meter.notes)
+    assert any("is left in the engine" in note for note in one.meter.notes)
     one.remove()
     assert site.id(site.wanted(image)) == site.wanted(image)
     things = [InventoryItem("image", image.reference, image.config, image.manifest)]
-    (row,) = [row for row in prove(one.context, "000009", things).rows if row.kind == "image"]
+    (row,) = [row for row in check_removal(one.context, "000009", things).rows if row.kind == "image"]
     assert (row.how, row.what) == ("stays", f"container {site.name}-mine uses it")
     site.engine.docker("rm", f"{site.name}-mine")
     assert one.left() == [image.reference]

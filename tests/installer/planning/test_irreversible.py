@@ -225,7 +225,7 @@ def test_removal_says_that_the_step_stays_done(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     with exclusive(host) as (state, _):
         found = plan_remove(host, state)
-        assert "leave what deploy/migrate.sh did: it has no inverse" in plan_text(found)
+        assert "deploy/migrate.sh has no undo script: what it did stays" in plan_text(found)
         execute_plan(host, found)
     assert product_status(host).current is None
     assert lines(host, "data") == ["2.0.0"]
@@ -308,8 +308,8 @@ def test_rollback_past_it_is_refused_and_says_where_the_data_are(host: Context) 
 
 def test_a_plan_with_a_snapshot_says_what_brings_the_data_back(host: Context) -> None:
     shown = plan_text(plan_steps(host, stepped("2.0.0", 2, SAVED)))
-    assert "run deploy/save.sh, which saves what comes next changes" in shown
-    assert "deploy/restore.sh brings back what was saved" in shown
+    assert "run deploy/save.sh to save what the next script changes" in shown
+    assert "deploy/restore.sh restores what was saved" in shown
     assert "NO WAY BACK" not in shown
 
 
@@ -329,7 +329,7 @@ def test_a_plan_with_a_snapshot_says_what_brings_the_data_back(host: Context) ->
 def test_a_step_that_does_not_say_how_it_is_undone_is_refused(host: Context, options: dict[str, Any]) -> None:
     with pytest.raises(HostNotReadyError) as caught:
         plan_steps(host, stepped("2.0.0", 2, options)).require_ready()
-    assert any("does not say how it is undone" in problem.what for problem in caught.value.problems)
+    assert any("declares no inverse" in problem.what for problem in caught.value.problems)
 
 
 def test_a_snapshot_script_that_is_not_in_the_bundle_is_found_before(host: Context) -> None:

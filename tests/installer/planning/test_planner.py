@@ -234,7 +234,7 @@ def test_a_missing_owner_is_named_with_the_command_that_makes_it(host: Context) 
     [
         (Options(only=frozenset({"helm"})), "no such method"),
         (Options(skip=frozenset({"compose"})), "no such method"),
-        (Options(skip=frozenset({"files"})), "files are the release"),
+        (Options(skip=frozenset({"files"})), "every release installs files"),
     ],
     ids=["only what is not there", "skip what is not there", "skip files"],
 )
@@ -246,8 +246,9 @@ def test_a_choice_that_makes_no_sense_is_wrong_usage(host: Context, options: Opt
 def test_methods_of_a_live_system_are_left_out_below_a_root_and_named(host: Context) -> None:
     spec = replace(ONE, deploy=(Deployment("systemd", {"units": ["deploy/x.service"]}),))
     with planned(host, spec) as plan:
-        assert "systemd" in plan.skipped
-        assert any("systemd is not driven" in note for note in plan.notes)
+        sentence = 'step "systemd" is skipped with --root; add --only files,systemd to run it'
+        assert plan.skipped == {"systemd": sentence}
+        assert sentence in plan.notes
 
 
 def test_the_plan_is_one_json_object(host: Context) -> None:

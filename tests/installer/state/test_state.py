@@ -22,10 +22,8 @@ from installer.state.state import (
     DamagedStateError,
     Entry,
     State,
-    clear_spare,
     load,
     next_transaction,
-    replace_file,
     reserve,
     save,
     unseen_error,
@@ -156,7 +154,7 @@ def test_a_damaged_state_stops_everything(place: tuple[System, Layout], data: by
 def test_a_number_of_another_type_is_damage(place: tuple[System, Layout], name: str, value: object) -> None:
     document = State().after(1, entry(1)).as_json() | {name: value}
     Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
-    with pytest.raises(NotUndoneError, match="state is damaged: its parts do not fit together"):
+    with pytest.raises(NotUndoneError, match=f"state is damaged: {name} is .*, not an integer"):
         load(*place)
 
 
@@ -175,7 +173,7 @@ def test_a_release_of_other_types_is_damage(place: tuple[System, Layout], name: 
     document = State().after(1, entry(1)).as_json()
     document["releases"][0][name] = value
     Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
-    with pytest.raises(NotUndoneError, match="state is damaged: a release has a field of another type"):
+    with pytest.raises(NotUndoneError, match=rf"state is damaged: releases\[0\]\.{name}(\[0\])? is .*, not "):
         load(*place)
 
 
@@ -288,15 +286,6 @@ def test_what_cannot_be_looked_at_is_named_with_what_to_do(
     assert hint in said.hint
 
 
-def test_a_file_of_ours_is_on_the_disk_with_its_name(tmp_path: Path) -> None:
-    traced = FaultySystem(tmp_path)
-    (tmp_path / "d").mkdir()
-    replace_file(traced, "/d/f", b"data")
-    did = [step.split()[0] for step in traced.trace]
-    assert did == ["unlink", "write_new", "write", "fsync", "rename", "sync_dir", "fsync"]
-    assert (tmp_path / "d/f").read_bytes() == b"data"
-
-
 def test_a_record_says_what_is_there_and_nothing_of_what_is_not() -> None:
     link = Installed("/opt/l", "link", target="d", uid=0)
     said = json.loads(record_bytes((link,), (HealthCheck("tcp", "h:1"),)))
@@ -343,15 +332,3 @@ def test_what_was_gone_back_past_is_done_anew_the_next_time_and_all_else_stays_d
         3: (),
         1: ("step of 1",),
     }
-
-
-def test_what_may_be_left_of_a_new_file_is_cleared_and_the_file_is_not(
-    place: tuple[System, Layout], tmp_path: Path
-) -> None:
-    system, layout = place
-    save(system, layout, State())
-    there = tmp_path / layout.state_file[1:]
-    clear_spare(system, layout.state_file)
-    there.with_name("state.json.new").write_bytes(b"torn")
-    clear_spare(system, layout.state_file)
-    assert [path.name for path in there.parent.iterdir()] == ["state.json"]

@@ -107,7 +107,7 @@ def test_a_state_of_a_newer_installer_is_refused_and_left_alone(host: Context) -
     path = state_file(host, "state.json")
     value = json.loads(path.read_bytes())
     path.write_text(json.dumps(value | {"schema": "waybill/state/v2"}))
-    assert "newer" in refused(host, "another installer .waybill/state/v2").hint
+    assert "newer" in refused(host, "another version of the installer .waybill/state/v2").hint
 
 
 def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
@@ -241,7 +241,7 @@ def test_a_journal_of_a_newer_installer_is_refused(host: Context, open_journal: 
             value["schema"] = "waybill/journal/v2"
 
     rewritten(open_journal, newer)
-    assert "newer" in refused(host, "another installer .waybill/journal/v2").hint
+    assert "newer" in refused(host, "another version of the installer .waybill/journal/v2").hint
 
 
 @pytest.mark.parametrize("committed", [True, False])

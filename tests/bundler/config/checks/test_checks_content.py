@@ -99,5 +99,5 @@ def test_a_unit_goes_where_systemd_looks_and_clashes_there(product_dir):
     )
     found = faults(product_dir)
     assert any("both go to /etc/systemd/system/a.service" in fault for fault in found)
-    assert any("unit.txt has no name of a systemd unit" in fault for fault in found)
+    assert any("unit.txt does not have the name of a systemd unit" in fault for fault in found)
     assert len(found) == 2
