@@ -11,7 +11,7 @@ import pytest
 
 from installer.commands.common import bundle_verifier
 from installer.commands.common.session import Session
-from installer.commands.status import product_status
+from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.core.vsa import VerificationTrace
@@ -191,7 +191,7 @@ class TestGlass:
         bench.run(str(broken), "--yes")
         found = bench.run("status")[1]["products"][0]
         assert any("role security" in what for what in found["break_glass"])
-        text = product_status(Session(System(bench.host))).text()
+        text = status(Session(System(bench.host))).text()
         assert "BREAK-GLASS without role security: one person must have signed" in text
         again = release("1.5.0", 100_050_000_999)
         assert bench.run(str(bench.bundle(again)), "--yes")[0] == 0

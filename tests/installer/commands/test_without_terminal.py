@@ -10,13 +10,13 @@ import pytest
 
 from installer.commands.apply import apply
 from installer.commands.common.bundle_verifier import BundleSource
-from installer.commands.common.recovery import recover
 from installer.commands.common.session import Session
 from installer.commands.history import history
 from installer.commands.plan import plan
+from installer.commands.recover import recover
 from installer.commands.remove import remove
 from installer.commands.rollback import rollback
-from installer.commands.status import product_status
+from installer.commands.status import status
 from installer.commands.verify import verify
 from installer.core.errors import DeclinedError, ExpiredError, RefusedError, UsageError
 from installer.shared.ui import Ui
@@ -70,7 +70,7 @@ def test_a_release_is_verified_planned_applied_rolled_back_and_removed_in_silenc
     back = rollback(session, yes=True)
     assert back.new
     assert back.new.version == "1.4.0"
-    (found,) = product_status(session).products
+    (found,) = status(session).products
     assert (found.current and found.current.version, found.drift) == ("1.4.0", ())
     assert recover(session).recovered == ()
     removed = remove(session, "lan-chat", yes=True)
