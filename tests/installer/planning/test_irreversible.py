@@ -113,7 +113,7 @@ def test_everything_that_tells_of_a_release_says_that_it_is_not_whole(host: Cont
     found = product_status(host)
     assert found.current is not None
     assert "not healthy" in found.current.incomplete
-    assert "NOT WHOLE  the release is not healthy" in found.text()
+    assert "INCOMPLETE the release is not healthy" in found.text()
     last = events(host)[-1]
     assert (last.version, last.outcome) == ("2.0.0", "incomplete")
     assert "not healthy" in last.text()
