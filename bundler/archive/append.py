@@ -19,7 +19,7 @@ from installer.core.trust.approval import NAME, signed_name
 
 
 def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
-    """Adds files; once it returns they are on the disk.
+    """Add files; once it returns they are on the disk.
 
     Args:
         fd: The bundle, open for writing and locked.
@@ -32,11 +32,11 @@ def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
     new = b"".join(member(name, data, bundle.manifest.created) for name, data in files.items())
     at = bundle.tail_end
     try:
-        write(fd, new[BLOCK : 2 * BLOCK], at + BLOCK)
+        write_all(fd, new[BLOCK : 2 * BLOCK], at + BLOCK)
         os.fsync(fd)
-        write(fd, new[2 * BLOCK :] + END, at + 2 * BLOCK)
+        write_all(fd, new[2 * BLOCK :] + END, at + 2 * BLOCK)
         os.fsync(fd)
-        write(fd, new[:BLOCK], at)
+        write_all(fd, new[:BLOCK], at)
         os.fsync(fd)
     except OSError:
         drop(fd, at)
@@ -44,7 +44,7 @@ def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
 
 
 def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "nothing"], str]:
-    """Finishes an append that was cut short, where everything of it is there; takes it back otherwise.
+    """Finish an append that was cut short, where everything of it is there; takes it back otherwise.
 
     Args:
         fd: The bundle, open for writing and locked.
@@ -65,13 +65,13 @@ def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "not
     if not name or name in present:
         drop(fd, at)
         return "dropped", ""
-    write(fd, header, at)
+    write_all(fd, header, at)
     os.fsync(fd)
     return "finished", name
 
 
 def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
-    """Gives name and header of the statement whose payload and signatures are all there; else nothing."""
+    """Return name and header of the statement whose payload and signatures are all there; else nothing."""
     size = rest.find(b"\n") + 1
     place, names = extent(size) - BLOCK, list[str]()
     if not size or any(rest[size:place]):
@@ -95,7 +95,7 @@ def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
 
 
 def drop(fd: int, at: int) -> None:
-    """Takes back what was cut short; each state on the way is one that `partial_append` knows.
+    """Take back what was cut short; each state on the way is one that `partial_append` knows.
 
     Args:
         fd: The bundle, open for writing and locked.
@@ -106,20 +106,20 @@ def drop(fd: int, at: int) -> None:
     """
     _shorten(fd, at, BLOCK)
     os.ftruncate(fd, at + len(END))
-    write(fd, bytes(BLOCK - len(OPENING)), at + BLOCK + len(OPENING))
+    write_all(fd, bytes(BLOCK - len(OPENING)), at + BLOCK + len(OPENING))
     _shorten(fd, at + BLOCK, len(OPENING))
     os.fsync(fd)
 
 
 def _shorten(fd: int, at: int, size: int) -> None:
-    """Makes zeros of what is there, byte by byte from its end: what is left stays a beginning."""
+    """Make zeros of what is there, byte by byte from its end: what is left stays a beginning."""
     begun = os.pread(fd, size, at).rstrip(b"\0")
     for place in reversed(range(len(begun))):
-        write(fd, b"\0", at + place)
+        write_all(fd, b"\0", at + place)
 
 
-def write(fd: int, data: bytes, offset: int) -> None:
-    """Writes all of `data`.
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """Write all of `data`.
 
     Raises:
         OSError: It could not be written.

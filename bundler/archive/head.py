@@ -22,7 +22,7 @@ ALIGNMENT = 4 * KIB
 
 
 def member(name: str, data: bytes, mtime: int) -> bytes:
-    """Gives a whole tar member: header, payload, padding."""
+    """Return a whole tar member: header, payload, padding."""
     return b"".join(_parts(name, data, mtime))
 
 
@@ -30,18 +30,18 @@ def _parts(name: str, data: bytes, mtime: int) -> list[bytes]:
     return [encode(Header(name, FILE_MODE, len(data), mtime)), data, bytes(padding(len(data)))]
 
 
-def room(size: int, mtime: int) -> bytes:
-    """Gives the room as a member that takes `size` bytes of the tar, its header included."""
+def reserved_space(size: int, mtime: int) -> bytes:
+    """Return the room as a member that takes `size` bytes of the tar, its header included."""
     return encode(Header(ROOM, FILE_MODE, size - BLOCK, mtime)) + bytes(size - BLOCK)
 
 
 def make_sums(files: tuple[FileEntry, ...], manifest: bytes) -> bytes:
-    """Gives SHA256SUMS: one line for each file and for bundle.json, sorted bytewise by path."""
+    """Return SHA256SUMS: one line for each file and for bundle.json, sorted bytewise by path."""
     return b"".join(sum_lines(files, sha256_hex(manifest)))
 
 
 def size_for(sums_bytes: int, manifest_bytes: int) -> int:
-    """Gives the bytes to keep free for a head whose parts have at most these sizes."""
+    """Return the bytes to keep free for a head whose parts have at most these sizes."""
     need = extent(sums_bytes) + extent(manifest_bytes) + BLOCK + SPARE
     return need + -need % ALIGNMENT
 
@@ -49,7 +49,7 @@ def size_for(sums_bytes: int, manifest_bytes: int) -> int:
 def make_head(
     sums: bytes, signatures: Mapping[str, bytes], manifest: bytes, mtime: int, size: int
 ) -> list[bytes]:
-    """Gives the head, in parts of together exactly `size` bytes: list and manifest can be large.
+    """Return the head, in parts of together exactly `size` bytes: list and manifest can be large.
 
     Args:
         sums: SHA256SUMS.
@@ -71,4 +71,4 @@ def make_head(
     left = size - sum(map(len, parts)) - sum(map(len, tail))
     if left < BLOCK:
         raise ValueError(f"the head is {BLOCK - left} bytes too large for its place")
-    return [*parts, room(left, mtime), *tail]
+    return [*parts, reserved_space(left, mtime), *tail]

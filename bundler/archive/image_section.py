@@ -42,7 +42,7 @@ class BlobWriter:
         self._layers: list[Layer] = []
 
     def find(self, diff_id: str, digest: str = "") -> Layer | None:
-        """Gives a layer that is stored already; see `BlobSink`."""
+        """Return a layer that is stored already; see `BlobSink`."""
         return next(
             (layer for layer in self._layers if layer.diff_id == diff_id and digest in ("", layer.digest)),
             None,
@@ -58,7 +58,7 @@ class BlobWriter:
         size: int = -1,
         where: str,
     ) -> Layer:
-        """Stores a layer; see `BlobSink`. One that turns out to be there already is taken back."""
+        """Store a layer; see `BlobSink`. One that turns out to be there already is taken back."""
         place = self.offset + BLOCK
 
         def write(data: bytes) -> None:
@@ -81,7 +81,7 @@ class BlobWriter:
         return layer
 
     def document(self, data: bytes, *, where: str) -> str:  # noqa: ARG002 - part of the protocol
-        """Stores a configuration or manifest; see `BlobSink`."""
+        """Store a configuration or manifest; see `BlobSink`."""
         digest = oci_digest(data)
         if digest not in self.documents:
             self.documents[digest] = data
@@ -89,7 +89,7 @@ class BlobWriter:
         return digest
 
     def add(self, path: str, data: bytes) -> None:
-        """Appends a document of the image layout under its own name."""
+        """Append a document of the image layout under its own name."""
         self._output.write_at(self.offset + BLOCK, data)
         self._append(FileEntry(path, len(data), oci_digest(data)[7:], FILE_MODE, "image"))
 

@@ -12,7 +12,7 @@ from bundler.archive.output_file import OutputFile
 from bundler.config.model import BundleConfig
 from bundler.image_sources import sources_for
 from bundler.image_sources.base import ImageSource, ResolvedImage
-from bundler.image_sources.layers import LayerTransform
+from bundler.image_sources.layers import Compression, LayerTransform
 from installer.core.errors import Problem, WaybillError
 from installer.core.format.manifest import FileEntry, Image
 from installer.core.oci import documents
@@ -21,7 +21,7 @@ from installer.core.oci import documents
 def resolve(
     config: BundleConfig, problems: list[Problem]
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
-    """Asks every source what it has; what is wrong is added to `problems`."""
+    """Ask every source what it has; what is wrong is added to `problems`."""
     sources = sources_for(config.images, config.platforms)
     images: list[ResolvedImage] = []
     for source in sources:
@@ -40,19 +40,19 @@ def write(
     sources: Sequence[ImageSource],
     output: OutputFile,
     offset: int,
-    config: BundleConfig,
+    compression: Compression,
     mtime: int,
     advance: Callable[[int], None],
 ) -> tuple[list[FileEntry], tuple[Image, ...], int]:
-    """Writes the `images/` section.
+    """Write the `images/` section.
 
     Args:
         sources: What `resolve` gave.
         output: The bundle.
         offset: Where the section starts.
-        config: Says how layers are compressed.
-        mtime: Seconds since 1970, for the headers.
-        advance: Told the bytes as they are read.
+        compression: For layers that come uncompressed.
+        mtime: Modification time of all members, seconds since 1970.
+        advance: Receives the bytes as they are read.
 
     Returns:
         The files of the section, the images, and the offset behind it.
@@ -60,7 +60,7 @@ def write(
     Raises:
         UnfitInputError: An image is not what it says, or cannot be read.
     """
-    blobs = BlobWriter(output, offset, mtime, LayerTransform(config.compression), advance)
+    blobs = BlobWriter(output, offset, mtime, LayerTransform(compression), advance)
     images = tuple(image for source in sources for image in source.pack(blobs))
     if images:
         blobs.add("images/index.json", documents.make_index(images, blobs.documents))

@@ -35,7 +35,7 @@ class Collected:
 
 
 def collect(config: BundleConfig) -> Collected:
-    """Lists all files, looking at each one's size only.
+    """List all files, looking at each one's size only.
 
     Raises:
         UnfitInputError: Files vanished since bundle.yaml was checked.
@@ -96,7 +96,7 @@ def _below(tree: Tree, path: str) -> str:
 
 
 def creation_time(collected: Collected, commit_time: int | None) -> int:
-    """Decides the time that the whole bundle carries.
+    """Decide the time that the whole bundle carries.
 
     SOURCE_DATE_EPOCH as https://reproducible-builds.org/specs/source-date-epoch/ has it; else the time of the
     commit; else that of the newest input.

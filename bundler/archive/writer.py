@@ -53,7 +53,7 @@ class Input:
 def write_files(
     output: OutputFile, offset: int, inputs: Sequence[Input], mtime: int, advance: Advance
 ) -> list[FileEntry]:
-    """Writes files whose sizes are known, in their order.
+    """Write files whose sizes are known, in their order.
 
     Args:
         output: Where to.
@@ -81,12 +81,12 @@ def write_files(
 
 
 def end_of(offset: int, inputs: Sequence[Input]) -> int:
-    """Gives the offset behind the last of `inputs` when the first starts at `offset`."""
+    """Return the offset behind the last of `inputs` when the first starts at `offset`."""
     return offset + sum(extent(item.entry.size) for item in inputs)
 
 
 def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequence[Input]]]:
-    """Cuts the inputs into runs: neighbours that fit into one chunk together, each larger one alone."""
+    """Cut the inputs into runs: neighbours that fit into one chunk together, each larger one alone."""
     start, size = 0, 0
     for index, item in enumerate(inputs):
         need = extent(item.entry.size)
@@ -99,7 +99,7 @@ def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequenc
 
 
 def write_header(output: OutputFile, offset: int, entry: FileEntry, mtime: int) -> None:
-    """Writes the header of a file and the padding behind its payload."""
+    """Write the header of a file and the padding behind its payload."""
     output.write_at(offset, encode(Header(entry.path, entry.mode & 0o755, entry.size, mtime)))
     if tail := padding(entry.size):
         output.write_at(offset + BLOCK + entry.size, bytes(tail))
@@ -115,7 +115,7 @@ class _Writing:
     stop: Event
 
     def group(self, offset: int, group: Sequence[Input]) -> list[FileEntry]:
-        """Writes neighbours: those that fit into one chunk with one call, a large one as it is read."""
+        """Write neighbours: those that fit into one chunk with one call, a large one as it is read."""
         if len(group) == 1 and group[0].source and group[0].entry.size >= CHUNK - BLOCK:
             item = group[0]
             digest = self._copy(offset + BLOCK, item.source, item.entry.size)
@@ -137,7 +137,7 @@ class _Writing:
         return encode(Header(entry.path, entry.mode & 0o755, entry.size, self.mtime))
 
     def _copy(self, offset: int, source: str, size: int) -> str:
-        """Copies exactly `size` bytes and gives their SHA-256; a file that changes meanwhile is refused."""
+        """Copy exactly `size` bytes and gives their SHA-256; a file that changes meanwhile is refused."""
         fd, before = _open(source, size)
         digest = hashlib.sha256()
         with os.fdopen(fd, "rb", 0) as file, _Lane("hash") as hashing, _Lane("write") as writing:
@@ -158,7 +158,7 @@ class _Writing:
 
 
 def _whole(source: str, size: int) -> bytes:
-    """Reads a small file, which has to have exactly `size` bytes, before and after."""
+    """Read a small file, which has to have exactly `size` bytes, before and after."""
     fd, before = _open(source, size)
     try:
         data = os.read(fd, size)
@@ -181,7 +181,7 @@ def _same(before: os.stat_result, after: os.stat_result, source: str) -> None:
 
 
 def _open(source: str, size: int) -> tuple[int, os.stat_result]:
-    """Opens what has to be a regular file of `size` bytes still, and does not wait for anybody meanwhile."""
+    """Open what has to be a regular file of `size` bytes still, and does not wait for anybody meanwhile."""
     try:
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -216,13 +216,13 @@ class _Lane:
         self._pending: deque[Future[None]] = deque()
 
     def put(self, task: Callable[..., None], *args: object) -> None:
-        """Takes the next task; raises what an earlier one has raised."""
+        """Take the next task; raises what an earlier one has raised."""
         self._pending.append(self._pool.submit(task, *args))
         if len(self._pending) == BUFFERS:
             self._pending.popleft().result()
 
     def end(self) -> None:
-        """Waits for all tasks; raises what one of them has raised."""
+        """Wait for all tasks; raises what one of them has raised."""
         while self._pending:
             self._pending.popleft().result()
 

@@ -6,14 +6,15 @@ import re
 from datetime import datetime, timedelta
 
 from installer.core.errors import UsageError
-from installer.core.trust.root import MAX_AGE_DAYS, parse_time
+from installer.core.timestamps import parse_time
+from installer.core.trust.root import MAX_AGE_DAYS
 
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_expiry(text: str, now: datetime) -> datetime:
-    """Reads how long something is good.
+    """Read how long something is good.
 
     Args:
         text: `365d`, or a time of the form 2030-01-31T00:00:00Z.
@@ -37,12 +38,12 @@ def parse_expiry(text: str, now: datetime) -> datetime:
 
 
 def seconds(duration: str) -> int:
-    """Gives the seconds of a duration such as `60s` or `180d` that fits the schema."""
+    """Return the seconds of a duration such as `60s` or `180d` that fits the schema."""
     return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
 def days(text: str) -> int:
-    """Reads a number of days, `14d`.
+    """Read a number of days, `14d`.
 
     Raises:
         UsageError: It is none.

@@ -54,11 +54,11 @@ class Entries:
         self._twins()
 
     def where(self, item: Item | Tree | ImageEntry) -> str:
-        """Gives `bundle.yaml:LINE` of an entry."""
+        """Return `bundle.yaml:LINE` of an entry."""
         return f"{self.document.name}:{item.line}"
 
     def of_kind(self, *kinds: Kind) -> Iterator[Item]:
-        """Gives the items of some kinds, each source once."""
+        """Return the items of some kinds, each source once."""
         return (item for item in self.items if item.kind in kinds)
 
     def _read(self) -> None:
@@ -275,7 +275,7 @@ class Entries:
         return install
 
     def _twins(self) -> None:
-        """Joins entries of one file, and reports different files that would get one name in the bundle."""
+        """Join entries of one file, and reports different files that would get one name in the bundle."""
         kept: dict[tuple[str, str], Item] = {}
         seen: dict[str, Item | Tree] = {}
         for item in self.items:

@@ -29,7 +29,7 @@ SCHEMA = "v1/bundle-yaml.schema.json"
 
 
 def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> BundleConfig:
-    """Reads and checks bundle.yaml and its inputs for a release.
+    """Read and checks bundle.yaml and its inputs for a release.
 
     Args:
         directory: Where bundle.yaml is.
@@ -79,7 +79,7 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
 
 
 def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
-    """Gives bundle.yaml and the SHA-256 of the bytes that were parsed."""
+    """Return bundle.yaml and the SHA-256 of the bytes that were parsed."""
     path = directory / NAME
     try:
         with path.open("rb") as file:
@@ -102,7 +102,7 @@ def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
 
 
 def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[dict[str, Any], set[str]]:
-    """Validates; gives what of the document fits, and the names of the top-level keys that fit wholly."""
+    """Validate; gives what of the document fits, and the names of the top-level keys that fit wholly."""
     if not isinstance(document.value, dict):
         return {}, set()
     value: dict[str, Any] = document.value
@@ -126,7 +126,7 @@ def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[d
 
 
 def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
-    """Removes what does not fit: a key, or the entry of a list that it is in (the place stays, as None)."""
+    """Remove what does not fit: a key, or the entry of a list that it is in (the place stays, as None)."""
     path = finding.path
     if finding.keyword != "additionalProperties":
         ends = [end for end, part in enumerate(path, 1) if isinstance(part, int)]

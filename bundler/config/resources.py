@@ -14,7 +14,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Reads one of our JSON Schemas.
+    """Read one of our JSON Schemas.
 
     Args:
         name: For example `v1/bundle-yaml.schema.json`.
@@ -27,7 +27,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def templates() -> Traversable:
-    """Gives the directory of what `bundle init` lays down, one directory for each template.
+    """Return the directory of what `bundle init` lays down, one directory for each template.
 
     Raises:
         WaybillError: The installation is damaged.

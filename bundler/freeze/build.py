@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import Literal
 
 import bundler
-from bundler.archive.output_file import fsync_directory
+from bundler.archive.output_file import OutputFile
 from bundler.freeze import self_extract
 from bundler.freeze.check import check
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
+from installer.core.limits import MIB
 from installer.shared.child_env import child_environment
 from installer.shared.progress import Progress
 
@@ -88,7 +90,7 @@ def build(
     work: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Builds a standalone executable.
+    """Build a standalone executable.
 
     Args:
         out: Where it goes; replaced in one step when all checks have passed.
@@ -120,12 +122,12 @@ def build(
         packed = Path(scratch, program)
         packed.write_bytes(self_extract.pack(app, program, bundler.__version__))
         packed.chmod(0o755)
-        _put(packed, out)
+        _publish(packed, out)
     told.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
 def write_installer(out: Path, progress: Progress | None = None) -> None:
-    """Writes the executable `install`: `bundle`'s executable gives out the one it carries, else it is built.
+    """Write the executable `install`: `bundle`'s executable gives out the one it carries, else it is built.
 
     Args:
         out: Where it goes.
@@ -139,7 +141,7 @@ def write_installer(out: Path, progress: Progress | None = None) -> None:
         carried = Path(sys.prefix) / EMBEDDED
         if not carried.is_file():
             raise UsageError("this `bundle` carries no `install`", hint="build both with `make installer`")
-        _put(carried, out)
+        _publish(carried, out)
     else:
         build(out, "install", progress=progress)
 
@@ -155,20 +157,15 @@ def _machine() -> str:
     return machine
 
 
-def _put(source: Path, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{out.name}-", dir=out.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as target, source.open("rb") as content:
-            shutil.copyfileobj(content, target, 1 << 20)
-            target.flush()
-            os.fchmod(target.fileno(), 0o755)
-            os.fsync(target.fileno())
-        Path(name).rename(out)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    fsync_directory(out.parent)
+def _publish(source: Path, out: Path) -> None:
+    with OutputFile(out, 0o755) as output, source.open("rb") as content:
+        for offset in itertools.count(0, MIB):
+            if not (chunk := content.read(MIB)):
+                break
+            output.write_at(offset, chunk)
+        # The umask of the caller must not take the right to run from an executable that travels.
+        os.fchmod(output.fd, 0o755)
+        output.publish()
 
 
 def _work() -> Path:
@@ -180,13 +177,13 @@ def _work() -> Path:
 
 
 def lock(name: str) -> Path:
-    """Finds a lock file, in a checkout or in the installed package."""
+    """Find a lock file, in a checkout or in the installed package."""
     in_checkout = ROOT / ".ci" / "requirements" / name
     return in_checkout if in_checkout.is_file() else ROOT / "bundler" / "requirements" / name
 
 
 def _site(work: Path, machine: str, told: Progress) -> Path:
-    """Gives the directory with every locked package; made once for each state of the locks."""
+    """Return the directory with every locked package; made once for each state of the locks."""
     packages, libz = lock("freeze.txt"), lock("libz.txt")
     digest = hashlib.sha256(packages.read_bytes() + libz.read_bytes()).hexdigest()[:16]
     site = work / f"site-{digest}"
@@ -282,7 +279,7 @@ class _Told(Progress):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Builds what `make installer` asks for: `python -m bundler.freeze.build install|bundle OUT [EMBED]`.
+    """Build what `make installer` asks for: `python -m bundler.freeze.build install|bundle OUT [EMBED]`.
 
     `wheels WORK [MACHINE]` only fetches the packages into `WORK`, for this or another machine.
     """

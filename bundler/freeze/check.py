@@ -28,7 +28,7 @@ NEVER = (
 
 
 def check(app: Path, program: str) -> None:
-    """Checks a frozen directory.
+    """Check a frozen directory.
 
     Args:
         app: The directory.
@@ -43,7 +43,7 @@ def check(app: Path, program: str) -> None:
 
 
 def module_problems(names: set[str], program: str) -> Iterator[Problem]:
-    """Says which wanted modules are missing among `names` and which must not be there."""
+    """Return which wanted modules are missing among `names` and which must not be there."""
     for wanted in WANTED[program]:
         if wanted not in names:
             yield Problem(program, f"the module {wanted} is missing")
@@ -54,7 +54,7 @@ def module_problems(names: set[str], program: str) -> Iterator[Problem]:
 
 
 def library_problems(app: Path) -> Iterator[Problem]:
-    """Says which programs and libraries below `app` need a newer glibc, or a library that is not there."""
+    """Return which programs and libraries below `app` need a newer glibc, or a library that is not there."""
     files = [path for path in sorted(app.rglob("*")) if path.is_file()]
     shipped = {path.name for path in files}
     for path in files:
@@ -73,7 +73,7 @@ def library_problems(app: Path) -> Iterator[Problem]:
 
 
 def requirements(content: bytes) -> tuple[list[str], list[tuple[int, ...]]]:
-    """Reads what a program or shared library asks of the dynamic loader.
+    """Read what a program or shared library asks of the dynamic loader.
 
     Args:
         content: The whole ELF file.

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def main(options: dict[str, Any]) -> None:
-    """Freezes as told."""
+    """Freeze as told."""
     sys.path[:0] = options["path"]
     from cx_Freeze import Executable, Freezer
 

@@ -24,7 +24,7 @@ EXECUTABLE, PLAIN = 0o755, 0o644
 
 
 def pack(app: Path, name: str, version: str) -> bytes:
-    """Packs the frozen directory `app`.
+    """Pack the frozen directory `app`.
 
     Args:
         app: The directory; the program to start in it is called `name`.
@@ -77,7 +77,7 @@ def _runs(content: bytes) -> bool:
 
 
 def settle(app: Path) -> None:
-    """Takes out of the frozen directory `app` what differs from build to build, and what is never loaded.
+    """Take out of the frozen directory `app` what differs from build to build, and what is never loaded.
 
     Dates and build paths go, so that the same inputs make the same bytes; debugging symbols are blanked.
     """
@@ -90,7 +90,7 @@ def settle(app: Path) -> None:
 
 
 def settled(name: str, content: bytes) -> bytes:
-    """Gives the content of the file `name` without dates, build paths and debugging symbols."""
+    """Return the content of the file `name` without dates, build paths and debugging symbols."""
     if name.endswith(".pyc"):
         return _settled_pyc(name, content)
     return without_symbols(content) if content.startswith(ELF) else content
@@ -109,7 +109,7 @@ def _settled_zip(content: bytes) -> bytes:
 
 
 def without_symbols(content: bytes) -> bytes:
-    """Blanks the debugging sections of an ELF file: they are never loaded, and zeros pack to nothing."""
+    """Blank the debugging sections of an ELF file: they are never loaded, and zeros pack to nothing."""
     from elftools.elf.elffile import ELFFile
 
     blanked = bytearray(content)

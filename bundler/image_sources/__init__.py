@@ -15,7 +15,7 @@ from bundler.image_sources.registry import RegistrySource
 
 
 def sources_for(entries: Sequence[ImageEntry], platforms: tuple[str, ...]) -> tuple[ImageSource, ...]:
-    """Makes the sources of a bundle: one for each entry, and one for all that the engine saves at once.
+    """Make the sources of a bundle: one for each entry, and one for all that the engine saves at once.
 
     Args:
         entries: `images` of bundle.yaml.

@@ -37,7 +37,7 @@ class ArchiveSource:
         self._chosen: list[tuple[str, SavedImage]] | None = None
 
     def resolve(self) -> list[ResolvedImage]:
-        """Reads headers and documents of the archive.
+        """Read headers and documents of the archive.
 
         Raises:
             UnfitInputError: It cannot be read, is damaged or hostile, or lacks what is asked for.
@@ -46,7 +46,7 @@ class ArchiveSource:
         return [image.resolved(reference, where) for reference, image in self._resolved()]
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Reads each layer that the sink lacks.
+        """Read each layer that the sink lacks.
 
         Raises:
             UnfitInputError: The archive is not what it says.

@@ -16,7 +16,7 @@ class Readable(Protocol):
     """Anything that bytes can be read from, once, from its start to its end."""
 
     def read(self, size: int, /) -> bytes:
-        """Gives at most `size` bytes, and none only at the end."""
+        """Return at most `size` bytes, and none only at the end."""
         ...
 
 
@@ -31,7 +31,7 @@ class BlobSink(Protocol):
     """
 
     def find(self, diff_id: str, digest: str = "") -> Layer | None:
-        """Gives a layer that is stored already, so that it need not be read again.
+        """Return a layer that is stored already, so that it need not be read again.
 
         Args:
             diff_id: Digest of the uncompressed layer.
@@ -49,7 +49,7 @@ class BlobSink(Protocol):
         size: int = -1,
         where: str,
     ) -> Layer:
-        """Stores a layer; reads the stream exactly once, in chunks of 1 MiB, to its end.
+        """Store a layer; reads the stream exactly once, in chunks of 1 MiB, to its end.
 
         Bytes that are gzip or zstd already are kept as they are. An uncompressed layer is stored in the form
         the bundle asks for.
@@ -68,7 +68,7 @@ class BlobSink(Protocol):
         ...
 
     def document(self, data: bytes, *, where: str) -> str:
-        """Stores a configuration or manifest byte for byte, once, and gives its digest."""
+        """Store a configuration or manifest byte for byte, once, and gives its digest."""
         ...
 
 
@@ -100,7 +100,7 @@ class ImageSource(Protocol):
     """One place that images come from: an engine, an archive, an OCI layout or a registry."""
 
     def resolve(self) -> list[ResolvedImage]:
-        """Looks what is there without reading payload. May be called again; the first answer is kept.
+        """Look what is there without reading payload. May be called again; the first answer is kept.
 
         Raises:
             UnfitInputError: With every problem found.
@@ -108,7 +108,7 @@ class ImageSource(Protocol):
         ...
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Puts the images into the sink, in the order of `resolve`.
+        """Put the images into the sink, in the order of `resolve`.
 
         Layers that no image of the answer names were stored in vain (a stream is read before its manifest is
         seen); the sink may drop them.

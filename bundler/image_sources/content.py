@@ -33,15 +33,15 @@ class Content(Protocol):
     where: str
 
     def resolve(self, name: str) -> str | None:
-        """Gives the name under which the bytes of `name` lie; None where there is no such member."""
+        """Return the name under which the bytes of `name` lie; None where there is no such member."""
         ...
 
     def size(self, name: str) -> int:
-        """Gives the size of a resolved name."""
+        """Return the size of a resolved name."""
         ...
 
     def document(self, name: str) -> bytes:
-        """Gives the bytes of a resolved name.
+        """Return the bytes of a resolved name.
 
         Raises:
             UnfitInputError: It is larger than a document may be, or cannot be read.
@@ -58,12 +58,12 @@ class Payload(Protocol):
         ...
 
     def open(self, name: str, size: int) -> AbstractContextManager[Readable]:
-        """Opens the layer of this name, which has this many bytes."""
+        """Open the layer of this name, which has this many bytes."""
         ...
 
 
 def blob_digest(name: str) -> str:
-    """Gives the digest that a name claims (`blobs/sha256/<hex>`, `<hex>.json`); else an empty text."""
+    """Return the digest that a name claims (`blobs/sha256/<hex>`, `<hex>.json`); else an empty text."""
     text = name.removeprefix(BLOBS) if name.startswith(BLOBS) else name.removesuffix(".json")
     return f"sha256:{text}" if text != name and HEX.fullmatch(text) else ""
 
@@ -98,13 +98,13 @@ class ArchiveContent(_Members):
                 self.found[member.name] = member
 
     def document(self, name: str) -> bytes:
-        """Gives the bytes of a member."""
+        """Return the bytes of a member."""
         with self.open(name, self.size(name)) as body:
             return read_document(body, self.size(name), f"{self.where}: {name}")
 
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
-        """Opens a member; the archive has to be the one that was scanned."""
+        """Open a member; the archive has to be the one that was scanned."""
         with self._file() as file:
             if _identity(file) != self._identity:
                 raise UnfitInputError(
@@ -125,21 +125,21 @@ class DirectoryContent:
         self._path = path
 
     def resolve(self, name: str) -> str | None:
-        """Gives the name, where there is such a file."""
+        """Return the name, where there is such a file."""
         return name if (self._path / name).is_file() else None
 
     def size(self, name: str) -> int:
-        """Gives the size of a file."""
+        """Return the size of a file."""
         return (self._path / name).stat().st_size
 
     def document(self, name: str) -> bytes:
-        """Gives the bytes of a file."""
+        """Return the bytes of a file."""
         with self.open(name, self.size(name)) as file:
             return read_document(file, self.size(name), f"{self.where}/{name}")
 
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
-        """Opens a file, which has to be of this size."""
+        """Open a file, which has to be of this size."""
         with open_regular(self._path / name) as file:
             if (now := os.fstat(file.fileno()).st_size) != size:
                 raise UnfitInputError(f"is {now} bytes, not {size}", where=f"{self.where}/{name}", hint=AGAIN)
@@ -156,7 +156,7 @@ class PassingContent(_Members):
         self._room = MAX_HELD
 
     def document(self, name: str) -> bytes:
-        """Gives the bytes of a document that came by."""
+        """Return the bytes of a document that came by."""
         if self.size(name) > MAX_DOCUMENT and name not in self.layers:
             raise UnfitInputError(_too_large(self.size(name)), where=f"{self.where}: {name}", hint=AGAIN)
         if name not in self._held:
@@ -166,7 +166,7 @@ class PassingContent(_Members):
         return self._held[name]
 
     def layer(self, name: str, sink: BlobSink) -> Layer:
-        """Gives a layer that came by; one that looked like a document is put into the sink now.
+        """Return a layer that came by; one that looked like a document is put into the sink now.
 
         Raises:
             UnfitInputError: It was neither.
@@ -179,7 +179,7 @@ class PassingContent(_Members):
         return self.layers[name]
 
     def take(self, stream: Readable, sink: BlobSink | None, wanted: Container[str] | None = None) -> None:
-        """Lets an archive pass by.
+        """Let an archive pass by.
 
         Args:
             stream: The archive.
@@ -222,7 +222,7 @@ class PassingContent(_Members):
 
 
 def _kind(name: str) -> str:
-    """Says what a member is by its name, in the forms that engines write."""
+    """Return what a member is by its name, in the forms that engines write."""
     if name.startswith(BLOBS):
         return "blob"
     if name.rpartition("/")[2] in _LEGACY:
@@ -233,7 +233,7 @@ def _kind(name: str) -> str:
 
 
 def _is_document(head: bytes) -> bool:
-    """Says whether a blob that begins like this is JSON and not a layer."""
+    """Return whether a blob that begins like this is JSON and not a layer."""
     return head[:1] in (b"{", b"[") and sniff(head) == "tar" and head[257:262] != b"ustar"
 
 
@@ -269,7 +269,7 @@ class Expanded:
     _at: int = 0
 
     def read(self, size: int, /) -> bytes:
-        """Gives at most `size` bytes.
+        """Return at most `size` bytes.
 
         Raises:
             UnfitInputError: The compression is broken or ends early.
@@ -285,7 +285,7 @@ class Expanded:
 
 
 def read_document(stream: Readable, size: int, where: str) -> bytes:
-    """Reads a document whose size is known.
+    """Read a document whose size is known.
 
     Raises:
         UnfitInputError: It is too large, or it ends early.
@@ -308,7 +308,7 @@ def _too_large(size: int) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a regular file for reading; a pipe or a device in its place is not waited for.
+    """Open a regular file for reading; a pipe or a device in its place is not waited for.
 
     Raises:
         UnfitInputError: It is not there, not readable, or not a regular file.

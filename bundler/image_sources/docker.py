@@ -90,7 +90,7 @@ class EngineSource:
         self._found: list[_Found] | None = None
 
     def resolve(self) -> list[ResolvedImage]:
-        """Asks the engine for each image.
+        """Ask the engine for each image.
 
         Raises:
             UnfitInputError: The engine does not answer, or images are missing or for another platform.
@@ -101,7 +101,7 @@ class EngineSource:
         return [found.resolved() for found in self._found]
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Has the engine save the images and takes them from its stream.
+        """Have the engine save the images and takes them from its stream.
 
         Raises:
             UnfitInputError: The engine stops, or its images are not those that it had before.
@@ -145,7 +145,7 @@ class EngineSource:
         return found
 
     def _fault(self, found: _Found) -> Problem | None:
-        """Says why an image that the engine has cannot be taken."""
+        """Return why an image that the engine has cannot be taken."""
         name, where = found.wanted.name, found.wanted.where or found.wanted.name
         reference = found.wanted.reference or name
         is_id = not found.wanted.reference and found.id.removeprefix("sha256:").startswith(name)
@@ -161,7 +161,7 @@ class EngineSource:
 
 @contextmanager
 def connected() -> Iterator[DockerClient]:
-    """Connects to the engine of DOCKER_HOST, of the current Docker context, or of the usual socket.
+    """Connect to the engine of DOCKER_HOST, of the current Docker context, or of the usual socket.
 
     Raises:
         UnfitInputError: It does not answer; the hint says why, as far as that can be seen.
@@ -286,7 +286,7 @@ class _Stream:
 
 
 def _match(wanted: _Found, images: Sequence[SavedImage]) -> SavedImage:
-    """Finds the image that was inspected among those that came."""
+    """Find the image that was inspected among those that came."""
     for image in images:
         if (
             wanted.id in (image.top, oci_digest(image.config))
@@ -302,7 +302,7 @@ def _match(wanted: _Found, images: Sequence[SavedImage]) -> SavedImage:
 
 
 def _batches(found: dict[int, _Found]) -> list[dict[int, _Found]]:
-    """Parts the images so that the old form of one stream has one order only.
+    """Part the images so that the old form of one stream has one order only.
 
     There, two images may know one layer by two ids, and which of the two has the bytes is left to chance: one
     image's uppermost layer is in the midst of the other's. Such images do not come in one stream.

@@ -13,7 +13,7 @@ AGAIN = "save the image again, and check that the copy was complete"
 
 @contextmanager
 def as_input() -> Iterator[None]:
-    """Turns what the strict parsers find into a fault of the input.
+    """Turn what the strict parsers find into a fault of the input.
 
     Raises:
         UnfitInputError: In place of TamperedError.
@@ -25,7 +25,7 @@ def as_input() -> Iterator[None]:
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:
-    """Raises all problems as one error; one alone stands for itself.
+    """Raise all problems as one error; one alone stands for itself.
 
     Raises:
         UnfitInputError: If there is any.
@@ -37,5 +37,5 @@ def raise_problems(problems: Sequence[Problem]) -> None:
 
 
 def problems_of(error: UnfitInputError) -> list[Problem]:
-    """Gives the problems of an error: its own where it has no others."""
+    """Return the problems of an error: its own where it has no others."""
     return list(error.problems) or [Problem(error.where, error.what, error.hint)]

@@ -40,7 +40,7 @@ _REBUILD = "fetch or build the image again; the copy at hand is damaged"
 
 
 def sniff(head: bytes) -> Form:
-    """Says what the first four bytes of a layer are the beginning of."""
+    """Return what the first four bytes of a layer are the beginning of."""
     return next((form for magic, form in _MAGIC if head.startswith(magic)), "tar")
 
 
@@ -67,7 +67,7 @@ class LayerTransform:
         size: int = -1,
         where: str = "layer",
     ) -> Layer:
-        """Reads a layer to its end and writes its stored form.
+        """Read a layer to its end and writes its stored form.
 
         Args:
             stream: The layer.
@@ -118,7 +118,7 @@ class LayerTransform:
     def _compress(
         self, head: bytes, chunks: Iterator[bytes], write: Callable[[bytes], object], where: str
     ) -> Layer:
-        """Stores an uncompressed layer in the bundle's form."""
+        """Store an uncompressed layer in the bundle's form."""
         form: Form = "tar" if self.compression == "none" else self.compression
         compressor = _compressor(form)
         plain, stored = _Hash(), _Hash()
@@ -150,7 +150,7 @@ class LayerTransform:
         write: Callable[[bytes], object],
         where: str,
     ) -> Layer:
-        """Stores a compressed layer byte for byte."""
+        """Store a compressed layer byte for byte."""
         plain, stored = _Hash(), _Hash()
         expander = _expander(form)
         produced = 0
@@ -258,7 +258,7 @@ def _compressor(form: Form) -> _Compressor | None:
 
 
 def expand(stream: Readable, form: Form, where: str) -> Iterator[bytes]:
-    """Gives what a gzip or zstd stream expands to, piece by piece; pieces may be empty.
+    """Return what a gzip or zstd stream expands to, piece by piece; pieces may be empty.
 
     Raises:
         UnfitInputError: The stream is broken or ends early.
@@ -299,7 +299,7 @@ class _Expander(Protocol):
         ...
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Gives what `chunk` expands to."""
+        """Return what `chunk` expands to."""
         ...
 
 
@@ -345,7 +345,7 @@ class _Unzstd:
 
 
 def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
-    """Reads a stream to its end; the first chunk has at least four bytes, if the stream has."""
+    """Read a stream to its end; the first chunk has at least four bytes, if the stream has."""
     head = b""
     while len(head) < 4 and (chunk := stream.read(CHUNK)):
         head += chunk

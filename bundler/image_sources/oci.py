@@ -31,7 +31,7 @@ class LayoutSource:
         self._chosen: list[tuple[str, SavedImage]] | None = None
 
     def resolve(self) -> list[ResolvedImage]:
-        """Reads the documents of the layout.
+        """Read the documents of the layout.
 
         Raises:
             UnfitInputError: It is no layout, is damaged, or lacks what is asked for.
@@ -40,7 +40,7 @@ class LayoutSource:
         return [image.resolved(reference, where) for reference, image in self._resolved()]
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Reads each layer that the sink lacks.
+        """Read each layer that the sink lacks.
 
         Raises:
             UnfitInputError: A blob is not the one that its name says.

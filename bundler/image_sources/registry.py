@@ -5,14 +5,14 @@ What a tag means is asked once; after that everything is fetched by its digest a
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bundler.image_sources.base import BlobSink, Readable, ResolvedImage
 from bundler.image_sources.faults import as_input
-from bundler.image_sources.http import TRIES, Connection, Response, speaks_plainly
+from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
 from bundler.image_sources.saved import choose
 from bundler.image_sources.store import store_image, store_layers
 from bundler.image_sources.walk import SavedImage, Walk
@@ -22,6 +22,9 @@ from installer.core.format.manifest import Image
 from installer.core.limits import CHUNK
 from installer.core.oci import documents
 from installer.core.oci.reference import familiar, reference_fault, split_host, split_reference
+
+if TYPE_CHECKING:
+    from requests import Response
 
 _ACCEPT = ", ".join((*documents.INDEXES, *documents.MANIFESTS))
 
@@ -42,7 +45,7 @@ class RegistrySource:
         self._found: _Found | None = None
 
     def resolve(self) -> list[ResolvedImage]:
-        """Fetches manifests and configurations.
+        """Fetch manifests and configurations.
 
         Raises:
             UnfitInputError: The registry does not answer or lacks the image, or what it gives is not what was
@@ -52,7 +55,7 @@ class RegistrySource:
         return [image.resolved(reference, found.blobs.where) for reference, image in found.chosen]
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Fetches each layer that the sink lacks.
+        """Fetch each layer that the sink lacks.
 
         Raises:
             UnfitInputError: A layer does not come whole, or is another.
@@ -76,7 +79,7 @@ class RegistrySource:
                 raise UnfitInputError(what, where=self._location, hint="name it: `as: NAME:TAG`")
             reference = familiar(self._wanted or f"{name}:{tag or 'latest'}")
             host, repository = split_host(name)
-            connection = Connection(host, plain=scheme == "http" if given else speaks_plainly(host))
+            connection = Connection(host, plain=scheme == "http" if given else uses_plain_http(host))
             blobs = _Blobs(connection, repository, f"registry {bare}")
             with as_input():
                 root, data = _root(blobs, digest or tag or "latest")
@@ -94,20 +97,20 @@ class _Found:
 
 
 def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
-    """Fetches what a tag or a digest names."""
+    """Fetch what a tag or a digest names."""
     path = f"/v2/{blobs.repository}/manifests/{tag}"
     response = blobs.connection.get(path, {"Accept": _ACCEPT}, blobs.where)
     data = _document(response, blobs.where)
-    called = response.headers.get_content_type()
-    media_type = called if called in (*documents.INDEXES, *documents.MANIFESTS) else ""
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    media_type = content_type if content_type in (*documents.INDEXES, *documents.MANIFESTS) else ""
     digest = oci_digest(data)
-    said = response.headers.get("Docker-Content-Digest") or digest
-    for expected in (said, tag if tag.startswith("sha256:") else digest):
+    announced = response.headers.get("Docker-Content-Digest") or digest
+    for expected in (announced, tag if tag.startswith("sha256:") else digest):
         if expected != digest:
             raise TamperedError(
                 f"the manifest has the digest {digest}, not {expected}",
                 where=blobs.where,
-                hint="the registry or a proxy before it changes what it serves; do not use it",
+                hint="do not use the image: the registry, or a proxy before it, changes what it serves",
             )
     kind = documents.parse_document(data, blobs.where, media_type).media_type
     return documents.Descriptor(digest, len(data), kind), data
@@ -167,8 +170,9 @@ class _BlobStream:
         while self.offset < self.size:
             try:
                 response = self._response or self._open()
-                chunk = response.read(min(size, self.size - self.offset))
-            except (OSError, http.client.HTTPException):
+                chunk = read_body(response, min(size, self.size - self.offset))
+            except OSError:
+                # What came so far counts: the next request asks for the rest only.
                 chunk = b""
             if chunk:
                 self.offset += len(chunk)
@@ -179,7 +183,7 @@ class _BlobStream:
                 raise UnfitInputError(
                     f"the registry ends the layer after {self.offset} of {self.size} bytes",
                     where=self._where,
-                    hint="try again; if it stays so, the registry's copy is damaged: push the image again",
+                    hint="try again; if it fails again, push the image again: the registry's copy is damaged",
                 )
         return self._beyond()
 
@@ -196,21 +200,22 @@ class _BlobStream:
         path = f"/v2/{self.blobs.repository}/blobs/{self.digest}"
         headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
         self._response = response = self.blobs.connection.get(path, headers, self._where)
-        left = self.offset if response.status == 200 else 0
-        while left and (chunk := response.read(min(left, CHUNK))):
+        # A registry without ranges sends the whole blob: what is known already is skipped.
+        left = self.offset if response.status_code == 200 else 0
+        while left and (chunk := read_body(response, min(left, CHUNK))):
             left -= len(chunk)
         return response
 
     def _beyond(self) -> bytes:
-        """Gives what comes after the blob's end, so that a longer one is noticed."""
-        return self._response.read(1) if self._response is not None else b""
+        """Return what comes after the end of the blob, so that a longer one is noticed."""
+        return read_body(self._response, 1) if self._response is not None else b""
 
 
 def _document(response: Response, where: str) -> bytes:
     try:
-        data = response.read(documents.MAX_DOCUMENT + 1)
-    except (OSError, http.client.HTTPException) as error:
-        raise UnfitInputError(f"the registry breaks off: {error}", where=where, hint="try again") from None
+        data = read_body(response, documents.MAX_DOCUMENT + 1)
+    except OSError as error:
+        raise UnfitInputError(f"the connection broke: {error}", where=where, hint="try again") from None
     finally:
         response.close()
     if len(data) > documents.MAX_DOCUMENT:

@@ -20,7 +20,7 @@ from installer.core.oci.reference import familiar, reference_fault, split_refere
 
 
 def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
-    """Finds the images that an archive or a layout holds for some of the platforms.
+    """Find the images that an archive or a layout holds for some of the platforms.
 
     Args:
         content: The archive or the layout.
@@ -56,7 +56,7 @@ class _LayoutWalk(Walk):
         self._content = content
 
     def images(self, name: str) -> Iterator[SavedImage]:
-        """Goes through `index.json`."""
+        """Go through `index.json`."""
         layout = f"{self.where}: oci-layout"
         found = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
         if not isinstance(found, dict) or found.get("imageLayoutVersion") != "1.0.0":
@@ -66,12 +66,12 @@ class _LayoutWalk(Walk):
             yield from self.entry(entry, _names(entry), entry.digest)
 
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
-        """Reads a blob."""
+        """Read a blob."""
         name = _required(self._content, _blob_name(entry.digest))
         return self._content.document(name), f"{self.where}: {name}"
 
     def layer(self, layer: documents.Descriptor) -> str:
-        """Finds a blob, which has to have its size."""
+        """Find a blob, which has to have its size."""
         name = _required(self._content, _blob_name(layer.digest))
         if (size := self._content.size(name)) != layer.size:
             raise TamperedError(f"is {size} bytes, not {layer.size}", where=f"{self.where}: {name}")
@@ -79,7 +79,7 @@ class _LayoutWalk(Walk):
 
 
 def _names(entry: documents.Descriptor) -> tuple[str, ...]:
-    """Gives the references of an outermost entry; one that is only a tag is none."""
+    """Return the references of an outermost entry; one that is only a tag is none."""
     for key in (documents.CONTAINERD_NAME, documents.REF_NAME):
         name = entry.annotations.get(key, "")
         if name and not reference_fault(name) and split_reference(name)[1]:
@@ -110,7 +110,7 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
 
 
 def _agree(content: Content, name: str, images: Sequence[SavedImage], platforms: Sequence[str]) -> None:
-    """Checks that `manifest.json` describes no image other than `index.json` does."""
+    """Check that `manifest.json` describes no image other than `index.json` does."""
     for other in _docker_images(content, name):
         if not any(documents.platform_matches(wanted, other.platform) for wanted in platforms):
             continue
@@ -143,7 +143,7 @@ def _required(content: Content, name: str) -> str:
 def choose(
     images: Sequence[SavedImage], platforms: Sequence[str], where: str, reference: str = ""
 ) -> list[tuple[str, SavedImage]]:
-    """Chooses, for each reference, the images for the platforms of the bundle.
+    """Choose, for each reference, the images for the platforms of the bundle.
 
     Args:
         images: What is there.

@@ -15,7 +15,7 @@ from installer.core.oci import documents
 
 
 def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[Layer]:
-    """Puts the layers of an image into the sink, from the lowest; those that it has are not read."""
+    """Put the layers of an image into the sink, from the lowest; those that it has are not read."""
     stored = []
     for layer in image.layers:
         compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
@@ -35,7 +35,7 @@ def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[La
 
 
 def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) -> list[Layer]:
-    """Gives the layers of an image that went to the sink when they passed by.
+    """Return the layers of an image that went to the sink when they passed by.
 
     Raises:
         UnfitInputError: A member is named as a layer and did not look like one.
@@ -46,7 +46,7 @@ def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) ->
 def store_image(
     reference: str, image: SavedImage, layers: Sequence[Layer], sink: BlobSink, where: str
 ) -> Image:
-    """Puts the documents of an image whose layers are stored into the sink.
+    """Put the documents of an image whose layers are stored into the sink.
 
     The original manifest is kept where it still describes the stored layers; else a new one is made.
 

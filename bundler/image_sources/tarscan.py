@@ -54,7 +54,7 @@ class Body:
         self._where = where
 
     def read(self, size: int = CHUNK, /) -> bytes:
-        """Gives at most `size` bytes of what is left.
+        """Return at most `size` bytes of what is left.
 
         Raises:
             UnfitInputError: The archive ends before the member does.
@@ -73,7 +73,7 @@ class Body:
 def scan(
     stream: Readable, where: str, skip: Callable[[int], None] | None = None
 ) -> Iterator[tuple[Member, Body]]:
-    """Goes through an archive from its start to its end.
+    """Go through an archive from its start to its end.
 
     Args:
         stream: The archive.
@@ -102,7 +102,7 @@ class _Scanner:
         self._names: set[str] = set()
 
     def next_member(self) -> Member | None:
-        """Reads headers up to that of the next file or link; None at the end of the archive."""
+        """Read headers up to that of the next file or link; None at the end of the archive."""
         pax: dict[str, str] = {}
         while True:
             header = self._block()
@@ -123,7 +123,7 @@ class _Scanner:
             pax = {}
 
     def finish(self, body: Body, member: Member) -> None:
-        """Passes over what is left of a body and its padding."""
+        """Pass over what is left of a body and its padding."""
         rest = body.left + -member.size % BLOCK
         if self._skip is not None:
             self._skip(rest)
@@ -237,7 +237,7 @@ def _checksum(header: bytes) -> int:
 
 
 def _plain(name: str) -> bool:
-    """Says whether a name is relative, does not climb, and is of printable ASCII without a backslash."""
+    """Return whether a name is relative, does not climb, and is of printable ASCII without a backslash."""
     return (
         0 < len(name) <= 255
         and all(32 < ord(letter) < 127 and letter != "\\" for letter in name)

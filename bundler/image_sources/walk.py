@@ -54,7 +54,7 @@ class SavedImage:
     layers: tuple[SavedLayer, ...]
 
     def resolved(self, reference: str, where: str) -> ResolvedImage:
-        """Gives what a source says of it before its payload is read."""
+        """Return what a source says of it before its payload is read."""
         return ResolvedImage(
             reference,
             self.platform,
@@ -80,16 +80,16 @@ class Walk(ABC):
 
     @abstractmethod
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
-        """Gives the bytes of a document, and how errors name it."""
+        """Return the bytes of a document, and how errors name it."""
 
     @abstractmethod
     def layer(self, layer: documents.Descriptor) -> str:
-        """Gives the name under which a layer can be read."""
+        """Return the name under which a layer can be read."""
 
     def entry(
         self, entry: documents.Descriptor, names: tuple[str, ...], top: str, depth: int = 1
     ) -> Iterator[SavedImage]:
-        """Follows one entry of an index.
+        """Follow one entry of an index.
 
         Args:
             entry: The entry.

@@ -40,8 +40,8 @@ class Builder:
     variables: tuple[str, ...] = ()
 
 
-def find(given: str, environ: Mapping[str, str]) -> Builder:
-    """Finds out who builds: what was given, then WAYBILL_BUILDER_ID, then what a CI system says of itself.
+def find_builder(given: str, environ: Mapping[str, str]) -> Builder:
+    """Find out who builds: what was given, then WAYBILL_BUILDER_ID, then what a CI system says of itself.
 
     Args:
         given: From `--builder`; empty where it was not given.
@@ -81,6 +81,6 @@ def _gitlab(environ: Mapping[str, str]) -> Builder | None:
 
 
 def _known(identity: str, invocation: str) -> Builder | None:
-    """Takes what a CI system says where it is whole: a URL without a gap."""
+    """Take what a CI system says where it is whole: a URL without a gap."""
     whole = re.fullmatch(r"https?://[^/]+(/[^/\s]+)+", identity) and BUILDER.fullmatch(identity)
     return Builder(identity, invocation if BUILDER.fullmatch(invocation) else "") if whole else None

@@ -44,8 +44,8 @@ class Checkout:
         """What the manifest says of it."""
         return Source(self.commit, self.tag, bool(self.changed))
 
-    def text(self) -> str:
-        """Gives it as a line for people."""
+    def as_text(self) -> str:
+        """Return it as a line for people."""
         if not self.commit:
             return f"not known: {self.unknown}"
         names = ", ".join(self.changed[:5]) + (", …" if len(self.changed) > 5 else "")
@@ -53,8 +53,8 @@ class Checkout:
         return f"commit {self.commit}{tag}, " + (f"NOT clean: {names}" if names else "clean")
 
 
-def look(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
-    """Asks git where a directory is from.
+def inspect_checkout(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
+    """Ask git where a directory is from.
 
     Args:
         directory: Of bundle.yaml.
@@ -74,7 +74,7 @@ def look(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
 
 
 def plain_url(origin: str) -> str:
-    """Gives the URL of a repository in one form, without anything secret in it; empty for a local path.
+    """Return the URL of a repository in one form, without anything secret in it; empty for a local path.
 
     Args:
         origin: As git has it: `https://token@host/path.git`, `user@host:path.git`, `/srv/git/path`.
@@ -113,7 +113,7 @@ def _changed(directory: Path, inputs: Iterable[str]) -> tuple[str, ...]:
 
 
 def _rows(said: str) -> Iterable[tuple[str, str]]:
-    """Takes `git status -z` apart; of a rename both names count."""
+    """Take `git status -z` apart; of a rename both names count."""
     words = iter(said.split("\0"))
     for word in words:
         if len(word) < 4:
@@ -124,7 +124,7 @@ def _rows(said: str) -> Iterable[tuple[str, str]]:
 
 
 def _inside(top: str, path: Path) -> str:
-    """Gives a path from the top of the checkout, with a slash at its end; empty for the top or outside."""
+    """Return a path from the top of the checkout, with a slash at its end; empty for the top or outside."""
     relative = os.path.relpath(f"{_real(path.parent)}/{path.name}", top)
     return "" if relative == "." or relative.startswith("..") else f"{relative}/"
 
@@ -145,7 +145,7 @@ def _reason(error: str) -> str:
 
 
 def _git(directory: Path, *words: str) -> tuple[str, str]:
-    """Runs git; gives what it said, or why it failed. Nothing of the repository's is run."""
+    """Run git; gives what it said, or why it failed. Nothing of the repository's is run."""
     environment = {key: value for key, value in child_environment().items() if not key.startswith("GIT_")}
     command: Sequence[str] = ["git", "-c", "core.fsmonitor=false", "-C", str(directory), *words]
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler import __version__
-from bundler.archive.output_file import OutputFile
+from bundler.archive.new_file import replace_file
 from bundler.config.model import BundleConfig
 from bundler.provenance.builder import Builder
 from bundler.provenance.git import Checkout
@@ -22,11 +22,12 @@ from bundler.signing import Signer
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import UnfitInputError
-from installer.core.format.manifest import SUMS, FileEntry, Manifest
+from installer.core.format.manifest import FileEntry, Manifest
+from installer.core.intoto import make_statement
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import DIRECTORY, STATEMENT
+from installer.core.timestamps import format_time
+from installer.core.trust.approval import DIRECTORY
 from installer.core.trust.provenance import PREDICATE
-from installer.core.trust.root import format_time
 
 BUILD_TYPE = "urn:waybill:create:v1"
 CHANGED = 50
@@ -54,7 +55,7 @@ class Run:
 def statement(
     run: Run, checkout: Checkout, config: BundleConfig, manifest: Manifest, identity: str, finished: datetime
 ) -> bytes:
-    """Gives the statement about a bundle; it always fits into what a reader takes.
+    """Return the statement about a bundle; it always fits into what a reader takes.
 
     Args:
         run: The run that made it.
@@ -81,7 +82,7 @@ def statement(
 
 
 def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
-    """Signs a statement; gives the members that go behind the payload."""
+    """Sign a statement; gives the members that go behind the payload."""
     files: dict[str, bytes] = {}
     for signer in run.signers:
         name = f"{DIRECTORY}provenance-{signer.keyid8}.json"
@@ -90,20 +91,18 @@ def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
 
 
 def unsigned_path(bundle: Path) -> Path:
-    """Gives where the statement lies while nobody has signed it."""
+    """Return where the statement lies while nobody has signed it."""
     return bundle.with_name(f"{bundle.name}.provenance.json")
 
 
 def write_unsigned(bundle: Path, data: bytes) -> Path:
-    """Writes the statement beside the bundle; one of an earlier run is replaced.
+    """Write the statement beside the bundle; one of an earlier run is replaced.
 
     Raises:
         UnfitInputError: It cannot be written.
     """
     path = unsigned_path(bundle)
-    with OutputFile(path) as output:
-        output.write_at(0, data)
-        output.publish()
+    replace_file(path, data)
     return path
 
 
@@ -116,23 +115,19 @@ def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, fini
     metadata = {"startedOn": format_time(run.started), "finishedOn": format_time(finished)}
     if run.builder.invocation:
         metadata["invocationId"] = run.builder.invocation
-    return {
-        "_type": STATEMENT,
-        "subject": [{"name": SUMS, "digest": {"sha256": identity}}],
-        "predicateType": PREDICATE,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": run.parameters,
-                "internalParameters": internal,
-                "resolvedDependencies": [row for row in rows if row],
-            },
-            "runDetails": {
-                "builder": {"id": run.builder.identity, "version": {"waybill": __version__}},
-                "metadata": metadata,
-            },
+    predicate = {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": run.parameters,
+            "internalParameters": internal,
+            "resolvedDependencies": [row for row in rows if row],
+        },
+        "runDetails": {
+            "builder": {"id": run.builder.identity, "version": {"waybill": __version__}},
+            "metadata": metadata,
         },
     }
+    return make_statement(PREDICATE, predicate, identity)
 
 
 def _source(checkout: Checkout) -> Row:
@@ -149,7 +144,7 @@ def _source(checkout: Checkout) -> Row:
 
 
 def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
-    """Gives what went in, by the part of the bundle it is in: bundle.yaml, each file, tree and image."""
+    """Return what went in, by the part of the bundle it is in: bundle.yaml, each file, tree and image."""
     groups: dict[str, list[Row]] = {
         "bundle.yaml": [{"name": "bundle.yaml", "digest": {"sha256": config.sha256}}]
     }
@@ -178,7 +173,7 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
 
 
 def _folded(name: str, manifest: Manifest) -> Row:
-    """Gives all files below a path of the bundle as one row.
+    """Return all files below a path of the bundle as one row.
 
     The digest is in-toto's `dirHash1`, that of Go's modules: the SHA-256 of their lines in SHA256SUMS.
     """

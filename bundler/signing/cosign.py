@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundler.signing import Prompt, Signer
 from installer.core.errors import TamperedError, UsageError
 from installer.core.jsonio import dumps, loads_strict
 from installer.core.limits import KIB
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from bundler.signing import Prompt
 
 LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY"
 PASSWORD_VARIABLE = "COSIGN_PASSWORD"
@@ -36,7 +36,7 @@ _KEY_BYTES = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
-class CosignSigner:
+class CosignSigner(Signer):
     """Signs with a cosign key pair.
 
     Attributes:
@@ -65,7 +65,7 @@ class CosignSigner:
     def load(
         cls, path: Path, prompt: Prompt | None = None, variable: str = "COSIGN_PASSWORD"
     ) -> CosignSigner:
-        """Reads a private key that `bundle keygen` or cosign wrote.
+        """Read a private key that `bundle keygen` or cosign wrote.
 
         Args:
             path: `NAME.key`.
@@ -91,7 +91,7 @@ class CosignSigner:
         return open_sealed(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
 
     def sign(self, data: bytes) -> dict[str, bytes]:
-        """Signs `data` as cosign would.
+        """Sign `data` as cosign would.
 
         Args:
             data: The exact bytes.
@@ -136,7 +136,7 @@ class Sealed:
 
 
 def read_sealed(data: bytes, where: str) -> Sealed:
-    """Reads the outer form of a private key; needs no password.
+    """Read the outer form of a private key; needs no password.
 
     Args:
         data: The file's bytes.
@@ -183,7 +183,7 @@ def read_sealed(data: bytes, where: str) -> Sealed:
 
 
 def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
-    """Opens a private key with its password.
+    """Open a private key with its password.
 
     Args:
         sealed: The key.
@@ -225,7 +225,7 @@ def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
 
 
 def generate(password: bytes) -> tuple[bytes, CosignSigner]:
-    """Makes a new key pair, ECDSA on P-256.
+    """Make a new key pair, ECDSA on P-256.
 
     Args:
         password: What to seal the private key with; may be empty.
@@ -240,7 +240,7 @@ def generate(password: bytes) -> tuple[bytes, CosignSigner]:
 
 
 def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
-    """Seals a private key with a password.
+    """Seal a private key with a password.
 
     Args:
         private: The key.
@@ -270,7 +270,7 @@ def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) 
 
 
 def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_VARIABLE) -> bytes:
-    """Gets a password: from the environment where it is set, even if empty; else by asking.
+    """Get a password: from the environment where it is set, even if empty; else by asking.
 
     Args:
         question: What to show.

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bundler.signing import Signer
 from installer.core.errors import CheckFailedError, ExpiredError, HostNotReadyError, UsageError
 from installer.core.trust import gpgv
 
@@ -21,7 +22,7 @@ _HASHES = ("8", "9", "10")
 _LISTING = "`gpg --list-secret-keys` shows the fingerprints"
 
 
-class GpgSigner:
+class GpgSigner(Signer):
     """Signs with one key of a GPG keyring.
 
     Args:
@@ -67,7 +68,7 @@ class GpgSigner:
         return self._public
 
     def sign(self, data: bytes) -> dict[str, bytes]:
-        """Signs `data` with a detached, armored signature, and verifies it.
+        """Sign `data` with a detached, armored signature, and verifies it.
 
         Args:
             data: The exact bytes.
@@ -101,7 +102,7 @@ class GpgSigner:
 
 
 def export_public(fingerprint: str, home: Path | None = None) -> str:
-    """Exports a public key of a GPG keyring, its secret half not being needed.
+    """Export a public key of a GPG keyring, its secret half not being needed.
 
     Args:
         fingerprint: The whole fingerprint; spaces are allowed.
@@ -126,7 +127,7 @@ def export_public(fingerprint: str, home: Path | None = None) -> str:
 
 
 def normal_fingerprint(text: str) -> str:
-    """Gives a fingerprint as 40 lower-case hex digits.
+    """Return a fingerprint as 40 lower-case hex digits.
 
     Args:
         text: What a person typed, with or without spaces and `0x`.
@@ -159,7 +160,7 @@ def _gpg(home: Path | None) -> Any:
 
 
 def _environment() -> dict[str, str]:
-    """Tells the agent's pinentry which terminal to ask on: GPG's own input is a pipe."""
+    """Tell the agent's pinentry which terminal to ask on: GPG's own input is a pipe."""
     environment = dict(os.environ)
     if "GPG_TTY" not in environment:
         with suppress(OSError):

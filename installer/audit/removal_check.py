@@ -14,9 +14,8 @@ from typing import Any
 from installer import __version__
 from installer.core import jsonio
 from installer.core.errors import NotUndoneError, Problem
-from installer.core.format.manifest import SUMS
-from installer.core.trust.approval import STATEMENT
-from installer.core.trust.root import format_time
+from installer.core.intoto import make_statement
+from installer.core.timestamps import format_time
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.registry import methods
 from installer.host.context import Context
@@ -190,7 +189,6 @@ def statement(context: Context, check: RemovalCheck, identity: str, version: str
         identity: Of the release that ran.
         version: Of the release that ran.
     """
-    subject = [{"name": SUMS, "digest": {"sha256": identity}}]
     predicate = {
         "remover": {"id": "urn:waybill:install", "version": {"waybill": __version__}},
         "time": format_time(datetime.fromtimestamp(int(context.system.now()), UTC)),
@@ -199,6 +197,4 @@ def statement(context: Context, check: RemovalCheck, identity: str, version: str
         "transaction": check.transaction,
         **check.as_json(),
     }
-    return jsonio.dumps_lines(
-        {"_type": STATEMENT, "subject": subject, "predicateType": PREDICATE, "predicate": predicate}
-    )
+    return jsonio.dumps_lines(make_statement(PREDICATE, predicate, identity))

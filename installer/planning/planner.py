@@ -23,41 +23,51 @@ from installer.planning.drift import NOTHING_SAID
 from installer.planning.file_changes import Changes, compare, without_sources
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.plan import MethodPlan, Options, Plan
-from installer.staging.staged import Staged, refuse_platform
+from installer.staging.staged import Staged
+from installer.state.evidence import NO_EVIDENCE, Evidence
 from installer.state.release import Release, open_release, record_bytes
 from installer.state.state import Entry, State, next_transaction
 
 
-def plan_apply(context: Context, state: State, staged: Staged, options: Options) -> Plan:
-    """Plans how a verified bundle becomes the running release.
+def plan_apply(
+    context: Context,
+    state: State,
+    staged: Staged,
+    options: Options,
+    *,
+    evidence: Evidence = NO_EVIDENCE,
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Return the plan by which a verified bundle becomes the running release.
+
+    Whether the bundle may be installed here was decided by its verification, with the same state.
 
     Args:
         context: The host.
         state: What stands now.
         staged: The bundle; its members have to be readable in `staged.directory`.
         options: What the operator chose.
+        evidence: What its verification found; kept with the release.
+        notes: What is out of the ordinary about the bundle; the plan begins with it.
 
     Raises:
-        RefusedError: It is older than what this host has had, or for other hosts.
         UsageError: `--only` or `--skip` name what is not there.
         NotUndoneError: What runs now is damaged.
     """
-    refuse_platform(context.system.platform(), staged.manifest)
-    manifest, policy = staged.manifest, staged.evidence.get("policy", {})
-    preflight.refuse_downgrade(state, manifest, staged.identity, int(policy.get("reset", 0)))
+    manifest = staged.manifest
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
-    again = record_rebuild.regained(context, state, staged, options.values, options.environment)
-    planner = Planner(context, state, options, number, staged.demands, again)
+    again = record_rebuild.regained(context, state, staged, options.values, evidence.environment)
+    planner = Planner(context, state, options, number, staged.demands, again, notes)
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
-        environment=options.environment, installs=planner.installs(manifest),
+        environment=evidence.environment, installs=planner.installs(manifest),
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
-        evidence=staged.evidence, blobs=not staged.area,
+        evidence=evidence, blobs=not staged.area,
     )  # fmt: skip
     release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
@@ -94,6 +104,7 @@ class Planner:
         number: str,
         staging: Sequence[Demand] = (),
         again: Release | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self._context = context
         self._staging = staging
@@ -105,7 +116,7 @@ class Planner:
         self._again = again is not None
         self._problems: list[Problem] = []
         self._unfit: set[str] = set()  # methods that cannot run here, for which nothing is planned
-        self._notes: list[str] = [record_rebuild.NOTE] if again else []
+        self._notes: list[str] = [*notes, *([record_rebuild.NOTE] if again else [])]
 
     def plan(
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]

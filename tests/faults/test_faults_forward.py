@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.status import status
+from installer.commands.status import product_status
 from installer.core.errors import IncompleteError
 from installer.host.context import Context
 from tests.faults import table
@@ -87,7 +87,7 @@ def outcome(within: Context, spec: ReleaseSpec) -> str:
 
 
 def incomplete(root: Path) -> str:
-    found = status(context(Fast(root))).current
+    found = product_status(context(Fast(root))).current
     return found.incomplete if found else ""
 
 
@@ -166,7 +166,7 @@ def test_that_there_is_no_way_back_is_on_the_disk_before_the_step_begins(golden:
         within = on(fast / "cut", boot="2")
         recover(within)
         row.runs += 1
-        found = status(within).current
+        found = product_status(within).current
         row.broken += [] if found and found.version == "1.1.0" else [f"{found and found.version} runs"]
         shutil.rmtree(fast / "cut")
     shutil.rmtree(fast / "host")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from installer.cli import options
 from tests.rig.bench import Bench, environment
 from tests.rig.hosts import host, machine, system  # noqa: F401
 from tests.rig.imagesite import site  # noqa: F401
@@ -25,9 +24,7 @@ def bench(
     host_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Bench:
     """A host of the environment `production`, which trusts the team; its clock stands still."""
-    for module in ("options", "app", "host", "audit", "apply"):
-        monkeypatch.setattr(f"installer.cli.{module}.clock", lambda: NOW)
-    assert options.clock() == NOW
+    monkeypatch.setattr("installer.commands.common.session.utc_now", lambda: NOW)
     made = Bench(host_dir, tmp_path, capsys)
     made.trust(root())
     environment(host_dir, "production\n")

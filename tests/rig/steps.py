@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from installer.commands.carry_out import Applied
+from installer.commands.common.plan_execution import TransactionResult
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.host.context import Context
 from installer.planning.plan import Options, Plan
@@ -42,7 +42,7 @@ DATA = {"data": "1.0.0\n"}
 """The data of a host before a migration."""
 
 
-def install_steps(within: Context, release: ReleaseSpec) -> Applied:
+def install_steps(within: Context, release: ReleaseSpec) -> TransactionResult:
     """Install a release, with its scripts and without what needs a live host."""
     return install(within, release, ONLY)
 

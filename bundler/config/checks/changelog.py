@@ -14,7 +14,7 @@ _FENCE = re.compile(r"[ \t]*(```|~~~)")
 
 
 def section(data: bytes, given: str, version: Version) -> tuple[str, list[Problem]]:
-    """Finds what a changelog says of a version.
+    """Find what a changelog says of a version.
 
     Args:
         data: The file.

@@ -45,7 +45,7 @@ class Compose:
 
 
 def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
-    """Reads a Compose file.
+    """Read a Compose file.
 
     Args:
         data: Its bytes.
@@ -131,7 +131,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
 
 
 def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, found: Compose) -> None:
-    """Reports files beside the Compose file that it refers to: only the file itself travels."""
+    """Report files beside the Compose file that it refers to: only the file itself travels."""
     referring: list[tuple[str, Node]] = [("include", item) for item in _items(top.get("include"))]
     for section in ("configs", "secrets"):
         for key, node in _entries(top.get(section)):
@@ -155,7 +155,7 @@ def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, f
 
 
 def _entries(node: Node | None, depth: int = 0) -> Iterator[tuple[str, Node]]:
-    """Gives the entries of a mapping, with merged-in mappings first, so that its own entries win."""
+    """Return the entries of a mapping, with merged-in mappings first, so that its own entries win."""
     from yaml import MappingNode, ScalarNode
 
     if not isinstance(node, MappingNode) or depth > MERGE_DEPTH:

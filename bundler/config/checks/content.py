@@ -29,7 +29,7 @@ class Content:
 
 
 def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> Content:
-    """Looks into the inputs that could be read.
+    """Look into the inputs that could be read.
 
     Args:
         entries: What bundle.yaml lists.

@@ -41,7 +41,7 @@ class Place:
 
 
 def check(places: Sequence[Place]) -> list[Problem]:
-    """Checks all places of a release against the rules and against each other."""
+    """Check all places of a release against the rules and against each other."""
     problems = [problem for place in places if (problem := _unsafe(place))]
     ordered = sorted(places, key=lambda place: place.install.split("/"))
     for number, place in enumerate(ordered):

@@ -22,7 +22,7 @@ _REFERENCE = re.compile(
 
 
 def normalise(reference: str) -> str | None:
-    """Gives the full name of an image, or None: `redis` is `docker.io/library/redis:latest`."""
+    """Return the full name of an image, or None: `redis` is `docker.io/library/redis:latest`."""
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         return None
@@ -34,7 +34,7 @@ def normalise(reference: str) -> str | None:
 
 
 def reference_problem(reference: str, where: str) -> Problem | None:
-    """Says what is wrong with the name of an image, and when it has no tag."""
+    """Return what is wrong with the name of an image, and when it has no tag."""
     if normalise(reference) is None:
         return Problem(where, f"{reference} is not the name of an image", "write name:tag in lower case")
     match = _REFERENCE.fullmatch(reference)
@@ -78,7 +78,7 @@ def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> l
 
 
 def names_in(source: Path) -> list[str] | None:
-    """Gives the names of the images in an archive or layout, by its index; None when it does not tell."""
+    """Return the names of the images in an archive or layout, by its index; None when it does not tell."""
     try:
         names = [name for document in _documents(source) for name in _names(document)]
     except (WaybillError, OSError, AttributeError, TypeError):
@@ -87,7 +87,7 @@ def names_in(source: Path) -> list[str] | None:
 
 
 def _documents(source: Path) -> list[object]:
-    """Reads the lists of images, with the reader that packs them later; layers are skipped over, not read."""
+    """Read the lists of images, with the reader that packs them later; layers are skipped over, not read."""
     from bundler.image_sources.content import ArchiveContent, DirectoryContent
 
     content = DirectoryContent(source) if source.is_dir() else ArchiveContent(source)

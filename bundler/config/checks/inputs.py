@@ -24,7 +24,7 @@ _ELF_MACHINES = {
 
 
 def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = False) -> Problem | None:
-    """Says why a path is not a regular file that can be read.
+    """Return why a path is not a regular file that can be read.
 
     Args:
         source: The file.
@@ -54,7 +54,7 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
 
 
 def directory_problem(source: Path, given: str, where: str) -> Problem | None:
-    """Says why a path is not a directory that can be read; the arguments are those of `file_problem`."""
+    """Return why a path is not a directory that can be read; the arguments are those of `file_problem`."""
     try:
         status = source.stat()
     except OSError as error:
@@ -71,13 +71,13 @@ def directory_problem(source: Path, given: str, where: str) -> Problem | None:
 
 
 def member_problem(member: str, given: str, where: str) -> Problem | None:
-    """Says why a bundle cannot carry a file under the name it would get."""
+    """Return why a bundle cannot carry a file under the name it would get."""
     fault = path_fault(member)
     return Problem(where, f"the name of {given} {fault}", NAME_HINT) if fault else None
 
 
 def member_name(section: str, given: str, group: str = "") -> str:
-    """Gives the bundle path of an input: its own path where that is in the section already, else its name.
+    """Return the bundle path of an input: its own path where that is in the section already, else its name.
 
     Args:
         section: For example `config`.
@@ -91,7 +91,7 @@ def member_name(section: str, given: str, group: str = "") -> str:
 
 
 def machine_problem(source: Path, given: str, platform: str, where: str) -> Problem | None:
-    """Says when an ELF file is made for another architecture than the platform it is listed for."""
+    """Return when an ELF file is made for another architecture than the platform it is listed for."""
     try:
         with source.open("rb") as file:
             head = file.read(20)

@@ -88,7 +88,7 @@ class Scanner:
     def file(
         self, source: Path | str, shown: str, *, is_config: bool = False, most: int = MAX_BYTES
     ) -> list[Problem]:
-        """Looks through one file; a file that cannot be read has no findings here.
+        """Look through one file; a file that cannot be read has no findings here.
 
         Args:
             source: The file.
@@ -109,7 +109,7 @@ class Scanner:
         return self.data(data, shown, is_config=is_config)
 
     def data(self, data: bytes, shown: str, *, is_config: bool = False) -> list[Problem]:
-        """Looks through bytes; see `file`."""
+        """Look through bytes; see `file`."""
         found = list(_findings(data, shown, is_config=is_config))
         if not found:
             return []
@@ -120,7 +120,7 @@ class Scanner:
         return [Problem(f"{shown}:{line}" if line else shown, f"holds {what}", HINT) for line, what in found]
 
     def unused(self) -> list[Problem]:
-        """Reports allowances that allowed nothing: they would hide the next secret."""
+        """Report allowances that allowed nothing: they would hide the next secret."""
         return [
             Problem(
                 entry.where,

@@ -56,7 +56,7 @@ class Known:
         return True
 
     def beside(self, path: Path) -> list[str]:
-        """Gives the keys that are known where the last part of a path should be."""
+        """Return the keys that are known where the last part of a path should be."""
         value: Any = self.values
         node: Any = self.schema or {}
         for part in path[:-1]:
@@ -67,7 +67,7 @@ class Known:
 
 
 def check(template: bytes, name: str, known: Known) -> list[Problem]:
-    """Checks one template.
+    """Check one template.
 
     Args:
         template: Its bytes.
@@ -114,7 +114,7 @@ def _hint(path: Path, known: Known) -> str:
 
 
 def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]]:
-    """Finds what a template reads: line, path, and whether it says itself what happens without it."""
+    """Find what a template reads: line, path, and whether it says itself what happens without it."""
     from jinja2 import nodes
 
     path = chain(node)

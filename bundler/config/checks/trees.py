@@ -17,7 +17,7 @@ _MOST = 25
 
 
 def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
-    """Walks a tree once.
+    """Walk a tree once.
 
     Args:
         tree: The tree, without its content.
@@ -52,7 +52,7 @@ class _Walk:
         self._folded: dict[str, str] = {}
 
     def directory(self, relative: str) -> bool:
-        """Takes in one directory; gives whether anything is in it."""
+        """Take in one directory; gives whether anything is in it."""
         any_entry = False
         for entry in self._entries(relative):
             any_entry = True

@@ -161,7 +161,7 @@ class Source:
     dirty: bool = False
 
     def text(self) -> str:
-        """Says it in words."""
+        """Say it in words."""
         if not self.commit:
             return "not said"
         tag = f", tag {self.tag}" if self.tag else ""
@@ -211,14 +211,14 @@ class Manifest:
     upgrade_from: str = ""
 
     def for_platform(self, platform: str) -> Iterator[FileEntry]:
-        """Gives the files that a host of `platform` (`os/arch`) needs."""
+        """Return the files that a host of `platform` (`os/arch`) needs."""
         return (entry for entry in self.files if entry.platform in ("", platform))
 
     def of_kind(self, *kinds: Kind) -> Iterator[FileEntry]:
-        """Gives the files of these kinds, in order."""
+        """Return the files of these kinds, in order."""
         return (entry for entry in self.files if entry.kind in kinds)
 
 
 def blob_path(digest: str) -> str:
-    """Gives the bundle path of an OCI blob from its `sha256:…` digest."""
+    """Return the bundle path of an OCI blob from its `sha256:…` digest."""
     return BLOBS + digest.removeprefix("sha256:")

@@ -192,7 +192,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(disk: Loop, tmp_path: Path) -> 
     with OutputFile(disk.mount / "b.tar") as output, pytest.raises(UnfitInputError) as caught:
         write_files(output, PAGE, items, 0, lambda _count: None)
     assert caught.value.what == "cannot be written: No space left on device"
-    assert caught.value.hint == "free some space, or name another place with -o"
+    assert caught.value.hint == "free some space, or choose another place with -o"
     assert [path.name for path in disk.mount.iterdir() if path.name.endswith((".tar", ".part"))] == []
 
 

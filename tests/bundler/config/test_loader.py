@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from bundler.commands.init import init
+from bundler.commands.init import init_project
 from bundler.config.loader import load
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Deployment, HealthCheck
@@ -314,7 +314,7 @@ def test_a_release_without_probes_is_warned_of(product_dir):
 
 @pytest.mark.parametrize("template", ["service", "compose"])
 def test_what_init_lays_down_is_fit_to_ship(tmp_path, template):
-    init(tmp_path / "lan-chat", template)
+    init_project(tmp_path / "lan-chat", template)
     config = load(tmp_path / "lan-chat", "v0.1.0")
     assert config.product == "lan-chat"
     assert config.warnings == ()

@@ -238,7 +238,7 @@ class TestWhereItLies:
     def test_inspect_shows_it(self, pipeline: Pipeline) -> None:
         pipeline.committed().create()
         text = pipeline.product.run("inspect", str(pipeline.path())).stdout
-        assert f"built by    {PIPELINE}, as approvals/provenance-" in text
+        assert f"built by    {PIPELINE}, according to approvals/provenance-" in text
         assert f"commit {pipeline.commit}, tag v1.4.0" in text
 
     def test_a_password_of_its_own(self, pipeline: Pipeline) -> None:
@@ -387,4 +387,4 @@ class TestPolicy:
             "trust", "set-policy", str(path), "test", "--require", "release", "--clean-tree"
         )
         assert plain.returncode == 2
-        assert "means nothing where the role provenance is not required" in plain.stderr
+        assert "has no effect where the role provenance is not required" in plain.stderr

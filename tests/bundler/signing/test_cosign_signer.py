@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from bundler.commands.keygen import KeyPair, keygen
+from bundler.commands.keygen import KeyPair, generate_key_pair
 from bundler.signing.cosign import CosignSigner, seal
 from installer.core.errors import UsageError
 from installer.core.trust import cosign
@@ -33,7 +33,7 @@ def password(monkeypatch: pytest.MonkeyPatch) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COSIGN_PASSWORD", "pässword")
-        return keygen(tmp_path_factory.mktemp("keys") / "k")
+        return generate_key_pair(tmp_path_factory.mktemp("keys") / "k")
 
 
 @pytest.fixture
@@ -56,40 +56,40 @@ class TestKeygen:
     def test_it_writes_both_halves_the_private_one_for_its_owner_only(
         self, password: str, tmp_path: Path
     ) -> None:
-        pair = keygen(tmp_path / "release")
+        pair = generate_key_pair(tmp_path / "release")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["release.key", "release.pub"]
         assert stat.S_IMODE(pair.private.stat().st_mode) == 0o600
         assert cosign.load_public_key(pair.public.read_text()).keyid == pair.keyid
         assert pair.private.read_text().startswith("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
 
     def test_a_dotted_name_is_kept_whole(self, password: str, tmp_path: Path) -> None:
-        assert keygen(tmp_path / "team-v1.2").public.name == "team-v1.2.pub"
+        assert generate_key_pair(tmp_path / "team-v1.2").public.name == "team-v1.2.pub"
 
     @pytest.mark.parametrize("suffix", ["key", "pub"])
     def test_nothing_is_written_over(self, password: str, tmp_path: Path, suffix: str) -> None:
         (tmp_path / f"k.{suffix}").write_text("precious")
         with pytest.raises(UsageError, match="exists already"):
-            keygen(tmp_path / "k")
+            generate_key_pair(tmp_path / "k")
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(f"k.{suffix}", "precious")]
 
     def test_a_dangling_link_counts_as_existing(self, password: str, tmp_path: Path) -> None:
         (tmp_path / "k.key").symlink_to(tmp_path / "elsewhere")
         with pytest.raises(UsageError, match="exists already"):
-            keygen(tmp_path / "k")
+            generate_key_pair(tmp_path / "k")
         assert not (tmp_path / "elsewhere").exists()
 
     def test_a_missing_directory_is_named(self, password: str, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="No such file or directory"):
-            keygen(tmp_path / "nowhere" / "k")
+            generate_key_pair(tmp_path / "nowhere" / "k")
 
     def test_a_name_with_the_suffix_is_refused(self, password: str, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"without \.key"):
-            keygen(tmp_path / "k.key")
+            generate_key_pair(tmp_path / "k.key")
 
     def test_the_prompt_is_asked_twice(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
         answers = ["one", "one", "one"]
-        pair = keygen(tmp_path / "k", lambda _: answers.pop())
+        pair = generate_key_pair(tmp_path / "k", lambda _: answers.pop())
         assert CosignSigner.load(pair.private, lambda _: answers.pop()).keyid == pair.keyid
 
     def test_two_different_answers_write_nothing(
@@ -98,7 +98,7 @@ class TestKeygen:
         monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
         answers = ["one", "two"]
         with pytest.raises(UsageError, match="differ"):
-            keygen(tmp_path / "k", lambda _: answers.pop())
+            generate_key_pair(tmp_path / "k", lambda _: answers.pop())
         assert list(tmp_path.iterdir()) == []
 
     def test_without_a_terminal_the_variable_is_named(
@@ -106,11 +106,11 @@ class TestKeygen:
     ) -> None:
         monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
         with pytest.raises(UsageError, match="COSIGN_PASSWORD"):
-            keygen(tmp_path / "k")
+            generate_key_pair(tmp_path / "k")
 
     def test_the_empty_password_is_a_password(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("COSIGN_PASSWORD", "")
-        pair = keygen(tmp_path / "k")
+        pair = generate_key_pair(tmp_path / "k")
         assert CosignSigner.load(pair.private).keyid == pair.keyid
 
 
@@ -240,7 +240,7 @@ class TestWithTheRealCosign:
         )
 
     def test_it_signs_with_our_key_and_we_verify(self, any_cosign: Cosign, password: str) -> None:
-        pair = keygen(any_cosign.home / "ours")
+        pair = generate_key_pair(any_cosign.home / "ours")
         (any_cosign.home / "F").write_bytes(DATA)
         raw, bundle = any_cosign.sign(pair.private, any_cosign.home / "F", password)
         key = cosign.load_public_key(pair.public.read_text())

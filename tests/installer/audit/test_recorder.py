@@ -16,8 +16,8 @@ from installer.audit import log as audit_log
 from installer.audit import recorder
 from installer.audit.log import AuditError
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
@@ -25,11 +25,12 @@ from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan import Options
 from installer.planning.planner import plan_apply
+from installer.state.evidence import EvidenceFile
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.auditlogs import break_log, events, records
 from tests.rig.bench import Bench, release
 from tests.rig.chatd import ONE
-from tests.rig.releases import Member, Notes, context, install, stage
+from tests.rig.releases import SIGNED, Member, Notes, context, install, stage
 from tests.rig.trustworld import APPROVALS, Said, root
 
 TOP = Path(__file__).parents[3]
@@ -108,8 +109,8 @@ def test_a_record_names_the_evidence_of_the_verification(tmp_path: Path) -> None
     within = context(System(tmp_path))
     with exclusive(within) as (state, _):
         staged = stage(tmp_path, ONE)
-        kept = {**staged.evidence, "record": {"path": "/evidence.d/1.json", "sha256": "e" * 64}}
-        apply(within, plan_apply(within, state, replace(staged, evidence=kept), Options()))
+        evidence = SIGNED.with_file(EvidenceFile("/evidence.d/1.json", "e" * 64))
+        execute_plan(within, plan_apply(within, state, staged, Options(), evidence=evidence))
     assert records(tmp_path)[0]["evidence"] == "e" * 64
 
 
@@ -287,14 +288,14 @@ os.dup2(writer, 2)
 sys.path.insert(0, {str(TOP)!r})
 from pathlib import Path
 from dataclasses import replace
-from installer.console import Console
+from installer.shared.console import Console
 from tests.rig.chatd import ONE
 from tests.rig.releases import context, install
-from installer.system import System
+from installer.host.system import System
 within = replace(context(System({str(tmp_path)!r})), progress=Console("install").progress())
 install(within, ONE)
 """
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert done.returncode in (0, 120)  # 120: Python could not flush stderr at its end
     assert (tmp_path / "opt/d").read_bytes() == b"one"
-    assert status.status(context(System(tmp_path))).unfinished == ""
+    assert status.product_status(context(System(tmp_path))).unfinished == ""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.recover import exclusive
-from installer.commands.status import status
+from installer.commands.common.recovery import exclusive
+from installer.commands.status import product_status
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import Deployment
 from installer.host.system import System
@@ -56,7 +56,7 @@ def test_a_state_that_is_mounted_read_only_is_named_and_status_still_answers(
     assert raised.value.where == "/var/lib/waybill/lan-chat"
     assert "Read-only file system" in raised.value.what
     assert "mount its file system for writing" in raised.value.hint
-    assert status(host).drift == ()
+    assert product_status(host).drift == ()
 
 
 @pytest.mark.needs("root")
@@ -119,7 +119,7 @@ def test_a_current_that_is_not_ours_is_refused_and_the_hint_puts_it_right(
     path = tmp_path / CURRENT
     target = path.readlink()
     spoil(path)
-    assert [problem.where for problem in status(host).drift] == [f"/{CURRENT}"]
+    assert [problem.where for problem in product_status(host).drift] == [f"/{CURRENT}"]
     with pytest.raises(NotUndoneError) as raised, exclusive(host):
         pass
     assert raised.value.where == f"/{CURRENT}"
@@ -129,7 +129,7 @@ def test_a_current_that_is_not_ours_is_refused_and_the_hint_puts_it_right(
     with exclusive(host):
         pass
     assert path.readlink() == target
-    assert status(host).drift == ()
+    assert product_status(host).drift == ()
     if spoil in (directory, file):
         saved = path.with_name("current.saved")
         assert (saved / "mine" if saved.is_dir() else saved).read_text() == "somebody's"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from installer.audit import log as audit_log
-from installer.commands import recover
-from installer.commands.recover import Recovered, _stuck, exclusive
+from installer.commands.common import recovery
+from installer.commands.common.recovery import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
 from installer.deploy.operation import Op, StepError
@@ -245,7 +245,7 @@ def test_images_are_looked_at_after_a_reboot_where_some_were_touched_and_are_use
         seen.append(manifest.version)
 
     monkeypatch.setattr("installer.images.repair.repair_images", mend)
-    recover._mend_images(host, journal, stands)
+    recovery._mend_images(host, journal, stands)
     assert seen == asked
 
 
@@ -261,7 +261,7 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
         assert (tmp_path / STATE / "txn/000002.log").exists()
         seen.append(stands.current.version if stands.current else "")
 
-    monkeypatch.setattr(recover, "_mend_images", see)
+    monkeypatch.setattr(recovery, "_mend_images", see)
     recovered(host)
     assert seen == [version]
 
@@ -269,13 +269,13 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
 @pytest.mark.parametrize(
     ("outcome", "why", "incomplete", "text"),
     [
-        ("finished", "", False, "stood already: finished"),
-        ("finished", "no such unit", True, "not all could be done: no such unit"),
-        ("went-on", "", False, "had no way back any more: brought to its end"),
-        ("went-on", "no such unit", True, "not all could be done: no such unit"),
-        ("undone", "no such unit", False, "was cut short: undone"),
-        ("never-began", "", False, "had not begun: cleared"),
-        ("mended", "the state was missing", False, "the state was missing"),
+        ("finished", "", False, "was committed: finished"),
+        ("finished", "no such unit", True, "is committed, but a step failed: no such unit"),
+        ("rolled-forward", "", False, "was past the point of no return: completed"),
+        ("rolled-forward", "no such unit", True, "is committed, but a step failed: no such unit"),
+        ("undone", "no such unit", False, "was interrupted: undone"),
+        ("not-started", "", False, "had not started: cleaned up"),
+        ("repaired", "the state was missing", False, "the state was missing"),
     ],
 )
 def test_only_what_stands_and_failed_is_not_whole(
@@ -299,14 +299,14 @@ def test_a_state_that_cannot_be_mended_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotUndoneError, match="the state cannot be brought to an end now: No space") as caught:
         recovered(context(Full(tmp_path)))
     assert caught.value.where == host.layout.state_file
-    assert [each.outcome for each in recovered(host)] == ["mended"]
+    assert [each.outcome for each in recovered(host)] == ["repaired"]
 
 
-def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path) -> None:
-    directory, _, name = ROOT_FILE.rpartition("/")
-    spare = tmp_path / directory[1:] / f".{name}.new"
+@pytest.mark.parametrize("name", ["root.json.new", ".root.json.new"])
+def test_what_is_left_of_a_new_root_file_is_cleared(tmp_path: Path, name: str) -> None:
+    spare = tmp_path / ROOT_FILE.rpartition("/")[0][1:] / name
     spare.parent.mkdir(parents=True)
-    spare.write_bytes(b"torn")
+    spare.write_bytes(b"half")
     assert recovered(context(System(tmp_path))) == []
     assert not spare.exists()
 

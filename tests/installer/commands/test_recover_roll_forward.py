@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands import recover
-from installer.commands.recover import Recovered
-from installer.commands.status import status
+from installer.commands.common import recovery
+from installer.commands.common.recovery import Recovered
+from installer.commands.status import product_status
 from installer.core.errors import IncompleteError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import SyncError
@@ -67,7 +67,7 @@ def types(host: Context) -> list[str]:
 )
 def test_what_was_not_done_is_done_and_only_that(host: Context, after: str, nth: int, ran: list[str]) -> None:
     cut(host, after, nth)
-    assert recovered(host) == [Recovered("000002", "went-on")]
+    assert recovered(host) == [Recovered("000002", "rolled-forward")]
     assert lines(host)[2:] == [f"{name} 2.0.0" for name in ran]
     assert lines(host, "data") == lines(host, "etc/f") == ["2.0.0"]
     assert types(host) == ["FORWARD", "INTENT", "DONE", "INTENT", "DONE", "COMMIT", "END"]
@@ -82,7 +82,7 @@ def test_what_an_earlier_process_has_begun_is_not_begun_again(host: Context, end
     within = context(Cut(copy, "INTENT" if ends % 2 else "DONE", (ends + 1) // 2))
     with pytest.raises(Killed):
         recovered(within)
-    assert recovered(host) == [Recovered("000002", "went-on")]
+    assert recovered(host) == [Recovered("000002", "rolled-forward")]
     assert lines(host)[2:] == ["migrate 2.0.0", "later 2.0.0"]
     assert types(host) == ["FORWARD", "INTENT", "DONE", "INTENT", "DONE", "COMMIT", "END"]
     done = [record.fields["of"] for record in journal(host).records if record.type == "DONE"]
@@ -106,12 +106,12 @@ def test_what_fails_on_the_way_is_told_and_the_release_stands(host: Context) -> 
     bad = SCRIPT + b"echo one; echo no such unit; exit 1\n"
     cut(host, "FORWARD", release=stepped("2.0.0", 2, FORWARD, LATER, UNDO, later=bad))
     (found,) = recovered(host)
-    assert (found.outcome, found.incomplete) == ("went-on", True)
+    assert (found.outcome, found.incomplete) == ("rolled-forward", True)
     assert "no such unit" in found.why
-    assert "not all could be done: " in found.text()
+    assert "is committed, but a step failed: " in found.text()
     assert lines(host, "data") == lines(host, "etc/f") == ["2.0.0"]
     assert lines(host)[-1] == "later 2.0.0"  # and not the step after it
-    assert "no such unit" in status(host).current.incomplete  # type: ignore[union-attr]
+    assert "no such unit" in product_status(host).current.incomplete  # type: ignore[union-attr]
     commit = journal(host).last("COMMIT")
     assert "apply: one" in commit["why"]
     assert commit["said"] == ["apply: one"]
@@ -151,7 +151,7 @@ def test_an_end_that_cannot_be_written_is_not_undone_and_gone_on_with_later(
     assert caught.value.where == LOG
     assert "it goes on where this stopped" in caught.value.hint
     assert not Journal.open(host.system, LOG).has("DISTRUST")
-    assert recovered(host) == [Recovered("000002", "went-on")]
+    assert recovered(host) == [Recovered("000002", "rolled-forward")]
     assert lines(host)[2:] == ["migrate 2.0.0", "later 2.0.0"]
 
 
@@ -162,7 +162,7 @@ def test_a_sync_of_the_end_that_fails_is_written_down(host: Context) -> None:
     assert Journal.open(host.system, LOG).has("DISTRUST")
     with pytest.raises(NotUndoneError, match="the disk failed to write"):
         recovered(host)
-    assert recovered(context(Rebooted(Path(host.system.root)))) == [Recovered("000002", "went-on")]
+    assert recovered(context(Rebooted(Path(host.system.root)))) == [Recovered("000002", "rolled-forward")]
 
 
 def test_the_images_of_the_new_release_are_seen_to_before_it_goes_on(
@@ -174,7 +174,7 @@ def test_the_images_of_the_new_release_are_seen_to_before_it_goes_on(
     def see(_context: Context, open_: Journal, stands: State) -> None:
         seen.append((stands.current.version if stands.current else "", open_.has("COMMIT")))
 
-    monkeypatch.setattr(recover, "_mend_images", see)
+    monkeypatch.setattr(recovery, "_mend_images", see)
     recovered(host)
     assert seen[0] == ("2.0.0", False)
     assert lines(host)[-1] == "later 2.0.0"
@@ -203,5 +203,5 @@ def test_without_its_journal_the_new_release_is_installed_again_as_the_guide_say
     (base / "current").symlink_to(f"releases/{old}")
     install(host, TWO, Options(only=frozenset({"script"}), drift=Policy.parse(["replace"])))
     assert lines(host, "data") == lines(host, "etc/f") == ["2.0.0"]
-    found = status(host)
+    found = product_status(host)
     assert (found.current.version, found.drift) == ("2.0.0", ())  # type: ignore[union-attr]

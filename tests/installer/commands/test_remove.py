@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from installer.audit.removal_check import LeftBehindError, RemovalCheck
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.core.digest import sha256_hex
 from installer.host.context import Context
 from installer.host.system import System

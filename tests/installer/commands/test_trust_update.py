@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bundler.trust.root_files import root_bytes
-from installer.commands.trust_update import LOCK, update_trust
+from installer.commands.trust import LOCK, update_trust
 from installer.core.errors import (
     BusyError,
     ExpiredError,
@@ -21,7 +21,8 @@ from installer.core.errors import (
     UntrustedError,
     UsageError,
 )
-from installer.core.trust.root import Root, fingerprint, format_time
+from installer.core.timestamps import format_time
+from installer.core.trust.root import Root, fingerprint
 from installer.host.system import System
 from installer.state.trust_store import (
     ROOT_FILE,

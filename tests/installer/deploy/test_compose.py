@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, Problem, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck, Image
 from installer.deploy.compose import METHOD, find_tool
@@ -73,9 +73,9 @@ def test_a_project_comes_up_changes_over_and_goes(host: Context, machine: Host) 
     assert running_containers(machine) == ["1.0.0 same"]
     install(host, with_project("2.0.0", 2, config="new"))
     assert running_containers(machine) == ["2.0.0 new"]
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert machine.check("docker ps -aq") == ""
 
 
@@ -141,7 +141,7 @@ def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context,
     assert projects() == {"after"}
     assert running_containers(machine) == ["2.0.0 same"]
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert projects() == set()
 
 
@@ -220,5 +220,5 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
 def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:
     install(host, with_project("1.0.0", 1))
     machine.check("docker stop lan-chat-nats-1")
-    (problem,) = status.status(host).drift
+    (problem,) = status.product_status(host).drift
     assert "does not run" in problem.what

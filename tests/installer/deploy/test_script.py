@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.host.context import Context
@@ -64,7 +64,7 @@ def test_a_script_whose_undo_fails_too_stops_and_says_so(host: Context) -> None:
 def test_remove_runs_the_undo_script(host: Context) -> None:
     install_steps(host, scripted("1.0.0", 1))
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert log(host)[-1] == "undo 1.0.0 with 1.0.0"
 
 
@@ -72,7 +72,7 @@ def test_a_release_without_the_script_runs_the_old_undo(host: Context) -> None:
     install_steps(host, scripted("1.0.0", 1))
     with exclusive(host) as (state, _):
         staged = stage(Path(host.system.root), replace(scripted("2.0.0", 2), deploy=()))
-        apply(host, plan_apply(host, state, staged, Options()))
+        execute_plan(host, plan_apply(host, state, staged, Options()))
     assert log(host)[-1] == "undo 1.0.0 with 1.0.0"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.core.format.manifest import Manifest
 from installer.host.context import Context
 from installer.planning.plan import Options

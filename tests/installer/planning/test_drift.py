@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
-from installer.commands.status import Status, status
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
+from installer.commands.status import Status, product_status
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.host.context import Context
 from installer.planning import plan_text
@@ -44,7 +43,7 @@ def edited(within: Context, *specs: ReleaseSpec) -> Path:
 
 
 def looked(within: Context) -> Status:
-    found = status(within)
+    found = product_status(within)
     assert found.drift == (), found.drift
     return found
 
@@ -53,7 +52,7 @@ def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Co
     edited(host)
     before = snapshot(root(host), besides=("var",))
     with planned(host, release(2)) as plan, pytest.raises(HostNotReadyError) as raised:
-        apply(host, plan)
+        execute_plan(host, plan)
     assert raised.value.exit_code == 15
     (problem,) = raised.value.problems
     assert str(problem) == (
@@ -78,7 +77,7 @@ def test_the_plan_says_what_becomes_of_it_and_shows_the_difference(
 ) -> None:
     edited(host)
     with planned(host, release(2), options) as plan:
-        text = plan_text.text(plan)
+        text = plan_text.plan_text(plan)
         assert line in text
         assert "-port: 9\n" in text
         assert "+port: 2\n" in text
@@ -100,7 +99,7 @@ def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift
     path.write_text("edited once more\n")
     assert len(looked(host).edited) == 1
     path.unlink()
-    assert [(p.where, p.what) for p in status(host).drift] == [(f"/{CONF}", "is missing")]
+    assert [(p.where, p.what) for p in product_status(host).drift] == [(f"/{CONF}", "is missing")]
 
 
 def test_applied_again_there_is_nothing_to_do(host: Context) -> None:
@@ -203,7 +202,7 @@ def test_every_file_may_have_a_policy_of_its_own(host: Context) -> None:
     (root(host) / UNIT).write_text("my extra\n")
     with planned(host, release(3), Options(drift=Policy.parse([f"keep:/{UNIT}"]))) as plan:
         assert [problem.where for problem in plan.problems] == [f"/{CONF}"]
-        assert "-my extra" in plan_text.text(plan)
+        assert "-my extra" in plan_text.plan_text(plan)
 
 
 @pytest.mark.parametrize("word", ["merge", "keep:relative/path", "", "keep,replace"])
@@ -274,4 +273,4 @@ def test_a_record_of_an_older_installer_is_read(host: Context) -> None:
     with exclusive(host) as (state, _):
         assert state.current
         old = {name: value for name, value in state.current.as_json().items() if name != "blobs"}
-        assert Entry.from_json(old) == replace(state.current, evidence=old["evidence"])
+        assert Entry.from_json(old) == state.current

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from installer.audit import log as audit_log
-from installer.commands.carry_out import apply
-from installer.commands.history import history
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
+from installer.commands.history import events
 from installer.commands.metrics import of_host, of_product
 from installer.commands.metrics import text as metrics_text
-from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
-from installer.commands.status import status
+from installer.commands.status import product_status
 from installer.core.errors import HostNotReadyError, IncompleteError, RolledBackError
 from installer.host.context import Context
 from installer.planning.plan import Options
-from installer.planning.plan_text import text
+from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_remove
 from tests.rig.releases import install, roll_back
 from tests.rig.steps import (
@@ -53,7 +53,7 @@ def metric(within: Context, name: str) -> list[str]:
 
 def test_the_plan_says_beforehand_where_there_is_no_way_back_and_why(host: Context) -> None:
     found = plan_steps(host, stepped("2.0.0", 2, FORWARD))
-    shown = text(found)
+    shown = plan_text(found)
     assert "NO WAY BACK once it does this: run deploy/migrate.sh" in shown
     assert WHY in shown
     assert found.as_json()["no_way_back"] == ["run deploy/migrate.sh"]
@@ -62,7 +62,7 @@ def test_the_plan_says_beforehand_where_there_is_no_way_back_and_why(host: Conte
 
 def test_a_plan_without_such_a_step_says_nothing_of_it(host: Context) -> None:
     found = plan_steps(host, stepped("2.0.0", 2, UNDO))
-    assert "NO WAY BACK" not in text(found)
+    assert "NO WAY BACK" not in plan_text(found)
     assert (found.as_json()["no_way_back"], found.as_json()["irreversible"]) == ([], [])
 
 
@@ -110,11 +110,11 @@ def test_a_signal_is_heard_before_the_step_and_not_from_there_on(host: Context) 
 def test_everything_that_tells_of_a_release_says_that_it_is_not_whole(host: Context) -> None:
     with pytest.raises(IncompleteError):
         install_steps(host, unhealthy(stepped("2.0.0", 2, FORWARD)))
-    found = status(host)
+    found = product_status(host)
     assert found.current is not None
     assert "not healthy" in found.current.incomplete
     assert "NOT WHOLE  the release is not healthy" in found.text()
-    last = history(host)[-1]
+    last = events(host)[-1]
     assert (last.version, last.outcome) == ("2.0.0", "incomplete")
     assert "not healthy" in last.text()
     assert metric(host, "release_incomplete{") == ['waybill_release_incomplete{product="lan-chat"} 1']
@@ -139,7 +139,7 @@ def test_the_same_bundle_is_installed_again_and_then_whole(host: Context) -> Non
     (Path(host.system.root) / "mended").touch()
     assert not plan_steps(host, bad).nothing
     install_steps(host, bad)
-    assert status(host).current.incomplete == ""  # type: ignore[union-attr]
+    assert product_status(host).current.incomplete == ""  # type: ignore[union-attr]
     assert plan_steps(host, bad).nothing
     assert metric(host, "release_incomplete{") == ['waybill_release_incomplete{product="lan-chat"} 0']
 
@@ -148,7 +148,7 @@ def test_a_newer_release_is_installed_over_one_that_is_not_whole(host: Context) 
     with pytest.raises(IncompleteError):
         install_steps(host, unhealthy(stepped("2.0.0", 2, FORWARD)))
     install_steps(host, stepped("2.0.1", 3, UNDO))
-    found = status(host).current
+    found = product_status(host).current
     assert found is not None
     assert (found.version, found.incomplete) == ("2.0.1", "")
 
@@ -164,28 +164,30 @@ def test_rollback_past_the_step_is_refused_with_both_ways_out(host: Context) -> 
     assert problem.where == "2.0.0 has run"
     assert WHY in problem.what
     assert "newer release" in problem.hint
-    assert "--data-fits" in problem.hint
+    assert "--data-restored" in problem.hint
     assert lines(host, "etc/f") == ["2.0.0"]
 
 
 def test_status_says_to_which_kept_releases_the_way_is_not_free(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     install_steps(host, stepped("3.0.0", 3, UNDO))
-    assert "kept       2.0.0, 1.0.0 only with --data-fits (install rollback" in status(host).text()
+    assert (
+        "kept       2.0.0, 1.0.0 only with --data-restored (install rollback" in product_status(host).text()
+    )
 
 
 def test_rollback_past_it_goes_when_the_operator_says_that_the_data_fit(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     with exclusive(host) as (state, _):
-        found = plan_rollback(host, state, None, Options(data_fits=True))
+        found = plan_rollback(host, state, None, Options(data_restored=True))
         assert any(WHY in note and "data were said to fit" in note for note in found.notes)
-        apply(host, found)
+        execute_plan(host, found)
     assert lines(host, "etc/f") == ["1.0.0"]
 
 
 def test_the_audit_log_has_it_that_the_operator_said_so(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
-    roll_back(host, options=Options(data_fits=True))
+    roll_back(host, options=Options(data_restored=True))
     begun = audit_log.check(*audit_log.read(host.system)).records[-2].fields
     assert begun["past"] == [f"2.0.0: deploy/migrate.sh cannot be undone: {WHY}"]
     back_to(host, "2.0.0")
@@ -202,12 +204,12 @@ def test_it_is_remembered_when_a_later_release_has_no_such_step(host: Context) -
 
 def back_to(within: Context, version: str) -> None:
     with exclusive(within) as (state, _):
-        apply(within, plan_rollback(within, state, version, Options()))
+        execute_plan(within, plan_rollback(within, state, version, Options()))
 
 
 def test_once_gone_back_all_the_same_the_way_forward_is_free_again(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
-    roll_back(host, options=Options(data_fits=True))
+    roll_back(host, options=Options(data_restored=True))
     back_to(host, "2.0.0")
     assert lines(host, "etc/f") == ["2.0.0"]
 
@@ -223,9 +225,9 @@ def test_removal_says_that_the_step_stays_done(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     with exclusive(host) as (state, _):
         found = plan_remove(host, state)
-        assert "deploy/migrate.sh has no undo script: what it did stays" in text(found)
-        apply(host, found)
-    assert status(host).current is None
+        assert "deploy/migrate.sh has no undo script: what it did stays" in plan_text(found)
+        execute_plan(host, found)
+    assert product_status(host).current is None
     assert lines(host, "data") == ["2.0.0"]
 
 
@@ -252,12 +254,12 @@ def test_what_was_saved_stays_with_the_release_and_goes_with_it(host: Context) -
     assert (saved / "data").read_text() == "1.0.0\n"
     assert saved.stat().st_mode & 0o777 == 0o700
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert not kept.exists()
 
 
 def record(within: Context) -> str:
-    current = status(within).current
+    current = product_status(within).current
     assert current is not None
     return current.record
 
@@ -278,7 +280,7 @@ def test_what_was_saved_first_is_kept_when_the_release_is_applied_again(host: Co
 
 def test_gone_back_past_it_the_next_time_is_the_first_time(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, SAVED))
-    roll_back(host, options=Options(data_fits=True))
+    roll_back(host, options=Options(data_restored=True))
     (Path(host.system.root) / "data").write_text("1.0.0, and a night's work\n")
     back_to(host, "2.0.0")
     with pytest.raises(HostNotReadyError) as caught:
@@ -305,7 +307,7 @@ def test_rollback_past_it_is_refused_and_says_where_the_data_are(host: Context) 
 
 
 def test_a_plan_with_a_snapshot_says_what_brings_the_data_back(host: Context) -> None:
-    shown = text(plan_steps(host, stepped("2.0.0", 2, SAVED)))
+    shown = plan_text(plan_steps(host, stepped("2.0.0", 2, SAVED)))
     assert "run deploy/save.sh to save what the next script changes" in shown
     assert "deploy/restore.sh restores what was saved" in shown
     assert "NO WAY BACK" not in shown

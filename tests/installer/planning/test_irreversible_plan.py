@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.host.context import Context
 from installer.planning import irreversible
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.host(ONE, options=ONLY, files=DATA)
 SAID = f"deploy/migrate.sh cannot be undone: {WHY}"
 
 
-def way_back(within: Context, *, data_fits: bool = False) -> Plan:
+def way_back(within: Context, *, data_restored: bool = False) -> Plan:
     with exclusive(within) as (state, _):
-        return plan_rollback(within, state, None, Options(data_fits=data_fits))
+        return plan_rollback(within, state, None, Options(data_restored=data_restored))
 
 
 def test_only_a_rollback_goes_back_past_something(host: Context) -> None:
@@ -40,11 +40,11 @@ def test_the_way_out_names_the_release_whose_data_have_to_come_back(host: Contex
     assert "bring back the data that 1.0.0 knows" in problem.hint
 
 
-@pytest.mark.parametrize("data_fits", [False, True])
-def test_a_plan_without_a_release_goes_back_past_nothing(host: Context, data_fits: bool) -> None:
+@pytest.mark.parametrize("data_restored", [False, True])
+def test_a_plan_without_a_release_goes_back_past_nothing(host: Context, data_restored: bool) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
-    nothing = replace(way_back(host, data_fits=True), new=None, notes=(), problems=())
-    assert irreversible.going_back(nothing, data_fits) == nothing
+    nothing = replace(way_back(host, data_restored=True), new=None, notes=(), problems=())
+    assert irreversible.going_back(nothing, data_restored) == nothing
 
 
 def test_without_a_release_there_is_nothing_that_stays(host: Context) -> None:

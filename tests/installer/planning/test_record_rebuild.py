@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from installer.commands import status
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
@@ -64,14 +64,14 @@ def test_the_same_release_installed_again_mends_it_and_all_is_known_as_before(
 ) -> None:
     before = snapshot(on(host, ""), besides=("var",))
     spoil(which(host))
-    (problem,) = status.status(host).drift
+    (problem,) = status.product_status(host).drift
     assert "Install lan-chat 2.0.0 again from its bundle" in problem.hint
     with pytest.raises(NotUndoneError, match=r"is not what was installed|cannot be read") as raised:
         remove(host)
     assert raised.value.hint == problem.hint
     assert install(host, TWO).changed
     assert snapshot(on(host, ""), besides=("var",)) == before
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
     assert not install(host, TWO).changed
     remove(host)
     assert sorted(path.name for path in on(host, "").iterdir()) == ["etc", "opt", "var"]
@@ -121,11 +121,11 @@ def test_a_damaged_kept_release_stands_in_the_way_of_nothing_but_itself(host: Co
     with exclusive(host) as (state, _), pytest.raises(NotUndoneError) as raised:
         plan_rollback(host, state, "1.0.0", Options())
     assert "go to another one" in raised.value.hint
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
     spoil(manifest(host, 1))
     for number in (3, 4):
         install(host, replace(TWO, version=f"{number}.0.0", sequence=number))
-    assert [entry.version for entry in status.status(host).kept] == ["4.0.0", "3.0.0", "2.0.0"]
+    assert [entry.version for entry in status.product_status(host).kept] == ["4.0.0", "3.0.0", "2.0.0"]
     assert isinstance(host.progress, Notes)
     remove(host)
     assert not list(on(host, "opt").iterdir())

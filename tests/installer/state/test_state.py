@@ -16,15 +16,14 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import HealthCheck
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.evidence import Evidence
 from installer.state.release import DamagedReleaseError, Installed, read_record, record_bytes
 from installer.state.state import (
     DamagedStateError,
     Entry,
     State,
-    clear_spare,
     load,
     next_transaction,
-    replace_file,
     reserve,
     save,
     unseen_error,
@@ -32,7 +31,16 @@ from installer.state.state import (
 from tests.faults.faulty import FaultySystem
 
 ENTRY = Entry(
-    "1-aaaaaaaaaaaa", "1.0.0", 1, "a" * 64, "b" * 64, "000001", "c" * 64, 5, ("files",), {"signers": ["x"]}
+    "1-aaaaaaaaaaaa",
+    "1.0.0",
+    1,
+    "a" * 64,
+    "b" * 64,
+    "000001",
+    "c" * 64,
+    5,
+    ("files",),
+    Evidence({"signers": ["x"]}),
 )
 
 
@@ -67,7 +75,7 @@ def test_a_host_may_keep_one_release_only(place: tuple[System, Layout]) -> None:
 def test_a_release_was_verified_when_its_evidence_says_or_else_when_it_was_installed(
     evidence: dict[str, object], verified: int
 ) -> None:
-    assert replace(ENTRY, evidence=evidence).verified == verified
+    assert replace(ENTRY, evidence=Evidence(evidence)).verified == verified
 
 
 def test_nothing_there_is_an_empty_state(place: tuple[System, Layout]) -> None:
@@ -91,7 +99,7 @@ def test_the_highest_sequence_never_falls() -> None:
 
 def test_a_reset_by_the_root_lets_the_highest_sequence_fall_once() -> None:
     def reset(number: int, to: int) -> Entry:
-        return replace(entry(number), evidence={"policy": {"reset": to}})
+        return replace(entry(number), evidence=Evidence({"policy": {"reset": to}}))
 
     state = State().after(1, entry(5)).after(2, reset(2, 1))
     assert (state.highest, state.reset) == (2, 1)
@@ -146,7 +154,7 @@ def test_a_damaged_state_stops_everything(place: tuple[System, Layout], data: by
 def test_a_number_of_another_type_is_damage(place: tuple[System, Layout], name: str, value: object) -> None:
     document = State().after(1, entry(1)).as_json() | {name: value}
     Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
-    with pytest.raises(NotUndoneError, match="state is damaged: its parts do not fit together"):
+    with pytest.raises(NotUndoneError, match=f"state is damaged: {name} is .*, not an integer"):
         load(*place)
 
 
@@ -165,7 +173,7 @@ def test_a_release_of_other_types_is_damage(place: tuple[System, Layout], name: 
     document = State().after(1, entry(1)).as_json()
     document["releases"][0][name] = value
     Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
-    with pytest.raises(NotUndoneError, match="state is damaged: a release has a field of another type"):
+    with pytest.raises(NotUndoneError, match=rf"state is damaged: releases\[0\]\.{name}(\[0\])? is .*, not "):
         load(*place)
 
 
@@ -278,15 +286,6 @@ def test_what_cannot_be_looked_at_is_named_with_what_to_do(
     assert hint in said.hint
 
 
-def test_a_file_of_ours_is_on_the_disk_with_its_name(tmp_path: Path) -> None:
-    traced = FaultySystem(tmp_path)
-    (tmp_path / "d").mkdir()
-    replace_file(traced, "/d/f", b"data")
-    did = [step.split()[0] for step in traced.trace]
-    assert did == ["unlink", "write_new", "write", "fsync", "rename", "sync_dir", "fsync"]
-    assert (tmp_path / "d/f").read_bytes() == b"data"
-
-
 def test_a_record_says_what_is_there_and_nothing_of_what_is_not() -> None:
     link = Installed("/opt/l", "link", target="d", uid=0)
     said = json.loads(record_bytes((link,), (HealthCheck("tcp", "h:1"),)))
@@ -333,15 +332,3 @@ def test_what_was_gone_back_past_is_done_anew_the_next_time_and_all_else_stays_d
         3: (),
         1: ("step of 1",),
     }
-
-
-def test_what_may_be_left_of_a_new_file_is_cleared_and_the_file_is_not(
-    place: tuple[System, Layout], tmp_path: Path
-) -> None:
-    system, layout = place
-    save(system, layout, State())
-    there = tmp_path / layout.state_file[1:]
-    clear_spare(system, layout.state_file)
-    there.with_name("state.json.new").write_bytes(b"torn")
-    clear_spare(system, layout.state_file)
-    assert [path.name for path in there.parent.iterdir()] == ["state.json"]

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan import Options
-from installer.planning.plan_text import text
+from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_remove
 from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.bench import Bench, release
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.host(ONE, directories=("opt",))
 
 
 def kept(host: Context) -> list[str]:
-    return [entry.version for entry in status.status(host).kept]
+    return [entry.version for entry in status.product_status(host).kept]
 
 
 def test_the_operator_says_how_many_releases_are_kept_and_it_stays_so(host: Context) -> None:
@@ -43,7 +43,7 @@ def test_the_operator_says_how_many_releases_are_kept_and_it_stays_so(host: Cont
         install(host, numbered(number))
     assert kept(host) == ["6.0.0", "5.0.0", "4.0.0", "3.0.0"]
     with exclusive(host) as (state, _):
-        apply(host, plan_rollback(host, state, "3.0.0", Options()))
+        execute_plan(host, plan_rollback(host, state, "3.0.0", Options()))
     assert sorted(kept(host)) == ["3.0.0", "4.0.0", "5.0.0", "6.0.0"]
 
 
@@ -79,10 +79,10 @@ def test_a_release_that_fails_gives_nothing_up_and_changes_no_number(host: Conte
 def test_the_plan_names_what_is_given_up_once_it_stands(host: Context) -> None:
     install(host, numbered(2))
     with planned(host, numbered(3), Options(keep=1)) as plan:
-        assert "given up once this stands: 2.0.0, 1.0.0; kept: 1 (--keep N)" in text(plan)
+        assert "given up once this stands: 2.0.0, 1.0.0; kept: 1 (--keep N)" in plan_text(plan)
         assert [row["version"] for row in plan.as_json()["gives_up"]] == ["2.0.0", "1.0.0"]
     with planned(host, numbered(3)) as plan:
-        assert "given up" not in text(plan)
+        assert "given up" not in plan_text(plan)
         assert plan.as_json()["gives_up"] == []
 
 
@@ -138,7 +138,7 @@ def test_foreign_names_among_the_journals_are_nobodys_transactions(host: Context
         on(host, f"txn/{name}").write_text("mine")
     for number in range(2, 15):
         install(host, numbered(number))
-    assert status.status(host).unfinished == ""
+    assert status.product_status(host).unfinished == ""
     assert {on(host, f"txn/notes.{each}").read_text() for each in ("log", "done", "backup")} == {"mine"}
 
 
@@ -170,7 +170,7 @@ def test_what_is_mounted_inside_is_never_emptied_and_the_rest_goes_once_it_is_aw
 @pytest.mark.needs("root")
 def test_a_removal_says_what_a_mount_has_left(host: Context, mounted: Path) -> None:
     with exclusive(host) as (state, _):
-        found = apply(host, plan_remove(host, state)).removal
+        found = execute_plan(host, plan_remove(host, state)).removal
     assert found is not None
     (left,) = found.of("left")
     assert (left.kind, found.exit_code) == ("release", 21)

@@ -122,7 +122,7 @@ def test_what_cannot_be_cleared_after_the_commit_is_said_and_done_later(
     assert state.current is not None
     assert state.current.version == "2.0.0"
     install(host, THREE)
-    assert [event.version for event in history.history(host)] == ["1.0.0", "2.0.0", "3.0.0"]
+    assert [event.version for event in history.events(host)] == ["1.0.0", "2.0.0", "3.0.0"]
 
 
 def test_a_sync_that_fails_after_the_commit_is_written_down(host: Context) -> None:

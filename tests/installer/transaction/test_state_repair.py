@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from installer.commands import history, status
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import System
@@ -60,7 +60,7 @@ def unchanged(within: Context, act: Callable[[], object]) -> None:
 
 def test_a_deleted_state_is_derived_from_the_journal(host: Context) -> None:
     unchanged(host, state_file(host, "state.json").unlink)
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -2])
@@ -99,7 +99,7 @@ def test_an_older_state_that_was_put_back_is_brought_up_to_the_journal(host: Con
 def test_the_damage_is_named_by_whoever_may_only_look(host: Context) -> None:
     state_file(host, "state.json").write_bytes(b"{")
     with pytest.raises(NotUndoneError, match="the state is damaged") as caught:
-        status.status(host)
+        status.product_status(host)
     assert "install recover" in caught.value.hint
 
 
@@ -107,7 +107,7 @@ def test_a_state_of_a_newer_installer_is_refused_and_left_alone(host: Context) -
     path = state_file(host, "state.json")
     value = json.loads(path.read_bytes())
     path.write_text(json.dumps(value | {"schema": "waybill/state/v2"}))
-    assert "newer" in refused(host, "another installer .waybill/state/v2").hint
+    assert "newer" in refused(host, "another version of the installer .waybill/state/v2").hint
 
 
 def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
@@ -202,7 +202,7 @@ def test_a_state_deleted_while_a_transaction_was_open_costs_no_kept_release(tmp_
     assert "the state was missing" in mended(host)
     assert deployed(host) == "one"
     assert [path.name.split("-")[0] for path in state_file(host, "releases").iterdir()] == ["1"]
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_a_journal_of_a_newer_installer_is_refused(host: Context, open_journal: 
             value["schema"] = "waybill/journal/v2"
 
     rewritten(open_journal, newer)
-    assert "newer" in refused(host, "another installer .waybill/journal/v2").hint
+    assert "newer" in refused(host, "another version of the installer .waybill/journal/v2").hint
 
 
 @pytest.mark.parametrize("committed", [True, False])
@@ -279,9 +279,9 @@ def test_a_clock_that_jumps_changes_only_what_the_history_says(tmp_path: Path, n
     kill_at(host, THREE, "rename /opt/.waybill")
     mended(host)
     assert deployed(host) == "two"
-    assert [event.version for event in history.history(host)] == ["1.0.0", "2.0.0", "3.0.0"]
-    assert "2.0.0" in history.text(history.history(host))
-    assert "2.0.0" in status.status(host).text()
+    assert [event.version for event in history.events(host)] == ["1.0.0", "2.0.0", "3.0.0"]
+    assert "2.0.0" in history.HistoryResult(tuple(history.events(host)), ()).text()
+    assert "2.0.0" in status.product_status(host).text()
 
 
 def begun(within: Context, *types: str) -> tuple[Context, Journal]:

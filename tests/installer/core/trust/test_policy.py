@@ -319,7 +319,7 @@ class TestBuilders:
 
 
 def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> None:
-    from installer.core.trust.root import format_time
+    from installer.core.timestamps import format_time
 
     notes = {"notes": "looked at by two", "targets": ("chat01",)}
     provenance = TestBuilders().provenance("https://ci.example/1")

@@ -15,15 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from installer.core.errors import MediumError, TamperedError, UntrustedError
-from installer.core.trust.root import (
-    ROOT_BYTES,
-    Root,
-    display_fingerprint,
-    fingerprint,
-    format_time,
-    parse_time,
-    same_fingerprint,
-)
+from installer.core.timestamps import format_time, parse_time
+from installer.core.trust.root import ROOT_BYTES, Root, display_fingerprint, fingerprint, same_fingerprint
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.trust.root_view import view
 from installer.core.trust.signatures import TrustedKey

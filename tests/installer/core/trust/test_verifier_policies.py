@@ -97,9 +97,9 @@ BOTH_REFUSE: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 READER_REFUSES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "more owners than there are": (at(*P, "requires", "security", value=2), "too few owners for security"),
-    "a role that nobody has": (without("roles", "ops"), "which `roles` lacks"),
-    "break-glass that nobody has": (without("roles", "break-glass"), "lacks the role break-glass"),
-    "builders without provenance": (without(*P, "requires", "provenance"), "means nothing"),
+    "a role that nobody has": (without("roles", "ops"), "which `roles` does not have"),
+    "break-glass that nobody has": (without("roles", "break-glass"), "has no role break-glass"),
+    "builders without provenance": (without(*P, "requires", "provenance"), "has no effect"),
     "the same person in two roles": (
         lambda d: d["roles"]["security"].update(keys=d["roles"]["ops"]["keys"]),
         "cannot be met",
