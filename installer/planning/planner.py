@@ -157,7 +157,7 @@ class Planner:
         nothing = self._nothing(entry, release, old, changes, jobs)
         methods = [] if nothing else self._methods(jobs)
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
-        entry = irreversible.marked(replace(context, transaction=self._number), state, entry, jobs)
+        entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems]
         if release is not None:
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
