@@ -22,7 +22,8 @@ from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
 from installer.host.host import Host
 from installer.images import docker_engine, old_store, operations, prune, residue
-from installer.images.docker_engine import Engine, EngineError
+from installer.images.docker_engine import Engine
+from installer.images.docker_socket import EngineError
 from installer.images.load_stream import chain_ids
 from installer.images.operations import (
     ABSENT,

@@ -20,7 +20,8 @@ from installer.core.oci.documents import platform_matches
 from installer.deploy.operation import Handler, Json, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.images import docker_engine
-from installer.images.docker_engine import Engine, EngineError, EngineImage, InUseError
+from installer.images.docker_engine import Engine, EngineImage
+from installer.images.docker_socket import EngineError, InUseError
 from installer.images.load_stream import Form, ImageLoad, chain_ids, stream
 from installer.shared.progress import Progress
 from installer.state.release import Release

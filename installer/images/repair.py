@@ -14,7 +14,8 @@ from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
 from installer.host.context import Context
-from installer.images.docker_engine import Engine, EngineError
+from installer.images.docker_engine import Engine
+from installer.images.docker_socket import EngineError
 from installer.images.operations import (
     ABSENT,
     LoadImage,

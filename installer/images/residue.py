@@ -10,7 +10,8 @@ from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.images import docker_engine
-from installer.images.docker_engine import Engine, EngineError
+from installer.images.docker_engine import Engine
+from installer.images.docker_socket import EngineError
 from installer.images.operations import engine_of, private_name, private_prefix
 from installer.images.prune import FOUND, remove_images
 
