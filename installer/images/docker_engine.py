@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Store = Literal["classic", "containerd"]
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST = (20, 10)
+# Asked for in the first request only, which finds out what the engine speaks.
 FLOOR = "1.41"
 """API version of the oldest engine."""
 ANSWER = 30
@@ -116,6 +117,7 @@ class Engine:
                 raw = self._client.inspect_image(name)
             except docker.errors.ImageNotFound:
                 return None
+            # A power cut can leave an image that 20.10 lists and fails to inspect; it has to be removable.
             except docker.errors.APIError as error:
                 if error.status_code != _INTERNAL or (listed := self._listed(name)) is None:
                     raise
@@ -148,6 +150,7 @@ class Engine:
         """
         with self._asking("list the containers"):
             rows = self._client.containers(all=True)
+        # By id: a container keeps its image even when the name has moved on.
         return sorted(row["Names"][0].lstrip("/") for row in rows if row["ImageID"] == image and row["Names"])
 
     def layer_lists(self) -> Iterator[tuple[str, ...]]:
@@ -180,6 +183,7 @@ class Engine:
         Raises:
             EngineError: The engine refuses the archive, closed the connection or took too long.
         """
+        # The client's timeout counts silence only: an engine that trickles would never end.
         deadline = time.monotonic() + SILENCE + payload / SLOWEST
         return self._system.effect("docker.load", lambda: self._load(chunks, deadline, advance))
 
@@ -227,6 +231,7 @@ class Engine:
         """
         repository, _, tag = name.rpartition(":")
 
+        # Through the facade, so that tests can fail or kill at each change of the engine.
         def call() -> None:
             with self._asking(f"tag {name}"):
                 self._client.tag(image, repository, tag)
@@ -292,6 +297,7 @@ class Engine:
             urllib3.exceptions.HTTPError,
             ConnectionError,
         ) as error:
+            # urllib3 wraps some timeouts in errors of other types.
             if "timed out" in str(error):
                 raise _silent(what, where) from error
             hint = "look at its log (journalctl -u docker), start it, then run the command again"
@@ -324,6 +330,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             asker = opened.enter_context(closing(docker.APIClient(address, FLOOR, answer)))
             api = str(asker.version(api_version=False)["ApiVersion"])
             client = opened.enter_context(closing(docker.APIClient(address, api, answer)))
+            # A client of its own, because loading takes another timeout than short requests.
             loader = opened.enter_context(closing(docker.APIClient(address, api, silence)))
             raw = client.info()
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:

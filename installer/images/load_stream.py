@@ -26,6 +26,7 @@ from installer.core.oci.documents import layer_form, make_index
 Form = Literal["docker", "oci"]
 BLOCK = 512
 END = bytes(2 * BLOCK)
+# A layer says itself how much memory it needs; without a bound it could exhaust the host's.
 WINDOW = 256 * MIB
 """Most memory that a zstd layer may ask for while it is expanded."""
 
@@ -97,6 +98,7 @@ def _docker(load: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
         yield _padding(layer.expanded)
     config = image.config.removeprefix("sha256:") + ".json"
     yield from _document(config, read_document(release, image.config))
+    # All layers are named, also those not sent: the engine takes them from its store by diff id.
     names = [_layer_name(layer) for layer in image.layers]
     listing = [{"Config": config, "RepoTags": [load.tag], "Layers": names}]
     yield from _document("manifest.json", json.dumps(listing).encode())
@@ -158,6 +160,7 @@ class _Tap:
     def read(self, count: int = CHUNK) -> bytes:
         piece = self._file.read(count)
         self._count += len(piece)
+        # While reading, not after: a file that grew must not be read to its end.
         if self._count > self._layer.size:
             raise _fault(self._layer, f"is larger than the signed {self._layer.size} bytes")
         if self._keep:
@@ -272,6 +275,7 @@ def _document(name: str, data: bytes) -> Iterator[bytes]:
 
 
 def _header(name: str, size: int) -> bytes:
+    # No owner, no time: the same release makes the same bytes.
     info = tarfile.TarInfo(name)
     info.size = size
     return info.tobuf(tarfile.GNU_FORMAT)

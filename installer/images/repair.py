@@ -68,11 +68,13 @@ def _whole(engine: Engine, image: Image) -> bool:
     found = engine.find(id_in(engine, image))
     if found is None or not same_layers(found, image):
         return False
+    # The containerd store exports the stored blobs, the classic store the layers as they expand.
     stored = engine.info.store == "containerd"
     try:
         return {layer.digest if stored else layer.diff_id for layer in image.layers} <= engine.contents(
             found.id
         )
+    # An engine that cannot export the image is not proof of damage, but loading again is safe.
     except (EngineError, TamperedError):
         return False
 

@@ -45,9 +45,11 @@ def _inventory(context: Context, old: Release | None, plan: Plan) -> tuple[Inven
         for change in plan.changes.changes
         if change.kept
     ]
+    items += _of_methods(context, plan.old, running=True) if plan.old else ()
     for entry in plan.state.kept:
         items.append(InventoryItem("release", context.layout.release(entry.name), entry.version))
-        items += _of_methods(context, entry, running=plan.old is not None and entry.name == plan.old.name)
+        items += _of_methods(context, entry, running=False)
+    # Two retained releases have most images in common; each is looked for once.
     return tuple(dict.fromkeys(items))
 
 
@@ -101,6 +103,7 @@ def recorded_inventory(context: Context, number: str) -> tuple[InventoryItem, ..
         records = journals.read(context.system.read(path, journals.LIMIT), path).records
     except (OSError, NotUndoneError):
         return None
+    # An undone removal has removed nothing that would have to be looked for.
     if not any(record.type == "COMMIT" for record in records):
         return None
     for record in records:
