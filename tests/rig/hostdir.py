@@ -118,8 +118,6 @@ def without_times(value: Any) -> Any:
         found = {key: without_times(each) for key, each in value.items() if key not in _TIMES}
         if "incomplete" in found:
             found["incomplete"] = bool(found["incomplete"])
-        if "why" in found:
-            found["why"] = bool(found["why"])
         if "irreversible" in found:
             # The script is what later releases look for; the rest is a sentence.
             found["irreversible"] = [text.partition(" ")[0] for text in found["irreversible"]]
