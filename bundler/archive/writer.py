@@ -10,22 +10,20 @@ import hashlib
 import io
 import os
 import stat
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import cycle
 from threading import Event
 
 from bundler.archive.output_file import PAGE, OutputFile, page_buffer
+from bundler.image_sources.lane import DEPTH, Lane
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
 from installer.core.limits import CHUNK
 
 Advance = Callable[[int], None]
-BUFFERS = 4
-"""Pieces of one large file that are on their way: the hash of one may lag behind by the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +138,8 @@ class _Writing:
         """Copy exactly `size` bytes and gives their SHA-256; a file that changes meanwhile is refused."""
         fd, before = _open(source, size)
         digest = hashlib.sha256()
-        with os.fdopen(fd, "rb", 0) as file, _Lane("hash") as hashing, _Lane("write") as writing:
-            buffers, done = cycle([page_buffer(CHUNK) for _ in range(BUFFERS)]), 0
+        with os.fdopen(fd, "rb", 0) as file, Lane("hash") as hashing, Lane("write") as writing:
+            buffers, done = cycle([page_buffer(CHUNK) for _ in range(DEPTH)]), 0
             while done < size and not self.stop.is_set():
                 # all pieces but the first begin with a page of the output
                 length = min(CHUNK - (offset + done) % PAGE, size - done)
@@ -152,8 +150,6 @@ class _Writing:
                 done += length
                 self.advance(length)
             _same(before, os.fstat(fd), source)
-            hashing.end()
-            writing.end()
         return digest.hexdigest()
 
 
@@ -203,34 +199,6 @@ def _fill(file: io.RawIOBase, view: memoryview, source: str) -> None:
             done += count
     except OSError as error:
         raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
-
-
-class _Lane:
-    """A thread that does what one large file needs, in order, beside the reading of it.
-
-    A piece that was put is done with when BUFFERS - 1 more were put.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(1, name)
-        self._pending: deque[Future[None]] = deque()
-
-    def put(self, task: Callable[..., None], *args: object) -> None:
-        """Take the next task; raises what an earlier one has raised."""
-        self._pending.append(self._pool.submit(task, *args))
-        if len(self._pending) == BUFFERS:
-            self._pending.popleft().result()
-
-    def end(self) -> None:
-        """Wait for all tasks; raises what one of them has raised."""
-        while self._pending:
-            self._pending.popleft().result()
-
-    def __enter__(self) -> _Lane:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
 
 
 def _changed(source: str) -> UnfitInputError:

@@ -11,7 +11,8 @@ from bundler.config.checks import images, inputs, trees
 from bundler.config.checks.destinations import Place
 from bundler.config.durations import seconds
 from bundler.config.model import Item, Tree
-from bundler.image_sources.entry import ImageEntry
+from bundler.image_sources import source_kind
+from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.shared import strict_yaml
@@ -123,28 +124,21 @@ class Entries:
         for path, entry in self._each("images"):
             where, line = self.document.where(path), self._line(path)
             name = "" if isinstance(entry, str) else self._fill(entry.get("as", ""), (*path, "as"))
-            if isinstance(entry, str):
-                reference = self._fill(entry, path)
+            kind, source = source_kind(entry), None
+            text = self._fill(entry if isinstance(entry, str) else entry[kind.key], path)
+            # Only a registry may be written as a URL.
+            scheme, _, reference = text.rpartition("://") if kind.key else ("", "", text)
+            if kind.takes == "reference":
                 problem = images.reference_problem(reference, where)
-                kind = ImageEntry("docker", reference, None, line)
-            elif "registry" in entry:
-                scheme, _, reference = self._fill(entry["registry"], path).rpartition("://")
-                problem = images.reference_problem(reference, where)
-                kind = ImageEntry("registry", reference, None, line, name, scheme)
             else:
-                word = "archive" if "archive" in entry else "oci"
-                given = self._fill(entry[word], path)
-                source = self.directory / given
-                look = inputs.file_problem if word == "archive" else inputs.directory_problem
-                problem = look(source, given, where)
-                if not problem and word == "oci" and not (source / "oci-layout").is_file():
-                    hint = "name the directory that has oci-layout and index.json in it"
-                    problem = Problem(where, f"{given} is not an OCI image layout", hint)
-                kind = ImageEntry("archive" if word == "archive" else "oci", given, source, line, name)
+                source = self.directory / text
+                check = inputs.file_problem if kind.takes == "file" else inputs.directory_problem
+                problem = check(source, text, where) or kind.path_problem(source, text, where)
+                scheme, reference = "", text
             if name and not problem:
                 problem = images.reference_problem(name, self.document.where((*path, "as")))
             self.problems += [problem] if problem else []
-            self.images += [] if problem else [kind]
+            self.images += [] if problem else [ImageEntry(kind, reference, source, line, name, scheme)]
 
     def _config(self) -> None:
         for path, entry in self._each("config"):

@@ -7,8 +7,6 @@ only: zstd cuts its jobs by size, so two workers give the same bytes on one core
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from bundler.image_sources.base import Readable
+from bundler.image_sources.lane import Lane
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Layer
 from installer.core.limits import CHUNK, GIB, KIB
@@ -122,12 +121,12 @@ class LayerTransform:
         form: Form = "tar" if self.compression == "none" else self.compression
         compressor = _compressor(form)
         plain, stored = _Hash(), _Hash()
-        with _Stage(plain.update) as hashing:
+        with Lane("hash") as hashing:
             chunk, read = head, 0
             while chunk:
                 read += len(chunk)
                 self._bound(read, where)
-                hashing.put(chunk)
+                hashing.put(plain.update, chunk)
                 if compressor is None:
                     write(chunk)
                 elif out := compressor.compress(chunk):
@@ -154,7 +153,7 @@ class LayerTransform:
         plain, stored = _Hash(), _Hash()
         expander = _expander(form)
         produced = 0
-        with _Stage(plain.update) as hashing_plain:
+        with Lane("hash-plain") as hashing_plain:
 
             def expand_chunk(chunk: bytes) -> None:
                 nonlocal produced
@@ -162,13 +161,13 @@ class LayerTransform:
                     for out in expander.feed(chunk):
                         produced += len(out)
                         self._bound(produced, where)
-                        hashing_plain.put(out)
+                        hashing_plain.put(plain.update, out)
 
-            with _Stage(expand_chunk) as expanding, _Stage(stored.update) as hashing:
+            with Lane("expand") as expanding, Lane("hash") as hashing:
                 chunk = head
                 while chunk:
-                    hashing.put(chunk)
-                    expanding.put(chunk)
+                    hashing.put(stored.update, chunk)
+                    expanding.put(expand_chunk, chunk)
                     write(chunk)
                     chunk = next(chunks, b"")
         _finish(expander, form, where)
@@ -197,45 +196,6 @@ class _Hash:
     @property
     def digest(self) -> str:
         return "sha256:" + self._sha.hexdigest()
-
-
-class _Stage:
-    """A thread that does one thing to each chunk, in order, while its caller goes on.
-
-    Its first error comes out of the next `put`, or at the end of the `with` block.
-    """
-
-    def __init__(self, work: Callable[[bytes], None]) -> None:
-        self._work = work
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=4)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> _Stage:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._error = self._error or RuntimeError("given up")
-        self._chunks.put(None)
-        self._thread.join()
-        if kind is None and self._error:
-            raise self._error
-
-    def put(self, chunk: bytes) -> None:
-        if self._error:
-            raise self._error
-        self._chunks.put(chunk)
-
-    def _run(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            if self._error:
-                continue
-            try:
-                self._work(chunk)
-            except BaseException as error:
-                self._error = error
 
 
 class _Compressor(Protocol):

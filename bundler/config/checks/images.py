@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bundler.config.checks.compose import Use
-from bundler.image_sources.entry import ImageEntry
+from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
 from installer.core.oci.documents import MAX_DOCUMENT
@@ -55,8 +55,8 @@ def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> l
     listed: dict[str, str] = {}
     certain = True
     for source in sources:
-        own = source.name or (source.reference if source.source is None else "")
-        names = [own] if own else names_in(source.source) if source.source else None
+        own = source.name or (source.reference if source.path is None else "")
+        names = [own] if own else names_in(source.path) if source.path else None
         certain = certain and names is not None
         listed |= {normalise(name) or name: name for name in names or []}
     if not certain:

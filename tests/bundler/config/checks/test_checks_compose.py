@@ -11,7 +11,10 @@ import pytest
 
 from bundler.config.checks.compose import read
 from bundler.config.checks.images import missing, names_in, normalise
-from bundler.image_sources.entry import ImageEntry
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.base import ImageEntry
+from bundler.image_sources.docker import EngineSource
+from bundler.image_sources.oci import LayoutSource
 
 VARIABLES = {"WAYBILL_VERSION": "1.4.0", "WAYBILL_PRODUCT": "lan-chat"}
 
@@ -21,7 +24,7 @@ def compose(text: str):
 
 
 def docker(*references: str) -> list[ImageEntry]:
-    return [ImageEntry("docker", reference) for reference in references]
+    return [ImageEntry(EngineSource, reference) for reference in references]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,10 @@ def test_images_in_archives_and_layouts_count(tmp_path):
     (tmp_path / "layout/index.json").write_text(json.dumps(index))
     assert names_in(tmp_path / "layout") == ["docker.io/library/web:1"]
     uses = [("c", use) for use in compose("services:\n  a: {image: 'redis:7'}\n  b: {image: web:1}\n").uses]
-    sources = [ImageEntry("archive", "saved.tar", saved), ImageEntry("oci", "layout", tmp_path / "layout")]
+    sources = [
+        ImageEntry(ArchiveSource, "saved.tar", saved),
+        ImageEntry(LayoutSource, "layout", tmp_path / "layout"),
+    ]
     assert missing(uses, sources) == []
 
 
@@ -148,7 +154,7 @@ def test_where_an_archive_does_not_tell_nothing_is_called_missing(tmp_path, docu
     source = archive(tmp_path / "a.tar", "manifest.json", document)
     assert names_in(source) is None
     uses = [("c", use) for use in compose("services:\n  a: {image: 'redis:7'}\n").uses]
-    assert missing(uses, [ImageEntry("archive", "a.tar", source)]) == []
+    assert missing(uses, [ImageEntry(ArchiveSource, "a.tar", source)]) == []
 
 
 def test_a_broken_archive_does_not_tell(tmp_path):
