@@ -7,7 +7,7 @@ MUTMUT := build/mutants/lib
 MINUTES ?= 10
 COMPILE = build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --python-version 3.11 --universal
-FREEZER := $(wildcard bundler/freeze/*) $(LOCKS)/freeze.txt $(LOCKS)/libz.txt
+FREEZER := $(wildcard bundler/freeze/*.py bundler/freeze/*.sh) $(LOCKS)/freeze.txt $(LOCKS)/libz.txt
 IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/null)
 IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)
 
@@ -20,11 +20,13 @@ help: ## Shows this list
 
 setup: $(VENV)/.complete ## Makes .venv with every locked dependency; does nothing when nothing changed
 
-$(VENV)/.complete: $(LOCKS)/dev.txt pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "make: $(PYTHON) is not Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.complete: $(LOCKS)/dev.txt pyproject.toml | $(BIN)/python
 	@echo "setting up $(VENV)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCKS)/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -39,7 +41,11 @@ check: setup ## Runs ruff and mypy
 
 installer: dist/install dist/bundle ## Builds the standalone executables dist/install and dist/bundle
 
-dist/install: $(IN_INSTALL) $(FREEZER) | setup
+build/freeze/.complete: $(LOCKS)/freeze.txt $(LOCKS)/libz.txt | $(BIN)/python
+	@$(BIN)/python -m bundler.freeze.build wheels $(@D)
+	@touch $@
+
+dist/install: $(IN_INSTALL) $(FREEZER) | setup build/freeze/.complete
 	@$(BIN)/python -m bundler.freeze.build install $@
 
 dist/bundle: dist/install $(IN_BUNDLE)
@@ -63,7 +69,8 @@ $(MUTMUT)/.complete: $(LOCKS)/mutants.txt | setup
 		-r $(LOCKS)/mutants.txt
 	@touch $@
 
-demo: setup dist/install ## Tells the whole story with a real product: examples/quickstart
+demo: ## Tells the whole story with a real product: examples/quickstart
+	@$(MAKE) --silent --jobs=2 dist/install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/demo.sh
 
 lock: ## Compiles the dependency locks anew

@@ -13,9 +13,10 @@ from installer.core.errors import Problem, UsageError
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import Manifest
 from installer.core.semver import is_version
-from installer.core.trust.approval import CHANGE, NOWHERE, TARGET, TEXT, Approval
+from installer.core.timestamps import format_time
+from installer.core.trust.approval import CHANGE, NO_ROLLBACK, TARGET, TEXT, Approval
 from installer.core.trust.provenance import Provenance
-from installer.core.trust.root import APPROVERS, ENVIRONMENT, format_time
+from installer.core.trust.root import APPROVERS, ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +145,10 @@ def _problems(request: Request, manifest: Manifest) -> Sequence[Problem]:
     )
     back = request.rollback_to.removeprefix("v")
     check(
-        back in ("", NOWHERE) or is_version(back),
+        back in ("", NO_ROLLBACK) or is_version(back),
         "--rollback-to",
         "is not a version",
-        f"give the version to roll back to, or `{NOWHERE}` for a first release",
+        f"give the version to roll back to, or `{NO_ROLLBACK}` for a first release",
     )
     check(back != manifest.version, "--rollback-to", "is the version that this bundle installs")
     check(TEXT.fullmatch(request.notes), "--note", "has control characters, or more than 2000 characters")

@@ -14,11 +14,12 @@ from bundler.archive.reading import unverified_bundle
 from bundler.commands.inspect import document_text
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
+from installer.core.format.methods import FILE_KINDS
 from installer.shared.console import table
 from installer.shared.humanize import size_text as size
 
 _SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")
-_TEXT = ("template", "values", "schema", "unit", "compose", "script", "doc")
+_TEXT = ("template", "values", "schema", *FILE_KINDS, "doc")
 
 
 @dataclass(frozen=True, slots=True)

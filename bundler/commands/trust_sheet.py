@@ -11,7 +11,8 @@ from typing import Any
 from bundler.trust.root_files import RootFile, load
 from installer.core.digest import file_digest
 from installer.core.errors import UsageError
-from installer.core.trust.root import display_fingerprint, format_time
+from installer.core.timestamps import format_time
+from installer.core.trust.root import display_fingerprint
 from installer.core.trust.root_view import RootView, view
 
 _STYLE = """

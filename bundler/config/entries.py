@@ -15,21 +15,9 @@ from bundler.image_sources import source_kind
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
+from installer.core.format.methods import IMPLICIT, SPECS, Option
 from installer.shared import strict_yaml
 
-_PARTS: tuple[tuple[str, Kind], ...] = (
-    ("units", "unit"),
-    ("file", "compose"),
-    ("apply", "script"),
-    ("undo", "script"),
-    ("snapshot", "script"),
-    ("restore", "script"),
-)
-_WORDS = ("project", "roll_forward_only")
-"""What a step says that is no file."""
-DRIVEN = ("files", "images", "systemd", "compose", "script")
-UNITS = "/etc/systemd/system"
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:service|socket|timer|target|path|mount|automount|swap|slice)")
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]*)\}(?!\})")
 
 
@@ -174,41 +162,45 @@ class Entries:
     def _deploy(self) -> None:
         for path, entry in self._each("deploy"):
             method = entry["method"]
-            if method not in DRIVEN:
-                hint = "remove the step and have it done by a script step, or wait for a later version"
-                what = f"the method {method} is not driven by this version"
+            spec = SPECS.get(method)
+            if spec is None:
+                hint = "replace the step by a script step, or wait for a later version"
+                what = f"the method {method} is not available in this version"
                 self.problems.append(Problem(self.document.where(path), what, hint))
                 continue
-            options: dict[str, Any] = {word: entry[word] for word in _WORDS if word in entry}
-            if "timeout" in entry:
-                options["timeout"] = seconds(entry["timeout"])
-            for word, kind in _PARTS:
-                given = entry.get(word)
-                if isinstance(given, list):
-                    options[word] = [
-                        self._part(text, (*path, word, n), method, kind) for n, text in enumerate(given)
-                    ]
-                elif given is not None:
-                    options[word] = self._part(given, (*path, word), method, kind)
+            options = {
+                option.key: self._option(entry[option.key], (*path, option.key), method, option)
+                for option in spec.options
+                if option.key in entry
+            }
             self.deploy.append(Deployment(method, options, entry.get("optional", False)))
 
-    def _part(self, text: str, path: strict_yaml.Path, method: str, kind: Kind) -> str:
-        """Take in a file that a step uses; gives its bundle path."""
+    def _option(self, value: Any, path: strict_yaml.Path, method: str, option: Option) -> Any:
+        """Return the value of an option as bundle.json has it."""
+        if option.is_duration:
+            return seconds(value)
+        if option.kind is None:
+            return value
+        if isinstance(value, list):
+            return [self._part(text, (*path, n), method, option) for n, text in enumerate(value)]
+        return self._part(value, path, method, option)
+
+    def _part(self, text: str, path: strict_yaml.Path, method: str, option: Option) -> str:
+        """Add a file that a step uses, and return its path in the bundle."""
         given = self._fill(text, path)
         member = inputs.member_name("deploy", given, method)
-        item = self._file(given, member, kind, path, {"mode": "0755" if kind == "script" else "0644"})
+        mode = "0755" if option.is_program else "0644"
+        item = self._file(given, member, option.kind, path, {"mode": mode})
         name = given.rpartition("/")[2]
-        if item and kind == "unit":
-            self.places.append(Place(f"{UNITS}/{name}", given, self.where(item)))
-            if not _UNIT.fullmatch(name):
-                what = f"{given} has no name of a systemd unit"
-                self.problems.append(
-                    Problem(self.where(item), what, "end it in .service, .socket, .timer, …")
-                )
+        if item and option.directory:
+            self.places.append(Place(f"{option.directory}/{name}", given, self.where(item)))
+        if item and option.name_pattern and not re.fullmatch(option.name_pattern, name):
+            what = f"{given} does not have the name of a {method} {option.kind}"
+            self.problems.append(Problem(self.where(item), what, option.name_hint))
         return member
 
     def _health(self) -> None:
-        methods = {entry["method"] for _, entry in self._each("deploy")} | {"files", "images"}
+        methods = {entry["method"] for _, entry in self._each("deploy")} | IMPLICIT
         for path, entry in self._each("health"):
             when = entry.get("when", "")
             if when and when not in methods:

@@ -104,12 +104,7 @@ def build(
         UnfitInputError: a step failed, or the result is not what it must be.
     """
     told = progress or Progress()
-    machine = platform.machine()
-    if sys.version_info[:2] != (3, 11) or machine not in PLATFORMS or getattr(sys, "frozen", False):
-        raise UsageError(
-            f"the executables are built with Python 3.11 on {' or '.join(PLATFORMS)}",
-            hint="run `make installer` in a checkout on such a machine",
-        )
+    machine = _machine()
     work = work or _work()
     site = _site(work, machine, told)
     with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=work) as scratch:
@@ -151,6 +146,17 @@ def write_installer(out: Path, progress: Progress | None = None) -> None:
         build(out, "install", progress=progress)
 
 
+def _machine() -> str:
+    """Return this machine's architecture, for which an executable can be built here."""
+    machine = platform.machine()
+    if sys.version_info[:2] != (3, 11) or machine not in PLATFORMS or getattr(sys, "frozen", False):
+        raise UsageError(
+            f"the executables are built with Python 3.11 on {' or '.join(PLATFORMS)}",
+            hint="run `make installer` in a checkout on such a machine",
+        )
+    return machine
+
+
 def _publish(source: Path, out: Path) -> None:
     with OutputFile(out, 0o755) as output, source.open("rb") as content:
         for offset in itertools.count(0, MIB):
@@ -188,13 +194,13 @@ def _site(work: Path, machine: str, told: Progress) -> Path:
         for old in work.glob("site-*"):
             shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=work) as scratch:
-            wheels, unpacked = Path(scratch, "wheels"), Path(scratch, "site")
+            unpacked = Path(scratch, "site")
             told.note("fetching the locked wheels, once")
             wanted = _wanted(packages, PLATFORMS[machine], machine)
-            _pip("download", "--dest", str(wheels), *wanted)
-            _pip("download", "--dest", str(wheels), *_wanted(libz, LIBZ_PLATFORMS, machine))
-            _pip("install", "--target", str(unpacked), "--no-index", "--find-links", str(wheels), *wanted)
-            (wheel,) = wheels.glob("cmeel_zlib-*.whl")
+            # pip compiles them: freezing with packages that are not compiled gives other bytes.
+            _pip("install", "--target", str(unpacked), *wanted)
+            _pip("download", "--dest", scratch, *_wanted(libz, LIBZ_PLATFORMS, machine))
+            (wheel,) = Path(scratch).glob("cmeel_zlib-*.whl")
             with zipfile.ZipFile(wheel) as archive:
                 (unpacked / "libz.so.1").write_bytes(archive.read(LIBZ))
             unpacked.rename(site)
@@ -275,12 +281,12 @@ class _Told(Progress):
 def main(arguments: Sequence[str]) -> None:
     """Build what `make installer` asks for: `python -m bundler.freeze.build install|bundle OUT [EMBED]`.
 
-    `wheels WORK MACHINE` fetches what a build on another machine finds in `WORK`.
+    `wheels WORK [MACHINE]` only fetches the packages into `WORK`, for this or another machine.
     """
     program, out, *embed = arguments
     if program == "wheels":
-        Path(out).mkdir(parents=True)
-        _site(Path(out), embed[0], _Told())
+        Path(out).mkdir(parents=True, exist_ok=True)
+        _site(Path(out), embed[0] if embed else _machine(), _Told())
         return
     wanted: Program = "bundle" if program == "bundle" else "install"
     build(Path(out), wanted, embed=Path(embed[0]) if embed else None, progress=_Told())

@@ -22,11 +22,12 @@ from bundler.signing import Signer
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import UnfitInputError
-from installer.core.format.manifest import SUMS, FileEntry, Manifest
+from installer.core.format.manifest import FileEntry, Manifest
+from installer.core.intoto import make_statement
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import DIRECTORY, STATEMENT
+from installer.core.timestamps import format_time
+from installer.core.trust.approval import DIRECTORY
 from installer.core.trust.provenance import PREDICATE
-from installer.core.trust.root import format_time
 
 BUILD_TYPE = "urn:waybill:create:v1"
 CHANGED = 50
@@ -114,23 +115,19 @@ def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, fini
     metadata = {"startedOn": format_time(run.started), "finishedOn": format_time(finished)}
     if run.builder.invocation:
         metadata["invocationId"] = run.builder.invocation
-    return {
-        "_type": STATEMENT,
-        "subject": [{"name": SUMS, "digest": {"sha256": identity}}],
-        "predicateType": PREDICATE,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": run.parameters,
-                "internalParameters": internal,
-                "resolvedDependencies": [row for row in rows if row],
-            },
-            "runDetails": {
-                "builder": {"id": run.builder.identity, "version": {"waybill": __version__}},
-                "metadata": metadata,
-            },
+    predicate = {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": run.parameters,
+            "internalParameters": internal,
+            "resolvedDependencies": [row for row in rows if row],
+        },
+        "runDetails": {
+            "builder": {"id": run.builder.identity, "version": {"waybill": __version__}},
+            "metadata": metadata,
         },
     }
+    return make_statement(PREDICATE, predicate, identity)
 
 
 def _source(checkout: Checkout) -> Row:

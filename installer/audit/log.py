@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 from installer.audit.record import RECORD_LIMIT, Record, decode, encode
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
+from installer.host.atomic_file import remove_partial, replace_file
 from installer.host.directories import make_directory
 from installer.host.layout import STATE, Layout
 from installer.host.system import SyncError, System
-from installer.state.state import clear_spare, replace_file, unreadable_error
+from installer.state.state import unreadable_error
 
 LOG = f"{STATE}/audit.jsonl"
 HEAD = f"{STATE}/audit.head"
@@ -273,7 +274,7 @@ class AuditLog:
         with suppress(OSError):
             if self._head != self.head:
                 self._write_head()
-            clear_spare(self._system, HEAD)
+            remove_partial(self._system, HEAD)
 
     def _write_head(self) -> None:
         replace_file(self._system, HEAD, f"{self.head.number} {self.head.hash}\n".encode())

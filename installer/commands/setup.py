@@ -16,11 +16,11 @@ from installer.core.digest import hashed
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.core.limits import CHUNK
 from installer.core.trust.root import ENVIRONMENT
+from installer.host.atomic_file import replace_file
 from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
-from installer.state.state import replace_file
 
 PLACE = "/opt/waybill/bin/install"
 NAME = "/usr/local/bin/waybill-install"
@@ -90,8 +90,17 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
     Raises:
         UsageError: This is no executable, but a run from source; `env` is no name of an environment.
         RefusedError: The host belongs to another environment.
-        OSError: A place cannot be written to.
+        HostNotReadyError: A place cannot be written.
     """
+    try:
+        return _setup(system, env, recover_at_boot=recover_at_boot)
+    except OSError as error:
+        raise HostNotReadyError(
+            f"cannot write: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"
+        ) from error
+
+
+def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     own = os.environ.get("WAYBILL_EXE", "")
     if not own or not Path(own).is_file():
         raise UsageError(
@@ -100,13 +109,8 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
     _set_environment(system, env)
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
-    temporary = f"{PLACE}.new"
-    if system.observe(temporary, digest=False).kind != "absent":
-        system.unlink(temporary)
     digest = hashlib.sha256()
-    system.write_new(temporary, hashed(_chunks(Path(own)), digest), 0o755)
-    system.rename(temporary, PLACE)
-    system.sync_dir(PLACE.rsplit("/", 1)[0])
+    replace_file(system, PLACE, hashed(_chunks(Path(own)), digest), 0o755)
     seen = system.observe(NAME)
     if (seen.kind, seen.target) != ("link", PLACE):
         if seen.kind != "absent":

@@ -12,24 +12,24 @@ OCI = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def sha256_hex(data: bytes) -> str:
-    """Gives the SHA-256 (FIPS 180-4) of `data` in lower-case hex."""
+    """Return the SHA-256 (FIPS 180-4) of `data` in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def oci_digest(data: bytes) -> str:
-    """Gives the digest of `data` as the OCI image specification writes it."""
+    """Return the digest of `data` as the OCI image specification writes it."""
     return "sha256:" + sha256_hex(data)
 
 
 def hashed(pieces: Iterable[bytes], running: hashlib._Hash) -> Iterator[bytes]:
-    """Passes pieces on and hashes them on the way."""
+    """Pass pieces on and hashe them on the way."""
     for piece in pieces:
         running.update(piece)
         yield piece
 
 
 def file_digest(path: Path) -> str:
-    """Gives the SHA-256 of a file in lower-case hex.
+    """Return the SHA-256 of a file in lower-case hex.
 
     Raises:
         OSError: It cannot be read.

@@ -82,7 +82,7 @@ class WaybillError(Exception):
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:
-        """Gives the error as the JSON object that `--json` prints."""
+        """Return the error as the JSON object that `--json` prints."""
         return {
             **self.document,
             "error": self.code,

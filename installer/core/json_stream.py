@@ -24,7 +24,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 def load_object(
     data: bytes, what: str, limit: int, readers: Mapping[str, Callable[[Any, str], object]]
 ) -> dict[str, Any]:
-    """Parses an object whose origin was verified before.
+    """Parse an object whose origin was verified before.
 
     Args:
         data: The text, UTF-8 without a byte order mark.
@@ -56,7 +56,7 @@ def load_object(
         if text.take() != ":":
             raise text.fault("is not JSON: `:` is due")
         if key in readers and text.next() == "[":
-            found[key] = _elements(text, readers[key], f"{what}.{key}")
+            found[key] = _elements(text, readers[key], what, key)
         else:
             found[key], more = text.value(31)
             left -= size + more
@@ -70,14 +70,14 @@ def load_object(
     return found
 
 
-def _elements(text: _Text, read: Callable[[Any, str], object], where: str) -> tuple[object, ...]:
+def _elements(text: _Text, read: Callable[[Any, str], object], what: str, path: str) -> tuple[object, ...]:
     found: list[object] = []
     text.take()
     sign = text.take() if text.next() == "]" else ","
     while sign == ",":
         if len(found) == LIMITS.members:
-            raise TamperedError(f"is not a list of at most {LIMITS.members}", where=where)
-        found.append(read(text.value(30)[0], f"{where}[{len(found)}]"))
+            raise TamperedError(f"is not a list of at most {LIMITS.members}", where=f"{what}: {path}")
+        found.append(read(text.value(30)[0], f"{path}[{len(found)}]"))
         sign = text.take()
     if sign != "]":
         raise text.fault("is not JSON: `,` or `]` is due")
@@ -110,7 +110,7 @@ class _Text:
         self._enough = len(self._window) - (0 if last else LIMITS.json_piece)
 
     def next(self) -> str:
-        """Passes over white space and gives the character that follows; an empty text at the end."""
+        """Pass over white space and return the character that follows; an empty text at the end."""
         while True:
             self._at = _SPACE.match(self._window, self._at).end()  # type: ignore[union-attr]
             if self._at <= self._enough:
@@ -118,13 +118,13 @@ class _Text:
             self._fill()
 
     def take(self) -> str:
-        """Gives the same, and passes over it."""
+        """Return the same, and pass over it."""
         character = self.next()
         self._at += len(character)
         return character
 
     def value(self, depth: int) -> tuple[Any, int]:
-        """Gives the next value, which may nest `depth` deep, and how many characters it took."""
+        """Return the next value, which may nest `depth` deep, and how many characters it took."""
         self.next()
         begin, ends = self._at, self._enough == len(self._window)
         try:
@@ -144,6 +144,6 @@ class _Text:
         return value, end - begin
 
     def fault(self, what: str) -> TamperedError:
-        """Gives the error for this place."""
+        """Return the error for this place."""
         line = self._lines + self._window.count("\n", 0, self._at)
         return TamperedError(what, where=f"{self._what}:{line}")

@@ -20,7 +20,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def loads_strict(data: bytes, what: str, limit: int) -> Any:
-    """Parses bytes whose origin was verified before.
+    """Parse bytes whose origin was verified before.
 
     Args:
         data: The text, UTF-8 without a byte order mark.
@@ -51,7 +51,7 @@ def loads_strict(data: bytes, what: str, limit: int) -> Any:
 
 
 def decoder(what: str) -> json.JSONDecoder:
-    """Gives a decoder that refuses duplicate keys and numbers that are not integers of at most 2^53.
+    """Return a decoder that refuses duplicate keys and numbers that are not integers of at most 2^53.
 
     Args:
         what: How its errors name the text.
@@ -79,7 +79,7 @@ def decoder(what: str) -> json.JSONDecoder:
 
 
 def check_value(value: Any, text: str, begin: int, end: int, depth: int, what: str) -> None:
-    """Refuses what a decoder lets pass.
+    """Refuse what a decoder lets pass.
 
     Args:
         value: What was decoded.
@@ -113,7 +113,7 @@ def _check_depth(value: Any, depth: int, what: str) -> None:
 
 
 def dumps(value: Any) -> bytes:
-    """Gives the one form in which Waybill writes JSON: sorted keys, no spaces, UTF-8, a final newline."""
+    """Return the one form in which Waybill writes JSON: sorted keys, no spaces, UTF-8, a final newline."""
     return (_COMPACT(value) + "\n").encode()
 
 

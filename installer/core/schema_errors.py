@@ -40,7 +40,7 @@ class Finding:
 
 
 def schema_problem(schema: Mapping[str, Any], name: str) -> Problem | None:
-    """Says what is wrong with a JSON Schema itself (2020-12), or gives None when it can be used.
+    """Return what is wrong with a JSON Schema itself (2020-12), or return None when it can be used.
 
     Args:
         schema: The schema.
@@ -68,7 +68,7 @@ def schema_problem(schema: Mapping[str, Any], name: str) -> Problem | None:
 
 
 def findings(schema: Mapping[str, Any], value: Any, where: Where) -> list[Finding]:
-    """Validates a value and gives every violation in words, in the order of the document.
+    """Validate a value and return every violation in words, in the order of the document.
 
     Args:
         schema: A JSON Schema 2020-12 that `schema_problem` has nothing against.
@@ -85,13 +85,13 @@ def findings(schema: Mapping[str, Any], value: Any, where: Where) -> list[Findin
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Gives the known word that is closest to a misspelt one, or an empty text."""
+    """Return the known word that is closest to a misspelt one, or an empty text."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return close[0] if close else ""
 
 
 def dotted(path: Sequence[str | int]) -> str:
-    """Shows a path as people write it: `deploy[2].units`."""
+    """Show a path as people write it: `deploy[2].units`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
 
@@ -112,7 +112,7 @@ def _explain(error: ValidationError, where: Where) -> list[Finding]:
 
 
 def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
-    """Picks the alternative that the author most likely meant and explains only that one."""
+    """Pick the alternative that the author most likely meant and explain only that one."""
     branches: dict[int, list[ValidationError]] = {}
     for child in error.context or ():
         branches.setdefault(int(child.relative_schema_path[0]), []).append(child)
@@ -132,7 +132,7 @@ def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
 
 
 def _only_lacks(errors: Sequence[ValidationError]) -> str:
-    """Gives what an alternative lacks, in words; empty where anything else is wrong with it too."""
+    """Return what an alternative lacks, in words; empty where anything else is wrong with it too."""
     if any(error.validator != "required" or error.relative_path for error in errors):
         return ""
     return " and ".join(_missing(errors[0]))
@@ -162,7 +162,7 @@ def _likeness(name: str, instance: Any) -> float:
 
 
 def _without_followers(found: list[Finding]) -> list[Finding]:
-    """Drops "X is missing" where the same place has "unknown key Y; did you mean X"."""
+    """Drop "X is missing" where the same place has "unknown key Y; did you mean X"."""
     meant = {
         f.problem.hint.partition("did you mean ")[2].rstrip("?")
         for f in found

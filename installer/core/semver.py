@@ -63,7 +63,7 @@ class Version:
 
 
 def parse(text: str) -> Version:
-    """Reads a semantic version; a leading `v` is allowed and dropped.
+    """Read a semantic version; a leading `v` is allowed and dropped.
 
     Args:
         text: For example `v1.4.0` or `1.5.0-rc.2`.
@@ -86,7 +86,7 @@ def parse(text: str) -> Version:
 
 
 def compare(left: str, right: str) -> int:
-    """Compares two versions by semver precedence: -1, 0 or 1.
+    """Compare two versions by semver precedence: -1, 0 or 1.
 
     Raises:
         UsageError: One of them is not a semantic version.
@@ -96,7 +96,7 @@ def compare(left: str, right: str) -> int:
 
 
 def default_sequence(version: Version) -> int | None:
-    """Gives the sequence number that follows from a version, or None where it must be given explicitly.
+    """Return the sequence number that follows from a version, or None where it must be given explicitly.
 
     The number is `(major * 10^8 + minor * 10^4 + patch) * 1000 + rank`. The rank is 999 for a final
     release, N for `alpha.N`, 300 + N for `beta.N` and 600 + N for `rc.N`, with N below 300.
@@ -130,5 +130,5 @@ def _why(bare: str, length: int) -> str:
 
 
 def is_version(text: str) -> bool:
-    """Says whether a text is a semantic version without a leading `v`."""
+    """Return whether a text is a semantic version without a leading `v`."""
     return len(text) <= MAX_LENGTH and _PATTERN.fullmatch(text) is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from installer.core.digest import sha256_hex
@@ -19,6 +19,7 @@ from installer.core.format.manifest import Manifest
 from installer.core.format.medium import Medium
 from installer.core.format.payload import Sink, check_payload, keep_nothing, to_read
 from installer.core.format.tar_header import extent
+from installer.core.timestamps import format_seconds
 from installer.core.trust.approval import group
 from installer.core.trust.policy import Decision, Destination
 from installer.core.trust.signature_check import SignatureEvidence
@@ -63,13 +64,13 @@ class Verified:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
         return {
             "product": self.manifest.product,
             "version": self.manifest.version,
             "sequence": self.manifest.sequence,
             "identity": self.identity,
-            "expires": format_time(self.manifest.expires),
+            "expires": format_seconds(self.manifest.expires),
             "source": asdict(self.manifest.source),
             "files": len(self.manifest.files),
             "payload_bytes": self.payload_bytes,
@@ -79,13 +80,8 @@ class Verified:
         }
 
 
-def format_time(seconds: int) -> str:
-    """Gives seconds since 1970 as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def nowhere(_manifest: Manifest) -> Destination:
-    """Says nothing of a host: for verification away from one."""
+    """Say nothing of a host: for verification away from one."""
     return Destination()
 
 
@@ -95,7 +91,7 @@ def open_trusted(
     destination: Callable[[Manifest], Destination] = nowhere,
     trail: VerificationTrace | None = None,
 ) -> OpenedBundle:
-    """Does steps 1 to 14.
+    """Do steps 1 to 14.
 
     Args:
         medium: The bundle.
@@ -136,7 +132,7 @@ def open_trusted(
 def decide(
     opened: OpenedBundle, trust: Trust, beside: Beside = (), trail: VerificationTrace | None = None
 ) -> Decision:
-    """Does steps 15 to 18. Of a stream the approvals are known only after `check_all`.
+    """Do steps 15 to 18. Of a stream the approvals are known only after `check_all`.
 
     Args:
         opened: After steps 1 to 14.
@@ -165,7 +161,7 @@ def decide(
 
 
 def payload_extent(opened: OpenedBundle, have: frozenset[str] = frozenset()) -> int:
-    """Gives the bytes that step 19 reads, where the files `have` are there already."""
+    """Return the bytes that step 19 reads, where the files `have` are there already."""
     return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
 
 
@@ -175,7 +171,7 @@ def check_all(
     sink: Sink = keep_nothing,
     have: frozenset[str] = frozenset(),
 ) -> Verified:
-    """Does step 19.
+    """Do step 19.
 
     Args:
         opened: After steps 1 to 14.
@@ -201,7 +197,7 @@ def check_all(
 
 
 def report(verified: Verified, decision: Decision | None = None) -> str:
-    """Gives what was checked, and on what grounds it is trusted and approved, a line each, for people."""
+    """Return what was checked, and on what grounds it is trusted and approved, a line each, for people."""
     manifest, evidence = verified.manifest, verified.evidence
     rows = [
         ("verified", f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"),
@@ -221,7 +217,7 @@ def report(verified: Verified, decision: Decision | None = None) -> str:
     rows += [
         ("threshold", f"{len(evidence.owners)} of {evidence.threshold} needed, {by}"),
         ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, every one as signed"),
-        ("expires", format_time(manifest.expires)),
+        ("expires", format_seconds(manifest.expires)),
         ("made from", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),
         *(decision.rows() if decision else ()),

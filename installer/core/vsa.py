@@ -14,11 +14,12 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
-from installer.core.format.manifest import SCHEMA, SUMS, Manifest
-from installer.core.trust.approval import STATEMENT, ApprovalFile
+from installer.core.format.manifest import SCHEMA, Manifest
+from installer.core.intoto import make_statement
+from installer.core.timestamps import format_time
+from installer.core.trust.approval import ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
 from installer.core.trust.policy import Decision, Destination
-from installer.core.trust.root import format_time
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.steps import STEPS
 
@@ -44,6 +45,7 @@ class VerificationTrace:
         approvals: All statements that were found.
         judged: Which of them count, once they were looked at.
         decision: Why it may be installed, once that is so.
+        notes: What is out of the ordinary, in words.
     """
 
     file: str = ""
@@ -58,9 +60,10 @@ class VerificationTrace:
     approvals: Sequence[ApprovalFile] = ()
     judged: ApprovalCheck | None = None
     decision: Decision | None = None
+    notes: list[str] = field(default_factory=list)
 
     def judged_by(self, judged: ApprovalCheck) -> None:
-        """Takes note of what was judged."""
+        """Take note of what was judged."""
         self.judged = judged
 
 
@@ -69,16 +72,14 @@ def summary(
     version: str,
     now: datetime,
     refusal: WaybillError | None,
-    notes: Sequence[str] = (),
 ) -> bytes:
-    """Gives the evidence of one verification.
+    """Return the evidence of one verification.
 
     Args:
         trail: What it came to know.
         version: Of the program that verified.
         now: When.
         refusal: What it refused with; None where it passed.
-        notes: What was out of the ordinary.
 
     Returns:
         The statement, in the one written form.
@@ -103,16 +104,9 @@ def summary(
             "missing": list(trail.decision.broken),
             "warning": trail.decision.warning(),
         }
-    if notes:
-        predicate["waybill_notes"] = list(notes)
-    subject = [{"name": SUMS, "digest": {"sha256": trail.identity}}] if trail.identity else []
-    statement = {
-        "_type": STATEMENT,
-        "subject": subject,
-        "predicateType": PREDICATE,
-        "predicate": predicate,
-    }
-    return jsonio.dumps(_plain(statement))
+    if trail.notes:
+        predicate["waybill_notes"] = list(trail.notes)
+    return jsonio.dumps(_plain(make_statement(PREDICATE, predicate, trail.identity)))
 
 
 def _policy(trail: VerificationTrace) -> Row:
@@ -192,7 +186,7 @@ def _refusal(error: WaybillError) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """Gives text that UTF-8 can carry: a file's name may be bytes that are none."""
+    """Return text that UTF-8 can carry: a file's name may be bytes that are none."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):

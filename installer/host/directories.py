@@ -10,12 +10,12 @@ from installer.host.system import System
 
 
 def parent(path: str) -> str:
-    """Gives the directory that holds `path`."""
+    """Return the directory that holds `path`."""
     return path.rpartition("/")[0] or "/"
 
 
 def make_directory(system: System, path: str) -> None:
-    """Makes a directory and those above it; one that is there is left as it is.
+    """Make a directory and those above it; one that is there is left as it is.
 
     What only the installer reads is 0700. A release has to be reached by the services that run from it.
 
@@ -37,7 +37,7 @@ def make_directory(system: System, path: str) -> None:
 
 
 def sync_directories(system: System, directories: Iterable[str]) -> None:
-    """Waits until the entries of directories are on the disk; one that is gone is no error.
+    """Wait until the entries of directories are on the disk; one that is gone is no error.
 
     Raises:
         OSError: They are not.

@@ -34,7 +34,7 @@ class Need:
     free_inodes: int
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
 
@@ -53,12 +53,12 @@ class Demand:
     inodes: int = 1
 
     def plus(self, size: int) -> Demand:
-        """Gives it with one more file of `size` bytes."""
+        """Return it with one more file of `size` bytes."""
         return Demand(self.path, self.bytes + size, self.inodes + 1)
 
 
 def weigh(system: System, demands: Iterable[Demand]) -> list[Need]:
-    """Adds up what is needed on each file system; every one is named by the first place on it.
+    """Add up what is needed on each file system; every one is named by the first place on it.
 
     Raises:
         OSError: A file system cannot be asked.
@@ -77,7 +77,7 @@ def weigh(system: System, demands: Iterable[Demand]) -> list[Need]:
 
 
 def space_problems(found: list[Need]) -> list[Problem]:
-    """Says where there is too little room, with numbers."""
+    """Return where there is too little room, with numbers."""
     problems = []
     for need in found:
         if need.bytes > need.free:

@@ -53,7 +53,7 @@ class Seen:
     target: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -108,20 +108,20 @@ class Host:
             held.forget()
 
     def place(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
-        """Opens the directory that holds `path`; see `resolve.place`."""
+        """Open the directory that holds `path`; see `resolve.place`."""
         head, _, name = path.rpartition("/")
         if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
             return place(self.root, path, follow=follow)
         return self._held.open(head or "/", name)
 
     def inside(self, directory: str) -> AbstractContextManager[ParentDir]:
-        """Opens a directory itself, through links too; its name in the place is `.`."""
+        """Open a directory itself, through links too; its name in the place is `.`."""
         if self._held is None:
             return place(self.root, directory, follow=True)
         return self._held.open(directory)
 
     def real(self, path: str, *, follow: bool = True) -> str:
-        """Gives the path by which other programs reach a host path.
+        """Return the path by which other programs reach a host path.
 
         Raises:
             OSError: A directory on the way is missing.
@@ -130,7 +130,7 @@ class Host:
             return str(Path(self.root, *at.parts))
 
     def observe(self, path: str, *, digest: bool = True) -> Seen:
-        """Says what is at `path`, without following a link in its last component.
+        """Return what is at `path`, without following a link in its last component.
 
         Args:
             path: A host path.
@@ -163,7 +163,7 @@ class Host:
         return Seen("file", digest_hex, status.st_size, mode, *owner)
 
     def is_dir(self, path: str) -> bool:
-        """Says whether a directory is at `path`, or where a link there leads.
+        """Return whether a directory is at `path`, or where a link there leads.
 
         Raises:
             OSError: It cannot be looked at.
@@ -175,12 +175,12 @@ class Host:
             return False
 
     def writable(self, directory: str) -> bool:
-        """Says whether we may make and remove names in a directory that is there."""
+        """Return whether we may make and remove names in a directory that is there."""
         with self.place(directory, follow=True) as at:
             return os.access(at.name, os.W_OK | os.X_OK, dir_fd=at.fd, effective_ids=True)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
-        """Reads a file whole.
+        """Read a file whole.
 
         Args:
             path: A host path.
@@ -198,7 +198,7 @@ class Host:
         return bytes(data)
 
     def chunks(self, path: str, *, follow: bool = False) -> Iterator[bytes]:
-        """Reads a file piece by piece.
+        """Read a file piece by piece.
 
         Raises:
             OSError: It cannot be read.
@@ -208,7 +208,7 @@ class Host:
         return _chunks(fd)
 
     def names(self, path: str) -> list[str]:
-        """Lists a directory, sorted; a missing one is empty.
+        """List a directory, sorted; a missing one is empty.
 
         Raises:
             OSError: It cannot be listed.
@@ -224,7 +224,7 @@ class Host:
             os.close(fd)
 
     def mounts(self, path: str) -> list[str]:
-        """Gives the mount points at and below a path, as host paths."""
+        """Return the mount points at and below a path, as host paths."""
         try:
             real = self.real(path, follow=False)
         except OSError:
@@ -235,7 +235,7 @@ class Host:
         return [path + point.removeprefix(real) for point in found]
 
     def users(self, directory: str) -> list[int]:
-        """Gives the processes that run a program from a directory, or work in it; those that we may see."""
+        """Return the processes that run a program from a directory, or work in it; those that we may see."""
         real = self.real(directory, follow=False)
         found = set()
         for process_ in Path("/proc").glob("[0-9]*"):
@@ -246,7 +246,7 @@ class Host:
         return sorted(found)
 
     def tree(self, directory: str) -> list[str]:
-        """Gives all paths below a directory, sorted, without following links.
+        """Return all paths below a directory, sorted, without following links.
 
         Raises:
             OSError: It cannot be listed.
@@ -261,7 +261,7 @@ class Host:
         return sorted(found)
 
     def space(self, path: str) -> Space:
-        """Says what is left on the file system that holds `path`, or would hold it.
+        """Return what is left on the file system that holds `path`, or would hold it.
 
         Raises:
             OSError: The file system cannot be asked.
@@ -289,11 +289,11 @@ class Host:
         )
 
     def user_id(self, name: str) -> int | None:
-        """Gives the number of a user (a name or a number), or None where there is none."""
+        """Return the number of a user (a name or a number), or None where there is none."""
         return self._id(name, "/etc/passwd", lambda: pwd.getpwnam(name).pw_uid)
 
     def group_id(self, name: str) -> int | None:
-        """Gives the number of a group (a name or a number), or None where there is none."""
+        """Return the number of a group (a name or a number), or None where there is none."""
         return self._id(name, "/etc/group", lambda: grp.getgrnam(name).gr_gid)
 
     def _id(self, name: str, table: str, lookup: Callable[[], int]) -> int | None:
@@ -313,24 +313,24 @@ class Host:
         return None
 
     def which(self, tool: str) -> str | None:
-        """Gives where a program is on the PATH, or None."""
+        """Return where a program is on the PATH, or None."""
         return shutil.which(tool, path=process.environment().get("PATH"))
 
     def platform(self) -> str:
-        """Gives `os/arch` as manifests write it."""
+        """Return `os/arch` as manifests write it."""
         machine = platform.machine()
         return "linux/" + {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(machine, machine)
 
     def boot_id(self) -> str:
-        """Gives what tells one run of the kernel from the next."""
+        """Return what tells one run of the kernel from the next."""
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
     def now(self) -> float:
-        """Gives the wall clock, in seconds since 1970; not to be trusted for anything but records."""
+        """Return the wall clock, in seconds since 1970; not to be trusted for anything but records."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Gives the clock that only goes forward."""
+        """Return the clock that only goes forward."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -338,7 +338,7 @@ class Host:
         time.sleep(seconds)
 
     def http_get(self, url: str, timeout: float) -> Answer:
-        """Asks an HTTP server, without proxies and without following redirects.
+        """Ask an HTTP server, without proxies and without following redirects.
 
         Raises:
             OSError: There was no answer in time.
@@ -348,7 +348,7 @@ class Host:
         return http_get(url, timeout)
 
     def tcp_connect(self, host: str, port: int, timeout: float) -> None:
-        """Connects and closes.
+        """Connect and close.
 
         Raises:
             OSError: Nobody listens there, or not in time.

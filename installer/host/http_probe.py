@@ -11,7 +11,7 @@ BODY_LIMIT = 64 * 1024
 
 
 def http_get(url: str, timeout: float) -> Answer:
-    """Asks once.
+    """Ask once.
 
     Args:
         url: `http://…` or `https://…`; the certificate of the latter has to be good.

@@ -77,30 +77,30 @@ class Layout:
         return f"{CONFIG}/{self.product}/values.yaml"
 
     def stage(self, identity: str) -> str:
-        """Gives where the bundle with this identity is staged."""
+        """Return where the bundle with this identity is staged."""
         return f"{self.staging}/{identity[:12]}"
 
     def work_link(self, identity: str) -> str:
-        """Gives the link that says where else parts of the bundle with this identity are staged."""
+        """Return the link that says where else parts of the bundle with this identity are staged."""
         return f"{self.stage(identity)}.work"
 
     def release(self, name: str) -> str:
-        """Gives where the release `<sequence>-<id12>` lies."""
+        """Return where the release `<sequence>-<id12>` lies."""
         return f"{self.releases}/{name}"
 
     def journal(self, transaction: str) -> str:
-        """Gives the journal of a transaction."""
+        """Return the journal of a transaction."""
         return f"{self.transactions}/{transaction}.log"
 
     def backup(self, transaction: str) -> str:
-        """Gives where a transaction keeps what it replaces."""
+        """Return where a transaction keeps what it replaces."""
         return f"{self.transactions}/{transaction}.backup"
 
     def record(self, transaction: str) -> str:
-        """Gives where the record of a transaction lies."""
+        """Return where the record of a transaction lies."""
         return f"{self.rendered}/{transaction}"
 
 
 def release_name(sequence: int, identity: str) -> str:
-    """Gives the name of a release's directory."""
+    """Return the name of a release's directory."""
     return f"{sequence}-{identity[:12]}"

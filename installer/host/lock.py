@@ -24,7 +24,7 @@ class Lock:
 
     @classmethod
     def take(cls, root: str, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Self:
-        """Takes a lock.
+        """Take a lock.
 
         Args:
             root: The directory that stands for `/`.
@@ -63,7 +63,7 @@ class Lock:
         return cls(*fds)
 
     def release(self) -> None:
-        """Gives the lock back; a second time does nothing."""
+        """Return the lock back; a second time does nothing."""
         _close(self._fds)
         self._fds = ()
 

@@ -32,7 +32,7 @@ class ParentDir(NamedTuple):
 
 @contextmanager
 def place(root: str, path: str, *, follow: bool = False) -> Iterator[ParentDir]:
-    """Opens the directory that holds `path`.
+    """Open the directory that holds `path`.
 
     The walk goes component by component with `O_NOFOLLOW`, so that nobody can swap a directory for a link
     under our feet; links are read and followed by us. A link counts only if root or we ourselves made it: a
@@ -68,13 +68,13 @@ def place(root: str, path: str, *, follow: bool = False) -> Iterator[ParentDir]:
 
 
 def _name(error: OSError, at: ParentDir, path: str) -> None:
-    """Has an error name the whole path: the call that failed knew the last component alone."""
+    """Have an error name the whole path: the call that failed knew the last component alone."""
     if error.filename == at.name:
         error.filename = path
 
 
 def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | list[str]:
-    """Walks until the end or until the first link; then gives the components to walk instead."""
+    """Walk until the end or until the first link; then return the components to walk instead."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for index, part in enumerate(todo):
@@ -158,7 +158,7 @@ class HeldDirs:
         self._changes = 0
 
     def open(self, directory: str, name: str = ".") -> HeldDir:
-        """Opens a directory, or opens it again, for something with a name in it.
+        """Open a directory, or opens it again, for something with a name in it.
 
         Raises:
             OSError: It is missing, is not a directory, or a link on the way does not count.
@@ -183,7 +183,7 @@ class HeldDirs:
                 os.close(self._open.popitem(last=False)[1].fd)
 
     def forget(self) -> None:
-        """Closes all of them: a path may lead elsewhere from now on."""
+        """Close all of them: a path may lead elsewhere from now on."""
         with self._lock:
             self._changes += 1
             while self._open:

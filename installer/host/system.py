@@ -50,12 +50,12 @@ class System(Host):
     """A host, and everything that can be done to it."""
 
     def around(self, name: str, args: tuple[Any, ...], call: Callable[[], T]) -> T:
-        """Does one effect; the hook for tests."""
+        """Do one effect; the hook for tests."""
         del name, args
         return call()
 
     def effect(self, name: str, call: Callable[[], T]) -> T:
-        """Does an effect that a client library brings about (an engine's), counted like all others.
+        """Do an effect that a client library brings about (an engine's), counted like all others.
 
         Args:
             name: What it is, for traces: `docker.load`.
@@ -65,7 +65,7 @@ class System(Host):
 
     @_effect
     def mkdir(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
-        """Makes a directory with exactly this mode; its parent has to be there.
+        """Make a directory with exactly this mode; its parent has to be there.
 
         Raises:
             OSError: It is there already, or cannot be made.
@@ -91,7 +91,7 @@ class System(Host):
         *,
         sync: bool = True,
     ) -> None:
-        """Writes a file that is not there yet; removes it again where that fails.
+        """Write a file that is not there yet; removes it again where that fails.
 
         Args:
             path: A host path.
@@ -123,7 +123,7 @@ class System(Host):
 
     @_effect
     def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
-        """Writes into a file that is there, in one call, and waits until it is on the disk.
+        """Write into a file that is there, in one call, and wait until it is on the disk.
 
         Args:
             path: A host path.
@@ -147,7 +147,7 @@ class System(Host):
 
     @_effect
     def append(self, path: str, data: bytes) -> None:
-        """Adds to the end of a file that is there, in one call, and waits until it is on the disk.
+        """Add to the end of a file that is there, in one call, and wait until it is on the disk.
 
         The file is opened for appending only, so that it may be marked append-only (`chattr +a`).
 
@@ -164,7 +164,7 @@ class System(Host):
 
     @_effect
     def reserve(self, path: str, size: int) -> None:
-        """Keeps `size` bytes of the disk for what will be appended to a file; its length stays as it is.
+        """Keep `size` bytes of the disk for what will be appended to a file; its length stays as it is.
 
         Where the file system has no such thing, nothing is kept.
 
@@ -195,7 +195,7 @@ class System(Host):
 
     @_effect
     def sync_dir(self, path: str) -> None:
-        """Waits until the entries of a directory are on the disk.
+        """Wait until the entries of a directory are on the disk.
 
         Raises:
             OSError: They are not.
@@ -208,7 +208,7 @@ class System(Host):
             os.close(fd)
 
     def sync_files(self, paths: Sequence[str]) -> None:
-        """Waits until the bytes of files are on the disk; many of them cost one wait per file system.
+        """Wait until the bytes of files are on the disk; many of them cost one wait per file system.
 
         Raises:
             OSError: They are not.
@@ -226,7 +226,7 @@ class System(Host):
                 os.close(fd)
 
     def sync_all(self, directories: Iterable[str]) -> None:
-        """Waits until everything on the file systems that hold directories, or would, is on the disk.
+        """Wait until everything on the file systems that hold directories, or would, is on the disk.
 
         Raises:
             OSError: It is not.
@@ -242,7 +242,7 @@ class System(Host):
 
     @_effect
     def sync_fs(self, path: str, *, of_engine: bool = False) -> None:
-        """Waits until everything on the file system that holds the directory `path` is on the disk.
+        """Wait until everything on the file system that holds the directory `path` is on the disk.
 
         Args:
             path: A host path.
@@ -261,7 +261,7 @@ class System(Host):
 
     @_effect
     def rename(self, source: str, target: str) -> None:
-        """Renames, replacing a file or link (never a directory that has something in it) at the target.
+        """Rename, replacing a file or link (never a directory that has something in it) at the target.
 
         Raises:
             OSError: It cannot be renamed.
@@ -271,7 +271,7 @@ class System(Host):
 
     @_effect
     def link(self, source: str, target: str) -> None:
-        """Gives a file (or link) a second name.
+        """Return a file (or link) a second name.
 
         Raises:
             OSError: It cannot be done; EXDEV where the two are on different file systems.
@@ -281,7 +281,7 @@ class System(Host):
 
     @_effect
     def symlink(self, target: str, path: str) -> None:
-        """Makes a symbolic link at `path`.
+        """Make a symbolic link at `path`.
 
         Raises:
             OSError: Something is there already, or it cannot be made.
@@ -291,7 +291,7 @@ class System(Host):
 
     @_effect
     def unlink(self, path: str) -> None:
-        """Removes a file or link.
+        """Remove a file or link.
 
         Raises:
             OSError: It cannot be removed.
@@ -301,7 +301,7 @@ class System(Host):
 
     @_effect
     def rmdir(self, path: str) -> None:
-        """Removes an empty directory.
+        """Remove an empty directory.
 
         Raises:
             OSError: It cannot be removed.
@@ -311,7 +311,7 @@ class System(Host):
 
     @contextmanager
     def _leading_elsewhere(self, *places: ParentDir) -> Iterator[None]:
-        """Has directories found anew where one of them, or a link to one, is moved or removed."""
+        """Have directories found anew where one of them, or a link to one, is moved or removed."""
         held, moved = self._held, False
         for at in places if held else ():
             with suppress(FileNotFoundError):
@@ -324,7 +324,7 @@ class System(Host):
 
     @_effect
     def set_owner_mode(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
-        """Sets the owner, then the mode, of a file or directory that is no link.
+        """Set the owner, then the mode, of a file or directory that is no link.
 
         Raises:
             OSError: It cannot be done.
@@ -339,7 +339,7 @@ class System(Host):
                 os.close(fd)
 
     def remove_tree(self, path: str) -> None:
-        """Removes a directory of ours with all that is in it; see `tree_removal`.
+        """Remove a directory of ours with all that is in it; see `tree_removal`.
 
         Raises:
             OSError: Something in it cannot be removed.
@@ -356,7 +356,7 @@ class System(Host):
         stdin: bytes = b"",
         cwd: str | None = None,
     ) -> Completed:
-        """Runs a program on the host; what it says is bounded, and so is its time.
+        """Run a program on the host; what it says is bounded, and so is its time.
 
         Args:
             argv: The program and its arguments, paths as `real` gives them.
@@ -372,7 +372,7 @@ class System(Host):
                 self._held.forget()
 
     def lock(self, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Lock:
-        """Takes the lock `path`; the kernel gives it back when the process ends.
+        """Take the lock `path`; the kernel gives it back when the process ends.
 
         Args:
             path: A host path; made where it is not there.

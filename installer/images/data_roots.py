@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def data_roots(root: str, *, containerd: bool) -> tuple[str, ...]:
-    """Gives the directories in which an engine keeps images; empty where they are not on this host.
+    """Return the directories in which an engine keeps images; none where they are not on this host.
 
     Args:
         root: What the engine calls its root.

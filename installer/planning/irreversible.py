@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from installer.core.errors import Problem
-from installer.deploy.method import method
+from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.planning.method_selection import MethodStep
 from installer.planning.plan import Plan
@@ -30,9 +30,9 @@ def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[M
     before = state.find(entry.name)
     said = list(before.irreversible) if before else []
     for job in jobs:
-        ask = getattr(method(job.name), "irreversible", None)
-        if ask is not None and job.new is not None:
-            said += ask(context, job.new)
+        used = method(job.name)
+        if used is not None and job.new is not None:
+            said += used.irreversible(context, job.new)
     by_step: dict[str, str] = {}
     for text in said:
         by_step.setdefault(text.partition(" ")[0], text)
@@ -45,15 +45,15 @@ def past(plan: Plan) -> list[tuple[Entry, str]]:
     return [(entry, said) for entry in newer for said in entry.irreversible]
 
 
-def going_back(plan: Plan, data_fits: bool) -> Plan:
+def going_back(plan: Plan, data_restored: bool) -> Plan:
     """Gives the plan of a rollback with what stands in its way: what ran since then and cannot be undone.
 
     Args:
         plan: The plan.
-        data_fits: Whether the operator says that the data fit all the same.
+        data_restored: Whether the operator says that the data fit all the same.
     """
     done = past(plan)
-    if data_fits:
+    if data_restored:
         notes = [
             f"{entry.version} has run, and its {said}; the data were said to fit" for entry, said in done
         ]
@@ -61,7 +61,7 @@ def going_back(plan: Plan, data_fits: bool) -> Plan:
     version = plan.new.version if plan.new else ""
     hint = (
         f"go forward: install a newer release. Or bring back the data that {version} knows by hand, and say "
-        "so: --data-fits"
+        "so: --data-restored"
     )
     problems = [Problem(f"{entry.version} has run", f"its {said}", hint) for entry, said in done]
     return replace(plan, problems=(*plan.problems, *problems))

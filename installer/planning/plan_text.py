@@ -22,7 +22,7 @@ _WORDS = {
 _SIGNS = {"add": "+", "replace": "~", "restore": "!", "remove": "-", "make": "+", "set": "~"}
 
 
-def text(plan: Plan) -> str:
+def plan_text(plan: Plan) -> str:
     """Gives a plan as text, without a newline at the end.
 
     Args:

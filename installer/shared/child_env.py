@@ -14,7 +14,7 @@ OWN = ("WAYBILL_EXE", "WAYBILL_FRESH")
 
 
 def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Gives the environment for a child process: the person's own, without what our start added.
+    """Return the environment for a child process: the person's own, without what our start added.
 
     Args:
         environ: The environment of this process; `os.environ` by default.

@@ -20,6 +20,7 @@ from installer import __version__
 from installer.core.errors import DeclinedError, UsageError, WaybillError
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
+from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
 REPORT = "please report it with the lines above: see SECURITY.md and CONTRIBUTING.md of the project"
@@ -29,12 +30,12 @@ _UNSAFE = re.compile(
 
 
 def safe(text: str) -> str:
-    """Gives text from outside as it may be shown: control and bidirectional characters are spelled out."""
+    """Return text from outside as it may be shown: control and bidirectional characters are spelled out."""
     return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Gives rows as aligned columns; the first row is the heading, `right` are right-aligned columns."""
+    """Return rows as aligned columns; the first row is the heading, `right` are right-aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     numbers = set(right)
     lines = []
@@ -47,7 +48,7 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
     return "\n".join(lines)
 
 
-class Console:
+class Console(Ui):
     """One run of a command, towards the person or script that typed it.
 
     Args:
@@ -62,7 +63,7 @@ class Console:
         self.log_format: LogFormat = log_format
 
     def result(self, text: str, document: Callable[[], Any]) -> None:
-        """Prints a result: the text, or with `--json` the document."""
+        """Print a result: the text, or with `--json` the document."""
         if self.json_output:
             print(_document(document()))
         else:
@@ -70,7 +71,7 @@ class Console:
         sys.stdout.flush()
 
     def rows(self, rows: Sequence[Sequence[str]], alarming: Callable[[Sequence[str]], bool]) -> None:
-        """Prints a table; on a terminal its last column wraps, and what is alarming stands out.
+        """Print a table; on a terminal its last column wraps, and what is alarming stands out.
 
         Args:
             rows: Its rows; the first one is the heading.
@@ -94,7 +95,7 @@ class Console:
         Rich(highlight=False, markup=False).print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
-        """Says something on stderr, as a line or as JSON; where nobody listens any more, to nobody."""
+        """Say something on stderr, as a line or as JSON; where nobody listens any more, to nobody."""
         line = safe(text)
         if self.log_format == "json":
             row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
@@ -102,8 +103,27 @@ class Console:
         with suppress(OSError):  # a lost session must not stop what goes on
             print(line, file=sys.stderr, flush=True)
 
+    def note(self, text: str) -> None:
+        """Print one thing that happened."""
+        self.log(text)
+
+    def warn(self, text: str) -> None:
+        """Print something out of the ordinary that stops nothing."""
+        self.log(text, "warning")
+
+    def alert(self, text: str) -> None:
+        """Print a failure that must not be overlooked although the command goes on."""
+        self.log(text, "error")
+
+    def show(self, name: str, text: str, document: Any) -> None:
+        """Print on stderr what will be carried out: stdout has the result."""
+        if self.log_format == "json":
+            self.log(name, **{name: document})
+        else:
+            self.log(text)
+
     def error(self, error: WaybillError) -> None:
-        """Prints an error; with `--json` the document goes to stdout as well."""
+        """Print an error; with `--json` the document goes to stdout as well."""
         if self.json_output:
             print(_document(error.as_json()))
         if self.log_format == "json":
@@ -112,13 +132,13 @@ class Console:
             self.log(f"error: {error}")
 
     def progress(self) -> Progress:
-        """Gives what long operations report to."""
+        """Return what long operations report to."""
         if self.log_format == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             return _Bar(self)
         return _Lines(self)
 
     def ask(self, question: str, flag: str) -> str:
-        """Asks for a line.
+        """Ask for a line.
 
         Raises:
             UsageError: There is no terminal; names the flag that answers.
@@ -131,16 +151,6 @@ class Console:
         if not line:
             raise DeclinedError("no answer; nothing was changed")
         return line.rstrip("\n")
-
-    def confirm(self, question: str, flag: str) -> None:
-        """Asks for a yes.
-
-        Raises:
-            UsageError: There is no terminal; names the flag that answers.
-            DeclinedError: The answer was not yes.
-        """
-        if self.ask(f"{question} [y/N] ", flag).strip().lower() not in ("y", "yes"):
-            raise DeclinedError("declined; nothing was changed")
 
 
 class _Lines(Progress):
@@ -241,7 +251,7 @@ class _Bar(Progress):
 
 
 def run(console: Console, command: Callable[[], None]) -> int:
-    """Runs a command and turns whatever it raises into a message and an exit code.
+    """Run a command and turn whatever it raises into a message and an exit code.
 
     Args:
         console: Where to say it.
@@ -272,7 +282,7 @@ def run(console: Console, command: Callable[[], None]) -> int:
 
 
 def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
-    """Runs a command line application and gives the exit code of the process.
+    """Run a command line application and return the exit code of the process.
 
     SIGTERM and SIGHUP (a lost session) end it as Ctrl-C does, so that what has to be cleaned up is.
 
@@ -288,7 +298,7 @@ def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
 
 
 def _take_log_format(console: Console, words: list[str]) -> list[str]:
-    """Takes `--log-format` from wherever it stands: before or behind the command, as one word or two."""
+    """Take `--log-format` from wherever it stands: before or behind the command, as one word or two."""
     left = []
     rest = iter(words)
     for word in rest:
@@ -328,7 +338,7 @@ def _invoke(console: Console, app: Any, words: list[str]) -> None:
 
 
 def _document(value: Any) -> str:
-    """Gives JSON that can be printed: bytes of a name that are no text become escapes."""
+    """Return JSON that can be printed: bytes of a name that are no text become escapes."""
     text = json.dumps(value, ensure_ascii=False, indent=1)
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -28,13 +28,13 @@ _held: list[int] = []
 
 
 def executable() -> Path | None:
-    """Gives the one-file executable that this process was started from, or None when it runs from source."""
+    """Return the one-file executable that this process was started from, or None when it runs from source."""
     started_from = os.environ.get("WAYBILL_EXE")
     return Path(started_from) if started_from and getattr(sys, "frozen", False) else None
 
 
 def hold() -> None:
-    """Locks this program's unpacked directory for as long as it runs; after a first start prunes old ones."""
+    """Lock this program's unpacked directory for as long as it runs; after a first start prunes old ones."""
     home = Path(sys.prefix)
     with contextlib.suppress(OSError):
         _held.append(_lock(home / MARKER, fcntl.LOCK_SH))
@@ -44,7 +44,7 @@ def hold() -> None:
 
 
 def prune(home: Path) -> list[Path]:
-    """Removes the directories of other versions that nobody ran for a week, and of killed first starts.
+    """Remove the directories of other versions that nobody ran for a week, and of killed first starts.
 
     Args:
         home: The unpacked directory that stays; its siblings `<name>-<digest>` are looked at.
@@ -90,7 +90,7 @@ def _lock(path: Path, how: int) -> int:
 
 
 def modules() -> list[str]:
-    """Names every module that this executable carries, in order; from source only the program's own."""
+    """Name every module that this executable carries, in order; from source only the program's own."""
     if getattr(sys, "frozen", False):
         return carried(Path(sys.prefix))
     import installer
@@ -99,7 +99,7 @@ def modules() -> list[str]:
 
 
 def carried(app: Path) -> list[str]:
-    """Names every module in the frozen directory `app`, in order."""
+    """Name every module in the frozen directory `app`, in order."""
     import zipfile
 
     lib = app / "lib"
@@ -110,7 +110,7 @@ def carried(app: Path) -> list[str]:
 
 
 def module_name(file: str) -> str:
-    """Gives the name of the module in `file`, a path below the library; empty where there is none."""
+    """Return the name of the module in `file`, a path below the library; empty where there is none."""
     parts = file.split("/")
     if parts[-1].endswith(".pyc"):
         parts[-1] = parts[-1].removesuffix(".pyc")
@@ -126,7 +126,7 @@ def module_name(file: str) -> str:
 
 
 def selftest() -> dict[str, str]:
-    """Imports every module that the executable carries.
+    """Import every module that the executable carries.
 
     Returns:
         The modules that failed, each with its reason; empty when all is well.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def size_text(count: int) -> str:
-    """Gives bytes in the decimal units in which media are sold: `1.4 GB`."""
+    """Return bytes in the decimal units in which media are sold: `1.4 GB`."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:

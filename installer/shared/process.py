@@ -42,7 +42,7 @@ class Completed:
         return self.status == 0 and not self.timed_out
 
     def reason(self) -> str:
-        """Says in one line why it failed: the time-out, or the last line that it wrote."""
+        """Say in one line why it failed: the time-out, or the last line that it wrote."""
         if self.timed_out:
             return "did not end in time and was killed"
         text = (self.stderr.strip() or self.stdout.strip()).decode("utf-8", "replace")
@@ -52,7 +52,7 @@ class Completed:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Gives the environment for a child: the user's own, without what the executable set for itself.
+    """Return the environment for a child: the user's own, without what the executable set for itself.
 
     Args:
         extra: Variables on top.
@@ -68,7 +68,7 @@ def run(
     stdin: bytes = b"",
     cwd: str | None = None,
 ) -> Completed:
-    """Runs a child and waits for it.
+    """Run a child and wait for it.
 
     Args:
         argv: The program and its arguments; no shell is involved.
@@ -114,7 +114,7 @@ class _HeldSignals:
                     self._before[number] = signal.signal(number, lambda came, _: self._came.append(came))
 
     def release(self) -> None:
-        """Hears signals again, and hands on what came."""
+        """Hear signals again, and hand on what came."""
         for number, action in self._before.items():
             signal.signal(number, action)
         for number in self._came:

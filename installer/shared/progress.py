@@ -15,19 +15,19 @@ class Progress:
     """
 
     def start(self, label: str, total: int) -> None:
-        """Begins a phase of `total` bytes; 0 where the size is not known."""
+        """Begin a phase of `total` bytes; 0 where the size is not known."""
 
     def advance(self, count: int) -> None:
-        """Counts `count` further bytes of the phase."""
+        """Count `count` further bytes of the phase."""
 
     def note(self, text: str) -> None:
-        """Says one thing that happened, in a line of its own."""
+        """Say one thing that happened, in a line of its own."""
 
     def step(self, text: str, **fields: Any) -> None:
-        """Says how far a transaction is: for people where there is a text, with all its facts for a log."""
+        """Return how far a transaction is: for people where there is a text, with all its facts for a log."""
         del fields
         if text:
             self.note(text)
 
     def done(self) -> None:
-        """Ends the phase."""
+        """End the phase."""

@@ -34,12 +34,12 @@ class Diff:
     note: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
 
 def diff(path: str, old: bytes, new: bytes) -> Diff:
-    """Compares two versions of a file.
+    """Compare two versions of a file.
 
     Args:
         path: Where it is.
@@ -57,7 +57,7 @@ def diff(path: str, old: bytes, new: bytes) -> Diff:
 
 
 def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
-    """Compares the true lines and shows the masked ones: a changed secret shows as changed, and no more."""
+    """Compare the true lines and shows the masked ones: a changed secret shows as changed, and no more."""
     shown_before, shown_after = list(mask(before)), list(mask(after))
     matcher = SequenceMatcher(None, before, after, autojunk=len(before) + len(after) > 2000)
     for group in matcher.get_grouped_opcodes(CONTEXT):
@@ -73,12 +73,12 @@ def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
 
 
 def _range(first: int, last: int) -> str:
-    """Gives a range as POSIX diff -u counts it: an empty one by the line before it."""
+    """Return a range as POSIX diff -u counts it: an empty one by the line before it."""
     return f"{first + 1 if last > first else first},{last - first}"
 
 
 def mask(lines: list[str]) -> Iterator[str]:
-    """Replaces values of keys that are named like secrets, blocks below such keys, and private keys."""
+    """Replace values of keys that are named like secrets, blocks below such keys, and private keys."""
     inside_pem, block = False, -1
     for line in lines:
         indent = len(line) - len(line.lstrip())
@@ -102,7 +102,7 @@ def mask(lines: list[str]) -> Iterator[str]:
 
 
 def secrets_of(lines: list[str]) -> frozenset[str]:
-    """Gives the values that `mask` would replace, short ones aside: they would hide half of any text."""
+    """Return the values that `mask` would replace, short ones aside: they would hide half of any text."""
     found: set[str] = set()
     for line, masked in zip(lines, mask(lines), strict=True):
         if line != masked:
@@ -113,7 +113,7 @@ def secrets_of(lines: list[str]) -> frozenset[str]:
 
 
 def conceal(lines: list[str], secrets: frozenset[str]) -> list[str]:
-    """Gives lines without secrets: none of those given, and none that `mask` knows by its name."""
+    """Return lines without secrets: none of those given, and none that `mask` knows by its name."""
     hidden = []
     for line in lines:
         for secret in sorted(secrets, key=len, reverse=True):

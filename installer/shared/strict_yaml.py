@@ -50,7 +50,7 @@ class Document:
     problems: tuple[Problem, ...] = ()
 
     def where(self, path: Path = ()) -> str:
-        """Gives `name:line` of a path, or of its closest parent that is in the document."""
+        """Return `name:line` of a path, or of its closest parent that is in the document."""
         for end in range(len(path), -1, -1):
             line = self.lines.get(path[:end])
             if line is not None:
@@ -59,7 +59,7 @@ class Document:
 
 
 def load(data: bytes, name: str) -> Document:
-    """Parses one YAML document strictly; never raises, all problems are in the result.
+    """Parse one YAML document strictly; never raises, all problems are in the result.
 
     Args:
         data: The bytes of the file, already bounded by the caller's read; more than 1 MiB is refused.
@@ -173,7 +173,7 @@ class _Builder:
         return self._mapping(events, path, depth)
 
     def _bare(self, event: Any) -> None:
-        """Refuses what stands before a value or key."""
+        """Refuse what stands before a value or key."""
         if event.anchor:
             self._problem(
                 event, f"sets the anchor &{event.anchor}", "write values out; anchors are not read here"
@@ -245,7 +245,7 @@ class _Ambiguous:
 
 
 def _plain(text: str) -> Any:
-    """Resolves a plain scalar, or says why people and parsers would disagree on it."""
+    """Resolve a plain scalar, or say why people and parsers would disagree on it."""
     if text in ("true", "false"):
         return text == "true"
     if text in ("", "null", "~"):

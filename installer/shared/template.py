@@ -39,7 +39,7 @@ class RenderError(HostNotReadyError):
 
 
 def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
-    """Renders a template.
+    """Render a template.
 
     Args:
         template: The bytes of a template that was verified before.
@@ -85,7 +85,7 @@ def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
 
 
 def parse(template: bytes, name: str) -> nodes.Template:
-    """Parses a template to its syntax tree, in which all text is exactly as in the bytes.
+    """Parse a template to its syntax tree, in which all text is exactly as in the bytes.
 
     Args:
         template: The bytes of the template.
@@ -144,7 +144,7 @@ def parse(template: bytes, name: str) -> nodes.Template:
 
 
 def chain(node: nodes.Node) -> tuple[str, ...] | None:
-    """Gives the path of an expression such as `a.b["c"]`, or None when it is something else."""
+    """Return the path of an expression such as `a.b["c"]`, or None when it is something else."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Name):

@@ -68,7 +68,7 @@ class Budget:
         self.output = 0
 
     def step(self) -> None:
-        """Counts one round of a loop or one call.
+        """Count one round of a loop or one call.
 
         Raises:
             TemplateRefusedError: There were too many.
@@ -78,7 +78,7 @@ class Budget:
             raise TemplateRefusedError(f"takes more than {MAX_STEPS} rounds and calls")
 
     def written(self, count: int) -> None:
-        """Counts bytes of the result.
+        """Count bytes of the result.
 
         Raises:
             TemplateRefusedError: There were too many.
@@ -88,13 +88,13 @@ class Budget:
             raise TemplateRefusedError(f"makes more than {LIMITS.document_bytes // 1024**2} MiB")
 
     def rounds(self, iterable: Any) -> Iterator[Any]:
-        """Passes an iterable on, counting its rounds."""
+        """Pass an iterable on, counting its rounds."""
         for item in iterable:
             self.step()
             yield item
 
     def measure(self, value: Any) -> Any:
-        """Passes a value on that an operation made.
+        """Pass a value on that an operation made.
 
         Raises:
             TemplateRefusedError: It is too large.
@@ -104,7 +104,7 @@ class Budget:
         return value
 
     def printed(self, value: Any) -> Any:
-        """Gives the text of a value that is printed, and counts it.
+        """Return the text of a value that is printed, and count it.
 
         Raises:
             TemplateRefusedError: The value is null or a function, or all texts together are too large.
@@ -127,7 +127,7 @@ class Budget:
 
 
 def bind(tree: nodes.Template) -> None:
-    """Puts counters into a syntax tree: around what loops run over and around joined texts."""
+    """Put counters into a syntax tree: around what loops run over and around joined texts."""
     for loop in list(tree.find_all(nodes.For)):
         loop.iter = _filtered(loop.iter, "_rounds")
     for parent in list(tree.find_all(nodes.Node)):
@@ -139,7 +139,7 @@ def bind(tree: nodes.Template) -> None:
 
 
 def sandbox(budget: Budget) -> ImmutableSandboxedEnvironment:
-    """Gives the environment of one rendering, whose use is counted by `budget`."""
+    """Return the environment of one rendering, whose use is counted by `budget`."""
     return _Sandbox(budget)
 
 

@@ -48,12 +48,12 @@ class BuiltIns:
     environment: str = ""
 
     def as_values(self) -> dict[str, Any]:
-        """Gives them in the form in which templates see them."""
+        """Return them in the form in which templates see them."""
         return {"version": self.version, "product": self.product, "environment": self.environment}
 
 
 def resolve(layers: Sequence[Layer], schema: Layer | None, built_ins: BuiltIns) -> dict[str, Any]:
-    """Merges values files and checks the result.
+    """Merge values files and check the result.
 
     Without a schema, a key that the defaults do not have is a fault, except in a group that is empty there.
 
@@ -118,7 +118,7 @@ def examine(
 
 
 def load_schema(schema: Layer) -> tuple[dict[str, Any], list[Problem]]:
-    """Reads a values schema; gives what is wrong with it too.
+    """Read a values schema; gives what is wrong with it too.
 
     Args:
         schema: A file with a JSON Schema 2020-12.
@@ -237,7 +237,7 @@ class _TooSlowError(BaseException):
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """Ends what takes too long of this process's own time; the matcher of patterns hears signals."""
+    """End what takes too long of this process's own time; the matcher of patterns hears signals."""
 
     def stop(_number: int, _frame: object) -> None:
         raise _TooSlowError

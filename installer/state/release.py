@@ -76,11 +76,11 @@ class Release:
         return self.directory if self.blobs is None else self.blobs
 
     def now(self, path: str) -> str:
-        """Gives the host path at which a member can be read while planning."""
+        """Return the host path at which a member can be read while planning."""
         return f"{self.staged}/{path}"
 
     def then(self, path: str) -> str:
-        """Gives the host path that a member has while operations run; the one to put into their args."""
+        """Return the host path that a member has while operations run; the one to put into their args."""
         return f"{self.directory}/{path}"
 
 
@@ -92,7 +92,7 @@ class DamagedReleaseError(NotUndoneError):
 
 
 def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ...]) -> bytes:
-    """Gives the record of what a release has on the host outside of its directory, and of its probes."""
+    """Return the record of what a release has on the host outside of its directory, and of its probes."""
     names = Installed.__slots__
     rows = [
         {name: value for name in names if (value := getattr(item, name)) not in ("", 0)} for item in installed
@@ -102,7 +102,7 @@ def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ..
 
 
 def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -> Release:
-    """Gives a kept release with what it has on the host.
+    """Return a kept release with what it has on the host.
 
     Its manifest and record are read only where they are, byte for byte, what was verified and written.
 
@@ -121,7 +121,7 @@ def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -
 def read_record(
     system: System, layout: Layout, entry: Entry, hint: str = ""
 ) -> tuple[tuple[Installed, ...], tuple[HealthCheck, ...]]:
-    """Gives what a release has on the host outside of its directory, and its probes, by its record.
+    """Return what a release has on the host outside of its directory, and its probes, by its record.
 
     Raises:
         DamagedReleaseError: The record is missing or was changed; `hint` says what to do.

@@ -21,7 +21,7 @@ DAMAGED = (
 
 
 def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
-    """Reads what a release directory says it is; for looking at it, not for installing it.
+    """Read what a release directory says it is; for looking at it, not for installing it.
 
     Args:
         system: The host.
@@ -53,7 +53,7 @@ def verify_retained(
     *,
     blobs: bool = True,
 ) -> Verified:
-    """Verifies a release directory as if it had just come: signature, list, manifest, every file.
+    """Verify a release directory as if it had just come: signature, list, manifest, every file.
 
     Args:
         system: The host.

@@ -7,15 +7,19 @@ ours are read with the strict JSON reader all the same: a disk that loses data i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
+from installer.core.fields import ANY_TEXT, Document, Value
+from installer.core.limits import LIMITS
+from installer.host.atomic_file import rename_into_place, replace_file, temporary_path
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.evidence import NO_EVIDENCE, Evidence
 
 SCHEMA = "waybill/state/v1"
 MIB = 1024 * 1024
@@ -54,7 +58,7 @@ class Entry:
     record_sha256: str
     installed: int = 0
     methods: tuple[str, ...] = ()
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Evidence = NO_EVIDENCE
     blobs: bool = True
     irreversible: tuple[str, ...] = ()
     incomplete: str = ""
@@ -62,40 +66,51 @@ class Entry:
     @property
     def verified(self) -> int:
         """When its bundle was verified, in seconds since 1970; a rollback does not change it."""
-        found = self.evidence.get("verified", self.installed)
-        return found if type(found) is int else self.installed
+        return self.installed if self.evidence.verified is None else self.evidence.verified
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
-        return asdict(self)
+        """Return it as a JSON object."""
+        return {**asdict(self), "evidence": dict(self.evidence.document)}
 
     def brief(self) -> dict[str, Any]:
-        """Gives what tells it from others, as a JSON object."""
+        """Return what tells it from others, as a JSON object."""
         names = ("version", "sequence", "identity")
         return {"release": self.name} | {name: getattr(self, name) for name in names}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Entry:
-        """Reads it back.
+    def from_json(cls, value: Any) -> Entry:
+        """Read an entry back.
 
         Raises:
-            TypeError: A field is missing, not known, or of another type.
+            TamperedError: A field is missing, not known, or of another type.
         """
-        lists = {"methods": value["methods"], "irreversible": value.get("irreversible", ())}
-        found = cls(**{**value, **{name: tuple(given) for name, given in lists.items()}})
-        texts = (
-            *(found.name, found.version, found.identity, found.manifest, found.record, found.record_sha256),
-            *(found.incomplete, *found.methods, *found.irreversible),
-        )
-        right = (
-            all(isinstance(given, (list, tuple)) for given in lists.values())
-            and all(isinstance(text, str) for text in texts)
-            and (type(found.sequence), type(found.installed), type(found.blobs)) == (int, int, bool)
-            and isinstance(found.evidence, Mapping)
-        )
-        if not right:
-            raise TypeError("a release has a field of another type")
-        return found
+        document = Document("")
+        entry = cls.read(Value(document, value))
+        document.require_valid()
+        return entry
+
+    @classmethod
+    def read(cls, value: Value) -> Entry:
+        """Read an entry; problems are noted in the document of `value`."""
+        with value.fields() as taken:
+            return cls(
+                **{name: taken.take(name).text(ANY_TEXT) for name in _TEXTS},
+                sequence=_integer(taken.take("sequence")),
+                installed=_integer(taken.take("installed", 0)),
+                methods=taken.take("methods").items(lambda each: each.text(ANY_TEXT)),
+                evidence=Evidence(taken.take("evidence", {}).mapping()),
+                blobs=taken.take("blobs", True).flag(),
+                irreversible=taken.take("irreversible", []).items(lambda each: each.text(ANY_TEXT)),
+                incomplete=taken.take("incomplete", "").text(ANY_TEXT),
+            )
+
+
+_TEXTS = ("name", "version", "identity", "manifest", "record", "record_sha256")
+
+
+def _integer(value: Value) -> int:
+    """Read any integer: a clock may say a time before 1970, and sequence -1 stands for none."""
+    return value.number(-LIMITS.json_integer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +140,7 @@ class State:
         return others[0] if others else None
 
     def after(self, transaction: int, new: Entry | None) -> State:
-        """Gives the state once a transaction stands.
+        """Return the state once a transaction stands.
 
         Args:
             transaction: Its number.
@@ -137,12 +152,12 @@ class State:
         past = {entry.name for entry in self.past(new)}
         rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.kept]
         entries = (new, *(entry for entry in rest if entry.name != new.name))[: self.keep]
-        reset = int(new.evidence.get("policy", {}).get("reset", 0))
+        reset = new.evidence.reset
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
         return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
 
     def past(self, entry: Entry) -> tuple[Entry, ...]:
-        """Gives the newer releases that ran here after `entry` last did: going to it goes back past them.
+        """Return the newer releases that ran here after `entry` last did: going to it goes back past them.
 
         None of them can have been given up: of what is kept the release that ran longest ago goes first.
         """
@@ -151,35 +166,44 @@ class State:
         return tuple(each for each in since if each.sequence > entry.sequence)
 
     def goes(self, new: Entry | None) -> tuple[Entry, ...]:
-        """Gives the releases that are not kept any more once `new` runs, or nothing does."""
+        """Return the releases that are not kept any more once `new` runs, or nothing does."""
         kept = {entry.name for entry in self.after(self.transaction, new).kept}
         return tuple(entry for entry in self.kept if entry.name not in kept)
 
     def find(self, version: str) -> Entry | None:
-        """Gives a kept release by version (with or without `v`) or by name."""
+        """Return a kept release by version (with or without `v`) or by name."""
         wanted = version.removeprefix("v")
         return next((entry for entry in self.kept if wanted in (entry.version, entry.name)), None)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> State:
-        """Reads it back.
+    def from_json(cls, value: Any) -> State:
+        """Read a state back.
 
         Raises:
-            KeyError, TypeError, ValueError: It is not one.
+            TamperedError: It is not a state; the error names the field.
         """
-        entries = tuple(Entry.from_json(row) for row in value["releases"])
-        current = next((entry for entry in entries if entry.name == value["current"]), None)
-        numbers = (value["highest"], value["transaction"], value.get("reset", 0), value.get("keep", KEEP))
-        if bool(value["current"]) != (current is not None) or any(
-            type(number) is not int for number in numbers
-        ):
-            raise ValueError("its parts do not fit together")
-        if numbers[-1] < 1:
-            raise ValueError("it keeps no release")
-        return cls(current, entries, *numbers)
+        document = Document("")
+        with Value(document, value).fields() as taken:
+            taken.take("schema").choice((SCHEMA,))
+            entries = taken.take("releases").items(Entry.read)
+            named = taken.take("current")
+            name = named.text(ANY_TEXT)
+            current = next((entry for entry in entries if entry.name == name), None)
+            if name and current is None:
+                named.note("is not one of the releases")
+            state = cls(
+                current,
+                entries,
+                highest=_integer(taken.take("highest")),
+                transaction=_integer(taken.take("transaction")),
+                reset=_integer(taken.take("reset", 0)),
+                keep=taken.take("keep", KEEP).number(1),
+            )
+        document.require_valid()
+        return state
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `state.json` holds it."""
+        """Return it as `state.json` holds it."""
         return {
             "schema": SCHEMA,
             "current": self.current.name if self.current else "",
@@ -198,12 +222,12 @@ class DamagedStateError(NotUndoneError):
 
 
 def unreadable_error(path: str) -> HostNotReadyError:
-    """Gives the error for what only root may read on this host."""
+    """Return the error for what only root may read on this host."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
 
 
 def unseen_error(error: OSError, where: str) -> HostNotReadyError:
-    """Gives the error for what cannot be looked at; `where` is said where the error itself names nothing."""
+    """Return the error for what cannot be looked at; `where` is said where the error itself names nothing."""
     if isinstance(error, PermissionError):
         return unreadable_error(error.filename or where)
     hint = "look at what is there: something else may be in its place, or the disk may be failing"
@@ -213,7 +237,7 @@ def unseen_error(error: OSError, where: str) -> HostNotReadyError:
 
 
 def load(system: System, layout: Layout) -> State:
-    """Reads `state.json`.
+    """Read `state.json`.
 
     Returns:
         What it says; an empty state where there is none.
@@ -236,81 +260,63 @@ def load(system: System, layout: Layout) -> State:
         ) from None
     try:
         value = jsonio.loads_strict(data, layout.state_file, STATE_LIMIT)
-        schema = value["schema"]
-        if schema == SCHEMA:
-            return State.from_json(value)
-    except (TamperedError, KeyError, TypeError, ValueError) as error:
-        why = error.what if isinstance(error, TamperedError) else error
-        raise DamagedStateError(
-            f"the state is damaged: {why}",
+    except TamperedError as error:
+        raise _damaged(layout, error.what) from None
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if isinstance(schema, str) and schema != SCHEMA:
+        raise NotUndoneError(
+            f"the state was written by another version of the installer ({schema}; this one reads {SCHEMA})",
             where=layout.state_file,
-            hint="the disk has lost data or somebody edited the file. `install recover` derives it from the "
-            "journal again; where it cannot, put it back from a backup",
-        ) from None
-    raise NotUndoneError(
-        f"the state is of another installer ({schema}, this one reads {SCHEMA})",
+            hint="use the installer that wrote it, or a newer one: /opt/waybill/bin/install",
+        )
+    try:
+        return State.from_json(value)
+    except TamperedError as error:
+        raise _damaged(layout, f"{error.where} {error.what}".strip()) from None
+
+
+def _damaged(layout: Layout, why: str) -> DamagedStateError:
+    return DamagedStateError(
+        f"the state is damaged: {why}",
         where=layout.state_file,
-        hint="use the installer that wrote it, or a newer one: /opt/waybill/bin/install",
+        hint="the disk lost data or somebody edited the file. `install recover` derives the state from the "
+        "journal again; if it cannot, restore the file from a backup",
     )
 
 
 def save(system: System, layout: Layout, state: State) -> None:
-    """Writes `state.json`, whole or not at all; into the room that `reserve` has kept, where it did.
+    """Replace `state.json`, using the space that `reserve` allocated where it did.
 
     Raises:
-        OSError: It cannot be written; the old one is still there.
+        OSError: The state cannot be written; the old one is still there.
     """
-    new, data = f"{layout.state_file}.new", jsonio.dumps_lines(state.as_json())
-    spare = system.observe(new, digest=False)
-    if (spare.kind, spare.mode) != ("file", 0o600):
+    new, data = temporary_path(layout.state_file), jsonio.dumps_lines(state.as_json())
+    reserved = system.observe(new, digest=False)
+    if (reserved.kind, reserved.mode) != ("file", 0o600):
         replace_file(system, layout.state_file, data)
         return
+    # Written in place: a new file would need space that a full disk does not have.
     system.write_at(new, 0, data, truncate=True)
-    system.rename(new, layout.state_file)
-    system.sync_dir(layout.base)
+    rename_into_place(system, layout.state_file)
 
 
 def reserve(system: System, layout: Layout, state: State) -> None:
-    """Keeps room for a state that is to be saved later, when the disk may be full.
+    """Allocate the space of a state that is saved later, when the disk may be full.
 
     Raises:
-        OSError: There is none.
+        OSError: There is not enough space.
     """
-    new = f"{layout.state_file}.new"
+    new = temporary_path(layout.state_file)
     with suppress(FileNotFoundError):
         system.unlink(new)
     system.write_new(new, bytes(len(jsonio.dumps_lines(state.as_json())) + _SLACK), 0o600)
-
-
-def replace_file(system: System, path: str, data: bytes, mode: int = 0o600) -> None:
-    """Puts a file of ours in place of an older one, whole or not at all.
-
-    Raises:
-        OSError: It cannot be written; the old one is still there.
-    """
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        system.unlink(new)
-    system.write_new(new, data, mode)
-    system.rename(new, path)
-    system.sync_dir(path.rpartition("/")[0])
-
-
-def clear_spare(system: System, path: str) -> None:
-    """Removes what a power cut may leave of a file that was to be put in place of another.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
-    if system.observe(f"{path}.new", digest=False).kind != "absent":
-        system.unlink(f"{path}.new")
 
 
 _NUMBER = re.compile(r"(\d{6,})\.(?:log|done|backup)")
 
 
 def next_transaction(system: System, layout: Layout, state: State) -> str:
-    """Gives the id of the transaction that comes next."""
+    """Return the id of the transaction that comes next."""
     found = [
         int(match[1]) for name in system.names(layout.transactions) if (match := _NUMBER.fullmatch(name))
     ]

@@ -9,26 +9,23 @@ from pathlib import Path
 
 from installer.core.errors import ExpiredError, HostNotReadyError, RefusedError, TamperedError, UntrustedError
 from installer.core.limits import LIMITS
-from installer.core.trust.root import (
-    Root,
-    display_fingerprint,
-    fingerprint,
-    format_time,
-    parse_time,
-    same_fingerprint,
-)
+from installer.core.timestamps import format_time, parse_time
+from installer.core.trust.root import Root, display_fingerprint, fingerprint, same_fingerprint
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.verify import Clock
+from installer.host.atomic_file import remove_partial, remove_present, replace_file
 from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.system import System
 
 ROOT_FILE = f"{TRUST}/root.json"
 TIME_FILE = f"{STATE}/trusted-time"
+_EARLIER_PARTIAL = (f"{TRUST}/.root.json.new", f"{STATE}/.trusted-time.new")
+"""Temporary files of version 0.1, which an upgraded host may still have."""
 
 
 def load_trust(system: System) -> tuple[Root, bytes]:
-    """Reads the host's trust.
+    """Read the host's trust.
 
     Returns:
         The root and its exact bytes.
@@ -64,7 +61,7 @@ def load_trust(system: System) -> tuple[Root, bytes]:
 def init_trust(
     system: System, path: Path, given: str, ask: Callable[[str], str], clock: Clock
 ) -> tuple[Root, str]:
-    """Sets up trust on a host that has none, after its fingerprint was compared.
+    """Set up trust on a host that has none, after its fingerprint was compared.
 
     Args:
         system: The host.
@@ -114,14 +111,14 @@ def init_trust(
 
 
 def store_root(system: System, data: bytes) -> None:
-    """Writes the root that is trusted from now on, whole or not at all.
+    """Write the root that is trusted from now on, whole or not at all.
 
     Raises:
         HostNotReadyError: It cannot be written; the old one is still there.
     """
     try:
         make_directory(system, TRUST)
-        _replace(system, ROOT_FILE, data)
+        replace_file(system, ROOT_FILE, data, 0o644)
     except OSError as error:
         raise HostNotReadyError(
             f"the trust cannot be written: {error.strerror}",
@@ -131,7 +128,7 @@ def store_root(system: System, data: bytes) -> None:
 
 
 def known_time(system: System) -> datetime | None:
-    """Gives the last time that is known to have passed on this host; None where none is.
+    """Return the last time that is known to have passed on this host; None where none is.
 
     Raises:
         HostNotReadyError: What was written down is damaged.
@@ -151,7 +148,7 @@ def known_time(system: System) -> datetime | None:
 
 
 def remember_time(system: System, now: datetime) -> None:
-    """Writes down that this time has passed, so that a clock that is set back is noticed.
+    """Write down that this time has passed, so that a clock that is set back is noticed.
 
     Where it cannot be written, nothing is lost but that: no install fails for it.
     """
@@ -160,29 +157,16 @@ def remember_time(system: System, now: datetime) -> None:
         return
     with suppress(OSError):
         make_directory(system, STATE)
-        _replace(system, TIME_FILE, f"{format_time(now)}\n".encode())
+        replace_file(system, TIME_FILE, f"{format_time(now)}\n".encode(), 0o644)
 
 
-def clear_partial(system: System) -> None:
-    """Removes what a crash left of a file that was being replaced.
+def remove_partial_files(system: System) -> None:
+    """Remove what an interrupted replacement of the root or the trusted time left.
 
     Raises:
-        OSError: It cannot be removed.
+        OSError: A file cannot be removed.
     """
     for path in (ROOT_FILE, TIME_FILE):
-        with suppress(FileNotFoundError):
-            system.unlink(_partial(path))
-
-
-def _partial(path: str) -> str:
-    directory, _, name = path.rpartition("/")
-    return f"{directory}/.{name}.new"
-
-
-def _replace(system: System, path: str, data: bytes) -> None:
-    directory, temporary = path.rpartition("/")[0], _partial(path)
-    if system.observe(temporary, digest=False).kind != "absent":
-        system.unlink(temporary)
-    system.write_new(temporary, data, 0o644)
-    system.rename(temporary, path)
-    system.sync_dir(directory)
+        remove_partial(system, path)
+    for path in _EARLIER_PARTIAL:
+        remove_present(system, path)

@@ -18,7 +18,7 @@ _IN_RECORD = re.compile(r"record\.json|[0-9]+|snapshot-.+")
 
 
 def releases(context: Context, wanted: Set[str]) -> None:
-    """Removes the directories of releases that are not kept any more.
+    """Remove the directories of releases that are not kept any more.
 
     Args:
         context: The host.
@@ -45,7 +45,7 @@ def releases(context: Context, wanted: Set[str]) -> None:
 
 
 def records(context: Context, wanted: Set[str]) -> None:
-    """Removes the records of transactions that no release is known by any more.
+    """Remove the records of transactions that no release is known by any more.
 
     Args:
         context: The host.

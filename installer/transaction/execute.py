@@ -28,7 +28,8 @@ from installer.core.errors import (
     RolledBackError,
     WaybillError,
 )
-from installer.deploy.operation import PHASES, Op, StepError, handler, is_final
+from installer.deploy.operation import PHASES, Op, StepError
+from installer.deploy.registry import handler, is_point_of_no_return
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.state.state import Entry, State, reserve
@@ -108,7 +109,7 @@ def _signals() -> Iterator[_Signals]:
 
 
 def execute(context: Context, change: Change, health: Callable[[], None]) -> Outcome:
-    """Does a change, or undoes what it did of it. The caller holds the lock and has recovered.
+    """Do a change, or undoes what it did of it. The caller holds the lock and has recovered.
 
     Args:
         context: The host; the transaction's id is filled in here.
@@ -188,7 +189,7 @@ def _forward(
     for phase in PHASES:
         ops = [op for op in change.operations if op.phase == phase]
         for place, op in enumerate(ops):
-            if is_final(op) and not journal.has("FORWARD"):
+            if is_point_of_no_return(op) and not journal.has("FORWARD"):
                 signals.deaf = True
                 journal.append("FORWARD", rest=[each.as_json() for each in ops[place:]])
                 note = f"{op.label}: there is no way back from here on, and Ctrl-C is not heard"
@@ -202,7 +203,7 @@ def _forward(
 
 
 def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None) -> None:
-    """Does an operation; again with the preimage of then, where an earlier process has begun it."""
+    """Do an operation; again with the preimage of then, where an earlier process has begun it."""
     with _told(context, op, "do", op.label):
         found = handler(op.kind)
         if begun is None:
@@ -213,7 +214,7 @@ def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None)
 
 
 def go_on(context: Context, journal: Journal, health: Callable[[], None]) -> None:
-    """Goes on with a transaction that was cut short where there was no way back: it stands then.
+    """Go on with a transaction that was cut short where there was no way back: it stands then.
 
     Args:
         context: The host; its lock is held.
@@ -240,7 +241,7 @@ def go_on(context: Context, journal: Journal, health: Callable[[], None]) -> Non
 
 
 def _stand(context: Context, journal: Journal, failed: BaseException | None) -> None:
-    """Decides that a transaction stands that cannot be undone any more, whatever failed of it."""
+    """Decide that a transaction stands that cannot be undone any more, whatever failed of it."""
     ended: dict[str, Any] = {"at": int(context.system.now())}
     if failed is not None:
         ended |= {"why": _in_full(failed)[:2000], "said": _bounded(_said(failed))}
@@ -257,7 +258,7 @@ def _stand(context: Context, journal: Journal, failed: BaseException | None) -> 
 
 @contextmanager
 def _told(context: Context, op: Op, step: str, label: str) -> Iterator[None]:
-    """Says that an operation is done or undone, and how that ended: each a line of a structured log."""
+    """Say that an operation is done or undone, and how that ended: each a line of a structured log."""
     progress, began = context.progress, context.system.monotonic()
     facts = {"transaction": context.transaction, "kind": op.kind, "phase": op.phase}
     progress.step(label, step=step, **facts)
@@ -275,7 +276,7 @@ def _told(context: Context, op: Op, step: str, label: str) -> Iterator[None]:
 
 
 def intents(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
-    """Gives the operations whose effects may be there, in the order in which they were begun."""
+    """Return the operations whose effects may be there, in the order in which they were begun."""
     undone = {record.fields["of"] for record in journal.records if record.type == "UNDONE"}
     return [
         (record.number, Op.from_json(record.fields["op"]), record.fields["preimage"])
@@ -285,7 +286,7 @@ def intents(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
 
 
 def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] = ()) -> None:
-    """Undoes a transaction in reverse, from its journal alone; `said` is kept there with the reason.
+    """Undo a transaction in reverse, from its journal alone; `said` is kept there with the reason.
 
     Raises:
         NotUndoneError: Something could not be undone; the journal stays open, and `recover` tries again.
@@ -307,7 +308,7 @@ def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] =
 
 
 def _bounded(said: Sequence[Problem]) -> list[str]:
-    """Gives problems as lines, no more than the journal keeps room for; the last ones say most."""
+    """Return problems as lines, no more than the journal keeps room for; the last ones say most."""
     lines: list[str] = []
     room = SAID
     for problem in reversed(said):
@@ -341,7 +342,7 @@ def _finish(context: Context, journal: Journal) -> Outcome:
 
 
 def reason(error: BaseException) -> str:
-    """Says in one line why a transaction failed."""
+    """Say in one line why a transaction failed."""
     if isinstance(error, WaybillError):
         return str(error).split("\n", 1)[0]
     if isinstance(error, OSError):
@@ -370,7 +371,7 @@ def _rolled_back(change: Change, error: BaseException) -> RolledBackError:
 
 
 def incomplete(new: Entry | None, why: str, said: Sequence[Problem] = ()) -> IncompleteError:
-    """Says that a release stands of which something failed, and which ways lead on from there."""
+    """Say that a release stands of which something failed, and which ways lead on from there."""
     version, final = (new.version, "; ".join(new.irreversible)) if new else ("the release", "")
     return IncompleteError(
         f"{version} stands, but not whole: {why}",
@@ -381,7 +382,7 @@ def incomplete(new: Entry | None, why: str, said: Sequence[Problem] = ()) -> Inc
 
 
 def not_undone(context: Context, error: Exception, why: str) -> NotUndoneError:
-    """Says what could not be undone and what to do about it."""
+    """Return what could not be undone and what to do about it."""
     if isinstance(error, NotUndoneError):
         return error
     return NotUndoneError(

@@ -10,8 +10,10 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
-from installer.deploy.method import uses_engine
-from installer.deploy.operation import Op, handler
+from installer.core.format.methods import images_in_engine
+from installer.deploy.operation import Op
+from installer.deploy.registry import handler
+from installer.host.atomic_file import remove_partial
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.layout import Layout
@@ -19,7 +21,7 @@ from installer.host.system import System
 from installer.images.prune import forget, sweep
 from installer.staging import area
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, clear_spare, load, save, snapshot_records, unreadable_error
+from installer.state.state import Entry, State, load, save, snapshot_records, unreadable_error
 from installer.transaction import cleanup
 from installer.transaction.journal import Journal
 
@@ -36,7 +38,7 @@ _KINDS = {
 
 
 def committed(context: Context, journal: Journal) -> State:
-    """Gives the state that a committed journal brings about, whatever of it is written already."""
+    """Return the state that a committed journal brings about, whatever of it is written already."""
     state = load(context.system, context.layout)
     number = int(context.transaction)
     if state.transaction >= number:
@@ -45,7 +47,7 @@ def committed(context: Context, journal: Journal) -> State:
 
 
 def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
-    """Gives the state that a transaction brings about, from what stood before and two of its records."""
+    """Return the state that a transaction brings about, from what stood before and two of its records."""
     ended = {"installed": commit["at"], "incomplete": commit.get("why", "")[:REASON]}
     new = Entry.from_json({**begin["new"], **ended}) if begin["new"] else None
     keep = begin.get("state", {}).get("keep", before.keep)  # the operator may have chosen another number
@@ -53,7 +55,7 @@ def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping
 
 
 def after_commit(context: Context, journal: Journal) -> State:
-    """Writes the state and the history, clears backups, staging and old releases, and ends the journal.
+    """Write the state and the history, clears backups, staging and old releases, and end the journal.
 
     Raises:
         OSError: It could not be done; it will be done again.
@@ -62,9 +64,7 @@ def after_commit(context: Context, journal: Journal) -> State:
     for record in journal.records:
         if record.type == "INTENT":
             op = Op.from_json(record.fields["op"])
-            finish = getattr(handler(op.kind), "finish", None)
-            if finish is not None:
-                finish(context, op.args, record.fields["preimage"])
+            handler(op.kind).finish(context, op.args, record.fields["preimage"])
     before, state = load(system, layout), committed(context, journal)
     # Before the state is written: it alone knows how the releases that go were installed.
     _sweep(context, before.kept, state)
@@ -80,7 +80,7 @@ def after_commit(context: Context, journal: Journal) -> State:
 
 
 def after_rollback(context: Context, journal: Journal) -> None:
-    """Writes the history, clears backups, staging and what the transaction rendered, and ends the journal.
+    """Write the history, clears backups, staging and what the transaction rendered, and end the journal.
 
     Raises:
         OSError: It could not be done; it will be done again.
@@ -98,7 +98,7 @@ def after_rollback(context: Context, journal: Journal) -> None:
 
 
 def never_began(context: Context) -> None:
-    """Clears what a transaction without BEGIN has laid down.
+    """Clear what a transaction without BEGIN has laid down.
 
     Raises:
         OSError: It could not be cleared.
@@ -108,7 +108,7 @@ def never_began(context: Context) -> None:
 
 
 def clear(context: Context) -> None:
-    """Clears staging, unused records and releases; what runs and what is kept stays.
+    """Clear staging, unused records and releases; what runs and what is kept stays.
 
     Raises:
         OSError: It could not be cleared.
@@ -118,7 +118,7 @@ def clear(context: Context) -> None:
 
 def _clear(context: Context, state: State) -> None:
     system, layout = context.system, context.layout
-    clear_spare(system, layout.state_file)
+    remove_partial(system, layout.state_file)
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
     area.clear(system, layout, context.progress, context.resume)
@@ -137,7 +137,7 @@ def _clear(context: Context, state: State) -> None:
 
 
 def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:
-    """Gives up the images in the engine of releases that go; a release that used none leaves it in peace."""
+    """Return up the images in the engine of releases that go; a release that used none leaves it in peace."""
     wanted = {entry.name for entry in state.kept}
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
@@ -153,14 +153,14 @@ def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
 def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
     found = []
     for entry in entries:
-        if "images" in entry.methods and uses_engine(entry.methods, live=context.live):
+        if images_in_engine(entry.methods, live=context.live):
             with suppress(OSError, TamperedError):
                 found.append(read_manifest(context.system, context.layout.release(entry.name))[0])
     return found
 
 
 def _end(journal: Journal) -> None:
-    """Ends the journal; the room that it gives back is what a full disk has for the rest."""
+    """End the journal; the room that it gives back is what a full disk has for the rest."""
     if not journal.has("END"):
         journal.append("END")
 
@@ -188,7 +188,7 @@ def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> 
 
 
 def remember(context: Context, line: dict[str, Any]) -> None:
-    """Adds a line to the history, once; a torn last line of an earlier crash is overwritten."""
+    """Add a line to the history, once; a torn last line of an earlier crash is overwritten."""
     system, path = context.system, context.layout.history
     make_history(context)
     rows, end = _rows(system.read(path, HISTORY_LIMIT), path)
@@ -199,7 +199,7 @@ def remember(context: Context, line: dict[str, Any]) -> None:
 
 
 def make_history(context: Context) -> None:
-    """Makes an empty history where there is none; while there is room for it.
+    """Make an empty history where there is none; while there is room for it.
 
     Raises:
         OSError: It cannot be made.
@@ -209,7 +209,7 @@ def make_history(context: Context) -> None:
 
 
 def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any] | None], int]:
-    """Gives the lines of a history, None for a damaged one, and where the next goes; a torn last is none."""
+    """Return the lines of a history, None for a damaged one, and where the next goes; a torn last is none."""
     lines = data.split(b"\n")[:-1]
     rows = [_row(line, path) for line in lines]
     if rows and rows[-1] is None:
@@ -218,22 +218,17 @@ def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any] | None], int]:
 
 
 def _row(line: bytes, path: str) -> dict[str, Any] | None:
-    """Reads a line as `_line` gives it; None where it is damaged."""
+    """Read a line as `_line` gives it; None where it is damaged."""
     try:
         row = jsonio.loads_strict(line, path, HISTORY_LIMIT)
-        if isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items()):
-            texts = (row.get("why", ""), row["evidence"].get("record", {}).get("path", ""))
-            reasons = row["evidence"].get("policy", {}).get("break_glass", [])
-            fits = isinstance(reasons, list) and all(isinstance(each, str) for each in (*texts, *reasons))
-            if fits and row["began"] in _SECONDS:
-                return row
-    except (TamperedError, AttributeError):
-        pass
-    return None
+    except TamperedError:
+        return None
+    known = isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items())
+    return row if known and isinstance(row.get("why", ""), str) and row["began"] in _SECONDS else None
 
 
 def history(context: Context) -> list[dict[str, Any]]:
-    """Reads the history, from the oldest to the newest; a torn last line is left out.
+    """Read the history, from the oldest to the newest; a torn last line is left out.
 
     Raises:
         HostNotReadyError: A line is damaged, or this user may not read it.
@@ -257,7 +252,7 @@ def history(context: Context) -> list[dict[str, Any]]:
 
 
 def transactions(system: System, layout: Layout) -> list[str]:
-    """Gives the transactions that a history has, as far as it is not damaged.
+    """Return the transactions that a history has, as far as it is not damaged.
 
     Raises:
         OSError: It cannot be read.

@@ -61,7 +61,7 @@ class Tail(NamedTuple):
 
 
 def read(data: bytes, path: str) -> Tail:
-    """Reads a journal.
+    """Read a journal.
 
     Args:
         data: The bytes of the file.
@@ -102,7 +102,7 @@ def _lines(data: bytes, offset: int) -> Iterator[bytes]:
 
 
 def _parse(line: bytes, number: int | None, previous: str | None, where: str) -> Record | None:
-    """Reads a line; None where it is torn, damaged, or not the one that is due."""
+    """Read a line; None where it is torn, damaged, or not the one that is due."""
     if len(line) < 66 or line[64:65] != b" " or sha256_hex(line[65:]).encode() != line[:64]:
         return None
     try:
@@ -142,7 +142,7 @@ class Journal:
 
     @classmethod
     def create(cls, system: System, path: str, expected: int) -> Journal:
-        """Allocates a journal and fills it with zero bytes, on the disk.
+        """Allocate a journal and fill it with zero bytes, on the disk.
 
         Args:
             system: The host.
@@ -159,7 +159,7 @@ class Journal:
 
     @classmethod
     def open(cls, system: System, path: str) -> Journal:
-        """Opens a journal that an earlier process wrote; a torn last record is overwritten by the next.
+        """Open a journal that an earlier process wrote; a torn last record is overwritten by the next.
 
         Raises:
             NotUndoneError: It is damaged in the middle.
@@ -172,7 +172,7 @@ class Journal:
         return journal
 
     def append(self, type_: str, **fields: Any) -> None:
-        """Writes a record; when this returns, it is on the disk. END ends the file too.
+        """Write a record; when this returns, it is on the disk. END ends the file too.
 
         Raises:
             OSError: It may be there, in part or not at all; the next record overwrites it.
@@ -203,7 +203,7 @@ class Journal:
             self.size += STEP
 
     def distrust(self, error: BaseException) -> None:
-        """Writes down that a sync failed: what this kernel shows from now on may not be on the disk.
+        """Write down that a sync failed: what this kernel shows from now on may not be on the disk.
 
         The kernel reports a failed write once and forgets it; a second sync would say that all is well. So
         nothing is done again before the next boot, when only what is on the disk is there.
@@ -217,7 +217,7 @@ class Journal:
         return any(record.type == type_ for record in self.records)
 
     def last(self, type_: str) -> dict[str, Any]:
-        """Gives the fields of the last record of a type, which is there."""
+        """Return the fields of the last record of a type, which is there."""
         return next(record.fields for record in reversed(self.records) if record.type == type_)
 
 

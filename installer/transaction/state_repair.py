@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from installer.core.errors import NotUndoneError
+from installer.core.errors import NotUndoneError, TamperedError
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -39,7 +39,7 @@ class FoundState:
 
 
 def find_state(context: Context) -> FoundState:
-    """Says what stands, by `state.json`, or by the newest journal where that says more. Changes nothing.
+    """Return what stands, by `state.json`, or by the newest journal where that says more. Changes nothing.
 
     Raises:
         NotUndoneError: Neither tells.
@@ -73,7 +73,7 @@ def _had(system: System, layout: Layout) -> bool:
 
 
 def sound_state(context: Context) -> State:
-    """Gives what stands to whoever may only look.
+    """Return what stands to whoever may only look.
 
     Raises:
         DamagedStateError: `state.json` is missing, damaged or old; recovery derives it again.
@@ -94,7 +94,7 @@ def sound_state(context: Context) -> State:
 
 
 def mend_state(context: Context) -> str:
-    """Derives the state from the newest journal, where it is missing, damaged or older than that.
+    """Derive the state from the newest journal, where it is missing, damaged or older than that.
 
     Args:
         context: The host; its lock is held.
@@ -117,9 +117,9 @@ def mend_state(context: Context) -> str:
 
 
 def _newest(system: System, layout: Layout) -> State | None:
-    """Gives what stands by the newest journal that says it; None where none does."""
+    """Return what stands by the newest journal that says it; None where none does."""
     for number, path in _journals(system, layout):
-        with suppress(NotUndoneError, OSError, KeyError, TypeError, ValueError):
+        with suppress(NotUndoneError, OSError, TamperedError, KeyError, TypeError, ValueError):
             records = journals.read(system.read(path, journals.LIMIT), path).records
             if records and "state" in records[0].fields:
                 return _stands(number, records, ended=path.endswith(".done"))
@@ -141,7 +141,7 @@ def _journals(system: System, layout: Layout) -> Iterator[tuple[int, str]]:
 
 
 def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None = None) -> None:
-    """Refuses a journal that somebody emptied, cut off or brought here from a newer installer.
+    """Refuse a journal that somebody emptied, cut off or brought here from a newer installer.
 
     A power cut leaves none of these: the file was allocated whole, and on the disk, before BEGIN.
 
@@ -162,9 +162,10 @@ def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None
     schema = begin.get("schema", journals.SCHEMA)
     if schema != journals.SCHEMA:
         raise NotUndoneError(
-            f"the journal is of another installer ({schema}, this one reads {journals.SCHEMA})",
+            f"the journal was written by another version of the installer ({schema}; "
+            f"this one reads {journals.SCHEMA})",
             where=journal.path,
-            hint="run `recover` of the installer that began it, or of a newer one",
+            hint="run `recover` with the installer that began the transaction, or with a newer one",
         )
     # END gives the room back; the power may take it and leave the shorter file.
     decided = journal.has("COMMIT") or journal.has("ROLLED-BACK")
@@ -186,7 +187,7 @@ def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None
 
 
 def distrusted(context: Context, journal: Journal) -> None:
-    """Refuses to go on with a journal in the boot in which the disk failed to write.
+    """Refuse to go on with a journal in the boot in which the disk failed to write.
 
     Raises:
         NotUndoneError: This is that boot.

@@ -40,10 +40,10 @@ RANKS: dict[str, tuple[str, ...]] = {
     ),
     "installer.core": (
         "errors limits",
-        "digest jsonio semver schema_errors",
-        "json_stream",
+        "digest jsonio semver schema_errors timestamps",
+        "json_stream fields",
         "format",
-        "oci",
+        "oci intoto",
         "trust",
         "vsa",
         "verify",

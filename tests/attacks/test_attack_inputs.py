@@ -14,7 +14,6 @@ import pytest
 
 from installer.core.oci import documents
 from tests.attacks.box import Box, run
-from tests.bundler.image_sources.test_source_archive import BAD as BAD_ARCHIVES
 from tests.rig.imagebuild import Built, digest, dumps, layer, layout, saved_new, saved_old, tar, write
 from tests.rig.products import BUNDLE, make_product, put
 
@@ -93,6 +92,13 @@ def lying_tar(name: str, **fields: object) -> Callable[[], bytes]:
         return buffer.getvalue()
 
     return make
+
+
+def disagreeing() -> bytes:
+    """An archive whose `manifest.json` gives the tag to another image than `index.json`."""
+    other = Built(ONE.tag, [layer("base"), layer("evil")])
+    files = {**saved_new([ONE]), **other.files}
+    return tar(files | {"manifest.json": dict(saved_new([other]))["manifest.json"]})
 
 
 def manifest(**fields: object) -> Callable[[Desk], None]:
@@ -256,13 +262,7 @@ ATTACKS: dict[str, tuple[Callable[[Desk], None], str]] = {
         r"images\.tar",
     ),
     "an archive whose two lists disagree": (
-        archive(
-            lambda: (
-                tar(dict(BAD_ARCHIVES["two lists that disagree"][0]))
-                if "two lists that disagree" in BAD_ARCHIVES
-                else disagreeing()
-            )
-        ),
+        archive(disagreeing),
         r"otherwise than index\.json",
     ),
     # documents of images
@@ -308,13 +308,6 @@ ATTACKS: dict[str, tuple[Callable[[Desk], None], str]] = {
         r"layout",
     ),
 }
-
-
-def disagreeing() -> bytes:
-    """An archive whose `manifest.json` gives the tag to another image than `index.json`."""
-    other = Built(ONE.tag, [layer("base"), layer("evil")])
-    files = {**saved_new([ONE]), **other.files}
-    return tar(files | {"manifest.json": dict(saved_new([other]))["manifest.json"]})
 
 
 @pytest.mark.parametrize("fault", ATTACKS)

@@ -28,7 +28,7 @@ PLACES = (
     "var/lib/waybill/lan-chat/history.jsonl",
     "var/lib/waybill/lan-chat/lock",
     "var/lib/waybill/trusted-time",
-    "var/lib/waybill/.trusted-time.new",
+    "var/lib/waybill/trusted-time.new",
 )
 
 

@@ -1,9 +1,8 @@
-"""lan-chat, the example: three releases that differ as its README says, and the demo that carries them."""
+"""lan-chat, the example: three releases that differ as its README says."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +16,6 @@ import pytest
 
 from installer.shared.template import render
 from installer.shared.values import BuiltIns, Layer, resolve
-from tests.rig import demo
-from tests.rig.engine import Engine
 from tests.rig.needs import needs
 
 TOP = Path(__file__).parents[2]
@@ -161,58 +158,3 @@ def test_the_image_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     names = sorted(str(path.relative_to(first)) for path in first.rglob("*") if path.is_file())
     assert names == sorted(str(path.relative_to(second)) for path in second.rglob("*") if path.is_file())
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
-
-
-class Demo(demo.Demo):
-    """A run on this machine, with the engine that DOCKER_HOST names or with none."""
-
-    def __init__(self, directory: Path, docker_host: str = "unix:///nowhere") -> None:
-        needs("installer")
-        needs("nats")
-        super().__init__(
-            [str(demo.SCRIPT)], directory, {**os.environ, "PATH": PATH, "DOCKER_HOST": docker_host}
-        )
-
-    def left(self) -> list[str]:
-        """Names what is left: files, and servers that were started from there."""
-        running = [
-            path.parent.name
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if str(self.tmp).encode() in (path.read_bytes() if path.exists() else b"")
-        ]
-        return [*(str(path) for path in self.tmp.iterdir()), *running]
-
-
-def check_story(run: Demo, method: str) -> None:
-    code, said = run.end()
-    assert code == 0, said
-    assert f"--only files,images,{method}" in said
-    assert "on chat-1@1.4.0, messages up to 64 KiB: The lathe is free." in said
-    bad = said.index("did not pass within")
-    assert "(exit code 20)" in said[bad:]
-    assert "lan-chat 1.5.0 is installed since" in said[bad:]
-    assert "workshop on chat-1@1.5.0, messages up to 1024 KiB: 204800 bytes" in said[bad:]
-    assert run.left() == []
-
-
-def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path: Path) -> None:
-    check_story(Demo(tmp_path), "script")
-
-
-def test_with_docker_the_demo_runs_containers_and_leaves_none(tmp_path: Path, docker20: Engine) -> None:
-    needs("compose")
-    check_story(Demo(tmp_path, docker20.host), "compose")
-    assert docker20.docker("ps", "--all", "--quiet", "--filter", "name=lan-chat").stdout.strip() == b""
-    names = docker20.docker("image", "ls", "--format", "{{.Repository}}").stdout.decode().split()
-    assert not [name for name in names if "lan-chat" in name]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_stopped_leaves_nothing_either(tmp_path: Path, number: int) -> None:
-    run = Demo(tmp_path)
-    run.read_until("━━ 4.")
-    assert len(run.left()) >= 2
-    os.killpg(run.process.pid, number)
-    code, said = run.end()
-    assert code == 128 + number, said
-    assert run.left() == []

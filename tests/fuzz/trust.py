@@ -21,6 +21,7 @@ from installer.core.errors import (
     UsageError,
 )
 from installer.core.format.archive import Bundle
+from installer.core.intoto import make_statement
 from installer.core.jsonio import dumps
 from installer.core.trust import approval, approval_sidecar, cosign, gpgv
 from installer.core.trust.policy import Decision
@@ -193,14 +194,9 @@ def statements() -> list[bytes]:
         source,
         replace(source, clean=False),
     ]
-    provenance = {
-        "_type": approval.STATEMENT,
-        "subject": [{"name": "SHA256SUMS", "digest": {"sha256": world.identity}}],
-        "predicateType": PREDICATE,
-    }
     return [
         *(data for name, data in world.files(APPROVALS).items() if name.endswith(".json")),
-        *(dumps({**provenance, "predicate": predicate(each)}) for each in said),
+        *(dumps(make_statement(PREDICATE, predicate(each), world.identity)) for each in said),
     ]
 
 

@@ -5,34 +5,36 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import sysconfig
 from pathlib import Path
+
+from tests.rig.engine import Engine
+from tests.rig.needs import needs
 
 TOP = Path(__file__).parents[2]
 SCRIPT = TOP / "examples" / "quickstart" / "demo.sh"
+NO_ENGINE = "unix:///nowhere"
 
 
 class Demo:
     """A demo that runs.
 
     Args:
-        command: Runs the script.
         directory: Holds its TMPDIR and a `bundle` that runs from source.
-        env: Its environment, with a PATH.
+        engine: The engine in whose network it runs; without one, no engine answers it.
     """
 
-    def __init__(self, command: Sequence[str], directory: Path, env: Mapping[str, str]) -> None:
-        self.tmp, programs = directory / "tmp", directory / "bin"
+    def __init__(self, directory: Path, engine: Engine | None = None) -> None:
+        for component in ("installer", "nats"):
+            needs(component)
+        self.tmp, programs, self.engine = directory / "tmp", directory / "bin", engine
         self.tmp.mkdir()
-        programs.mkdir()
-        program = programs / "bundle"
-        call = "import sys; from bundler.cli.main import main; sys.exit(main())"
-        program.write_text(f'#!/bin/sh\nPYTHONPATH="{TOP}" exec "{sys.executable}" -c "{call}" "$@"\n')
-        program.chmod(0o755)
-        path = os.pathsep.join([str(programs), env["PATH"]])
+        _put_bundle(programs)
+        environment = engine.env if engine else {**os.environ, "DOCKER_HOST": NO_ENGINE}
+        path = os.pathsep.join([str(programs), sysconfig.get_path("scripts"), environment["PATH"]])
         self.process = subprocess.Popen(
-            command,
-            env={**env, "PATH": path, "TMPDIR": str(self.tmp)},
+            engine.inside(str(SCRIPT)) if engine else [str(SCRIPT)],
+            env={**environment, "PATH": path, "TMPDIR": str(self.tmp)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -40,7 +42,7 @@ class Demo:
         )
 
     def read_until(self, line: str) -> str:
-        """Reads on until a line that starts like this; gives what was said."""
+        """Read on until a line that starts like this, and return what was printed."""
         assert self.process.stdout
         said = ""
         for text in self.process.stdout:
@@ -49,7 +51,37 @@ class Demo:
                 break
         return said
 
+    def stop(self, number: int) -> None:
+        """Send a signal to the demo and all that it started, as a terminal does."""
+        os.killpg(self.process.pid, number)
+
     def end(self) -> tuple[int, str]:
-        """Waits for its end; gives the exit code and the rest of what it said."""
+        """Wait for its end, and return the exit code and the rest of what it printed."""
         said, _ = self.process.communicate(timeout=300)
         return self.process.returncode, said
+
+    def left(self) -> list[str]:
+        """Name what it left: files, processes, and anything in its engine but Docker's own networks."""
+        processes = [
+            f"process {path.parent.name}"
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if str(self.tmp).encode() in (path.read_bytes() if path.exists() else b"")
+        ]
+        return [*map(str, self.tmp.iterdir()), *processes, *self._left_in_engine()]
+
+    def _left_in_engine(self) -> list[str]:
+        listed = [
+            ("ps", "-aq"),
+            ("image", "ls", "-aq"),
+            ("network", "ls", "-q", "--filter", "type=custom"),
+            ("volume", "ls", "-q"),
+        ]
+        return [line for words in listed if self.engine for line in self.engine.text(*words).splitlines()]
+
+
+def _put_bundle(programs: Path) -> None:
+    programs.mkdir()
+    program = programs / "bundle"
+    call = "import sys; from bundler.cli import main; sys.exit(main())"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{TOP}" exec "{sys.executable}" -c "{call}" "$@"\n')
+    program.chmod(0o755)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig import baseline
 from tests.rig.cache import CACHE
 
 ADMIN_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -89,6 +90,7 @@ ENGINE = "run as root with `apt-get install docker.io iptables`, or give WAYBILL
 COMPONENTS: dict[str, Component] = {
     "root": Component(_root, "run as root"),
     "executables": Component(_built("install", "bundle"), "make installer"),
+    "apt": Component(on_path("apt-get"), "use a Debian machine"),
     "gpg": Component(on_path("gpg"), apt("gnupg")),
     "gpgv": Component(on_path("gpgv"), apt("gpgv")),
     "openssl": Component(on_path("openssl"), apt("openssl")),
@@ -129,6 +131,9 @@ COMPONENTS: dict[str, Component] = {
     "installer": Component(
         lambda: str(found) if (found := Path(__file__).parents[2] / "dist/install").exists() else None,
         "make installer",
+    ),
+    "baseline": Component(
+        baseline.find, "python -m tests.rig.baseline, in a checkout with its whole history"
     ),
     "host": Component(_host("bookworm"), provisioned("host") + ", with Docker"),
     "host-docker": Component(_host("bookworm-docker"), provisioned("host-docker") + ", with Docker"),

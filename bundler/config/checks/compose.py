@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from installer.core.errors import Problem
+from installer.core.format.manifest import Kind
 from installer.shared.strict_yaml import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _VARIABLE = re.compile(
     r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<how>:?[-?+])(?P<rest>[^}]*))?\})"
 )
 MERGE_DEPTH = 16
+KIND: Kind = "compose"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundler.config.checks import changelog, compose, destinations, images, secrets, templates
+from bundler.config.checks import changelog, compose, destinations, images, scripts, secrets, templates
 from bundler.config.entries import Entries
 from bundler.config.model import Item
 from installer.core.errors import Problem
+from installer.core.format.methods import FILE_KINDS
 from installer.core.limits import LIMITS
 from installer.core.semver import Version
 from installer.shared.template import RenderError, parse
 from installer.shared.values import BuiltIns, Layer, examine, load_schema
 
-_CONFIGURATION = ("template", "values", "unit", "compose", "script", "deploy")
+_CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ def _layer(items: Iterable[Item]) -> Layer | None:
 def _compose(entries: Entries, found: Content, *, images_known: bool) -> None:
     variables = {"WAYBILL_VERSION": entries.version, "WAYBILL_PRODUCT": str(entries.value.get("product", ""))}
     uses: list[tuple[str, compose.Use]] = []
-    for item in entries.of_kind("compose"):
+    for item in entries.of_kind(compose.KIND):
         result = compose.read(_read(item.source), item.given, variables)
         found.problems += result.problems
         uses += [(item.given, use) for use in result.uses]
@@ -119,16 +120,8 @@ def _compose(entries: Entries, found: Content, *, images_known: bool) -> None:
 
 
 def _scripts(entries: Entries, found: Content) -> None:
-    for item in entries.of_kind("script"):
-        head = _read(item.source, 256)
-        if not head.startswith((b"#!", b"\x7fELF")):
-            found.problems.append(
-                Problem(f"{item.given}:1", "does not begin with #!", "begin it with #!/bin/sh")
-            )
-        elif head.partition(b"\n")[0].endswith(b"\r"):
-            found.problems.append(
-                Problem(f"{item.given}:1", "has CRLF line ends", "save it with LF; no shell reads it")
-            )
+    for item in entries.of_kind(scripts.KIND):
+        found.problems += scripts.check(_read(item.source, 256), item.given)
 
 
 def _secrets(entries: Entries, found: Content) -> None:

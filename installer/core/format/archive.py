@@ -33,7 +33,7 @@ Decision = Callable[[bytes, Mapping[str, bytes]], None]
 
 
 def unsafe_no_decision(_sums: bytes, _signatures: Mapping[str, bytes]) -> None:
-    """Trusts anyone: for looking at a bundle (`inspect`, `diff`) and for signing it, never for installing."""
+    """Trust anyone: for looking at a bundle (`inspect`, `diff`) and for signing it, never for installing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Member:
 
 
 def read_exact(medium: Medium, offset: int, size: int) -> bytes:
-    """Reads `size` bytes, which the caller has bounded; what is only claimed takes no memory."""
+    """Read `size` bytes, which the caller has bounded; what is only claimed takes no memory."""
     pieces = []
     for begin in range(0, size, CHUNK):
         piece = bytearray(min(CHUNK, size - begin))
@@ -88,7 +88,7 @@ def _payload(medium: Medium, offset: int, header: Header, limit: int) -> bytes:
 
 
 def read_head(medium: Medium) -> Head:
-    """Reads SHA256SUMS, its signatures, and the header of bundle.json.
+    """Read SHA256SUMS, its signatures, and the header of bundle.json.
 
     Raises:
         TamperedError: It does not start as a bundle does.
@@ -129,7 +129,7 @@ def read_head(medium: Medium) -> Head:
 
 
 def _pass_room(medium: Medium, offset: int, header: Header) -> int:
-    """Passes over the room. A stream has to be read on; what is in the room is never looked at."""
+    """Pass over the room. A stream has to be read on; what is in the room is never looked at."""
     if header.size > LIMITS.room_bytes or header.size % BLOCK:
         raise TamperedError(
             f"{ROOM} has {header.size} bytes, which no bundle has", where=f"{medium.name}@{offset}"
@@ -178,11 +178,11 @@ class Bundle:
         return sum(member.entry.size for member in self.members)
 
     def expected_header(self, entry: FileEntry) -> Header:
-        """Gives the header that the format dictates for a file."""
+        """Return the header that the format dictates for a file."""
         return Header(entry.path, entry.mode & 0o755, entry.size, self.manifest.created)
 
     def read_file(self, path: str) -> bytes:
-        """Reads and checks one document by random access: for `inspect` and `diff`.
+        """Read and check one document by random access: for `inspect` and `diff`.
 
         Raises:
             TamperedError: It is not what the manifest says, or is larger than a document may be.
@@ -202,7 +202,7 @@ class Bundle:
         return data
 
     def check_header(self, block: bytes | memoryview, member: Member) -> None:
-        """Compares a header block with the one that the format dictates.
+        """Compare a header block with the one that the format dictates.
 
         Raises:
             TamperedError: It differs; the message says how.
@@ -213,7 +213,7 @@ class Bundle:
             raise TamperedError(difference(bytes(block), expected, where), where=where)
 
     def read_tail(self) -> dict[str, bytes]:
-        """Reads what follows the payload: approvals, then the end of the archive. Asked again, says the same.
+        """Read what follows the payload: approvals, then the end of the archive. Asked again, says the same.
 
         Where an append was cut short, what it left is not parsed, and `torn` says so.
 
@@ -231,7 +231,7 @@ class Bundle:
         return dict(self._tail)
 
     def _read_approvals(self, found: dict[str, bytes]) -> tuple[int, bytes]:
-        """Reads members up to a block that is none; gives its offset and the block."""
+        """Read members up to a block that is none; gives its offset and the block."""
         offset, folded = self.end, set[str]()
         while any(block := read_exact(self.medium, offset, BLOCK)):
             where = f"{self.medium.name}@{offset}"
@@ -260,7 +260,7 @@ class Bundle:
         )
 
     def _read_end(self, offset: int, first: bytes) -> None:
-        """Checks that the archive ends here, or with what an append leaves that was cut short."""
+        """Check that the archive ends here, or with what an append leaves that was cut short."""
         where, behind = f"{self.medium.name}@{offset}", offset + len(END)
         second = read_exact(self.medium, offset + BLOCK, BLOCK)
         self.torn = is_torn(first, second, self.manifest.created)
@@ -276,7 +276,7 @@ class Bundle:
 
 
 def wrong_digest(member: Member, medium: str) -> TamperedError:
-    """Gives the error for a payload that is not what was signed."""
+    """Return the error for a payload that is not what was signed."""
     return TamperedError(
         f"{member.entry.path} is not what was signed: its SHA-256 differs",
         where=f"{medium}@{member.offset + BLOCK}",
@@ -285,7 +285,7 @@ def wrong_digest(member: Member, medium: str) -> TamperedError:
 
 
 def open_bundle(medium: Medium, decide: Decision) -> Bundle:
-    """Reads the head of a bundle, has it decided on, then parses it.
+    """Read the head of a bundle, has it decided on, then parses it.
 
     Args:
         medium: What to read.

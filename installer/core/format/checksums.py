@@ -16,12 +16,12 @@ from installer.core.limits import LIMITS
 
 
 def line(digest: str, path: str) -> bytes:
-    """Gives the line of one file, as sha256sum writes it."""
+    """Return the line of one file, as sha256sum writes it."""
     return f"{digest}  {path}\n".encode("ascii")
 
 
 def sum_lines(files: Iterable[FileEntry], manifest: str) -> Iterator[bytes]:
-    """Gives the lines of all files and of bundle.json, whose digest is `manifest`, sorted by path."""
+    """Return the lines of all files and of bundle.json, whose digest is `manifest`, sorted by path."""
     its_own = line(manifest, MANIFEST)
     for entry in sorted(files, key=lambda entry: entry.path):
         if its_own and entry.path > MANIFEST:
@@ -33,13 +33,13 @@ def sum_lines(files: Iterable[FileEntry], manifest: str) -> Iterator[bytes]:
 
 
 def has_line(data: bytes, digest: str, path: str) -> bool:
-    """Says whether a list has exactly this line for a file."""
+    """Return whether a list has exactly this line for a file."""
     wanted = line(digest, path)
     return data.startswith(wanted) or b"\n" + wanted in data
 
 
 def check_sums(data: bytes, files: tuple[FileEntry, ...], manifest: str) -> None:
-    """Refuses a list that is not that of these files.
+    """Refuse a list that is not that of these files.
 
     Args:
         data: The list.
@@ -66,7 +66,7 @@ def check_sums(data: bytes, files: tuple[FileEntry, ...], manifest: str) -> None
 
 
 def parse_sums(data: bytes) -> dict[str, str]:
-    """Parses SHA256SUMS, whose signature was checked before.
+    """Parse SHA256SUMS, whose signature was checked before.
 
     Args:
         data: Lines of 64 hex digits, two spaces and a path, sorted bytewise by path.

@@ -23,7 +23,6 @@ Kind = Literal[
     "sbom",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
-METHODS = ("files", "images", "systemd", "compose", "helm", "ansible", "salt", "script")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class Deployment:
     """One entry of `deploy`, in order.
 
     Attributes:
-        method: One of METHODS.
+        method: One of `methods.NAMES`.
         options: What the method is told; paths are bundle paths. Keys are checked by the method.
         optional: Driven only where `--only` names it.
     """
@@ -135,7 +134,7 @@ class HealthCheck:
         within: Seconds in which it has to pass for the first time.
         stable: Seconds for which it then has to keep passing.
         status: Expected HTTP status.
-        when: Probed only where this method is driven; empty for always.
+        when: Probed only if this method is used; empty for always.
     """
 
     kind: Literal["http", "tcp", "command", "container"]
@@ -162,7 +161,7 @@ class Source:
     dirty: bool = False
 
     def text(self) -> str:
-        """Says it in words."""
+        """Say it in words."""
         if not self.commit:
             return "not said"
         tag = f", tag {self.tag}" if self.tag else ""
@@ -212,14 +211,14 @@ class Manifest:
     upgrade_from: str = ""
 
     def for_platform(self, platform: str) -> Iterator[FileEntry]:
-        """Gives the files that a host of `platform` (`os/arch`) needs."""
+        """Return the files that a host of `platform` (`os/arch`) needs."""
         return (entry for entry in self.files if entry.platform in ("", platform))
 
     def of_kind(self, *kinds: Kind) -> Iterator[FileEntry]:
-        """Gives the files of these kinds, in order."""
+        """Return the files of these kinds, in order."""
         return (entry for entry in self.files if entry.kind in kinds)
 
 
 def blob_path(digest: str) -> str:
-    """Gives the bundle path of an OCI blob from its `sha256:…` digest."""
+    """Return the bundle path of an OCI blob from its `sha256:…` digest."""
     return BLOBS + digest.removeprefix("sha256:")

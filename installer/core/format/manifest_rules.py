@@ -18,7 +18,7 @@ from installer.core.format.member_names import destination_fault, link_target_fa
 
 
 def check(manifest: Manifest) -> None:
-    """Refuses a manifest that contradicts itself.
+    """Refuse a manifest that contradicts itself.
 
     Raises:
         TamperedError: Paths or destinations clash or do not fit, the order is not the format's, or something
@@ -35,7 +35,7 @@ def _fault(what: str) -> TamperedError:
 
 
 def section_rank(path: str) -> int:
-    """Gives the place of a path's section in the order of the tar.
+    """Return the place of a path's section in the order of the tar.
 
     Raises:
         TamperedError: No section of the format has such a path.
@@ -60,7 +60,7 @@ def _order(files: Iterable[FileEntry]) -> None:
 
 
 def _names(manifest: Manifest) -> None:
-    """Names fit the tar, are unique when lower-cased, and no file is also a directory."""
+    """Name fit the tar, are unique when lower-cased, and no file is also a directory."""
     files = [entry.path for entry in manifest.files] + [link.path for link in manifest.links]
     directories = [directory.path for directory in manifest.directories]
     for path in chain(files, directories):
@@ -103,7 +103,7 @@ def _first_twice(items: Iterable[str]) -> str:
 
 
 def _above(paths: Iterable[str]) -> set[str]:
-    """Gives all directories above these paths; that of neighbours is taken apart once."""
+    """Return all directories above these paths; that of neighbours is taken apart once."""
     nearest = {path[: max(0, path.rfind("/"))] for path in paths} - {""}
     return nearest | {above for path in nearest for above in _parents(path)}
 
@@ -145,7 +145,7 @@ def _destinations(manifest: Manifest) -> None:
 
 
 def _meet(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
-    """Says whether there is a platform that both are for; the empty one stands for all."""
+    """Return whether there is a platform that both are for; the empty one stands for all."""
     return bool(some and others) and ("" in some or "" in others or not set(some).isdisjoint(others))
 
 

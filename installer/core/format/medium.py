@@ -29,7 +29,7 @@ class Medium(Protocol):
     parallel: bool
 
     def read_into(self, offset: int, view: memoryview) -> None:
-        """Fills `view` from `offset`.
+        """Fill `view` from `offset`.
 
         Raises:
             MediumError: The medium failed.
@@ -37,10 +37,10 @@ class Medium(Protocol):
         """
 
     def at_end(self, offset: int) -> bool:
-        """Says whether the medium has no byte at `offset` or behind it."""
+        """Return whether the medium has no byte at `offset` or behind it."""
 
     def close(self) -> None:
-        """Lets go of the medium."""
+        """Let go of the medium."""
 
 
 class FileMedium:
@@ -49,7 +49,7 @@ class FileMedium:
     parallel = True
 
     def __init__(self, path: Path) -> None:
-        """Opens `path` for reading.
+        """Open `path` for reading.
 
         Raises:
             UsageError: It is not there, or is not a regular file or block device.
@@ -73,7 +73,7 @@ class FileMedium:
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def read_into(self, offset: int, view: memoryview) -> None:
-        """Fills `view` from `offset`; see `Medium`."""
+        """Fill `view` from `offset`; see `Medium`."""
         if offset + len(view) > self._end:
             # asked before, since sizes that are only claimed add up to more than pread(2) can take
             raise ended(self.name, self._end)
@@ -92,14 +92,14 @@ class FileMedium:
             done += count
 
     def at_end(self, offset: int) -> bool:
-        """Says whether nothing follows; see `Medium`."""
+        """Return whether nothing follows; see `Medium`."""
         try:
             return os.pread(self._fd, 1, offset) == b""
         except OSError as error:
             raise MediumError(f"reading failed: {error.strerror}", where=f"{self.name}@{offset}") from None
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         os.close(self._fd)
 
 
@@ -110,13 +110,13 @@ class StreamMedium:
     size: int | None = None
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
-        """Takes an open binary stream; `name` is how errors name it."""
+        """Take an open binary stream; `name` is how errors name it."""
         self.name = name
         self._stream = stream
         self._offset = 0
 
     def read_into(self, offset: int, view: memoryview) -> None:
-        """Fills `view`; `offset` is where the stream stands. See `Medium`."""
+        """Fill `view`; `offset` is where the stream stands. See `Medium`."""
         if offset != self._offset:
             raise AssertionError(f"a stream is read in order: at {self._offset}, asked for {offset}")
         done = 0
@@ -128,7 +128,7 @@ class StreamMedium:
             done += len(piece)
 
     def at_end(self, offset: int) -> bool:
-        """Says whether nothing follows; see `Medium`."""
+        """Return whether nothing follows; see `Medium`."""
         if offset != self._offset:
             raise AssertionError("a stream is read in order")
         return not self._read(1)
@@ -146,11 +146,11 @@ class StreamMedium:
         return piece
 
     def close(self) -> None:
-        """Leaves the stream to its owner."""
+        """Leave the stream to its owner."""
 
 
 def open_medium(name: str) -> Medium:
-    """Opens a bundle by what a person typed: a path, or `-` for standard input.
+    """Open a bundle by what a person typed: a path, or `-` for standard input.
 
     Raises:
         UsageError: There is no such file.
@@ -160,7 +160,7 @@ def open_medium(name: str) -> Medium:
 
 
 def ended(name: str, offset: int) -> TamperedError:
-    """Gives the error for a bundle that ends too early."""
+    """Return the error for a bundle that ends too early."""
     return TamperedError(
         f"ends at byte {offset}, before the bundle does",
         where=name,

@@ -24,7 +24,7 @@ _OURS = tuple(f"{path}/" for path in OURS)
 
 
 def path_fault(path: str) -> str | None:
-    """Says why `path` cannot be a member's name.
+    """Return why `path` cannot be a member's name.
 
     Args:
         path: A relative path with `/` between its components.
@@ -47,7 +47,7 @@ def path_fault(path: str) -> str | None:
 
 
 def split_ustar(path: str) -> tuple[str, str] | None:
-    """Splits a path into (prefix, name) in the one way the format knows: the shortest prefix that fits.
+    """Split a path into (prefix, name) in the one way the format knows: the shortest prefix that fits.
 
     Args:
         path: A path of ASCII characters.
@@ -64,7 +64,7 @@ def split_ustar(path: str) -> tuple[str, str] | None:
 
 
 def destination_fault(path: str) -> str | None:
-    """Says why `path` cannot be a place on the host where a file is put.
+    """Return why `path` cannot be a place on the host where a file is put.
 
     Args:
         path: What `install:` names.
@@ -94,7 +94,7 @@ def destination_fault(path: str) -> str | None:
 
 
 def link_target_fault(path: str, target: str, top: str) -> str | None:
-    """Says why a link at `path` may not point to `target`.
+    """Return why a link at `path` may not point to `target`.
 
     Args:
         path: Where the link is, in the bundle.

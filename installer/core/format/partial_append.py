@@ -32,7 +32,7 @@ OPENING = b'{"_type":"https://in-toto.io/Statement/v1","'
 
 
 def is_partial_header(block: bytes, mtime: int) -> bool:
-    """Says whether a block is the beginning of a header of an approval, and zeros.
+    """Return whether a block is the beginning of a header of an approval, and zeros.
 
     Args:
         block: 512 bytes.
@@ -56,7 +56,7 @@ def is_partial_header(block: bytes, mtime: int) -> bool:
 
 
 def is_torn(first: bytes, second: bytes, mtime: int) -> bool:
-    """Says whether the two blocks behind the last member are what an append leaves that was cut short.
+    """Return whether the two blocks behind the last member are what an append leaves that was cut short.
 
     Args:
         first: The block where the archive ends, or a header would begin.
@@ -73,7 +73,7 @@ def is_torn(first: bytes, second: bytes, mtime: int) -> bool:
 
 
 def ends_within(medium: Medium, offset: int) -> bool:
-    """Says whether a medium ends at `offset` or so soon behind it as an append may reach.
+    """Return whether a medium ends at `offset` or so soon behind it as an append may reach.
 
     Args:
         medium: What is read.

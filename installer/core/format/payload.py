@@ -39,7 +39,7 @@ def check_payload(
     workers: int = 0,
     have: frozenset[str] = frozenset(),
 ) -> dict[str, bytes]:
-    """Reads the whole payload and the tail of a bundle, and refuses whatever is not what was signed.
+    """Read the whole payload and the tail of a bundle, and refuse whatever is not what was signed.
 
     Args:
         bundle: Opened, its head trusted.
@@ -89,14 +89,14 @@ class _Stopped(Exception):  # noqa: N818 - not an error: another thread has the 
 
 
 def to_read(bundle: Bundle, have: frozenset[str] = frozenset()) -> tuple[Member, ...]:
-    """Gives the members that have to be read where the files `have` are there already."""
+    """Return the members that have to be read where the files `have` are there already."""
     if not have or not bundle.medium.parallel:
         return bundle.members
     return tuple(member for member in bundle.members if member.entry.path not in have)
 
 
 def _groups(members: tuple[Member, ...]) -> Iterator[tuple[Member, ...]]:
-    """Cuts the members into runs: neighbours of up to GROUP bytes together, each larger one alone."""
+    """Cut the members into runs: neighbours of up to GROUP bytes together, each larger one alone."""
     start = 0
     for index in range(1, len(members) + 1):
         begin, before = members[start].offset, members[index - 1]

@@ -29,17 +29,17 @@ class Header:
 
 
 def padding(size: int) -> int:
-    """Gives the number of zero bytes that follow a payload of `size` bytes."""
+    """Return the number of zero bytes that follow a payload of `size` bytes."""
     return -size % BLOCK
 
 
 def extent(size: int) -> int:
-    """Gives the bytes a member takes in the tar: its header, its payload and the padding."""
+    """Return the bytes a member takes in the tar: its header, its payload and the padding."""
     return BLOCK + size + padding(size)
 
 
 def encode(header: Header) -> bytes:
-    """Gives the 512 bytes of a header.
+    """Return the 512 bytes of a header.
 
     Args:
         header: With a name that fits `names.path_fault`.
@@ -82,7 +82,7 @@ def encode(header: Header) -> bytes:
 
 
 def decode(block: bytes, where: str) -> Header:
-    """Reads a header that has exactly the form `encode` gives.
+    """Read a header that has exactly the form `encode` gives.
 
     Args:
         block: 512 bytes.
@@ -126,7 +126,7 @@ def _octal(field: bytes) -> int:
 
 
 def difference(block: bytes, expected: Header, where: str) -> str:
-    """Says in words how a header block differs from the one that was expected.
+    """Say in words how a header block differs from the one that was expected.
 
     Args:
         block: The 512 bytes found.

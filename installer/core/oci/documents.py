@@ -60,7 +60,7 @@ _MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][A-Za-z0-9_.+-]*)
 
 
 def layer_form(media_type: str) -> str:
-    """Gives `tar`, `gzip` or `zstd` for the media type of a layer; empty for a type that is none of ours."""
+    """Return `tar`, `gzip` or `zstd` for the media type of a layer; empty for a type that is none of ours."""
     return _FORMS.get(media_type, "")
 
 
@@ -118,7 +118,7 @@ class DockerEntry:
 
 
 def check_blob(data: bytes, descriptor: Descriptor, where: str) -> None:
-    """Checks that a document is the one that was asked for.
+    """Check that a document is the one that was asked for.
 
     Raises:
         TamperedError: Its size or digest is another.
@@ -130,7 +130,7 @@ def check_blob(data: bytes, descriptor: Descriptor, where: str) -> None:
 
 
 def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManifest | ImageIndex:
-    """Parses a manifest or an index, whichever it is.
+    """Parse a manifest or an index, whichever it is.
 
     Args:
         data: Its bytes.
@@ -163,7 +163,7 @@ def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManife
 
 
 def parse_manifest(data: bytes, where: str, media_type: str = "") -> ImageManifest:
-    """Parses the manifest of one image; like `parse_document`, an index is refused.
+    """Parse the manifest of one image; like `parse_document`, an index is refused.
 
     Raises:
         TamperedError: It is not the manifest of an image.
@@ -175,7 +175,7 @@ def parse_manifest(data: bytes, where: str, media_type: str = "") -> ImageManife
 
 
 def parse_index(data: bytes, where: str, media_type: str = "") -> ImageIndex:
-    """Parses an index; like `parse_document`, a manifest is refused.
+    """Parse an index; like `parse_document`, a manifest is refused.
 
     Raises:
         TamperedError: It is not an index.
@@ -187,7 +187,7 @@ def parse_index(data: bytes, where: str, media_type: str = "") -> ImageIndex:
 
 
 def parse_config(data: bytes, where: str) -> ImageConfig:
-    """Parses the configuration of an image.
+    """Parse the configuration of an image.
 
     Raises:
         TamperedError: It is not strict JSON, or names no platform or no digests of layers.
@@ -206,7 +206,7 @@ def parse_config(data: bytes, where: str) -> ImageConfig:
 
 
 def parse_docker_manifest(data: bytes, where: str) -> tuple[DockerEntry, ...]:
-    """Parses `manifest.json` of an archive of `docker save`.
+    """Parse `manifest.json` of an archive of `docker save`.
 
     Raises:
         TamperedError: It is not strict JSON or not of that form, or names a member that climbs.
@@ -230,7 +230,7 @@ def parse_docker_manifest(data: bytes, where: str) -> tuple[DockerEntry, ...]:
 
 
 def make_manifest(config: str, config_size: int, layers: Sequence[Layer]) -> bytes:
-    """Makes the OCI manifest of an image whose layers are not stored as its original one says."""
+    """Make the OCI manifest of an image whose layers are not stored as its original one says."""
     return _dumps(
         {
             "schemaVersion": 2,
@@ -245,7 +245,7 @@ def make_manifest(config: str, config_size: int, layers: Sequence[Layer]) -> byt
 
 
 def make_index(images: Sequence[Image], manifests: Mapping[str, bytes]) -> bytes:
-    """Makes `index.json` of an OCI layout.
+    """Make `index.json` of an OCI layout.
 
     Args:
         images: What the layout has.
@@ -269,7 +269,7 @@ def make_index(images: Sequence[Image], manifests: Mapping[str, bytes]) -> bytes
 
 
 def make_docker_manifest(images: Sequence[Image]) -> bytes:
-    """Makes the `manifest.json` by which `docker load` reads an OCI layout.
+    """Make the `manifest.json` by which `docker load` reads an OCI layout.
 
     Where several platforms have one reference, the first has it: a tag names one image only.
     """
@@ -291,12 +291,12 @@ def make_docker_manifest(images: Sequence[Image]) -> bytes:
 
 
 def oci_layer_type(media_type: str) -> str:
-    """Gives OCI's media type for a layer that Docker or OCI has named."""
+    """Return OCI's media type for a layer that Docker or OCI has named."""
     return _OCI_LAYERS[_FORMS[media_type]]
 
 
 def platform_matches(wanted: str, platform: str) -> bool:
-    """Says whether an image for `platform` serves a bundle for `wanted`; without a variant, any does."""
+    """Return whether an image for `platform` serves a bundle for `wanted`; without a variant, any does."""
     return platform == wanted or (wanted.count("/") == 1 and platform.startswith(wanted + "/"))
 
 

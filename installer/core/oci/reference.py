@@ -15,7 +15,7 @@ _REFERENCE = re.compile(
 
 
 def reference_fault(reference: str) -> str | None:
-    """Says why a text cannot name an image, or gives None."""
+    """Return why a text cannot name an image, or return None."""
     if len(reference) > 512:
         return "is longer than 512 characters"
     if not _REFERENCE.fullmatch(reference):
@@ -24,14 +24,14 @@ def reference_fault(reference: str) -> str | None:
 
 
 def split_reference(reference: str) -> tuple[str, str, str]:
-    """Splits a reference without fault into its name, its tag and its digest; the last two may be empty."""
+    """Split a reference without fault into its name, its tag and its digest; the last two may be empty."""
     rest, _, digest = reference.partition("@")
     name, colon, tag = rest.rpartition(":")
     return (rest, "", digest) if not colon or "/" in tag else (name, tag, digest)
 
 
 def split_host(name: str) -> tuple[str, str]:
-    """Splits a name into registry and repository, as Docker does: `redis` is `docker.io`, `library/redis`."""
+    """Split a name into registry and repository, as Docker does: `redis` is `docker.io`, `library/redis`."""
     host, slash, path = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
         host, path = DOCKER_HUB, name
@@ -41,7 +41,7 @@ def split_host(name: str) -> tuple[str, str]:
 
 
 def familiar(reference: str) -> str:
-    """Gives a reference as people write it: without `docker.io/` and `library/`, with a tag or a digest."""
+    """Return a reference as people write it: without `docker.io/` and `library/`, with a tag or a digest."""
     name, tag, digest = split_reference(reference)
     host, path = split_host(name)
     name = path.removeprefix("library/") if host == DOCKER_HUB else f"{host}/{path}"
@@ -49,7 +49,7 @@ def familiar(reference: str) -> str:
 
 
 def qualified(reference: str) -> str:
-    """Gives a reference in full, as containerd names images: `docker.io/library/redis:7`."""
+    """Return a reference in full, as containerd names images: `docker.io/library/redis:7`."""
     short = familiar(reference)
     name, _, _ = split_reference(short)
     return "/".join(split_host(name)) + short[len(name) :]

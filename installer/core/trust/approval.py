@@ -14,22 +14,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from installer.core import jsonio
-from installer.core.digest import HEX
-from installer.core.errors import TamperedError
-from installer.core.format.manifest_json import Fields
+from installer.core.fields import Document, Value
+from installer.core.intoto import make_statement, read_statement
+from installer.core.jsonio import dumps, loads_strict
 from installer.core.limits import LIMITS
 from installer.core.semver import is_version
+from installer.core.timestamps import format_time
 from installer.core.trust.provenance import PREDICATE, Provenance, parse_predicate
-from installer.core.trust.root import APPROVERS, ENVIRONMENT, PRODUCT, format_time
-from installer.core.trust.signatures import FORMS, SUMS, Signature
+from installer.core.trust.root import APPROVERS, ENVIRONMENT, PRODUCT
+from installer.core.trust.signatures import FORMS, Signature
 
 DIRECTORY = "approvals/"
-STATEMENT = "https://in-toto.io/Statement/v1"
 APPROVAL = "urn:waybill:approval:v1"
-NOWHERE = "none"
+NO_ROLLBACK = "none"
 """`rollback_to` of a first installation: there is nothing to go back to."""
-MOST_TARGETS = 1000
+MAX_TARGETS = 1000
 NAME = re.compile(
     r"approvals/(?P<role>provenance|security|ops|break-glass)-(?P<keyid8>[0-9a-f]{8})(\.[1-9][0-9]?)?\.json"
 )
@@ -69,7 +68,7 @@ class Approval:
     notes: str = ""
 
     def document(self) -> dict[str, Any]:
-        """Gives the Statement as a JSON object; fields that say nothing are left out."""
+        """Return the Statement as a JSON object; fields that say nothing are left out."""
         predicate: dict[str, Any] = {
             "product": self.product,
             "version": self.version,
@@ -82,16 +81,13 @@ class Approval:
             "rollback_to": self.rollback_to,
             "notes": self.notes,
         }
-        return {
-            "_type": STATEMENT,
-            "subject": [{"name": SUMS, "digest": {"sha256": self.identity}}],
-            "predicateType": APPROVAL,
-            "predicate": {name: value for name, value in predicate.items() if value},
-        }
+        return make_statement(
+            APPROVAL, {name: value for name, value in predicate.items() if value}, self.identity
+        )
 
     def to_bytes(self) -> bytes:
-        """Gives the exact bytes that are signed."""
-        return jsonio.dumps(self.document())
+        """Return the exact bytes that are signed."""
+        return dumps(self.document())
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +117,7 @@ class ApprovalFile:
 
 
 def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFile], list[str]]:
-    """Puts each approval together with its signatures.
+    """Put each approval together with its signatures.
 
     Args:
         files: Members behind the payload, or files of the directory beside the bundle, under `approvals/…`.
@@ -145,7 +141,7 @@ def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFi
 
 
 def signed_name(name: str) -> str:
-    """Gives the approval that a file's name says it is a signature of; empty where it is none."""
+    """Return the approval that a file's name says it is a signature of; empty where it is none."""
     for form in FORMS:
         if name.endswith(f".{form}") and NAME.fullmatch(name.removesuffix(f".{form}")):
             return name.removesuffix(f".{form}")
@@ -153,72 +149,54 @@ def signed_name(name: str) -> str:
 
 
 def parse(data: bytes, where: str) -> Approval | Provenance:
-    """Reads a statement whose signature was checked before.
+    """Read a statement whose signature was checked before.
 
     Args:
         data: Its exact bytes.
         where: How errors name it.
 
     Returns:
-        What it says.
+        The approval or the provenance.
 
     Raises:
-        TamperedError: It is not a statement that is known here.
+        TamperedError: It is not a statement of a known form.
     """
-    top = Fields(jsonio.loads_strict(data, where, LIMITS.approval_bytes), where)
-    top.text("_type", re.compile(re.escape(STATEMENT)))
-    kind = top.text("predicateType", re.compile(f"{re.escape(APPROVAL)}|{re.escape(PREDICATE)}"))
-    subjects = top.items("subject", _subject, 64, required=True)
-    if len(subjects) != 1:
-        raise top.fault("subject", f"names {len(subjects)} things, not one")
-    read = _approval if kind == APPROVAL else parse_predicate
-    made = top.part("predicate", lambda value, at: read(value, at, subjects[0]), None)
-    top.done()
-    if made is None:
-        raise top.fault("predicate", "is missing")
-    return made
+    document = Document(where)
+    value = Value(document, loads_strict(data, where, LIMITS.approval_bytes))
+    kind, identity, predicate = read_statement(value, (APPROVAL, PREDICATE))
+    document.require_valid()
+    if kind == PREDICATE:
+        return parse_predicate(predicate.raw, f"{where}: predicate", identity)
+    approval = _approval(predicate, identity)
+    document.require_valid()
+    return approval
 
 
-def _subject(value: Any, where: str) -> str:
-    taken = Fields(value, where)
-    taken.text("name", re.compile(re.escape(SUMS)))
-    digest = taken.part("digest", _digest, "")
-    taken.done()
-    return digest
+def _approval(value: Value, identity: str) -> Approval:
+    with value.fields() as taken:
+        not_before, expires = taken.take("not_before"), taken.take("expires")
+        approval = Approval(
+            identity=identity,
+            product=taken.take("product").text(PRODUCT, "a product name"),
+            version=_version(taken.take("version")),
+            role=taken.take("role").choice(APPROVERS),
+            environment=taken.take("environment").text(ENVIRONMENT, "a name of an environment"),
+            not_before=datetime.fromtimestamp(not_before.seconds(), UTC),
+            expires=datetime.fromtimestamp(expires.seconds(), UTC),
+            targets=taken.take("targets", []).items(_target, MAX_TARGETS),
+            change_id=taken.optional_text("change_id", CHANGE, "1 to 100 characters without spaces"),
+            rollback_to=_version(taken.take("rollback_to", ""), "", NO_ROLLBACK),
+            notes=taken.optional_text("notes", TEXT, "at most 2000 printable characters"),
+        )
+    if approval.not_before >= approval.expires:
+        expires.note("is not after `not_before`")
+    return approval
 
 
-def _digest(value: Any, where: str) -> str:
-    taken = Fields(value, where)
-    digest = taken.text("sha256", HEX)
-    taken.done()
-    return digest
+def _version(value: Value, *others: str) -> str:
+    text = value.text(form="a version")
+    return text if text in others or is_version(text) else value.expected("a version", "")
 
 
-def _approval(value: Any, where: str, identity: str) -> Approval:
-    taken = Fields(value, where)
-    made = Approval(
-        identity=identity,
-        product=taken.text("product", PRODUCT),
-        version=taken.text("version"),
-        role=taken.text("role", re.compile("|".join(APPROVERS))),
-        environment=taken.text("environment", ENVIRONMENT),
-        not_before=datetime.fromtimestamp(taken.time("not_before"), UTC),
-        expires=datetime.fromtimestamp(taken.time("expires"), UTC),
-        targets=taken.items("targets", _target, MOST_TARGETS),
-        change_id=taken.text("change_id", CHANGE, default=""),
-        rollback_to=taken.text("rollback_to", default=""),
-        notes=taken.text("notes", TEXT, default=""),
-    )
-    taken.done()
-    for key, text in (("version", made.version), ("rollback_to", made.rollback_to)):
-        if not is_version(text) and not (key == "rollback_to" and text in ("", NOWHERE)):
-            raise taken.fault(key, f"is {text!r:.80}, not a version")
-    if made.not_before >= made.expires:
-        raise taken.fault("expires", "is not after `not_before`")
-    return made
-
-
-def _target(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not TARGET.fullmatch(value):
-        raise TamperedError(f"is {value!r:.80}, not a host name in lower case", where=where)
-    return value
+def _target(value: Value) -> str:
+    return value.text(TARGET, "a host name in lower case")

@@ -7,10 +7,11 @@ from datetime import datetime
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Manifest
+from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile, parse
 from installer.core.trust.policy import SKEW, Counted
 from installer.core.trust.provenance import Provenance, why_not
-from installer.core.trust.root import Policy, Root, format_time
+from installer.core.trust.root import Policy, Root
 from installer.core.trust.signature_check import Accepted, Rejected, check_signatures
 
 
@@ -40,7 +41,7 @@ class ApprovalCheck:
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
 
     def check(self, found: ApprovalFile) -> None:
-        """Takes one approval.
+        """Take one approval.
 
         Raises:
             TamperedError: A signature that names a key of its role is not by it or not of these bytes.

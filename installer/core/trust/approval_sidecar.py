@@ -17,12 +17,12 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def beside(bundle: Path) -> Path:
-    """Gives the directory that belongs to a bundle."""
+    """Return the directory that belongs to a bundle."""
     return bundle.with_name(bundle.name + SUFFIX)
 
 
 def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]:
-    """Reads the approvals of a directory; what has another name than an approval's is left alone.
+    """Read the approvals of a directory; what has another name than an approval's is left alone.
 
     Args:
         directory: Where they lie, without a directory of their own in it.

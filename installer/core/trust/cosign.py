@@ -48,14 +48,14 @@ class PublicKey:
         return self.keyid[:8]
 
     def pem(self) -> str:
-        """Gives the key in the one PEM form that cosign and openssl write."""
+        """Return the key in the one PEM form that cosign and openssl write."""
         body = base64.b64encode(self.der).decode()
         lines = [body[at : at + 64] for at in range(0, len(body), 64)]
         return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
 
 
 def load_public_key(pem: str, where: str = "") -> PublicKey:
-    """Reads a public key as cosign and openssl write it.
+    """Read a public key as cosign and openssl write it.
 
     Args:
         pem: One SubjectPublicKeyInfo in PEM and nothing else.
@@ -100,7 +100,7 @@ def load_public_key(pem: str, where: str = "") -> PublicKey:
 
 
 def verify_raw(key: PublicKey, signature: bytes, data: bytes, where: str = "") -> None:
-    """Verifies a `.sig` file.
+    """Verify a `.sig` file.
 
     Args:
         key: The pinned key.
@@ -120,7 +120,7 @@ def verify_raw(key: PublicKey, signature: bytes, data: bytes, where: str = "") -
 
 
 def verify_bundle(key: PublicKey, document: bytes, data: bytes, where: str = "") -> None:
-    """Verifies a `.sigstore.json` file.
+    """Verify a `.sigstore.json` file.
 
     Args:
         key: The pinned key; the document's own hint and material are not used.
@@ -165,7 +165,7 @@ def verify_bundle(key: PublicKey, document: bytes, data: bytes, where: str = "")
 
 
 def decode_base64(text: object, what: str, where: str) -> bytes:
-    """Decodes base64 (RFC 4648, section 4) that has exactly one spelling.
+    """Decode base64 (RFC 4648, section 4) that has exactly one spelling.
 
     Args:
         text: The characters; anything but a string is refused.

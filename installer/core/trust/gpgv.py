@@ -43,7 +43,7 @@ _SIGNATURE, _PUBLIC_KEY, _SECRET_KEYS = 2, 6, (5, 7)
 
 
 def load_public_key(armored: str, where: str = "") -> tuple[str, bytes]:
-    """Reads an exported public key.
+    """Read an exported public key.
 
     Args:
         armored: What `gpg --armor --export FINGERPRINT` printed.
@@ -89,7 +89,7 @@ def _dearmor(text: str, label: str, where: str) -> bytes:
 
 
 def _packets(ring: bytes, where: str) -> Iterator[tuple[int, bytes]]:
-    """Splits OpenPGP data into packets (RFC 4880, 4.2), tag and body; indefinite lengths are refused."""
+    """Split OpenPGP data into packets (RFC 4880, 4.2), tag and body; indefinite lengths are refused."""
     at = 0
     while at < len(ring):
         first, octet = ring[at], ring[at + 1] if at + 1 < len(ring) else 255
@@ -111,7 +111,7 @@ def _packets(ring: bytes, where: str) -> Iterator[tuple[int, bytes]]:
 
 
 def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, where: str = "") -> None:
-    """Verifies an `.asc` file.
+    """Verify an `.asc` file.
 
     Args:
         fingerprint: The pinned primary fingerprint, 40 lower-case hex digits.
@@ -157,12 +157,12 @@ def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, wher
 
 
 def find_program() -> str | None:
-    """Gives the path of gpgv, or None where it is not installed."""
+    """Return the path of gpgv, or None where it is not installed."""
     return shutil.which("gpgv") or shutil.which("gpgv", path="/usr/local/bin:/usr/bin:/bin")
 
 
 def judge(code: int, status: str, fingerprint: str, where: str = "", log: str = "") -> None:
-    """Decides about one run of gpgv.
+    """Decide about one run of gpgv.
 
     Args:
         code: Its exit code.
@@ -221,7 +221,7 @@ def judge(code: int, status: str, fingerprint: str, where: str = "", log: str = 
 
 
 def _run(command: list[str], home: Path, where: str) -> tuple[int, str, str]:
-    """Runs gpgv with a clean environment, a time-out and bounded output; gives exit code, status and log."""
+    """Run gpgv with a clean environment, a time-out and bounded output; gives exit code, status and log."""
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(home), "GNUPGHOME": str(home)}
     status_read, status_write = os.pipe()
     try:

@@ -8,10 +8,11 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.format.manifest import Manifest
-from installer.core.trust.approval import NOWHERE, Approval
+from installer.core.timestamps import format_time
+from installer.core.trust.approval import NO_ROLLBACK, Approval
 from installer.core.trust.provenance import Provenance
 from installer.core.trust.quorum import assign, fold
-from installer.core.trust.root import Policy, Root, format_time
+from installer.core.trust.root import Policy, Root
 from installer.core.trust.signatures import TrustedKey
 
 
@@ -40,12 +41,12 @@ class Destination:
     kept: tuple[tuple[int, str], ...] = ()
 
     def twin(self, sequence: int, identity: str) -> str:
-        """Gives the identity of another release with this sequence number; empty where none is kept."""
+        """Return the identity of another release with this sequence number; empty where none is kept."""
         same = [known for number, known in self.kept if number == sequence]
         return same[0] if same and identity and identity not in same else ""
 
     def is_target(self, targets: Sequence[str]) -> bool:
-        """Says whether a list of targets means this host; an empty list means every host.
+        """Return whether a list of targets means this host; an empty list means every host.
 
         A target without a dot is a host's short name.
         """
@@ -67,7 +68,7 @@ class Counted:
         return self.statement if isinstance(self.statement, Approval) else None
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as reports and logs carry it."""
+        """Return it as reports and logs carry it."""
         row: dict[str, Any] = {
             "file": self.file,
             "role": self.role,
@@ -128,7 +129,7 @@ class Decision:
         return bool(self.broken)
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as reports, state and logs carry it."""
+        """Return it as reports, state and logs carry it."""
         return {
             "environment": self.environment,
             "root_version": self.root_version,
@@ -145,7 +146,7 @@ class Decision:
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """Gives it as labels and texts, for people."""
+        """Return it as labels and texts, for people."""
         rows = [("environment", self.environment or "none named; the root has no policies")]
         rows += [(f"  {role}", ", ".join(owners)) for role, owners in self.filled.items()]
         for item in self.counted:
@@ -158,7 +159,7 @@ class Decision:
         return rows + [("BREAK-GLASS", f"stands in for: {what}") for what in self.broken]
 
     def warning(self) -> str:
-        """Gives what plan and history say loudly; empty where the rule was kept."""
+        """Return what plan and history say loudly; empty where the rule was kept."""
         if not self.broken:
             return ""
         reasons = "; ".join(
@@ -205,7 +206,7 @@ class PolicyEvaluation:
     counted: Sequence[Counted]
 
     def fill(self, needs: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-        """Gives each role the owners that count for it, by the names that the root gives them.
+        """Return each role the owners that count for it, by the names that the root gives them.
 
         Roles that few people hold are filled first: of the others it is easier to find somebody.
         """
@@ -219,7 +220,7 @@ class PolicyEvaluation:
         return {role: tuple(names[owner] for owner in filled[role]) for role in needs}
 
     def missing(self) -> list[Problem]:
-        """Says everything that is missing, with who could give it."""
+        """Return everything that is missing, with who could give it."""
         needs = self.root.needs(self.policy)
         filled = self.fill(needs)
         problems = [
@@ -228,7 +229,7 @@ class PolicyEvaluation:
         return problems + self._change() + self._rollback()
 
     def glass(self) -> dict[str, tuple[str, ...]]:
-        """Gives who breaks the glass and who released; empty where they are too few or it is not allowed."""
+        """Return who breaks the glass and who released; empty where they are too few or it is not allowed."""
         if not self.policy.break_glass or "break-glass" not in self.root.roles:
             return {}
         needs = {
@@ -239,7 +240,7 @@ class PolicyEvaluation:
         return filled if all(len(filled[role]) == needs[role] for role in needs) else {}
 
     def agreed(self, field: str) -> tuple[str, ...]:
-        """Gives the different values of a field that the approvals name, sorted."""
+        """Return the different values of a field that the approvals name, sorted."""
         said = (str(getattr(c.approval, field)) for c in self.counted if c.approval)
         return tuple(sorted({value for value in said if value}))
 
@@ -299,6 +300,8 @@ class PolicyEvaluation:
                 if named
                 else "no approval says where to"
             )
-            hint = f"an approver does: bundle approve … --rollback-to VERSION (`{NOWHERE}` for a first one)"
+            hint = (
+                f"an approver does: bundle approve … --rollback-to VERSION (`{NO_ROLLBACK}` for a first one)"
+            )
             problems.append(Problem("rollback to", what, hint))
         return problems

@@ -40,7 +40,7 @@ class Provenance:
     clean: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as reports and logs carry it."""
+        """Return it as reports and logs carry it."""
         return {
             "builder": self.builder,
             "repository": self.repository,
@@ -50,7 +50,7 @@ class Provenance:
         }
 
     def source(self) -> str:
-        """Says in words what it was built from; empty where that is not known."""
+        """Say in words what it was built from; empty where that is not known."""
         if not self.commit:
             return ""
         tree = {True: "clean", False: "NOT clean", None: "not said whether clean"}[self.clean]
@@ -60,7 +60,7 @@ class Provenance:
 
 
 def parse_predicate(value: Any, where: str, identity: str) -> Provenance:
-    """Reads the predicate of a statement whose signature was checked before.
+    """Read the predicate of a statement whose signature was checked before.
 
     Args:
         value: The predicate.
@@ -94,14 +94,14 @@ def parse_predicate(value: Any, where: str, identity: str) -> Provenance:
 
 
 def repository_of(uri: str) -> str:
-    """Gives the repository of an SPDX download location: `git+https://host/path@revision`."""
+    """Return the repository of an SPDX download location: `git+https://host/path@revision`."""
     return _REVISION.sub("", uri.removeprefix("git+"))
 
 
 def why_not(
     said: Provenance, builders: Sequence[str], repositories: Sequence[str], clean: bool, commit: str
 ) -> str:
-    """Says why provenance does not do what a policy asks for; empty where it does.
+    """Return why provenance does not do what a policy asks for; empty where it does.
 
     Args:
         said: What it says.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 
 def assign(needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]) -> dict[str, tuple[str, ...]]:
-    """Fills as many places as can be filled.
+    """Fill as many places as can be filled.
 
     Args:
         needs: Role to how many owners it asks for.
@@ -48,5 +48,5 @@ def assign(needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]) -> di
 
 
 def fold(owner: str) -> str:
-    """Gives an owner's name as it is compared: letter case makes no second person."""
+    """Return an owner's name as it is compared: letter case makes no second person."""
     return owner.casefold()

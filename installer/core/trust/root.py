@@ -10,10 +10,11 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from installer.core.limits import MIB
+from installer.core.timestamps import format_time
 from installer.core.trust.signatures import TrustedKey
 
 SCHEMA = "waybill/root/v1"
@@ -21,7 +22,6 @@ ROLES = ("release", "root", "provenance", "security", "ops", "break-glass")
 APPROVERS = ("provenance", "security", "ops", "break-glass")
 """Roles that speak by approvals; `release` signs bundles, `root` signs roots."""
 ROOT_BYTES = MIB
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 ENVIRONMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 BUILDER = re.compile(r"[\x21-\x7e]{1,500}")
@@ -73,7 +73,7 @@ class Policy:
         return bool(self.builders or self.repositories or self.clean_tree)
 
     def document(self) -> dict[str, Any]:
-        """Gives the policy as a JSON object."""
+        """Return the policy as a JSON object."""
         return {
             "requires": dict(sorted(self.requires.items())),
             "change_id": self.change_id,
@@ -131,17 +131,17 @@ class Root:
     products: Mapping[str, ProductRule] = field(default_factory=dict)
 
     def holders(self, role: str) -> tuple[TrustedKey, ...]:
-        """Gives the keys of a role that are not revoked; none where the role is not there."""
+        """Return the keys of a role that are not revoked; none where the role is not there."""
         listed = self.roles[role].keys if role in self.roles else ()
         return tuple(self.keys[keyid] for keyid in listed if keyid not in self.revoked_keys)
 
     def needs(self, policy: Policy) -> dict[str, int]:
-        """Gives how many owners of each role a policy asks for, the release always among them."""
+        """Return how many owners of each role a policy asks for, the release always among them."""
         asked = {"release": 1, **policy.requires}
         return {role: max(asked[role], self.roles[role].threshold) for role in ROLES if role in asked}
 
     def document(self) -> dict[str, Any]:
-        """Gives the root as the JSON object that `parse_root` reads."""
+        """Return the root as the JSON object that `parse_root` reads."""
         keys = {}
         for keyid, key in sorted(self.keys.items()):
             keys[keyid] = {"scheme": key.scheme, "owner": key.owner, "public": key.public}
@@ -167,38 +167,23 @@ class Root:
 
 
 def fingerprint(root: bytes) -> str:
-    """Gives the SHA-256 of a root's exact bytes, 64 lower-case hex digits."""
+    """Return the SHA-256 of a root's exact bytes, 64 lower-case hex digits."""
     return hashlib.sha256(root).hexdigest()
 
 
 def display_fingerprint(digits: str) -> str:
-    """Gives a fingerprint in groups of four, as people read it out and type it."""
+    """Return a fingerprint in groups of four, as people read it out and type it."""
     return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def same_fingerprint(typed: str, digits: str) -> bool:
-    """Says whether what a person typed is the whole fingerprint, whatever its spacing and case."""
+    """Return whether what a person typed is the whole fingerprint, whatever its spacing and case."""
     plain = re.sub(r"[\s:-]", "", typed.lower().removeprefix("sha256:"))
     return hmac.compare_digest(plain.encode(), digits.encode())
 
 
-def format_time(moment: datetime) -> str:
-    """Gives a time as documents carry it: RFC 3339, UTC, whole seconds, `Z`."""
-    return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
-
-
-def parse_time(text: object) -> datetime | None:
-    """Reads a time of a document; None where it is not one in the one form that is allowed."""
-    if not isinstance(text, str) or not _TIME.fullmatch(text):
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-
-
 def owner_ok(owner: object) -> bool:
-    """Says whether a text can name the owner of a key: what is shown is what is there."""
+    """Return whether a text can name the owner of a key: what is shown is what is there."""
     return (
         isinstance(owner, str) and 1 <= len(owner) <= 100 and owner.isprintable() and owner == owner.strip()
     )

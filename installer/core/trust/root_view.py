@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from installer.core.trust.root import Policy, Root, display_fingerprint, fingerprint, format_time
+from installer.core.timestamps import format_time
+from installer.core.trust.root import Policy, Root, display_fingerprint, fingerprint
 from installer.core.trust.signatures import TrustedKey
 
 
@@ -42,7 +43,7 @@ class RootView:
     keys: tuple[KeyRow, ...]
 
     def as_json(self) -> dict[str, object]:
-        """Gives the view as `--json` prints it."""
+        """Return the view as `--json` prints it."""
         return {
             "fingerprint": self.fingerprint,
             "version": self.root.version,
@@ -74,7 +75,7 @@ class RootView:
         }
 
     def lines(self) -> list[str]:
-        """Gives the view as lines of text for a terminal of 80 columns."""
+        """Return the view as lines of text for a terminal of 80 columns."""
         half = display_fingerprint(self.fingerprint)
         expires = format_time(self.root.expires) + ("  EXPIRED" if self.expired else "")
         lines = [
@@ -118,7 +119,7 @@ class RootView:
         return lines + (["BREAK-GLASS may stand in for all but the release"] if policy.break_glass else [])
 
     def as_text(self) -> str:
-        """Gives `lines` as one text."""
+        """Return `lines` as one text."""
         return "\n".join(self.lines())
 
     @staticmethod
@@ -129,7 +130,7 @@ class RootView:
 
 
 def view(root: Root, data: bytes, now: datetime) -> RootView:
-    """Makes the view of a root.
+    """Make the view of a root.
 
     Args:
         root: The root.

@@ -11,15 +11,16 @@ from datetime import datetime
 
 from installer.core.errors import ExpiredError, Problem, RefusedError, TamperedError, UntrustedError
 from installer.core.limits import LIMITS
+from installer.core.timestamps import format_time
 from installer.core.trust.quorum import fold
-from installer.core.trust.root import Root, format_time
+from installer.core.trust.root import Root
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signature_check import Accepted, Rejected, check_signatures
 from installer.core.trust.signatures import Signature
 
 
 def successor(old: Root, data: bytes, signatures: Sequence[Signature], where: str, now: datetime) -> Root:
-    """Decides whether some bytes are the next root.
+    """Decide whether some bytes are the next root.
 
     Args:
         old: The root that is trusted.
@@ -53,7 +54,7 @@ def successor(old: Root, data: bytes, signatures: Sequence[Signature], where: st
 
 
 def require_in_force(root: Root, where: str, now: datetime) -> None:
-    """Refuses a root that is expired: the last one of a chain, never one in between.
+    """Refuse a root that is expired: the last one of a chain, never one in between.
 
     Raises:
         ExpiredError: It is.
@@ -69,7 +70,7 @@ def require_in_force(root: Root, where: str, now: datetime) -> None:
 def signed_by(
     root: Root, data: bytes, signatures: Sequence[Signature], now: datetime
 ) -> tuple[dict[str, str], list[Rejected]]:
-    """Says which owners of the role `root` have signed some bytes.
+    """Return which owners of the role `root` have signed some bytes.
 
     Args:
         root: Whose role counts.

@@ -14,8 +14,10 @@ from installer.core.errors import (
     UntrustedError,
     WaybillError,
 )
-from installer.core.trust.root import Root, format_time
-from installer.core.trust.signatures import SUMS, Scheme, Signature, TrustedKey, verify
+from installer.core.format.manifest import SUMS
+from installer.core.timestamps import format_time
+from installer.core.trust.root import Root
+from installer.core.trust.signatures import Scheme, Signature, TrustedKey, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class SignatureEvidence:
         return tuple(sorted({item.owner for item in self.accepted}))
 
     def as_json(self) -> dict[str, object]:
-        """Gives the evidence as reports and `--json` carry it."""
+        """Return the evidence as reports and `--json` carry it."""
         return {
             "identity": self.identity,
             "role": self.role,
@@ -101,7 +103,7 @@ class SignatureEvidence:
 def check_signatures(
     root: Root, role: str, signature: Signature, signed: bytes, now: datetime
 ) -> Accepted | Rejected:
-    """Decides on one signature.
+    """Decide on one signature.
 
     Args:
         root: Whom to believe.
@@ -149,7 +151,7 @@ def _key_of(root: Root, role: str, signature: Signature) -> TrustedKey | None:
 
 
 def too_few(root: Root, owners: int, rejected: list[Rejected]) -> WaybillError:
-    """Gives the error for a bundle that too few owners have released.
+    """Return the error for a bundle that too few owners have released.
 
     Args:
         root: Whom to believe.

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Literal
 
 from installer.core.errors import TamperedError, UntrustedError
+from installer.core.format.manifest import SUMS
 from installer.core.trust import cosign, gpgv
 
 Scheme = Literal["cosign", "gpg"]
 FORMS: dict[str, Scheme] = {"sig": "cosign", "sigstore.json": "cosign", "asc": "gpg"}
-SUMS = "SHA256SUMS"
 _SUFFIX = re.compile(r"\.([0-9a-f]{8})\.(sig|sigstore\.json|asc)")
 
 
@@ -47,7 +47,7 @@ class TrustedKey:
     def from_public(
         cls, public: str, owner: str, not_after: datetime | None = None, where: str = ""
     ) -> TrustedKey:
-        """Makes a trusted key from an exported public key.
+        """Make a trusted key from an exported public key.
 
         Args:
             public: The text of a `.pub` file, or what `gpg --armor --export` printed.
@@ -92,7 +92,7 @@ class Signature:
 
     @classmethod
     def parse(cls, name: str, data: bytes, signed: str = SUMS) -> Signature:
-        """Makes a signature from a member of the bundle.
+        """Make a signature from a member of the bundle.
 
         Args:
             name: The member's name.
@@ -112,7 +112,7 @@ class Signature:
 
 
 def split_name(name: str, signed: str = SUMS) -> tuple[str, str] | None:
-    """Splits a signature's name into key id and form.
+    """Split a signature's name into key id and form.
 
     Args:
         name: A member's name.
@@ -126,7 +126,7 @@ def split_name(name: str, signed: str = SUMS) -> tuple[str, str] | None:
 
 
 def verify(key: TrustedKey, signature: Signature, data: bytes) -> None:
-    """Verifies one signature by one trusted key; returns only when it is good.
+    """Verify one signature by one trusted key; returns only when it is good.
 
     The key's dates in the host's trust are not looked at here.
 

@@ -35,7 +35,7 @@ STEPS = {
 
 @contextmanager
 def at_step(number: int) -> Iterator[None]:
-    """Marks every refusal inside with the number of the step, unless an inner step has marked it."""
+    """Mark every refusal inside with the number of the step, unless an inner step has marked it."""
     try:
         yield
     except WaybillError as error:

@@ -25,14 +25,15 @@ from installer.core.errors import (
     WrongProductError,
     WrongTargetError,
 )
-from installer.core.format.manifest import Manifest
+from installer.core.format.manifest import SUMS, Manifest
 from installer.core.limits import LIMITS
 from installer.core.semver import compare
+from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
 from installer.core.trust.policy import SKEW, Counted, Decision, Destination, PolicyEvaluation
 from installer.core.trust.quorum import fold
-from installer.core.trust.root import Policy, ProductRule, Role, Root, format_time
+from installer.core.trust.root import Policy, ProductRule, Role, Root
 from installer.core.trust.signature_check import (
     Accepted,
     Rejected,
@@ -40,7 +41,7 @@ from installer.core.trust.signature_check import (
     check_signatures,
     too_few,
 )
-from installer.core.trust.signatures import SUMS, Signature, TrustedKey
+from installer.core.trust.signatures import Signature, TrustedKey
 from installer.core.trust.steps import at_step
 
 __all__ = ["Trust", "pinned_key_trust"]
@@ -57,7 +58,7 @@ TWINS = "have it made again with a higher version, or a higher `sequence` in bun
 
 
 def twins(name: str, kept: str) -> str:
-    """Says that two releases have one sequence number, so that nobody can tell which of them is newer."""
+    """Say that two releases have one sequence number, so that nobody can tell which of them is newer."""
     return f"{name} is not the release with this number that this host has ({kept[:12]}): which is newer?"
 
 
@@ -76,7 +77,7 @@ class Trust:
         self._known = known
 
     def check_release(self, sums: bytes, signatures: Sequence[Signature]) -> SignatureEvidence:
-        """Decides whether a bundle is released: steps 2 to 6.
+        """Decide whether a bundle is released: steps 2 to 6.
 
         Args:
             sums: The exact bytes of SHA256SUMS.
@@ -134,7 +135,7 @@ class Trust:
     def check_manifest(
         self, manifest: Manifest, destination: Destination, where: str = "", identity: str = ""
     ) -> None:
-        """Decides whether a released bundle fits the time and the host: steps 8 to 14.
+        """Decide whether a released bundle fits the time and the host: steps 8 to 14.
 
         Args:
             manifest: Its manifest, as its signed list says.
@@ -223,7 +224,7 @@ class Trust:
         destination: Destination,
         note: Callable[[ApprovalCheck], None] = lambda _judged: None,
     ) -> Decision:
-        """Decides whether the approvals suffice for the host's environment: steps 15 to 18.
+        """Decide whether the approvals suffice for the host's environment: steps 15 to 18.
 
         Args:
             manifest: The bundle's.
@@ -345,7 +346,7 @@ class Trust:
 
 
 def pinned_key_trust(public: str, where: str = "", owner: str = "the given key") -> Trust:
-    """Makes trust of one public key and nothing else, for `bundle verify --key PUB`.
+    """Make trust of one public key and nothing else, for `bundle verify --key PUB`.
 
     Args:
         public: The text of a `.pub` file, or what `gpg --armor --export` printed.

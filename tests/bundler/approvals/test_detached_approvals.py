@@ -30,23 +30,11 @@ from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 from tests.rig.product import Product
 from tests.rig.signing import Cosign, gpg_home
-from tests.rig.trustworld import APPROVALS, NOW, World, headed, person
+from tests.rig.trustworld import NOW, World, headed, person
 
 ASKED = Request("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
 OPS = person("Ops")
 Holder = Callable[[Path], bytes]
-
-
-@pytest.fixture
-def world() -> World:
-    return replace(World(), approvals=APPROVALS[:2])
-
-
-@pytest.fixture
-def path(world: World, tmp_path: Path) -> Path:
-    file = tmp_path / "b.tar"
-    file.write_bytes(world.tar())
-    return file
 
 
 def made(path: Path, data: bytes) -> Path:

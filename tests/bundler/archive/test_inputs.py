@@ -16,11 +16,6 @@ from tests.rig.gitcheckout import git
 from tests.rig.product import Product
 
 
-@pytest.fixture
-def product(tmp_path: Path) -> Product:
-    return Product.make(tmp_path / "product")
-
-
 def test_files_come_section_by_section_sorted_by_bytes(product: Product) -> None:
     (product.directory / "web/B").write_bytes(b"")
     (product.directory / "web/a").write_bytes(b"")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,6 @@ from installer.core.limits import CHUNK
 
 SIZES = [0, 1, 511, 512, 513, 70_000, (DEPTH + 2) * CHUNK + 4097, 0, 3]
 MTIME = 1_790_000_000
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Iterator[OutputFile]:
-    with OutputFile(tmp_path / "out.tar") as opened:
-        yield opened
 
 
 def inputs(directory: Path) -> list[Input]:

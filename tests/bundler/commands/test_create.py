@@ -27,11 +27,6 @@ def _epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
 
 
-@pytest.fixture
-def product(tmp_path: Path) -> Product:
-    return Product.make(tmp_path / "product")
-
-
 class TestReproducible:
     def test_two_runs_give_the_same_bytes(self, product: Product, tmp_path: Path) -> None:
         one = product.create(tmp_path / "1.tar")

@@ -13,7 +13,8 @@ from bundler.commands.trust_init import init_root, show_root
 from bundler.config.durations import parse_expiry
 from bundler.signing.cosign import CosignSigner
 from installer.core.errors import TamperedError, UntrustedError, UsageError
-from installer.core.trust.root import fingerprint, format_time
+from installer.core.timestamps import format_time
+from installer.core.trust.root import fingerprint
 from installer.core.trust.root_json import load_root
 from installer.core.trust.signatures import Signature
 from installer.core.trust.verifier import Trust

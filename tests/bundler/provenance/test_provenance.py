@@ -387,4 +387,4 @@ class TestPolicy:
             "trust", "set-policy", str(path), "test", "--require", "release", "--clean-tree"
         )
         assert plain.returncode == 2
-        assert "means nothing where the role provenance is not required" in plain.stderr
+        assert "has no effect where the role provenance is not required" in plain.stderr

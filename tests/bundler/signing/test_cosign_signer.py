@@ -18,7 +18,6 @@ from bundler.commands.keygen import KeyPair, generate_key_pair
 from bundler.signing.cosign import CosignSigner, seal
 from installer.core.errors import UsageError
 from installer.core.trust import cosign
-from tests.rig.needs import needs
 from tests.rig.signing import Cosign
 
 DATA = b"the signed bytes\n"
@@ -28,11 +27,6 @@ DATA = b"the signed bytes\n"
 def password(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COSIGN_PASSWORD", "pässword")
     return "pässword"
-
-
-@pytest.fixture(params=["cosign", "cosign3"])
-def real(request: pytest.FixtureRequest, tmp_path: Path) -> Cosign:
-    return Cosign(needs(request.param), 3 if request.param == "cosign3" else 2, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -225,26 +219,30 @@ class TestLoad:
 
 class TestWithTheRealCosign:
     def test_we_sign_with_its_key_and_it_verifies(
-        self, real: Cosign, monkeypatch: pytest.MonkeyPatch
+        self, any_cosign: Cosign, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        private = real.keygen("theirs", "pw")
+        private = any_cosign.keygen("theirs", "pw")
         monkeypatch.setenv("COSIGN_PASSWORD", "pw")
         signer = CosignSigner.load(private)
-        assert signer.public == (real.home / "theirs.pub").read_text()
+        assert signer.public == (any_cosign.home / "theirs.pub").read_text()
         files = signer.sign(DATA)
         for name, content in {
             "F": DATA,
             "s": files["sig"],
             "b": files["sigstore.json"],
         }.items():
-            (real.home / name).write_bytes(content)
-        assert real.verify_raw(real.home / "theirs.pub", real.home / "s", real.home / "F")
-        assert real.verify_bundle(real.home / "theirs.pub", real.home / "b", real.home / "F")
+            (any_cosign.home / name).write_bytes(content)
+        assert any_cosign.verify_raw(
+            any_cosign.home / "theirs.pub", any_cosign.home / "s", any_cosign.home / "F"
+        )
+        assert any_cosign.verify_bundle(
+            any_cosign.home / "theirs.pub", any_cosign.home / "b", any_cosign.home / "F"
+        )
 
-    def test_it_signs_with_our_key_and_we_verify(self, real: Cosign, password: str) -> None:
-        pair = generate_key_pair(real.home / "ours")
-        (real.home / "F").write_bytes(DATA)
-        raw, bundle = real.sign(pair.private, real.home / "F", password)
+    def test_it_signs_with_our_key_and_we_verify(self, any_cosign: Cosign, password: str) -> None:
+        pair = generate_key_pair(any_cosign.home / "ours")
+        (any_cosign.home / "F").write_bytes(DATA)
+        raw, bundle = any_cosign.sign(pair.private, any_cosign.home / "F", password)
         key = cosign.load_public_key(pair.public.read_text())
         cosign.verify_raw(key, raw, DATA)
         cosign.verify_bundle(key, bundle, DATA)

@@ -17,36 +17,10 @@ from installer.core.jsonio import dumps
 from installer.core.trust.policy import Destination
 from installer.core.trust.provenance import PREDICATE as PROVENANCE
 from installer.core.trust.quorum import assign
-from installer.core.trust.root import PRODUCTION, Policy, Role, Root
+from installer.core.trust.root import PRODUCTION, Policy, Role
 from tests.rig import bundlebuild as build
+from tests.rig.policies import BROKEN, GLASS, missing, refused, with_holders, with_policy
 from tests.rig.trustworld import APPROVALS, FILES, MADE, NOW, TEAM, Said, World, person, root
-
-GLASS = replace(PRODUCTION, break_glass=True)
-
-
-def with_policy(policy: Policy, **fields: Any) -> Root:
-    return root(environments={"production": policy}, **fields)
-
-
-def with_holders(base: Root, **holders: tuple[str, ...]) -> Root:
-    """Gives roles to other people."""
-    keys, roles = dict(base.keys), dict(base.roles)
-    for role, names in holders.items():
-        people = [person(name).key for name in names]
-        keys |= {key.keyid: key for key in people}
-        roles[role] = Role(tuple(key.keyid for key in people), 1)
-    return replace(base, keys=keys, roles=roles)
-
-
-def refused(world: World, kind: type[errors.WaybillError] = errors.NotApprovedError) -> errors.WaybillError:
-    with pytest.raises(kind) as caught:
-        world.verify()
-    assert type(caught.value) is kind
-    return caught.value
-
-
-def missing(world: World) -> dict[str, str]:
-    return {p.where: f"{p.what} {p.hint}" for p in refused(world).problems}
 
 
 class TestMissing:
@@ -251,10 +225,8 @@ def best(needs: list[tuple[str, int]], signed: Mapping[str, frozenset[str]], use
 
 
 class TestGlass:
-    BROKEN = (Said("break-glass", fields={"notes": "plant stands still, INC-4"}),)
-
     def test_it_stands_in_for_what_is_missing_and_says_so(self) -> None:
-        _, decision = World(root=with_policy(GLASS), approvals=self.BROKEN).verify()
+        _, decision = World(root=with_policy(GLASS), approvals=BROKEN).verify()
         assert decision.break_glass
         assert decision.filled == {"release": ("Rea",), "break-glass": ("Boss",)}
         assert [text.split(":")[0] for text in decision.broken] == [
@@ -268,19 +240,19 @@ class TestGlass:
         assert json.dumps(decision.as_json()["break_glass"])
 
     def test_it_is_not_used_where_nothing_is_missing(self) -> None:
-        _, decision = World(root=with_policy(GLASS), approvals=(*APPROVALS, *self.BROKEN)).verify()
+        _, decision = World(root=with_policy(GLASS), approvals=(*APPROVALS, *BROKEN)).verify()
         assert not decision.break_glass
         assert decision.warning() == ""
 
     def test_where_the_policy_does_not_allow_it_it_counts_for_nothing(self) -> None:
-        assert "role security" in missing(World(approvals=self.BROKEN))
+        assert "role security" in missing(World(approvals=BROKEN))
 
     def test_where_the_root_names_nobody_for_it_it_counts_for_nothing(self) -> None:
         base = with_policy(GLASS)
         nobody = replace(
             base, roles={name: role for name, role in base.roles.items() if name != "break-glass"}
         )
-        assert "role security" in missing(World(root=nobody, approvals=self.BROKEN))
+        assert "role security" in missing(World(root=nobody, approvals=BROKEN))
 
     def test_it_needs_a_reason(self) -> None:
         text = str(refused(World(root=with_policy(GLASS), approvals=(Said("break-glass"),))))
@@ -291,13 +263,13 @@ class TestGlass:
         base = replace(
             base, roles={**base.roles, "break-glass": replace(base.roles["break-glass"], threshold=2)}
         )
-        refused(World(root=base, approvals=self.BROKEN))
+        refused(World(root=base, approvals=BROKEN))
         second = Said("break-glass", by="Bob", fields={"notes": "agreed"})
-        assert World(root=base, approvals=(*self.BROKEN, second)).verify()[1].break_glass
+        assert World(root=base, approvals=(*BROKEN, second)).verify()[1].break_glass
 
     def test_whoever_released_it_does_not_break_the_glass_alone(self) -> None:
         base = with_holders(with_policy(GLASS), **{"break-glass": ("Rea",)})
-        refused(World(root=base, approvals=(replace(self.BROKEN[0], by="Rea"),)))
+        refused(World(root=base, approvals=(replace(BROKEN[0], by="Rea"),)))
 
     @pytest.mark.parametrize(
         ("change", "kind"),
@@ -347,7 +319,7 @@ class TestBuilders:
 
 
 def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> None:
-    from installer.core.trust.root import format_time
+    from installer.core.timestamps import format_time
 
     notes = {"notes": "looked at by two", "targets": ("chat01",)}
     provenance = TestBuilders().provenance("https://ci.example/1")

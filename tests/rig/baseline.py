@@ -1,0 +1,129 @@
+"""The executables of the commit that the restructuring of the code starts from: the baseline for tests.
+
+``python -m tests.rig.baseline`` builds them once into the rig's cache. That needs the repository's history
+and, the first time, a network: the build fetches the locked wheels, unless this checkout has them already.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.rig.cache import CACHE
+
+TOP = Path(__file__).resolve().parents[2]
+SUBJECT = "Say of which operations the rule about the cache holds"
+"""Subject line of the commit. Its id is not recorded: it changes when the history is rebased."""
+LOCKS = ("freeze.txt", "libz.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The two executables built from the baseline's commit."""
+
+    install: Path
+    bundle: Path
+
+
+class AbsentError(Exception):
+    """The baseline's commit is not in this checkout's history, or the build failed."""
+
+
+def find() -> str | None:
+    """Return the directory of the built executables, or None where they were not built yet."""
+    try:
+        home = _home(_tree())
+    except AbsentError:
+        return None
+    return str(home) if home.is_dir() else None
+
+
+def provide() -> Baseline:
+    """Return the baseline's executables, built first if the cache lacks them.
+
+    Raises:
+        AbsentError: The history is missing or too shallow, or the build failed.
+    """
+    tree = _tree()
+    home = _home(tree)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (home.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.is_dir():
+            _build(tree, home)
+    return Baseline(home / "install", home / "bundle")
+
+
+def _home(tree: str) -> Path:
+    return CACHE / "baseline" / tree[:16]
+
+
+def _git(*words: str) -> str:
+    # The owner of the checkout may be another user, as in a container. Only our own files are read.
+    command = ["git", "-c", f"safe.directory={TOP}", "-C", str(TOP), *words]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise AbsentError(f"git {words[0]} failed: {getattr(error, 'stderr', '') or error}") from error
+
+
+@functools.cache
+def _tree() -> str:
+    """Return the id of the tree of the oldest commit with the baseline's subject line."""
+    rows = [line.partition(" ") for line in _git("log", "--reverse", "--format=%T %s").splitlines()]
+    found = next((tree for tree, _, subject in rows if subject == SUBJECT), None)
+    if found is None:
+        raise AbsentError(f"the history has no commit with the subject {SUBJECT!r}")
+    return found
+
+
+def _build(tree: str, home: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix=".build-") as scratch:
+        source, made = Path(scratch, "source"), Path(scratch, "made")
+        source.mkdir()
+        made.mkdir()
+        _git("archive", "--format=tar", f"--output={scratch}/source.tar", tree)
+        with tarfile.open(f"{scratch}/source.tar") as archive:
+            archive.extractall(source, filter="data")
+        _reuse_wheels(source)
+        _freeze(source, "install", made / "install")
+        _freeze(source, "bundle", made / "bundle", made / "install")
+        made.rename(home)
+
+
+def _reuse_wheels(source: Path) -> None:
+    """Copy the unpacked wheels of this checkout, if both commits lock the same ones."""
+    ours, theirs = ([top / ".ci/requirements" / name for name in LOCKS] for top in (TOP, source))
+    if all(path.is_file() for path in (*ours, *theirs)) and all(
+        one.read_bytes() == other.read_bytes() for one, other in zip(ours, theirs, strict=True)
+    ):
+        for site in (TOP / "build/freeze").glob("site-*"):
+            shutil.copytree(site, source / "build/freeze" / site.name, symlinks=True)
+
+
+def _freeze(source: Path, program: str, out: Path, *embedded: Path) -> None:
+    if not (source / "bundler/freeze.py").is_file():
+        # Python would find the module of this checkout instead, and build that.
+        raise AbsentError("the baseline has no bundler/freeze.py")
+    command = [sys.executable, "-m", "bundler.freeze", program, str(out), *map(str, embedded)]
+    # The baseline's own modules come first, before those of this checkout's editable install.
+    env = {**os.environ, "PYTHONPATH": str(source)}
+    env.pop("PYTHONSAFEPATH", None)
+    done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AbsentError(f"{program} of the baseline was not built: {done.stderr.strip()[-400:]}")
+
+
+if __name__ == "__main__":
+    try:
+        print(provide().install.parent)
+    except AbsentError as error:
+        sys.exit(f"baseline: {error}")
