@@ -70,5 +70,5 @@ def make_head(
     tail = _parts(MANIFEST, manifest, mtime)
     left = size - sum(map(len, parts)) - sum(map(len, tail))
     if left < BLOCK:
-        raise ValueError(f"the head is {BLOCK - left} bytes too large for its place")
+        raise ValueError(f"the head is {BLOCK - left} bytes larger than the space reserved for it")
     return [*parts, reserved_space(left, mtime), *tail]

@@ -31,7 +31,7 @@ def resolve(
             problems += error.problems or (Problem(error.where, error.what, error.hint),)
     names = [(image.reference, image.platform) for image in images]
     for name, platform in sorted({name for name in names if names.count(name) > 1}):
-        what = f"two images are {name} for {platform}"
+        what = f"two images have the name {name} and the platform {platform}"
         problems.append(Problem("bundle.yaml", what, "remove one of them"))
     return sources, tuple(images)
 

@@ -108,8 +108,8 @@ def creation_time(collected: Collected, commit_time: int | None) -> int:
     if given:
         if not (given.isascii() and given.isdigit()) or int(given) >= OCTAL_LIMIT:
             raise UnfitInputError(
-                f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds since 1970",
-                hint="unset it, or set it as `date +%s` prints it",
+                f"SOURCE_DATE_EPOCH is {given!r}, which is not a number of seconds since 1970",
+                hint="unset it, or set it to the output of `date +%s`",
             )
         return int(given)
     if commit_time is not None:

@@ -205,5 +205,5 @@ def _changed(source: str) -> UnfitInputError:
     return UnfitInputError(
         "changed while it was read",
         where=source,
-        hint="wait until the build that writes it has ended, then create again",
+        hint="wait until the build that writes it has finished, then run `bundle create` again",
     )

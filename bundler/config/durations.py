@@ -30,10 +30,10 @@ def parse_expiry(text: str, now: datetime) -> datetime:
     moment = now + timedelta(days=int(match[1])) if match else parse_time(text)
     if moment is None:
         raise UsageError(
-            "is not a length of time", where=text[:40], hint="give 365d, or 2030-01-31T00:00:00Z"
+            "is not a duration or time", where=text[:40], hint="use 365d, or 2030-01-31T00:00:00Z"
         )
     if moment <= now:
-        raise UsageError("lies in the past", where=text[:40])
+        raise UsageError("is in the past", where=text[:40])
     return moment.replace(microsecond=0)
 
 
@@ -49,5 +49,5 @@ def days(text: str) -> int:
         UsageError: It is none.
     """
     if not (text.endswith("d") and text[:-1].isdecimal() and 1 <= int(text[:-1]) <= MAX_AGE_DAYS):
-        raise UsageError("is not a number of days", where=text[:40], hint="14d")
+        raise UsageError("is not a number of days", where=text[:40], hint="use for example 14d")
     return int(text[:-1])

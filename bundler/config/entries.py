@@ -72,8 +72,8 @@ class Entries:
         self._health()
         listed = ("binaries", "trees", "images", "config")
         if not any(self.value.get(key) for key in listed) and not self.problems:
-            what = f"ships nothing: {', '.join(listed)} are all empty"
-            self.problems.append(Problem(self.document.name, what, "list what the release is made of"))
+            what = f"is empty: none of {', '.join(listed)} is given"
+            self.problems.append(Problem(self.document.name, what, "list the content of the release"))
 
     def _each(self, key: str) -> Iterator[tuple[strict_yaml.Path, Any]]:
         for number, entry in enumerate(self.value.get(key) or []):
@@ -204,8 +204,8 @@ class Entries:
         for path, entry in self._each("health"):
             when = entry.get("when", "")
             if when and when not in methods:
-                hint = f"in deploy are: {', '.join(sorted(methods))}"
-                what = f"the probe waits for {when}, which is not in deploy"
+                hint = f"use one of {', '.join(sorted(methods))}"
+                what = f"the probe has when: {when}, which is not a step in deploy"
                 self.problems.append(Problem(self.document.where((*path, "when")), what, hint))
             kind = next(word for word in ("http", "tcp", "command", "container") if word in entry)
             words = tuple(self._fill(word, path) for word in entry[kind]) if kind == "command" else ()
@@ -279,7 +279,7 @@ class Entries:
             elif not isinstance(first, Item) or first.source != item.source or first.kind != item.kind:
                 self._twin(item, first)
             elif item.install != first.install:
-                what = f"{item.given} is listed before, in line {first.line}, to go elsewhere"
+                what = f"{item.given} is listed in line {first.line}, too, with another destination"
                 self.problems.append(Problem(self.where(item), what, "copy the file under another name"))
         self.items = list(kept.values())
         names: dict[str, Tree] = {}
@@ -299,9 +299,9 @@ class Entries:
         def value(match: re.Match[str]) -> str:
             if match[1] in words:
                 return words[match[1]]
-            hint = "known here: " + ", ".join(f"{{{word}}}" for word in words)
+            hint = "use " + ", ".join(f"{{{word}}}" for word in words)
             self.problems.append(
-                Problem(self.document.where(path), f"{match[0]} is not filled in here", hint)
+                Problem(self.document.where(path), f"{match[0]} is not a known placeholder here", hint)
             )
             return match[0]
 

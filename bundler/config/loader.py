@@ -37,7 +37,7 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
         platforms: Only these of the platforms in bundle.yaml; all where empty.
 
     Raises:
-        UnfitInputError: Something is not fit to ship; `problems` has all of it, with places and hints.
+        UnfitInputError: It cannot be bundled; `problems` has every problem, with place and hint.
     """
     problems: list[Problem] = []
     parsed = _version(version, problems)
@@ -85,18 +85,18 @@ def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
         with path.open("rb") as file:
             data = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
-        hint = "bundle init lays one down; -C names the directory where it is"
+        hint = "run `bundle init` to create one, or give its directory with -C"
         return strict_yaml.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),)), ""
     except OSError as error:
         problem = Problem(
-            str(path), f"cannot be read: {error.strerror}", "it must be a file that you may read"
+            str(path), f"cannot be read: {error.strerror}", "check that it is a file, and its permissions"
         )
         return strict_yaml.Document(NAME, None, {}, (problem,)), ""
     document = strict_yaml.load(data, NAME)
     if isinstance(document.value, dict) or document.problems:
         return document, sha256_hex(data)
     problem = Problem(
-        f"{NAME}:1", "must hold a mapping of keys to values", "bundle init lays down an example"
+        f"{NAME}:1", "must be a mapping of keys to values", "run `bundle init` to create an example"
     )
     return strict_yaml.Document(NAME, None, {}, (problem,)), ""
 
@@ -113,7 +113,7 @@ def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[d
     for path, text in _texts(value):
         if not text.isprintable() and not any(finding.path == path for finding in found):
             what = f"{schema_errors.dotted(path)} has a control character or a line break"
-            problems.append(Problem(document.where(path), what, "write it in one line"))
+            problems.append(Problem(document.where(path), what, "write it on one line"))
             found.append(schema_errors.Finding("control", path, problems[-1]))
     damaged = {str(finding.path[0]) for finding in found if finding.path}
     for finding in found:
@@ -165,8 +165,8 @@ def _sequence(value: dict[str, Any], version: Version | None, problems: list[Pro
         return int(value["sequence"])
     sequence = default_sequence(version) if version else 0
     if sequence is None or (version and sequence == 0):
-        what = f"no sequence number follows from the version {version}"
-        hint = "give sequence: a number above that of every earlier release, or use alpha.N, beta.N or rc.N"
+        what = f"the version {version} implies no sequence number"
+        hint = "set sequence: to a number above that of every earlier release, or use alpha.N, beta.N or rc.N"
         problems.append(Problem(NAME, what, hint))
     return sequence or 0
 
@@ -184,8 +184,8 @@ def _upgrade_from(
         problems.append(Problem(where, f"upgrade_from: {error.what}", error.hint))
         return ""
     if version is not None and least >= version:
-        hint = "name an earlier version, which hosts can be upgraded from"
-        problems.append(Problem(where, f"upgrade_from is {least}, which is not before {version}", hint))
+        hint = "give an earlier version that hosts can be upgraded from"
+        problems.append(Problem(where, f"upgrade_from is {least}, which is not lower than {version}", hint))
     return str(least)
 
 
@@ -194,15 +194,17 @@ def _platforms(value: dict[str, Any], chosen: Sequence[str], problems: list[Prob
     for platform in chosen:
         if platform not in listed:
             hint = f"listed: {', '.join(listed) or 'none'}"
-            problems.append(Problem("--platform", f"{platform} is not among platforms of {NAME}", hint))
+            problems.append(
+                Problem("--platform", f"{platform} is not listed under platforms in {NAME}", hint)
+            )
     return tuple(platform for platform in listed if not chosen or platform in chosen)
 
 
 def _unfit(problems: list[Problem], directory: Path) -> UnfitInputError:
     unique = list(dict.fromkeys(problems))
-    count = "one thing stands" if len(unique) == 1 else f"{len(unique)} things stand"
+    count = f"{len(unique)} problem{'' if len(unique) == 1 else 's'}"
     return UnfitInputError(
-        f"not fit to ship: {count} in the way",
+        f"cannot be bundled: {count}",
         where=str(directory / NAME),
         problems=sorted(unique, key=_order),
     )

@@ -110,7 +110,7 @@ class BundleConfig:
         release_notes: The changelog's section of this version.
         upgrade_from: The least version that a host must run to be upgraded; empty: any.
         sha256: Of the bytes of bundle.yaml, in hex.
-        warnings: What does not stand in the way, but should be known.
+        warnings: What should be known, but does not prevent a bundle.
     """
 
     directory: Path

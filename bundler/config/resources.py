@@ -39,4 +39,4 @@ def _find(package: str, name: str) -> Traversable:
     for place in (files(package).joinpath(name), _CHECKOUT / name):
         if place.is_dir():
             return place
-    raise WaybillError(f"{name} is missing in this installation", hint="install Waybill again")
+    raise WaybillError(f"{name} is missing in this installation", hint="reinstall Waybill")

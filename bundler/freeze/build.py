@@ -140,7 +140,9 @@ def write_installer(out: Path, progress: Progress | None = None) -> None:
     if getattr(sys, "frozen", False):
         carried = Path(sys.prefix) / EMBEDDED
         if not carried.is_file():
-            raise UsageError("this `bundle` carries no `install`", hint="build both with `make installer`")
+            raise UsageError(
+                "this executable does not contain `install`", hint="build both with `make installer`"
+            )
         _publish(carried, out)
     else:
         build(out, "install", progress=progress)

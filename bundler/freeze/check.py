@@ -39,7 +39,7 @@ def check(app: Path, program: str) -> None:
     """
     problems = [*module_problems(set(carried(app)), program), *library_problems(app)]
     if problems:
-        raise UnfitInputError(f"the frozen {program} is not what it must be", problems=problems)
+        raise UnfitInputError(f"the frozen {program} is not valid", problems=problems)
 
 
 def module_problems(names: set[str], program: str) -> Iterator[Problem]:
@@ -50,7 +50,7 @@ def module_problems(names: set[str], program: str) -> Iterator[Problem]:
     unwanted = (*UNWANTED[program], *NEVER)
     for name in sorted(names):
         if any(name == bad or name.startswith(f"{bad}.") for bad in unwanted):
-            yield Problem(program, f"the module {name} must not ship in it")
+            yield Problem(program, f"the module {name} must not be included")
 
 
 def library_problems(app: Path) -> Iterator[Problem]:
@@ -66,10 +66,10 @@ def library_problems(app: Path) -> Iterator[Problem]:
         for version in versions:
             if version > GLIBC_FLOOR:
                 wants = ".".join(map(str, version))
-                yield Problem(where, f"needs glibc {wants}", "take a wheel for manylinux_2_17")
+                yield Problem(where, f"needs glibc {wants}", "use a wheel for manylinux_2_17")
         for library in libraries:
             if library not in shipped and not FROM_HOST.fullmatch(library):
-                yield Problem(where, f"needs {library}, which a host may lack")
+                yield Problem(where, f"needs {library}, which hosts may not have")
 
 
 def requirements(content: bytes) -> tuple[list[str], list[tuple[int, ...]]]:

@@ -68,7 +68,11 @@ class ArchiveSource(ImageSource):
             self._pass(passing, sink, {layer.name for _, image in chosen for layer in image.layers})
             again = choose(read_images(passing, self._platforms), self._platforms, where, self._reference)
             if again != chosen:
-                raise UnfitInputError("changed while it was read", where=where, hint="leave the file alone")
+                raise UnfitInputError(
+                    "changed while it was read",
+                    where=where,
+                    hint="do not change the file while the bundle is created, and try again",
+                )
             return [
                 store_image(reference, image, passed_layers(image, passing, sink), sink, where)
                 for reference, image in chosen

@@ -108,7 +108,9 @@ class ArchiveContent(_Members):
         with self._file() as file:
             if _identity(file) != self._identity:
                 raise UnfitInputError(
-                    "changed while it was read", where=self.where, hint="leave the file alone and try again"
+                    "changed while it was read",
+                    where=self.where,
+                    hint="do not change the file while the bundle is created, and try again",
                 )
             file.seek(self.found[name].offset)
             yield Body(file, size, f"{self.where}: {name}")
@@ -292,7 +294,7 @@ def read_document(stream: Readable, size: int, where: str) -> bytes:
     """
     if size > MAX_DOCUMENT:
         raise UnfitInputError(
-            f"is {size} bytes, more than the {MAX_DOCUMENT} a document may have", where=where, hint=AGAIN
+            f"is {size} bytes, more than the {MAX_DOCUMENT} that a document may have", where=where, hint=AGAIN
         )
     data = b""
     while len(data) < size:
@@ -316,14 +318,16 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise UnfitInputError("is not there", where=str(path), hint="check the path in bundle.yaml") from None
+        raise UnfitInputError(
+            "does not exist", where=str(path), hint="check the path in bundle.yaml"
+        ) from None
     except OSError as error:
         raise UnfitInputError(
             f"cannot be opened: {error.strerror}", where=str(path), hint="check its permissions"
         ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnfitInputError("is not a regular file", where=str(path), hint="name a file")
+        raise UnfitInputError("is not a regular file", where=str(path), hint="give the path of a file")
     return os.fdopen(descriptor, "rb", buffering=0)
 
 

@@ -33,7 +33,7 @@ def raise_problems(problems: Sequence[Problem]) -> None:
     if len(problems) == 1:
         raise UnfitInputError(problems[0].what, where=problems[0].where, hint=problems[0].hint)
     if problems:
-        raise UnfitInputError(f"{len(problems)} problems with the images", problems=problems)
+        raise UnfitInputError(f"{len(problems)} problems with images", problems=problems)
 
 
 def problems_of(error: UnfitInputError) -> list[Problem]:

@@ -35,7 +35,7 @@ ZSTD_PIECE = 2 * KIB
 
 _MEDIA_TYPES: dict[Form, str] = {"tar": LAYER_TAR, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
 _MAGIC: tuple[tuple[bytes, Form], ...] = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
-_REBUILD = "fetch or build the image again; the copy at hand is damaged"
+_REBUILD = "the copy is damaged: fetch or build the image again"
 
 
 def sniff(head: bytes) -> Form:
@@ -91,7 +91,7 @@ class LayerTransform:
         form = sniff(head)
         if media_type and layer_form(media_type) != form:
             raise UnfitInputError(
-                f"the layer is called {media_type} and is {form}", where=where, hint=_REBUILD
+                f"the layer has the media type {media_type}, but is {form}", where=where, hint=_REBUILD
             )
         if form == "tar":
             layer = self._compress(head, chunks, write, where)
@@ -178,7 +178,7 @@ class LayerTransform:
             raise UnfitInputError(
                 f"the layer expands to more than the {self.max_expanded} bytes allowed",
                 where=where,
-                hint="split the image's content over several layers, or find out who made this one",
+                hint="split the content of the image into several layers, or check where it comes from",
             )
 
 
@@ -313,7 +313,7 @@ def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
     chunk = head
     while chunk:
         if 0 <= size < read:
-            raise UnfitInputError(f"the layer goes on beyond its {size} bytes", where=where, hint=_REBUILD)
+            raise UnfitInputError(f"the layer has more than its {size} bytes", where=where, hint=_REBUILD)
         yield chunk
         chunk = stream.read(CHUNK)
         read += len(chunk)

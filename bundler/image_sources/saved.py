@@ -30,7 +30,7 @@ def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
         The images in the order in which they are described.
 
     Raises:
-        UnfitInputError: It holds no images, or what it says is broken or contradicts itself.
+        UnfitInputError: It contains no images, or what it says is broken or contradicts itself.
     """
     with as_input():
         docker, index = content.resolve("manifest.json"), content.resolve("index.json")
@@ -98,7 +98,7 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
         about = documents.parse_config(config, where)
         if len(about.diff_ids) != len(saved.layers):
             raise TamperedError(
-                f"has {len(about.diff_ids)} layers, and manifest.json {len(saved.layers)}", where=where
+                f"has {len(about.diff_ids)} layers, but manifest.json has {len(saved.layers)}", where=where
             )
         layers = []
         for layer, diff_id in zip(saved.layers, about.diff_ids, strict=True):
@@ -123,9 +123,9 @@ def _agree(content: Content, name: str, images: Sequence[SavedImage], platforms:
         known = {each for twin in twins for each in twin.names}
         if not twins or not known.issuperset(other.names):
             raise TamperedError(
-                f"describes {', '.join(other.names) or 'an image'} otherwise than index.json",
+                f"describes {', '.join(other.names) or 'an image'} differently from index.json",
                 where=f"{content.where}: {name}",
-                hint="do not use this archive: engines would not load the same image from it",
+                hint="do not use this archive: engines would load different images from it",
             )
 
 
@@ -155,7 +155,7 @@ def choose(
         References and images, in the order in which they are described.
 
     Raises:
-        UnfitInputError: An image has no name, is there twice, or is not there for a platform.
+        UnfitInputError: An image has no name, occurs twice, or is not there for a platform.
     """
     groups: dict[str, list[SavedImage]] = {}
     problems: list[Problem] = []
@@ -164,12 +164,12 @@ def choose(
     else:
         for image in images:
             if not image.names:
-                what = f"holds an image without a name ({image.top[:19]}…)"
+                what = f"contains an image without a name ({image.top[:19]}…)"
                 problems.append(Problem(where, what, "name it in bundle.yaml: `as: NAME:TAG`"))
             for name in image.names:
                 groups.setdefault(name, []).append(image)
     if not images:
-        problems.append(Problem(where, "holds no image"))
+        problems.append(Problem(where, "contains no image"))
     chosen: list[tuple[str, SavedImage]] = []
     for name, group in groups.items():
         found, wrong = _by_platform(name, group, platforms, where)
@@ -186,9 +186,9 @@ def _meant(images: Sequence[SavedImage], reference: str, where: str) -> list[Sav
     if len(tops) > 1 and not named:
         have = ", ".join(sorted({name for image in images for name in image.names})) or "none has a name"
         raise UnfitInputError(
-            f"holds {len(tops)} images, and which of them is to be {reference} is not clear ({have})",
+            f"contains {len(tops)} images, and none of them is named {reference} ({have})",
             where=where,
-            hint="save that image alone, or leave `as` out to take all of them",
+            hint="save that image alone, or remove `as` to take all of them",
         )
     return named or list(images)
 
@@ -203,7 +203,9 @@ def _by_platform(
         fits = [image for image in group if documents.platform_matches(wanted, image.platform)]
         exact = [image for image in fits if image.platform == wanted] or fits
         if len({oci_digest(image.config) for image in exact if image.platform == exact[0].platform}) > 1:
-            problems.append(Problem(where, f"holds two images called {name} for {exact[0].platform}", AGAIN))
+            problems.append(
+                Problem(where, f"contains two images named {name} for {exact[0].platform}", AGAIN)
+            )
         elif exact:
             chosen.setdefault(exact[0].platform, exact[0])
         elif len(offered) > 1:

@@ -23,7 +23,7 @@ MAX_END = MIB
 """Zero bytes that may follow the end: tar fills up to a record, which is never so large."""
 
 _AGAIN = "save the image again, and check that the copy was complete"
-_HOSTILE = "do not use this archive: no engine writes such a one"
+_HOSTILE = "do not use this archive: no engine writes such archives"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,11 @@ class _Scanner:
             return None
         clean = name.removeprefix("./")
         if not _plain(clean):
-            raise self._fault(f"has a member called {name[:120]!r}", "", _HOSTILE)
+            raise self._fault(f"has a member named {name[:120]!r}", "", _HOSTILE)
         if flag not in ("0", "\0", "2"):
             raise self._fault(f"is of the type {flag!r}: neither a file nor a symbolic link", clean, _HOSTILE)
         if clean in self._names:
-            raise self._fault("is there twice", clean, _HOSTILE)
+            raise self._fault("occurs twice", clean, _HOSTILE)
         if len(self._names) >= MAX_MEMBERS:
             raise self._fault(f"has more than {MAX_MEMBERS} members", "", _HOSTILE)
         self._names.add(clean)
@@ -158,7 +158,9 @@ class _Scanner:
             if component == ".." and here:
                 here.pop()
             elif component in ("", "..") or not _plain(component):
-                raise self._fault(f"is a link to {link[:120]!r}, which leads out", name, _HOSTILE)
+                raise self._fault(
+                    f"is a link to {link[:120]!r}, which leads out of the archive", name, _HOSTILE
+                )
             else:
                 here.append(component)
         return "/".join(here)
@@ -167,14 +169,14 @@ class _Scanner:
         if header[257:262] != b"ustar" or self._octal(header[148:156]) != _checksum(header):
             begin = self._offset - BLOCK
             raise self._fault(
-                f"has no tar header at byte {begin}" if begin else "is no tar archive", "", _AGAIN
+                f"has no tar header at byte {begin}" if begin else "is not a tar archive", "", _AGAIN
             )
         name = self._text(header[0:100])
         if header[257:263] == b"ustar\0" and (prefix := self._text(header[345:500])):
             name = f"{prefix}/{name}"
         elif header[257:263] == b"ustar " and header[345:500].strip(b"\0 01234567"):
             # GNU has times there, others a prefix: some readers would give the member another name
-            raise self._fault("has a name that readers disagree on", name, _HOSTILE)
+            raise self._fault("has a name that tar readers interpret differently", name, _HOSTILE)
         flag = header[156:157].decode("latin-1")
         return name, 0 if flag in "125" else self._octal(header[124:136]), flag, self._text(header[157:257])
 
@@ -183,7 +185,7 @@ class _Scanner:
             return int.from_bytes(digits[1:], "big")
         text = digits.strip(b" \0")
         if text and not all(0x30 <= digit < 0x38 for digit in text):
-            raise self._fault(f"has a number that is none at byte {self._offset - BLOCK}", "", _AGAIN)
+            raise self._fault(f"has an invalid number at byte {self._offset - BLOCK}", "", _AGAIN)
         return int(text or b"0", 8)
 
     def _text(self, raw: bytes) -> str:
@@ -216,7 +218,9 @@ class _Scanner:
         while len(block) < BLOCK:
             chunk = self._stream.read(BLOCK - len(block))
             if not chunk:
-                raise self._fault(f"ends at byte {self._offset + len(block)} without an end", "", _AGAIN)
+                raise self._fault(
+                    f"ends at byte {self._offset + len(block)} without an end-of-archive marker", "", _AGAIN
+                )
             block += chunk
         self._offset += BLOCK
         return block
@@ -226,7 +230,7 @@ class _Scanner:
         while chunk := self._stream.read(CHUNK):
             read += len(chunk)
             if chunk.count(0) != len(chunk) or read > MAX_END:
-                raise self._fault("goes on after its end", "", _HOSTILE)
+                raise self._fault("continues after its end-of-archive marker", "", _HOSTILE)
 
     def _fault(self, what: str, name: str, hint: str) -> UnfitInputError:
         return UnfitInputError(what, where=f"{self._where}: {name}" if name else self._where, hint=hint)

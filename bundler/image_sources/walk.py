@@ -119,10 +119,10 @@ class Walk(ABC):
         config, config_where = self._checked(manifest.config)
         about = documents.parse_config(config, config_where)
         if entry.platform and entry.platform.split("/")[:2] != about.platform.split("/")[:2]:
-            what = f"is for {about.platform}, and is listed for {entry.platform}"
+            what = f"is for {about.platform}, but listed for {entry.platform}"
             raise TamperedError(what, where=config_where)
         if len(about.diff_ids) != len(manifest.layers):
-            what = f"has {len(manifest.layers)} layers, and its configuration has {len(about.diff_ids)}"
+            what = f"has {len(manifest.layers)} layers, but its configuration has {len(about.diff_ids)}"
             raise TamperedError(what, where=where)
         if not self._wanted(about.platform):
             return SavedImage(names, top, about.platform, b"", None, ())

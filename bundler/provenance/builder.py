@@ -56,7 +56,7 @@ def find_builder(given: str, environ: Mapping[str, str]) -> Builder:
         raise UsageError(
             f"{chosen!r:.80} is not a builder id",
             where="--builder" if given else VARIABLE,
-            hint="a URI that names the pipeline, such as https://ci.example/lan-chat/release",
+            hint="use a URI of the pipeline, such as https://ci.example/lan-chat/release",
         )
     names = tuple(name for name in INFLUENCES if name in environ)
     return Builder(chosen or known.identity, known.invocation, names)

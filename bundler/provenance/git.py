@@ -47,10 +47,10 @@ class Checkout:
     def as_text(self) -> str:
         """Return it as a line for people."""
         if not self.commit:
-            return f"not known: {self.unknown}"
+            return f"not recorded: {self.unknown}"
         names = ", ".join(self.changed[:5]) + (", …" if len(self.changed) > 5 else "")
         tag = f", tag {self.tag}" if self.tag else ", no tag"
-        return f"commit {self.commit}{tag}, " + (f"NOT clean: {names}" if names else "clean")
+        return f"commit {self.commit}{tag}, " + (f"uncommitted changes: {names}" if names else "clean")
 
 
 def inspect_checkout(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
@@ -140,8 +140,8 @@ def _reason(error: str) -> str:
     if "does not have any commits" in error or "bad default revision" in error:
         return "the git repository has no commit yet"
     if "dubious ownership" in error:
-        return "git does not trust the owner of this directory (git config safe.directory)"
-    return error or "git said nothing"
+        return "git refuses a directory of another owner: see `git config safe.directory`"
+    return error or "git printed nothing"
 
 
 def _git(directory: Path, *words: str) -> tuple[str, str]:

@@ -83,9 +83,9 @@ class CosignSigner(Signer):
                 data = file.read(_KEY_BYTES + 1)
         except OSError as error:
             raise UsageError(
-                f"the key cannot be read: {error.strerror}",
+                f"cannot read the key: {error.strerror}",
                 where=str(path),
-                hint="make one with `bundle keygen NAME`",
+                hint="run `bundle keygen NAME` to create one",
             ) from error
         sealed = read_sealed(data, str(path))
         return open_sealed(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
@@ -151,11 +151,11 @@ def read_sealed(data: bytes, where: str) -> Sealed:
     text = data[:_KEY_BYTES].decode("ascii", "replace")
     match = _PEM.fullmatch(text)
     if match is None or match[1] not in _LABELS:
-        hint = "make one with `bundle keygen NAME`"
+        hint = "run `bundle keygen NAME` to create one"
         if match is not None and match[1].endswith("PRIVATE KEY"):
-            hint = "take an openssl key over with `cosign import-key-pair --key FILE`"
+            hint = "convert an openssl key with `cosign import-key-pair --key FILE`"
         elif match is not None and match[1] == "PUBLIC KEY":
-            hint = "this is the public half; sign with NAME.key"
+            hint = "this is the public half: sign with NAME.key"
         raise UsageError(f"is not a PEM file with the label {LABEL}", where=where, hint=hint)
     try:
         document = loads_strict(
@@ -163,22 +163,22 @@ def read_sealed(data: bytes, where: str) -> Sealed:
         )
         kdf, cipher = document["kdf"], document["cipher"]
         if kdf["name"] != "scrypt" or cipher["name"] != "nacl/secretbox":
-            raise UsageError("is sealed in a way that is not known", where=where)
+            raise UsageError("is encrypted in an unknown way", where=where)
         parameters = kdf["params"]
         if parameters["N"] not in _COSTS or parameters["r"] != _BLOCK or parameters["p"] != _PARALLEL:
             raise UsageError(
-                f"asks for scrypt with {parameters}, which is not among what is allowed",
+                f"has scrypt parameters that are not allowed: {parameters}",
                 where=where,
-                hint=f"N is one of {', '.join(map(str, _COSTS))}; r is {_BLOCK}; p is {_PARALLEL}",
+                hint=f"allowed: N {', '.join(map(str, _COSTS))}; r {_BLOCK}; p {_PARALLEL}",
             )
         salt, nonce, ciphertext = (
             cosign.decode_base64(part, "it", where)
             for part in (kdf["salt"], cipher["nonce"], document["ciphertext"])
         )
     except (TamperedError, KeyError, TypeError):
-        raise UsageError("is a damaged key", where=where, hint="restore it from a backup") from None
+        raise UsageError("is damaged", where=where, hint="restore it from a backup") from None
     if len(salt) != 32 or len(nonce) != 24 or len(ciphertext) < 16:
-        raise UsageError("is a damaged key", where=where, hint="restore it from a backup")
+        raise UsageError("is damaged", where=where, hint="restore it from a backup")
     return Sealed(parameters["N"], salt, nonce, ciphertext)
 
 
@@ -194,7 +194,7 @@ def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
         The signer.
 
     Raises:
-        UsageError: The password is wrong, or the key is of a kind that is not used here.
+        UsageError: The password is wrong, or the key is of a unsupported type here.
     """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
     from cryptography.hazmat.primitives.serialization import load_der_private_key
@@ -209,19 +209,17 @@ def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
         raise UsageError(
             "the password is wrong",
             where=where,
-            hint=f"{PASSWORD_VARIABLE} is used where it is set, even if empty",
+            hint=f"if {PASSWORD_VARIABLE} is set, it is used, even if empty",
         ) from None
     try:
         private = load_der_private_key(plain, None)
     except ValueError:
-        raise UsageError("holds no PKCS#8 key", where=where) from None
+        raise UsageError("does not contain a PKCS#8 key", where=where) from None
     if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
         return _signer(private)
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return _signer(private)
-    raise UsageError(
-        "is a key of a kind that is not used here", where=where, hint="use ECDSA on P-256, or Ed25519"
-    )
+    raise UsageError("is a key of an unsupported type", where=where, hint="use ECDSA on P-256, or Ed25519")
 
 
 def generate(password: bytes) -> tuple[bytes, CosignSigner]:
@@ -288,7 +286,7 @@ def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_
         return os.fsencode(given)
     if prompt is None:
         raise UsageError(
-            "the key's password is needed, and there is no terminal to ask on",
+            "the password of the key is needed, but there is no terminal to ask on",
             hint=f"set {variable}",
         )
     return prompt(question).encode()

@@ -19,7 +19,7 @@ from installer.core.trust import gpgv
 PASSPHRASE_VARIABLE = "WAYBILL_GPG_PASSPHRASE"
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}")
 _HASHES = ("8", "9", "10")
-_LISTING = "`gpg --list-secret-keys` shows the fingerprints"
+_LISTING = "run `gpg --list-secret-keys` to see the fingerprints"
 
 
 class GpgSigner(Signer):
@@ -45,7 +45,7 @@ class GpgSigner(Signer):
         trust = listed[0]["trust"] if listed else ""
         if trust in ("r", "e", "d"):
             state = {"r": "revoked", "e": "expired", "d": "disabled"}[trust]
-            raise ExpiredError(f"the GPG key is {state}", where=wanted, hint="sign with a key in force")
+            raise ExpiredError(f"the GPG key is {state}", where=wanted, hint="sign with a valid key")
         self._keyid = str(found[0]["fingerprint"]).lower()
         self._public = _exported(self._gpg, self._keyid)
         computed, self._ring = gpgv.load_public_key(self._public, f"GPG key {self._keyid}")
@@ -121,7 +121,7 @@ def export_public(fingerprint: str, home: Path | None = None) -> str:
         raise UsageError(
             "GPG has no public key with this fingerprint",
             where=wanted,
-            hint="`gpg --list-keys` shows the fingerprints",
+            hint="run `gpg --list-keys` to see the fingerprints",
         )
     return exported
 
@@ -140,7 +140,7 @@ def normal_fingerprint(text: str) -> str:
     """
     digits = "".join(text.lower().split()).removeprefix("0x").removesuffix("!")
     if not _FINGERPRINT.fullmatch(digits):
-        raise UsageError("is not a whole GPG fingerprint (40 hex digits)", where=text[:80], hint=_LISTING)
+        raise UsageError("is not a full GPG fingerprint (40 hex digits)", where=text[:80], hint=_LISTING)
     return digits
 
 
@@ -171,6 +171,6 @@ def _environment() -> dict[str, str]:
 def _reason(made: Any) -> str:
     lines = [line for line in str(made.stderr).splitlines() if line.startswith("gpg: ")]
     if lines and "Inappropriate ioctl" in lines[-1]:
-        return "its passphrase is needed, and there is no terminal to ask on"
+        return "its passphrase is needed, but there is no terminal to ask on"
     last = lines[-1].removeprefix("gpg: ") if lines else made.status or "no reason given"
     return repr(str(last)[:200])

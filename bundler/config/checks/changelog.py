@@ -34,11 +34,15 @@ def section(data: bytes, given: str, version: Version) -> tuple[str, list[Proble
         return "", [_absent(given, version, [(line, name) for line, name, _ in sections])]
     line, body = matching[0]
     if len(matching) > 1:
-        what = f"has two sections for {version}, the other in line {matching[1][0]}"
-        return body, [Problem(f"{given}:{line}", what, "make one of them")]
+        what = f"has two sections for {version}; the other is in line {matching[1][0]}"
+        return body, [Problem(f"{given}:{line}", what, "merge them")]
     if not any(row.strip() and not row.lstrip().startswith("#") for row in body.splitlines()):
         return "", [
-            Problem(f"{given}:{line}", f"says nothing about {version}", "write what changed for the operator")
+            Problem(
+                f"{given}:{line}",
+                f"has an empty section for {version}",
+                "describe what changes for the operator",
+            )
         ]
     return body, []
 
@@ -70,5 +74,5 @@ def _absent(given: str, version: Version, headings: list[tuple[int, str]]) -> Pr
         hint = f"rename the heading [Unreleased] in line {unreleased} to [{version}] - DATE, or add a section"
     else:
         close = did_you_mean(str(version), [name for _, name in headings])
-        hint = f"add a heading ## [{version}] - DATE" + (f"; the closest there is {close}" if close else "")
+        hint = f"add a heading ## [{version}] - DATE" + (f"; the closest heading is {close}" if close else "")
     return Problem(given, f"has no section for {version}", hint)

@@ -63,7 +63,9 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         found.problems.append(
-            Problem(f"{name}:{line}", f"is not YAML: {error.problem}", "docker compose config shows it")
+            Problem(
+                f"{name}:{line}", f"is not YAML: {error.problem}", "run `docker compose config` for details"
+            )
         )
         return found
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
@@ -87,14 +89,14 @@ def _service(service: str, node: Node, name: str, variables: Mapping[str, str], 
         found.containers.append(_text(entries["container_name"]))
     if "build" in entries:
         where = f"{name}:{entries['build'].start_mark.line + 1}"
-        hint = "build the image before, name it under images, and remove build:"
-        found.problems.append(Problem(where, f"service {service} is built; the host has no sources", hint))
+        hint = "build the image first, list it under images, and replace build: by image:"
+        found.problems.append(
+            Problem(where, f"service {service} has build:, but the host has no sources", hint)
+        )
         return
     if image is None:
         if "extends" not in entries:
-            found.problems.append(
-                Problem(f"{name}:{line}", f"service {service} names no image", "give it image:")
-            )
+            found.problems.append(Problem(f"{name}:{line}", f"service {service} has no image", "add image:"))
         return
     line = image.start_mark.line + 1
     reference, problem = _fill(_text(image), variables)
@@ -108,8 +110,8 @@ def _service(service: str, node: Node, name: str, variables: Mapping[str, str], 
 
 def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str] | None]:
     if re.search(r"(?<!\$)\{[a-z]+\}", text):
-        hint = "write ${WAYBILL_VERSION}; Compose files are shipped as they are"
-        return text, ("has {…}, which is filled in only in bundle.yaml", hint)
+        hint = "write ${WAYBILL_VERSION}: Compose files are shipped unchanged"
+        return text, ("has {…}, which is replaced in bundle.yaml only", hint)
     unknown: list[str] = []
 
     def value(match: re.Match[str]) -> str:
@@ -125,8 +127,8 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
 
     filled = _VARIABLE.sub(value, text)
     if unknown:
-        hint = f"known are {', '.join(variables)}; or give a default: ${{{unknown[0]}:-…}}"
-        return text, (f"depends on ${unknown[0]}, which only the host knows", hint)
+        hint = f"use {' or '.join(variables)}, or give a default: ${{{unknown[0]}:-…}}"
+        return text, (f"depends on ${unknown[0]}, which is known on the host only", hint)
     return filled, None
 
 
@@ -148,9 +150,9 @@ def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, f
         path = next((_text(value) for key, value in _entries(node) if key == "path"), _text(node))
         if path and not path.startswith(("/", "$")):
             where = f"{name}:{node.start_mark.line + 1}"
-            hint = "install it with config or trees, and name it by its absolute path on the host"
+            hint = "install it with config or trees, and refer to its absolute path on the host"
             found.problems.append(
-                Problem(where, f"{what} refers to {path}, which does not travel with the file", hint)
+                Problem(where, f"{what} refers to {path}, which is not shipped with the Compose file", hint)
             )
 
 

@@ -45,7 +45,7 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
     found.problems += destinations.check(entries.places)
     _secrets(entries, found)
     if entries.deploy and not entries.health:
-        what = "no health probes: a release that does not work is not rolled back by itself"
+        what = "no health probes: a release that does not work will not be rolled back automatically"
         found.warnings.append(Problem(entries.document.name, what, "add health:"))
     return found
 

@@ -59,20 +59,24 @@ def _unsafe(place: Place) -> Problem | None:
         return Problem(
             place.where,
             f"install: {path} {fault}",
-            "write a plain absolute path, such as /opt/product/bin/tool",
+            "use a plain absolute path, such as /opt/product/bin/tool",
         )
     if _inside(path, _OURS):
         return Problem(
-            place.where, f"install: {path} is Waybill's own", "install it below /opt or /etc of the product"
+            place.where,
+            f"install: {path} is reserved for Waybill",
+            "install it below /opt/PRODUCT or /etc/PRODUCT",
         )
     if _inside(path, _KERNEL):
         return Problem(
-            place.where, f"install: {path} belongs to the kernel", "use a service or sysctl.d for settings"
+            place.where, f"install: {path} is a kernel file system", "use a service, or sysctl.d for settings"
         )
     if _inside(path, _FLEETING):
-        return Problem(place.where, f"install: {path} is gone after a reboot", "use /var/lib, or tmpfiles.d")
+        return Problem(
+            place.where, f"install: {path} does not survive a reboot", "use /var/lib, or tmpfiles.d"
+        )
     if _SYSTEM.fullmatch(path):
-        return Problem(place.where, f"install: {path} is a directory of the system", "name a place inside it")
+        return Problem(place.where, f"install: {path} is a system directory", "choose a path inside it")
     return None
 
 
@@ -83,12 +87,12 @@ def _inside(path: str, tops: tuple[str, ...]) -> bool:
 def _clash(place: Place, other: Place) -> Problem:
     first, second = sorted((place, other), key=lambda item: _line(item.where))
     if place.install == other.install:
-        what = f"{second.given} and {first.given} ({first.where}) both go to {place.install}"
-        return Problem(second.where, what, "give each its own place")
+        what = f"{second.given} and {first.given} ({first.where}) both install to {place.install}"
+        return Problem(second.where, what, "choose different paths")
     if place.is_tree:
-        what = f"{other.given} goes to {other.install}, inside the tree {place.given} ({place.where})"
-        return Problem(other.where, what, "put it into the tree, or install it elsewhere")
-    what = f"{other.given} goes to {other.install}, but {place.install} is a file ({place.where})"
+        what = f"{other.given} installs to {other.install}, inside the tree {place.given} ({place.where})"
+        return Problem(other.where, what, "move it into the tree, or install it elsewhere")
+    what = f"{other.given} installs to {other.install}, but {place.install} is a file ({place.where})"
     return Problem(other.where, what, "install one of them elsewhere")
 
 

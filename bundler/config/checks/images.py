@@ -36,12 +36,10 @@ def normalise(reference: str) -> str | None:
 def reference_problem(reference: str, where: str) -> Problem | None:
     """Return what is wrong with the name of an image, and when it has no tag."""
     if normalise(reference) is None:
-        return Problem(where, f"{reference} is not the name of an image", "write name:tag in lower case")
+        return Problem(where, f"{reference} is not a valid image reference", "use NAME:TAG in lower case")
     match = _REFERENCE.fullmatch(reference)
     if match and not match["tag"] and not match["digest"]:
-        return Problem(
-            where, f"{reference} has no tag", f"write {reference}:{{version}}, or the tag that is meant"
-        )
+        return Problem(where, f"{reference} has no tag", f"write {reference}:{{version}}, or another tag")
     return None
 
 
@@ -66,13 +64,17 @@ def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> l
         full = normalise(use.reference)
         where = f"{file}:{use.line}"
         if full is None:
-            what = f"service {use.service} has {use.reference!r}, which is not the name of an image"
-            problems.append(Problem(where, what, "write name:tag in lower case"))
+            what = f"service {use.service} has {use.reference!r}, which is not a valid image reference"
+            problems.append(Problem(where, what, "use NAME:TAG in lower case"))
         elif full not in listed:
             close = did_you_mean(use.reference, listed.values())
-            hint = f"add {use.reference} to images" + (f"; listed is {close}" if close else "")
+            hint = f"add {use.reference} to images" + (f"; did you mean {close}?" if close else "")
             problems.append(
-                Problem(where, f"service {use.service} uses {use.reference}, which images lacks", hint)
+                Problem(
+                    where,
+                    f"service {use.service} uses {use.reference}, which is not listed under images",
+                    hint,
+                )
             )
     return problems
 

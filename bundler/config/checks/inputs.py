@@ -11,7 +11,7 @@ from installer.core.errors import Problem
 from installer.core.format.member_names import path_fault
 from installer.core.schema_errors import did_you_mean
 
-NAME_HINT = "rename it, or put it into an archive file (for example a tar) and ship that"
+NAME_HINT = "rename it, or ship it inside an archive file such as a tar"
 _ELF_MACHINES = {
     3: "386",
     21: "ppc64le",
@@ -38,7 +38,9 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
         return _missing(source, given, where, error)
     if stat.S_ISDIR(status.st_mode):
         return Problem(
-            where, f"{given} is a directory, a file is needed", "name the file; directories go under trees"
+            where,
+            f"{given} is a directory, but a file is needed",
+            "name the file; list directories under trees",
         )
     if not stat.S_ISREG(status.st_mode):
         return Problem(
@@ -47,9 +49,11 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
     try:
         os.close(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
-        return Problem(where, f"{given} cannot be read: {error.strerror}", "check owner and mode of the file")
+        return Problem(
+            where, f"{given} cannot be read: {error.strerror}", "check the owner and permissions of the file"
+        )
     if status.st_size == 0 and not may_be_empty:
-        return Problem(where, f"{given} is empty", "was it built completely?")
+        return Problem(where, f"{given} is empty", "check that the build completed")
     return None
 
 
@@ -60,13 +64,17 @@ def directory_problem(source: Path, given: str, where: str) -> Problem | None:
     except OSError as error:
         return _missing(source, given, where, error)
     if not stat.S_ISDIR(status.st_mode):
-        return Problem(where, f"{given} is a file, a directory is needed", "single files go under binaries")
+        return Problem(
+            where, f"{given} is a file, but a directory is needed", "list single files under binaries"
+        )
     try:
         with os.scandir(source):
             return None
     except OSError as error:
         return Problem(
-            where, f"{given} cannot be read: {error.strerror}", "check owner and mode of the directory"
+            where,
+            f"{given} cannot be read: {error.strerror}",
+            "check the owner and permissions of the directory",
         )
 
 
@@ -105,14 +113,16 @@ def machine_problem(source: Path, given: str, platform: str, where: str) -> Prob
     if machine is None or machine == wanted:
         return None
     return Problem(
-        where, f"{given} is made for {machine}, it is listed for {platform}", "build it for that platform"
+        where, f"{given} is built for {machine}, but listed for {platform}", "build it for that platform"
     )
 
 
 def _missing(source: Path, given: str, where: str, error: OSError) -> Problem:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         return Problem(
-            where, f"{given} cannot be read: {error.strerror}", "check the modes of the directories above"
+            where,
+            f"{given} cannot be read: {error.strerror}",
+            "check the permissions of the directories above it",
         )
     try:
         beside = [entry.name for entry in os.scandir(source.parent)]

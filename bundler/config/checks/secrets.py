@@ -18,7 +18,9 @@ from pathlib import Path
 from installer.core.errors import Problem
 
 MAX_BYTES = 1024 * 1024
-HINT = "remove it and change the secret; if it is none, list the file under secrets_allow with a reason"
+HINT = (
+    "remove it and change the secret; if it is not a secret, list the file under secrets_allow with a reason"
+)
 _KEY_FILES = re.compile(
     r"(?:cosign\.key|id_(?:rsa|dsa|ecdsa|ed25519)|\.netrc|\.pgpass|\.git-credentials|\.vault-token)"
 )
@@ -117,14 +119,16 @@ class Scanner:
         self._used.update(entry.pattern for entry in allowances)
         if allowances:
             return []
-        return [Problem(f"{shown}:{line}" if line else shown, f"holds {what}", HINT) for line, what in found]
+        return [
+            Problem(f"{shown}:{line}" if line else shown, f"contains {what}", HINT) for line, what in found
+        ]
 
     def unused(self) -> list[Problem]:
         """Report allowances that allowed nothing: they would hide the next secret."""
         return [
             Problem(
                 entry.where,
-                f"secrets_allow has {entry.pattern}, where no secret is found",
+                f"secrets_allow lists {entry.pattern}, but no secret was found there",
                 "remove the entry",
             )
             for entry in self.allowed
@@ -141,7 +145,7 @@ def matches(pattern: str, path: str) -> bool:
 
 def _findings(data: bytes, shown: str, *, is_config: bool) -> Iterator[tuple[int, str]]:
     if _KEY_FILES.fullmatch(shown.rpartition("/")[2]):
-        yield 0, "a secret, by its name"
+        yield 0, "a secret, according to its name"
         return
     if len(data) > MAX_BYTES or b"\0" in data[:8192]:
         return

@@ -109,7 +109,7 @@ def _hint(path: Path, known: Known) -> str:
     if close:
         return f"did you mean {'.'.join((*path[:-1], close))}?"
     if path[0] == "waybill":
-        return "known there: version, product, environment"
+        return "waybill has: version, product, environment"
     return "give it a default in the values file, or describe it in the values schema"
 
 

@@ -30,9 +30,11 @@ def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
     walk.directory("")
     problems = walk.problems[:_MOST]
     if len(walk.problems) > _MOST:
-        problems.append(Problem(where, f"{tree.given} has {len(walk.problems) - _MOST} more of these", ""))
+        problems.append(
+            Problem(where, f"{tree.given} has {len(walk.problems) - _MOST} more such problems", "")
+        )
     if not walk.files and not problems:
-        problems.append(Problem(where, f"{tree.given} has no file in it", "was it built completely?"))
+        problems.append(Problem(where, f"{tree.given} contains no files", "check that the build completed"))
     found = replace(
         tree,
         files=tuple(sorted(walk.files)),
@@ -62,7 +64,7 @@ class _Walk:
             try:
                 self._entry(entry, path)
             except OSError as error:
-                self._problem(path, f"cannot be read: {error.strerror}", "check owner and mode")
+                self._problem(path, f"cannot be read: {error.strerror}", "check its owner and permissions")
         return any_entry
 
     def _entries(self, relative: str) -> Iterator[os.DirEntry[str]]:
@@ -70,14 +72,14 @@ class _Walk:
             with os.scandir(self.tree.source / relative) as entries:
                 yield from sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            self._problem(relative, f"cannot be read: {error.strerror}", "check owner and mode")
+            self._problem(relative, f"cannot be read: {error.strerror}", "check its owner and permissions")
 
     def _entry(self, entry: os.DirEntry[str], path: str) -> None:
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             target = os.readlink(entry.path)  # noqa: PTH115  Path would lose a final "/."
             if fault := link_target_fault(f"{self.tree.member}/{path}", target, self.tree.member):
-                hint = "make it relative and keep it inside the tree, or ship what it points to"
+                hint = "make it relative and keep it inside the tree, or ship its target"
                 self._problem(path, f"is a link to {target!r:.120}, which {fault}", hint)
             else:
                 self.links.append(TreeLink(path, target))
@@ -87,21 +89,25 @@ class _Walk:
         elif stat.S_ISREG(status.st_mode):
             if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
                 self._problem(
-                    path, "is setuid or setgid", "chmod ug-s; give rights through the service instead"
+                    path,
+                    "is setuid or setgid",
+                    "run `chmod ug-s`; grant privileges in the unit of the service instead",
                 )
             if not os.access(entry.path, os.R_OK):
-                self._problem(path, "cannot be read: Permission denied", "check owner and mode")
+                self._problem(path, "cannot be read: Permission denied", "check its owner and permissions")
             self.files.append(TreeFile(path, status.st_size, status.st_mode & _MODE_BITS))
         else:
             self._problem(
-                path, "is a device, pipe or socket", "remove it; only files, links and directories travel"
+                path,
+                "is a device, pipe or socket",
+                "remove it: a bundle has files, links and directories only",
             )
 
     def _name_fits(self, path: str) -> bool:
         fault = path_fault(f"{self.tree.member}/{path}")
         twin = self._folded.setdefault(path.lower(), path)
         if twin != path:
-            fault = f"differs from {twin} in letter case only"
+            fault = f"differs from {twin} only in case"
         if fault:
             self._problem(path, f"has a name that a bundle cannot carry: it {fault}", NAME_HINT)
         return not fault

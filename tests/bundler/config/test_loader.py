@@ -170,11 +170,11 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("images: [{archve: x.tar}]\n", 8, "unknown key archve", "did you mean archive?"),
         ("images:\n  - lan-chat/web\n", 9, "has no tag", "lan-chat/web:{version}"),
         ("images:\n  - Lan-Chat:1\n", 9, "not the name of an image", ""),
-        ("images: [{archive: docs}]\n", 8, "is a directory, a file is needed", ""),
+        ("images: [{archive: docs}]\n", 8, "is a directory, but a file is needed", ""),
         ("images: [{oci: docs}]\n", 8, "not an OCI image layout", "oci-layout"),
-        ("images: [{oci: CHANGELOG.md}]\n", 8, "is a file, a directory is needed", ""),
+        ("images: [{oci: CHANGELOG.md}]\n", 8, "is a file, but a directory is needed", ""),
         ("trees: [{path: build/{arch}}]\n", 8, "not YAML", "quotes"),
-        ("trees: [{path: 'build/{arch}'}]\n", 8, "{arch} is not filled in here", "{version}"),
+        ("trees: [{path: 'build/{arch}'}]\n", 8, "{arch} is not a known placeholder here", "{version}"),
         ("trees: [{path: nothing}]\n", 8, "nothing does not exist", ""),
         ("config: [{template: a.j2}]\n", 8, "install is missing", "rendered file"),
         ("deploy: [{method: compos, file: x}]\n", 8, "'compos'", "did you mean compose?"),
@@ -233,19 +233,19 @@ def test_an_empty_binary_a_directory_and_a_pipe_are_no_binaries(product_dir):
     assert "not a regular file" in faults(product_dir)[0]
     binary.unlink()
     binary.mkdir()
-    assert "is a directory, a file is needed" in faults(product_dir)[0]
+    assert "is a directory, but a file is needed" in faults(product_dir)[0]
 
 
 def test_a_binary_for_another_architecture_is_noticed(product_dir):
     put(product_dir, "build/linux-amd64/chatd", elf(183))
     assert faults(product_dir) == [
-        "bundle.yaml:5: build/linux-amd64/chatd is made for arm64, it is listed for linux/amd64"
+        "bundle.yaml:5: build/linux-amd64/chatd is built for arm64, but listed for linux/amd64"
     ]
 
 
 def test_a_release_that_ships_nothing_is_refused(product_dir):
     put(product_dir, "bundle.yaml", "schema: waybill/v1\nproduct: a\nplatforms: [linux/amd64]\n")
-    assert "ships nothing" in faults(product_dir)[0]
+    assert "is empty" in faults(product_dir)[0]
 
 
 def test_names_that_a_bundle_cannot_carry_are_named_all_at_once(product_dir):

@@ -198,7 +198,7 @@ BAD: dict[str, tuple[Mapping[str, bytes | Path], str]] = {
     ),
     "manifest.json and index.json disagree on layers": (
         {**BOTH, "manifest.json": dumps([docker_entry(OTHER)])},
-        "otherwise than index.json",
+        "differently from index.json",
     ),
     "manifest.json and index.json disagree on tags": (
         {**NEW, "manifest.json": dumps([{**docker_entry(ONE), "RepoTags": ["nginx:latest"]}])},
@@ -231,7 +231,7 @@ BAD: dict[str, tuple[Mapping[str, bytes | Path], str]] = {
         lying(NEW, index__json=b" " * (documents.MAX_DOCUMENT + 1)),
         "more than",
     ),
-    "an index without images": (lying(NEW, index__json=index([]), manifest__json=b"[]"), "holds no image"),
+    "an index without images": (lying(NEW, index__json=index([]), manifest__json=b"[]"), "contains no image"),
 }  # fmt: skip
 
 
@@ -268,7 +268,7 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, words in {
         "absent": "not there",
-        "text": "is no tar archive",
+        "text": "is not a tar archive",
         ".": "not a regular",
         "pipe": "not a regular",
     }.items():

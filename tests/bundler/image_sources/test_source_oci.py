@@ -171,7 +171,11 @@ def test_a_layout_that_lies_is_refused(tmp_path: Path, fault: str) -> None:
 
 def test_what_is_no_layout_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(tar(saved_new([AMD])))
-    for name, words in {"file": "not a directory", "absent": "does not exist", ".": "neither an archive"}.items():
+    for name, words in {
+        "file": "not a directory",
+        "absent": "does not exist",
+        ".": "neither an archive",
+    }.items():
         with pytest.raises(UnfitInputError, match=words) as raised:
             LayoutSource(tmp_path / name, AMD64).resolve()
         assert raised.value.hint

@@ -118,7 +118,11 @@ BAD: dict[str, tuple[str, Callable[[Any], Any], str]] = {
         fixed(200, {"Content-Type": documents.INDEX}, AMD.manifest),
         "is called",
     ),
-    "a manifest without end": ("manifests", fixed(200, {}, b" " * (documents.MAX_DOCUMENT + 1)), "larger than"),
+    "a manifest without end": (
+        "manifests",
+        fixed(200, {}, b" " * (documents.MAX_DOCUMENT + 1)),
+        "larger than",
+    ),
     "a manifest of Docker 1.9": (
         "manifests",
         fixed(200, {}, dumps({"schemaVersion": 1})),

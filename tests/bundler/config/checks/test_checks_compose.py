@@ -69,10 +69,10 @@ def test_a_graph_of_aliases_is_not_multiplied_out():
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which only the host knows"),
+        ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which is known on the host only"),
         ("services:\n  a:\n    image: web:{version}\n", 3, "filled in only in bundle.yaml"),
-        ("services:\n  a:\n    build: .\n", 3, "is built; the host has no sources"),
-        ("services:\n  a:\n    command: x\n", 3, "names no image"),
+        ("services:\n  a:\n    build: .\n", 3, "has build:, but the host has no sources"),
+        ("services:\n  a:\n    command: x\n", 3, "has no image"),
         ("services: {}\n", 1, "no services"),
         ("[]", 1, "no services"),
         ("services:\n  a: {image: 'a:1', env_file: .env}\n", 2, "env_file of a refers to .env"),
@@ -119,7 +119,7 @@ def test_an_image_that_is_not_listed_is_named_with_file_and_line():
     assert missing(uses, docker("docker.io/library/redis:7")) == []
     problem = missing(uses, docker("redis:6"))[0]
     assert str(problem) == (
-        "compose.yaml:2: service a uses redis:7, which images lacks\n"
+        "compose.yaml:2: service a uses redis:7, which is not listed under images\n"
         "  hint: add redis:7 to images; listed is redis:6"
     )
 
