@@ -18,6 +18,7 @@ from installer.core.format.tar_header import BLOCK, END, Header, decode, encode,
 from installer.core.trust.approval import NAME, signed_name
 
 
+# The order of the writes is the format's promise, see installer.core.format.partial_append.
 def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
     """Add files; once it returns they are on the disk.
 
@@ -32,13 +33,17 @@ def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
     new = b"".join(member(name, data, bundle.manifest.created) for name, data in files.items())
     at = bundle.tail_end
     try:
+        # The second block first: as long as the first is zero, readers see the end of the archive.
         write_all(fd, new[BLOCK : 2 * BLOCK], at + BLOCK)
+        # Each fsync separates two states that a reader can tell apart after a power failure.
         os.fsync(fd)
         write_all(fd, new[2 * BLOCK :] + END, at + 2 * BLOCK)
         os.fsync(fd)
+        # The header comes last: with it, and only with it, the statement exists.
         write_all(fd, new[:BLOCK], at)
         os.fsync(fd)
     except OSError:
+        # A full disk must not leave a bundle that needs a repair.
         drop(fd, at)
         raise
 
@@ -62,6 +67,7 @@ def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "not
     at = bundle.tail_end
     first = os.pread(fd, BLOCK, at)
     name, header = _missing(first, os.pread(fd, MOST, at + BLOCK), bundle.manifest.created)
+    # The same name twice would be two members of one name, which readers refuse.
     if not name or name in present:
         drop(fd, at)
         return "dropped", ""
@@ -82,6 +88,7 @@ def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
         except (TamperedError, IndexError):
             return "", b""
         names.append(header.name)
+        # Anything but the headers that `append` writes is not ours to finish.
         if header != Header(header.name, FILE_MODE, header.size, mtime) or len(names) > 3:
             return "", b""
         place += extent(header.size)
@@ -90,6 +97,7 @@ def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
         return "", b""
     name = signed.pop()
     whole = encode(Header(name, FILE_MODE, size, mtime))
+    # The part of the header that is on the disk must be a beginning of the one computed here.
     fits = NAME.fullmatch(name) and whole.startswith(first.rstrip(b"\0"))
     return (name, whole) if fits else ("", b"")
 
@@ -104,6 +112,7 @@ def drop(fd: int, at: int) -> None:
     Raises:
         OSError: It could not be done.
     """
+    # Header first: then what follows is no member any more, whatever of it is still there.
     _shorten(fd, at, BLOCK)
     os.ftruncate(fd, at + len(END))
     write_all(fd, bytes(BLOCK - len(OPENING)), at + BLOCK + len(OPENING))
@@ -114,6 +123,7 @@ def drop(fd: int, at: int) -> None:
 def _shorten(fd: int, at: int, size: int) -> None:
     """Make zeros of what is there, byte by byte from its end: what is left stays a beginning."""
     begun = os.pread(fd, size, at).rstrip(b"\0")
+    # From its end, byte by byte: a kill in between leaves a shorter beginning, which is a known state.
     for place in reversed(range(len(begun))):
         write_all(fd, b"\0", at + place)
 

@@ -16,8 +16,10 @@ from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
 from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
 from installer.core.limits import KIB
 
+# Enough that everybody who approves can sign, too; small against any payload.
 SPARE = 32 * KIB
 """Least room for signatures: some fifteen of each kind."""
+# The payload starts on a page: large files are then written with O_DIRECT.
 ALIGNMENT = 4 * KIB
 
 
@@ -43,6 +45,7 @@ def make_sums(files: tuple[FileEntry, ...], manifest: bytes) -> bytes:
 def size_for(sums_bytes: int, manifest_bytes: int) -> int:
     """Return the bytes to keep free for a head whose parts have at most these sizes."""
     need = extent(sums_bytes) + extent(manifest_bytes) + BLOCK + SPARE
+    # Rounded up, so that a few bytes more or less of manifest do not move the payload.
     return need + -need % ALIGNMENT
 
 
@@ -69,6 +72,7 @@ def make_head(
         parts += _parts(name, data, mtime)
     tail = _parts(MANIFEST, manifest, mtime)
     left = size - sum(map(len, parts)) - sum(map(len, tail))
+    # The reserved space needs a header of its own, even if nothing is left in it.
     if left < BLOCK:
         raise ValueError(f"the head is {BLOCK - left} bytes larger than the space reserved for it")
     return [*parts, reserved_space(left, mtime), *tail]

@@ -59,6 +59,7 @@ class BlobWriter:
         where: str,
     ) -> Layer:
         """Store a layer; see `BlobSink`. One that turns out to be there already is taken back."""
+        # The header needs the stored size, which is known at the end only: it is written last.
         place = self.offset + BLOCK
 
         def write(data: bytes) -> None:
@@ -72,9 +73,11 @@ class BlobWriter:
         )
         # what came uncompressed is the same as any stored form of it; what came compressed only as itself
         if same := self.find(layer.diff_id, "" if sniff(peek.head) == "tar" else layer.digest):
+            # Nothing of the duplicate may remain behind the next member.
             self._output.truncate(self.offset)
             return same
         self._layers.append(layer)
+        # Only for compressed layers: the format omits what equals the size.
         expanded = layer.expanded if layer.digest != layer.diff_id else 0
         path = blob_path(layer.digest)
         self._append(FileEntry(path, layer.size, layer.digest[7:], FILE_MODE, "image", expanded=expanded))
@@ -109,6 +112,7 @@ class _Peek:
 
     def read(self, size: int, /) -> bytes:
         data = self._stream.read(size)
+        # Progress counts what is read: what is written depends on the compression.
         self._advance(len(data))
         if len(self.head) < 4:
             self.head = (self.head + data)[:4]

@@ -28,7 +28,9 @@ def resolve(
         try:
             images += source.resolve()
         except WaybillError as error:
+            # One source that fails must not hide what is wrong with the others.
             problems += error.problems or (Problem(error.where, error.what, error.hint),)
+    # Two sources may well offer the same tag; the engine on the host would keep one at random.
     names = [(image.reference, image.platform) for image in images]
     for name, platform in sorted({name for name in names if names.count(name) > 1}):
         what = f"two images have the name {name} and the platform {platform}"
@@ -63,6 +65,7 @@ def write(
     blobs = BlobWriter(output, offset, mtime, LayerTransform(compression), advance)
     images = tuple(image for source in sources for image in source.pack(blobs))
     if images:
+        # The documents come after the blobs that they name; both readers, OCI's and Docker's, find theirs.
         blobs.add("images/index.json", documents.make_index(images, blobs.documents))
         blobs.add("images/manifest.json", documents.make_docker_manifest(images))
         blobs.add("images/oci-layout", documents.LAYOUT)

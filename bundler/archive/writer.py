@@ -66,13 +66,17 @@ def write_files(
     Raises:
         UnfitInputError: An input cannot be read, or changed while it was read; or the disk is full.
     """
+    # Threads write at their own offsets: without a length, each would extend the file and wait for the
+    # others.
     output.extend(end_of(offset, inputs))
     writing = _Writing(output, mtime, advance, Event())
+    # Hashing dominates, and hashlib releases the interpreter lock: one thread for each core.
     with ThreadPoolExecutor(os.cpu_count() or 1, "pack") as pool:
         futures = [pool.submit(writing.group, place, group) for place, group in _groups(offset, inputs)]
         try:
             return [entry for future in futures for entry in future.result()]
         finally:
+            # After an error the other threads should not go on reading gigabytes.
             writing.stop.set()
             for future in futures:
                 future.cancel()
@@ -88,6 +92,7 @@ def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequenc
     start, size = 0, 0
     for index, item in enumerate(inputs):
         need = extent(item.entry.size)
+        # Small neighbours share one write call: a tree of icons is thousands of files.
         if index > start and size + need > CHUNK:
             yield offset, inputs[start:index]
             start, offset, size = index, offset + size, 0
@@ -114,6 +119,7 @@ class _Writing:
 
     def group(self, offset: int, group: Sequence[Input]) -> list[FileEntry]:
         """Write neighbours: those that fit into one chunk with one call, a large one as it is read."""
+        # A large file streams; holding it in memory would make memory depend on its size.
         if len(group) == 1 and group[0].source and group[0].entry.size >= CHUNK - BLOCK:
             item = group[0]
             digest = self._copy(offset + BLOCK, item.source, item.entry.size)
@@ -142,6 +148,7 @@ class _Writing:
             buffers, done = cycle([page_buffer(CHUNK) for _ in range(DEPTH)]), 0
             while done < size and not self.stop.is_set():
                 # all pieces but the first begin with a page of the output
+                # The first piece is shorter, so that all others start on a page of the output.
                 length = min(CHUNK - (offset + done) % PAGE, size - done)
                 piece = next(buffers)[:length]
                 _fill(file, piece, source)
@@ -149,6 +156,7 @@ class _Writing:
                 writing.put(self.output.write_pages, offset + done, piece)
                 done += length
                 self.advance(length)
+            # A file that a build is still writing would get a digest of something that never existed.
             _same(before, os.fstat(fd), source)
         return digest.hexdigest()
 
@@ -179,6 +187,7 @@ def _same(before: os.stat_result, after: os.stat_result, source: str) -> None:
 def _open(source: str, size: int) -> tuple[int, os.stat_result]:
     """Open what has to be a regular file of `size` bytes still, and does not wait for anybody meanwhile."""
     try:
+        # O_NONBLOCK: a pipe that took the file's place must not block the build for ever.
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None

@@ -27,13 +27,16 @@ def parse_expiry(text: str, now: datetime) -> datetime:
         UsageError: It is neither, or lies in the past.
     """
     match = _DAYS.fullmatch(text)
+    # Days are what people plan in; hours of validity would only invite clock problems.
     moment = now + timedelta(days=int(match[1])) if match else parse_time(text)
     if moment is None:
         raise UsageError(
             "is not a duration or time", where=text[:40], hint="use 365d, or 2030-01-31T00:00:00Z"
         )
+    # Something that is expired from the start can only be a typing error.
     if moment <= now:
         raise UsageError("is in the past", where=text[:40])
+    # Times in roots and approvals have whole seconds.
     return moment.replace(microsecond=0)
 
 

@@ -51,6 +51,7 @@ class Entries:
         self.places: list[Place] = []
         self.probe_places: list[str] = []
         self.rollback = self.values = self.values_schema = ""
+        # Everything is read before anything is compared: duplicates are found across sections.
         self._read()
         self._twins()
 
@@ -71,6 +72,7 @@ class Entries:
         self._deploy()
         self._health()
         listed = ("binaries", "trees", "images", "config")
+        # Only if nothing else is wrong: an entry that was refused would make a release look empty.
         if not any(self.value.get(key) for key in listed) and not self.problems:
             what = f"is empty: none of {', '.join(listed)} is given"
             self.problems.append(Problem(self.document.name, what, "list the content of the release"))
@@ -82,6 +84,7 @@ class Entries:
 
     def _binaries(self) -> None:
         for path, entry in self._each("binaries"):
+            # One entry of binaries is one file for each platform that is built.
             for platform in self.platforms:
                 os_name, arch = platform.split("/", 1)
                 given = self._fill(entry["path"], (*path, "path"), os=os_name, arch=arch)
@@ -97,6 +100,7 @@ class Entries:
             where = self.document.where((*path, "path"))
             source = self.directory / given
             problem = inputs.directory_problem(source, given, where)
+            # A tree of `.` takes the name of its directory: a member needs a name of its own.
             member = f"trees/{source.resolve().name if given in ('.', '..') else given.rpartition('/')[2]}"
             problem = problem or inputs.member_problem(member, given, where)
             if problem:
@@ -273,6 +277,7 @@ class Entries:
         kept: dict[tuple[str, str], Item] = {}
         seen: dict[str, Item | Tree] = {}
         for item in self.items:
+            # Lower case: hosts and sticks may have file systems that do not tell A from a.
             first = seen.setdefault(item.member.lower(), item)
             if first is item:
                 kept[item.member, item.install] = item
@@ -281,6 +286,7 @@ class Entries:
             elif item.install != first.install:
                 what = f"{item.given} is listed in line {first.line}, too, with another destination"
                 self.problems.append(Problem(self.where(item), what, "copy the file under another name"))
+        # The same file twice, for example a unit in two steps, is one member.
         self.items = list(kept.values())
         names: dict[str, Tree] = {}
         for tree in self.trees:
@@ -293,6 +299,7 @@ class Entries:
         )
         self.problems.append(Problem(self.where(item), what, "rename one of them"))
 
+    # Only in bundle.yaml: the files themselves are shipped byte for byte.
     def _fill(self, text: str, path: strict_yaml.Path, **known: str) -> str:
         words = {"version": self.version, **known}
 

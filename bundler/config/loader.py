@@ -43,9 +43,12 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
     parsed = _version(version, problems)
     document, sha256 = _read(directory)
     problems += document.problems
+    # Without a document there is nothing more to check.
     if document.value is None:
         raise _unfit(problems, directory)
+    # What does not fit the schema is removed here, so that the checks below need not doubt types.
     value, whole = _fitting(document, problems)
+    # From here on each step adds its problems: a person sees all of them in one run.
     chosen = _platforms(value, platforms, problems)
     sequence = _sequence(value, parsed, problems)
     upgrade_from = _upgrade_from(value, document, parsed, problems)
@@ -83,6 +86,7 @@ def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
     path = directory / NAME
     try:
         with path.open("rb") as file:
+            # The hash is that of the very bytes that are parsed: the file may change meanwhile.
             data = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
         hint = "run `bundle init` to create one, or give its directory with -C"
@@ -108,13 +112,16 @@ def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[d
     value: dict[str, Any] = document.value
     schema = resources.schema(SCHEMA)
     found = schema_errors.findings(schema, value, document.where)
+    # One problem for each place: a broken value would otherwise be reported by parser and schema.
     taken = {problem.where for problem in problems}
     problems += [finding.problem for finding in found if finding.problem.where not in taken]
     for path, text in _texts(value):
+        # A line break in a path or name would forge lines in reports on the host.
         if not text.isprintable() and not any(finding.path == path for finding in found):
             what = f"{schema_errors.dotted(path)} has a control character or a line break"
             problems.append(Problem(document.where(path), what, "write it on one line"))
             found.append(schema_errors.Finding("control", path, problems[-1]))
+    # Later checks must not call an image missing that stands in an entry which was removed.
     damaged = {str(finding.path[0]) for finding in found if finding.path}
     for finding in found:
         _set_aside(value, finding)
@@ -128,6 +135,7 @@ def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[d
 def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
     """Remove what does not fit: a key, or the entry of a list that it is in (the place stays, as None)."""
     path = finding.path
+    # An unknown key is removed alone; the rest of its entry can still be checked.
     if finding.keyword != "additionalProperties":
         ends = [end for end, part in enumerate(path, 1) if isinstance(part, int)]
         path = path[: ends[0]] if ends else path
@@ -140,6 +148,7 @@ def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
     if isinstance(value, dict):
         value.pop(path[-1], None)
     elif isinstance(value, list):
+        # The place stays, so that the numbers of later entries still lead to their lines.
         value[int(path[-1])] = None
 
 
@@ -161,6 +170,7 @@ def _version(version: str, problems: list[Problem]) -> Version | None:
 
 
 def _sequence(value: dict[str, Any], version: Version | None, problems: list[Problem]) -> int:
+    # An explicit number wins: some products have releases that versions cannot order.
     if isinstance(value.get("sequence"), int):
         return int(value["sequence"])
     sequence = default_sequence(version) if version else 0
@@ -201,6 +211,7 @@ def _platforms(value: dict[str, Any], chosen: Sequence[str], problems: list[Prob
 
 
 def _unfit(problems: list[Problem], directory: Path) -> UnfitInputError:
+    # Two checks may find the same.
     unique = list(dict.fromkeys(problems))
     count = f"{len(unique)} problem{'' if len(unique) == 1 else 's'}"
     return UnfitInputError(
@@ -212,6 +223,7 @@ def _unfit(problems: list[Problem], directory: Path) -> UnfitInputError:
 
 def _order(problem: Problem) -> tuple[bool, str, int]:
     """bundle.yaml first, then file by file, each from its top."""
+    # Line numbers are compared as numbers: line 9 comes before line 10.
     match = re.fullmatch(r"(.*?)(?::([0-9]+))?", problem.where)
     name, line = (match[1], match[2]) if match else (problem.where, None)
     return name != NAME, name, int(line or 0)

@@ -39,6 +39,7 @@ class Item:
     line: int = 0
 
 
+# Named tuples: a tree may have 250,000 of them, and they sort by path.
 class TreeFile(NamedTuple):
     """A regular file of a tree: its path in the tree, size and mode."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from installer.core.errors import WaybillError
 
+# Two levels above this package.
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -36,6 +37,7 @@ def templates() -> Traversable:
 
 
 def _find(package: str, name: str) -> Traversable:
+    # A wheel and an executable have the data inside of the packages, a checkout next to them.
     for place in (files(package).joinpath(name), _CHECKOUT / name):
         if place.is_dir():
             return place

@@ -10,7 +10,9 @@ from pathlib import Path
 from installer.core.errors import Problem, UnfitInputError
 from installer.shared.frozen import carried
 
+# The oldest that is in use: Red Hat Enterprise Linux 7.
 GLIBC_FLOOR = (2, 17)
+# Parts of glibc and the loader: they must be the host's own.
 FROM_HOST = re.compile(r"(libc|libm|libdl|libpthread|librt|libutil|libgcc_s|ld-linux[a-z0-9_-]*)\.so\.[0-9]+")
 LIBRARIES = ("cryptography", "docker", "jinja2", "jsonschema", "rich", "typer", "yaml", "zstandard")
 WANTED = {
@@ -59,6 +61,7 @@ def library_problems(app: Path) -> Iterator[Problem]:
     shipped = {path.name for path in files}
     for path in files:
         content = path.read_bytes()
+        # By content, not by name: libraries have many suffixes.
         if not content.startswith(b"\x7fELF"):
             continue
         where = str(path.relative_to(app))

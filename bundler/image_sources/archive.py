@@ -67,6 +67,7 @@ class ArchiveSource(ImageSource):
             passing = PassingContent(where)
             self._pass(passing, sink, {layer.name for _, image in chosen for layer in image.layers})
             again = choose(read_images(passing, self._platforms), self._platforms, where, self._reference)
+            # The second pass must describe the same images as the first.
             if again != chosen:
                 raise UnfitInputError(
                     "changed while it was read",
@@ -86,6 +87,7 @@ class ArchiveSource(ImageSource):
         if self._chosen is None:
             where = str(self._path)
             with open_regular(self._path) as file:
+                # By content: `docker save | gzip` often keeps the name of a tar file.
                 self._form = sniff(file.read(4))
             if self._form == "tar":
                 content = self._content = ArchiveContent(self._path)
@@ -99,4 +101,5 @@ class ArchiveSource(ImageSource):
 
     def _pass(self, passing: PassingContent, sink: BlobSink | None, wanted: Container[str] = ()) -> None:
         with open_regular(self._path) as file:
+            # The whole stream is read, so that what follows the archive is found, too.
             passing.take(Expanded(file, self._form, str(self._path)), sink, wanted)

@@ -16,6 +16,7 @@ from installer.core.errors import Problem
 from installer.core.format.manifest import Image, Layer
 
 
+# A protocol, not an abstract class: files, sockets and members of archives fit as they are.
 class Readable(Protocol):
     """A stream that can be read once, from its start to its end."""
 

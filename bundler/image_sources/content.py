@@ -22,8 +22,10 @@ from installer.core.limits import MIB
 from installer.core.oci.documents import MAX_DOCUMENT
 
 BLOBS = "blobs/sha256/"
+# Many small documents must not add up to a full memory.
 MAX_HELD = 64 * MIB
 """Bytes of all documents of one archive together that are held in memory."""
+# Docker writes these for versions before 1.10; nothing reads them.
 _LEGACY = ("VERSION", "json", "repositories")
 
 
@@ -64,6 +66,7 @@ class Payload(Protocol):
 
 def blob_digest(name: str) -> str:
     """Return the digest that a name claims (`blobs/sha256/<hex>`, `<hex>.json`); else an empty text."""
+    # Both forms of archive name their documents by digest, in two ways.
     text = name.removeprefix(BLOBS) if name.startswith(BLOBS) else name.removesuffix(".json")
     return f"sha256:{text}" if text != name and HEX.fullmatch(text) else ""
 
@@ -78,6 +81,7 @@ class _Members:
     def resolve(self, name: str) -> str | None:
         member = self.found.get(name)
         if member is not None and member.kind == "link":
+            # One step only: engines link a layer to another, and a chain could be a circle.
             member = self.found.get(member.target)
         return member.name if member is not None and member.kind == "file" else None
 
@@ -92,6 +96,7 @@ class ArchiveContent(_Members):
         super().__init__(str(path))
         self._path = path
         with self._file() as file:
+            # Device, inode, size and time: a file that is replaced meanwhile has another identity.
             self._identity = _identity(file)
             length = self._identity[2]
             for member, _ in scan(file, self.where, lambda count: _seek(file, count, length, self.where)):
@@ -106,6 +111,7 @@ class ArchiveContent(_Members):
     def open(self, name: str, size: int) -> Iterator[Readable]:
         """Open a member; the archive has to be the one that was scanned."""
         with self._file() as file:
+            # Offsets of the scan would lead into other bytes.
             if _identity(file) != self._identity:
                 raise UnfitInputError(
                     "changed while it was read",
@@ -143,6 +149,7 @@ class DirectoryContent:
     def open(self, name: str, size: int) -> Iterator[Readable]:
         """Open a file, which has to be of this size."""
         with open_regular(self._path / name) as file:
+            # Checked before reading: the digest would tell as well, but only after gigabytes.
             if (now := os.fstat(file.fileno()).st_size) != size:
                 raise UnfitInputError(f"is {now} bytes, not {size}", where=f"{self.where}/{name}", hint=AGAIN)
             yield file
@@ -173,6 +180,7 @@ class PassingContent(_Members):
         Raises:
             UnfitInputError: It was neither.
         """
+        # A layer may be as short as a document and begin like one.
         if name not in self.layers:
             where = f"{self.where}: {name}"
             self.layers[name] = sink.layer(
@@ -202,13 +210,17 @@ class PassingContent(_Members):
         if kind == "ignored":
             return
         head = b""
+        # One block tells a tar header from JSON and from compressed data.
         while len(head) < BLOCK and (chunk := body.read(BLOCK - len(head))):
             head += chunk
         if kind == "document" or (kind == "blob" and _is_document(head)):
+            # Larger ones are reported when something asks for them; often nothing does.
             if member.size <= MAX_DOCUMENT:
                 self._hold(member, head, body, where)
         elif sink is not None:
             digest = blob_digest(member.name)
+            # An uncompressed layer under this digest is stored already: its bytes need not be compressed
+            # again.
             known = sink.find(digest) if digest else None
             self.layers[member.name] = known or sink.layer(
                 _Again(head, body), digest=digest, size=member.size, where=where
@@ -236,6 +248,7 @@ def _kind(name: str) -> str:
 
 def _is_document(head: bytes) -> bool:
     """Return whether a blob that begins like this is JSON and not a layer."""
+    # A tar archive may begin with a file whose name starts with a brace.
     return head[:1] in (b"{", b"[") and sniff(head) == "tar" and head[257:262] != b"ustar"
 
 
@@ -316,6 +329,7 @@ def open_regular(path: Path) -> BinaryIO:
         UnfitInputError: It is not there, not readable, or not a regular file.
     """
     try:
+        # O_NONBLOCK: opening a pipe would wait for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise UnfitInputError(
@@ -328,6 +342,7 @@ def open_regular(path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnfitInputError("is not a regular file", where=str(path), hint="give the path of a file")
+    # Unbuffered: layers are read in large chunks, and seeks would throw buffers away.
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
@@ -337,6 +352,7 @@ def _identity(file: BinaryIO) -> tuple[int, int, int, int]:
 
 
 def _seek(file: BinaryIO, count: int, length: int, where: str) -> None:
+    # A seek beyond the end succeeds: a truncated archive would go unnoticed.
     if file.seek(count, os.SEEK_CUR) > length:
         raise UnfitInputError(
             f"ends at byte {length}, in the middle of a member",

@@ -123,6 +123,7 @@ class EngineSource(ImageSource):
         packed: dict[int, Image] = {}
         found = dict(enumerate(self._inspected or ()))
         with connected() as client:
+            # Only the old form needs batches; one stream stores shared layers once.
             old = _api(client) < OCI_FORM
             for batch in _batches(found) if old else [found]:
                 content = PassingContent("the stream of the Docker engine")
@@ -161,6 +162,7 @@ class EngineSource(ImageSource):
         """Return why an image of the engine cannot be taken; None if it can."""
         name, where = found.wanted.name, found.wanted.where or found.wanted.name
         reference = found.wanted.reference or name
+        # An id is no name for a host, and changes with every build.
         is_id = not found.wanted.reference and found.id.removeprefix("sha256:").startswith(name)
         if is_id or reference_fault(reference) or split_reference(reference)[2]:
             hint = f"run `docker tag {name} NAME:TAG`, and list NAME:TAG"
@@ -204,6 +206,7 @@ def _client() -> DockerClient:
     url = os.environ.get("DOCKER_HOST", "")
     if not url:
         context = ContextAPI.get_current_context()
+        # The library's `from_env` ignores contexts; the docker command does not.
         if context is not None and context.name != "default" and context.Host:
             return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False)
     if url.startswith("unix://") or not url:
@@ -215,6 +218,7 @@ def _client() -> DockerClient:
 
 def _unreachable(error: Exception) -> UnfitInputError:
     where = os.environ.get("DOCKER_HOST") or f"unix://{DEFAULT_SOCKET}"
+    # By far the most frequent cause, with a remedy of its own.
     if isinstance(error, PermissionError):
         return UnfitInputError(
             "permission denied: this user may not use the Docker engine",
@@ -236,6 +240,7 @@ def _api(client: DockerClient) -> tuple[int, ...]:
 
 def _uses_containerd(client: DockerClient) -> bool:
     status = client.info().get("DriverStatus") or []
+    # That store keeps compressed layers; the id is then a digest of the manifest.
     return any("io.containerd.snapshotter" in str(row) for row in status)
 
 
@@ -261,6 +266,7 @@ def _look(client: DockerClient, image: EngineImage) -> dict[str, Any] | Problem:
 def _saved(client: DockerClient, images: Sequence[_Inspected]) -> Iterator[_Stream]:
     parameters: dict[str, Any] = {"names": [image.wanted.name for image in images]}
     platforms = {image.platform for image in images}
+    # Without it, images of several platforms would come with layers of all of them.
     if images[0].containerd and len(platforms) == 1 and _api(client) >= PLATFORM_CHOICE:
         system, architecture, *variant = platforms.pop().split("/")
         chosen = {"os": system, "architecture": architecture, "variant": variant[0] if variant else ""}
@@ -271,6 +277,7 @@ def _saved(client: DockerClient, images: Sequence[_Inspected]) -> Iterator[_Stre
         f"{api.base_url}/v{api.api_version}/images/get", params=parameters, stream=True, timeout=None
     )
     try:
+        # The stream has begun to be an error message, not an archive.
         if response.status_code != 200:
             raise UnfitInputError(
                 f"the Docker engine cannot save the images: {response.text[:300].strip()}",
@@ -302,6 +309,7 @@ def _match(wanted: _Inspected, images: Sequence[SavedImage]) -> SavedImage:
     """Find the image that was inspected among those of the stream."""
     for image in images:
         if (
+            # The id is a digest of the configuration or, with containerd, of the index.
             wanted.id in (image.top, oci_digest(image.config))
             and image.platform == wanted.platform
             and tuple(layer.diff_id for layer in image.layers) == wanted.diff_ids

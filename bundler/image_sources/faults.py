@@ -21,6 +21,7 @@ def as_input() -> Iterator[None]:
     try:
         yield
     except TamperedError as error:
+        # "Tampered" is about bundles; a broken input of a build is another exit code.
         raise UnfitInputError(error.what, where=error.where, hint=error.hint or AGAIN) from None
 
 
@@ -30,6 +31,7 @@ def raise_problems(problems: Sequence[Problem]) -> None:
     Raises:
         UnfitInputError: If there is any.
     """
+    # A list of one item would only hide the message one level deeper.
     if len(problems) == 1:
         raise UnfitInputError(problems[0].what, where=problems[0].where, hint=problems[0].hint)
     if problems:

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 Compression = Literal["zstd", "gzip", "none"]
 Form = Literal["tar", "gzip", "zstd"]
 
+# Far above any real layer; a bomb ends here instead of filling the disk.
 MAX_EXPANDED = 256 * GIB
 """Bytes that one layer may expand to."""
 MAX_ZSTD_WINDOW = 2**27
 """The largest window that `zstd` itself decompresses without being asked: 128 MiB."""
+# zstd may expand 2 KiB to 64 MiB at once: a larger piece could fill the memory in one call.
 ZSTD_PIECE = 2 * KIB
 """Compressed bytes handed to zstd at once: they expand to 64 MiB at the very worst."""
 
@@ -85,6 +87,7 @@ class LayerTransform:
                 compression is broken.
         """
         chunks = _chunks(stream, size, where)
+        # The first bytes decide the form; the media type is only compared with it.
         head = next(chunks, b"")
         if not head:
             raise UnfitInputError("the layer is empty", where=where, hint=_REBUILD)
@@ -93,6 +96,7 @@ class LayerTransform:
             raise UnfitInputError(
                 f"the layer has the media type {media_type}, but is {form}", where=where, hint=_REBUILD
             )
+        # Uncompressed layers are compressed; compressed ones keep their bytes, which signatures cover.
         if form == "tar":
             layer = self._compress(head, chunks, write, where)
             read, read_digest = layer.expanded, layer.diff_id
@@ -100,6 +104,7 @@ class LayerTransform:
             layer = self._keep(form, head, chunks, write, where)
             layer = replace(layer, media_type=media_type or layer.media_type)
             read, read_digest = layer.size, layer.digest
+        # Size before digest: "ends early" tells more than "another digest".
         if size >= 0 and read != size:
             raise UnfitInputError(f"the layer ends after {read} of {size} bytes", where=where, hint=_REBUILD)
         if digest and read_digest != digest:
@@ -121,6 +126,7 @@ class LayerTransform:
         form: Form = "tar" if self.compression == "none" else self.compression
         compressor = _compressor(form)
         plain, stored = _Hash(), _Hash()
+        # Hashing runs in its own thread: it takes as long as compressing.
         with Lane("hash") as hashing:
             chunk, read = head, 0
             while chunk:
@@ -129,6 +135,7 @@ class LayerTransform:
                 hashing.put(plain.update, chunk)
                 if compressor is None:
                     write(chunk)
+                # A compressor buffers: many calls give nothing.
                 elif out := compressor.compress(chunk):
                     stored.update(out)
                     write(out)
@@ -157,6 +164,7 @@ class LayerTransform:
 
             def expand_chunk(chunk: bytes) -> None:
                 nonlocal produced
+                # Errors of both libraries become one error with the layer's name.
                 with _broken(form, where):
                     for out in expander.feed(chunk):
                         produced += len(out)
@@ -213,6 +221,7 @@ def _compressor(form: Form) -> _Compressor | None:
             level=3, threads=2, write_content_size=False, write_checksum=False
         ).compressobj()
     if form == "gzip":
+        # 31: a gzip header without time and name, so that the bytes depend on the content alone.
         return zlib.compressobj(6, zlib.DEFLATED, 31)
     return None
 
@@ -275,9 +284,11 @@ class _Gunzip:
         data, more = chunk, True
         while more:
             member = self._member or zlib.decompressobj(31)
+            # Bounded output: one call may otherwise expand a chunk a thousandfold.
             out = member.decompress(data, CHUNK)
             yield out
             self._member = None if member.eof else member
+            # gzip files may be several members, one after the other; pigz and bgzip write such files.
             data = member.unused_data if member.eof else member.unconsumed_tail
             more = bool(data) or (len(out) == CHUNK and not member.eof)
 
@@ -297,6 +308,7 @@ class _Unzstd:
             data = chunk[start : start + ZSTD_PIECE]
             while data:
                 if self._frame is None:
+                    # A larger window is refused, as `zstd` does: it is memory that the sender chooses.
                     self._frame = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
                 yield self._frame.decompress(data)
                 data = self._frame.unused_data if self._frame.eof else b""
@@ -312,6 +324,7 @@ def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
     read = len(head)
     chunk = head
     while chunk:
+        # A source that sends without end is stopped here.
         if 0 <= size < read:
             raise UnfitInputError(f"the layer has more than its {size} bytes", where=where, hint=_REBUILD)
         yield chunk

@@ -139,6 +139,7 @@ class _RegistryWalk(Walk):
         where = f"{self.where}: {entry.digest}"
         if entry.digest not in self.known:
             manifest = entry.media_type in (*documents.INDEXES, *documents.MANIFESTS)
+            # Manifests and blobs have different paths, whatever their digest.
             path = f"/v2/{self._blobs.repository}/{'manifests' if manifest else 'blobs'}/{entry.digest}"
             headers = {"Accept": entry.media_type} if manifest else {}
             response = self._blobs.connection.get(path, headers, where)
@@ -190,6 +191,7 @@ class _BlobStream:
                 return chunk
             self.close()
             self.failures += 1
+            # Progress resets nothing: a registry that breaks off each megabyte would never end.
             if self.failures >= TRIES:
                 raise UnfitInputError(
                     f"the registry ends the layer after {self.offset} of {self.size} bytes",
@@ -209,6 +211,7 @@ class _BlobStream:
 
     def _open(self) -> Response:
         path = f"/v2/{self.blobs.repository}/blobs/{self.digest}"
+        # The first request asks for everything: a registry need not support ranges.
         headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
         self._response = response = self.blobs.connection.get(path, headers, self._where)
         # A registry without ranges sends the whole blob: what is known already is skipped.
@@ -229,6 +232,7 @@ def _document(response: Response, where: str) -> bytes:
         raise UnfitInputError(f"the connection broke: {error}", where=where, hint="try again") from None
     finally:
         response.close()
+    # The limit is that of the reader on the host.
     if len(data) > documents.MAX_DOCUMENT:
         what = f"is larger than the {documents.MAX_DOCUMENT} bytes that a document may have"
         raise UnfitInputError(

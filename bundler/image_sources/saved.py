@@ -36,6 +36,7 @@ def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
         docker, index = content.resolve("manifest.json"), content.resolve("index.json")
         if index is not None:
             images = list(_LayoutWalk(content, platforms).images(index))
+            # Both descriptions exist: they must agree, since engines read one or the other.
             if docker is not None:
                 _agree(content, docker, images, platforms)
             return images
@@ -59,6 +60,7 @@ class _LayoutWalk(Walk):
         """Go through `index.json`."""
         layout = f"{self.where}: oci-layout"
         found = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
+        # Another version may lay out blobs in another way.
         if not isinstance(found, dict) or found.get("imageLayoutVersion") != "1.0.0":
             raise TamperedError("is not of version 1.0.0", where=layout)
         index = documents.parse_index(self._content.document(name), f"{self.where}: {name}")
@@ -82,6 +84,7 @@ def _names(entry: documents.Descriptor) -> tuple[str, ...]:
     """Return the references of an outermost entry; one that is only a tag is none."""
     for key in (documents.CONTAINERD_NAME, documents.REF_NAME):
         name = entry.annotations.get(key, "")
+        # `docker buildx` writes the tag alone under this key.
         if name and not reference_fault(name) and split_reference(name)[1]:
             return (familiar(name),)
     return ()
@@ -93,6 +96,7 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
         where = f"{content.where}: {config_name}"
         config = content.document(config_name)
         digest, claimed = oci_digest(config), blob_digest(saved.config)
+        # The name of the configuration is its digest in both forms.
         if claimed and claimed != digest:
             raise TamperedError(f"has the digest {digest}, not {claimed}", where=where)
         about = documents.parse_config(config, where)
@@ -112,6 +116,7 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
 def _agree(content: Content, name: str, images: Sequence[SavedImage], platforms: Sequence[str]) -> None:
     """Check that `manifest.json` describes no image other than `index.json` does."""
     for other in _docker_images(content, name):
+        # Images for other platforms are not packed, so they cannot do harm.
         if not any(documents.platform_matches(wanted, other.platform) for wanted in platforms):
             continue
         twins = [
@@ -175,6 +180,7 @@ def choose(
         found, wrong = _by_platform(name, group, platforms, where)
         chosen += [(name, image) for image in found]
         problems += wrong
+    # The same image may be described by several entries: each problem once.
     if problems:
         raise_problems(list(dict.fromkeys(problems)))
     return chosen
@@ -201,6 +207,7 @@ def _by_platform(
     problems = []
     for wanted in platforms:
         fits = [image for image in group if documents.platform_matches(wanted, image.platform)]
+        # `linux/arm64` matches `linux/arm64/v8`, too; the exact one is preferred.
         exact = [image for image in fits if image.platform == wanted] or fits
         if len({oci_digest(image.config) for image in exact if image.platform == exact[0].platform}) > 1:
             problems.append(

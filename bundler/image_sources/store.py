@@ -18,6 +18,7 @@ def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[La
     """Put the layers of an image into the sink, from the lowest; those that it has are not read."""
     stored = []
     for layer in image.layers:
+        # Only an uncompressed layer may be replaced by a stored form of other bytes.
         compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
         found = sink.find(layer.diff_id, layer.digest if compressed else "")
         if found is None:
@@ -54,6 +55,7 @@ def store_image(
         UnfitInputError: A layer is not the one that the configuration names.
     """
     for said, stored in zip(image.layers, layers, strict=True):
+        # The configuration is what the image id covers: it decides.
         if stored.diff_id != said.diff_id:
             raise UnfitInputError(
                 f"the layer's uncompressed digest is {stored.diff_id}, and the configuration of {reference} "
@@ -63,6 +65,7 @@ def store_image(
             )
     config = sink.document(image.config, where=f"{where}: configuration of {reference}")
     manifest = image.manifest
+    # A kept manifest keeps the digest that registries and signatures know.
     kept = manifest is not None and all(
         stored.digest == said.digest
         and documents.layer_form(stored.media_type) == documents.layer_form(said.media_type)

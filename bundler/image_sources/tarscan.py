@@ -18,6 +18,7 @@ from installer.core.limits import CHUNK, KIB, MIB
 
 BLOCK = 512
 MAX_MEMBERS = 100_000
+# Real headers have some hundred bytes; a larger one would only fill memory.
 MAX_PAX = 64 * KIB
 MAX_END = MIB
 """Zero bytes that may follow the end: tar fills up to a record, which is never so large."""
@@ -134,13 +135,16 @@ class _Scanner:
         self._offset += member.size + -member.size % BLOCK
 
     def _member(self, name: str, size: int, flag: str, link: str) -> Member | None:
+        # Directories follow from the names of files.
         if flag == "5":
             return None
         clean = name.removeprefix("./")
         if not _plain(clean):
             raise self._fault(f"has a member named {name[:120]!r}", "", _HOSTILE)
+        # Hard links, devices and pipes have no place in an image archive.
         if flag not in ("0", "\0", "2"):
             raise self._fault(f"is of the type {flag!r}: neither a file nor a symbolic link", clean, _HOSTILE)
+        # Readers differ in which of two members counts: the first or the last.
         if clean in self._names:
             raise self._fault("occurs twice", clean, _HOSTILE)
         if len(self._names) >= MAX_MEMBERS:
@@ -157,6 +161,7 @@ class _Scanner:
         for component in link.split("/"):
             if component == ".." and here:
                 here.pop()
+            # A link that leaves the archive would read a file of this machine.
             elif component in ("", "..") or not _plain(component):
                 raise self._fault(
                     f"is a link to {link[:120]!r}, which leads out of the archive", name, _HOSTILE
@@ -181,6 +186,7 @@ class _Scanner:
         return name, 0 if flag in "125" else self._octal(header[124:136]), flag, self._text(header[157:257])
 
     def _octal(self, digits: bytes) -> int:
+        # GNU's base-256 form, for sizes of 8 GiB and more.
         if digits[0] == 0x80:
             return int.from_bytes(digits[1:], "big")
         text = digits.strip(b" \0")
@@ -207,6 +213,7 @@ class _Scanner:
             key, equals, value = data[len(length) + 1 : end - 1].partition(b"=")
             if not equals or data[end - 1 : end] != b"\n":
                 raise self._fault(f"has a broken extended header at byte {self._offset}", "", _AGAIN)
+            # The size decides where the next header is looked for.
             if key == b"size" and not (value.isdigit() and len(value) < 16):
                 raise self._fault(f"has a broken extended header at byte {self._offset}", "", _HOSTILE)
             found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
@@ -229,6 +236,7 @@ class _Scanner:
         read = 0
         while chunk := self._stream.read(CHUNK):
             read += len(chunk)
+            # Data after the end could be another archive that other readers see.
             if chunk.count(0) != len(chunk) or read > MAX_END:
                 raise self._fault("continues after its end-of-archive marker", "", _HOSTILE)
 

@@ -100,6 +100,7 @@ class Walk(ABC):
         Raises:
             TamperedError: A document is not what its descriptor says, or is broken.
         """
+        # BuildKit adds attestations as manifests; they are not images.
         if _ATTESTATION in entry.annotations:
             return
         if entry.platform and not self._wanted(entry.platform):
@@ -107,6 +108,7 @@ class Walk(ABC):
         elif entry.media_type in documents.MANIFESTS:
             yield self._image(entry, names, top)
         elif entry.media_type in documents.INDEXES:
+            # Real images have two levels; more is an attack or a circle.
             if depth >= documents.MAX_DEPTH:
                 raise TamperedError(f"nests indexes deeper than {documents.MAX_DEPTH}", where=self.where)
             data, where = self._checked(entry)
@@ -118,6 +120,7 @@ class Walk(ABC):
         manifest = documents.parse_manifest(data, where, entry.media_type)
         config, config_where = self._checked(manifest.config)
         about = documents.parse_config(config, config_where)
+        # The variant may be missing in one of the two.
         if entry.platform and entry.platform.split("/")[:2] != about.platform.split("/")[:2]:
             what = f"is for {about.platform}, but listed for {entry.platform}"
             raise TamperedError(what, where=config_where)

@@ -51,6 +51,7 @@ def find_builder(given: str, environ: Mapping[str, str]) -> Builder:
         UsageError: What was given is not a builder id.
     """
     known = _github(environ) or _gitlab(environ) or Builder(LOCAL)
+    # The option wins over the variable, as everywhere in this command.
     chosen = given or environ.get(VARIABLE, "")
     if chosen and not BUILDER.fullmatch(chosen):
         raise UsageError(
@@ -58,6 +59,7 @@ def find_builder(given: str, environ: Mapping[str, str]) -> Builder:
             where="--builder" if given else VARIABLE,
             hint="use a URI of the pipeline, such as https://ci.example/lan-chat/release",
         )
+    # Names only: values may be secret, and provenance is public.
     names = tuple(name for name in INFLUENCES if name in environ)
     return Builder(chosen or known.identity, known.invocation, names)
 
@@ -67,6 +69,7 @@ def _github(environ: Mapping[str, str]) -> Builder | None:
     if environ.get("GITHUB_ACTIONS") != "true":
         return None
     server, repository = environ.get("GITHUB_SERVER_URL", ""), environ.get("GITHUB_REPOSITORY", "")
+    # The reference differs with each branch and tag; a policy pins the workflow.
     workflow, _, _ = environ.get("GITHUB_WORKFLOW_REF", "").partition("@")
     run, attempt = environ.get("GITHUB_RUN_ID", ""), environ.get("GITHUB_RUN_ATTEMPT", "1")
     return _known(f"{server}/{workflow}", f"{server}/{repository}/actions/runs/{run}/attempts/{attempt}")
@@ -82,5 +85,6 @@ def _gitlab(environ: Mapping[str, str]) -> Builder | None:
 
 def _known(identity: str, invocation: str) -> Builder | None:
     """Take what a CI system says where it is whole: a URL without a gap."""
+    # A variable that is missing would leave a gap in the URL, and a policy could match too much.
     whole = re.fullmatch(r"https?://[^/]+(/[^/\s]+)+", identity) and BUILDER.fullmatch(identity)
     return Builder(identity, invocation if BUILDER.fullmatch(invocation) else "") if whole else None

@@ -63,6 +63,7 @@ def inspect_checkout(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
     Returns:
         What it says. Without git, or outside of a checkout with a commit, that and why nothing is known.
     """
+    # `--no-show-signature`: a setting of the user would add lines about signatures.
     head, error = _git(directory, "log", "-1", "--no-show-signature", "--format=%H %ct")
     if not head:
         return Checkout(unknown=_reason(error))
@@ -85,6 +86,7 @@ def plain_url(origin: str) -> str:
         match = _SCP.fullmatch(origin)
         if match is None:
             return ""
+        # One form for one repository: a policy compares text.
         origin = f"ssh://{match[1]}/{match[2].lstrip('/')}"
     try:
         parts = urlsplit(origin)
@@ -94,6 +96,7 @@ def plain_url(origin: str) -> str:
     if parts.scheme not in ("https", "http", "ssh", "git") or not host:
         return ""
     at = f"{host}:{port}" if port else host
+    # Rebuilt from its parts: user, password and token are left out, and query and fragment, too.
     return f"{parts.scheme}://{at}{parts.path.rstrip('/').removesuffix('.git')}"
 
 
@@ -102,8 +105,10 @@ def _changed(directory: Path, inputs: Iterable[str]) -> tuple[str, ...]:
     said, error = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
     if error:
         return ("(git status failed)",)
+    # A repository may have several products: only changes below this one's directory count.
     below = _inside(top, directory)
     rows = list(_rows(said))
+    # Untracked files count only if they go into the bundle: build output lies next to the sources.
     found = {path for state, path in rows if state != "??" and f"{path}/".startswith(below)}
     others = {path for _, path in rows} - found
     if others:
@@ -119,12 +124,14 @@ def _rows(said: str) -> Iterable[tuple[str, str]]:
         if len(word) < 4:
             continue
         yield word[:2], word[3:]
+        # The old name follows as a word of its own.
         if word[0] in "RC":
             yield word[:2], next(words, "")
 
 
 def _inside(top: str, path: Path) -> str:
     """Return a path from the top of the checkout, with a slash at its end; empty for the top or outside."""
+    # The parent is resolved and the name is not: an input that is a link counts as the link.
     relative = os.path.relpath(f"{_real(path.parent)}/{path.name}", top)
     return "" if relative == "." or relative.startswith("..") else f"{relative}/"
 
@@ -146,7 +153,9 @@ def _reason(error: str) -> str:
 
 def _git(directory: Path, *words: str) -> tuple[str, str]:
     """Run git; gives what it said, or why it failed. Nothing of the repository's is run."""
+    # GIT_DIR and its like would make git look at another repository.
     environment = {key: value for key, value in child_environment().items() if not key.startswith("GIT_")}
+    # fsmonitor is a program that the repository's own configuration can name.
     command: Sequence[str] = ["git", "-c", "core.fsmonitor=false", "-C", str(directory), *words]
     try:
         done = subprocess.run(
@@ -154,6 +163,7 @@ def _git(directory: Path, *words: str) -> tuple[str, str]:
             capture_output=True,
             timeout=_SECONDS,
             check=False,
+            # Messages are compared below; optional locks would write into the repository.
             env=environment | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
         )
     except FileNotFoundError:

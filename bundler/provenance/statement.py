@@ -69,11 +69,13 @@ def statement(
         UnfitInputError: The parameters alone are too long.
     """
     groups = _groups(config, manifest)
+    # A reader refuses statements above a limit: details are folded until it fits.
     while True:
         rows = [_source(checkout), *(row for group in groups.values() for row in group)]
         data = jsonio.dumps(_document(run, checkout, rows, identity, finished))
         if len(data) <= LIMITS.approval_bytes:
             return data
+        # Largest first: the fewest details are lost.
         name = max(groups, key=lambda name: len(groups[name]))
         if len(groups[name]) < 2:
             raise UnfitInputError("the provenance would be too long", hint="shorten paths or parameters")
@@ -108,6 +110,7 @@ def write_unsigned(bundle: Path, data: bytes) -> Path:
 
 def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, finished: datetime) -> Row:
     internal: Row = {"variables": list(run.builder.variables)}
+    # It decides the time in the bundle, so whoever rebuilds it needs it.
     if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
         internal["SOURCE_DATE_EPOCH"] = epoch
     if checkout.unknown:
@@ -131,9 +134,12 @@ def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, fini
 
 
 def _source(checkout: Checkout) -> Row:
+    # Without a commit there is nothing to name; `internalParameters` has the reason.
     if not checkout.commit:
         return {}
+    # A tag reads better than a commit; the digest below has the commit in any case.
     revision = f"refs/tags/{checkout.tag}" if checkout.tag else checkout.commit
+    # A policy can require a clean tree: this is what it reads.
     said: Row = {"dirty": bool(checkout.changed)}
     if checkout.tag:
         said["tag"] = checkout.tag
@@ -159,6 +165,7 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
             }
             groups.setdefault(top, []).append(row)
     for tree in config.trees:
+        # A tree may have 100,000 files: one row with a digest over all of them.
         row = {"name": tree.given, **_folded(tree.member, manifest)}
         groups.setdefault("trees", []).append({**row, "name": tree.given})
     for image in manifest.images:
@@ -177,6 +184,7 @@ def _folded(name: str, manifest: Manifest) -> Row:
 
     The digest is in-toto's `dirHash1`, that of Go's modules: the SHA-256 of their lines in SHA256SUMS.
     """
+    # dirHash1 hashes the lines in the order of their paths.
     below = sorted((each for each in manifest.files if each.path.startswith(f"{name}/")), key=_path)
     lines = "".join(f"{each.sha256}  {each.path}\n" for each in below)
     return {

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
+# cosign writes this label; older versions wrote the second of those below, and both are read.
 LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY"
 PASSWORD_VARIABLE = "COSIGN_PASSWORD"
 _LABELS = (LABEL, "ENCRYPTED COSIGN PRIVATE KEY")
 _PEM = re.compile(r"\s*-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----\s*")
 _COSTS = (32768, 65536, 131072)
 """scrypt's N that is accepted; a larger one would be a way to stop the machine."""
+# What cosign itself uses; its readers accept no other block size and parallelism.
 _COST, _BLOCK, _PARALLEL = 65536, 8, 1
+# Far above any key: a larger file is not a key, and is not read.
 _KEY_BYTES = 64 * KIB
 
 
@@ -102,6 +105,7 @@ class CosignSigner(Signer):
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.hashes import SHA256
 
+        # Ed25519 signs the message itself; ECDSA signs its digest.
         if isinstance(self._private, ec.EllipticCurvePrivateKey):
             signature = self._private.sign(data, ec.ECDSA(SHA256()))
         else:
@@ -111,6 +115,8 @@ class CosignSigner(Signer):
             "mediaType": cosign.MEDIA_TYPE,
             "verificationMaterial": {"publicKey": {"hint": _b64(bytes.fromhex(self.keyid))}},
             "messageSignature": {
+                # cosign needs the digest for Ed25519, too: without it, it cannot verify even its own
+                # signature.
                 "messageDigest": {"algorithm": "SHA2_256", "digest": _b64(hashlib.sha256(data).digest())},
                 "signature": encoded.decode(),
             },
@@ -152,12 +158,14 @@ def read_sealed(data: bytes, where: str) -> Sealed:
     match = _PEM.fullmatch(text)
     if match is None or match[1] not in _LABELS:
         hint = "run `bundle keygen NAME` to create one"
+        # Wrong files of the right kind are common: the hint says which one is needed.
         if match is not None and match[1].endswith("PRIVATE KEY"):
             hint = "convert an openssl key with `cosign import-key-pair --key FILE`"
         elif match is not None and match[1] == "PUBLIC KEY":
             hint = "this is the public half: sign with NAME.key"
         raise UsageError(f"is not a PEM file with the label {LABEL}", where=where, hint=hint)
     try:
+        # The parameters are checked before any work is done with them.
         document = loads_strict(
             cosign.decode_base64("".join(match[2].split()), "it", where), where, _KEY_BYTES
         )
@@ -165,6 +173,7 @@ def read_sealed(data: bytes, where: str) -> Sealed:
         if kdf["name"] != "scrypt" or cipher["name"] != "nacl/secretbox":
             raise UsageError("is encrypted in an unknown way", where=where)
         parameters = kdf["params"]
+        # A forged key file could otherwise ask for gigabytes of memory.
         if parameters["N"] not in _COSTS or parameters["r"] != _BLOCK or parameters["p"] != _PARALLEL:
             raise UsageError(
                 f"has scrypt parameters that are not allowed: {parameters}",
@@ -177,6 +186,7 @@ def read_sealed(data: bytes, where: str) -> Sealed:
         )
     except (TamperedError, KeyError, TypeError):
         raise UsageError("is damaged", where=where, hint="restore it from a backup") from None
+    # Checked here, since scrypt and secretbox would raise errors that tell a person nothing.
     if len(salt) != 32 or len(nonce) != 24 or len(ciphertext) < 16:
         raise UsageError("is damaged", where=where, hint="restore it from a backup")
     return Sealed(parameters["N"], salt, nonce, ciphertext)
@@ -212,9 +222,11 @@ def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
             hint=f"if {PASSWORD_VARIABLE} is set, it is used, even if empty",
         ) from None
     try:
+        # The password was right, since secretbox authenticates: what fails here is the content.
         private = load_der_private_key(plain, None)
     except ValueError:
         raise UsageError("does not contain a PKCS#8 key", where=where) from None
+    # Other curves could be opened, but no verifier on a host would accept their signatures.
     if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
         return _signer(private)
     if isinstance(private, ed25519.Ed25519PrivateKey):
@@ -250,7 +262,9 @@ def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) 
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from nacl.secret import SecretBox
 
+    # Encrypted by secretbox below, not by PKCS#8: that is cosign's format.
     plain = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    # Fresh for each key: the same password must never give the same encryption key.
     salt, nonce = os.urandom(32), os.urandom(24)
     ciphertext = SecretBox(_stretch(password, salt, _COST)).encrypt(plain, nonce).ciphertext
     document: dict[str, Any] = {
@@ -262,6 +276,7 @@ def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) 
         "cipher": {"name": "nacl/secretbox", "nonce": _b64(nonce)},
         "ciphertext": _b64(ciphertext),
     }
+    # cosign's own files have no line break at the end of the JSON.
     body = _b64(dumps(document).rstrip(b"\n"))
     lines = [body[at : at + 64] for at in range(0, len(body), 64)]
     return "\n".join([f"-----BEGIN {LABEL}-----", *lines, f"-----END {LABEL}-----", ""]).encode()
@@ -282,7 +297,9 @@ def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_
         UsageError: It is not set and nobody can be asked.
     """
     given = os.environ.get(variable)
+    # Set but empty is an answer, too: cosign uses it as the empty password.
     if given is not None:
+        # The exact bytes of the environment, whatever the locale.
         return os.fsencode(given)
     if prompt is None:
         raise UsageError(

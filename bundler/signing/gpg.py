@@ -18,6 +18,7 @@ from installer.core.trust import gpgv
 
 PASSPHRASE_VARIABLE = "WAYBILL_GPG_PASSPHRASE"
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}")
+# SHA-256, SHA-384 and SHA-512 by their OpenPGP numbers; hosts accept no other.
 _HASHES = ("8", "9", "10")
 _LISTING = "run `gpg --list-secret-keys` to see the fingerprints"
 
@@ -39,16 +40,19 @@ class GpgSigner(Signer):
         wanted = normal_fingerprint(fingerprint)
         self._gpg = _gpg(home)
         found = self._gpg.list_keys(secret=True, keys=[wanted])
+        # A short id could match two keys; a full fingerprint matches one or none.
         if len(found) != 1:
             raise UsageError("GPG has no secret key with this fingerprint", where=wanted, hint=_LISTING)
         listed = self._gpg.list_keys(keys=[wanted])
         trust = listed[0]["trust"] if listed else ""
+        # GPG would sign with an expired key and exit 0, and hosts would then refuse the bundle.
         if trust in ("r", "e", "d"):
             state = {"r": "revoked", "e": "expired", "d": "disabled"}[trust]
             raise ExpiredError(f"the GPG key is {state}", where=wanted, hint="sign with a valid key")
         self._keyid = str(found[0]["fingerprint"]).lower()
         self._public = _exported(self._gpg, self._keyid)
         computed, self._ring = gpgv.load_public_key(self._public, f"GPG key {self._keyid}")
+        # What hosts pin is computed here from the exported bytes; GPG's own word is not enough.
         if computed != self._keyid:
             raise UsageError("GPG exported another key", where=wanted)
 
@@ -83,18 +87,21 @@ class GpgSigner(Signer):
         # python-gnupg 0.5.7 announces an empty passphrase but does not send it: GPG then takes the first line
         # of the data for it. So an empty one counts as none.
         passphrase = os.environ.get(PASSPHRASE_VARIABLE) or None
+        # SHA-256 and binary mode, whatever gpg.conf of the user says.
         arguments = ["--local-user", self._keyid, "--digest-algo", "SHA256", "--no-textmode"]
         made = self._gpg.sign(
             data, keyid=self._keyid, detach=True, clearsign=False, passphrase=passphrase, extra_args=arguments
         )
         if made.status in ("key expired", "key revoked") and not made.data:
             raise ExpiredError(f"the GPG {made.status}", where=self._keyid)
+        # python-gnupg does not raise an error: each of the three can fail alone.
         if made.returncode != 0 or made.type != "D" or made.hash_algo not in _HASHES:
             raise UsageError(
                 f"GPG did not sign: {_reason(made)}",
                 where=self._keyid,
                 hint=f"unlock the key in gpg-agent, or set {PASSPHRASE_VARIABLE}",
             )
+        # Armor with CR LF verifies, but is not the same bytes on every machine.
         signature = bytes(made.data).replace(b"\r\n", b"\n")
         with suppress(CheckFailedError):  # Signing needs no gpgv; hosts that verify do, and say so.
             gpgv.verify(self._keyid, self._ring, signature, data, f"{self.keyid8}.asc")
@@ -145,6 +152,7 @@ def normal_fingerprint(text: str) -> str:
 
 
 def _exported(gpg: Any, fingerprint: str) -> str:
+    # Without other people's signatures the same key always exports to the same bytes.
     return str(gpg.export_keys([fingerprint], minimal=True)).replace("\r\n", "\n").strip() + "\n"
 
 
@@ -169,6 +177,7 @@ def _environment() -> dict[str, str]:
 
 
 def _reason(made: Any) -> str:
+    # python-gnupg keeps the log of gpg; its last line is the reason.
     lines = [line for line in str(made.stderr).splitlines() if line.startswith("gpg: ")]
     if lines and "Inappropriate ioctl" in lines[-1]:
         return "its passphrase is needed, but there is no terminal to ask on"

@@ -263,7 +263,7 @@ ATTACKS: dict[str, tuple[Callable[[Desk], None], str]] = {
     ),
     "an archive whose two lists disagree": (
         archive(disagreeing),
-        r"otherwise than index\.json",
+        r"differently from index\.json",
     ),
     # documents of images
     "both manifests and layers": (manifest(manifests=[]), r"layout: blobs/.*both `manifests` and"),

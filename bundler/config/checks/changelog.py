@@ -8,6 +8,7 @@ from installer.core.errors import Problem, UsageError
 from installer.core.schema_errors import did_you_mean
 from installer.core.semver import Version, parse
 
+# A changelog of a long-lived product is large; a log file given by mistake is larger.
 MAX_BYTES = 4 * 1024 * 1024
 _HEADING = re.compile(r"##[ \t]+\[?(?P<name>[^\]\s()]+)\]?(?:[ \t(].*)?")
 _FENCE = re.compile(r"[ \t]*(```|~~~)")
@@ -51,10 +52,12 @@ def _sections(text: str) -> list[tuple[int, str, str]]:
     found: list[tuple[int, str, list[str]]] = []
     fenced = False
     for number, row in enumerate(text.splitlines(), 1):
+        # A heading inside of a code block is an example, not a section.
         fenced ^= bool(_FENCE.match(row))
         match = None if fenced else _HEADING.fullmatch(row.rstrip())
         if match:
             found.append((number, match["name"], []))
+        # Link definitions at the end of the file belong to no section.
         elif found and not re.match(r"\[[^\]]+\]:\s", row):
             found[-1][2].append(row)
     return [(number, name, "\n".join(rows).strip("\n") + "\n") for number, name, rows in found]
@@ -65,6 +68,7 @@ def _is(name: str, version: Version) -> bool:
         found = parse(name)
     except UsageError:
         return False
+    # Compared as versions: `v1.4.0` and `1.4.0` are the same.
     return str(found) == str(version)
 
 

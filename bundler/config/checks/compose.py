@@ -55,10 +55,12 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
     import yaml
 
     found = Compose()
+    # Compose reads such files, too; the limit guards this process, not the format.
     if len(data) > MAX_BYTES:
         found.problems.append(Problem(name, "is larger than 1 MiB", "is it a Compose file?"))
         return found
     try:
+        # Nodes, not objects: they keep line numbers, and aliases are shared instead of copied.
         root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -87,6 +89,7 @@ def _service(service: str, node: Node, name: str, variables: Mapping[str, str], 
     image = entries.get("image")
     if "container_name" in entries:
         found.containers.append(_text(entries["container_name"]))
+    # The image would be built from sources that are not on the host.
     if "build" in entries:
         where = f"{name}:{entries['build'].start_mark.line + 1}"
         hint = "build the image first, list it under images, and replace build: by image:"
@@ -95,6 +98,7 @@ def _service(service: str, node: Node, name: str, variables: Mapping[str, str], 
         )
         return
     if image is None:
+        # The extended service may have the image.
         if "extends" not in entries:
             found.problems.append(Problem(f"{name}:{line}", f"service {service} has no image", "add image:"))
         return
@@ -109,6 +113,7 @@ def _service(service: str, node: Node, name: str, variables: Mapping[str, str], 
 
 
 def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str] | None]:
+    # Placeholders of bundle.yaml are not replaced here: the file must stay valid for Compose.
     if re.search(r"(?<!\$)\{[a-z]+\}", text):
         hint = "write ${WAYBILL_VERSION}: Compose files are shipped unchanged"
         return text, ("has {…}, which is replaced in bundle.yaml only", hint)
@@ -120,6 +125,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
         variable = match["bare"] or match["name"]
         if variable in variables:
             return variables[variable]
+        # A default without further variables is known now; the host may still set the variable.
         if match["how"] in ("-", ":-") and "$" not in match["rest"]:
             return str(match["rest"])
         unknown.append(variable)
@@ -135,6 +141,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
 def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, found: Compose) -> None:
     """Report files beside the Compose file that it refers to: only the file itself travels."""
     referring: list[tuple[str, Node]] = [("include", item) for item in _items(top.get("include"))]
+    # Only the Compose file itself is shipped: relative paths would lead to nothing on the host.
     for section in ("configs", "secrets"):
         for key, node in _entries(top.get(section)):
             referring += [(f"{section}.{key}", value) for word, value in _entries(node) if word == "file"]
@@ -160,6 +167,7 @@ def _entries(node: Node | None, depth: int = 0) -> Iterator[tuple[str, Node]]:
     """Return the entries of a mapping, with merged-in mappings first, so that its own entries win."""
     from yaml import MappingNode, ScalarNode
 
+    # Merge keys can nest without end, since an alias may contain itself.
     if not isinstance(node, MappingNode) or depth > MERGE_DEPTH:
         return
     yield from _merged(node, depth)

@@ -37,6 +37,7 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
         images_known: Whether all of `images` could be read; where not, no image is called missing.
     """
     found = Content()
+    # Without a valid version no section can be looked up.
     if version is not None:
         _changelog(entries, version, found)
     _templates(entries, found)
@@ -77,6 +78,7 @@ def _templates(entries: Entries, found: Content) -> None:
     found.problems += problems
     parsed = load_schema(schema)[0] if schema else None
     known = templates.Known(values, parsed if parsed else None)
+    # With broken values every template would seem to use unknown ones.
     incomplete = bool(problems) or _declared_but_absent(entries)
     for item in entries.of_kind("template"):
         data = _read(item.source)
@@ -115,6 +117,7 @@ def _compose(entries: Entries, found: Content, *, images_known: bool) -> None:
         found.problems += result.problems
         uses += [(item.given, use) for use in result.uses]
     listed = sum(entry is not None for entry in entries.value.get("images") or [])
+    # A list with refused entries says nothing about what is missing from it.
     if images_known and listed == len(entries.images):
         found.problems += images.missing(uses, entries.images)
 
@@ -136,10 +139,12 @@ def _secrets(entries: Entries, found: Content) -> None:
         found.problems += scanner.file(item.source, item.given, is_config=is_config)
     for tree in entries.trees:
         for file in tree.files:
+            # Larger files are not text that somebody wrote; reading them all would take as long as packing.
             if file.size <= secrets.MAX_BYTES:
                 shown = f"{tree.given}/{file.path}"
                 is_config = file.path.rpartition("/")[2].startswith(".env") or file.path.endswith(".env")
                 source = f"{tree.source}/{file.path}"
                 found.problems += scanner.file(source, shown, is_config=is_config, most=file.size)
+    # An allowance may be for a file that could not be read.
     complete = not entries.problems
     found.problems += scanner.unused() if complete else []

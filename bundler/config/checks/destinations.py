@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from installer.core.errors import Problem
 from installer.core.format.member_names import destination_fault
 
-_OURS = ("/var/lib/waybill", "/etc/waybill", "/var/cache/waybill", "/opt/waybill")
+# Files cannot be created there, or vanish.
 _KERNEL = ("/proc", "/sys", "/dev")
 _FLEETING = ("/tmp", "/run", "/var/run")  # noqa: S108  names to refuse, nothing is written there
 # Directories that belong to the system: a release puts things into them, never in their place.
@@ -43,11 +43,13 @@ class Place:
 def check(places: Sequence[Place]) -> list[Problem]:
     """Check all places of a release against the rules and against each other."""
     problems = [problem for place in places if (problem := _unsafe(place))]
+    # Sorted by components, a path is followed directly by what lies below it: one pass finds all clashes.
     ordered = sorted(places, key=lambda place: place.install.split("/"))
     for number, place in enumerate(ordered):
         for other in ordered[number + 1 :]:
             if other.install != place.install and not other.install.startswith(place.install + "/"):
                 break
+            # Different platforms never meet on one host.
             if not place.platform or not other.platform or place.platform == other.platform:
                 problems.append(_clash(place, other))
     return problems
@@ -55,17 +57,13 @@ def check(places: Sequence[Place]) -> list[Problem]:
 
 def _unsafe(place: Place) -> Problem | None:
     path = place.install
+    # The rule that a host applies to the manifest, too: absolute, plain, and none of Waybill's own
+    # directories.
     if fault := destination_fault(path):
         return Problem(
             place.where,
             f"install: {path} {fault}",
             "use a plain absolute path, such as /opt/product/bin/tool",
-        )
-    if _inside(path, _OURS):
-        return Problem(
-            place.where,
-            f"install: {path} is reserved for Waybill",
-            "install it below /opt/PRODUCT or /etc/PRODUCT",
         )
     if _inside(path, _KERNEL):
         return Problem(
@@ -97,5 +95,6 @@ def _clash(place: Place, other: Place) -> Problem:
 
 
 def _line(where: str) -> int:
+    # Problems refer to the later of two lines, so the earlier entry counts as the right one.
     digits = where.rpartition(":")[2]
     return int(digits) if digits.isdigit() else 0

@@ -27,6 +27,7 @@ def normalise(reference: str) -> str | None:
     if match is None:
         return None
     host, name = match["host"] or "docker.io", match["name"]
+    # Docker Hub has two names and implied parts; without one form `redis` and its full name would differ.
     if host in ("docker.io", "index.docker.io"):
         host, name = "docker.io", name if "/" in name else f"library/{name}"
     ending = f"@{match['digest']}" if match["digest"] else f":{match['tag'] or 'latest'}"
@@ -38,6 +39,7 @@ def reference_problem(reference: str, where: str) -> Problem | None:
     if normalise(reference) is None:
         return Problem(where, f"{reference} is not a valid image reference", "use NAME:TAG in lower case")
     match = _REFERENCE.fullmatch(reference)
+    # Without a tag, `latest` would be whatever the engine has today.
     if match and not match["tag"] and not match["digest"]:
         return Problem(where, f"{reference} has no tag", f"write {reference}:{{version}}, or another tag")
     return None
@@ -55,6 +57,7 @@ def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> l
     for source in sources:
         own = source.name or (source.reference if source.path is None else "")
         names = [own] if own else names_in(source.path) if source.path else None
+        # An archive without names may contain any image: then nothing can be called missing.
         certain = certain and names is not None
         listed |= {normalise(name) or name: name for name in names or []}
     if not certain:

@@ -47,11 +47,13 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
             where, f"{given} is not a regular file", "devices, pipes and sockets cannot be shipped"
         )
     try:
+        # Opened, not asked with access(2): that would ignore mounts and security modules.
         os.close(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
         return Problem(
             where, f"{given} cannot be read: {error.strerror}", "check the owner and permissions of the file"
         )
+    # An empty binary or script is nearly always an interrupted build.
     if status.st_size == 0 and not may_be_empty:
         return Problem(where, f"{given} is empty", "check that the build completed")
     return None
@@ -107,9 +109,11 @@ def machine_problem(source: Path, given: str, platform: str, where: str) -> Prob
         return None
     if len(head) < 20 or head[:4] != b"\x7fELF":
         return None
+    # ELF stores the byte order of all further fields in its sixth byte.
     order = "little" if head[5] == 1 else "big"
     machine = _ELF_MACHINES.get(int.from_bytes(head[18:20], order))  # type: ignore[arg-type]
     wanted = platform.partition("/")[2]
+    # Unknown machines are not reported: a wrong warning would be worse than none.
     if machine is None or machine == wanted:
         return None
     return Problem(

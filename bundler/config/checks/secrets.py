@@ -21,6 +21,7 @@ MAX_BYTES = 1024 * 1024
 HINT = (
     "remove it and change the secret; if it is not a secret, list the file under secrets_allow with a reason"
 )
+# These names mean a secret, whatever the content: some are encrypted.
 _KEY_FILES = re.compile(
     r"(?:cosign\.key|id_(?:rsa|dsa|ecdsa|ed25519)|\.netrc|\.pgpass|\.git-credentials|\.vault-token)"
 )
@@ -99,10 +100,12 @@ class Scanner:
             most: Bytes that it has, where that is known.
         """
         try:
+            # O_NONBLOCK: a pipe among the inputs must not block the scan.
             fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return []
         try:
+            # One byte more than expected tells a file that has grown.
             data = os.read(fd, most + 1)
         except OSError:
             return []
@@ -116,6 +119,7 @@ class Scanner:
         if not found:
             return []
         allowances = [entry for entry in self.allowed if matches(entry.pattern, shown)]
+        # Used even if several match: none of them is superfluous.
         self._used.update(entry.pattern for entry in allowances)
         if allowances:
             return []
@@ -139,6 +143,7 @@ class Scanner:
 def matches(pattern: str, path: str) -> bool:
     """Whether a glob covers a path: `*` stays within one directory, `**` spans any."""
     parts = re.split(r"(\*\*/?|\*|\?)", pattern)
+    # Everything else of a pattern is text: a dot in a file name matches a dot.
     words = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
     return re.fullmatch("".join(words.get(part, re.escape(part)) for part in parts), path) is not None
 
@@ -147,15 +152,18 @@ def _findings(data: bytes, shown: str, *, is_config: bool) -> Iterator[tuple[int
     if _KEY_FILES.fullmatch(shown.rpartition("/")[2]):
         yield 0, "a secret, according to its name"
         return
+    # Binary files match such patterns by accident.
     if len(data) > MAX_BYTES or b"\0" in data[:8192]:
         return
     for match in _PEM.finditer(data) if b"PRIVATE KEY" in data else ():
         yield _line(data, match.start()), f"a private key ({match[1].decode().title()})"
     for what, marks, pattern in _TOKENS:
         for match in pattern.finditer(data) if any(mark in data for mark in marks) else ():
+            # AWS documents its own example key; manuals have it.
             if b"EXAMPLE" not in match[0].upper():
                 yield _line(data, match.start()), what
     for match in _JWT.finditer(data) if b"eyJ" in data else ():
+        # Base64 text of this form is common; a JWT has JSON with `alg` in its first part.
         if _is_token_header(match[1]):
             yield _line(data, match.start()), "a JSON Web Token"
     if is_config:
@@ -168,12 +176,14 @@ def _literals(data: bytes) -> Iterable[tuple[int, str]]:
             yield _line(data, match.start()), "a password in a URL"
     for match in _ASSIGNMENT.finditer(data):
         value = match["value"].strip(b"\"'")
+        # `secret: tls-cert` in Kubernetes names a secret, and is none.
         is_name = match["key"].lower().endswith(b"secret") and re.fullmatch(rb"[a-z_.-]+", value)
         if _is_literal(value) and not is_name:
             yield _line(data, match.start("key")), f"a literal {match['key'].decode()}"
 
 
 def _is_literal(value: bytes) -> bool:
+    # References to variables, files and templates are how a secret should be given.
     if len(value) < 4 or value[:1] in b"$/<%{[@" or b"{{" in value or b"${" in value or b"$(" in value:
         return False
     return not _PLACEHOLDER.fullmatch(value) and b"change" not in value.lower()

@@ -13,6 +13,7 @@ from installer.shared.template import RenderError, chain, parse, render
 if TYPE_CHECKING:
     from jinja2 import nodes
 
+# With one of these keywords it cannot be told without a value what is allowed.
 _OPEN = ("allOf", "anyOf", "oneOf", "if", "$dynamicRef")
 Path = tuple[str, ...]
 
@@ -33,6 +34,7 @@ class Known:
         """Whether the defaults have a value there that is not null."""
         value: Any = self.values
         for part in path:
+            # Elements of lists have no names to check.
             if isinstance(value, list):
                 return True
             if not isinstance(value, Mapping) or part not in value:
@@ -95,6 +97,7 @@ def check(template: bytes, name: str, known: Known) -> list[Problem]:
         for path, line in sorted(wanted.items(), key=lambda use: use[1])
         if not known.possible(path)
     ]
+    # A template that needs values of the site cannot be rendered yet.
     if problems or not all(known.set_by_default(path) for path in wanted):
         return problems
     try:
@@ -122,11 +125,13 @@ def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]
         if not (isinstance(node, nodes.Name) and node.ctx != "load"):
             yield node.lineno, path, guarded
         return
+    # A method of a value: `name.upper()` uses `name`, not a key `upper`.
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         yield from _uses(node.node.node, guarded=guarded)
         for argument in (*node.args, *node.kwargs):
             yield from _uses(argument, guarded=guarded)
         return
+    # `default` and `is defined` say that the template works without the value.
     is_guard = (isinstance(node, nodes.Filter) and node.name in ("default", "d")) or (
         isinstance(node, nodes.Test) and node.name in ("defined", "undefined")
     )
@@ -137,6 +142,7 @@ def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]
 
 def _allows(schema: Mapping[str, Any], node: Any, path: Path, depth: int = 0) -> bool:
     """Whether a schema speaks of a path; where it is too clever to tell, yes."""
+    # References may go in circles; then anything is possible, and nothing is reported.
     if depth > 32 or node is True:
         return True
     if not isinstance(node, Mapping):

@@ -12,7 +12,9 @@ from bundler.config.model import Tree, TreeDirectory, TreeFile, TreeLink
 from installer.core.errors import Problem
 from installer.core.format.member_names import link_target_fault, path_fault
 
+# Setuid and setgid never travel; the sticky bit and write access for all would be a risk on the host.
 _MODE_BITS = 0o775
+# The same mistake in a thousand files is one mistake.
 _MOST = 25
 
 
@@ -70,6 +72,7 @@ class _Walk:
     def _entries(self, relative: str) -> Iterator[os.DirEntry[str]]:
         try:
             with os.scandir(self.tree.source / relative) as entries:
+                # Bytewise: the order of a directory listing differs between file systems and locales.
                 yield from sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             self._problem(relative, f"cannot be read: {error.strerror}", "check its owner and permissions")
@@ -77,6 +80,7 @@ class _Walk:
     def _entry(self, entry: os.DirEntry[str], path: str) -> None:
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
+            # Checked as text, never followed: what it leads to here says nothing about the host.
             target = os.readlink(entry.path)  # noqa: PTH115  Path would lose a final "/."
             if fault := link_target_fault(f"{self.tree.member}/{path}", target, self.tree.member):
                 hint = "make it relative and keep it inside the tree, or ship its target"
@@ -105,6 +109,7 @@ class _Walk:
 
     def _name_fits(self, path: str) -> bool:
         fault = path_fault(f"{self.tree.member}/{path}")
+        # Two names that differ only in case become one file on some file systems.
         twin = self._folded.setdefault(path.lower(), path)
         if twin != path:
             fault = f"differs from {twin} only in case"

@@ -95,7 +95,7 @@ def test_an_executable_that_carries_no_installer_says_so(
 ) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with pytest.raises(UsageError, match="carries no `install`"):
+    with pytest.raises(UsageError, match="does not contain `install`"):
         build.write_installer(tmp_path / "out")
 
 

@@ -148,7 +148,7 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
     "a manifest called an index": (nested(0, {**AMD.entry(), "mediaType": documents.INDEX}), "is called"),
     "a platform that is not the image's": (
         nested(0, AMD.entry(platform={"os": "linux", "architecture": "arm64"})),
-        "is listed for",
+        "but listed for",
     ),
     "a configuration that lies about its layers": (
         layout([Built("chat:1", [b"x"], extra={"rootfs": {"type": "layers", "diff_ids": [digest(b"")]}})]),

@@ -95,7 +95,7 @@ BAD: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "too many requests": ("manifests", fixed(429), "too many requests"),
     "out of order": ("manifests", fixed(503), "status 503"),
     "a layer of wrong bytes": (TOP, fixed(200, {}, AMD.blobs[1][:-1] + b"x"), "broken|digest is"),
-    "a layer with more bytes": (TOP, fixed(200, {}, AMD.blobs[1] + b"x"), "beyond|digest is"),
+    "a layer with more bytes": (TOP, fixed(200, {}, AMD.blobs[1] + b"x"), "has more than|digest is"),
     "a layer with fewer bytes": (TOP, fixed(200, {}, AMD.blobs[1][:-1]), "ends the layer after"),
     "a layer that breaks off": (
         TOP,

@@ -73,17 +73,17 @@ def test_directories_are_no_members() -> None:
 
 PLAIN = one(size=700)
 HOSTILE: dict[str, tuple[bytes, str]] = {
-    "a name that climbs": (one("../../etc/passwd"), "called"),
-    "a name that climbs inside": (one("a/../../b"), "called"),
-    "an absolute name": (one("/etc/passwd"), "called"),
+    "a name that climbs": (one("../../etc/passwd"), "named"),
+    "a name that climbs inside": (one("a/../../b"), "named"),
+    "an absolute name": (one("/etc/passwd"), "named"),
     "a prefix in a header of GNU's": (
         resigned(one(format=tarfile.GNU_FORMAT), slice(345, 349), b"evil"),
-        "readers disagree",
+        "readers interpret",
     ),
-    "a name with a backslash": (one("a\\b"), "called"),
-    "a name with an escape sequence": (one("a\x1b[2J"), "called"),
-    "a name with an empty component": (one("a//b"), "called"),
-    "an extended name that climbs": (one("../" + "n" * 120, format=tarfile.PAX_FORMAT), "called"),
+    "a name with a backslash": (one("a\\b"), "named"),
+    "a name with an escape sequence": (one("a\x1b[2J"), "named"),
+    "a name with an empty component": (one("a//b"), "named"),
+    "an extended name that climbs": (one("../" + "n" * 120, format=tarfile.PAX_FORMAT), "named"),
     "a link that leads out": (tar({"a": Path("../../etc/shadow")}), "leads out"),
     "an absolute link": (tar({"a": Path("/etc/shadow")}), "leads out"),
     "a hard link": (one(type=tarfile.LNKTYPE, linkname="x"), "neither a file nor"),
@@ -96,8 +96,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         one(format=tarfile.PAX_FORMAT, pax_headers={"GNU.sparse.major": "1"}),
         "sparse",
     ),
-    "two members of one name": (one("a")[:512] + one("./a"), "there twice"),
-    "a file and a link of one name": (one("a")[:512] + tar({"a": Path("b")}), "there twice"),
+    "two members of one name": (one("a")[:512] + one("./a"), "occurs twice"),
+    "a file and a link of one name": (one("a")[:512] + tar({"a": Path("b")}), "occurs twice"),
     "a size beyond all measure": (resigned(PLAIN, slice(124, 136), b"\x80" + b"\x7f" * 11), "claims"),
     "an extended size that is none": (
         one(format=tarfile.PAX_FORMAT, pax_headers={"size": "9" * 4000}),
@@ -116,8 +116,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "cut in a member": (PLAIN[:900], "ends"),
     "cut before the end": (PLAIN[:1536], "without an end-of-archive marker"),
     "nothing": (b"", "without an end-of-archive marker"),
-    "dirt after the end": (PLAIN + b"dirt", "goes on after"),
-    "a second archive after the end": (PLAIN + one("b"), "goes on after"),
+    "dirt after the end": (PLAIN + b"dirt", "continues after"),
+    "a second archive after the end": (PLAIN + one("b"), "continues after"),
 }
 
 

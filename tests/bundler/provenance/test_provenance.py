@@ -167,7 +167,7 @@ class TestRecorded:
         (tmp_path / "empty").mkdir()
         said = pipeline.statement(pipeline.committed().create(PATH=str(tmp_path / "empty")))
         source = said["predicate"]["buildDefinition"]["internalParameters"]["source"]
-        assert source == "not recorded: git is not installed"
+        assert source == "not known: git is not installed"
 
     def test_variables_are_named_and_their_values_are_nowhere(self, pipeline: Pipeline) -> None:
         created = pipeline.committed(origin="https://oauth2:s3cr3t@git.example/lan-chat.git").create(

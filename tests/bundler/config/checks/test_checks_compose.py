@@ -70,7 +70,7 @@ def test_a_graph_of_aliases_is_not_multiplied_out():
     ("text", "line", "what"),
     [
         ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which is known on the host only"),
-        ("services:\n  a:\n    image: web:{version}\n", 3, "filled in only in bundle.yaml"),
+        ("services:\n  a:\n    image: web:{version}\n", 3, "replaced in bundle.yaml only"),
         ("services:\n  a:\n    build: .\n", 3, "has build:, but the host has no sources"),
         ("services:\n  a:\n    command: x\n", 3, "has no image"),
         ("services: {}\n", 1, "no services"),
@@ -120,7 +120,7 @@ def test_an_image_that_is_not_listed_is_named_with_file_and_line():
     problem = missing(uses, docker("redis:6"))[0]
     assert str(problem) == (
         "compose.yaml:2: service a uses redis:7, which is not listed under images\n"
-        "  hint: add redis:7 to images; listed is redis:6"
+        "  hint: add redis:7 to images; did you mean redis:6?"
     )
 
 

@@ -71,7 +71,10 @@ def test_secrets_are_refused_unless_they_are_allowed_with_a_reason(product_dir):
     text = "trees: [{path: web}]\ndeploy: [{method: script, apply: deploy/apply.sh, undo: deploy/apply.sh}]\n"
     add(product_dir, text)
     found = faults(product_dir)
-    assert found == ["deploy/apply.sh:2: holds a literal DB_PASSWORD", "web/app.js:1: holds a GitHub token"]
+    assert found == [
+        "deploy/apply.sh:2: contains a literal DB_PASSWORD",
+        "web/app.js:1: contains a GitHub token",
+    ]
     assert token not in "".join(found)
     allow = """\
 secrets_allow:
@@ -81,7 +84,7 @@ secrets_allow:
     add(product_dir, text + allow)
     load(product_dir, "1.4.0")
     add(product_dir, text + allow + "  - {path: old/*, reason: nobody knows}\n")
-    assert faults(product_dir) == ["bundle.yaml:13: secrets_allow has old/*, but no secret was found there"]
+    assert faults(product_dir) == ["bundle.yaml:13: secrets_allow lists old/*, but no secret was found there"]
 
 
 def test_a_script_that_no_shell_would_run_is_named(product_dir):
