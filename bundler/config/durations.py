@@ -10,6 +10,7 @@ from installer.core.timestamps import parse_time
 from installer.core.trust.root import MAX_AGE_DAYS
 
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
+# The units of the schema.
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 

@@ -299,6 +299,7 @@ class Expanded:
         return chunk
 
 
+# Size first: nothing is allocated for a document that is refused.
 def read_document(stream: Readable, size: int, where: str) -> bytes:
     """Read a document whose size is known.
 

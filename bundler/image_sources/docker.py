@@ -64,6 +64,7 @@ class _Inspected:
 
     def resolved(self) -> ResolvedImage:
         # The engine counts bytes of files; headers and padding of a layer's tar come on top.
+        # An estimate that is too high only asks for more free space.
         payload = self.size + self.size // 8 + len(self.diff_ids) * MIB
         return ResolvedImage(
             familiar(self.wanted.reference or self.wanted.name),
@@ -212,6 +213,7 @@ def _client() -> DockerClient:
     if url.startswith("unix://") or not url:
         # The client library hides why a socket does not answer.
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            # Connecting once by hand shows the reason, for example a missing permission.
             probe.connect(url.removeprefix("unix://") or DEFAULT_SOCKET)
     return docker.from_env()
 

@@ -171,6 +171,7 @@ class LayerTransform:
                         self._bound(produced, where)
                         hashing_plain.put(plain.update, out)
 
+            # Reading, hashing, expanding and hashing again overlap: the slowest of them sets the pace.
             with Lane("expand") as expanding, Lane("hash") as hashing:
                 chunk = head
                 while chunk:
@@ -272,6 +273,7 @@ class _Expander(Protocol):
         ...
 
 
+# zlib reads one member; files may have several, and none may expand without bounds.
 class _Gunzip:
     def __init__(self) -> None:
         self._member: zlib._Decompress | None = None
@@ -316,6 +318,7 @@ class _Unzstd:
                     self._frame = None
 
 
+# Sniffing needs four bytes, and a pipe may deliver one.
 def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
     """Read a stream to its end; the first chunk has at least four bytes, if the stream has."""
     head = b""

@@ -95,6 +95,7 @@ class RegistrySource(ImageSource):
             with as_input():
                 root, data = _root(blobs, digest or tag or "latest")
                 walk = _RegistryWalk(blobs, self._platforms)
+                # It was fetched by its tag: asking again could give another one.
                 walk.known[root.digest] = data
                 images = list(walk.entry(root, (reference,), root.digest, 0))
             self._cached = _Resolved(blobs, choose(images, self._platforms, blobs.where))
@@ -137,6 +138,7 @@ class _RegistryWalk(Walk):
 
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         where = f"{self.where}: {entry.digest}"
+        # Each document once: both platforms of an index may share one.
         if entry.digest not in self.known:
             manifest = entry.media_type in (*documents.INDEXES, *documents.MANIFESTS)
             # Manifests and blobs have different paths, whatever their digest.

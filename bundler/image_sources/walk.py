@@ -124,6 +124,7 @@ class Walk(ABC):
         if entry.platform and entry.platform.split("/")[:2] != about.platform.split("/")[:2]:
             what = f"is for {about.platform}, but listed for {entry.platform}"
             raise TamperedError(what, where=config_where)
+        # The two lists are matched by position below.
         if len(about.diff_ids) != len(manifest.layers):
             what = f"has {len(manifest.layers)} layers, but its configuration has {len(about.diff_ids)}"
             raise TamperedError(what, where=where)
