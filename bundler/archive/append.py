@@ -1,7 +1,8 @@
-"""Adds members behind the payload of a bundle, so that a kill at any byte leaves a bundle that still reads.
+"""Append members to a bundle after its payload, so that a kill at any byte leaves a bundle that can be read.
 
-`installer.core.format.partial_append` says in which order it is written and what may be left behind; here it
-is written, finished or taken back. The payload is never touched, and the time does not depend on its size.
+`installer.core.format.partial_append` defines the order of the writes and the states they may leave; this
+module writes, completes or removes an append. The payload is not touched, and the time does not depend on its
+size.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
 
     Args:
         fd: The bundle, open for writing and locked.
-        bundle: Its tail was read, and nothing was cut short there.
+        bundle: The bundle, its tail read and complete.
         files: A statement first, then its signatures.
 
     Raises:
@@ -49,14 +50,14 @@ def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
 
 
 def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "nothing"], str]:
-    """Finish an append that was cut short, where everything of it is there; takes it back otherwise.
+    """Complete an interrupted append if all of its data is present; otherwise remove it.
 
     Args:
         fd: The bundle, open for writing and locked.
-        bundle: Its tail was read.
+        bundle: The bundle, its tail read.
 
     Returns:
-        What was done, and the name of the statement that was finished.
+        What was done, and the name of the completed statement.
 
     Raises:
         OSError: It could not be done; the bundle reads as before.
@@ -77,7 +78,7 @@ def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "not
 
 
 def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
-    """Return name and header of the statement whose payload and signatures are all there; else nothing."""
+    """Return name and header of a statement whose data is complete; else two empty values."""
     size = rest.find(b"\n") + 1
     place, names = extent(size) - BLOCK, list[str]()
     if not size or any(rest[size:place]):
@@ -103,11 +104,11 @@ def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
 
 
 def drop(fd: int, at: int) -> None:
-    """Take back what was cut short; each state on the way is one that `partial_append` knows.
+    """Remove an incomplete append; each state on the way is one that `partial_append` defines.
 
     Args:
         fd: The bundle, open for writing and locked.
-        at: Where the archive ends.
+        at: Offset of the end of the archive.
 
     Raises:
         OSError: It could not be done.
@@ -121,7 +122,7 @@ def drop(fd: int, at: int) -> None:
 
 
 def _shorten(fd: int, at: int, size: int) -> None:
-    """Make zeros of what is there, byte by byte from its end: what is left stays a beginning."""
+    """Overwrite with zeros, byte by byte from the end: what remains is always a prefix."""
     begun = os.pread(fd, size, at).rstrip(b"\0")
     # From its end, byte by byte: a kill in between leaves a shorter beginning, which is a known state.
     for place in reversed(range(len(begun))):

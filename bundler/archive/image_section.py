@@ -1,4 +1,4 @@
-"""The `images/` section as it is written: an OCI image layout whose blobs lie in the order they came."""
+"""The writer of the `images/` section: an OCI image layout, its blobs in the order in which they came."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FILE_MODE = 0o644
 
 
 class BlobWriter:
-    """The sink of image sources: appends blobs to the bundle, each distinct one once.
+    """The sink of image sources: appends each distinct blob to the bundle once.
 
     Attributes:
-        offset: Where the next member starts.
-        entries: What was written.
+        offset: Offset of the next member.
+        entries: The files that were written.
         documents: Configurations and manifests by digest.
     """
 
@@ -58,7 +58,7 @@ class BlobWriter:
         size: int = -1,
         where: str,
     ) -> Layer:
-        """Store a layer; see `BlobSink`. One that turns out to be there already is taken back."""
+        """Store a layer; see `BlobSink`. A duplicate, known only after reading, is removed again."""
         # The header needs the stored size, which is known at the end only: it is written last.
         place = self.offset + BLOCK
 

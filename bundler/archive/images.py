@@ -21,7 +21,7 @@ from installer.core.oci import documents
 def resolve(
     config: BundleConfig, problems: list[Problem]
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
-    """Ask every source what it has; what is wrong is added to `problems`."""
+    """Return the sources and their images; problems are added to `problems`."""
     sources = sources_for(config.images, config.platforms)
     images: list[ResolvedImage] = []
     for source in sources:
@@ -49,18 +49,18 @@ def write(
     """Write the `images/` section.
 
     Args:
-        sources: What `resolve` gave.
+        sources: The sources that `resolve` returned.
         output: The bundle.
-        offset: Where the section starts.
+        offset: Offset of the section.
         compression: For layers that come uncompressed.
         mtime: Modification time of all members, seconds since 1970.
         advance: Receives the bytes as they are read.
 
     Returns:
-        The files of the section, the images, and the offset behind it.
+        The files of the section, the images, and the offset after it.
 
     Raises:
-        UnfitInputError: An image is not what it says, or cannot be read.
+        UnfitInputError: An image is not what its digests say, or cannot be read.
     """
     blobs = BlobWriter(output, offset, mtime, LayerTransform(compression), advance)
     images = tuple(image for source in sources for image in source.pack(blobs))

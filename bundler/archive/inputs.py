@@ -1,4 +1,4 @@
-"""From a checked bundle.yaml to the list of what goes into the bundle, in the order of the tar."""
+"""Collect the files, links and directories of a bundle from the checked bundle.yaml, in tar order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from installer.core.format.tar_header import OCTAL_LIMIT
 RELEASE_NOTES = "docs/RELEASE-NOTES.md"
 PLAIN_DIRECTORY = 0o755
 UNKNOWN = "0" * 64
-"""Stands for digests until the files are read: as long as one."""
+"""Placeholder for digests until the files are read, of the same length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What goes into the bundle besides images.
+    """The content of a bundle besides images.
 
     Attributes:
         inputs: Files, in the order of the tar, their digests not yet known.
@@ -101,7 +101,7 @@ def _below(tree: Tree, path: str) -> str:
 
 
 def creation_time(collected: Collected, commit_time: int | None) -> int:
-    """Decide the time that the whole bundle carries.
+    """Return the time of the bundle, which all its members have.
 
     SOURCE_DATE_EPOCH as https://reproducible-builds.org/specs/source-date-epoch/ has it; else the time of the
     commit; else that of the newest input.

@@ -1,7 +1,7 @@
 """The deterministic writer: the payload first, each input read once, the head last.
 
-Files whose sizes are known are hashed and written by as many threads as there are cores, each at its own
-place, small neighbours together; layers, whose stored size nobody knows before, follow one after the other.
+Files whose sizes are known are hashed and written by one thread for each core, every file at its own
+offset, small neighbours together. Layers, whose stored size is not known before, follow one after the other.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file that goes into the bundle: what is known of it before it is read, and where its bytes are.
+    """A file of the bundle before it is read.
 
     Attributes:
         entry: Its entry, with the size that it has now and an empty digest.
-        top: Directory, with a `/` at its end, or file where the bytes are; empty where `data` has them.
-        cut: Where in the entry's path that begins which is below `top`; 0 where `top` is the file.
-        data: Bytes that were made, not found.
+        top: The file, or a directory with a `/` at its end; empty if `data` has the bytes.
+        cut: Index in the entry's path of the part below the directory `top`; 0 if `top` is the file.
+        data: Content that does not come from a file.
     """
 
     entry: FileEntry
@@ -44,7 +44,7 @@ class Input:
 
     @property
     def source(self) -> str:
-        """The file to read; empty where `data` has the bytes. Made when asked for: there may be 250,000."""
+        """The file to read; empty if `data` has the bytes. Computed on demand: there may be 250,000."""
         return self.top + self.entry.path[self.cut :] if self.cut else self.top
 
 
@@ -54,11 +54,11 @@ def write_files(
     """Write files whose sizes are known, in their order.
 
     Args:
-        output: Where to.
+        output: The bundle.
         offset: Of the first header.
-        inputs: What to write.
+        inputs: The files.
         mtime: Seconds since 1970, for the headers.
-        advance: Told the bytes written; called from several threads.
+        advance: Receives the number of bytes written; called from several threads.
 
     Returns:
         The entries with their digests.
@@ -83,7 +83,7 @@ def write_files(
 
 
 def end_of(offset: int, inputs: Sequence[Input]) -> int:
-    """Return the offset behind the last of `inputs` when the first starts at `offset`."""
+    """Return the offset after the last of `inputs` if the first starts at `offset`."""
     return offset + sum(extent(item.entry.size) for item in inputs)
 
 
@@ -102,7 +102,7 @@ def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequenc
 
 
 def write_header(output: OutputFile, offset: int, entry: FileEntry, mtime: int) -> None:
-    """Write the header of a file and the padding behind its payload."""
+    """Write the header of a file and the padding after its payload."""
     output.write_at(offset, encode(Header(entry.path, entry.mode & 0o755, entry.size, mtime)))
     if tail := padding(entry.size):
         output.write_at(offset + BLOCK + entry.size, bytes(tail))
@@ -141,7 +141,7 @@ class _Writing:
         return encode(Header(entry.path, entry.mode & 0o755, entry.size, self.mtime))
 
     def _copy(self, offset: int, source: str, size: int) -> str:
-        """Copy exactly `size` bytes and gives their SHA-256; a file that changes meanwhile is refused."""
+        """Copy exactly `size` bytes and return their SHA-256; refuse a file that changes meanwhile."""
         fd, before = _open(source, size)
         digest = hashlib.sha256()
         with os.fdopen(fd, "rb", 0) as file, Lane("hash") as hashing, Lane("write") as writing:
@@ -162,7 +162,7 @@ class _Writing:
 
 
 def _whole(source: str, size: int) -> bytes:
-    """Read a small file, which has to have exactly `size` bytes, before and after."""
+    """Read a small file that must have `size` bytes before and after."""
     fd, before = _open(source, size)
     try:
         data = os.read(fd, size)
@@ -185,7 +185,7 @@ def _same(before: os.stat_result, after: os.stat_result, source: str) -> None:
 
 
 def _open(source: str, size: int) -> tuple[int, os.stat_result]:
-    """Open what has to be a regular file of `size` bytes still, and does not wait for anybody meanwhile."""
+    """Open a file that must still be a regular file of `size` bytes."""
     try:
         # O_NONBLOCK: a pipe that took the file's place must not block the build for ever.
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

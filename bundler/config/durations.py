@@ -15,17 +15,17 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_expiry(text: str, now: datetime) -> datetime:
-    """Read how long something is good.
+    """Read an expiry.
 
     Args:
         text: `365d`, or a time of the form 2030-01-31T00:00:00Z.
-        now: The time from which days count.
+        now: The time from which days are counted.
 
     Returns:
         The end, in whole seconds.
 
     Raises:
-        UsageError: It is neither, or lies in the past.
+        UsageError: It is neither, or is in the past.
     """
     match = _DAYS.fullmatch(text)
     # Days are what people plan in; hours of validity would only invite clock problems.

@@ -1,4 +1,4 @@
-"""The entries of bundle.yaml as items of a bundle: paths filled in, inputs looked at, names given."""
+"""Turn entries of bundle.yaml into items of a bundle: fill in placeholders, check inputs, assign names."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Entries:
     """Everything that bundle.yaml lists, with the problems found on the way.
 
     Args:
-        directory: Where bundle.yaml is.
+        directory: Directory of bundle.yaml.
         document: For the lines.
-        value: What of the document fits the schema; list items that do not are None.
+        value: The valid part of the document; list items that are not valid are None.
         version: Filled in for `{version}`.
         platforms: The platforms to make.
     """

@@ -1,7 +1,7 @@
-"""bundle.yaml, read for one version: everything that is wrong with it and its inputs, said at once.
+"""Read bundle.yaml for one version, and report all problems of it and its inputs at once.
 
-1 the file      strict YAML, then the schema; what does not fit is set aside, the rest is looked at
-2 the entries   paths filled in, inputs there and readable, names that fit (`bundler/config/entries.py`)
+1 the file      strict YAML, then the schema; what is not valid is set aside, the rest is checked further
+2 the entries   placeholders, existence and permissions of inputs, names (`bundler/config/entries.py`)
 3 the content   changelog, values, templates, Compose files, secrets, destinations (`checks/`)
 """
 
@@ -32,9 +32,9 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
     """Read and checks bundle.yaml and its inputs for a release.
 
     Args:
-        directory: Where bundle.yaml is.
+        directory: Directory of bundle.yaml.
         version: The version to make; a leading `v` is dropped.
-        platforms: Only these of the platforms in bundle.yaml; all where empty.
+        platforms: Only these of the platforms in bundle.yaml; empty: all.
 
     Raises:
         UnfitInputError: It cannot be bundled; `problems` has every problem, with place and hint.
@@ -106,7 +106,7 @@ def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
 
 
 def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[dict[str, Any], set[str]]:
-    """Validate; gives what of the document fits, and the names of the top-level keys that fit wholly."""
+    """Validate; return the valid part of the document, and the top-level keys that are valid as a whole."""
     if not isinstance(document.value, dict):
         return {}, set()
     value: dict[str, Any] = document.value
@@ -133,7 +133,7 @@ def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[d
 
 
 def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
-    """Remove what does not fit: a key, or the entry of a list that it is in (the place stays, as None)."""
+    """Remove what is not valid: a key, or the list entry that it is in (replaced by None)."""
     path = finding.path
     # An unknown key is removed alone; the rest of its entry can still be checked.
     if finding.keyword != "additionalProperties":

@@ -28,7 +28,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def templates() -> Traversable:
-    """Return the directory of what `bundle init` lays down, one directory for each template.
+    """Return the directory of the templates of `bundle init`, one directory for each.
 
     Raises:
         WaybillError: The installation is damaged.

@@ -1,7 +1,7 @@
 """Builds the standalone executables `install` and `bundle`: one file each, for hosts without Python.
 
-The locked wheels are fetched once and unpacked; our sources are laid out beside them; cx_Freeze freezes both;
-what came out is settled, checked, made to import all that it carries, and packed into one file.
+The locked wheels are fetched once and unpacked; the sources are copied next to them; cx_Freeze freezes both;
+the result is made reproducible, checked, made to import all its modules, and packed into one file.
 """
 
 from __future__ import annotations
@@ -93,15 +93,15 @@ def build(
     """Build a standalone executable.
 
     Args:
-        out: Where it goes; replaced in one step when all checks have passed.
+        out: The file to write; replaced in one step after all checks.
         program: `install` or `bundle`.
-        embed: For `bundle`: the executable `install` that it will give out.
-        work: Where wheels and intermediate files are kept between builds.
-        progress: Told of each step.
+        embed: For `bundle`: the executable `install` to include.
+        work: Directory for wheels and intermediate files, kept between builds.
+        progress: Receives the steps.
 
     Raises:
-        UsageError: this Python cannot build it.
-        UnfitInputError: a step failed, or the result is not what it must be.
+        UsageError: This Python cannot build it.
+        UnfitInputError: A step failed, or the result is not valid.
     """
     told = progress or Progress()
     machine = _machine()
@@ -130,15 +130,15 @@ def build(
 
 
 def write_installer(out: Path, progress: Progress | None = None) -> None:
-    """Write the executable `install`: `bundle`'s executable gives out the one it carries, else it is built.
+    """Write the executable `install`: the frozen `bundle` includes one, otherwise it is built.
 
     Args:
-        out: Where it goes.
-        progress: Told of each step of a build.
+        out: The file to write.
+        progress: Receives the steps of a build.
 
     Raises:
-        UsageError: it is neither carried nor can it be built here.
-        UnfitInputError: the build failed.
+        UsageError: It is neither included, nor can it be built on this machine.
+        UnfitInputError: The build failed.
     """
     # An executable has no compiler and no network; it hands out what it was built with.
     if getattr(sys, "frozen", False):

@@ -1,4 +1,4 @@
-"""What a frozen directory must be before it is packed: all it needs, nothing it must not have."""
+"""Check a frozen directory before it is packed: complete, and without modules that must not ship."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check(app: Path, program: str) -> None:
 
 
 def module_problems(names: set[str], program: str) -> Iterator[Problem]:
-    """Return which wanted modules are missing among `names` and which must not be there."""
+    """Yield a problem for each required module that is missing, and each that must not ship."""
     for wanted in WANTED[program]:
         if wanted not in names:
             yield Problem(program, f"the module {wanted} is missing")
@@ -56,7 +56,7 @@ def module_problems(names: set[str], program: str) -> Iterator[Problem]:
 
 
 def library_problems(app: Path) -> Iterator[Problem]:
-    """Return which programs and libraries below `app` need a newer glibc, or a library that is not there."""
+    """Yield a problem for each program or library that needs a newer glibc, or a library that is missing."""
     files = [path for path in sorted(app.rglob("*")) if path.is_file()]
     shipped = {path.name for path in files}
     for path in files:
@@ -76,13 +76,13 @@ def library_problems(app: Path) -> Iterator[Problem]:
 
 
 def requirements(content: bytes) -> tuple[list[str], list[tuple[int, ...]]]:
-    """Read what a program or shared library asks of the dynamic loader.
+    """Read the requirements of a program or shared library.
 
     Args:
         content: The whole ELF file.
 
     Returns:
-        The libraries it names, and the versions of glibc whose symbols it uses.
+        The names of its libraries, and the versions of glibc whose symbols it uses.
     """
     from elftools.elf.dynamic import DynamicSection
     from elftools.elf.elffile import ELFFile

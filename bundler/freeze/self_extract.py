@@ -79,7 +79,7 @@ def _runs(content: bytes) -> bool:
 
 
 def settle(app: Path) -> None:
-    """Take out of the frozen directory `app` what differs from build to build, and what is never loaded.
+    """Remove from the frozen directory `app` what differs between builds, and what is never loaded.
 
     Dates and build paths go, so that the same inputs make the same bytes; debugging symbols are blanked.
     """

@@ -26,7 +26,7 @@ class ArchiveSource(ImageSource):
     Args:
         path: The archive.
         platforms: Platforms of the bundle.
-        reference: Name that the image has in the bundle; empty to take all by their own names.
+        reference: Name of the image in the bundle; empty: all images, by their own names.
     """
 
     key = "archive"

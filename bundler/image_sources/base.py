@@ -151,7 +151,7 @@ class ImageSource(ABC):
 
         Args:
             path: The file or directory.
-            given: How bundle.yaml names it.
+            given: Its path in bundle.yaml, for messages.
             where: `bundle.yaml:LINE`.
         """
         return None

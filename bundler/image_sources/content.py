@@ -1,4 +1,4 @@
-"""Members of an archive or files of a layout by name: looked up at will, or passing by once."""
+"""Content of archives and layouts by name: with random access, or read once from a stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Content(Protocol):
     where: str
 
     def resolve(self, name: str) -> str | None:
-        """Return the name under which the bytes of `name` lie; None where there is no such member."""
+        """Return the member that has the bytes of `name`, links followed; None if there is none."""
         ...
 
     def size(self, name: str) -> int:
@@ -65,7 +65,7 @@ class Payload(Protocol):
 
 
 def blob_digest(name: str) -> str:
-    """Return the digest that a name claims (`blobs/sha256/<hex>`, `<hex>.json`); else an empty text."""
+    """Return the digest in a name (`blobs/sha256/<hex>`, `<hex>.json`); empty if it has none."""
     # Both forms of archive name their documents by digest, in two ways.
     text = name.removeprefix(BLOBS) if name.startswith(BLOBS) else name.removesuffix(".json")
     return f"sha256:{text}" if text != name and HEX.fullmatch(text) else ""
@@ -73,7 +73,7 @@ def blob_digest(name: str) -> str:
 
 @dataclass(slots=True)
 class _Members:
-    """The members of an archive, and where its links lead."""
+    """The members of an archive, with its links resolved."""
 
     where: str
     found: dict[str, Member] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class _Members:
 
 
 class ArchiveContent(_Members):
-    """A tar archive in a file that can be read anywhere: only its headers and documents are read at first."""
+    """A tar archive with random access: only its headers and documents are read at first."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -109,7 +109,7 @@ class ArchiveContent(_Members):
 
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
-        """Open a member; the archive has to be the one that was scanned."""
+        """Open a member; refuse an archive that has changed since it was scanned."""
         with self._file() as file:
             # Offsets of the scan would lead into other bytes.
             if _identity(file) != self._identity:
@@ -133,7 +133,7 @@ class DirectoryContent:
         self._path = path
 
     def resolve(self, name: str) -> str | None:
-        """Return the name, where there is such a file."""
+        """Return the name if there is such a file."""
         return name if (self._path / name).is_file() else None
 
     def size(self, name: str) -> int:
@@ -147,7 +147,7 @@ class DirectoryContent:
 
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
-        """Open a file, which has to be of this size."""
+        """Open a file that must have this size."""
         with open_regular(self._path / name) as file:
             # Checked before reading: the digest would tell as well, but only after gigabytes.
             if (now := os.fstat(file.fileno()).st_size) != size:
@@ -156,7 +156,7 @@ class DirectoryContent:
 
 
 class PassingContent(_Members):
-    """An archive that passes by once: its documents are held, its layers go to the sink as they come."""
+    """An archive that is read once, as a stream: it keeps documents, and layers go to the sink."""
 
     def __init__(self, where: str) -> None:
         super().__init__(where)
@@ -165,7 +165,7 @@ class PassingContent(_Members):
         self._room = MAX_HELD
 
     def document(self, name: str) -> bytes:
-        """Return the bytes of a document that came by."""
+        """Return the bytes of a document that was read."""
         if self.size(name) > MAX_DOCUMENT and name not in self.layers:
             raise UnfitInputError(_too_large(self.size(name)), where=f"{self.where}: {name}", hint=AGAIN)
         if name not in self._held:
@@ -175,7 +175,7 @@ class PassingContent(_Members):
         return self._held[name]
 
     def layer(self, name: str, sink: BlobSink) -> Layer:
-        """Return a layer that came by; one that looked like a document is put into the sink now.
+        """Return a layer that was read; one that looked like a document goes to the sink now.
 
         Raises:
             UnfitInputError: It was neither.
@@ -189,15 +189,15 @@ class PassingContent(_Members):
         return self.layers[name]
 
     def take(self, stream: Readable, sink: BlobSink | None, wanted: Container[str] | None = None) -> None:
-        """Let an archive pass by.
+        """Read an archive.
 
         Args:
             stream: The archive.
-            sink: Takes the layers; without one they are passed over.
-            wanted: Members that are layers of the images that are wanted; None where that is not known yet.
+            sink: Takes the layers; None: they are skipped.
+            wanted: Members that are layers of the images to pack; None: all of them.
 
         Raises:
-            UnfitInputError: The archive is damaged or hostile, or a layer is not what its name says.
+            UnfitInputError: The archive is damaged or hostile, or a layer does not match its name.
         """
         for member, body in scan(stream, self.where):
             self.found[member.name] = member
@@ -236,7 +236,7 @@ class PassingContent(_Members):
 
 
 def _kind(name: str) -> str:
-    """Return what a member is by its name, in the forms that engines write."""
+    """Return the kind of a member by its name, in the forms that engines write."""
     if name.startswith(BLOBS):
         return "blob"
     if name.rpartition("/")[2] in _LEGACY:
@@ -254,7 +254,7 @@ def _is_document(head: bytes) -> bool:
 
 @dataclass(slots=True)
 class _Again:
-    """A body whose beginning was looked at."""
+    """A body with its first bytes put back."""
 
     head: bytes
     body: Body
@@ -268,11 +268,11 @@ class _Again:
 
 @dataclass(slots=True)
 class Expanded:
-    """A compressed file, read as what it expands to.
+    """A stream that decompresses a file.
 
     Attributes:
         stream: The compressed file.
-        form: What it is.
+        form: Its compression.
         where: How errors name it.
     """
 
@@ -324,10 +324,10 @@ def _too_large(size: int) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; a pipe or a device in its place is not waited for.
+    """Open a regular file for reading; refuse pipes and devices without waiting for them.
 
     Raises:
-        UnfitInputError: It is not there, not readable, or not a regular file.
+        UnfitInputError: It does not exist, is not readable, or is not a regular file.
     """
     try:
         # O_NONBLOCK: opening a pipe would wait for a writer for ever.

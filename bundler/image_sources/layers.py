@@ -1,6 +1,6 @@
-"""How a layer gets its stored form: recognised, hashed, compressed or kept, in one pass and in flat memory.
+"""Bring layers into their stored form: recognise, hash, compress or keep, in one pass and flat memory.
 
-Hashing, (de)compressing and writing run beside each other. The result depends on the bytes and the settings
+Hashing, (de)compressing and writing run in parallel. The result depends on the bytes and the settings
 only: zstd cuts its jobs by size, so two workers give the same bytes on one core as on sixty-four.
 """
 
@@ -41,16 +41,16 @@ _REBUILD = "the copy is damaged: fetch or build the image again"
 
 
 def sniff(head: bytes) -> Form:
-    """Return what the first four bytes of a layer are the beginning of."""
+    """Return the form of a layer by its first four bytes."""
     return next((form for magic, form in _MAGIC if head.startswith(magic)), "tar")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTransform:
-    """Brings layers into the form in which a bundle stores them.
+    """The transformation of layers into the form in which a bundle stores them.
 
     Attributes:
-        compression: For layers that arrive uncompressed; the others are kept as they are.
+        compression: For layers that arrive uncompressed; others are stored as they are.
         max_expanded: Most bytes that a layer may expand to.
     """
 
@@ -68,22 +68,22 @@ class LayerTransform:
         size: int = -1,
         where: str = "layer",
     ) -> Layer:
-        """Read a layer to its end and writes its stored form.
+        """Read a layer to its end and write its stored form.
 
         Args:
             stream: The layer.
             write: Takes the stored bytes, piece by piece.
-            diff_id: Expected digest of the uncompressed layer; empty where it is not known.
-            digest: Expected digest of the bytes of `stream`; empty where it is not known.
-            media_type: Media type of those bytes; empty where it is not known.
-            size: Expected number of those bytes; -1 where it is not known.
+            diff_id: Expected digest of the uncompressed layer; empty if unknown.
+            digest: Expected digest of the bytes of `stream`; empty if unknown.
+            media_type: Media type of those bytes; empty if unknown.
+            size: Expected number of those bytes; -1 if unknown.
             where: How errors name it.
 
         Returns:
             What was written.
 
         Raises:
-            UnfitInputError: It is empty, is not what was expected, expands beyond the limit, or its
+            UnfitInputError: It is empty, is not as expected, expands beyond the limit, or its
                 compression is broken.
         """
         chunks = _chunks(stream, size, where)
@@ -228,7 +228,7 @@ def _compressor(form: Form) -> _Compressor | None:
 
 
 def expand(stream: Readable, form: Form, where: str) -> Iterator[bytes]:
-    """Return what a gzip or zstd stream expands to, piece by piece; pieces may be empty.
+    """Yield the decompressed content of a gzip or zstd stream in pieces, which may be empty.
 
     Raises:
         UnfitInputError: The stream is broken or ends early.
@@ -269,7 +269,7 @@ class _Expander(Protocol):
         ...
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Return what `chunk` expands to."""
+        """Yield the decompressed content of `chunk`."""
         ...
 
 

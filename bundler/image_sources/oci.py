@@ -21,7 +21,7 @@ class LayoutSource(ImageSource):
     Args:
         path: The layout's directory.
         platforms: Platforms of the bundle.
-        reference: Name that the image has in the bundle; empty to take all by their own names.
+        reference: Name of the image in the bundle; empty: all images, by their own names.
     """
 
     key = "oci"

@@ -35,7 +35,7 @@ class RegistrySource(ImageSource):
     Args:
         location: `HOST[:PORT]/NAME[:TAG][@DIGEST]`, after `http://` for a registry without TLS.
         platforms: Platforms of the bundle.
-        reference: Name that the image has in the bundle; empty for its own.
+        reference: Name of the image in the bundle; empty: its own.
     """
 
     key = "registry"
@@ -109,7 +109,7 @@ class _Resolved:
 
 
 def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
-    """Fetch what a tag or a digest names."""
+    """Fetch the manifest or index of a tag or digest."""
     path = f"/v2/{blobs.repository}/manifests/{tag}"
     response = blobs.connection.get(path, {"Accept": _ACCEPT}, blobs.where)
     data = _document(response, blobs.where)
@@ -129,7 +129,7 @@ def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
 
 
 class _RegistryWalk(Walk):
-    """The walk from what a tag names down to the images."""
+    """The walk from the manifest or index of a tag down to the images."""
 
     def __init__(self, blobs: _Blobs, platforms: Sequence[str]) -> None:
         super().__init__(blobs.where, platforms)

@@ -1,7 +1,7 @@
-"""Which images an archive or a layout holds: the two forms of `docker save` and OCI's, read as one.
+"""Find the images in an archive or layout: both forms of `docker save`, and OCI's.
 
 An archive may describe its images twice, in `manifest.json` and in `index.json`. Engines differ in which of
-the two they believe, so both have to say the same.
+the two they use, so both must agree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from installer.core.oci.reference import familiar, reference_fault, split_refere
 
 
 def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
-    """Find the images that an archive or a layout holds for some of the platforms.
+    """Find the images for the given platforms in an archive or layout.
 
     Args:
         content: The archive or the layout.
@@ -30,7 +30,7 @@ def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
         The images in the order in which they are described.
 
     Raises:
-        UnfitInputError: It contains no images, or what it says is broken or contradicts itself.
+        UnfitInputError: It contains no images, or its documents are broken or contradictory.
     """
     with as_input():
         docker, index = content.resolve("manifest.json"), content.resolve("index.json")
@@ -73,7 +73,7 @@ class _LayoutWalk(Walk):
         return self._content.document(name), f"{self.where}: {name}"
 
     def layer(self, layer: documents.Descriptor) -> str:
-        """Find a blob, which has to have its size."""
+        """Find a blob, and check its size."""
         name = _required(self._content, _blob_name(layer.digest))
         if (size := self._content.size(name)) != layer.size:
             raise TamperedError(f"is {size} bytes, not {layer.size}", where=f"{self.where}: {name}")
@@ -151,16 +151,16 @@ def choose(
     """Choose, for each reference, the images for the platforms of the bundle.
 
     Args:
-        images: What is there.
+        images: The images of the place.
         platforms: Platforms of the bundle.
         where: How errors name the place.
-        reference: Name that the one image that is meant has in the bundle; empty to take all by their names.
+        reference: Name in the bundle of the one image to take; empty: all, by their own names.
 
     Returns:
         References and images, in the order in which they are described.
 
     Raises:
-        UnfitInputError: An image has no name, occurs twice, or is not there for a platform.
+        UnfitInputError: An image has no name, occurs twice, or does not exist for a platform.
     """
     groups: dict[str, list[SavedImage]] = {}
     problems: list[Problem] = []

@@ -36,7 +36,7 @@ class Member:
         kind: A regular file, or a symbolic link to another member.
         size: Bytes of the file.
         target: Name of the member that the link means.
-        offset: Where the file's bytes begin in the archive.
+        offset: Offset of the file's bytes in the archive.
     """
 
     name: str
@@ -74,15 +74,15 @@ class Body:
 def scan(
     stream: Readable, where: str, skip: Callable[[int], None] | None = None
 ) -> Iterator[tuple[Member, Body]]:
-    """Go through an archive from its start to its end.
+    """Read an archive from its start to its end.
 
     Args:
         stream: The archive.
         where: How errors name it.
-        skip: Passes over bytes of the stream; without it they are read.
+        skip: Skips bytes of the stream; None: they are read.
 
     Yields:
-        Files and links, in the order of the archive. What is not read of a body is passed over.
+        Files and links, in the order of the archive. The unread rest of a body is skipped.
 
     Raises:
         UnfitInputError: The archive is damaged, or is not one that an engine would write.
@@ -124,7 +124,7 @@ class _Scanner:
             pax = {}
 
     def finish(self, body: Body, member: Member) -> None:
-        """Pass over what is left of a body and its padding."""
+        """Skip the rest of a body and its padding."""
         rest = body.left + -member.size % BLOCK
         if self._skip is not None:
             self._skip(rest)

@@ -1,4 +1,4 @@
-"""What git says about the inputs of a release: commit, tag, repository, and what is not as committed."""
+"""Ask git about the inputs of a release: commit, tag, repository, and uncommitted changes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """The checkout that bundle.yaml lies in.
+    """The git checkout of bundle.yaml.
 
     Attributes:
-        commit: Full commit id; empty where there is none.
-        time: The commit's time, in seconds since 1970; None where there is none.
-        tag: A tag that points to it.
-        repository: The URL of `origin`, without a user's name, password or token; empty where there is none.
+        commit: Full commit id; empty if there is none.
+        time: The commit's time, in seconds since 1970; None if there is none.
+        tag: A tag of the commit.
+        repository: The URL of `origin`, without a user's name, password or token; empty if there is none.
         changed: Tracked files below the directory that differ from the commit, and inputs that git neither
             tracks nor ignores; paths from the top of the checkout, sorted.
-        unknown: Why nothing is known; empty where something is.
+        unknown: Why nothing is recorded; empty otherwise.
     """
 
     commit: str = ""
@@ -41,7 +41,7 @@ class Checkout:
 
     @property
     def source(self) -> Source:
-        """What the manifest says of it."""
+        """The entry in the manifest."""
         return Source(self.commit, self.tag, bool(self.changed))
 
     def as_text(self) -> str:
@@ -54,14 +54,14 @@ class Checkout:
 
 
 def inspect_checkout(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
-    """Ask git where a directory is from.
+    """Ask git about the checkout of a directory.
 
     Args:
         directory: Of bundle.yaml.
         inputs: Files that go into the bundle.
 
     Returns:
-        What it says. Without git, or outside of a checkout with a commit, that and why nothing is known.
+        The checkout. Without git, or without a commit, `unknown` has the reason.
     """
     # `--no-show-signature`: a setting of the user would add lines about signatures.
     head, error = _git(directory, "log", "-1", "--no-show-signature", "--format=%H %ct")
@@ -118,7 +118,7 @@ def _changed(directory: Path, inputs: Iterable[str]) -> tuple[str, ...]:
 
 
 def _rows(said: str) -> Iterable[tuple[str, str]]:
-    """Take `git status -z` apart; of a rename both names count."""
+    """Parse `git status -z`; both names of a rename count."""
     words = iter(said.split("\0"))
     for word in words:
         if len(word) < 4:
@@ -152,7 +152,7 @@ def _reason(error: str) -> str:
 
 
 def _git(directory: Path, *words: str) -> tuple[str, str]:
-    """Run git; gives what it said, or why it failed. Nothing of the repository's is run."""
+    """Run git; return its output, or why it failed. No program of the repository is run."""
     # GIT_DIR and its like would make git look at another repository.
     environment = {key: value for key, value in child_environment().items() if not key.startswith("GIT_")}
     # fsmonitor is a program that the repository's own configuration can name.

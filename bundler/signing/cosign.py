@@ -1,7 +1,7 @@
-"""Key pairs in cosign's format: made, read, and signed with.
+"""Key pairs in cosign's format: generate, read, and sign.
 
-A private key is PKCS#8, sealed with NaCl's secretbox under a key that scrypt makes of the password. What is
-written here cosign reads, and the other way round.
+A private key is PKCS#8, encrypted with NaCl's secretbox under a key that scrypt derives from the password.
+Keys work with cosign in both directions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PASSWORD_VARIABLE = "COSIGN_PASSWORD"
 _LABELS = (LABEL, "ENCRYPTED COSIGN PRIVATE KEY")
 _PEM = re.compile(r"\s*-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----\s*")
 _COSTS = (32768, 65536, 131072)
-"""scrypt's N that is accepted; a larger one would be a way to stop the machine."""
+"""Accepted values of scrypt's N; a larger one would be a denial of service."""
 # What cosign itself uses; its readers accept no other block size and parallelism.
 _COST, _BLOCK, _PARALLEL = 65536, 8, 1
 # Far above any key: a larger file is not a key, and is not read.
@@ -72,14 +72,14 @@ class CosignSigner(Signer):
 
         Args:
             path: `NAME.key`.
-            prompt: Asks for the password where the variable is not set.
+            prompt: Asks for the password if the variable is not set.
             variable: The variable of the environment that has the password.
 
         Returns:
             The signer.
 
         Raises:
-            UsageError: It cannot be read or is no such key; the password is wrong or nobody can be asked.
+            UsageError: It cannot be read or is not such a key; the password is wrong or there is no terminal.
         """
         try:
             with path.open("rb") as file:
@@ -204,7 +204,7 @@ def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
         The signer.
 
     Raises:
-        UsageError: The password is wrong, or the key is of a unsupported type here.
+        UsageError: The password is wrong, or the type of the key is not supported.
     """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
     from cryptography.hazmat.primitives.serialization import load_der_private_key
@@ -238,7 +238,7 @@ def generate(password: bytes) -> tuple[bytes, CosignSigner]:
     """Make a new key pair, ECDSA on P-256.
 
     Args:
-        password: What to seal the private key with; may be empty.
+        password: The password of the private key; may be empty.
 
     Returns:
         The bytes of `NAME.key`, and the signer, whose `public` is the text of `NAME.pub`.
@@ -283,18 +283,18 @@ def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) 
 
 
 def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_VARIABLE) -> bytes:
-    """Get a password: from the environment where it is set, even if empty; else by asking.
+    """Get a password: from the environment if it is set, even if empty; else by asking.
 
     Args:
-        question: What to show.
-        prompt: Asks a person; None where there is no terminal.
+        question: The text of the prompt.
+        prompt: Asks a person; None if there is no terminal.
         variable: The variable of the environment that may have it.
 
     Returns:
         The password.
 
     Raises:
-        UsageError: It is not set and nobody can be asked.
+        UsageError: It is not set and there is no terminal.
     """
     given = os.environ.get(variable)
     # Set but empty is an answer, too: cosign uses it as the empty password.

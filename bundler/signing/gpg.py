@@ -1,6 +1,6 @@
-"""Signs with GPG; the private key stays in gpg-agent or on a smartcard.
+"""Sign with GPG; the private key stays in gpg-agent or on a smart card.
 
-A passphrase is asked for by the agent's own pinentry. Where there is nobody to ask (CI), it is taken from
+The agent's own pinentry asks for a passphrase. Without a terminal (CI), it is taken from
 WAYBILL_GPG_PASSPHRASE.
 """
 
@@ -27,11 +27,11 @@ class GpgSigner(Signer):
     """Signs with one key of a GPG keyring.
 
     Args:
-        fingerprint: The whole fingerprint, of the primary key or of a signing subkey; spaces are allowed.
+        fingerprint: The full fingerprint, of the primary key or of a signing subkey; spaces are allowed.
         home: The GnuPG home; None: GNUPGHOME, or GPG's default.
 
     Raises:
-        UsageError: It is not a fingerprint, or its secret key is not there.
+        UsageError: It is not a fingerprint, or GPG has no such secret key.
         ExpiredError: The key is expired, revoked or disabled.
         HostNotReadyError: GPG is not installed.
     """
@@ -112,7 +112,7 @@ def export_public(fingerprint: str, home: Path | None = None) -> str:
     """Export a public key of a GPG keyring, its secret half not being needed.
 
     Args:
-        fingerprint: The whole fingerprint; spaces are allowed.
+        fingerprint: The full fingerprint; spaces are allowed.
         home: The GnuPG home; None: GNUPGHOME, or GPG's default.
 
     Returns:
@@ -137,7 +137,7 @@ def normal_fingerprint(text: str) -> str:
     """Return a fingerprint as 40 lower-case hex digits.
 
     Args:
-        text: What a person typed, with or without spaces and `0x`.
+        text: The fingerprint as typed, with or without spaces and `0x`.
 
     Returns:
         The digits.
@@ -168,7 +168,7 @@ def _gpg(home: Path | None) -> Any:
 
 
 def _environment() -> dict[str, str]:
-    """Tell the agent's pinentry which terminal to ask on: GPG's own input is a pipe."""
+    """Return an environment that tells pinentry which terminal to use: GPG's own input is a pipe."""
     environment = dict(os.environ)
     if "GPG_TTY" not in environment:
         with suppress(OSError):

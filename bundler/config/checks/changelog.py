@@ -15,12 +15,12 @@ _FENCE = re.compile(r"[ \t]*(```|~~~)")
 
 
 def section(data: bytes, given: str, version: Version) -> tuple[str, list[Problem]]:
-    """Find what a changelog says of a version.
+    """Find the section of a version in a changelog.
 
     Args:
         data: The file.
-        given: How bundle.yaml names it.
-        version: The version that is made.
+        given: Its path in bundle.yaml, for messages.
+        version: The version.
 
     Returns:
         The text below the version's heading, and the problems.

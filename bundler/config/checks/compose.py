@@ -1,6 +1,6 @@
-"""Which images a Compose file uses, and what else it needs that a bundle would not carry.
+"""Find the images that a Compose file uses, and whatever it needs that a bundle would not have.
 
-Compose files are other people's format: anchors, aliases and merge keys are fine here. They are read as a
+Compose files may have anchors, aliases and merge keys. They are read as a
 graph of nodes in which an alias is a second way to the same node, so nothing is ever multiplied out.
 """
 
@@ -37,7 +37,7 @@ class Use:
 
 @dataclass(slots=True)
 class Compose:
-    """What was found in a Compose file."""
+    """The result of reading a Compose file."""
 
     uses: list[Use] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
@@ -49,8 +49,8 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
 
     Args:
         data: Its bytes.
-        name: How bundle.yaml names it.
-        variables: What the host sets when Compose is driven: `WAYBILL_VERSION`, `WAYBILL_PRODUCT`.
+        name: Its path in bundle.yaml, for messages.
+        variables: Variables that the host sets for Compose: `WAYBILL_VERSION`, `WAYBILL_PRODUCT`.
     """
     import yaml
 
@@ -139,7 +139,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
 
 
 def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, found: Compose) -> None:
-    """Report files beside the Compose file that it refers to: only the file itself travels."""
+    """Report files that the Compose file refers to: only the file itself is shipped."""
     referring: list[tuple[str, Node]] = [("include", item) for item in _items(top.get("include"))]
     # Only the Compose file itself is shipped: relative paths would lead to nothing on the host.
     for section in ("configs", "secrets"):

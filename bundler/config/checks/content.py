@@ -1,4 +1,4 @@
-"""What is in the small inputs: changelog, values, templates, Compose files, scripts; and secrets anywhere."""
+"""Check the content of small inputs, such as changelog, values and templates, and find secrets in all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
 
 @dataclass(slots=True)
 class Content:
-    """What the checks gave."""
+    """The result of the checks."""
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -29,12 +29,12 @@ class Content:
 
 
 def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> Content:
-    """Look into the inputs that could be read.
+    """Check the content of the inputs that could be read.
 
     Args:
-        entries: What bundle.yaml lists.
-        version: The version; None where it was refused already.
-        images_known: Whether all of `images` could be read; where not, no image is called missing.
+        entries: The entries of bundle.yaml.
+        version: The version; None if it is not valid.
+        images_known: Whether all of `images` is valid; if not, no image is reported as missing.
     """
     found = Content()
     # Without a valid version no section can be looked up.

@@ -1,4 +1,4 @@
-"""Whether what is installed has a place of its own on the host, and a safe one."""
+"""Check that every destination on the host is safe and used once."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SYSTEM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Something that goes to a place on the host.
+    """A destination on the host.
 
     Attributes:
-        install: The place.
-        given: What goes there, as bundle.yaml names it.
+        install: The path.
+        given: The input, as bundle.yaml names it.
         where: `bundle.yaml:LINE`.
         platform: `os/arch`; empty for all.
-        is_tree: Whether it is a whole directory.
+        is_tree: Whether it is a directory.
     """
 
     install: str
@@ -41,7 +41,7 @@ class Place:
 
 
 def check(places: Sequence[Place]) -> list[Problem]:
-    """Check all places of a release against the rules and against each other."""
+    """Check all destinations of a release against the rules and against each other."""
     problems = [problem for place in places if (problem := _unsafe(place))]
     # Sorted by components, a path is followed directly by what lies below it: one pass finds all clashes.
     ordered = sorted(places, key=lambda place: place.install.split("/"))

@@ -1,4 +1,4 @@
-"""Whether every image that is used is also on the list of what travels."""
+"""Check that every image that is used is listed under `images`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def normalise(reference: str) -> str | None:
 
 
 def reference_problem(reference: str, where: str) -> Problem | None:
-    """Return what is wrong with the name of an image, and when it has no tag."""
+    """Return a problem if an image reference is not valid, or has no tag."""
     if normalise(reference) is None:
         return Problem(where, f"{reference} is not a valid image reference", "use NAME:TAG in lower case")
     match = _REFERENCE.fullmatch(reference)
@@ -50,7 +50,7 @@ def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> l
 
     Args:
         uses: File and use.
-        sources: What bundle.yaml lists. Where one does not say which images are in it, nothing is missed.
+        sources: Entries of bundle.yaml. If an archive does not name its images, nothing is reported.
     """
     listed: dict[str, str] = {}
     certain = True
@@ -83,7 +83,7 @@ def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> l
 
 
 def names_in(source: Path) -> list[str] | None:
-    """Return the names of the images in an archive or layout, by its index; None when it does not tell."""
+    """Return the names of the images in an archive or layout from its index; None if it has no names."""
     try:
         names = [name for document in _documents(source) for name in _names(document)]
     except (WaybillError, OSError, AttributeError, TypeError):

@@ -1,4 +1,4 @@
-"""Whether an input is there, is what it should be, can be read, and has a name that a bundle can carry."""
+"""Check that an input exists, has the right type, can be read, and has a name that the format allows."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ELF_MACHINES = {
 
 
 def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = False) -> Problem | None:
-    """Return why a path is not a regular file that can be read.
+    """Return a problem if a path is not a readable regular file.
 
     Args:
         source: The file.
-        given: How bundle.yaml names it.
+        given: Its path in bundle.yaml, for messages.
         where: `bundle.yaml:LINE`.
-        may_be_empty: Whether a size of 0 is fine.
+        may_be_empty: Whether a size of 0 is allowed.
     """
     try:
         status = source.stat()
@@ -61,7 +61,7 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
 
 
 def directory_problem(source: Path, given: str, where: str) -> Problem | None:
-    """Return why a path is not a directory that can be read; the arguments are those of `file_problem`."""
+    """Return a problem if a path is not a readable directory; arguments as for `file_problem`."""
     try:
         status = source.stat()
     except OSError as error:
@@ -82,18 +82,18 @@ def directory_problem(source: Path, given: str, where: str) -> Problem | None:
 
 
 def member_problem(member: str, given: str, where: str) -> Problem | None:
-    """Return why a bundle cannot carry a file under the name it would get."""
+    """Return a problem if the format does not allow the name of a member."""
     fault = path_fault(member)
     return Problem(where, f"the name of {given} {fault}", NAME_HINT) if fault else None
 
 
 def member_name(section: str, given: str, group: str = "") -> str:
-    """Return the bundle path of an input: its own path where that is in the section already, else its name.
+    """Return the bundle path of an input: its own path if that is in the section already, else its name.
 
     Args:
         section: For example `config`.
         given: The path in bundle.yaml.
-        group: A directory in the section for what comes from elsewhere.
+        group: A directory in the section for inputs that are not in it.
     """
     path = posixpath.normpath(given)
     if path.startswith(section + "/"):
@@ -102,7 +102,7 @@ def member_name(section: str, given: str, group: str = "") -> str:
 
 
 def machine_problem(source: Path, given: str, platform: str, where: str) -> Problem | None:
-    """Return when an ELF file is made for another architecture than the platform it is listed for."""
+    """Return a problem if an ELF file is built for another architecture than its platform."""
     try:
         with source.open("rb") as file:
             head = file.read(20)

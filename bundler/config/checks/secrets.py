@@ -1,7 +1,7 @@
-"""Secrets that must not travel: private keys, tokens, passwords.
+"""Find secrets in inputs: private keys, tokens, passwords.
 
-Made to be believed: a finding is nearly always a secret, because a check that cries wolf is switched off.
-Text files up to 1 MiB are read. What is found is never shown; its kind and line are.
+Made to have few false alarms: a check that is often wrong is switched off.
+Text files up to 1 MiB are read. Messages show the kind and line of a finding, never its value.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One entry of `secrets_allow`: a glob, and where bundle.yaml has it."""
+    """One entry of `secrets_allow`: a glob, and its place in bundle.yaml."""
 
     pattern: str
     where: str
@@ -79,10 +79,10 @@ class Allowance:
 
 @dataclass(slots=True)
 class Scanner:
-    """Looks through files and remembers which allowances were needed.
+    """A scanner that remembers which allowances were needed.
 
     Attributes:
-        allowed: What bundle.yaml allows.
+        allowed: The entries of `secrets_allow`.
     """
 
     allowed: Sequence[Allowance] = ()
@@ -91,13 +91,13 @@ class Scanner:
     def file(
         self, source: Path | str, shown: str, *, is_config: bool = False, most: int = MAX_BYTES
     ) -> list[Problem]:
-        """Look through one file; a file that cannot be read has no findings here.
+        """Search one file; other checks report a file that cannot be read.
 
         Args:
             source: The file.
-            shown: How messages name it; allowances are matched against this.
+            shown: Its name in messages; allowances are matched against it.
             is_config: Whether `password: …` lines count too.
-            most: Bytes that it has, where that is known.
+            most: Its size in bytes, if known.
         """
         try:
             # O_NONBLOCK: a pipe among the inputs must not block the scan.
@@ -114,7 +114,7 @@ class Scanner:
         return self.data(data, shown, is_config=is_config)
 
     def data(self, data: bytes, shown: str, *, is_config: bool = False) -> list[Problem]:
-        """Look through bytes; see `file`."""
+        """Search bytes; see `file`."""
         found = list(_findings(data, shown, is_config=is_config))
         if not found:
             return []
@@ -128,7 +128,7 @@ class Scanner:
         ]
 
     def unused(self) -> list[Problem]:
-        """Report allowances that allowed nothing: they would hide the next secret."""
+        """Return a problem for each allowance that allowed nothing: it would hide the next secret."""
         return [
             Problem(
                 entry.where,

@@ -1,4 +1,4 @@
-"""Whether templates are sound before they travel: syntax, and that every value they use can be there."""
+"""Check templates before they are shipped: syntax, and that every value they use can be set."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What values there can be.
+    """The values that templates can use.
 
     Attributes:
         values: The defaults, with the built-ins.
-        schema: The values schema; None where there is none, and the site may set anything.
+        schema: The values schema; None: the site may set anything.
     """
 
     values: Mapping[str, Any]
     schema: Mapping[str, Any] | None
 
     def set_by_default(self, path: Path) -> bool:
-        """Whether the defaults have a value there that is not null."""
+        """Return whether the defaults have a value there that is not null."""
         value: Any = self.values
         for part in path:
             # Elements of lists have no names to check.
@@ -43,7 +43,7 @@ class Known:
         return value is not None
 
     def possible(self, path: Path) -> bool:
-        """Whether the defaults have the key, or the schema lets the site set it."""
+        """Return whether the defaults have the key, or the schema lets the site set it."""
         value: Any = self.values
         for part in path:
             if isinstance(value, list):
@@ -58,7 +58,7 @@ class Known:
         return True
 
     def beside(self, path: Path) -> list[str]:
-        """Return the keys that are known where the last part of a path should be."""
+        """Return the known keys next to the last part of a path, for suggestions."""
         value: Any = self.values
         node: Any = self.schema or {}
         for part in path[:-1]:
@@ -73,8 +73,8 @@ def check(template: bytes, name: str, known: Known) -> list[Problem]:
 
     Args:
         template: Its bytes.
-        name: How bundle.yaml names it.
-        known: What values there can be.
+        name: Its path in bundle.yaml, for messages.
+        known: The values that templates can use.
     """
     from jinja2 import meta
 
@@ -117,7 +117,7 @@ def _hint(path: Path, known: Known) -> str:
 
 
 def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]]:
-    """Find what a template reads: line, path, and whether it says itself what happens without it."""
+    """Yield the values that a template reads: line, path, and whether it handles a missing value."""
     from jinja2 import nodes
 
     path = chain(node)
@@ -141,7 +141,7 @@ def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]
 
 
 def _allows(schema: Mapping[str, Any], node: Any, path: Path, depth: int = 0) -> bool:
-    """Whether a schema speaks of a path; where it is too clever to tell, yes."""
+    """Return whether a schema allows a path; True if that cannot be decided."""
     # References may go in circles; then anything is possible, and nothing is reported.
     if depth > 32 or node is True:
         return True

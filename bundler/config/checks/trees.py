@@ -1,4 +1,4 @@
-"""What is in a tree: every file, link and directory, and whatever of it cannot travel."""
+"""List the content of a tree, and report what cannot be shipped."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
 
     Args:
         tree: The tree, without its content.
-        where: `bundle.yaml:LINE`, for faults of the tree as a whole.
+        where: `bundle.yaml:LINE`, for problems of the tree as a whole.
 
     Returns:
-        The tree with its content, sorted bytewise, and the problems, of which at most 25 are kept.
+        The tree with its content, sorted bytewise, and at most 25 problems.
     """
     walk = _Walk(tree)
     walk.directory("")
@@ -56,7 +56,7 @@ class _Walk:
         self._folded: dict[str, str] = {}
 
     def directory(self, relative: str) -> bool:
-        """Take in one directory; gives whether anything is in it."""
+        """Add one directory; return whether anything is in it."""
         any_entry = False
         for entry in self._entries(relative):
             any_entry = True
