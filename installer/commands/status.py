@@ -85,7 +85,7 @@ class Status:
         if others:
             lines.append(f"  kept       {', '.join(map(self._kept, others))} (install rollback VERSION)")
         if self.current and self.current.incomplete:
-            lines.append(f"  NOT WHOLE  {self.current.incomplete}")
+            lines.append(f"  INCOMPLETE {self.current.incomplete}")
             lines.append("             install the same bundle again, or a newer one")
         lines += [f"  edited     {each.text()}" for each in self.edited]
         if self.unfinished:

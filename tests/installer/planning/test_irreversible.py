@@ -161,7 +161,7 @@ def test_rollback_past_the_step_is_refused_with_both_ways_out(host: Context) -> 
     with pytest.raises(HostNotReadyError) as caught:
         roll_back(host)
     (problem,) = caught.value.problems
-    assert problem.where == "2.0.0 ran since"
+    assert problem.where == "2.0.0 ran here"
     assert WHY in problem.what
     assert "newer release" in problem.hint
     assert "--data-restored" in problem.hint
@@ -180,7 +180,7 @@ def test_rollback_past_it_goes_when_the_operator_says_that_the_data_fit(host: Co
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     with exclusive(host) as (state, _):
         found = plan_rollback(host, state, None, Options(data_restored=True))
-        assert any(WHY in note and "the data was restored" in note for note in found.notes)
+        assert any(WHY in note and "the data were restored" in note for note in found.notes)
         execute_plan(host, found)
     assert lines(host, "etc/f") == ["1.0.0"]
 

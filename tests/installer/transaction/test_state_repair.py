@@ -263,7 +263,7 @@ def test_an_operation_of_a_newer_installer_is_refused_by_name(
 
 def test_a_journal_that_was_only_allocated_is_cleared(host: Context) -> None:
     state_file(host, "txn/000003.log").write_bytes(bytes(ROOM))
-    assert "had not begun" in mended(host)
+    assert "had not started" in mended(host)
     assert not state_file(host, "txn/000003.log").exists()
 
 
