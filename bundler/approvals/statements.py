@@ -65,6 +65,7 @@ class StatementFiles:
         if (
             not name
             or len(self.present) + FILES > FILES * LIMITS.approvals
+            # A host refuses more: better to find that out here than behind the air gap.
             or len(data) > LIMITS.approval_bytes
         ):
             raise UnfitInputError("has too many approvals, or this one is too long", where=str(self.path))
@@ -106,9 +107,11 @@ def open_statements(path: Path, sidecar: Sidecar | None = None) -> Iterator[Stat
         TamperedError: It is not a bundle.
     """
     exists = path.exists()
+    # A write-protected stick or a bundle of another owner can still be approved.
     if sidecar is None and exists and not os.access(path, os.W_OK):
         sidecar = Sidecar()
     directory = (sidecar.directory or beside(path)) if sidecar else None
+    # Without writing to the bundle, no lock is needed: the sidecar's files are created exclusively.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if sidecar and exists else open_locked(path)
     try:
         bundle = read_with_tail(path)
@@ -140,6 +143,7 @@ def add_provenance(path: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """
     added: dict[str, bytes] = {}
     for name, data in files.items():
+        # Signatures follow their statement; each statement is added together with its own.
         if not name.endswith(".json") or name.endswith(".sigstore.json"):
             continue
         with open_statements(path) as statements:

@@ -43,6 +43,7 @@ def init(
     console.json_output = json
     written = [directory / path for path in init_project(directory, template)]
     lines = [f"wrote {path}" for path in written]
+    # The line can be pasted, whatever the directory is called.
     where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
     lines.append(f"next: bundle create v0.1.0{where}")
     console.result("\n".join(lines), lambda: {"written": [str(path) for path in written]})
@@ -54,6 +55,7 @@ def keygen(
     """Generate a key pair in cosign's format; the password is COSIGN_PASSWORD, or asked for."""
     from bundler.commands.keygen import generate_key_pair
 
+    # Set before anything can fail, so that errors are JSON, too.
     console.json_output = json
     pair = generate_key_pair(name, prompt)
     text = f"{pair.private}  keep it secret\n{pair.public}  goes into root.json\nkey id {pair.keyid8}"
@@ -102,17 +104,22 @@ def create(
     from bundler.provenance.statement import Run
 
     console.json_output = json
+    # The time before anything is read is when the build started.
     started, identity = datetime.now(UTC), find_builder(builder, os.environ)
     config = load(directory, version, platforms=platform or ())
+    # Warnings go to stderr: stdout has the result alone.
     for warning in config.warnings:
         console.log(f"warning: {warning}", "warning")
+    # Passwords are asked for before the long part begins.
     signers = load_signers(key, gpg_key)
     # A runner may hold one key for both roles: then it needs one password only.
     own = "WAYBILL_PROVENANCE_PASSWORD"
     variable = own if own in os.environ else "COSIGN_PASSWORD"
     provenance_signers = load_signers(provenance_key, provenance_gpg_key, variable)
     planned = plan_bundle(config)
+    # Next to bundle.yaml, not in the current directory: -C may lead elsewhere.
     target = output or directory / "dist" / f"{config.product}-{config.version}.tar"
+    # After all checks, before the first byte is written.
     if dry_run:
         console.result(_planned_text(planned, target), lambda: _planned_json(planned, target))
         return
@@ -121,6 +128,7 @@ def create(
     created = write_bundle(planned, target, signers, console.progress(), run)
     console.result(
         _created_text(created, planned, run),
+        # JSON is made only if it is printed.
         lambda: {
             **created.as_json(),
             "builder": identity.identity,
@@ -131,6 +139,7 @@ def create(
 
 def _planned_text(planned: Planned, target: Path) -> str:
     rows = [(item.entry.path, size_text(item.entry.size)) for item in planned.collected.inputs]
+    # An upper bound: layers shrink by compression.
     rows += [
         (f"image {image.reference} {image.platform}", f"<= {size_text(image.payload)}")
         for image in planned.images
@@ -160,6 +169,7 @@ def _created_text(created: Created, planned: Planned, run: Run) -> str:
     rows += [(name, str(len(sizes)), size_text(sum(sizes))) for name, sizes in groups.items()]
     lines = [table(rows, right=(1, 2))]
     lines += [f"image {image.reference} {image.platform} {image.config[:19]}" for image in manifest.images]
+    # An unsigned bundle is of no use to a host: the next command is shown.
     signed = ", ".join(created.signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"
     provenance = ", ".join(created.provenance) or "already signed by this key"
     lines += [

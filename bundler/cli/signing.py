@@ -50,6 +50,7 @@ def sign(
     from bundler.commands.sign import attach_signatures, prepare_sums, sign_bundle
 
     console.json_output = json
+    # One form at a time: sign, prepare, or attach.
     keys = {"--key": key, "--gpg-key": gpg_key}
     form = chosen_form(
         {"--prepare": prepare, "--attach": attach},
@@ -61,6 +62,7 @@ def sign(
     )
     if form == "--prepare":
         made = prepare_sums(bundle, output)
+        # The identity follows the file, since people compare both with the sheet.
         first, *rest = made.instructions(f"bundle sign {bundle} --attach SIG --public KEY.pub")
         console.result("\n".join([first, f"identity {made.identity}", *rest]), made.as_json)
     elif form == "--attach":
@@ -83,6 +85,7 @@ def _print_signed(signed: Signed) -> None:
 
 def _required_public(public: Path | None) -> Path:
     if public is None:
+        # Without it nobody would know whether the right key has signed before a host refuses.
         what = "the public key is missing: a signature is verified before it is attached"
         raise UsageError(what, hint="give --public KEY.pub or --public root.json")
     return public
@@ -136,6 +139,7 @@ def approve(
 
     console.json_output = json
     keys = {"--key": key, "--gpg-key": gpg_key}
+    # What the statement says; with --attach the statement exists already.
     content = {
         "--role": role,
         "--env": env,
@@ -155,6 +159,7 @@ def approve(
         },
     )
     request = Request(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
+    # A directory implies a sidecar.
     outside = Sidecar(output) if sidecar or output else None
     if form == "--repair":
         _repair(bundle)
@@ -173,6 +178,7 @@ def _approve(
 ) -> None:
     from bundler.commands.approve import approve_bundle
 
+    # One time for all signers, so that their statements are equal.
     now = datetime.now(UTC)
     signers = required_signers(key, gpg_key)
     done = [approve_bundle(bundle, signer, request, now, sidecar) for signer in signers]
@@ -225,9 +231,11 @@ def verify(
 
     console.json_output = json
     trust = load_trust(key, root)
+    # Silently ignoring --env would look like an approval by its policy.
     if root is None and (env or target or approvals):
         what = "--env, --target and --approvals need a root: a single key has no policy"
         raise UsageError(what, hint="give --root root.json instead of --key")
+    # Host names are compared in lower case.
     destination = Destination(environment=env, name=target.lower())
     verification = verify_bundle(bundle, trust, console.progress(), destination, approvals or ())
     if verification.warning:

@@ -55,6 +55,7 @@ def _print_edited(edited: Edited, what: str) -> None:
     archived = str(edited.archived) if edited.archived else ""
     console.result(
         "\n".join([*lines, "", shown.as_text()]),
+        # These names are read by scripts.
         lambda: {**shown.as_json(), "kept": archived, "dropped": list(edited.dropped)},
     )
 
@@ -151,8 +152,10 @@ def add_key(
 
     console.json_output = json
     found = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
+    # Both lists may be empty for typer, but not together.
     if not found or not role:
         raise UsageError("key or role is missing", hint="give KEY.pub or --gpg FPR, and --role ROLE")
+    # A key may have to stop counting when its owner leaves.
     until = parse_expiry(not_after, _now()) if not_after else None
     found = [replace(each, owner=owner or each.owner, not_after=until) for each in found]
     edited = add_keys(path, found, role, _now(), threshold)
@@ -205,6 +208,7 @@ def set_policy(
     console.json_output = json
     policy = trust_edit.make_policy(
         environment,
+        # Options that are not given keep the present policy.
         load(path).root.environments.get(environment),
         requires=require,
         change_id=change_id,
@@ -287,6 +291,7 @@ def rotate(
         keyid, _, file = each.partition("=")
         if not file:
             raise UsageError(f"{each!r:.80} is not ID=KEY.pub", where="--replace")
+        # Read before the root is changed: a missing file changes nothing.
         replaced[keyid] = key_from_file(Path(file))
     edited = trust_edit.rotate(path, _now(), expires=expires, replaced=replaced, removed=remove or ())
     _print_edited(edited, f"version {edited.file.root.version}")
@@ -326,6 +331,7 @@ def sign(
         lines = made.instructions(f"bundle trust sign {path} --attach SIG")
         console.result("\n".join(lines), lambda: {"path": str(made.path), "fingerprint": made.identity})
         return
+    # One time, so that signing and its report agree about expiry.
     now = _now()
     if form == "--attach":
         signed = attach_to_root(path, attach or [], public, now)
@@ -353,6 +359,7 @@ def sheet(
 
     console.json_output = json
     page = make_sheet(path, installer, _now())
+    # On stderr, too: the page may be printed without a look at it.
     for warning in page.warnings:
         console.log(warning, "warning")
     if output is None:

@@ -66,11 +66,13 @@ def verify_bundle(
     Raises:
         WaybillError: Whatever a host would refuse it for.
     """
+    # Without an environment, no policy is evaluated.
     host = destination or Destination()
     sidecar = beside(Path(source))
     found = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
     found += [(str(each), read_sidecar(each, required=True)) for each in approvals]
     with closing(open_medium(source)) as medium:
+        # From here on nothing of the bundle is read that a trusted signature does not cover.
         opened = open_trusted(medium, trust, lambda _manifest: host)
         decision = None
         # The approvals of a file are checked before its payload, so that a refusal comes at once.
@@ -102,6 +104,7 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
         )
     try:
         with key.open("rb") as file:
+            # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
             text = file.read(MIB).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot be read as a public key: {error}", where=str(key)) from None

@@ -1,4 +1,4 @@
-"""Steps that cannot be undone: what a release has done for good, and what that prevents."""
+"""Steps that cannot be undone: what a release did for good, and what that prevents."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from installer.planning.plan import Plan
 from installer.state.state import Entry, State
 
 
-def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[MethodStep]) -> Entry | None:
-    """Return a release that is to run with what it will have done that a rollback does not undo.
-
-    What it did when it ran here before still counts: a step that is left out this time was done all the same,
-    and a rollback needs what was saved before its first run, not what a later run has found.
+def with_irreversible(
+    context: Context, state: State, entry: Entry | None, steps: Iterable[MethodStep]
+) -> Entry | None:
+    """Return the entry of a release, with what its steps will have done that a rollback does not undo.
 
     Args:
-        context: The product, with the transaction's id.
-        state: Its state.
+        context: The host, with the transaction's id.
+        state: The state before.
         entry: The release; None where none is to run.
-        jobs: What the methods will do.
+        steps: The steps that will run.
     """
     if entry is None:
         return None
     before = state.find(entry.name)
-    said = list(before.irreversible) if before else []
-    for job in jobs:
-        used = method(job.name)
-        if used is not None and job.new is not None:
-            said += used.irreversible(context, job.new)
+    # What the release did when it ran here before still counts, even if the step is left out this time; and
+    # what was saved before its first run is what a rollback needs, not what a later run has found.
+    texts = list(before.irreversible) if before else []
+    for step in steps:
+        used = method(step.name)
+        if used is not None and step.new is not None:
+            texts += used.irreversible(context, step.new)
     by_step: dict[str, str] = {}
-    for text in said:
+    for text in texts:
         by_step.setdefault(text.partition(" ")[0], text)
     return replace(entry, irreversible=tuple(by_step.values()))
 

@@ -160,7 +160,7 @@ class Planner:
             items = removal.inventory(context, state, old, changes)
             first = [removal.record_operation(items), *first]
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
-        entry = irreversible.marked(replace(context, transaction=self._number), state, entry, jobs)
+        entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems]
         if release is not None:
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)

@@ -34,16 +34,17 @@ def inventory(
         changes: What becomes of its files.
     """
     stays = {each.path: "edited here, and kept" for each in changes.drifted if each.treatment == "keep"}
-    running = state.current.name if state.current else ""
     items = [_installed(item, stays.get(item.path, "")) for item in (old.installed if old else ())]
     items += [
         InventoryItem("copy", change.kept, why=f"{change.path} as it was edited here")
         for change in changes.changes
         if change.kept
     ]
+    items += _of_methods(context, state.current, running=True) if state.current else ()
     for entry in state.kept:
         items.append(InventoryItem("release", context.layout.release(entry.name), entry.version))
-        items += _of_methods(context, entry, running=entry.name == running)
+        items += _of_methods(context, entry, running=False)
+    # Two retained releases have most images in common; each is looked for once.
     return tuple(dict.fromkeys(items))
 
 
@@ -102,6 +103,7 @@ def recorded_inventory(context: Context, number: str) -> tuple[InventoryItem, ..
         records = journals.read(context.system.read(path, journals.LIMIT), path).records
     except (OSError, NotUndoneError):
         return None
+    # An undone removal has removed nothing that would have to be looked for.
     if not any(record.type == "COMMIT" for record in records):
         return None
     for record in records:

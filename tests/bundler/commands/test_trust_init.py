@@ -121,7 +121,7 @@ class TestRefused:
         "text", ["", "365", "0d", "-1d", "1y", "1.5d", "2026-06-01", "tomorrow", "999999d"]
     )
     def test_a_length_of_time_that_is_none(self, text: str) -> None:
-        with pytest.raises(UsageError, match="not a length of time"):
+        with pytest.raises(UsageError, match="not a duration or time"):
             parse_expiry(text, NOW)
 
     def test_an_end_in_the_past(self) -> None:

@@ -51,5 +51,5 @@ def test_without_a_release_there_is_nothing_that_stays(host: Context) -> None:
 def test_a_method_that_has_no_such_steps_leaves_no_mark(host: Context) -> None:
     current = load(host.system, host.layout).current
     driven = [MethodStep("systemd", None, cast("Any", object())), MethodStep("script", None, None)]
-    marked = irreversible.marked(host, State(), current, driven)
+    marked = irreversible.with_irreversible(host, State(), current, driven)
     assert marked == current
