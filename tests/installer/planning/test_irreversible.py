@@ -172,7 +172,7 @@ def test_status_says_to_which_kept_releases_the_way_is_not_free(host: Context) -
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     install_steps(host, stepped("3.0.0", 3, UNDO))
     assert (
-        "kept       2.0.0, 1.0.0 only with --data-restored (install rollback" in product_status(host).text()
+        "retained   2.0.0, 1.0.0 only with --data-restored (install rollback" in product_status(host).text()
     )
 
 
