@@ -27,7 +27,7 @@ from installer.shared.humanize import size_text
 
 if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned
-    from bundler.provenance.statement import Run
+    from bundler.provenance.statement import BuildRun
 
 
 def init(
@@ -101,7 +101,7 @@ def create(
     from bundler.commands.create import plan_bundle, write_bundle
     from bundler.config.loader import load
     from bundler.provenance.builder import find_builder
-    from bundler.provenance.statement import Run
+    from bundler.provenance.statement import BuildRun
 
     console.json_output = json
     # The time before anything is read is when the build started.
@@ -124,7 +124,7 @@ def create(
         console.result(_planned_text(planned, target), lambda: _planned_json(planned, target))
         return
     parameters = {"command": "bundle create", "version": version, "platforms": platform or []}
-    run = Run(identity, parameters, started, provenance_signers)
+    run = BuildRun(identity, parameters, started, provenance_signers)
     created = write_bundle(planned, target, signers, console.progress(), run)
     console.result(
         _created_text(created, planned, run),
@@ -160,7 +160,7 @@ def _planned_json(planned: Planned, target: Path) -> dict[str, Any]:
     }
 
 
-def _created_text(created: Created, planned: Planned, run: Run) -> str:
+def _created_text(created: Created, planned: Planned, run: BuildRun) -> str:
     manifest = created.manifest
     groups: dict[str, list[int]] = {}
     for entry in manifest.files:

@@ -89,7 +89,7 @@ class _Members:
         return self.found[name].size
 
 
-class ArchiveContent(_Members):
+class ArchiveFile(_Members):
     """A tar archive with random access: only its headers and documents are read at first."""
 
     def __init__(self, path: Path) -> None:
@@ -125,7 +125,7 @@ class ArchiveContent(_Members):
         return open_regular(self._path)
 
 
-class DirectoryContent:
+class LayoutDirectory:
     """An OCI layout in a directory."""
 
     def __init__(self, path: Path) -> None:
@@ -155,7 +155,7 @@ class DirectoryContent:
             yield file
 
 
-class PassingContent(_Members):
+class StreamedArchive(_Members):
     """An archive that is read once, as a stream: it keeps documents, and layers go to the sink."""
 
     def __init__(self, where: str) -> None:
@@ -223,7 +223,7 @@ class PassingContent(_Members):
             # again.
             known = sink.find(digest) if digest else None
             self.layers[member.name] = known or sink.layer(
-                _Again(head, body), digest=digest, size=member.size, where=where
+                _Prefixed(head, body), digest=digest, size=member.size, where=where
             )
 
     def _hold(self, member: Member, head: bytes, body: Body, where: str) -> None:
@@ -253,7 +253,7 @@ def _is_document(head: bytes) -> bool:
 
 
 @dataclass(slots=True)
-class _Again:
+class _Prefixed:
     """A body with its first bytes put back."""
 
     head: bytes

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
-from bundler.image_sources.content import PassingContent
+from bundler.image_sources.content import StreamedArchive
 from bundler.image_sources.faults import raise_problems
 from bundler.image_sources.saved import read_images
-from bundler.image_sources.store import passed_layers, store_image
+from bundler.image_sources.store import store_image, streamed_layers
 from bundler.image_sources.walk import SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, UnfitInputError
@@ -127,14 +127,14 @@ class EngineSource(ImageSource):
             # Only the old form needs batches; one stream stores shared layers once.
             old = _api(client) < OCI_FORM
             for batch in _batches(found) if old else [found]:
-                content = PassingContent("the stream of the Docker engine")
+                content = StreamedArchive("the stream of the Docker engine")
                 with _saved(client, list(batch.values())) as stream:
                     content.take(stream, sink)
                 images = read_images(content, self._platforms)
                 for number, each in batch.items():
                     image = _match(each, images)
                     reference = familiar(each.wanted.reference or each.wanted.name)
-                    layers = passed_layers(image, content, sink)
+                    layers = streamed_layers(image, content, sink)
                     packed[number] = store_image(reference, image, layers, sink, content.where)
         return [packed[number] for number in sorted(packed)]
 

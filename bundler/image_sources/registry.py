@@ -15,7 +15,7 @@ from bundler.image_sources.faults import as_input
 from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
 from bundler.image_sources.saved import choose
 from bundler.image_sources.store import store_image, store_layers
-from bundler.image_sources.walk import SavedImage, Walk
+from bundler.image_sources.walk import ImageWalk, SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.format.manifest import Image
@@ -128,7 +128,7 @@ def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
     return documents.Descriptor(digest, len(data), kind), data
 
 
-class _RegistryWalk(Walk):
+class _RegistryWalk(ImageWalk):
     """The walk from the manifest or index of a tag down to the images."""
 
     def __init__(self, blobs: _Blobs, platforms: Sequence[str]) -> None:

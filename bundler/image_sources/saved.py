@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from bundler.image_sources.content import BLOBS, Content, blob_digest
 from bundler.image_sources.faults import AGAIN, as_input, raise_problems
-from bundler.image_sources.walk import SavedImage, SavedLayer, Walk
+from bundler.image_sources.walk import ImageWalk, SavedImage, SavedLayer
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, TamperedError, UnfitInputError
 from installer.core.jsonio import loads_strict
@@ -49,7 +49,7 @@ def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
     )
 
 
-class _LayoutWalk(Walk):
+class _LayoutWalk(ImageWalk):
     """The walk through a layout, in an archive or in a directory."""
 
     def __init__(self, content: Content, platforms: Sequence[str]) -> None:

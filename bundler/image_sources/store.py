@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bundler.image_sources.base import BlobSink
-from bundler.image_sources.content import PassingContent, Payload
+from bundler.image_sources.content import Payload, StreamedArchive
 from bundler.image_sources.faults import AGAIN
 from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
@@ -35,7 +35,7 @@ def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[La
     return stored
 
 
-def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) -> list[Layer]:
+def streamed_layers(image: SavedImage, content: StreamedArchive, sink: BlobSink) -> list[Layer]:
     """Return the layers of an image that went to the sink while the archive was read.
 
     Raises:

@@ -27,7 +27,7 @@ KIND: Kind = "compose"
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ImageUse:
     """An image that a service uses: its reference, the service, and the line."""
 
     reference: str
@@ -36,15 +36,15 @@ class Use:
 
 
 @dataclass(slots=True)
-class Compose:
+class ComposeFile:
     """The result of reading a Compose file."""
 
-    uses: list[Use] = field(default_factory=list)
+    uses: list[ImageUse] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
-def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
+def read(data: bytes, name: str, variables: Mapping[str, str]) -> ComposeFile:
     """Read a Compose file.
 
     Args:
@@ -54,7 +54,7 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
     """
     import yaml
 
-    found = Compose()
+    found = ComposeFile()
     # Compose reads such files, too; the limit guards this process, not the format.
     if len(data) > MAX_BYTES:
         found.problems.append(Problem(name, "is larger than 1 MiB", "is it a Compose file?"))
@@ -83,7 +83,7 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
     return found
 
 
-def _service(service: str, node: Node, name: str, variables: Mapping[str, str], found: Compose) -> None:
+def _service(service: str, node: Node, name: str, variables: Mapping[str, str], found: ComposeFile) -> None:
     entries = dict(_entries(node))
     line = node.start_mark.line + 1
     image = entries.get("image")
@@ -109,7 +109,7 @@ def _service(service: str, node: Node, name: str, variables: Mapping[str, str], 
             Problem(f"{name}:{line}", f"the image of service {service} {problem[0]}", problem[1])
         )
         return
-    found.uses.append(Use(reference, service, line))
+    found.uses.append(ImageUse(reference, service, line))
 
 
 def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str] | None]:
@@ -138,7 +138,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
     return filled, None
 
 
-def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, found: Compose) -> None:
+def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, found: ComposeFile) -> None:
     """Report files that the Compose file refers to: only the file itself is shipped."""
     referring: list[tuple[str, Node]] = [("include", item) for item in _items(top.get("include"))]
     # Only the Compose file itself is shipped: relative paths would lead to nothing on the host.

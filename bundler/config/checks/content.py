@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bundler.config.checks import changelog, compose, destinations, images, scripts, secrets, templates
 from bundler.config.entries import Entries
-from bundler.config.model import Item
+from bundler.config.model import InputFile
 from installer.core.errors import Problem
 from installer.core.format.methods import FILE_KINDS
 from installer.core.limits import LIMITS
@@ -20,7 +20,7 @@ _CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
 
 
 @dataclass(slots=True)
-class Content:
+class ContentReport:
     """The result of the checks."""
 
     problems: list[Problem] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Content:
     release_notes: str = ""
 
 
-def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> Content:
+def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> ContentReport:
     """Check the content of the inputs that could be read.
 
     Args:
@@ -36,7 +36,7 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
         version: The version; None if it is not valid.
         images_known: Whether all of `images` is valid; if not, no image is reported as missing.
     """
-    found = Content()
+    found = ContentReport()
     # Without a valid version no section can be looked up.
     if version is not None:
         _changelog(entries, version, found)
@@ -59,7 +59,7 @@ def _read(source: Path, limit: int = LIMITS.document_bytes) -> bytes:
         return b""
 
 
-def _changelog(entries: Entries, version: Version, found: Content) -> None:
+def _changelog(entries: Entries, version: Version, found: ContentReport) -> None:
     given = (entries.value.get("docs") or {}).get("changelog", "CHANGELOG.md")
     item = next((item for item in entries.of_kind("doc") if item.given == given), None)
     if item:
@@ -68,7 +68,7 @@ def _changelog(entries: Entries, version: Version, found: Content) -> None:
         found.problems += problems
 
 
-def _templates(entries: Entries, found: Content) -> None:
+def _templates(entries: Entries, found: ContentReport) -> None:
     schema = _layer(entries.of_kind("schema"))
     defaults = _layer(entries.of_kind("values"))
     product = str(entries.value.get("product", "product"))
@@ -77,7 +77,7 @@ def _templates(entries: Entries, found: Content) -> None:
     )
     found.problems += problems
     parsed = load_schema(schema)[0] if schema else None
-    known = templates.Known(values, parsed if parsed else None)
+    known = templates.KnownValues(values, parsed if parsed else None)
     # With broken values every template would seem to use unknown ones.
     incomplete = bool(problems) or _declared_but_absent(entries)
     for item in entries.of_kind("template"):
@@ -104,14 +104,14 @@ def _declared_but_absent(entries: Entries) -> bool:
     )
 
 
-def _layer(items: Iterable[Item]) -> Layer | None:
+def _layer(items: Iterable[InputFile]) -> Layer | None:
     item = next(iter(items), None)
     return Layer(item.given, _read(item.source)) if item else None
 
 
-def _compose(entries: Entries, found: Content, *, images_known: bool) -> None:
+def _compose(entries: Entries, found: ContentReport, *, images_known: bool) -> None:
     variables = {"WAYBILL_VERSION": entries.version, "WAYBILL_PRODUCT": str(entries.value.get("product", ""))}
-    uses: list[tuple[str, compose.Use]] = []
+    uses: list[tuple[str, compose.ImageUse]] = []
     for item in entries.of_kind(compose.KIND):
         result = compose.read(_read(item.source), item.given, variables)
         found.problems += result.problems
@@ -122,12 +122,12 @@ def _compose(entries: Entries, found: Content, *, images_known: bool) -> None:
         found.problems += images.missing(uses, entries.images)
 
 
-def _scripts(entries: Entries, found: Content) -> None:
+def _scripts(entries: Entries, found: ContentReport) -> None:
     for item in entries.of_kind(scripts.KIND):
         found.problems += scripts.check(_read(item.source, 256), item.given)
 
 
-def _secrets(entries: Entries, found: Content) -> None:
+def _secrets(entries: Entries, found: ContentReport) -> None:
     allowed = [
         secrets.Allowance(entry["path"], entries.document.where(("secrets_allow", number)))
         for number, entry in enumerate(entries.value.get("secrets_allow") or [])

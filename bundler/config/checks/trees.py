@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bundler.config.checks.inputs import NAME_HINT
-from bundler.config.model import Tree, TreeDirectory, TreeFile, TreeLink
+from bundler.config.model import InputTree, TreeDirectory, TreeFile, TreeLink
 from installer.core.errors import Problem
 from installer.core.format.member_names import link_target_fault, path_fault
 
@@ -18,7 +18,7 @@ _MODE_BITS = 0o775
 _MOST = 25
 
 
-def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
+def survey(tree: InputTree, where: str) -> tuple[InputTree, list[Problem]]:
     """Walk a tree once.
 
     Args:
@@ -47,7 +47,7 @@ def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
 
 
 class _Walk:
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: InputTree) -> None:
         self.tree = tree
         self.files: list[TreeFile] = []
         self.links: list[TreeLink] = []
