@@ -46,7 +46,10 @@ def sign(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sign a bundle in place; the payload is not rewritten."""
+    """Sign a bundle in place.
+
+    The payload is not rewritten. For a key on another machine: --prepare, sign the file there, --attach.
+    """
     from bundler.commands.sign import attach_signatures, prepare_sums, sign_bundle
 
     console.json_output = json
@@ -133,7 +136,10 @@ def approve(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Approve a bundle for one environment, in one role, for a limited time. Verify it first."""
+    """Approve a bundle for one environment.
+
+    The approval is given in one role, for a limited time. Verify the bundle before you approve it.
+    """
     from bundler.approvals.approval import ApprovalRequest
     from bundler.approvals.statements import Sidecar
 
@@ -225,7 +231,10 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Verify a bundle as a host does, with one public key or a root."""
+    """Verify a bundle as a host does.
+
+    With --root as hosts with that root.json, with --key by one public key only.
+    """
     from bundler.commands.verify import load_trust, verify_bundle
     from installer.core.trust.policy import Destination
 

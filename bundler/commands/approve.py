@@ -120,22 +120,22 @@ def attach_approval(
         TamperedError: It is not a bundle.
     """
     documents = _statements(path, statement)
-    found = match_signatures(signatures, public_keys(public), documents)
-    names = {each.name.removesuffix(f".{each.keyid8}.{each.form}") for each in found}
+    attached = match_signatures(signatures, public_keys(public), documents)
+    names = {each.name.removesuffix(f".{each.keyid8}.{each.form}") for each in attached}
     # A statement and its signatures are added as one; two of them need two runs.
-    if len(names) != 1 or len({each.keyid8 for each in found}) != 1:
+    if len(names) != 1 or len({each.keyid8 for each in attached}) != 1:
         raise UsageError(
             "the signatures are of different statements or keys", hint="attach them one after the other"
         )
     name = names.pop()
-    data, keyid8 = documents[name], found[0].keyid8
+    data, keyid8 = documents[name], attached[0].keyid8
     with open_statements(path, sidecar) as statements:
         # The file lay outside of our control: nothing that it says counts before it is about this bundle.
         content = _parse_statement(data, name, statements.bundle.identity)
         role = content.role if isinstance(content, Approval) else "provenance"
         # Attaching twice must add nothing: scripts repeat commands.
         present = any(each == data and f"-{keyid8}." in there for there, each in statements.present.items())
-        forms = {each.form: each.data for each in found}
+        forms = {each.form: each.data for each in attached}
         added = () if present else statements.add(role, keyid8, data, forms)
         return AddedStatement(content, added, statements.directory)
 

@@ -69,8 +69,8 @@ def verify_bundle(
     # Without an environment, no policy is evaluated.
     host = destination or Destination()
     sidecar = beside(Path(source))
-    found = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
-    found += [(str(each), read_sidecar(each, required=True)) for each in approvals]
+    sidecars = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
+    sidecars += [(str(each), read_sidecar(each, required=True)) for each in approvals]
     with closing(open_medium(source)) as medium:
         # From here on nothing of the bundle is read that a trusted signature does not cover.
         opened = open_trusted(medium, trust, lambda _manifest: host)
@@ -78,12 +78,12 @@ def verify_bundle(
         # The approvals of a file are checked before its payload, so that a refusal comes at once.
         # A stream has them at its end.
         if host.environment and medium.parallel:
-            decision = decide(opened, trust, found)
+            decision = decide(opened, trust, sidecars)
         progress.start("verify", payload_extent(opened))
         verified = check_all(opened, progress.advance)
         progress.done()
         if host.environment and decision is None:
-            decision = decide(opened, trust, found)
+            decision = decide(opened, trust, sidecars)
     return Verification(verified, decision)
 
 

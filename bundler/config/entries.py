@@ -53,7 +53,7 @@ class Entries:
         self.rollback = self.values = self.values_schema = ""
         # Everything is read before anything is compared: duplicates are found across sections.
         self._read()
-        self._twins()
+        self._merge_duplicates()
 
     def where(self, item: InputFile | InputTree | ImageEntry) -> str:
         """Return `bundle.yaml:LINE` of an entry."""
@@ -272,28 +272,28 @@ class Entries:
         self.places.append(InstallPath(install, given, self.document.where(where), platform, is_tree))
         return install
 
-    def _twins(self) -> None:
+    def _merge_duplicates(self) -> None:
         """Join entries of one file, and reports different files that would get one name in the bundle."""
-        kept: dict[tuple[str, str], InputFile] = {}
+        merged: dict[tuple[str, str], InputFile] = {}
         seen: dict[str, InputFile | InputTree] = {}
         for item in self.items:
             # Lower case: hosts and sticks may have file systems that do not tell A from a.
             first = seen.setdefault(item.member.lower(), item)
             if first is item:
-                kept[item.member, item.install] = item
+                merged[item.member, item.install] = item
             elif not isinstance(first, InputFile) or first.source != item.source or first.kind != item.kind:
-                self._twin(item, first)
+                self._name_clash(item, first)
             elif item.install != first.install:
                 what = f"{item.given} is listed in line {first.line}, too, with another destination"
                 self.problems.append(Problem(self.where(item), what, "copy the file under another name"))
         # The same file twice, for example a unit in two steps, is one member.
-        self.items = list(kept.values())
+        self.items = list(merged.values())
         names: dict[str, InputTree] = {}
         for tree in self.trees:
             if names.setdefault(tree.member.lower(), tree) is not tree:
-                self._twin(tree, names[tree.member.lower()])
+                self._name_clash(tree, names[tree.member.lower()])
 
-    def _twin(self, item: InputFile | InputTree, first: InputFile | InputTree) -> None:
+    def _name_clash(self, item: InputFile | InputTree, first: InputFile | InputTree) -> None:
         what = (
             f"{item.given} and {first.given} (line {first.line}) would both be {first.member} in the bundle"
         )

@@ -76,17 +76,17 @@ class _Members:
     """The members of an archive, with its links resolved."""
 
     where: str
-    found: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
 
     def resolve(self, name: str) -> str | None:
-        member = self.found.get(name)
+        member = self.members.get(name)
         if member is not None and member.kind == "link":
             # One step only: engines link a layer to another, and a chain could be a circle.
-            member = self.found.get(member.target)
+            member = self.members.get(member.target)
         return member.name if member is not None and member.kind == "file" else None
 
     def size(self, name: str) -> int:
-        return self.found[name].size
+        return self.members[name].size
 
 
 class ArchiveFile(_Members):
@@ -100,7 +100,7 @@ class ArchiveFile(_Members):
             self._identity = _identity(file)
             length = self._identity[2]
             for member, _ in scan(file, self.where, lambda count: _seek(file, count, length, self.where)):
-                self.found[member.name] = member
+                self.members[member.name] = member
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a member."""
@@ -118,7 +118,7 @@ class ArchiveFile(_Members):
                     where=self.where,
                     hint="do not change the file while the bundle is created, and try again",
                 )
-            file.seek(self.found[name].offset)
+            file.seek(self.members[name].offset)
             yield Body(file, size, f"{self.where}: {name}")
 
     def _file(self) -> BinaryIO:
@@ -200,7 +200,7 @@ class StreamedArchive(_Members):
             UnfitInputError: The archive is damaged or hostile, or a layer does not match its name.
         """
         for member, body in scan(stream, self.where):
-            self.found[member.name] = member
+            self.members[member.name] = member
             if member.kind == "file":
                 self._take(member, body, sink if wanted is None or member.name in wanted else None)
 

@@ -60,8 +60,8 @@ class RegistrySource(ImageSource):
         Raises:
             UnfitInputError: The registry does not answer, lacks the image, or sends something else.
         """
-        found = self._resolved()
-        return [image.resolved(reference, found.blobs.where) for reference, image in found.chosen]
+        resolved = self._resolved()
+        return [image.resolved(reference, resolved.blobs.where) for reference, image in resolved.chosen]
 
     def pack(self, sink: BlobSink) -> list[Image]:
         """Fetch each layer that the sink lacks.
@@ -69,10 +69,12 @@ class RegistrySource(ImageSource):
         Raises:
             UnfitInputError: A layer is incomplete, or is another.
         """
-        found = self._resolved()
+        resolved = self._resolved()
         return [
-            store_image(reference, image, store_layers(image, found.blobs, sink), sink, found.blobs.where)
-            for reference, image in found.chosen
+            store_image(
+                reference, image, store_layers(image, resolved.blobs, sink), sink, resolved.blobs.where
+            )
+            for reference, image in resolved.chosen
         ]
 
     def _resolved(self) -> _Resolved:

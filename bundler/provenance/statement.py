@@ -146,12 +146,12 @@ def _source(checkout: Checkout) -> Json:
     # A tag reads better than a commit; the digest below has the commit in any case.
     revision = f"refs/tags/{checkout.tag}" if checkout.tag else checkout.commit
     # A policy can require a clean tree: this is what it reads.
-    said: Json = {"dirty": bool(checkout.changed)}
+    annotations: Json = {"dirty": bool(checkout.changed)}
     if checkout.tag:
-        said["tag"] = checkout.tag
+        annotations["tag"] = checkout.tag
     if checkout.changed:
-        said |= {"changed": list(checkout.changed[:CHANGED]), "changedCount": len(checkout.changed)}
-    row: Json = {"name": "source", "digest": {"gitCommit": checkout.commit}, "annotations": said}
+        annotations |= {"changed": list(checkout.changed[:CHANGED]), "changedCount": len(checkout.changed)}
+    row: Json = {"name": "source", "digest": {"gitCommit": checkout.commit}, "annotations": annotations}
     return row | ({"uri": f"git+{checkout.repository}@{revision}"} if checkout.repository else {})
 
 

@@ -96,8 +96,8 @@ def _documents(source: Path) -> list[object]:
     from bundler.image_sources.content import ArchiveFile, LayoutDirectory
 
     content = LayoutDirectory(source) if source.is_dir() else ArchiveFile(source)
-    found = [content.resolve(name) for name in ("manifest.json", "index.json")]
-    return [loads_strict(content.document(name), name, MAX_DOCUMENT) for name in found if name]
+    listed_names = [content.resolve(name) for name in ("manifest.json", "index.json")]
+    return [loads_strict(content.document(name), name, MAX_DOCUMENT) for name in listed_names if name]
 
 
 def _names(document: object) -> Iterable[str]:

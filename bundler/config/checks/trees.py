@@ -37,13 +37,13 @@ def survey(tree: InputTree, where: str) -> tuple[InputTree, list[Problem]]:
         )
     if not walk.files and not problems:
         problems.append(Problem(where, f"{tree.given} contains no files", "check that the build completed"))
-    found = replace(
+    surveyed = replace(
         tree,
         files=tuple(sorted(walk.files)),
         links=tuple(sorted(walk.links)),
         directories=tuple(sorted(walk.directories)),
     )
-    return found, problems
+    return surveyed, problems
 
 
 class _Walk:
@@ -110,9 +110,9 @@ class _Walk:
     def _name_fits(self, path: str) -> bool:
         fault = path_fault(f"{self.tree.member}/{path}")
         # Two names that differ only in case become one file on some file systems.
-        twin = self._folded.setdefault(path.lower(), path)
-        if twin != path:
-            fault = f"differs from {twin} only in case"
+        first_path = self._folded.setdefault(path.lower(), path)
+        if first_path != path:
+            fault = f"differs from {first_path} only in case"
         if fault:
             self._problem(path, f"has a name that a bundle cannot carry: it {fault}", NAME_HINT)
         return not fault
