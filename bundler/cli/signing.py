@@ -227,7 +227,7 @@ def verify(
 ) -> None:
     """Verify a bundle as a host does, with one public key or a root."""
     from bundler.commands.verify import load_trust, verify_bundle
-    from installer.core.trust.policy import Destination
+    from installer.core.trust.policy import HostFacts
 
     console.json_output = json
     trust = load_trust(key, root)
@@ -236,7 +236,7 @@ def verify(
         what = "--env, --target and --approvals need a root: a single key has no policy"
         raise UsageError(what, hint="give --root root.json instead of --key")
     # Host names are compared in lower case.
-    destination = Destination(environment=env, name=target.lower())
+    destination = HostFacts(environment=env, name=target.lower())
     verification = verify_bundle(bundle, trust, console.progress(), destination, approvals or ())
     if verification.warning:
         console.log(verification.warning, "warning")

@@ -204,7 +204,7 @@ class DeclinedError(WaybillError):
     code, exit_code = "declined", 17
 
 
-class MediumError(WaybillError):
+class MediaError(WaybillError):
     """The medium failed, ended early or lacks a part."""
 
     code, exit_code = "medium", 18

@@ -19,7 +19,7 @@ from installer.core.intoto import make_statement
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.steps import STEPS
 
@@ -56,7 +56,7 @@ class VerificationTrace:
     signatures: Mapping[str, bytes] = field(default_factory=dict)
     released: SignatureEvidence | None = None
     manifest: Manifest | None = None
-    host: Destination = field(default_factory=Destination)
+    host: HostFacts = field(default_factory=HostFacts)
     approvals: Sequence[ApprovalFile] = ()
     judged: ApprovalCheck | None = None
     decision: Decision | None = None
@@ -67,7 +67,7 @@ class VerificationTrace:
         self.judged = judged
 
 
-def summary(
+def make_evidence(
     trail: VerificationTrace,
     version: str,
     now: datetime,

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from installer.core.digest import hashed
+from installer.core.digest import hash_pieces
 from installer.core.errors import Problem
 from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
@@ -153,7 +153,7 @@ class ChangeFiles(Handler):
                 system.symlink(entry["target"], new)
                 continue
             digest = hashlib.sha256()
-            chunks = hashed(system.chunks(entry["source"]), digest)
+            chunks = hash_pieces(system.chunks(entry["source"]), digest)
             system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
             # Checked again while it is copied: the staged file may have changed since it was verified.
             if digest.hexdigest() != entry["sha256"]:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from installer.core.limits import CHUNK
 from installer.host.http_probe import Answer
-from installer.host.safe_path import HeldDirs, ParentDir, place
+from installer.host.safe_path import HeldDirs, ParentDir, open_parent
 from installer.shared import process
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -107,17 +107,17 @@ class Host:
             held, self._held = self._held, None
             held.forget()
 
-    def place(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
+    def open_parent(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
         """Open the directory that holds `path`; see `resolve.place`."""
         head, _, name = path.rpartition("/")
         if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
-            return place(self.root, path, follow=follow)
+            return open_parent(self.root, path, follow=follow)
         return self._held.open(head or "/", name)
 
     def inside(self, directory: str) -> AbstractContextManager[ParentDir]:
         """Open a directory itself, through links too; its name in the place is `.`."""
         if self._held is None:
-            return place(self.root, directory, follow=True)
+            return open_parent(self.root, directory, follow=True)
         return self._held.open(directory)
 
     def real(self, path: str, *, follow: bool = True) -> str:

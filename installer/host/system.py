@@ -19,7 +19,7 @@ from installer.host import syscalls, tree_removal
 from installer.host.host import LIST, Host, Seen, Space
 from installer.host.http_probe import Answer
 from installer.host.lock import Lock
-from installer.host.safe_path import ParentDir, place
+from installer.host.safe_path import ParentDir, open_parent
 from installer.shared import process
 from installer.shared.process import Completed
 
@@ -251,7 +251,7 @@ class System(Host):
         Raises:
             OSError: It is not.
         """
-        with place("/" if of_engine else self.root, path, follow=True) as at:
+        with open_parent("/" if of_engine else self.root, path, follow=True) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
             if (number := syscalls.syncfs(fd)) != 0:

@@ -221,15 +221,15 @@ class DamagedStateError(NotUndoneError):
     code = "state-damaged"
 
 
-def unreadable_error(path: str) -> HostNotReadyError:
+def cannot_read_error(path: str) -> HostNotReadyError:
     """Return the error for what only root may read on this host."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
 
 
-def unseen_error(error: OSError, where: str) -> HostNotReadyError:
+def cannot_access_error(error: OSError, where: str) -> HostNotReadyError:
     """Return the error for what cannot be looked at; `where` is said where the error itself names nothing."""
     if isinstance(error, PermissionError):
-        return unreadable_error(error.filename or where)
+        return cannot_read_error(error.filename or where)
     hint = "look at what is there: something else may be in its place, or the disk may be failing"
     return HostNotReadyError(
         f"cannot be looked at: {error.strerror}", where=error.filename or where, hint=hint
@@ -252,7 +252,7 @@ def load(system: System, layout: Layout) -> State:
     except FileNotFoundError:
         return State()
     except PermissionError as denied:
-        raise unreadable_error(layout.state_file) from denied
+        raise cannot_read_error(layout.state_file) from denied
     except OSError as failed:
         hint = "the disk may be failing, or somebody put something else there: put it back from a backup"
         raise HostNotReadyError(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from installer.commands.common.recovery import exclusive
-from installer.core.errors import HostNotReadyError, MediumError, TamperedError
+from installer.core.errors import HostNotReadyError, MediaError, TamperedError
 from installer.core.format.archive import BLOCK
 from installer.host.system import System
 from installer.staging.area import clear
@@ -95,7 +95,7 @@ def test_a_medium_that_was_pulled_is_put_back_and_the_rest_is_read(tmp_path: Pat
     whole = plan(files)
     data, system, notes = whole.tar(), System(tmp_path), Notes()
     pulled = Reads(data, fail=lambda offset: offset > whole.offset("trees/web/c"))
-    with pytest.raises(MediumError):
+    with pytest.raises(MediaError):
         run(system, pulled.medium(), notes)
     assert "the same command goes on from there" in notes.lines[-1]
     there = {path for path in tree(tmp_path, f"/{STAGING}") if path.rpartition("/")[2] in files}

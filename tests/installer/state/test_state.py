@@ -22,11 +22,11 @@ from installer.state.state import (
     DamagedStateError,
     Entry,
     State,
+    cannot_access_error,
     load,
     next_transaction,
     reserve,
     save,
-    unseen_error,
 )
 from tests.faults.faulty import FaultySystem
 
@@ -281,7 +281,7 @@ def test_a_state_of_root_is_refused_to_others_in_words(
 def test_what_cannot_be_looked_at_is_named_with_what_to_do(
     error: OSError, what: str, where: str, hint: str
 ) -> None:
-    said = unseen_error(error, "/b")
+    said = cannot_access_error(error, "/b")
     assert (said.what, said.where) == (what, where)
     assert hint in said.hint
 
