@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from installer.commands.common.bundle_verifier import BundleSource, opened_bundle
+from installer.commands.common.bundle_verifier import BundleInput, opened_bundle
 from installer.commands.common.session import Session
 from installer.core.trust.policy import Decision
 from installer.core.verify import VerifiedBundle, payload_extent, report, verify_payload
@@ -34,7 +34,7 @@ class VerifyResult:
         return self.verified.as_json() | {"policy": self.decision.as_json()}
 
 
-def verify(session: Session, source: BundleSource) -> VerifyResult:
+def verify(session: Session, source: BundleInput) -> VerifyResult:
     """Verify a bundle. Nothing is written; no rights of root are needed.
 
     Raises:

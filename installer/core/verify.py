@@ -1,7 +1,8 @@
 """The verification of both commands: is this what a trusted key released, and may it be installed here?
 
 `steps` numbers what is checked. `open_trusted` takes steps 1 to 14, which look at the head only, whatever the
-size; `check_approvals` 15 to 18, which look at the approvals; `verify_payload` 19, one pass over the rest, which may keep
+size; `check_approvals` 15 to 18, which look at the approvals; `verify_payload` 19, one pass over the rest,
+which may keep
 what it reads (`installer.staging.stage`). The decisions are taken in `trust`, from bytes and a clock alone.
 """
 

@@ -126,7 +126,7 @@ class Host:
         Raises:
             OSError: A directory on the way is missing.
         """
-        with self.place(path, follow=follow) as at:
+        with self.open_parent(path, follow=follow) as at:
             return str(Path(self.root, *at.parts))
 
     def observe(self, path: str, *, digest: bool = True) -> Seen:
@@ -140,7 +140,7 @@ class Host:
             OSError: It cannot be looked at; a missing parent is no error but `absent`.
         """
         try:
-            with self.place(path) as at:
+            with self.open_parent(path) as at:
                 return self._observe(at, digest)
         except (FileNotFoundError, NotADirectoryError):
             return Seen("absent")
@@ -169,14 +169,14 @@ class Host:
             OSError: It cannot be looked at.
         """
         try:
-            with self.place(path, follow=True) as at:
+            with self.open_parent(path, follow=True) as at:
                 return stat.S_ISDIR(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def writable(self, directory: str) -> bool:
         """Return whether we may make and remove names in a directory that is there."""
-        with self.place(directory, follow=True) as at:
+        with self.open_parent(directory, follow=True) as at:
             return os.access(at.name, os.W_OK | os.X_OK, dir_fd=at.fd, effective_ids=True)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
@@ -203,7 +203,7 @@ class Host:
         Raises:
             OSError: It cannot be read.
         """
-        with self.place(path, follow=follow) as at:
+        with self.open_parent(path, follow=follow) as at:
             fd = os.open(at.name, _READ, dir_fd=at.fd)
         return _chunks(fd)
 
@@ -268,7 +268,7 @@ class Host:
         """
         while True:
             try:
-                with self.place(path, follow=True) as at:
+                with self.open_parent(path, follow=True) as at:
                     fd = os.open(at.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
                 break
             except (FileNotFoundError, NotADirectoryError):

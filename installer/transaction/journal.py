@@ -221,4 +221,4 @@ class Journal:
         return next(record.fields for record in reversed(self.records) if record.type == type_)
 
 
-_TAKES_ROOM = ("BEGIN", "INTENT", "STAGED", "DONE", "FORWARD")
+_MAY_GROW = ("BEGIN", "INTENT", "STAGED", "DONE", "FORWARD")

@@ -29,7 +29,7 @@ from installer.transaction.state_repair import read_state
 
 
 @dataclass(frozen=True, slots=True)
-class BundleSource:
+class BundleInput:
     """A bundle as the operator names it, and what decides on it besides.
 
     Attributes:
@@ -58,7 +58,7 @@ class BundleVerifier:
     system: System
     trust: Trust
     environment: str
-    sidecar_path: Beside
+    beside: Beside
     trace: VerificationTrace
     _unread_state: str = ""
 
@@ -74,7 +74,7 @@ class BundleVerifier:
             self.decide(opened)
         return opened
 
-    def check_approvals(self, opened: OpenedBundle) -> Decision:
+    def decide(self, opened: OpenedBundle) -> Decision:
         """Return the decision on the approvals, which is made once.
 
         Raises:
@@ -123,7 +123,7 @@ class BundleVerifier:
 
 @contextmanager
 def opened_bundle(
-    session: Session, source: BundleSource, trace: VerificationTrace | None = None
+    session: Session, source: BundleInput, trace: VerificationTrace | None = None
 ) -> Iterator[tuple[BundleVerifier, OpenedBundle]]:
     """Open a bundle after the verification of its head; close it afterwards.
 
@@ -144,7 +144,7 @@ def opened_bundle(
         medium.close()
 
 
-def bundle_verifier(session: Session, source: BundleSource, trace: VerificationTrace) -> BundleVerifier:
+def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTrace) -> BundleVerifier:
     """Return the verifier of one bundle.
 
     Raises:

@@ -137,7 +137,7 @@ def _pass_room(medium: BundleSource, offset: int, header: Header) -> int:
     """Pass over the room. A stream has to be read on; what is in the room is never looked at."""
     if header.size > LIMITS.room_bytes or header.size % BLOCK:
         raise TamperedError(
-            f"{ROOM} has {header.size} bytes, which no bundle has", where=f"{medium.name}@{offset}"
+            f"{RESERVED_SPACE} has {header.size} bytes, which no bundle has", where=f"{medium.name}@{offset}"
         )
     if not medium.parallel:
         for begin in range(0, header.size, CHUNK):

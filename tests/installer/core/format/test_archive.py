@@ -145,7 +145,7 @@ class TestHead:
         plan = build.plan()
         error = refusal(head_part(plan, 1, Part(name, b"x")))
         assert error.what == f"{name} stands where a signature or bundle.json is due"
-        assert error.where == f"b.tar@{plan.offset(ROOM)}"
+        assert error.where == f"b.tar@{plan.offset(RESERVED_SPACE)}"
 
     def test_a_signature_twice_is_refused(self) -> None:
         plan = build.plan(signatures=[Part(SIGNATURE, b"x"), Part(SIGNATURE, b"y")])
