@@ -12,12 +12,12 @@ from bundler.archive import append
 from bundler.archive.new_file import write_new
 from bundler.signing.bundle import open_locked
 from installer.core.errors import UnfitInputError
-from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
-from installer.core.format.medium import FileMedium
-from installer.core.format.partial_append import FILES
+from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
+from installer.core.format.partial_append import FILES_PER_APPROVAL
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import DIRECTORY
-from installer.core.trust.approval_sidecar import beside, read_sidecar
+from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from installer.core.trust.signatures import FORMS
 
 
@@ -57,7 +57,7 @@ class StatementFiles:
         name = self._free(f"{DIRECTORY}{role}-{keyid8}")
         if (
             not name
-            or len(self.there) + FILES > FILES * LIMITS.approvals
+            or len(self.there) + FILES_PER_APPROVAL > FILES_PER_APPROVAL * LIMITS.approvals
             or len(data) > LIMITS.approval_bytes
         ):
             raise UnfitInputError("has too many approvals, or this one is too long", where=str(self.path))
@@ -99,17 +99,17 @@ def opened(path: Path, directory: Path | None = None, *, sidecar: bool = False) 
         TamperedError: It is not a bundle.
     """
     outside = sidecar or directory is not None or (path.exists() and not os.access(path, os.W_OK))
-    place = (directory or beside(path)) if outside else None
+    place = (directory or sidecar_path(path)) if outside else None
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if outside and path.exists() else open_locked(path)
     try:
         bundle = look(path)
-        if bundle.torn and place is None:
+        if bundle.partial_append and place is None:
             raise UnfitInputError(
                 "an approval was cut short while it was added",
                 where=str(path),
                 hint=f"bundle approve {path} --repair finishes it or takes it back",
             )
-        there = {**bundle.read_tail(), **read_sidecar(place or beside(path))}
+        there = {**bundle.read_tail(), **read_sidecar(place or sidecar_path(path))}
         yield StatementFiles(path, fd, bundle, place, there)
     finally:
         os.close(fd)
@@ -121,9 +121,9 @@ def look(path: Path) -> Bundle:
     Raises:
         TamperedError: It is not a bundle.
     """
-    medium = FileMedium(path)
+    medium = FileSource(path)
     try:
-        bundle = open_bundle(medium, unsafe_no_decision)
+        bundle = open_bundle(medium, unsafe_trust_anyone)
         bundle.read_tail()
         return bundle
     finally:

@@ -205,29 +205,31 @@ def verify(
     json: Json = False,
 ) -> None:
     """Do the installer's own verification on this side, with one pinned key or a root."""
-    from installer.core.format.medium import open_medium
-    from installer.core.trust.approval_sidecar import beside, read_sidecar
-    from installer.core.trust.policy import Destination
-    from installer.core.verify import check_all, decide, open_trusted, payload_extent, report
+    from installer.core.format.bundle_source import open_source
+    from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+    from installer.core.trust.policy import HostFacts
+    from installer.core.verify import check_approvals, open_trusted, payload_extent, report, verify_payload
 
     console.json_output = json
     trust = _trust(key, root)
     if root is None and (env or target or approvals):
         raise UsageError("one key alone knows no environments", hint="give --root root.json")
-    host = Destination(environment=env, name=target.lower())
-    found = [] if bundle == "-" else [(str(beside(Path(bundle))), read_sidecar(beside(Path(bundle))))]
+    host = HostFacts(environment=env, name=target.lower())
+    found = (
+        [] if bundle == "-" else [(str(sidecar_path(Path(bundle))), read_sidecar(sidecar_path(Path(bundle))))]
+    )
     found += [(str(each), read_sidecar(each, required=True)) for each in approvals or ()]
-    medium = open_medium(bundle)
+    medium = open_source(bundle)
     try:
         opened = open_trusted(medium, trust, lambda _manifest: host)
         # of a file the approvals are looked at before the payload: a refusal comes at once
-        decision = decide(opened, trust, found) if env and medium.parallel else None
+        decision = check_approvals(opened, trust, found) if env and medium.parallel else None
         progress = console.progress()
         progress.start("verify", payload_extent(opened))
-        verified = check_all(opened, progress.advance)
+        verified = verify_payload(opened, progress.advance)
         progress.done()
         if env and decision is None:
-            decision = decide(opened, trust, found)
+            decision = check_approvals(opened, trust, found)
     finally:
         medium.close()
     if decision and decision.warning():

@@ -23,9 +23,9 @@ from bundler.signing.bundle import sign, signature_files
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, TamperedError, UnfitInputError, WaybillError
 from installer.core.format import manifest_json, manifest_rules
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import FileEntry, Image, Layer, Manifest, blob_path
-from installer.core.format.medium import FileMedium
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, OCTAL_LIMIT
 from installer.core.limits import LIMITS, MIB
@@ -288,9 +288,9 @@ def _is_there(target: Path, identity: str) -> bool:
     if not target.exists():
         return False
     try:
-        medium = FileMedium(target)
+        medium = FileSource(target)
         try:
-            bundle = open_bundle(medium, unsafe_no_decision)
+            bundle = open_bundle(medium, unsafe_trust_anyone)
             if bundle.identity == identity:
                 # the head alone would say so of a damaged copy too
                 check_payload(bundle)
@@ -310,8 +310,8 @@ def _signed_by(target: Path, signers: Sequence[Signer]) -> tuple[str, ...]:
     """Adds the signatures that a bundle which is there already lacks, and gives all their names."""
     for signer in signers:
         sign(target, signer)
-    medium = FileMedium(target)
+    medium = FileSource(target)
     try:
-        return tuple(open_bundle(medium, unsafe_no_decision).head.signatures)
+        return tuple(open_bundle(medium, unsafe_trust_anyone).head.signatures)
     finally:
         medium.close()

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bundler.commands.inspect import document_text
-from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
+from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
-from installer.core.format.medium import FileMedium
 from installer.shared.console import table
 from installer.shared.humanize import size_text as size
 
@@ -95,9 +95,9 @@ def diff(old: Path, new: Path) -> Difference:
     """
     media = []
     try:
-        media.append(FileMedium(old))
-        media.append(FileMedium(new))
-        return _compare(*(open_bundle(medium, unsafe_no_decision) for medium in media))
+        media.append(FileSource(old))
+        media.append(FileSource(new))
+        return _compare(*(open_bundle(medium, unsafe_trust_anyone) for medium in media))
     finally:
         for medium in media:
             medium.close()

@@ -14,11 +14,11 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
-from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
+from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
-from installer.core.format.medium import FileMedium
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import ApprovalFile, group
+from installer.core.trust.approval import ApprovalFile, group_files
 from installer.core.trust.approval import parse as parse_statement
 from installer.core.trust.provenance import Provenance
 from installer.shared.console import safe, table
@@ -49,9 +49,9 @@ def inspect(path: Path, view: str = "") -> Report:
         TamperedError: It is not a bundle, or its list and manifest do not agree.
         UsageError: There is no such file.
     """
-    medium = FileMedium(path)
+    medium = FileSource(path)
     try:
-        bundle = open_bundle(medium, unsafe_no_decision)
+        bundle = open_bundle(medium, unsafe_trust_anyone)
         views: dict[str, Callable[[Bundle], Report]] = {
             "": _overview,
             "files": _files,
@@ -75,7 +75,7 @@ def _overview(bundle: Bundle) -> Report:
     layers = {layer.digest for image in manifest.images for layer in image.layers}
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
-    claims = [said for each in group(bundle.read_tail())[0] if (said := _provenance(each))]
+    claims = [said for each in group_files(bundle.read_tail())[0] if (said := _provenance(each))]
     rows = [
         ("product", manifest.product),
         ("version", f"{manifest.version} (sequence {manifest.sequence})"),
@@ -213,7 +213,7 @@ def _documents(bundle: Bundle, *kinds: Kind) -> Report:
 def _approvals(bundle: Bundle) -> Report:
     """Shows what approvals say of themselves: nobody has checked who signed them."""
     files = bundle.read_tail()
-    found, strays = group(files)
+    found, strays = group_files(files)
     shown, document = [], []
     for each in found:
         forms = [signature.form for signature in each.signatures]
@@ -227,9 +227,11 @@ def _approvals(bundle: Bundle) -> Report:
         says = {name: _said(value) for name, value in rows}
         document.append({"file": each.name, "signatures": forms, "says": says})
     shown += [f"=== {safe(name)}, which is no approval" for name in strays]
-    shown += ["an approval was cut short here: bundle approve BUNDLE --repair"] if bundle.torn else []
+    shown += (
+        ["an approval was cut short here: bundle approve BUNDLE --repair"] if bundle.partial_append else []
+    )
     text = "\n".join([*shown, "none of these was checked: bundle verify BUNDLE --root root.json --env ENV"])
-    rest = {"strays": strays, "torn": bundle.torn}
+    rest = {"strays": strays, "torn": bundle.partial_append}
     return Report(text if shown else "none", {"approvals": document, **rest})
 
 

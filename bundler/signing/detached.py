@@ -15,9 +15,9 @@ from bundler.archive.new_file import write_new
 from bundler.signing.bundle import Signed, add_files
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UsageError, WaybillError
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import SUMS
-from installer.core.format.medium import FileMedium
 from installer.core.limits import KIB, LIMITS
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signatures import Signature, TrustedKey, verify
@@ -71,9 +71,9 @@ def prepare(path: Path, output: Path | None = None) -> Prepared:
         UsageError: The file exists, or cannot be written.
         TamperedError: It is not a bundle.
     """
-    medium = FileMedium(path)
+    medium = FileSource(path)
     try:
-        bundle = open_bundle(medium, unsafe_no_decision)
+        bundle = open_bundle(medium, unsafe_trust_anyone)
     finally:
         medium.close()
     target = output or path.with_name(f"{path.name}.{SUMS}")

@@ -14,7 +14,7 @@ from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.root import Root, fingerprint
 from installer.core.trust.root_json import load_root, parse_root
-from installer.core.trust.rotation import signed_by
+from installer.core.trust.rotation import signing_owners
 from installer.core.trust.signatures import Signature, split_name
 
 
@@ -87,7 +87,7 @@ class RootFile:
             return False
 
     def _stand(self, root: Root, now: datetime) -> RootStanding:
-        owners, _ = signed_by(root, self.data, self.signatures, now)
+        owners, _ = signing_owners(root, self.data, self.signatures, now)
         rest = sorted({key.owner for key in root.holders("root")} - set(owners.values()))
         needed = root.roles["root"].threshold if "root" in root.roles else 0
         return RootStanding(root.version, needed, tuple(sorted(owners.values())), tuple(rest))
@@ -113,7 +113,7 @@ def load(path: Path) -> RootFile:
 
     Raises:
         UntrustedError: There is none.
-        MediumError: It cannot be read.
+        MediaError: It cannot be read.
         TamperedError: It is not a root.
     """
     root, data = load_root(path)

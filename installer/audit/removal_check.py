@@ -127,7 +127,7 @@ def _rows(context: Context, things: Sequence[InventoryItem]) -> Iterator[Residue
     kinds: dict[str, list[InventoryItem]] = {}
     for thing in things:
         kinds.setdefault(thing.kind, []).append(thing)
-    with context.system.steady():
+    with context.system.hold_directories():
         for kind in ("file", "link", "directory"):
             for thing in kinds.get(kind, []):
                 try:
@@ -226,7 +226,7 @@ def _state(
             path = f"{layout.transactions}/{name}"
             yield Residue("left", "state", path, what="is of an open transaction", hint="install recover")
     named = {thing.name: thing.why for thing in copies}
-    for path in system.tree(layout.kept):
+    for path in system.tree(layout.preserved):
         if system.observe(path, digest=False).kind != "dir":
             yield Residue("stays", "copy", path, what=named.get(path, "a copy of what was not ours"))
     what = "history, journals, and how far this product ever came: no silent downgrade later"

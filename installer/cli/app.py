@@ -35,7 +35,7 @@ from installer.cli.options import (
     trust_of,
 )
 from installer.core.errors import WaybillError
-from installer.core.format.medium import open_medium
+from installer.core.format.bundle_source import open_source
 from installer.core.trust.verifier import Trust
 
 if TYPE_CHECKING:
@@ -135,15 +135,15 @@ def verify(bundle: BundleName, judging: Judging, where: Where) -> None:
 
 
 def _verify(bundle: str, judging: Judging, where: Where) -> None:
-    from installer.core.verify import check_all, payload_extent, report
+    from installer.core.verify import payload_extent, report, verify_payload
 
     verifier_for = _judge(where.root, judging, bundle)
-    medium = open_medium(bundle)
+    medium = open_source(bundle)
     try:
         opened = verifier_for.open(medium)
         progress = console.progress()
         progress.start("verify", payload_extent(opened))
-        verified = check_all(opened, progress.advance)
+        verified = verify_payload(opened, progress.advance)
         progress.done()
         decision = verifier_for.decide(opened)
     finally:
@@ -188,7 +188,7 @@ def _plan(
 
     verifier_for = _judge(where.root, judging, bundle)
     options = options_of(choice, layers_of(values), verifier_for.environment, keep)
-    system, medium = verifier_for.system, open_medium(bundle)
+    system, medium = verifier_for.system, open_source(bundle)
     try:
         opened = verifier_for.open(medium)
         within = context(system, opened.bundle.manifest.product, console.progress())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from installer.cli.options import clock, console, context, loud
 from installer.core.errors import HostNotReadyError
-from installer.core.format.medium import open_medium
+from installer.core.format.bundle_source import open_source
 
 if TYPE_CHECKING:
     from installer.audit.evidence import EvidenceRecorder
@@ -69,7 +69,7 @@ def apply_bundle(
     Raises:
         WaybillError: It is refused, or failed.
     """
-    medium = open_medium(bundle)
+    medium = open_source(bundle)
     try:
         opened = judge.open(medium)
         where = context(judge.system, opened.bundle.manifest.product, console.progress())

@@ -169,12 +169,12 @@ def looking() -> Iterator[None]:
     Raises:
         HostNotReadyError: Something cannot be looked at.
     """
-    from installer.state.state import unseen_error
+    from installer.state.state import cannot_access_error
 
     try:
         yield
     except OSError as error:
-        raise unseen_error(error, STATE) from error
+        raise cannot_access_error(error, STATE) from error
 
 
 def loud(text: str) -> None:

@@ -15,7 +15,7 @@ from installer.audit import log as audit_log
 from installer.audit import recorder
 from installer.audit.log import GONE, HEAD, LOG, SEAL, START, Chain
 from installer.audit.record import Record, encode
-from installer.core.digest import hashed, sha256_hex
+from installer.core.digest import hash_pieces, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
     NotUndoneError,
@@ -299,7 +299,7 @@ def export(path: Path, records: Iterable[Record]) -> str:
         HostNotReadyError: It cannot be written.
     """
     digest = hashlib.sha256()
-    lines = hashed((record.line + b"\n" for record in records), digest)
+    lines = hash_pieces((record.line + b"\n" for record in records), digest)
     try:
         System().write_new(str(path.absolute()), lines, 0o600)
     except FileExistsError:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import Manifest
-from installer.core.format.medium import Medium
 from installer.core.limits import LIMITS
-from installer.core.trust.approval_sidecar import beside, read_sidecar
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import fingerprint
 from installer.core.trust.verifier import Trust
-from installer.core.verify import Beside, OpenedBundle, decide, open_trusted
+from installer.core.verify import ApprovalSources, OpenedBundle, check_approvals, open_trusted
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
@@ -25,7 +25,7 @@ from installer.staging.staged import Staged
 from installer.state.host_identity import environment, host_name
 from installer.state.state import State
 from installer.state.trust_store import ROOT_FILE
-from installer.transaction.state_repair import sound_state
+from installer.transaction.state_repair import read_state
 
 
 @dataclass(slots=True)
@@ -44,13 +44,13 @@ class BundleVerifier:
     system: System
     trust: Trust
     environment: str
-    beside: Beside
+    beside: ApprovalSources
     notes: list[str] = field(default_factory=list)
     trail: VerificationTrace = field(default_factory=VerificationTrace)
     _decision: Decision | None = None
     _unseen: str = ""
 
-    def open(self, medium: Medium) -> OpenedBundle:
+    def open(self, medium: BundleSource) -> OpenedBundle:
         """Takes all steps that need no payload; of a stream the approvals are not among them.
 
         Raises:
@@ -68,7 +68,7 @@ class BundleVerifier:
             WaybillError: The bundle is refused.
         """
         if self._decision is None:
-            self._decision = decide(opened, self.trust, self.beside, self.trail)
+            self._decision = check_approvals(opened, self.trust, self.beside, self.trail)
             self.notes += [self._decision.warning()] if self._decision.warning() else []
         return self._decision
 
@@ -100,17 +100,17 @@ class BundleVerifier:
             found |= {"product": trail.manifest.product, "version": trail.manifest.version}
         return found
 
-    def _destination(self, manifest: Manifest) -> Destination:
+    def _destination(self, manifest: Manifest) -> HostFacts:
         try:
-            state = sound_state(Context(self.system, Layout(manifest.product), Progress()))
+            state = read_state(Context(self.system, Layout(manifest.product), Progress()))
         except (HostNotReadyError, NotUndoneError) as error:
             said = f"{error.where}: {error.what}; no downgrade was looked for"
             self.notes.append(said)
             self._unseen, state = said, State()
         return self._at(state)
 
-    def _at(self, state: State) -> Destination:
-        return Destination(
+    def _at(self, state: State) -> HostFacts:
+        return HostFacts(
             environment=self.environment,
             name=host_name(self.system),
             platform=self.system.platform(),
@@ -118,7 +118,7 @@ class BundleVerifier:
             reset=state.reset,
             version=state.current.version if state.current else "",
             running=state.current.sequence if state.current else -1,
-            kept=tuple((entry.sequence, entry.identity) for entry in state.kept),
+            retained=tuple((entry.sequence, entry.identity) for entry in state.retained),
         )
 
 
@@ -144,13 +144,15 @@ def verifier_for(
         WaybillError: There is no trust, the environment is in doubt, or approvals cannot be read.
     """
     trail = trail or VerificationTrace()
-    trail.file, trail.host = bundle, Destination(name=host_name(system), platform=system.platform())
+    trail.file, trail.host = bundle, HostFacts(name=host_name(system), platform=system.platform())
     trail.environment = env
     trail.environment = chosen = environment(system, env)
     with suppress(OSError):
         trail.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
     believed = trust(system)
     trail.root_version = believed.root.version
-    found = [] if bundle == "-" else [(str(beside(Path(bundle))), read_sidecar(beside(Path(bundle))))]
+    found = (
+        [] if bundle == "-" else [(str(sidecar_path(Path(bundle))), read_sidecar(sidecar_path(Path(bundle))))]
+    )
     found += [(str(directory), read_sidecar(directory, required=True)) for directory in approvals]
     return BundleVerifier(system, believed, chosen, found, trail=trail)

@@ -69,7 +69,7 @@ def _plan_kept(context: Context, state: State, entry: Entry, options: Options) -
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:
-    kept = ", ".join(entry.version for entry in state.kept) or "none"
+    kept = ", ".join(entry.version for entry in state.retained) or "none"
     product = context.layout.product
     if version is None:
         if state.previous is None:

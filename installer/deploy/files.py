@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from installer.core.digest import hashed
+from installer.core.digest import hash_pieces
 from installer.core.errors import Problem
 from installer.deploy.method import Target
 from installer.deploy.operation import Json, Op, StepError, ThirdStateError
@@ -85,7 +85,7 @@ class ChangeFiles:
 
     @staticmethod
     def _look(system: System, entries: list[Json]) -> list[Json]:
-        with system.steady():
+        with system.hold_directories():
             return [system.observe(entry["path"]).as_json() for entry in entries]
 
     def places(self, args: Json) -> set[str]:
@@ -94,7 +94,7 @@ class ChangeFiles:
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Backs up, writes beside, renames into place, removes; each stage on the disk before the next."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._do(context.system, args, preimage)
 
     def _do(self, system: System, args: Json, preimage: Json) -> None:
@@ -149,7 +149,7 @@ class ChangeFiles:
                 system.symlink(entry["target"], new)
                 continue
             digest = hashlib.sha256()
-            chunks = hashed(system.chunks(entry["source"]), digest)
+            chunks = hash_pieces(system.chunks(entry["source"]), digest)
             system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
             if digest.hexdigest() != entry["sha256"]:
                 raise StepError(
@@ -161,7 +161,7 @@ class ChangeFiles:
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Puts back entry by entry, the last one first; what is in a third state is left and reported."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._undo(context, args, preimage)
 
     def _undo(self, context: Context, args: Json, preimage: Json) -> None:
@@ -220,7 +220,7 @@ class ChangeFiles:
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Moves replaced files that the operator wanted kept, removes other backups and empty directories."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._finish(context.system, args, preimage)
 
     def _finish(self, system: System, args: Json, preimage: Json) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from installer.core.errors import DowngradeError, Problem
 from installer.core.format.manifest import Manifest
-from installer.core.trust.policy import Destination
-from installer.core.trust.verifier import TWINS, twins
+from installer.core.trust.policy import HostFacts
+from installer.core.trust.verifier import SAME_SEQUENCE_HINT, same_sequence
 from installer.host.directories import parent
-from installer.host.disk_space import Demand, Need, weigh
+from installer.host.disk_space import Demand, Need, sum_demands
 from installer.host.layout import Layout
 from installer.host.system import Space, System
 from installer.planning.file_changes import Changes
@@ -40,9 +40,9 @@ def refuse_downgrade(state: State, manifest: Manifest, identity: str, reset: int
             f"{name} is older than what this host has had (sequence {state.highest}; {runs})",
             hint="to go back to a kept release: install rollback [VERSION]",
         )
-    kept = Destination(kept=tuple((entry.sequence, entry.identity) for entry in state.kept))
-    if twin := kept.twin(manifest.sequence, identity):
-        raise DowngradeError(twins(name, twin), hint=TWINS)
+    kept = HostFacts(retained=tuple((entry.sequence, entry.identity) for entry in state.retained))
+    if twin := kept.same_sequence(manifest.sequence, identity):
+        raise DowngradeError(same_sequence(name, twin), hint=SAME_SEQUENCE_HINT)
 
 
 def needs(
@@ -62,7 +62,7 @@ def needs(
         for change in changes.changes
         if change.verb in ("add", "replace", "restore", "make")
     ]
-    return weigh(system, [Demand(layout.base, journal, 16), *staging, *writes])
+    return sum_demands(system, [Demand(layout.base, journal, 16), *staging, *writes])
 
 
 def place_problems(system: System, changes: Changes) -> list[Problem]:

@@ -87,7 +87,7 @@ def account(
     ]
     for op in ops:
         found += _by_methods(op)
-    for entry in state.kept:
+    for entry in state.retained:
         found.append(InventoryItem("release", context.layout.release(entry.name), entry.version))
         found += _images(context, entry)
     return tuple(dict.fromkeys(found))
@@ -121,7 +121,7 @@ def _images(context: Context, entry: Entry) -> Iterator[InventoryItem]:
 def _notes(context: Context, state: State, things: Sequence[InventoryItem]) -> Iterator[str]:
     """Says what goes besides the running release, and what stays whatever happens."""
     running = state.current.name if state.current else ""
-    others = [entry.version for entry in state.kept if entry.name != running]
+    others = [entry.version for entry in state.retained if entry.name != running]
     if others:
         yield f"no way back stays: {', '.join(others)}, kept until now, goes too"
     images = [each for each in things if each.kind == "image"]

@@ -16,7 +16,7 @@ from installer.commands.metrics import SETTING, publish
 from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
 from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.verify import OpenedBundle
@@ -104,7 +104,7 @@ def install(
     system, layout, progress = within.system, within.layout, within.progress
     keeper = EvidenceRecorder(system, lambda: datetime.fromtimestamp(int(system.now()), UTC), progress.note)
     with attempting(within, "apply"), keeper.watching():
-        opened = OpenedBundle(open_bundle(medium or BytesMedium(tar(spec)), unsafe_no_decision), EVIDENCE)
+        opened = OpenedBundle(open_bundle(medium or BytesMedium(tar(spec)), unsafe_trust_anyone), EVIDENCE)
         bundle = opened.bundle
         keeper.trail = VerificationTrace(
             "b.tar", identity=bundle.identity, released=EVIDENCE, manifest=bundle.manifest

@@ -168,7 +168,7 @@ class TestWhen:
         from tests.rig import bundlebuild as build
 
         data = replace(release(), approvals=APPROVALS[:1]).tar()
-        monkeypatch.setattr("installer.cli.apply.open_medium", lambda _name: build.stream(data))
+        monkeypatch.setattr("installer.cli.apply.open_source", lambda _name: build.stream(data))
         assert bench.run("-", "--yes")[0] == 14
         assert found(bench.host)[0]["predicate"]["waybill_bundle"]["file"] == "-"
 

@@ -14,7 +14,7 @@ from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.host.system import System
 from installer.state import host_identity
-from installer.state.state import unreadable_error
+from installer.state.state import cannot_read_error
 from installer.state.trust_store import TIME_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench, environment, release
@@ -83,7 +83,7 @@ class TestInstall:
         for approvals, wanted in ((APPROVALS[:1], 14), (release().approvals, 0)):
             data = replace(release(), approvals=approvals).tar()
             monkeypatch.setattr(
-                "installer.cli.apply.open_medium", lambda _name, data=data: build.stream(data)
+                "installer.cli.apply.open_source", lambda _name, data=data: build.stream(data)
             )
             code, _, _ = bench.run("-", "--yes")
             assert code == wanted
@@ -192,9 +192,9 @@ def test_others_than_root_are_told_what_was_not_looked_at(
     host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(*_args: object) -> None:
-        raise unreadable_error("/var/lib/waybill/lan-chat/state.json")
+        raise cannot_read_error("/var/lib/waybill/lan-chat/state.json")
 
-    monkeypatch.setattr(bundle_verifier, "sound_state", closed)
+    monkeypatch.setattr(bundle_verifier, "read_state", closed)
     world = World(host=World().host)
     judge = bundle_verifier.BundleVerifier(System(host), world.trust(), "production", ())
     judge.open(build.BytesMedium(world.tar()))

@@ -19,8 +19,8 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.state.state import load
-from installer.transaction.journal import ROOM, Journal
-from installer.transaction.state_repair import refuse_cut, sound_state
+from installer.transaction.journal import RESERVED, Journal
+from installer.transaction.state_repair import read_state, refuse_truncated
 from tests.faults.faulty import snapshot
 from tests.installer.commands.test_apply import ONE, STATE, THREE, TWO, deployed, install, kill_at, root
 from tests.rig.releases import context
@@ -286,7 +286,7 @@ def test_an_operation_of_a_newer_installer_is_refused_by_name(
 
 
 def test_a_journal_that_was_only_allocated_is_cleared(host: Context) -> None:
-    file(host, "txn/000003.log").write_bytes(bytes(ROOM))
+    file(host, "txn/000003.log").write_bytes(bytes(RESERVED))
     assert "had not begun" in mended(host)
     assert not file(host, "txn/000003.log").exists()
 
@@ -327,14 +327,14 @@ def cut(within: Context) -> Journal:
 @pytest.mark.parametrize("decision", ["COMMIT", "ROLLED-BACK"])
 def test_a_journal_without_its_room_is_sound_once_it_is_decided(host: Context, decision: str) -> None:
     within, _ = begun(host, "BEGIN", decision)
-    refuse_cut(within, cut(host))
+    refuse_truncated(within, cut(host))
 
 
 def test_a_journal_without_its_room_is_refused_before_it_is_decided(host: Context) -> None:
     within, journal = begun(host, "BEGIN", "STAGED")
-    refuse_cut(within, journal)
+    refuse_truncated(within, journal)
     with pytest.raises(NotUndoneError, match="not the 262144 it began with"):
-        refuse_cut(within, cut(host))
+        refuse_truncated(within, cut(host))
 
 
 @pytest.mark.parametrize(
@@ -346,19 +346,19 @@ def test_who_has_looked_for_backups_already_is_believed(
     host: Context, types: tuple[str, ...], what: str
 ) -> None:
     within, journal = begun(host, *types)
-    refuse_cut(within, journal)
+    refuse_truncated(within, journal)
     with pytest.raises(NotUndoneError, match=what):
-        refuse_cut(within, journal, ["0"])
+        refuse_truncated(within, journal, ["0"])
     file(host, "txn/000003.backup").mkdir()
     file(host, "txn/000003.backup/0").touch()
-    refuse_cut(within, journal, [])
+    refuse_truncated(within, journal, [])
     with pytest.raises(NotUndoneError, match=what):
-        refuse_cut(within, journal)
+        refuse_truncated(within, journal)
 
 
 def test_a_state_that_cannot_be_looked_at_is_named_to_who_may_only_look(host: Context) -> None:
     shutil.rmtree(file(host, "txn"))
     file(host, "txn").touch()
     with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
-        sound_state(host)
+        read_state(host)
     assert caught.value.where == host.layout.transactions
