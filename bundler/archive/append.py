@@ -63,7 +63,7 @@ def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "not
         OSError: It could not be done; the bundle reads as before.
     """
     present = bundle.read_tail()
-    if not bundle.torn:
+    if not bundle.partial_append:
         return "nothing", ""
     at = bundle.tail_end
     first = os.pread(fd, BLOCK, at)

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
-from installer.core.format.medium import FileSource
+from installer.core.format.bundle_source import FileSource
 
 
 @contextmanager

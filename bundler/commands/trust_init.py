@@ -106,7 +106,7 @@ def show_root(path: Path, now: datetime | None = None) -> RootView:
 
     Raises:
         UntrustedError: There is no such file.
-        MediumError: It cannot be read.
+        MediaError: It cannot be read.
         TamperedError: It is not a root.
     """
     root, data = load_root(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.core.errors import UsageError
-from installer.core.format.medium import open_source
+from installer.core.format.bundle_source import open_source
 from installer.core.limits import MIB
 from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from installer.core.trust.policy import Decision, HostFacts

@@ -192,7 +192,7 @@ def _status(context: Context) -> Status:
     return Status(
         context.layout.product,
         state.current,
-        state.kept,
+        state.retained,
         state.highest,
         tuple(found),
         unfinished,

@@ -10,7 +10,7 @@
     ├── HostNotReadyError           15     preflight: all reasons listed
     ├── BusyError                   16     another install runs
     ├── DeclinedError               17     declined at the prompt
-    ├── MediumError                 18     the medium failed or a part is missing
+    ├── MediaError                 18     the medium failed or a part is missing
     ├── RolledBackError             20     apply failed, the host is back on the old release
     ├── NotUndoneError              21     apply failed and is not fully undone
     └── UnfitInputError             30     `bundle`: the input is not fit to ship

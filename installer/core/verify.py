@@ -1,4 +1,4 @@
-"""The verification of both commands: is this what a trusted key released, and may it be installed here?
+"""Verification, as both commands do it: did a trusted key release this bundle, and may it be installed here?
 
 `steps` numbers what is checked. `open_trusted` takes steps 1 to 14, which look at the head only, whatever the
 size; `check_approvals` 15 to 18, which look at the approvals; `verify_payload` 19, one pass over the rest,
@@ -16,8 +16,8 @@ from typing import Any
 from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
 from installer.core.format.archive import Bundle, open_bundle
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import Manifest
-from installer.core.format.medium import BundleSource
 from installer.core.format.payload import Sink, check_payload, discard, to_read
 from installer.core.format.tar_header import extent
 from installer.core.timestamps import format_seconds
@@ -30,7 +30,7 @@ from installer.core.trust.verifier import Trust
 from installer.core.vsa import VerificationTrace
 
 Clock = Callable[[], datetime]
-Beside = Sequence[tuple[str, Mapping[str, bytes]]]
+ApprovalSources = Sequence[tuple[str, Mapping[str, bytes]]]
 """Approvals from beside the bundle: how errors name the place, and its files under `approvals/…`."""
 PARTIAL_APPEND = (
     "an approval was cut short while it was added and does not count; `bundle approve --repair` mends it"
@@ -110,7 +110,7 @@ def open_trusted(
         TamperedError: It is not a bundle, or a signature does not fit its bytes.
         ExpiredError: It, the trust or the key is expired, it is revoked, or the clock was set back.
         RefusedError: It is not for this host, or older than what it has had.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     evidence: list[SignatureEvidence] = []
     trail = trail or VerificationTrace()
@@ -133,7 +133,7 @@ def open_trusted(
 
 
 def check_approvals(
-    opened: OpenedBundle, trust: Trust, beside: Beside = (), trail: VerificationTrace | None = None
+    opened: OpenedBundle, trust: Trust, beside: ApprovalSources = (), trail: VerificationTrace | None = None
 ) -> Decision:
     """Do steps 15 to 18. Of a stream the approvals are known only after `verify_payload`.
 
@@ -151,7 +151,7 @@ def check_approvals(
         WrongTargetError: The approvals are for other hosts.
         UsageError: Nobody said which environment this is.
         TamperedError: An approval was changed after it was signed, or what follows the payload is malformed.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     with verification_step(19):
         inside = opened.bundle.read_tail()
@@ -160,7 +160,7 @@ def check_approvals(
         each for where, files in (("", inside), *beside) for each in group_files(files, where)[0]
     ]
     trail.decision = trust.check_approvals(
-        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.judged_by
+        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.note_approvals
     )
     return trail.decision
 
@@ -189,7 +189,7 @@ def verify_payload(
 
     Raises:
         TamperedError: Something is not what was signed.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     bundle = opened.bundle
     with verification_step(19):

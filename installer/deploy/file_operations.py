@@ -85,7 +85,7 @@ class ChangeFiles(Handler):
 
     @staticmethod
     def _look(system: System, entries: list[Json]) -> list[Json]:
-        with system.steady():
+        with system.hold_directories():
             return [system.observe(entry["path"]).as_json() for entry in entries]
 
     def places(self, args: Json) -> set[str]:
@@ -94,7 +94,7 @@ class ChangeFiles(Handler):
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Back up, write next to the target, rename into place, remove; sync each stage before the next."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._do(context.system, args, preimage)
 
     def _do(self, system: System, args: Json, preimage: Json) -> None:
@@ -166,7 +166,7 @@ class ChangeFiles(Handler):
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Restore each entry, the last one first. Leave and report what is in a third state."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._undo(context, args, preimage)
 
     def _undo(self, context: Context, args: Json, preimage: Json) -> None:
@@ -230,7 +230,7 @@ class ChangeFiles(Handler):
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Move replaced files that the operator keeps; remove other backups and empty directories."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._finish(context.system, args, preimage)
 
     def _finish(self, system: System, args: Json, preimage: Json) -> None:

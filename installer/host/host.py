@@ -92,7 +92,7 @@ class Host:
         self._held: HeldDirs | None = None
 
     @contextmanager
-    def steady(self) -> Iterator[None]:
+    def hold_directories(self) -> Iterator[None]:
         """While inside, the way to a directory is walked once and not once for every file in it.
 
         For loops over many files, and for no longer: somebody else may replace a directory at any time.
@@ -114,7 +114,7 @@ class Host:
             return open_parent(self.root, path, follow=follow)
         return self._held.open(head or "/", name)
 
-    def inside(self, directory: str) -> AbstractContextManager[ParentDir]:
+    def open_directory(self, directory: str) -> AbstractContextManager[ParentDir]:
         """Open a directory itself, through links too; its name in the place is `.`."""
         if self._held is None:
             return open_parent(self.root, directory, follow=True)
@@ -214,7 +214,7 @@ class Host:
             OSError: It cannot be listed.
         """
         try:
-            with self.inside(path) as at:
+            with self.open_directory(path) as at:
                 fd = os.open(at.name, LIST, dir_fd=at.fd)
         except FileNotFoundError:
             return []
@@ -252,7 +252,7 @@ class Host:
             OSError: It cannot be listed.
         """
         found = []
-        with self.steady():
+        with self.hold_directories():
             for name in self.names(directory):
                 path = f"{directory}/{name}"
                 found.append(path)

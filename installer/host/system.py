@@ -200,7 +200,7 @@ class System(Host):
         Raises:
             OSError: They are not.
         """
-        with self.inside(path) as at:
+        with self.open_directory(path) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
             self._fsync(fd)

@@ -47,7 +47,7 @@ def stage(
     Raises:
         HostNotReadyError: The space does not suffice, or it cannot be written to.
         TamperedError: Something is not what was signed. Nothing is left in the staging area.
-        MediumError: The medium failed. What was staged is left for the next run of the same bundle.
+        MediaError: The medium failed. What was staged is left for the next run of the same bundle.
     """
     bundle = opened.bundle
     directory = layout.stage(bundle.identity)
@@ -55,7 +55,7 @@ def stage(
         make_directory(system, layout.staging)
         area = _area(system, layout, bundle.identity, work, progress)
         tree = _Tree(system, layout, progress, bundle, area)
-        with system.steady():
+        with system.hold_directories():
             have = tree.resume()
             _require_space(system, tree.demands(have))
             tree.prepare()

@@ -85,7 +85,7 @@ def verify_retained(
     ]
     size = sum(entry.size for entry in entries)
     progress.start("verify the kept release", size)
-    with system.steady():
+    with system.hold_directories():
         for entry in entries:
             seen = system.observe(f"{directory}/{entry.path}")
             if (seen.kind, seen.sha256) != ("file", entry.sha256):

@@ -248,7 +248,7 @@ def _stand(context: Context, journal: Journal, failed: BaseException | None) -> 
     try:
         journal.append("COMMIT", **ended)
     except Exception as error:
-        journal.distrust(error)
+        journal.require_reboot(error)
         raise NotUndoneError(
             f"the release cannot be undone any more, and its end cannot be written: {reason(error)}",
             where=journal.path,
@@ -302,7 +302,7 @@ def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] =
         if not journal.has("ROLLED-BACK"):
             journal.append("ROLLED-BACK", at=int(context.system.now()))
     except Exception as error:
-        journal.distrust(error)
+        journal.require_reboot(error)
         raise not_undone_error(context, error, why) from error
     context.progress.step("", step="rolled back", transaction=context.transaction, reason=why)
 
@@ -336,7 +336,7 @@ def _finish(context: Context, journal: Journal) -> Outcome:
     try:
         return Outcome(finalize.after_commit(context, journal))
     except (OSError, WaybillError) as error:
-        journal.distrust(error)
+        journal.require_reboot(error)
         state = finalize.committed_state(context, journal)
         return Outcome(state, f"{reason(error)}; the next command, or `install recover`, does the rest")
 

@@ -67,9 +67,9 @@ def after_commit(context: Context, journal: Journal) -> State:
             handler(op.kind).finish(context, op.args, record.fields["preimage"])
     before, state = load(system, layout), committed_state(context, journal)
     # Before the state is written: it alone knows how the releases that go were installed.
-    _sweep(context, before.kept, state)
+    _sweep(context, before.retained, state)
     save(system, layout, state)
-    _forget(context, before.kept, state)
+    _forget(context, before.retained, state)
     begin, commit = journal.records[0].fields, journal.last("COMMIT")
     _clear(context, state)
     _end(journal)
@@ -122,9 +122,9 @@ def _clear(context: Context, state: State) -> None:
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
     area.clear(system, layout, context.progress, context.resume)
-    wanted = {entry.name for entry in state.kept}
-    records = {entry.record for entry in state.kept}
-    records |= snapshot_records(layout, state.kept, system.names(layout.rendered))
+    wanted = {entry.name for entry in state.retained}
+    records = {entry.record for entry in state.retained}
+    records |= snapshot_records(layout, state.retained, system.names(layout.rendered))
     cleanup.remove_releases(context, wanted)
     cleanup.remove_records(context, records)
     there = system.names(layout.transactions)
@@ -138,16 +138,16 @@ def _clear(context: Context, state: State) -> None:
 
 def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:
     """Return up the images in the engine of releases that go; a release that used none leaves it in peace."""
-    wanted = {entry.name for entry in state.kept}
+    wanted = {entry.name for entry in state.retained}
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
-        sweep(context, _in_engine(context, gone), _in_engine(context, state.kept), undone=undone)
+        sweep(context, _in_engine(context, gone), _in_engine(context, state.retained), undone=undone)
 
 
 def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
-    wanted = {entry.name for entry in state.kept}
+    wanted = {entry.name for entry in state.retained}
     if _in_engine(context, [entry for entry in before if entry.name not in wanted]):
-        forget(context, _in_engine(context, state.kept))
+        forget(context, _in_engine(context, state.retained))
 
 
 def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:

@@ -202,7 +202,7 @@ class Journal:
             self._system.write_at(self.path, self.size, bytes(STEP))
             self.size += STEP
 
-    def distrust(self, error: BaseException) -> None:
+    def require_reboot(self, error: BaseException) -> None:
         """Write down that a sync failed: what this kernel shows from now on may not be on the disk.
 
         The kernel reports a failed write once and forgets it; a second sync would say that all is well. So

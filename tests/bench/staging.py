@@ -11,7 +11,7 @@ from pathlib import Path
 from installer.commands.common.plan_execution import execute_plan
 from installer.commands.common.recovery import exclusive
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
-from installer.core.format.medium import FileSource
+from installer.core.format.bundle_source import FileSource
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.verify import OpenedBundle
 from installer.host.context import Context

@@ -174,7 +174,7 @@ def test_what_is_ours_is_ours_wherever_its_removal_was_cut_short(fault: str, tmp
         clear(System(root), LAYOUT, notes)
         assert not [line for line in notes.lines if "not ours" in line], at
         assert not list((root / STAGING).iterdir())
-        assert not (root / LAYOUT.kept[1:]).exists()
+        assert not (root / LAYOUT.preserved[1:]).exists()
         shutil.rmtree(root)
     assert len(counting.trace) > len(FILES)
 
@@ -211,7 +211,7 @@ def test_a_file_that_is_not_ours_is_moved_away_and_named(name: str, resume: str,
         found = tree(tmp_path, staged.directory)
         assert {each: found[each] for each in FILES} == FILES
         assert not [each for each in found if (each not in FILES and "mine" in each) or "notes" in each]
-    (kept,) = [each for each in (tmp_path / LAYOUT.kept[1:]).rglob("*") if each.is_file()]
+    (kept,) = [each for each in (tmp_path / LAYOUT.preserved[1:]).rglob("*") if each.is_file()]
     assert kept.read_bytes() == b"somebody's work"
     line = next(line for line in notes.lines if "not ours" in line)
     assert line.startswith(f"/{STAGING}/")

@@ -106,7 +106,7 @@ def check_staging(data: bytes) -> None:
     same(host().names(LAYOUT.staging), [])
     for each in ("/srv/other/keep", f"{AREA}/images/notes"):
         same(host().read(each, 99), b"not ours")
-    kept = {path.read_bytes() for path in (top / LAYOUT.kept[1:]).rglob("*") if path.is_file()}
+    kept = {path.read_bytes() for path in (top / LAYOUT.preserved[1:]).rglob("*") if path.is_file()}
     if theirs - kept:
         raise AssertionError(f"lost: {theirs - kept}")
 

@@ -21,8 +21,8 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
 from installer.core.format.archive import RESERVED_SPACE, Bundle, open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import BundleSource, FileSource, StreamSource
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, LinkEntry, Manifest
-from installer.core.format.medium import BundleSource, FileSource, StreamSource
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, Header, encode, padding
 from installer.core.trust.signatures import Signature
@@ -206,7 +206,7 @@ class BytesMedium:
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fills `view`; see `BundleSource`."""
-        from installer.core.format.medium import truncated_error
+        from installer.core.format.bundle_source import truncated_error
 
         self._fault(offset, len(view))
         piece = self._data[offset : offset + len(view)]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from installer.core.digest import sha256_hex
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import BLOBS
-from installer.core.format.medium import BundleSource
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.verify import OpenedBundle
 from installer.host.layout import Layout

@@ -14,8 +14,8 @@ from typing import Any
 
 from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import SUMS, Manifest
-from installer.core.format.medium import BundleSource
 from installer.core.trust.approval import Approval
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import PRODUCTION, Role, Root

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.format.bundle_source import BundleSource, open_source
 from installer.core.format.manifest import Manifest
-from installer.core.format.medium import BundleSource, open_source
 from installer.core.limits import LIMITS
 from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import fingerprint
 from installer.core.trust.verifier import Trust
-from installer.core.verify import Beside, OpenedBundle, check_approvals, open_trusted
+from installer.core.verify import ApprovalSources, OpenedBundle, check_approvals, open_trusted
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
@@ -58,7 +58,7 @@ class BundleVerifier:
     system: System
     trust: Trust
     environment: str
-    beside: Beside
+    beside: ApprovalSources
     trace: VerificationTrace
     _unread_state: str = ""
 
@@ -117,7 +117,7 @@ class BundleVerifier:
             reset=state.reset,
             version=state.current.version if state.current else "",
             running=state.current.sequence if state.current else -1,
-            kept=tuple((entry.sequence, entry.identity) for entry in state.kept),
+            retained=tuple((entry.sequence, entry.identity) for entry in state.retained),
         )
 
 

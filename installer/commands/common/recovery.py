@@ -233,7 +233,7 @@ def _recover_one(context: Context) -> Recovered:
         execute.undo(context, journal, why or "cut short")
         finalize.after_rollback(context, journal)
     except OSError as error:
-        journal.distrust(error)
+        journal.require_reboot(error)
         raise
     return Recovered(number, "undone", why)
 

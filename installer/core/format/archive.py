@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.checksums import check_sums, has_line, parse_sums
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, Manifest
-from installer.core.format.medium import BundleSource
 from installer.core.format.partial_append import (
     FILES_PER_APPROVAL,
     ends_within,
@@ -33,7 +33,7 @@ and never read."""
 _SIGNATURE = re.compile(r"SHA256SUMS\.[0-9a-f]{8}\.(sig|sigstore\.json|asc)")
 FILE_MODE = 0o644
 
-Decision = Callable[[bytes, Mapping[str, bytes]], None]
+HeadCheck = Callable[[bytes, Mapping[str, bytes]], None]
 """Takes the exact bytes of SHA256SUMS and the signature files by name; raises where they are not trusted."""
 
 
@@ -48,7 +48,7 @@ class Head:
     Attributes:
         sums: The exact bytes of SHA256SUMS.
         signatures: Signature files by name.
-        room: Free bytes for further signatures, the room's header not counted.
+        reserved: Free bytes for further signatures, without the header of that member.
         manifest_offset: Where the header of bundle.json is.
         manifest_size: Bytes of bundle.json.
         mtime: Seconds since 1970, the same in all headers.
@@ -56,7 +56,7 @@ class Head:
 
     sums: bytes
     signatures: dict[str, bytes]
-    room: int
+    reserved: int
     manifest_offset: int
     manifest_size: int
     mtime: int
@@ -97,7 +97,7 @@ def read_head(medium: BundleSource) -> Head:
 
     Raises:
         TamperedError: It does not start as a bundle does.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     first = decode(read_exact(medium, 0, BLOCK), f"{medium.name}@0")
     if first.name != SUMS or first.mode != FILE_MODE:
@@ -135,7 +135,7 @@ def read_head(medium: BundleSource) -> Head:
 
 def _pass_room(medium: BundleSource, offset: int, header: Header) -> int:
     """Pass over the room. A stream has to be read on; what is in the room is never looked at."""
-    if header.size > LIMITS.room_bytes or header.size % BLOCK:
+    if header.size > LIMITS.reserved_bytes or header.size % BLOCK:
         raise TamperedError(
             f"{RESERVED_SPACE} has {header.size} bytes, which no bundle has", where=f"{medium.name}@{offset}"
         )
@@ -157,7 +157,7 @@ class Bundle:
         members: Every file of the manifest with its place.
         end: Offset behind the last of them.
         tail_end: Offset behind the last approval, once `read_tail` has read them.
-        torn: Whether an append was cut short there, once `read_tail` has looked.
+        partial_append: Whether an append was interrupted there, once `read_tail` has looked.
     """
 
     def __init__(self, medium: BundleSource, head: Head, manifest_bytes: bytes, manifest: Manifest) -> None:
@@ -174,7 +174,7 @@ class Bundle:
         self.members = tuple(members)
         self.end = offset
         self.tail_end = offset
-        self.torn = False
+        self.partial_append = False
         self._tail: dict[str, bytes] | None = None
 
     @property
@@ -289,7 +289,7 @@ def wrong_digest_error(member: Member, medium: str) -> TamperedError:
     )
 
 
-def open_bundle(medium: BundleSource, decide: Decision) -> Bundle:
+def open_bundle(medium: BundleSource, decide: HeadCheck) -> Bundle:
     """Read the head of a bundle, has it decided on, then parses it.
 
     Args:
@@ -302,7 +302,7 @@ def open_bundle(medium: BundleSource, decide: Decision) -> Bundle:
     Raises:
         WaybillError: What `decide` raises.
         TamperedError: The head is not a bundle's, or its parts contradict each other.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     head = read_head(medium)
     decide(head.sums, head.signatures)

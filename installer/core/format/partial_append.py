@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from installer.core.format.medium import BundleSource
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.tar_header import END, Header, encode, extent
 from installer.core.limits import LIMITS
 

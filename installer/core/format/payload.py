@@ -54,7 +54,7 @@ def check_payload(
 
     Raises:
         TamperedError: A header, a payload, a padding or the end is not what was signed.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
 
     def missing(entry: FileEntry, chunks: Iterator[memoryview]) -> None:

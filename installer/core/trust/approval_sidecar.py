@@ -33,7 +33,7 @@ def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]
 
     Raises:
         UsageError: It is not there, and has to be.
-        MediumError: It cannot be read.
+        MediaError: It cannot be read.
         TamperedError: There are too many files, or one is too large or no file.
     """
     try:

@@ -28,7 +28,7 @@ class HostFacts:
         reset: The number of the last reset of `highest` that was carried out.
         version: The version of the product that runs; empty for none.
         running: Its sequence number; -1 for none. It may be applied again, however old.
-        kept: Sequence number and identity of each release that the host keeps, the running one too.
+        retained: Sequence number and identity of each retained release, the running one included.
     """
 
     environment: str = ""
@@ -38,11 +38,11 @@ class HostFacts:
     reset: int = 0
     version: str = ""
     running: int = -1
-    kept: tuple[tuple[int, str], ...] = ()
+    retained: tuple[tuple[int, str], ...] = ()
 
-    def twin(self, sequence: int, identity: str) -> str:
+    def same_sequence(self, sequence: int, identity: str) -> str:
         """Return the identity of another release with this sequence number; empty where none is kept."""
-        same = [known for number, known in self.kept if number == sequence]
+        same = [known for number, known in self.retained if number == sequence]
         return same[0] if same and identity and identity not in same else ""
 
     def is_target(self, targets: Sequence[str]) -> bool:

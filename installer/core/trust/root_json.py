@@ -52,7 +52,7 @@ def load_root(path: Path) -> tuple[Root, bytes]:
 
     Raises:
         UntrustedError: There is no such file.
-        MediumError: It cannot be read.
+        MediaError: It cannot be read.
         TamperedError: It is not a root.
     """
     try:

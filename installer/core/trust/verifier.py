@@ -189,7 +189,7 @@ class Trust:
                     where=where,
                     hint="to go back to a kept release: install rollback [VERSION]",
                 )
-            if not forgets and (twin := destination.twin(manifest.sequence, identity)):
+            if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
                 raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
         with verification_step(13):
             if manifest.sequence < rule.floor:

@@ -21,7 +21,7 @@ from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import file_digest, sha256_hex
 from installer.core.errors import UsageError
-from installer.core.format.medium import FileSource
+from installer.core.format.bundle_source import FileSource
 from installer.core.trust.approval import Approval
 from installer.core.trust.root import Role
 from installer.core.trust.rotation import check_successor

@@ -86,8 +86,8 @@ class TestKill:
             bundle = build.read(state)
             found = bundle.read_tail()
             assert found in (old, new)
-            assert bundle.torn == (state not in (before, after) and found == old)
-            notes.add((bundle.torn, len(found)))
+            assert bundle.partial_append == (state not in (before, after) and found == old)
+            notes.add((bundle.partial_append, len(found)))
         assert notes == {(False, len(old)), (True, len(old)), (False, len(new))}
 
     def test_the_note_is_in_the_report_and_the_policy_does_not_count_it(

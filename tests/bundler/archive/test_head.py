@@ -18,7 +18,7 @@ def test_there_is_room_for_signatures_whatever_the_sizes(sums: int, manifest: in
     size = size_for(sums, manifest)
     assert size % ALIGNMENT == 0
     head = read_head(BytesMedium(b"".join(make_head(b"s" * sums, {}, b"m" * manifest, 1, size))))
-    assert SPARE <= head.room < SPARE + ALIGNMENT + BLOCK
+    assert SPARE <= head.reserved < SPARE + ALIGNMENT + BLOCK
     assert (head.manifest_offset + extent(manifest), head.manifest_size) == (size, manifest)
 
 

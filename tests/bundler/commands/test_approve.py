@@ -15,8 +15,8 @@ from bundler.approvals.statements import Sidecar, open_statements
 from bundler.commands import approve
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import FileEntry
-from installer.core.format.medium import FileSource
 from installer.core.format.tar_header import BLOCK, END
 from installer.core.trust.approval import Approval, group_files, parse
 from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path

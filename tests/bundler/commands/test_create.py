@@ -16,7 +16,7 @@ import pytest
 
 from bundler.signing.bundle import sign
 from installer.core.errors import UnfitInputError
-from installer.core.format.medium import FileSource
+from installer.core.format.bundle_source import FileSource
 from installer.core.limits import LIMITS
 from tests.rig import bundlebuild as build
 from tests.rig.product import EPOCH, ROOT, YAML, Product

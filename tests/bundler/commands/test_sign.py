@@ -15,8 +15,8 @@ from bundler.signing.bundle import sign
 from bundler.signing.cosign import CosignSigner, generate
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import MANIFEST, SUMS
-from installer.core.format.medium import FileSource
 from installer.core.format.tar_header import END
 from installer.core.limits import LIMITS
 from installer.core.trust.signatures import Signature

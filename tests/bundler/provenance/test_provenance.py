@@ -16,7 +16,7 @@ from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotApprovedError, TamperedError, WaybillError
-from installer.core.format.medium import FileSource
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.partial_append import STATEMENT_START
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import parse

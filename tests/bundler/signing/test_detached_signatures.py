@@ -13,7 +13,7 @@ from bundler.signing.bundle import sign
 from bundler.trust.root_files import root_bytes
 from installer.core.digest import file_digest
 from installer.core.errors import UsageError
-from installer.core.format.medium import FileSource
+from installer.core.format.bundle_source import FileSource
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 from tests.rig.signing import Cosign, gpg_home

@@ -210,7 +210,7 @@ def test_others_than_root_are_told_what_was_not_looked_at(
     def closed(*_args: object) -> None:
         raise cannot_read_error("/var/lib/waybill/lan-chat/state.json")
 
-    monkeypatch.setattr(bundle_verifier, "sound_state", closed)
+    monkeypatch.setattr(bundle_verifier, "read_state", closed)
     world = World(host=World().host)
     trace = VerificationTrace()
     verifier = bundle_verifier.BundleVerifier(System(host_dir), world.trust(), "production", (), trace)

@@ -19,8 +19,8 @@ from bundler.archive.head import make_sums
 from installer.core.errors import TamperedError, WaybillError
 from installer.core.format import manifest_json
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
-from installer.core.format.medium import FileSource
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import BLOCK, Header, encode, extent
 from installer.core.limits import LIMITS, MIB
@@ -94,7 +94,7 @@ def claiming(name: str, size: int) -> bytes:
     [
         (SUMS, LIMITS.sums_bytes),
         (f"{SUMS}.0a1b2c3d.sig", LIMITS.signature_bytes),
-        ("SHA256SUMS.room", LIMITS.room_bytes),
+        ("SHA256SUMS.room", LIMITS.reserved_bytes),
         (MANIFEST, LIMITS.manifest_bytes),
         (SUMS, 2**53),
         (MANIFEST, 2**53),
@@ -172,12 +172,12 @@ def test_a_process_reads_a_large_bundle_in_little_memory(tmp_path: Path) -> None
     script = (
         "import re, sys\n"
         "from pathlib import Path\n"
-        "from installer.core.format.archive import open_bundle, unsafe_no_decision\n"
+        "from installer.core.format.archive import open_bundle, unsafe_trust_anyone\n"
         "from installer.core.errors import TamperedError\n"
-        "from installer.core.format.medium import FileMedium\n"
+        "from installer.core.format.bundle_source import FileSource\n"
         "from installer.core.format.payload import check_payload\n"
         "try:\n"
-        "    check_payload(open_bundle(FileMedium(Path(sys.argv[1])), unsafe_no_decision))\n"
+        "    check_payload(open_bundle(FileSource(Path(sys.argv[1])), unsafe_trust_anyone))\n"
         "except TamperedError:\n"
         "    print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
     )

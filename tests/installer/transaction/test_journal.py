@@ -148,12 +148,12 @@ def test_a_failed_sync_is_written_down_where_that_can_be_done(tmp_path: Path) ->
     (tmp_path / "txn").mkdir()
     counting = FaultySystem(tmp_path)
     journal = write(counting)
-    journal.distrust(OSError(errno.EIO, "x"))
+    journal.require_reboot(OSError(errno.EIO, "x"))
     assert not journal.has("DISTRUST")
     counting.at, counting.fault = len(counting.trace) + 1, "EIO"
-    journal.distrust(SyncError(errno.EIO, "x"))
+    journal.require_reboot(SyncError(errno.EIO, "x"))
     assert not journal.has("DISTRUST")
-    journal.distrust(SyncError(errno.EIO, "x"))
+    journal.require_reboot(SyncError(errno.EIO, "x"))
     assert journal.has("DISTRUST")
     assert Journal.open(System(tmp_path), PATH).records[-1].fields["boot"] == counting.boot_id()
 

@@ -54,7 +54,7 @@ class TestGood:
 
     @pytest.mark.parametrize("room", [-1, 0, 512, 4096])
     def test_room_may_be_of_any_size_or_absent(self, room: int) -> None:
-        assert build.read(build.plan(room=room).tar()).head.room == max(room, 0)
+        assert build.read(build.plan(room=room).tar()).head.reserved == max(room, 0)
 
     def test_what_is_in_the_room_has_no_effect(self) -> None:
         plan = build.plan(room=1024)

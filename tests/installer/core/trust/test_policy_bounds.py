@@ -54,8 +54,8 @@ class TestSequence:
         number, world = 100_040_000_999, World()
         for highest in (number, 2**40):
             runs = replace(world.host, highest=highest, running=number, version="1.4.0")
-            replace(world, host=replace(runs, kept=((number, world.identity),))).verify()
-            other = replace(world, host=replace(runs, kept=((number, "f" * 64),)))
+            replace(world, host=replace(runs, retained=((number, world.identity),))).verify()
+            other = replace(world, host=replace(runs, retained=((number, "f" * 64),)))
             error = refused(other, errors.DowngradeError)
             assert "is not the release with this number that this host has (ffffffffffff)" in error.what
             assert "higher `sequence`" in error.hint
@@ -77,7 +77,7 @@ class TestSequence:
     def test_a_twin_has_the_same_number_and_is_not_kept_itself(
         self, sequence: int, identity: str, twin: str
     ) -> None:
-        assert HostFacts(kept=((1, "a"), (2, "b"), (2, "c"))).twin(sequence, identity) == twin
+        assert HostFacts(retained=((1, "a"), (2, "b"), (2, "c"))).same_sequence(sequence, identity) == twin
 
     def test_a_reset_lets_the_host_forget_once(self) -> None:
         high = replace(World().host, highest=2**50)

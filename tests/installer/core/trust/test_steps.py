@@ -125,8 +125,8 @@ def without(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 raise
 
     with monkeypatch.context() as patch:
-        patch.setattr(verifier, "at_step", lenient)
-        patch.setattr(verify, "at_step", lenient)
+        patch.setattr(verifier, "verification_step", lenient)
+        patch.setattr(verify, "verification_step", lenient)
         yield
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import MediaError, TamperedError, UsageError
-from installer.core.format.medium import FileSource, StreamSource
+from installer.core.format.bundle_source import FileSource, StreamSource
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 

@@ -32,7 +32,7 @@ class BundleSource(Protocol):
         """Fill `view` from `offset`.
 
         Raises:
-            MediumError: The medium failed.
+            MediaError: The medium failed.
             TamperedError: It ends before the view is full.
         """
 
@@ -53,7 +53,7 @@ class FileSource:
 
         Raises:
             UsageError: It is not there, or is not a regular file or block device.
-            MediumError: It cannot be opened.
+            MediaError: It cannot be opened.
         """
         self.name = str(path)
         try:
@@ -154,7 +154,7 @@ def open_source(name: str) -> BundleSource:
 
     Raises:
         UsageError: There is no such file.
-        MediumError: It cannot be opened.
+        MediaError: It cannot be opened.
     """
     return StreamSource(sys.stdin.buffer, "standard input") if name == "-" else FileSource(Path(name))
 
