@@ -48,7 +48,7 @@ def sign(
 ) -> None:
     """Sign a bundle in place.
 
-    The payload is not rewritten. For a key on another machine: --prepare, sign the file there, --attach.
+    The payload is not rewritten. If the key is on another machine, use --prepare and --attach.
     """
     from bundler.commands.sign import attach_signatures, prepare_sums, sign_bundle
 
@@ -236,7 +236,7 @@ def verify(
     With --root as hosts with that root.json, with --key by one public key only.
     """
     from bundler.commands.verify import load_trust, verify_bundle
-    from installer.core.trust.policy import Destination
+    from installer.core.trust.policy import HostFacts
 
     console.json_output = json
     trust = load_trust(key, root)
@@ -245,7 +245,7 @@ def verify(
         what = "--env, --target and --approvals need a root: a single key has no policy"
         raise UsageError(what, hint="give --root root.json instead of --key")
     # Host names are compared in lower case.
-    destination = Destination(environment=env, name=target.lower())
+    destination = HostFacts(environment=env, name=target.lower())
     verification = verify_bundle(bundle, trust, console.progress(), destination, approvals or ())
     if verification.warning:
         console.log(verification.warning, "warning")

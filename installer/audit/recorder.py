@@ -34,7 +34,7 @@ from installer.core.timestamps import format_time
 from installer.core.trust.steps import STEPS
 from installer.host.context import Context
 from installer.host.system import System
-from installer.planning.irreversible import past
+from installer.planning.irreversible import passed_by
 from installer.planning.plan import Plan
 from installer.state.host_identity import host_name
 from installer.state.state import Entry
@@ -103,8 +103,9 @@ def _planned(plan: Plan, new: Entry | None) -> dict[str, Any]:
         "transaction": plan.number,
         "from_version": plan.old.version if plan.old else "",
     }
-    passed = [f"{each.version}: {said}" for each, said in past(plan)]
-    return known | (_release(entry) if entry else {}) | ({"past": passed} if passed else {})
+    passed = passed_by(plan.state, new) if plan.verb == "rollback" else []
+    past = {"past": [f"{each.version}: {step}" for each, step in passed]} if passed else {}
+    return known | (_release(entry) if entry else {}) | past
 
 
 def _release(entry: Entry) -> dict[str, Any]:

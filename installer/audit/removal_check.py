@@ -118,6 +118,7 @@ def check_removal(context: Context, number: str, items: Sequence[InventoryItem])
         number: The removal's transaction.
         items: Its inventory.
     """
+    # Methods may look into the record of the removal's transaction.
     context = replace(context, transaction=number)
     return RemovalCheck(context.layout.product, number, tuple(_rows(context, items)))
 
@@ -158,6 +159,7 @@ def _state(context: Context, releases: Sequence[str]) -> Iterator[Residue]:
 
 
 def _why_left(context: Context, directory: str) -> str:
+    # The two reasons that an operator can do something about.
     if mounted := context.system.mounts(directory):
         return f"is still there: something is mounted at {mounted[0]}"
     if users := context.system.users(directory):
@@ -168,7 +170,7 @@ def _why_left(context: Context, directory: str) -> str:
 def _staying(context: Context, copies: dict[str, str]) -> Iterator[Residue]:
     """Name what a removal leaves on purpose: copies of edited files, history, values and evidence."""
     system, layout = context.system, context.layout
-    for path in system.tree(layout.kept):
+    for path in system.tree(layout.preserved):
         if system.observe(path, digest=False).kind != "dir":
             yield Residue(
                 "stays", "copy", path, copies.get(path, "a copy of a file that Waybill did not install")

@@ -21,7 +21,7 @@ def oci_digest(data: bytes) -> str:
     return "sha256:" + sha256_hex(data)
 
 
-def hashed(pieces: Iterable[bytes], running: hashlib._Hash) -> Iterator[bytes]:
+def hash_pieces(pieces: Iterable[bytes], running: hashlib._Hash) -> Iterator[bytes]:
     """Pass pieces on and hashe them on the way."""
     for piece in pieces:
         running.update(piece)

@@ -10,7 +10,7 @@
     ├── HostNotReadyError           15     preflight: all reasons listed
     ├── BusyError                   16     another install runs
     ├── DeclinedError               17     declined at the prompt
-    ├── MediumError                 18     the medium failed or a part is missing
+    ├── MediaError                 18     the medium failed or a part is missing
     ├── RolledBackError             20     apply failed, the host is back on the old release
     ├── NotUndoneError              21     apply failed and is not fully undone
     └── UnfitInputError             30     `bundle`: the input is not fit to ship
@@ -204,7 +204,7 @@ class DeclinedError(WaybillError):
     code, exit_code = "declined", 17
 
 
-class MediumError(WaybillError):
+class MediaError(WaybillError):
     """The medium failed, ended early or lacks a part."""
 
     code, exit_code = "medium", 18

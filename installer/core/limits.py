@@ -19,7 +19,7 @@ class Limits:
         manifest_bytes: Size of bundle.json.
         signature_bytes: Size of one signature file.
         signatures: Number of signature files.
-        room_bytes: Size of the room that is kept free for later signatures.
+        reserved_bytes: Size of the room that is kept free for later signatures.
         approval_bytes: Size of one approval or of one of its signature files.
         approvals: Number of approvals.
         document_bytes: Size of one document that is held in memory: a template, a values file, a unit.
@@ -34,7 +34,7 @@ class Limits:
     manifest_bytes: int = 64 * MIB
     signature_bytes: int = 64 * KIB
     signatures: int = 64
-    room_bytes: int = 64 * MIB
+    reserved_bytes: int = 64 * MIB
     approval_bytes: int = 64 * KIB
     approvals: int = 64
     document_bytes: int = 16 * MIB

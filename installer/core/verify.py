@@ -1,7 +1,8 @@
-"""The verification of both commands: is this what a trusted key released, and may it be installed here?
+"""Verification, as both commands do it: did a trusted key release this bundle, and may it be installed here?
 
 `steps` numbers what is checked. `open_trusted` takes steps 1 to 14, which look at the head only, whatever the
-size; `decide` 15 to 18, which look at the approvals; `check_all` 19, one pass over the rest, which may keep
+size; `check_approvals` 15 to 18, which look at the approvals; `verify_payload` 19, one pass over the rest,
+which may keep
 what it reads (`installer.staging.stage`). The decisions are taken in `trust`, from bytes and a clock alone.
 """
 
@@ -15,23 +16,25 @@ from typing import Any
 from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
 from installer.core.format.archive import Bundle, open_bundle
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import Manifest
-from installer.core.format.medium import Medium
-from installer.core.format.payload import Sink, check_payload, keep_nothing, to_read
+from installer.core.format.payload import Sink, check_payload, discard, to_read
 from installer.core.format.tar_header import extent
 from installer.core.timestamps import format_seconds
-from installer.core.trust.approval import group
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.approval import group_files
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.signatures import Signature
-from installer.core.trust.steps import at_step
+from installer.core.trust.steps import verification_step
 from installer.core.trust.verifier import Trust
 from installer.core.vsa import VerificationTrace
 
 Clock = Callable[[], datetime]
-Beside = Sequence[tuple[str, Mapping[str, bytes]]]
+ApprovalSources = Sequence[tuple[str, Mapping[str, bytes]]]
 """Approvals from beside the bundle: how errors name the place, and its files under `approvals/…`."""
-TORN = "an approval was cut short while it was added and does not count; `bundle approve --repair` mends it"
+PARTIAL_APPEND = (
+    "an approval was cut short while it was added and does not count; `bundle approve --repair` mends it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,11 @@ class OpenedBundle:
 
     bundle: Bundle
     evidence: SignatureEvidence
-    destination: Destination = field(default_factory=Destination)
+    destination: HostFacts = field(default_factory=HostFacts)
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedBundle:
     """A bundle after step 19.
 
     Attributes:
@@ -80,15 +83,15 @@ class Verified:
         }
 
 
-def nowhere(_manifest: Manifest) -> Destination:
+def any_host(_manifest: Manifest) -> HostFacts:
     """Say nothing of a host: for verification away from one."""
-    return Destination()
+    return HostFacts()
 
 
 def open_trusted(
-    medium: Medium,
+    medium: BundleSource,
     trust: Trust,
-    destination: Callable[[Manifest], Destination] = nowhere,
+    destination: Callable[[Manifest], HostFacts] = any_host,
     trail: VerificationTrace | None = None,
 ) -> OpenedBundle:
     """Do steps 1 to 14.
@@ -107,7 +110,7 @@ def open_trusted(
         TamperedError: It is not a bundle, or a signature does not fit its bytes.
         ExpiredError: It, the trust or the key is expired, it is revoked, or the clock was set back.
         RefusedError: It is not for this host, or older than what it has had.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     evidence: list[SignatureEvidence] = []
     trail = trail or VerificationTrace()
@@ -129,10 +132,10 @@ def open_trusted(
     return OpenedBundle(bundle, evidence[0], host)
 
 
-def decide(
-    opened: OpenedBundle, trust: Trust, beside: Beside = (), trail: VerificationTrace | None = None
+def check_approvals(
+    opened: OpenedBundle, trust: Trust, beside: ApprovalSources = (), trail: VerificationTrace | None = None
 ) -> Decision:
-    """Do steps 15 to 18. Of a stream the approvals are known only after `check_all`.
+    """Do steps 15 to 18. Of a stream the approvals are known only after `verify_payload`.
 
     Args:
         opened: After steps 1 to 14.
@@ -148,14 +151,16 @@ def decide(
         WrongTargetError: The approvals are for other hosts.
         UsageError: Nobody said which environment this is.
         TamperedError: An approval was changed after it was signed, or what follows the payload is malformed.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
-    with at_step(19):
+    with verification_step(19):
         inside = opened.bundle.read_tail()
     trail = trail or VerificationTrace()
-    trail.approvals = [each for where, files in (("", inside), *beside) for each in group(files, where)[0]]
+    trail.approvals = [
+        each for where, files in (("", inside), *beside) for each in group_files(files, where)[0]
+    ]
     trail.decision = trust.check_approvals(
-        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.judged_by
+        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.note_approvals
     )
     return trail.decision
 
@@ -165,12 +170,12 @@ def payload_extent(opened: OpenedBundle, have: frozenset[str] = frozenset()) -> 
     return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
 
 
-def check_all(
+def verify_payload(
     opened: OpenedBundle,
     advance: Callable[[int], None] = lambda _count: None,
-    sink: Sink = keep_nothing,
+    sink: Sink = discard,
     have: frozenset[str] = frozenset(),
-) -> Verified:
+) -> VerifiedBundle:
     """Do step 19.
 
     Args:
@@ -184,19 +189,21 @@ def check_all(
 
     Raises:
         TamperedError: Something is not what was signed.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     bundle = opened.bundle
-    with at_step(19):
+    with verification_step(19):
         approvals = check_payload(bundle, sink, advance, have=have)
     names = tuple(
         name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
     )
-    notes = (TORN,) if bundle.torn else ()
-    return Verified(bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes)
+    notes = (PARTIAL_APPEND,) if bundle.torn else ()
+    return VerifiedBundle(
+        bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes
+    )
 
 
-def report(verified: Verified, decision: Decision | None = None) -> str:
+def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
     """Return what was checked, and on what grounds it is trusted and approved, a line each, for people."""
     manifest, evidence = verified.manifest, verified.evidence
     rows = [

@@ -19,7 +19,7 @@ from installer.core.intoto import make_statement
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.steps import STEPS
 
@@ -43,7 +43,7 @@ class VerificationTrace:
         manifest: Its manifest, once the list is trusted.
         host: What the host is, once the product is known.
         approvals: All statements that were found.
-        judged: Which of them count, once they were looked at.
+        approval_check: Which of them count, once they were looked at.
         decision: Why it may be installed, once that is so.
         notes: What is out of the ordinary, in words.
     """
@@ -56,18 +56,18 @@ class VerificationTrace:
     signatures: Mapping[str, bytes] = field(default_factory=dict)
     released: SignatureEvidence | None = None
     manifest: Manifest | None = None
-    host: Destination = field(default_factory=Destination)
+    host: HostFacts = field(default_factory=HostFacts)
     approvals: Sequence[ApprovalFile] = ()
-    judged: ApprovalCheck | None = None
+    approval_check: ApprovalCheck | None = None
     decision: Decision | None = None
     notes: list[str] = field(default_factory=list)
 
-    def judged_by(self, judged: ApprovalCheck) -> None:
+    def note_approvals(self, check: ApprovalCheck) -> None:
         """Take note of what was judged."""
-        self.judged = judged
+        self.approval_check = check
 
 
-def summary(
+def make_evidence(
     trail: VerificationTrace,
     version: str,
     now: datetime,
@@ -130,8 +130,8 @@ def _signatures(trail: VerificationTrace) -> list[Row]:
 
 
 def _approvals(trail: VerificationTrace) -> list[Row]:
-    good = {each.file: each for each in trail.judged.counted} if trail.judged else {}
-    bad = dict(trail.judged.rejected) if trail.judged else {}
+    good = {each.file: each for each in trail.approval_check.counted} if trail.approval_check else {}
+    bad = dict(trail.approval_check.rejected) if trail.approval_check else {}
     rows = []
     for found in trail.approvals:
         said: Row = {"role": found.role, "counted": found.where in good and found.where not in bad}

@@ -40,6 +40,7 @@ def find_tool(context: Context) -> list[str] | Problem:
     system = context.system
     seen = []
     for words in (["docker", "compose"], ["docker-compose"]):
+        # The plugin first: it is what Docker maintains; the separate program may be version 1.
         if system.which(words[0]) is None:
             continue
         ended = system.run([*words, "version", "--short"], timeout=_QUICK)
@@ -59,6 +60,7 @@ def find_tool(context: Context) -> list[str] | Problem:
 
 
 def _compose(context: Context, args: Json, file: str, *words: str, timeout: float = TIMEOUT) -> Completed:
+    # Compose runs on the real host: below --root it needs the path from outside.
     path = context.system.real(file)
     argv = [
         *args["tool"],
@@ -93,9 +95,11 @@ def containers(context: Context, project: str) -> dict[str, str]:
     Raises:
         StepError: The engine does not answer.
     """
+    # By label, not by Compose: this works when the file is gone, or not there yet.
     filter_ = f"label=com.docker.compose.project={project}"
     ended = context.system.run(["docker", "ps", "-aq", "--no-trunc", "--filter", filter_], timeout=_QUICK)
     ids = ended.stdout.decode().split()
+    # Two calls, because `docker ps` does not show when a container was started.
     if ended.ok and ids:
         form = '{"id":{{json .Id}},"at":{{json .State.StartedAt}},"up":{{json .State.Running}}}'
         ended = context.system.run(["docker", "inspect", "--format", form, *ids], timeout=_QUICK)
@@ -120,6 +124,7 @@ class Before(Handler):
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Start the old project, unless it never stopped."""
         before = preimage["containers"]
+        # The same containers with the same start times: the old project never stopped.
         if not args["old"] or not any(before.values()) or containers(context, args["project"]) == before:
             return
         # Containers of the failed release are recreated even where Compose sees no difference: the files that
@@ -161,6 +166,7 @@ class Compose(Method):
         tool = find_tool(context)
         if isinstance(tool, Problem):
             return [tool]
+        # Compose runs without Docker's command line; listing containers and drift need it.
         if context.system.which("docker") is None:
             what = "is not installed, and Compose alone cannot tell the state of containers"
             return [Problem("docker", what, "install Docker's command line, or use --skip compose")]
@@ -171,6 +177,7 @@ class Compose(Method):
         if new is None:
             return []
         problems = self.absent_files(new)
+        # `up --remove-orphans` would remove containers of others that share the project's name.
         if old is None and containers(context, _project(new)):
             hint = f"remove it: docker compose -p {_project(new)} down"
             what = f"project {_project(new)} exists already and was not installed by Waybill"
@@ -199,6 +206,7 @@ class Compose(Method):
         old_file = old.release.then(_file(old)) if old else ""
         common = {"tool": tool, "project": _project(target), "old": old_file}
         down = f"stop and remove project {_project(target)}" if new is None else ""
+        # The old release's environment: undoing runs its Compose file with it.
         before = {**common, "down": new is None, "env": _env(context, old or target)}
         ops = [Op("compose.before", before, "switch", down)]
         if new is not None:

@@ -38,6 +38,7 @@ def last_lines(context: Context, project: str, config: Iterable[str]) -> list[Pr
         return []
     ended = context.system.run(["docker", "inspect", *ids], timeout=_QUICK)
     rows: list[Mapping[str, Any]] = json.loads(ended.stdout) if ended.ok else []
+    # A healthy container's log would push the lines that matter out of the bounded report.
     failing = [row for row in rows if _fails(row)]
     secrets = _secrets(context, rows, config)
     return [
@@ -69,6 +70,7 @@ def _lines(context: Context, row: Mapping[str, Any], secrets: frozenset[str]) ->
 
 
 def _secrets(context: Context, rows: Iterable[Mapping[str, Any]], config: Iterable[str]) -> frozenset[str]:
+    # Secrets reach containers by environment or by rendered files, and come back in their logs.
     lines = [str(each) for row in rows for each in row.get("Config", {}).get("Env") or ()]
     for path in config:
         try:

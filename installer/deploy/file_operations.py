@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from installer.core.digest import hashed
+from installer.core.digest import hash_pieces
 from installer.core.errors import Problem
 from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
@@ -35,6 +35,7 @@ def matches(seen: Seen, entry: Json) -> bool:
         return True
     if seen.kind == "file" and seen.sha256 != entry["sha256"]:
         return False
+    # Without root rights owners are left as they are: a release that was installed so says -1.
     owners = ((seen.uid, entry["uid"]), (seen.gid, entry["gid"]))
     return seen.mode == entry["mode"] and all(want in (-1, have) for have, want in owners)
 
@@ -62,6 +63,7 @@ class _Names:
     def backup(self, index: int) -> str:
         return f"{self.directory}/{index}"
 
+    # Used when the backup directory is on another file system, to which link(2) cannot reach.
     def sibling(self, path: str, index: int) -> str:
         return f"{parent(path).rstrip('/')}/.waybill-{self._tag}-{index}.old"
 
@@ -83,7 +85,7 @@ class ChangeFiles(Handler):
 
     @staticmethod
     def _look(system: System, entries: list[Json]) -> list[Json]:
-        with system.steady():
+        with system.hold_directories():
             return [system.observe(entry["path"]).as_json() for entry in entries]
 
     def places(self, args: Json) -> set[str]:
@@ -92,7 +94,7 @@ class ChangeFiles(Handler):
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Back up, write next to the target, rename into place, remove; sync each stage before the next."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._do(context.system, args, preimage)
 
     def _do(self, system: System, args: Json, preimage: Json) -> None:
@@ -102,6 +104,7 @@ class ChangeFiles(Handler):
             for index, (entry, before) in enumerate(zip(args["entries"], _before(preimage), strict=True))
             if not matches(before, entry)
         ]
+        # All refusals come before the first change, so that they leave nothing to undo.
         for _, entry, before in work:
             _refuse_impossible(entry, before)
         make_directory(system, names.directory)
@@ -111,7 +114,7 @@ class ChangeFiles(Handler):
                 touched.add(_back_up(system, names, index, entry["path"]))
         # Backups are on the disk before the first path changes: after a power cut they are all there is.
         sync_directories(system, touched)
-        self._make_room(system, names, work)
+        self._clear_paths(system, names, work)
         fresh = list(self._write(system, names, work))
         if fresh:
             # Content before name: after a power cut a renamed file that was not synced can be empty.
@@ -125,12 +128,13 @@ class ChangeFiles(Handler):
             touched.add(parent(entry["path"]))
         sync_directories(system, touched)
 
-    def _make_room(self, system: System, names: _Names, work: list[tuple[int, Json, Seen]]) -> None:
+    def _clear_paths(self, system: System, names: _Names, work: list[tuple[int, Json, Seen]]) -> None:
         """Remove what goes and make directories, in order: what was a link may become a directory."""
         for index, entry, before in work:
             if entry["kind"] == "absent" and before.kind == "dir":
                 _set_aside(system, entry, names.sibling(entry["path"], index))
             elif entry["kind"] == "absent":
+                # Recovery may run this again after a crash: what is gone already is no error.
                 with suppress(FileNotFoundError):
                     system.unlink(entry["path"])
             elif entry["kind"] == "dir":
@@ -149,7 +153,7 @@ class ChangeFiles(Handler):
                 system.symlink(entry["target"], new)
                 continue
             digest = hashlib.sha256()
-            chunks = hashed(system.chunks(entry["source"]), digest)
+            chunks = hash_pieces(system.chunks(entry["source"]), digest)
             system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
             # Checked again while it is copied: the staged file may have changed since it was verified.
             if digest.hexdigest() != entry["sha256"]:
@@ -162,36 +166,38 @@ class ChangeFiles(Handler):
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Restore each entry, the last one first. Leave and report what is in a third state."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._undo(context, args, preimage)
 
     def _undo(self, context: Context, args: Json, preimage: Json) -> None:
         system, names = context.system, _Names(preimage)
-        strange: list[Problem] = []
+        changed: list[Problem] = []
         touched: set[str] = set()
         rows = list(enumerate(zip(args["entries"], _before(preimage), strict=True)))
+        # In reverse, so that a directory is empty again before it is removed itself.
         for index, (entry, before) in reversed(rows):
             path = entry["path"]
             if entry["kind"] in ("file", "link") and _remove(system, names.new(path, index)):
                 touched.add(parent(path))
+            # It was as wanted before: `do` left it alone, and whatever is there now is not its work.
             if matches(before, entry):
                 continue
             now = system.observe(path)
             if now != before:
                 touched |= {parent(path), path} if entry["kind"] == "dir" else {parent(path)}
-                problem = self._put_back(context, (entry, before, now), names.backups(path, index))
+                problem = self._restore(context, (entry, before, now), names.backups(path, index))
                 if problem:
-                    strange.append(problem)
+                    changed.append(problem)
                     continue
             if before.kind in ("file", "link") and _remove(system, names.sibling(path, index)):
                 touched.add(parent(path))
         sync_directories(system, touched)
-        if strange:
+        if changed:
             raise ThirdStateError(
-                "was changed by somebody else while the release was applied", problems=strange
+                "was changed by somebody else while the release was applied", problems=changed
             )
 
-    def _put_back(
+    def _restore(
         self, context: Context, row: tuple[Json, Seen, Seen], backups: tuple[str, str]
     ) -> Problem | None:
         system = context.system
@@ -208,12 +214,15 @@ class ChangeFiles(Handler):
                 system.rename(backups[1], path)
                 return None
             return Problem(path, "was removed by somebody else", "create it again")
+        # Neither the preimage nor the release: overwriting it could destroy somebody's work.
         if now.kind != "absent" and not matches(now, entry):
             return Problem(path, "is neither what it was before nor what the release put there")
         if before.kind == "absent":
             _remove(system, path)
             return None
         for backup in backups:
+            # Compared by digest, mode and owner: a backup that was changed must not come back as the
+            # original.
             if system.observe(backup) == before:
                 system.rename(backup, path)
                 return None
@@ -221,7 +230,7 @@ class ChangeFiles(Handler):
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Move replaced files that the operator keeps; remove other backups and empty directories."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._finish(context.system, args, preimage)
 
     def _finish(self, system: System, args: Json, preimage: Json) -> None:
@@ -235,6 +244,7 @@ class ChangeFiles(Handler):
             if system.observe(sibling, digest=False).kind != "absent":
                 system.remove_tree(sibling)
                 touched.add(parent(sibling))
+        # Only empty directories: files of others in them keep them.
         for path in args.get("prune", []):
             if _remove_empty(system, path):
                 touched.add(parent(path))
@@ -290,6 +300,7 @@ def _set_aside(system: System, entry: Json, aside: str) -> None:
     """Rename a directory that makes room, with everything in it; refuse if it has more in it than planned."""
     if system.observe(aside, digest=False).kind == "dir":
         return
+    # Checked again just before: a file that came after the plan must not vanish with the directory.
     if system.tree(entry["path"]) != entry["tree"]:
         raise StepError(
             "has something in it that was not there when the plan was made",
@@ -309,6 +320,7 @@ def _keep(system: System, backups: tuple[str, str], before: Seen, to: str) -> No
         if before.kind == "link":
             system.symlink(before.target, to)
         else:
+            # Under another name first: a copy that a crash interrupted must not pass for the operator's file.
             partial = f"{to}.part"
             _remove(system, partial)
             system.write_new(partial, system.chunks(backup), 0o600)

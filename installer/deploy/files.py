@@ -38,12 +38,13 @@ class Files(Method):
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
         """Look for files and links first, then for directories: those that are not empty say why."""
         system = context.system
-        with system.steady():
+        with system.hold_directories():
             for item in sorted(items, key=lambda item: self.item_kinds.index(item.kind)):
                 try:
                     yield _residue(context, item)
                 except OSError as error:
                     yield Residue("left", item.kind, item.name, f"cannot be read: {error.strerror}")
+            # Backups and new files of a transaction are in the directories of the files that it changed.
             for directory in sorted({parent(item.name) for item in items if item.kind != "directory"}):
                 # A transaction writes next to the files that it changes; see `file_operations`.
                 for name in system.names(directory):
@@ -69,6 +70,7 @@ def _residue(context: Context, item: InventoryItem) -> Residue:
         return Residue("stays", kind, name, f"contains {names[0]}{more}, not installed by Waybill")
     if item.why:
         return Residue("stays", kind, name, item.why)
+    # By content, not by name: a file of somebody else may have the name by now.
     if seen.kind == kind and item.mark == (seen.sha256 or seen.target):
         return Residue("left", kind, name, "is still there", f"rm {full_path(context, name)}")
     return Residue("stays", kind, name, "was replaced by somebody else")

@@ -96,11 +96,13 @@ def watch(context: Context, checks: Iterable[HealthCheck], restarts: Restarts = 
         for each in watched:
             if each.open:
                 each.step(now)
+        # One failure decides: waiting for the others would only delay the undo.
         if any(each.failed for each in watched):
             break
         if any(each.open for each in watched):
             context.system.sleep(PAUSE)
     problems = [Problem(probe_name(w.check), w.verdict()) for w in watched if w.failed]
+    # A service that crashes and comes back between two probes passes them all; its count shows it.
     if not problems:
         problems = _restarted(before, {**restarts(), **_container_restarts(context, watched)})
     if problems:
@@ -161,6 +163,7 @@ class _Watched:
                 self._context.progress.note(f"health: {probe_name(self.check)} OK{stable}")
             self.open = now - self._since < self.check.stable
             return
+        # Before its first success a probe has time; after it, one failure is one too many.
         if self._since is not None or now >= self.check.within:
             self.open, self.failed = False, True
 
@@ -178,6 +181,7 @@ def _ask(context: Context, check: HealthCheck) -> str:
             answer = system.http_get(check.target, ONE_PROBE)
             if answer.status != check.status:
                 return f"answered {answer.status}, expected {check.status}"
+        # An IPv6 address has brackets; the port follows the last colon.
         elif check.kind == "tcp":
             host, _, port = check.target.rpartition(":")
             system.tcp_connect(host.strip("[]"), int(port), ONE_PROBE)
@@ -200,6 +204,7 @@ def container_fault(found: Mapping[str, Any] | str) -> str:
     if isinstance(found, str):
         return found
     state = found.get("State", {})
+    # Between two attempts it also counts as running.
     if state.get("Restarting"):
         return "keeps restarting"
     if not state.get("Running"):

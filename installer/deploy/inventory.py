@@ -8,6 +8,7 @@ from typing import Any, Literal
 from installer.deploy.operation import Handler, Json
 from installer.host.context import Context
 
+# The value is in journals on hosts, and cannot change.
 RECORD = "removal.account"
 """Kind of the operation that holds the inventory in the journal of a removal."""
 

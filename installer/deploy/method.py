@@ -66,6 +66,7 @@ class Method(ABC):
         ]
 
     @abstractmethod
+    # The three that each method decides for itself.
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
         """Return why the step cannot run here: missing tools, wrong options, conflicts. Change nothing."""
 
@@ -81,6 +82,7 @@ class Method(ABC):
         `stage`, then all of `switch`, then all of `activate`, each in the order of the manifest.
         """
 
+    # Everything below has a default: a method overrides what it has an answer to.
     def discover(self, context: Context) -> list[InventoryItem]:
         """Return what of the method's kind is on this host without Waybill. Default: nothing."""
         return []
@@ -116,7 +118,8 @@ class Method(ABC):
         Args:
             context: The host.
             target: The step.
-            running: Whether its release runs; else it is retained only.
+            running: True for what only the running release has; False for what each retained release has,
+                the running one included.
         """
         return ()
 

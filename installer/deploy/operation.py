@@ -31,6 +31,7 @@ class Op:
         label: What it does, in a few words for people.
     """
 
+    # These four are the JSON of journals on hosts: names and meaning stay as they are.
     kind: str
     args: Json
     phase: Phase = "activate"
@@ -71,6 +72,7 @@ class Handler(ABC):
     point_of_no_return: ClassVar[bool] = False
     """Whether the transaction cannot be undone once such an operation has begun; for `activate` only."""
 
+    # The three that have no default: a forgotten preimage or undo must not go unnoticed.
     @abstractmethod
     def observe(self, context: Context, args: Json) -> Json:
         """Return all that `undo` will need, the preimage. Change nothing.

@@ -28,6 +28,7 @@ class PlaceRelease(Handler):
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Move it back to the staging area, which is cleared at the end."""
         system = context.system
+        # The old one never moved away, so neither did the new one: the old release is in place.
         if preimage["there"] == "dir" and system.observe(preimage["aside"], digest=False).kind == "absent":
             return
         _move(system, args["to"], args["from"])
@@ -36,6 +37,7 @@ class PlaceRelease(Handler):
 
 def _move(system: System, source: str, target: str, *, only: bool = True) -> None:
     """Move a directory, unless an earlier attempt has."""
+    # The target is there: an earlier attempt has moved it.
     if not only or system.observe(target, digest=False).kind != "absent":
         return
     if system.observe(source, digest=False).kind == "dir":

@@ -29,6 +29,7 @@ def _module(name: str) -> str:
 
 def method(name: str) -> Method | None:
     """Return a method by its name, or None where this version has none of that name."""
+    # Never import by a name that is not in the list: names come from bundles and journals.
     if name not in SPECS:
         return None
     found: Method = importlib.import_module(_module(name)).METHOD

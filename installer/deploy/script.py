@@ -32,6 +32,7 @@ def _run(context: Context, step: Json, which: str, **more: str) -> None:
     system = context.system
     path = system.real(step[which])
     env = {**step["env"], **more}
+    # In the release's directory, so that scripts find their files by relative paths.
     ended = system.run([path], timeout=step["timeout"], env=env, cwd=system.real(step["directory"]))
     if ended.ok:
         return
@@ -55,6 +56,7 @@ class Before(Handler):
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the old `apply`, now that the old files are back."""
+        # Without the mark the new script never ran, so the old one's effect is still there.
         if args["old"] and context.system.observe(preimage["mark"]).kind == "file":
             _run(context, args["old"], "apply")
 
@@ -97,11 +99,13 @@ class Snapshot(Handler):
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the script with an empty directory of its own, and sync what it wrote."""
         directory = _snapshot(context, args)
+        # Empty each time: a snapshot that was interrupted must not mix with the next.
         context.system.remove_tree(directory)
         context.system.mkdir(directory, 0o700)
         context.system.sync_dir(directory.rpartition("/")[0])
         context.progress.note(args["said"])  # not in the label, which would be shown for undoing, too
         _run(context, args["new"], "snapshot", WAYBILL_SNAPSHOT=context.system.real(directory))
+        # On the disk before `apply` changes the data: the snapshot is the only way to restore them.
         context.system.sync_fs(directory)
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
@@ -164,6 +168,7 @@ class Script(Method):
         for _, path in self.spec.files(new.options):
             if not modes.get(path, 0o100) & 0o100:
                 problems.append(Problem(path, "is not executable", "set its mode in bundle.yaml"))
+        # Found before anything is changed; execve would fail in the middle of the transaction.
         if context.system.space(context.layout.base).noexec:
             hint = "mount it with exec, or use --skip script"
             problems.append(
@@ -209,6 +214,7 @@ class Script(Method):
                 Op("script.snapshot", {**args, "said": f"run {new.options['snapshot']}"}, "activate"),
                 run,
             ]
+        # Undone after the files are back, and so the last: the old `apply` needs the old files.
         return [Op("script.before", {"old": before, "tag": args["tag"]}, "switch"), run]
 
     def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:

@@ -79,6 +79,7 @@ def _unit_state(context: Context, unit: str) -> Json:
     Raises:
         StepError: systemd does not answer.
     """
+    # `systemctl show` of a template would describe an instance with an empty name.
     if "@." in unit:
         return {"LoadState": "template", "ActiveState": "inactive", "UnitFileState": "", "InvocationID": ""}
     return _show(context, unit, *_PROPERTIES)
@@ -104,6 +105,7 @@ class Before(_LinkingHandler):
         for unit in args["stop"]:
             if preimage["states"][unit]["LoadState"] == "loaded":
                 _require(context, "stop", unit)
+                # A failed unit stays listed after its file is gone; with no failure this does nothing.
                 _systemctl(context, "reset-failed", unit)
                 if preimage["states"][unit]["UnitFileState"] == "enabled":
                     _set(context, "disable", unit)
@@ -113,8 +115,10 @@ class Before(_LinkingHandler):
         _require(context, "daemon-reload")
         for unit in reversed(args["units"]):
             before, now = preimage["states"][unit], _unit_state(context, unit)
+            # It was not there before: `systemd.up` has stopped it, and its file is gone again.
             if before["LoadState"] != "loaded":
                 continue
+            # Only these two states are ours to change: `static`, `masked` and others come from files.
             if before["UnitFileState"] != now["UnitFileState"]:
                 if before["UnitFileState"] == "enabled":
                     _set(context, "enable", unit)
@@ -148,6 +152,7 @@ class Up(_LinkingHandler):
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Stop and disable the units that are new. `systemd.before` restores the others."""
+        # Before the old files come back: then systemd would not know these units any more.
         for unit in reversed(args["new"]):
             if _unit_state(context, unit)["LoadState"] == "loaded":
                 _require(context, "stop", unit)
@@ -171,6 +176,7 @@ class Systemd(Method):
             what = "needs a running host: --root is a directory"
             return [Problem("systemd", what, "leave out --root, or leave systemd out of --only")]
         if context.system.which("systemctl") is None or not context.system.is_dir("/run/systemd/system"):
+            # The directory exists only while systemd is PID 1; having `systemctl` is not enough.
             return [Problem("systemd", "does not run on this host", "leave it out with --skip systemd")]
         return self.absent_files(new) if new else []
 
@@ -185,6 +191,7 @@ class Systemd(Method):
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
         """Return the two operations that enclose the change of files."""
         before, after = _names(old), _names(new)
+        # A template is never started by itself; its instances belong to whoever started them.
         stop = [unit for unit in before if unit not in after and "@." not in unit]
         every = list(dict.fromkeys([*before, *after]))
         label = f"stop {', '.join(stop)}" if stop else ""
@@ -221,6 +228,7 @@ class Systemd(Method):
                 ended = context.system.run(
                     ["systemctl", "show", "-p", "NRestarts", "--value", unit], timeout=10.0
                 )
+                # Watching goes on without a count: probes still decide.
                 if ended.ok and ended.stdout.strip().isdigit():
                     counts[f"unit {unit}"] = int(ended.stdout)
         return counts
@@ -250,6 +258,7 @@ def _residue(context: Context, unit: str) -> Iterator[Residue]:
         yield Residue("left", "unit", unit, "is still running", f"systemctl stop {unit}")
     elif state["FragmentPath"]:
         yield Residue("stays", "unit", unit, f"another unit has the same name: {state['FragmentPath']}")
+    # A link of `systemctl enable` can outlive the file of the unit.
     for name in context.system.names(_UNITS):
         link = f"{_UNITS}/{name}/{unit}"
         if (
@@ -282,6 +291,7 @@ def _actions(context: Context, target: Target | None) -> tuple[list[str], list[s
 
 
 def _read(context: Context, release: Release, path: str) -> bytes:
+    # While planning the release is still staged; later it is in its final directory.
     for place in (release.now(path), release.then(path)):
         try:
             return bytes(context.system.read(place, LIMITS.document_bytes))

@@ -57,7 +57,7 @@ class Demand:
         return Demand(self.path, self.bytes + size, self.inodes + 1)
 
 
-def weigh(system: System, demands: Iterable[Demand]) -> list[Need]:
+def sum_demands(system: System, demands: Iterable[Demand]) -> list[Need]:
     """Add up what is needed on each file system; every one is named by the first place on it.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from installer.core.limits import CHUNK
 from installer.host.http_probe import Answer
-from installer.host.safe_path import HeldDirs, ParentDir, place
+from installer.host.safe_path import HeldDirs, ParentDir, open_parent
 from installer.shared import process
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -92,7 +92,7 @@ class Host:
         self._held: HeldDirs | None = None
 
     @contextmanager
-    def steady(self) -> Iterator[None]:
+    def hold_directories(self) -> Iterator[None]:
         """While inside, the way to a directory is walked once and not once for every file in it.
 
         For loops over many files, and for no longer: somebody else may replace a directory at any time.
@@ -107,17 +107,17 @@ class Host:
             held, self._held = self._held, None
             held.forget()
 
-    def place(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
+    def open_parent(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
         """Open the directory that holds `path`; see `resolve.place`."""
         head, _, name = path.rpartition("/")
         if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
-            return place(self.root, path, follow=follow)
+            return open_parent(self.root, path, follow=follow)
         return self._held.open(head or "/", name)
 
-    def inside(self, directory: str) -> AbstractContextManager[ParentDir]:
+    def open_directory(self, directory: str) -> AbstractContextManager[ParentDir]:
         """Open a directory itself, through links too; its name in the place is `.`."""
         if self._held is None:
-            return place(self.root, directory, follow=True)
+            return open_parent(self.root, directory, follow=True)
         return self._held.open(directory)
 
     def real(self, path: str, *, follow: bool = True) -> str:
@@ -126,7 +126,7 @@ class Host:
         Raises:
             OSError: A directory on the way is missing.
         """
-        with self.place(path, follow=follow) as at:
+        with self.open_parent(path, follow=follow) as at:
             return str(Path(self.root, *at.parts))
 
     def observe(self, path: str, *, digest: bool = True) -> Seen:
@@ -140,7 +140,7 @@ class Host:
             OSError: It cannot be looked at; a missing parent is no error but `absent`.
         """
         try:
-            with self.place(path) as at:
+            with self.open_parent(path) as at:
                 return self._observe(at, digest)
         except (FileNotFoundError, NotADirectoryError):
             return Seen("absent")
@@ -169,14 +169,14 @@ class Host:
             OSError: It cannot be looked at.
         """
         try:
-            with self.place(path, follow=True) as at:
+            with self.open_parent(path, follow=True) as at:
                 return stat.S_ISDIR(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def writable(self, directory: str) -> bool:
         """Return whether we may make and remove names in a directory that is there."""
-        with self.place(directory, follow=True) as at:
+        with self.open_parent(directory, follow=True) as at:
             return os.access(at.name, os.W_OK | os.X_OK, dir_fd=at.fd, effective_ids=True)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
@@ -203,7 +203,7 @@ class Host:
         Raises:
             OSError: It cannot be read.
         """
-        with self.place(path, follow=follow) as at:
+        with self.open_parent(path, follow=follow) as at:
             fd = os.open(at.name, _READ, dir_fd=at.fd)
         return _chunks(fd)
 
@@ -214,7 +214,7 @@ class Host:
             OSError: It cannot be listed.
         """
         try:
-            with self.inside(path) as at:
+            with self.open_directory(path) as at:
                 fd = os.open(at.name, LIST, dir_fd=at.fd)
         except FileNotFoundError:
             return []
@@ -252,7 +252,7 @@ class Host:
             OSError: It cannot be listed.
         """
         found = []
-        with self.steady():
+        with self.hold_directories():
             for name in self.names(directory):
                 path = f"{directory}/{name}"
                 found.append(path)
@@ -268,7 +268,7 @@ class Host:
         """
         while True:
             try:
-                with self.place(path, follow=True) as at:
+                with self.open_parent(path, follow=True) as at:
                     fd = os.open(at.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
                 break
             except (FileNotFoundError, NotADirectoryError):

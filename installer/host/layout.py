@@ -52,7 +52,7 @@ class Layout:
         return f"{self.base}/txn"
 
     @property
-    def kept(self) -> str:
+    def preserved(self) -> str:
         """Holds files of others that were replaced because the operator said so, or that were in the way."""
         return f"{self.base}/kept"
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Self
 
 from installer.core.errors import BusyError
-from installer.host.safe_path import place
+from installer.host.safe_path import open_parent
 
 _PAUSE = 0.02
 
@@ -37,7 +37,7 @@ class Lock:
             BusyError: Another process holds it.
             OSError: It cannot be opened.
         """
-        with place(root, path) as at:
+        with open_parent(root, path) as at:
             fd = os.open(at.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at.fd)
             fds = [fd]
             if with_directory:

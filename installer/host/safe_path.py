@@ -31,7 +31,7 @@ class ParentDir(NamedTuple):
 
 
 @contextmanager
-def place(root: str, path: str, *, follow: bool = False) -> Iterator[ParentDir]:
+def open_parent(root: str, path: str, *, follow: bool = False) -> Iterator[ParentDir]:
     """Open the directory that holds `path`.
 
     The walk goes component by component with `O_NOFOLLOW`, so that nobody can swap a directory for a link
@@ -169,7 +169,7 @@ class HeldDirs:
                 self._open.move_to_end(directory)
                 return HeldDir(os.dup(found.fd), directory, name, found.parts)
             changes = self._changes
-        with place(self._root, directory, follow=True) as at:
+        with open_parent(self._root, directory, follow=True) as at:
             found = ParentDir(os.open(at.name, _DIRECTORY, dir_fd=at.fd), ".", at.parts)
         self._keep(directory, found, changes)
         return HeldDir(found.fd, directory, name, found.parts)

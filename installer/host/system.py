@@ -19,7 +19,7 @@ from installer.host import syscalls, tree_removal
 from installer.host.host import LIST, Host, Seen, Space
 from installer.host.http_probe import Answer
 from installer.host.lock import Lock
-from installer.host.safe_path import ParentDir, place
+from installer.host.safe_path import ParentDir, open_parent
 from installer.shared import process
 from installer.shared.process import Completed
 
@@ -70,7 +70,7 @@ class System(Host):
         Raises:
             OSError: It is there already, or cannot be made.
         """
-        with self.place(path) as at:
+        with self.open_parent(path) as at:
             os.mkdir(at.name, mode, dir_fd=at.fd)
             fd = os.open(at.name, LIST, dir_fd=at.fd)
             try:
@@ -104,7 +104,7 @@ class System(Host):
         Raises:
             OSError: It is there already, or cannot be written.
         """
-        with self.place(path) as at:
+        with self.open_parent(path) as at:
             fd = os.open(at.name, _NEW, 0o600, dir_fd=at.fd)
             try:
                 for chunk in (data,) if isinstance(data, bytes) else data:
@@ -134,7 +134,7 @@ class System(Host):
         Raises:
             OSError: It could not be written whole; how much of it is there is then unknown.
         """
-        with self.place(path) as at:
+        with self.open_parent(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 os.lseek(fd, offset, os.SEEK_SET)
@@ -154,7 +154,7 @@ class System(Host):
         Raises:
             OSError: It could not be added whole; how much of it is there is then unknown.
         """
-        with self.place(path) as at:
+        with self.open_parent(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 self._write(fd, data)
@@ -171,7 +171,7 @@ class System(Host):
         Raises:
             OSError: There is no room for them.
         """
-        with self.place(path) as at:
+        with self.open_parent(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
         try:
             number = syscalls.fallocate(fd, os.fstat(fd).st_size, size)
@@ -200,7 +200,7 @@ class System(Host):
         Raises:
             OSError: They are not.
         """
-        with self.inside(path) as at:
+        with self.open_directory(path) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
             self._fsync(fd)
@@ -218,7 +218,7 @@ class System(Host):
             if syscalls.version() >= (5, 8):
                 return  # before 5.8 syncfs(2) did not report failed writes
         for path in paths:
-            with self.place(path) as at:
+            with self.open_parent(path) as at:
                 fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
                 self._fsync(fd)
@@ -251,7 +251,7 @@ class System(Host):
         Raises:
             OSError: It is not.
         """
-        with place("/" if of_engine else self.root, path, follow=True) as at:
+        with open_parent("/" if of_engine else self.root, path, follow=True) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
             if (number := syscalls.syncfs(fd)) != 0:
@@ -266,7 +266,11 @@ class System(Host):
         Raises:
             OSError: It cannot be renamed.
         """
-        with self.place(source) as old, self.place(target) as new, self._leading_elsewhere(old, new):
+        with (
+            self.open_parent(source) as old,
+            self.open_parent(target) as new,
+            self._leading_elsewhere(old, new),
+        ):
             os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
 
     @_effect
@@ -276,7 +280,7 @@ class System(Host):
         Raises:
             OSError: It cannot be done; EXDEV where the two are on different file systems.
         """
-        with self.place(source) as old, self.place(target) as new:
+        with self.open_parent(source) as old, self.open_parent(target) as new:
             os.link(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
 
     @_effect
@@ -286,7 +290,7 @@ class System(Host):
         Raises:
             OSError: Something is there already, or it cannot be made.
         """
-        with self.place(path) as at:
+        with self.open_parent(path) as at:
             os.symlink(target, at.name, dir_fd=at.fd)
 
     @_effect
@@ -296,7 +300,7 @@ class System(Host):
         Raises:
             OSError: It cannot be removed.
         """
-        with self.place(path) as at, self._leading_elsewhere(at):
+        with self.open_parent(path) as at, self._leading_elsewhere(at):
             os.unlink(at.name, dir_fd=at.fd)
 
     @_effect
@@ -306,7 +310,7 @@ class System(Host):
         Raises:
             OSError: It cannot be removed.
         """
-        with self.place(path) as at, self._leading_elsewhere(at):
+        with self.open_parent(path) as at, self._leading_elsewhere(at):
             os.rmdir(at.name, dir_fd=at.fd)
 
     @contextmanager
@@ -329,7 +333,7 @@ class System(Host):
         Raises:
             OSError: It cannot be done.
         """
-        with self.place(path) as at:
+        with self.open_parent(path) as at:
             fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at.fd)
             try:
                 if (uid, gid) != (-1, -1):

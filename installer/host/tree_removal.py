@@ -34,5 +34,5 @@ def remove_tree(
         elif seen.kind != "absent":
             unlink(path)
 
-    with host.steady():
+    with host.hold_directories():
         remove(path)

@@ -14,11 +14,13 @@ def data_roots(root: str, *, containerd: bool) -> tuple[str, ...]:
     """
     wanted = [root]
     if containerd:
+        # Docker reports its own root only; the blobs are in containerd's.
         wanted += ["/var/lib/containerd", *_configured_containerd_root()]
     return tuple(folder for folder in wanted if folder and Path(folder).is_dir())
 
 
 def _configured_containerd_root() -> list[str]:
+    # Imported here: only hosts with the containerd store need it.
     import tomllib
 
     try:

@@ -22,7 +22,8 @@ from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
 from installer.host.host import Host
 from installer.images import docker_engine, old_store, operations, prune, residue
-from installer.images.docker_engine import Engine, EngineError
+from installer.images.docker_engine import Engine
+from installer.images.docker_socket import EngineError
 from installer.images.load_stream import chain_ids
 from installer.images.operations import (
     ABSENT,
@@ -53,6 +54,7 @@ class Images(Method):
         if release is None or not release.manifest.images:
             return []
         images = images_for(release, host)
+        # A bundle for several platforms may have an image for one of them only.
         missing = {image.reference for image in release.manifest.images} - {each.reference for each in images}
         if missing:
             hint = "use a bundle that was made for this platform"
@@ -63,6 +65,7 @@ class Images(Method):
             engine = docker_engine.connect(context.system)
         except EngineError as error:
             return [Problem(error.where, error.what, error.hint)]
+        # Each check needs what the one before has found in order, so the first problems are reported alone.
         with closing(engine):
             problems = _engine_problems(context, engine) or _room_problems(context, engine, images)
             return problems or _lost(context, engine, release, images)
@@ -119,8 +122,8 @@ class Images(Method):
         return problems
 
     def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
-        """Return the images that a release has in the engine; a retained release has them, too."""
-        if not _in_engine(context, target):
+        """Return the images that a retained release has in the engine."""
+        if running or not _in_engine(context, target):
             return []
         return [
             InventoryItem("image", image.reference, image.config, image.manifest)
@@ -158,12 +161,14 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
     images, before = _loaded(context, new), _loaded(context, old)
     if new is None:
         return []  # after COMMIT `prune.sweep` removes what no retained release needs
+    # From the engine back to the release: the images there are not needed any more.
     if not images:
         args = {"images": [asdict(image) for image in before]}
         label = f"remove {_count(len(before), 'image')}"
         return [Op("image.drop", args, "activate", label)] if before else []
     with closing(docker_engine.connect(context.system)) as engine:
         loads = {
+            # By configuration: two names of one image are one load.
             image.config: Op(
                 "image.load", {"image": asdict(image), "release": new.release.blobs_at}, "stage",
                 f"load image {image.reference}",
@@ -205,6 +210,7 @@ def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
 
 def _lost(context: Context, engine: Engine, release: Release, images: Sequence[Image]) -> list[Problem]:
     """Return which images the engine lacks that no directory has: the release came with `--work-dir`."""
+    # The blobs are with the release: what the engine lacks is loaded again.
     if release.blobs_at:
         return []
     what = "is gone from the engine, and the release does not have its layers"

@@ -37,6 +37,7 @@ class RemoveStore(Handler):
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Remove the store if the operation, of an earlier version, made it; else leave it."""
+        # Else the store was there before, and stays until the next COMMIT.
         if preimage["index"] == ABSENT:
             context.system.remove_tree(store_path(context))
 

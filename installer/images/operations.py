@@ -20,7 +20,8 @@ from installer.core.oci.documents import platform_matches
 from installer.deploy.operation import Handler, Json, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.images import docker_engine
-from installer.images.docker_engine import Engine, EngineError, EngineImage, InUseError
+from installer.images.docker_engine import Engine, EngineImage
+from installer.images.docker_socket import EngineError, InUseError
 from installer.images.load_stream import Form, ImageLoad, chain_ids, stream
 from installer.shared.progress import Progress
 from installer.state.release import Release
@@ -42,6 +43,7 @@ def private_prefix(context: Context) -> str:
     """Return how the private names of a product's images start; each `--root` has its own."""
     product, root = context.layout.product, context.system.root
     if context.live:
+        # `.local` is never resolved, so no pull can ever bring such a name.
         return f"waybill.local/{product}/"
     return f"root.waybill.local/{sha256_hex(root.encode())[:12]}/{product}/"
 
@@ -65,6 +67,7 @@ def complete(context: Context, engine: Engine, image: Image) -> bool:
     wanted, kept = id_in(engine, image), engine.find(private_name(context, image, "kept"))
     if kept is not None and kept.id == wanted:
         return same_layers(kept, image)
+    # Without the private name nobody has checked the image.
     if engine.info.store == "containerd":
         return False
     found = engine.find(wanted)
@@ -164,10 +167,11 @@ class LoadImage(Handler):
                     context, engine, image, Path(context.system.real(release)), present_chains(engine)
                 )
                 self._send(context, engine, ship)
+            # Sync before the name: to every later run `kept` means that the image is on the disk.
             engine.sync()
             engine.tag(id_in(engine, image), kept)
             if preimage.get("before"):
-                # Somebody else has it under the same name, which stays when the product is removed.
+                # Somebody else has it under the same name: `prune` then leaves name and image alone.
                 engine.tag(id_in(engine, image), private_name(context, image, "found"))
             engine.remove(staged)
 
@@ -243,6 +247,7 @@ class LoadImage(Handler):
                 engine.tag(preimage["id"], private_name(context, image, "found"))
             if preimage.get("before"):
                 engine.remove(private_name(context, image, "found"))
+            # One at a time: forced removal by id would take names of others, too.
             for name in (staged, kept):
                 remove_name(context, engine, name)
             left = engine.find(id_in(engine, image)) if preimage["id"] == ABSENT else None
@@ -272,6 +277,7 @@ class TagImages(Handler):
         with engine_of(context) as engine:
             for tag in reversed(args["tags"]):
                 before, now = preimage["tags"][tag["name"]], id_of(engine, tag["name"])
+                # Another tool has tagged it since: moving it back would break what that tool did.
                 if now not in (before, _wanted(engine, tag)):
                     raise ThirdStateError(
                         f"this tag was moved by somebody else: it is on {now}",

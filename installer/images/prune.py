@@ -64,9 +64,11 @@ def sweep(
     """
     if not any(manifest.images for manifest in (*gone, *retained)):
         return
+    # A public name goes only if no retained release puts it on the same image.
     needed = [image for manifest in retained for image in manifest.images]
     names = {(image.reference, image.config) for image in needed}
     ours = {private_name(context, image, "kept") for image in needed}
+    # After an undo the names are back on the old images, and private names are all there is to remove.
     over = [image for manifest in gone for image in manifest.images if not undone]
     over = [image for image in over if (image.reference, image.config) not in names]
     try:
@@ -113,6 +115,7 @@ def _untag(context: Context, engine: Engine, images: Sequence[Image]) -> None:
         found = engine.find(image.reference)
         if found is None or found.id != id_in(engine, image):
             continue
+        # It was here, under this name, before the product.
         if private_name(context, image, "found") in found.tags:
             continue
         kept = private_name(context, image, "kept")
@@ -142,17 +145,19 @@ def _claims(context: Context, tag: str, image: Image) -> bool:
 
     True where that cannot be known: the install is below another root, or is busy, or cannot be read.
     """
+    # The product whose private name this is; its state tells whether it retains the public name.
     layout = Layout(tag.rpartition(":")[0].split("/")[-2], context.layout.state)
     if not tag.startswith(private_prefix(replace(context, layout=layout))):
         return True
     try:
+        # Without its lock the other product's state could change while it is read.
         lock = context.system.lock(layout.lock)
     except (BusyError, OSError):
         return True
     try:
         return any(
             (each.reference, each.config) == (image.reference, image.config)
-            for entry in load(context.system, layout).kept
+            for entry in load(context.system, layout).retained
             for each in read_manifest(context.system, layout.release(entry.name))[0].images
         )
     except (OSError, WaybillError):

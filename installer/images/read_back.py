@@ -19,6 +19,7 @@ class _Pieces:
 
     def read(self, count: int) -> bytes:
         held = [self._rest]
+        # tarfile wants full reads: a short one would look like the end.
         while sum(map(len, held)) < count and (piece := next(self._pieces, b"")):
             held.append(piece)
         whole = b"".join(held)
@@ -34,6 +35,7 @@ def digests(pieces: Iterable[bytes]) -> frozenset[str]:
     """
     found: set[str] = set()
     try:
+        # As a stream, because an export can be larger than the memory or the disk.
         with tarfile.open(fileobj=cast(IO[bytes], _Pieces(pieces)), mode="r|") as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() else None

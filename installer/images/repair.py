@@ -14,7 +14,8 @@ from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
 from installer.host.context import Context
-from installer.images.docker_engine import Engine, EngineError
+from installer.images.docker_engine import Engine
+from installer.images.docker_socket import EngineError
 from installer.images.operations import (
     ABSENT,
     LoadImage,
@@ -67,11 +68,13 @@ def _whole(engine: Engine, image: Image) -> bool:
     found = engine.find(id_in(engine, image))
     if found is None or not same_layers(found, image):
         return False
+    # The containerd store exports the stored blobs, the classic store the layers as they expand.
     stored = engine.info.store == "containerd"
     try:
         return {layer.digest if stored else layer.diff_id for layer in image.layers} <= engine.contents(
             found.id
         )
+    # An engine that cannot export the image is not proof of damage, but loading again is safe.
     except (EngineError, TamperedError):
         return False
 

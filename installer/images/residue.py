@@ -10,7 +10,8 @@ from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.images import docker_engine
-from installer.images.docker_engine import Engine, EngineError
+from installer.images.docker_engine import Engine
+from installer.images.docker_socket import EngineError
 from installer.images.operations import engine_of, private_name, private_prefix
 from installer.images.prune import FOUND, remove_images
 
@@ -27,6 +28,7 @@ def residue(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residu
                 if id_ not in known:
                     yield _residue(context, engine, item.name, id_)
                 known.add(id_)
+            # A name that no item has: of a load that was interrupted before the inventory was made.
             for name in engine.names(private_prefix(context)):
                 found = engine.find(name)
                 if found is not None and found.id not in known and not name.endswith(FOUND):
@@ -61,6 +63,7 @@ def remove_residue(context: Context, items: Sequence[InventoryItem]) -> None:
     images = [Image(item.name, "", item.mark, item.other, ()) for item in items]
     try:
         with engine_of(context) as engine:
+            # Asked once: the engine has no request for several names.
             ours = set(engine.names(private_prefix(context)))
             # An image without a private name was removed earlier: its public name is somebody else's by now.
             remove_images(

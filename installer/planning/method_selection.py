@@ -66,6 +66,7 @@ def select(
         )
         if name in skip:
             why[name] = ": --skip names it"
+        # `running` before `optional` and --root: a choice that was made once persists.
         elif (not only and name in running) or needed:
             used.add(name)
         elif only and name not in only:
@@ -86,6 +87,7 @@ def _refuse_unknown(named: Collection[str], only: frozenset[str], skip: frozense
                 f"{flag} {','.join(unknown)}: the release has no such method",
                 hint=f"it has {', '.join(sorted(named))}",
             )
+    # A release without its files would be a state that no other command knows.
     if FILES.name in skip:
         raise UsageError(
             f"--skip {FILES.name}: every release installs files",
@@ -167,6 +169,7 @@ def targets(release: Release, used: frozenset[str]) -> dict[StepKey, Target]:
         found[StepKey(IMAGES.name, "", 0)] = Target(release, options)
     counts = Counter[tuple[str, str]]()
     for deployment in release.manifest.deploy:
+        # Listing them is allowed and changes nothing: every release has them.
         if deployment.method in IMPLICIT:
             continue
         known_by = (deployment.method, _identity(deployment, release.manifest.product))

@@ -90,7 +90,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
     planner = Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
-    return removal.with_inventory(context, planner.old, planner.plan("remove", None, None, Desired(), []))
+    return planner.plan("remove", None, None, Desired(), [])
 
 
 class Planner:
@@ -156,8 +156,11 @@ class Planner:
         )
         nothing = self._nothing(entry, release, old, changes, jobs)
         methods = [] if nothing else self._methods(jobs)
+        if verb == "remove":
+            items = removal.inventory(context, state, old, changes)
+            first = [removal.record_operation(items), *first]
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
-        entry = irreversible.marked(replace(context, transaction=self._number), state, entry, jobs)
+        entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems]
         if release is not None:
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
@@ -165,6 +168,13 @@ class Planner:
         self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
+        if verb == "remove":
+            self._notes += removal.removal_notes(context, state, items)
+        elif verb == "rollback" and entry is not None:
+            if self._options.data_restored:
+                self._notes += irreversible.rollback_notes(state, entry)
+            else:
+                self._problems += irreversible.rollback_problems(state, entry)
         return Plan(
             verb=verb,
             product=context.layout.product,

@@ -10,7 +10,7 @@ from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, Manifest
 from installer.core.limits import LIMITS
 from installer.core.trust.signatures import FORMS, Signature
 from installer.core.trust.verifier import Trust
-from installer.core.verify import Verified
+from installer.core.verify import VerifiedBundle
 from installer.host.system import System
 from installer.shared.progress import Progress
 
@@ -52,7 +52,7 @@ def verify_retained(
     progress: Progress,
     *,
     blobs: bool = True,
-) -> Verified:
+) -> VerifiedBundle:
     """Verify a release directory as if it had just come: signature, list, manifest, every file.
 
     Args:
@@ -85,7 +85,7 @@ def verify_retained(
     ]
     size = sum(entry.size for entry in entries)
     progress.start("verify the kept release", size)
-    with system.steady():
+    with system.hold_directories():
         for entry in entries:
             seen = system.observe(f"{directory}/{entry.path}")
             if (seen.kind, seen.sha256) != ("file", entry.sha256):
@@ -96,4 +96,4 @@ def verify_retained(
                 )
             progress.advance(entry.size)
     progress.done()
-    return Verified(manifest, identity, evidence, (), size)
+    return VerifiedBundle(manifest, identity, evidence, (), size)

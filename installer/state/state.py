@@ -119,7 +119,8 @@ class State:
 
     Attributes:
         current: The release that runs; None where none does.
-        kept: All releases that are kept, the running one first, then from the newest to the oldest.
+        retained: The releases whose directories are retained, the running one first, then by when each ran
+            last.
         highest: The highest sequence that was ever committed.
         transaction: Number of the last transaction that ended.
         reset: Number of the last reset by the root that let `highest` fall.
@@ -127,7 +128,7 @@ class State:
     """
 
     current: Entry | None = None
-    kept: tuple[Entry, ...] = ()
+    retained: tuple[Entry, ...] = ()
     highest: int = -1
     transaction: int = 0
     reset: int = 0
@@ -136,7 +137,7 @@ class State:
     @property
     def previous(self) -> Entry | None:
         """The release that ran before the current one, where it is kept."""
-        others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
+        others = [entry for entry in self.retained if self.current is None or entry.name != self.current.name]
         return others[0] if others else None
 
     def after(self, transaction: int, new: Entry | None) -> State:
@@ -147,10 +148,10 @@ class State:
             new: The release that now runs; None where none does.
         """
         if new is None:
-            return replace(self, current=None, kept=(), transaction=transaction)
+            return replace(self, current=None, retained=(), transaction=transaction)
         # What was gone back past has been brought back by hand, or fits: it is done anew the next time.
         past = {entry.name for entry in self.past(new)}
-        rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.kept]
+        rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.retained]
         entries = (new, *(entry for entry in rest if entry.name != new.name))[: self.keep]
         reset = new.evidence.reset
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
@@ -161,19 +162,19 @@ class State:
 
         None of them can have been given up: of what is kept the release that ran longest ago goes first.
         """
-        names = [each.name for each in self.kept]
-        since = self.kept[: names.index(entry.name)] if entry.name in names else ()
+        names = [each.name for each in self.retained]
+        since = self.retained[: names.index(entry.name)] if entry.name in names else ()
         return tuple(each for each in since if each.sequence > entry.sequence)
 
     def goes(self, new: Entry | None) -> tuple[Entry, ...]:
         """Return the releases that are not kept any more once `new` runs, or nothing does."""
-        kept = {entry.name for entry in self.after(self.transaction, new).kept}
-        return tuple(entry for entry in self.kept if entry.name not in kept)
+        kept = {entry.name for entry in self.after(self.transaction, new).retained}
+        return tuple(entry for entry in self.retained if entry.name not in kept)
 
     def find(self, version: str) -> Entry | None:
         """Return a kept release by version (with or without `v`) or by name."""
         wanted = version.removeprefix("v")
-        return next((entry for entry in self.kept if wanted in (entry.version, entry.name)), None)
+        return next((entry for entry in self.retained if wanted in (entry.version, entry.name)), None)
 
     @classmethod
     def from_json(cls, value: Any) -> State:
@@ -207,7 +208,7 @@ class State:
         return {
             "schema": SCHEMA,
             "current": self.current.name if self.current else "",
-            "releases": [entry.as_json() for entry in self.kept],
+            "releases": [entry.as_json() for entry in self.retained],
             "highest": self.highest,
             "transaction": self.transaction,
             "reset": self.reset,
@@ -221,15 +222,15 @@ class DamagedStateError(NotUndoneError):
     code = "state-damaged"
 
 
-def unreadable_error(path: str) -> HostNotReadyError:
+def cannot_read_error(path: str) -> HostNotReadyError:
     """Return the error for what only root may read on this host."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
 
 
-def unseen_error(error: OSError, where: str) -> HostNotReadyError:
+def cannot_access_error(error: OSError, where: str) -> HostNotReadyError:
     """Return the error for what cannot be looked at; `where` is said where the error itself names nothing."""
     if isinstance(error, PermissionError):
-        return unreadable_error(error.filename or where)
+        return cannot_read_error(error.filename or where)
     hint = "look at what is there: something else may be in its place, or the disk may be failing"
     return HostNotReadyError(
         f"cannot be looked at: {error.strerror}", where=error.filename or where, hint=hint
@@ -252,7 +253,7 @@ def load(system: System, layout: Layout) -> State:
     except FileNotFoundError:
         return State()
     except PermissionError as denied:
-        raise unreadable_error(layout.state_file) from denied
+        raise cannot_read_error(layout.state_file) from denied
     except OSError as failed:
         hint = "the disk may be failing, or somebody put something else there: put it back from a backup"
         raise HostNotReadyError(

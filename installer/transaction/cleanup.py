@@ -17,7 +17,7 @@ _RECORD = re.compile(r"[0-9]{6,}")
 _IN_RECORD = re.compile(r"record\.json|[0-9]+|snapshot-.+")
 
 
-def releases(context: Context, wanted: Set[str]) -> None:
+def remove_releases(context: Context, wanted: Set[str]) -> None:
     """Remove the directories of releases that are not kept any more.
 
     Args:
@@ -44,7 +44,7 @@ def releases(context: Context, wanted: Set[str]) -> None:
             area.remove(system, layout, progress, path)
 
 
-def records(context: Context, wanted: Set[str]) -> None:
+def remove_records(context: Context, wanted: Set[str]) -> None:
     """Remove the records of transactions that no release is known by any more.
 
     Args:

@@ -133,7 +133,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
         except BaseException as error:
             signals.deaf = True
             with suppress(OSError):
-                finalize.never_began(context)
+                finalize.not_started(context)
             raise RolledBackError(
                 f"could not begin: {reason(error)}", hint="nothing was changed; put it right and try again"
             ) from error
@@ -155,7 +155,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             _stand(context, journal, failed)
         outcome = _finish(context, journal)
         if failed is not None:
-            raise incomplete(outcome.state.current, reason(failed), _said(failed)) from failed
+            raise incomplete_error(outcome.state.current, reason(failed), _said(failed)) from failed
         context.progress.step("", step="committed", transaction=change.number)
         return outcome
 
@@ -164,7 +164,7 @@ def _begin(context: Context, change: Change) -> Journal:
     system, layout = context.system, context.layout
     make_directory(system, layout.transactions)
     make_directory(system, layout.releases)
-    finalize.make_history(context)
+    finalize.create_history(context)
     reserve(system, layout, change.state.after(int(change.number), change.new))
     expected = sum(2 * len(repr(op.args)) + 1024 for op in change.operations)
     journal = Journal.create(system, layout.journal(change.number), expected)
@@ -213,7 +213,7 @@ def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None)
         journal.append("DONE", of=begun.number)
 
 
-def go_on(context: Context, journal: Journal, health: Callable[[], None]) -> None:
+def roll_forward(context: Context, journal: Journal, health: Callable[[], None]) -> None:
     """Go on with a transaction that was cut short where there was no way back: it stands then.
 
     Args:
@@ -248,7 +248,7 @@ def _stand(context: Context, journal: Journal, failed: BaseException | None) -> 
     try:
         journal.append("COMMIT", **ended)
     except Exception as error:
-        journal.distrust(error)
+        journal.require_reboot(error)
         raise NotUndoneError(
             f"the release cannot be undone any more, and its end cannot be written: {reason(error)}",
             where=journal.path,
@@ -275,7 +275,7 @@ def _told(context: Context, op: Op, step: str, label: str) -> Iterator[None]:
     end("done")
 
 
-def intents(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
+def begun_operations(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
     """Return the operations whose effects may be there, in the order in which they were begun."""
     undone = {record.fields["of"] for record in journal.records if record.type == "UNDONE"}
     return [
@@ -294,7 +294,7 @@ def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] =
     try:
         if not journal.has("ABORT"):
             journal.append("ABORT", why=why[:2000], said=_bounded(said))
-        for number, op, preimage in reversed(intents(journal)):
+        for number, op, preimage in reversed(begun_operations(journal)):
             with _told(context, op, "undo", f"undo: {op.label}" if op.label else ""):
                 journal.append("UNDOING", of=number)
                 _undo_one(context, op, preimage)
@@ -302,8 +302,8 @@ def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] =
         if not journal.has("ROLLED-BACK"):
             journal.append("ROLLED-BACK", at=int(context.system.now()))
     except Exception as error:
-        journal.distrust(error)
-        raise not_undone(context, error, why) from error
+        journal.require_reboot(error)
+        raise not_undone_error(context, error, why) from error
     context.progress.step("", step="rolled back", transaction=context.transaction, reason=why)
 
 
@@ -336,8 +336,8 @@ def _finish(context: Context, journal: Journal) -> Outcome:
     try:
         return Outcome(finalize.after_commit(context, journal))
     except (OSError, WaybillError) as error:
-        journal.distrust(error)
-        state = finalize.committed(context, journal)
+        journal.require_reboot(error)
+        state = finalize.committed_state(context, journal)
         return Outcome(state, f"{reason(error)}; the next command, or `install recover`, does the rest")
 
 
@@ -370,7 +370,7 @@ def _rolled_back(change: Change, error: BaseException) -> RolledBackError:
     )
 
 
-def incomplete(new: Entry | None, why: str, said: Sequence[Problem] = ()) -> IncompleteError:
+def incomplete_error(new: Entry | None, why: str, said: Sequence[Problem] = ()) -> IncompleteError:
     """Say that a release stands of which something failed, and which ways lead on from there."""
     version, final = (new.version, "; ".join(new.irreversible)) if new else ("the release", "")
     return IncompleteError(
@@ -381,7 +381,7 @@ def incomplete(new: Entry | None, why: str, said: Sequence[Problem] = ()) -> Inc
     )
 
 
-def not_undone(context: Context, error: Exception, why: str) -> NotUndoneError:
+def not_undone_error(context: Context, error: Exception, why: str) -> NotUndoneError:
     """Return what could not be undone and what to do about it."""
     if isinstance(error, NotUndoneError):
         return error

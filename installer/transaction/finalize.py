@@ -21,7 +21,7 @@ from installer.host.system import System
 from installer.images.prune import forget, sweep
 from installer.staging import area
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, load, save, snapshot_records, unreadable_error
+from installer.state.state import Entry, State, cannot_read_error, load, save, snapshot_records
 from installer.transaction import cleanup
 from installer.transaction.journal import Journal
 
@@ -37,16 +37,16 @@ _KINDS = {
 }  # fmt: skip
 
 
-def committed(context: Context, journal: Journal) -> State:
+def committed_state(context: Context, journal: Journal) -> State:
     """Return the state that a committed journal brings about, whatever of it is written already."""
     state = load(context.system, context.layout)
     number = int(context.transaction)
     if state.transaction >= number:
         return state
-    return derive(state, number, journal.records[0].fields, journal.last("COMMIT"))
+    return derive_state(state, number, journal.records[0].fields, journal.last("COMMIT"))
 
 
-def derive(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
+def derive_state(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
     """Return the state that a transaction brings about, from what stood before and two of its records."""
     ended = {"installed": commit["at"], "incomplete": commit.get("why", "")[:REASON]}
     new = Entry.from_json({**begin["new"], **ended}) if begin["new"] else None
@@ -65,16 +65,16 @@ def after_commit(context: Context, journal: Journal) -> State:
         if record.type == "INTENT":
             op = Op.from_json(record.fields["op"])
             handler(op.kind).finish(context, op.args, record.fields["preimage"])
-    before, state = load(system, layout), committed(context, journal)
+    before, state = load(system, layout), committed_state(context, journal)
     # Before the state is written: it alone knows how the releases that go were installed.
-    _sweep(context, before.kept, state)
+    _sweep(context, before.retained, state)
     save(system, layout, state)
-    _forget(context, before.kept, state)
+    _forget(context, before.retained, state)
     begin, commit = journal.records[0].fields, journal.last("COMMIT")
     _clear(context, state)
     _end(journal)
     why = {"why": commit["why"]} if "why" in commit else {}
-    remember(context, {**_line(context, begin, "incomplete" if why else "done", commit["at"]), **why})
+    add_history(context, {**_line(context, begin, "incomplete" if why else "done", commit["at"]), **why})
     _put_away(context, journal)
     return state
 
@@ -93,11 +93,11 @@ def after_rollback(context: Context, journal: Journal) -> None:
     _clear(context, state)
     _end(journal)
     with suppress(OSError):
-        remember(context, {**line, "why": abort["why"]})
+        add_history(context, {**line, "why": abort["why"]})
     _put_away(context, journal)
 
 
-def never_began(context: Context) -> None:
+def not_started(context: Context) -> None:
     """Clear what a transaction without BEGIN has laid down.
 
     Raises:
@@ -122,11 +122,11 @@ def _clear(context: Context, state: State) -> None:
     if context.transaction:
         system.remove_tree(layout.backup(context.transaction))
     area.clear(system, layout, context.progress, context.resume)
-    wanted = {entry.name for entry in state.kept}
-    records = {entry.record for entry in state.kept}
-    records |= snapshot_records(layout, state.kept, system.names(layout.rendered))
-    cleanup.releases(context, wanted)
-    cleanup.records(context, records)
+    wanted = {entry.name for entry in state.retained}
+    records = {entry.record for entry in state.retained}
+    records |= snapshot_records(layout, state.retained, system.names(layout.rendered))
+    cleanup.remove_releases(context, wanted)
+    cleanup.remove_records(context, records)
     there = system.names(layout.transactions)
     ended = [name for name in there if name.endswith(".done") and name[:-5].isdecimal()]
     for number in (name.removesuffix(".done") for name in ended):
@@ -138,16 +138,16 @@ def _clear(context: Context, state: State) -> None:
 
 def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:
     """Return up the images in the engine of releases that go; a release that used none leaves it in peace."""
-    wanted = {entry.name for entry in state.kept}
+    wanted = {entry.name for entry in state.retained}
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
-        sweep(context, _in_engine(context, gone), _in_engine(context, state.kept), undone=undone)
+        sweep(context, _in_engine(context, gone), _in_engine(context, state.retained), undone=undone)
 
 
 def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
-    wanted = {entry.name for entry in state.kept}
+    wanted = {entry.name for entry in state.retained}
     if _in_engine(context, [entry for entry in before if entry.name not in wanted]):
-        forget(context, _in_engine(context, state.kept))
+        forget(context, _in_engine(context, state.retained))
 
 
 def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
@@ -187,10 +187,10 @@ def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> 
     }
 
 
-def remember(context: Context, line: dict[str, Any]) -> None:
+def add_history(context: Context, line: dict[str, Any]) -> None:
     """Add a line to the history, once; a torn last line of an earlier crash is overwritten."""
     system, path = context.system, context.layout.history
-    make_history(context)
+    create_history(context)
     rows, end = _rows(system.read(path, HISTORY_LIMIT), path)
     # a damaged line is named by `history`; it keeps no transaction from ending
     if all(row is None or row["transaction"] != line["transaction"] for row in rows):
@@ -198,7 +198,7 @@ def remember(context: Context, line: dict[str, Any]) -> None:
     system.sync_dir(parent(path))
 
 
-def make_history(context: Context) -> None:
+def create_history(context: Context) -> None:
     """Make an empty history where there is none; while there is room for it.
 
     Raises:
@@ -239,7 +239,7 @@ def history(context: Context) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except PermissionError as error:
-        raise unreadable_error(path) from error
+        raise cannot_read_error(path) from error
     rows, _ = _rows(data, path)
     if None in rows:
         raise HostNotReadyError(

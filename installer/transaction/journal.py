@@ -21,9 +21,9 @@ from installer.host.system import SyncError, System
 MIB = 1024 * 1024
 STEP = MIB // 4
 """Bytes by which a journal is allocated."""
-ROOM = 64 * 1024
+RESERVED = 64 * 1024
 """Bytes that are kept free for the records of the way back, on top of those per operation."""
-ROOM_PER_OPERATION = 2048
+RESERVED_PER_OPERATION = 2048
 LIMIT = 1024 * MIB
 """No journal is larger; more is not read."""
 SCHEMA = "waybill/journal/v1"
@@ -152,7 +152,7 @@ class Journal:
         Raises:
             OSError: There is no room for it, or it is there already.
         """
-        size = -(-(expected + ROOM) // STEP) * STEP
+        size = -(-(expected + RESERVED) // STEP) * STEP
         system.write_new(path, (bytes(STEP) for _ in range(size // STEP)), 0o600)
         system.sync_dir(path.rsplit("/", 1)[0])
         return cls(system, path, Tail([], 0, _START), size)
@@ -184,7 +184,7 @@ class Journal:
             separators=(",", ":"),
         ).encode()
         line = sha256_hex(body).encode() + b" " + body + b"\n"
-        if type_ in _TAKES_ROOM:
+        if type_ in _MAY_GROW:
             self._make_room(len(line))
         # A record whose writing failed may be there all the same: none of it may outlive the one written now.
         padded = line + bytes(max(0, self._dirty - len(line)))
@@ -197,12 +197,12 @@ class Journal:
         self.records.append(Record(number, type_, fields))
 
     def _make_room(self, length: int) -> None:
-        reserved = ROOM + (self._operations + 1) * ROOM_PER_OPERATION
+        reserved = RESERVED + (self._operations + 1) * RESERVED_PER_OPERATION
         while self._offset + length + reserved > self.size:
             self._system.write_at(self.path, self.size, bytes(STEP))
             self.size += STEP
 
-    def distrust(self, error: BaseException) -> None:
+    def require_reboot(self, error: BaseException) -> None:
         """Write down that a sync failed: what this kernel shows from now on may not be on the disk.
 
         The kernel reports a failed write once and forgets it; a second sync would say that all is well. So
@@ -221,4 +221,4 @@ class Journal:
         return next(record.fields for record in reversed(self.records) if record.type == type_)
 
 
-_TAKES_ROOM = ("BEGIN", "INTENT", "STAGED", "DONE", "FORWARD")
+_MAY_GROW = ("BEGIN", "INTENT", "STAGED", "DONE", "FORWARD")

@@ -15,9 +15,9 @@ from installer.core.errors import NotUndoneError, TamperedError
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.state.state import DamagedStateError, State, load, save, unseen_error
+from installer.state.state import DamagedStateError, State, cannot_access_error, load, save
 from installer.transaction import journal as journals
-from installer.transaction.finalize import derive
+from installer.transaction.finalize import derive_state
 from installer.transaction.journal import Journal, Record
 
 GUIDE = "`install recover --help` says how to go on"
@@ -72,7 +72,7 @@ def _had(system: System, layout: Layout) -> bool:
     return system.observe(layout.history, digest=False).size > 0
 
 
-def sound_state(context: Context) -> State:
+def read_state(context: Context) -> State:
     """Return what stands to whoever may only look.
 
     Raises:
@@ -83,7 +83,7 @@ def sound_state(context: Context) -> State:
     try:
         found = find_state(context)
     except OSError as error:
-        raise unseen_error(error, context.layout.base) from error
+        raise cannot_access_error(error, context.layout.base) from error
     if found.wrong:
         raise DamagedStateError(
             found.wrong,
@@ -93,7 +93,7 @@ def sound_state(context: Context) -> State:
     return found.state
 
 
-def mend_state(context: Context) -> str:
+def repair_state(context: Context) -> str:
     """Derive the state from the newest journal, where it is missing, damaged or older than that.
 
     Args:
@@ -130,7 +130,7 @@ def _stands(number: int, records: list[Record], *, ended: bool) -> State:
     before = State.from_json(records[0].fields["state"])
     commit = next((record.fields for record in records if record.type == "COMMIT"), None)
     # An open one is recovered, and then brings about what it says itself.
-    return derive(before, number, records[0].fields, commit) if ended and commit else before
+    return derive_state(before, number, records[0].fields, commit) if ended and commit else before
 
 
 def _journals(system: System, layout: Layout) -> Iterator[tuple[int, str]]:
@@ -140,7 +140,7 @@ def _journals(system: System, layout: Layout) -> Iterator[tuple[int, str]]:
         yield number, f"{layout.transactions}/{name}"
 
 
-def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None = None) -> None:
+def refuse_truncated(context: Context, journal: Journal, backups: Sequence[str] | None = None) -> None:
     """Refuse a journal that somebody emptied, cut off or brought here from a newer installer.
 
     A power cut leaves none of these: the file was allocated whole, and on the disk, before BEGIN.
@@ -186,7 +186,7 @@ def refuse_cut(context: Context, journal: Journal, backups: Sequence[str] | None
         raise _refusal(journal, f"the journal does not know the backup {lacking[0]}: its end is missing")
 
 
-def distrusted(context: Context, journal: Journal) -> None:
+def refuse_before_reboot(context: Context, journal: Journal) -> None:
     """Refuse to go on with a journal in the boot in which the disk failed to write.
 
     Raises:

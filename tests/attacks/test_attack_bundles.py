@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from installer.core.digest import sha256_hex
-from installer.core.format.archive import ROOM
+from installer.core.format.archive import RESERVED_SPACE
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.format.tar_header import END
 from installer.core.limits import LIMITS
@@ -162,7 +162,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"bundle\.json claims",
     ),
     "a room that claims a terabyte": (
-        header(ROOM, size=b"\x80\0\0\0\0\0\1\0\0\0\0\0"),
+        header(RESERVED_SPACE, size=b"\x80\0\0\0\0\0\1\0\0\0\0\0"),
         11,
         r"room has 1099511627776",
     ),

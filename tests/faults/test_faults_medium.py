@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.core.errors import MediumError
+from installer.core.errors import MediaError
 from tests.faults import table
 from tests.faults.conftest import Golden
 from tests.faults.invariants import violations
@@ -26,7 +26,7 @@ class Stick:
     def read(self, offset: int, _size: int) -> None:
         self.reads += 1
         if 0 < self.at <= self.reads:
-            raise MediumError("reading failed: Input/output error", where=f"b.tar@{offset}")
+            raise MediaError("reading failed: Input/output error", where=f"b.tar@{offset}")
 
 
 @pytest.mark.parametrize("name", ["install", "upgrade"])

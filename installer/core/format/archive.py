@@ -15,24 +15,29 @@ from dataclasses import dataclass
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.checksums import check_sums, has_line, parse_sums
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, Manifest
-from installer.core.format.medium import Medium
-from installer.core.format.partial_append import FILES, ends_within, is_partial_header, is_torn
+from installer.core.format.partial_append import (
+    FILES_PER_APPROVAL,
+    ends_within,
+    is_partial_append,
+    is_partial_header,
+)
 from installer.core.format.tar_header import BLOCK, END, Header, decode, difference, encode, extent, padding
 from installer.core.limits import CHUNK, LIMITS
 
-ROOM = SUMS + ".room"
+RESERVED_SPACE = SUMS + ".room"
 """A member of zero bytes behind the signatures, where later signatures are added in place. It is not signed
 and never read."""
 _SIGNATURE = re.compile(r"SHA256SUMS\.[0-9a-f]{8}\.(sig|sigstore\.json|asc)")
 FILE_MODE = 0o644
 
-Decision = Callable[[bytes, Mapping[str, bytes]], None]
+HeadCheck = Callable[[bytes, Mapping[str, bytes]], None]
 """Takes the exact bytes of SHA256SUMS and the signature files by name; raises where they are not trusted."""
 
 
-def unsafe_no_decision(_sums: bytes, _signatures: Mapping[str, bytes]) -> None:
+def unsafe_trust_anyone(_sums: bytes, _signatures: Mapping[str, bytes]) -> None:
     """Trust anyone: for looking at a bundle (`inspect`, `diff`) and for signing it, never for installing."""
 
 
@@ -43,7 +48,7 @@ class Head:
     Attributes:
         sums: The exact bytes of SHA256SUMS.
         signatures: Signature files by name.
-        room: Free bytes for further signatures, the room's header not counted.
+        reserved: Free bytes for further signatures, without the header of that member.
         manifest_offset: Where the header of bundle.json is.
         manifest_size: Bytes of bundle.json.
         mtime: Seconds since 1970, the same in all headers.
@@ -51,7 +56,7 @@ class Head:
 
     sums: bytes
     signatures: dict[str, bytes]
-    room: int
+    reserved: int
     manifest_offset: int
     manifest_size: int
     mtime: int
@@ -65,7 +70,7 @@ class Member:
     offset: int
 
 
-def read_exact(medium: Medium, offset: int, size: int) -> bytes:
+def read_exact(medium: BundleSource, offset: int, size: int) -> bytes:
     """Read `size` bytes, which the caller has bounded; what is only claimed takes no memory."""
     pieces = []
     for begin in range(0, size, CHUNK):
@@ -75,7 +80,7 @@ def read_exact(medium: Medium, offset: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _payload(medium: Medium, offset: int, header: Header, limit: int) -> bytes:
+def _payload(medium: BundleSource, offset: int, header: Header, limit: int) -> bytes:
     where = f"{medium.name}@{offset}"
     if header.size > limit:
         raise TamperedError(
@@ -87,12 +92,12 @@ def _payload(medium: Medium, offset: int, header: Header, limit: int) -> bytes:
     return body
 
 
-def read_head(medium: Medium) -> Head:
+def read_head(medium: BundleSource) -> Head:
     """Read SHA256SUMS, its signatures, and the header of bundle.json.
 
     Raises:
         TamperedError: It does not start as a bundle does.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     first = decode(read_exact(medium, 0, BLOCK), f"{medium.name}@0")
     if first.name != SUMS or first.mode != FILE_MODE:
@@ -114,7 +119,7 @@ def read_head(medium: Medium) -> Head:
             return Head(sums, signatures, room, offset, header.size, first.mtime)
         if room_seen:
             raise TamperedError(f"{header.name} stands where {MANIFEST} is due", where=where)
-        if header.name == ROOM:
+        if header.name == RESERVED_SPACE:
             room, room_seen = _pass_room(medium, offset, header), True
         else:
             # in the order in which they were added: a later one must not move those that are there
@@ -128,11 +133,11 @@ def read_head(medium: Medium) -> Head:
         offset += extent(header.size)
 
 
-def _pass_room(medium: Medium, offset: int, header: Header) -> int:
+def _pass_room(medium: BundleSource, offset: int, header: Header) -> int:
     """Pass over the room. A stream has to be read on; what is in the room is never looked at."""
-    if header.size > LIMITS.room_bytes or header.size % BLOCK:
+    if header.size > LIMITS.reserved_bytes or header.size % BLOCK:
         raise TamperedError(
-            f"{ROOM} has {header.size} bytes, which no bundle has", where=f"{medium.name}@{offset}"
+            f"{RESERVED_SPACE} has {header.size} bytes, which no bundle has", where=f"{medium.name}@{offset}"
         )
     if not medium.parallel:
         for begin in range(0, header.size, CHUNK):
@@ -152,10 +157,10 @@ class Bundle:
         members: Every file of the manifest with its place.
         end: Offset behind the last of them.
         tail_end: Offset behind the last approval, once `read_tail` has read them.
-        torn: Whether an append was cut short there, once `read_tail` has looked.
+        partial_append: Whether an append was interrupted there, once `read_tail` has looked.
     """
 
-    def __init__(self, medium: Medium, head: Head, manifest_bytes: bytes, manifest: Manifest) -> None:
+    def __init__(self, medium: BundleSource, head: Head, manifest_bytes: bytes, manifest: Manifest) -> None:
         self.medium = medium
         self.head = head
         self.identity = sha256_hex(head.sums)
@@ -169,7 +174,7 @@ class Bundle:
         self.members = tuple(members)
         self.end = offset
         self.tail_end = offset
-        self.torn = False
+        self.partial_append = False
         self._tail: dict[str, bytes] | None = None
 
     @property
@@ -198,7 +203,7 @@ class Bundle:
         self.check_header(block, member)
         data = read_exact(self.medium, member.offset + BLOCK, member.entry.size)
         if sha256_hex(data) != member.entry.sha256:
-            raise wrong_digest(member, self.medium.name)
+            raise wrong_digest_error(member, self.medium.name)
         return data
 
     def check_header(self, block: bytes | memoryview, member: Member) -> None:
@@ -247,7 +252,7 @@ class Bundle:
                     f"{header.name} has another time or mode than the format gives it", where=where
                 )
             folded.add(header.name.lower())
-            if len(found) == FILES * LIMITS.approvals:
+            if len(found) == FILES_PER_APPROVAL * LIMITS.approvals:
                 raise TamperedError(f"has more than {LIMITS.approvals} approvals", where=where)
             found[header.name] = _payload(self.medium, offset, header, LIMITS.approval_bytes)
             offset += extent(header.size)
@@ -263,7 +268,7 @@ class Bundle:
         """Check that the archive ends here, or with what an append leaves that was cut short."""
         where, behind = f"{self.medium.name}@{offset}", offset + len(END)
         second = read_exact(self.medium, offset + BLOCK, BLOCK)
-        self.torn = is_torn(first, second, self.manifest.created)
+        self.torn = is_partial_append(first, second, self.manifest.created)
         if self.torn:
             if not ends_within(self.medium, behind):
                 raise TamperedError("something long follows the end of the archive", where=where)
@@ -275,7 +280,7 @@ class Bundle:
             )
 
 
-def wrong_digest(member: Member, medium: str) -> TamperedError:
+def wrong_digest_error(member: Member, medium: str) -> TamperedError:
     """Return the error for a payload that is not what was signed."""
     return TamperedError(
         f"{member.entry.path} is not what was signed: its SHA-256 differs",
@@ -284,7 +289,7 @@ def wrong_digest(member: Member, medium: str) -> TamperedError:
     )
 
 
-def open_bundle(medium: Medium, decide: Decision) -> Bundle:
+def open_bundle(medium: BundleSource, decide: HeadCheck) -> Bundle:
     """Read the head of a bundle, has it decided on, then parses it.
 
     Args:
@@ -297,7 +302,7 @@ def open_bundle(medium: Medium, decide: Decision) -> Bundle:
     Raises:
         WaybillError: What `decide` raises.
         TamperedError: The head is not a bundle's, or its parts contradict each other.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
     head = read_head(medium)
     decide(head.sums, head.signatures)

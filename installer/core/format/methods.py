@@ -125,5 +125,6 @@ def images_in_engine(methods: Iterable[str], *, live: bool) -> bool:
         methods: Names of the methods; those of other versions are ignored.
         live: Whether this is the running host, not a directory below `--root`.
     """
+    # A host's state may name methods of a newer installer.
     used = [SPECS[name] for name in methods if name in SPECS]
     return IMAGES in used and (live or any(spec.needs_engine for spec in used))

@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import re
 
-from installer.core.format.medium import Medium
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.tar_header import END, Header, encode, extent
 from installer.core.limits import LIMITS
 
 FILE_MODE = 0o644
-FILES = 4
+FILES_PER_APPROVAL = 4
 """An approval is a statement and up to three signature files."""
-MOST = FILES * extent(LIMITS.approval_bytes) + len(END)
+MAX_APPEND_BYTES = FILES_PER_APPROVAL * extent(LIMITS.approval_bytes) + len(END)
 """Bytes that an append takes at most."""
 _NAME = re.compile(rb"approvals/[a-z0-9.-]*")
 _SIZE = slice(124, 136)
 _OCTAL = re.compile(rb"[0-7]{0,12}")
 
-OPENING = b'{"_type":"https://in-toto.io/Statement/v1","'
+STATEMENT_START = b'{"_type":"https://in-toto.io/Statement/v1","'
 """How every statement of ours begins; also how a torn append is told from tampering."""
 
 
@@ -55,7 +55,7 @@ def is_partial_header(block: bytes, mtime: int) -> bool:
     return begun != whole.rstrip(b"\0") and whole.startswith(begun)
 
 
-def is_torn(first: bytes, second: bytes, mtime: int) -> bool:
+def is_partial_append(first: bytes, second: bytes, mtime: int) -> bool:
     """Return whether the two blocks behind the last member are what an append leaves that was cut short.
 
     Args:
@@ -68,17 +68,17 @@ def is_torn(first: bytes, second: bytes, mtime: int) -> bool:
         return False
     if any(first):
         # the header comes last: by then the whole statement is there
-        return second.startswith(OPENING) and is_partial_header(first, mtime)
-    return second.startswith(OPENING) or OPENING.startswith(begun)
+        return second.startswith(STATEMENT_START) and is_partial_header(first, mtime)
+    return second.startswith(STATEMENT_START) or STATEMENT_START.startswith(begun)
 
 
-def ends_within(medium: Medium, offset: int) -> bool:
+def ends_within(medium: BundleSource, offset: int) -> bool:
     """Return whether a medium ends at `offset` or so soon behind it as an append may reach.
 
     Args:
         medium: What is read.
-        offset: Behind the two blocks that `is_torn` looked at.
+        offset: Behind the two blocks that `is_partial_append` looked at.
     """
     if medium.parallel:
-        return medium.at_end(offset + MOST)
-    return any(medium.at_end(place) for place in range(offset, offset + MOST + 1))
+        return medium.at_end(offset + MAX_APPEND_BYTES)
+    return any(medium.at_end(place) for place in range(offset, offset + MAX_APPEND_BYTES + 1))

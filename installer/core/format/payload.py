@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from threading import Event
 
 from installer.core.errors import TamperedError
-from installer.core.format.archive import Bundle, Member, wrong_digest
+from installer.core.format.archive import Bundle, Member, wrong_digest_error
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, extent, padding
 from installer.core.limits import CHUNK, MIB
@@ -26,7 +26,7 @@ Sink = Callable[[FileEntry, Iterator[memoryview]], None]
 is the check: where the bytes are not what was signed it raises, and the sink keeps nothing of the file."""
 
 
-def keep_nothing(_entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+def discard(_entry: FileEntry, chunks: Iterator[memoryview]) -> None:
     """A sink for verification alone."""
     for _ in chunks:
         pass
@@ -34,7 +34,7 @@ def keep_nothing(_entry: FileEntry, chunks: Iterator[memoryview]) -> None:
 
 def check_payload(
     bundle: Bundle,
-    sink: Sink = keep_nothing,
+    sink: Sink = discard,
     advance: Callable[[int], None] = lambda _count: None,
     workers: int = 0,
     have: frozenset[str] = frozenset(),
@@ -54,11 +54,11 @@ def check_payload(
 
     Raises:
         TamperedError: A header, a payload, a padding or the end is not what was signed.
-        MediumError: The medium failed.
+        MediaError: The medium failed.
     """
 
     def missing(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
-        (keep_nothing if entry.path in have else sink)(entry, chunks)
+        (discard if entry.path in have else sink)(entry, chunks)
 
     task = _Task(bundle, missing, advance, Event())
     members = to_read(bundle, have)
@@ -127,7 +127,7 @@ class _Task:
             chunks = self._chunks(group[0])
             self._sink(group[0].entry, chunks)
             # the check is behind the last chunk, whether or not the sink wanted them
-            keep_nothing(group[0].entry, chunks)
+            discard(group[0].entry, chunks)
             return
         self._go_on()
         buffer = memoryview(bytearray(size))
@@ -168,7 +168,7 @@ class _Task:
 
     def _digest(self, member: Member, found: str) -> None:
         if found != member.entry.sha256:
-            raise wrong_digest(member, self._bundle.medium.name)
+            raise wrong_digest_error(member, self._bundle.medium.name)
 
     def _go_on(self) -> None:
         if self.stop.is_set():

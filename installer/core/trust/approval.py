@@ -116,7 +116,7 @@ class ApprovalFile:
         return f"{self.source}: {self.name}" if self.source else self.name
 
 
-def group(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFile], list[str]]:
+def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFile], list[str]]:
     """Put each approval together with its signatures.
 
     Args:

@@ -9,10 +9,10 @@ from installer.core.errors import TamperedError
 from installer.core.format.manifest import Manifest
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile, parse
-from installer.core.trust.policy import SKEW, Counted
-from installer.core.trust.provenance import Provenance, why_not
+from installer.core.trust.policy import SKEW, CountedApproval
+from installer.core.trust.provenance import Provenance, why_rejected
 from installer.core.trust.root import Policy, Root
-from installer.core.trust.signature_check import Accepted, Rejected, check_signatures
+from installer.core.trust.signature_check import Accepted, Rejected, check_signature
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class ApprovalCheck:
     environment: str
     policy: Policy | None
     now: datetime
-    counted: list[Counted] = field(default_factory=list)
+    counted: list[CountedApproval] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
 
@@ -47,7 +47,7 @@ class ApprovalCheck:
             TamperedError: A signature that names a key of its role is not by it or not of these bytes.
         """
         verdicts = [
-            check_signatures(self.root, found.role, each, found.data, self.now) for each in found.signatures
+            check_signature(self.root, found.role, each, found.data, self.now) for each in found.signatures
         ]
         good = next((each for each in verdicts if isinstance(each, Accepted)), None)
         if good is None:
@@ -68,7 +68,7 @@ class ApprovalCheck:
         if reason := self._why_not(said, found.role):
             self.rejected.append((found.where, f"{key.owner}: {reason}"))
         else:
-            self.counted.append(Counted(found.where, key, found.role, said))
+            self.counted.append(CountedApproval(found.where, key, found.role, said))
 
     def _why_not(self, said: Approval | Provenance, role: str) -> str:
         if said.identity != self.identity:
@@ -78,7 +78,7 @@ class ApprovalCheck:
             if role != "provenance":
                 return f"is provenance, in the role {role}"
             commit = self.manifest.source.commit
-            return why_not(said, policy.builders, policy.repositories, policy.clean_tree, commit)
+            return why_rejected(said, policy.builders, policy.repositories, policy.clean_tree, commit)
         if policy.asks_for_provenance and role == "provenance":
             return "names no builder and no source, and this environment asks for them"
         return self._not_now(said, role)

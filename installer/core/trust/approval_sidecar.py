@@ -7,8 +7,8 @@ import os
 import stat
 from pathlib import Path
 
-from installer.core.errors import MediumError, TamperedError, UsageError
-from installer.core.format.partial_append import FILES
+from installer.core.errors import MediaError, TamperedError, UsageError
+from installer.core.format.partial_append import FILES_PER_APPROVAL
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import DIRECTORY, NAME, signed_name
 
@@ -16,7 +16,7 @@ SUFFIX = ".approvals"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-def beside(bundle: Path) -> Path:
+def sidecar_path(bundle: Path) -> Path:
     """Return the directory that belongs to a bundle."""
     return bundle.with_name(bundle.name + SUFFIX)
 
@@ -33,7 +33,7 @@ def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]
 
     Raises:
         UsageError: It is not there, and has to be.
-        MediumError: It cannot be read.
+        MediaError: It cannot be read.
         TamperedError: There are too many files, or one is too large or no file.
     """
     try:
@@ -43,8 +43,8 @@ def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]
             raise UsageError("is not a directory with approvals", where=str(directory)) from None
         return {}
     except OSError as error:
-        raise MediumError(f"cannot be read: {error.strerror}", where=str(directory)) from None
-    if len(names) > FILES * LIMITS.approvals:
+        raise MediaError(f"cannot be read: {error.strerror}", where=str(directory)) from None
+    if len(names) > FILES_PER_APPROVAL * LIMITS.approvals:
         raise TamperedError(f"has more than {LIMITS.approvals} approvals", where=str(directory))
     return {f"{DIRECTORY}{name}": _read(directory / name) for name in names}
 
@@ -65,7 +65,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise TamperedError("is a link, which is not followed", where=str(path)) from None
-        raise MediumError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise MediaError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if len(data) > LIMITS.approval_bytes:
         raise TamperedError(f"has more than {LIMITS.approval_bytes} bytes", where=str(path))
     return data

@@ -153,7 +153,7 @@ def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, wher
             where=where,
             hint="gpgv needs room for SHA256SUMS below TMPDIR",
         ) from error
-    judge(code, status, fingerprint, where, log)
+    check_status(code, status, fingerprint, where, log)
 
 
 def find_program() -> str | None:
@@ -161,7 +161,7 @@ def find_program() -> str | None:
     return shutil.which("gpgv") or shutil.which("gpgv", path="/usr/local/bin:/usr/bin:/bin")
 
 
-def judge(code: int, status: str, fingerprint: str, where: str = "", log: str = "") -> None:
+def check_status(code: int, status: str, fingerprint: str, where: str = "", log: str = "") -> None:
     """Decide about one run of gpgv.
 
     Args:

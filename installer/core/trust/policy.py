@@ -11,13 +11,13 @@ from installer.core.format.manifest import Manifest
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import NO_ROLLBACK, Approval
 from installer.core.trust.provenance import Provenance
-from installer.core.trust.quorum import assign, fold
+from installer.core.trust.quorum import assign_owners, fold_owner
 from installer.core.trust.root import Policy, Root
 from installer.core.trust.signatures import TrustedKey
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class HostFacts:
     """What a host says of itself; everything that is left empty is not checked.
 
     Attributes:
@@ -28,7 +28,7 @@ class Destination:
         reset: The number of the last reset of `highest` that was carried out.
         version: The version of the product that runs; empty for none.
         running: Its sequence number; -1 for none. It may be applied again, however old.
-        kept: Sequence number and identity of each release that the host keeps, the running one too.
+        retained: Sequence number and identity of each retained release, the running one included.
     """
 
     environment: str = ""
@@ -38,11 +38,11 @@ class Destination:
     reset: int = 0
     version: str = ""
     running: int = -1
-    kept: tuple[tuple[int, str], ...] = ()
+    retained: tuple[tuple[int, str], ...] = ()
 
-    def twin(self, sequence: int, identity: str) -> str:
+    def same_sequence(self, sequence: int, identity: str) -> str:
         """Return the identity of another release with this sequence number; empty where none is kept."""
-        same = [known for number, known in self.kept if number == sequence]
+        same = [known for number, known in self.retained if number == sequence]
         return same[0] if same and identity and identity not in same else ""
 
     def is_target(self, targets: Sequence[str]) -> bool:
@@ -54,7 +54,7 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedApproval:
     """A statement that counts: signed by a trusted key in force, about this bundle, here and now."""
 
     file: str
@@ -110,7 +110,7 @@ class Decision:
     root_version: int
     needed: Mapping[str, int]
     filled: Mapping[str, tuple[str, ...]]
-    counted: tuple[Counted, ...] = ()
+    counted: tuple[CountedApproval, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
     change_id: str = ""
     rollback_to: str = ""
@@ -171,7 +171,7 @@ class Decision:
         return f"BREAK-GLASS in {self.environment}, without what the policy asks for ({missing}). {reasons}"
 
 
-def _line(item: Counted) -> str:
+def _line(item: CountedApproval) -> str:
     who = f"{item.role} by {item.key.owner} ({item.key.scheme} {item.key.keyid8})"
     said = item.approval
     if said is None:
@@ -203,20 +203,20 @@ class PolicyEvaluation:
     policy: Policy
     manifest: Manifest
     released: frozenset[str]
-    counted: Sequence[Counted]
+    counted: Sequence[CountedApproval]
 
     def fill(self, needs: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
         """Return each role the owners that count for it, by the names that the root gives them.
 
         Roles that few people hold are filled first: of the others it is easier to find somebody.
         """
-        names = {fold(key.owner): key.owner for key in reversed(list(self.root.keys.values()))}
+        names = {fold_owner(key.owner): key.owner for key in reversed(list(self.root.keys.values()))}
         signed = {
-            role: frozenset(fold(c.key.owner) for c in self.counted if c.role == role) for role in needs
+            role: frozenset(fold_owner(c.key.owner) for c in self.counted if c.role == role) for role in needs
         }
-        signed["release"] = frozenset(fold(owner) for owner in self.released)
+        signed["release"] = frozenset(fold_owner(owner) for owner in self.released)
         rare = sorted(needs, key=lambda role: len(self.root.holders(role)))
-        filled = assign({role: needs[role] for role in rare}, signed)
+        filled = assign_owners({role: needs[role] for role in rare}, signed)
         return {role: tuple(names[owner] for owner in filled[role]) for role in needs}
 
     def missing(self) -> list[Problem]:
@@ -245,8 +245,8 @@ class PolicyEvaluation:
         return tuple(sorted({value for value in said if value}))
 
     def _role(self, role: str, needed: int, filled: Mapping[str, tuple[str, ...]]) -> Problem:
-        used = {fold(owner) for owners in filled.values() for owner in owners}
-        able = [key for key in self.root.holders(role) if fold(key.owner) not in used]
+        used = {fold_owner(owner) for owners in filled.values() for owner in owners}
+        able = [key for key in self.root.holders(role) if fold_owner(key.owner) not in used]
         people = "one person" if needed == 1 else f"{needed} people"
         has = f"only {', '.join(filled[role])}" if filled[role] else "nobody"
         what = (
@@ -259,7 +259,7 @@ class PolicyEvaluation:
             for other, owners in filled.items()
             if other != role
             for owner in owners
-            if fold(owner) in {fold(key.owner) for key in self.root.holders(role)}
+            if fold_owner(owner) in {fold_owner(key.owner) for key in self.root.holders(role)}
         ]
         if busy:
             what += f" ({'; '.join(busy)}, and nobody counts twice)"

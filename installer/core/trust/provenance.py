@@ -98,7 +98,7 @@ def repository_of(uri: str) -> str:
     return _REVISION.sub("", uri.removeprefix("git+"))
 
 
-def why_not(
+def why_rejected(
     said: Provenance, builders: Sequence[str], repositories: Sequence[str], clean: bool, commit: str
 ) -> str:
     """Return why provenance does not do what a policy asks for; empty where it does.

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def assign(needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]) -> dict[str, tuple[str, ...]]:
+def assign_owners(
+    needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]
+) -> dict[str, tuple[str, ...]]:
     """Fill as many places as can be filled.
 
     Args:
         needs: Role to how many owners it asks for.
-        signed: Role to the owners whose signatures count for it, as `fold` gives them.
+        signed: Role to the owners whose signatures count for it, as `fold_owner` gives them.
 
     Returns:
         Role to the owners that fill its places, sorted; each owner is there once. A role that could not be
@@ -47,6 +49,6 @@ def assign(needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]) -> di
     }
 
 
-def fold(owner: str) -> str:
+def fold_owner(owner: str) -> str:
     """Return an owner's name as it is compared: letter case makes no second person."""
     return owner.casefold()

@@ -182,7 +182,7 @@ def same_fingerprint(typed: str, digits: str) -> bool:
     return hmac.compare_digest(plain.encode(), digits.encode())
 
 
-def owner_ok(owner: object) -> bool:
+def is_owner_name(owner: object) -> bool:
     """Return whether a text can name the owner of a key: what is shown is what is there."""
     return (
         isinstance(owner, str) and 1 <= len(owner) <= 100 and owner.isprintable() and owner == owner.strip()

@@ -12,14 +12,16 @@ from datetime import datetime
 from installer.core.errors import ExpiredError, Problem, RefusedError, TamperedError, UntrustedError
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time
-from installer.core.trust.quorum import fold
+from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import Root
 from installer.core.trust.root_json import parse_root
-from installer.core.trust.signature_check import Accepted, Rejected, check_signatures
+from installer.core.trust.signature_check import Accepted, Rejected, check_signature
 from installer.core.trust.signatures import Signature
 
 
-def successor(old: Root, data: bytes, signatures: Sequence[Signature], where: str, now: datetime) -> Root:
+def check_successor(
+    old: Root, data: bytes, signatures: Sequence[Signature], where: str, now: datetime
+) -> Root:
     """Decide whether some bytes are the next root.
 
     Args:
@@ -30,7 +32,7 @@ def successor(old: Root, data: bytes, signatures: Sequence[Signature], where: st
         now: The time.
 
     Returns:
-        The new root. Whether it is expired is looked at by `require_in_force`, for the last of a chain only.
+        The new root. Whether it is expired is looked at by `require_unexpired`, for the last of a chain only.
 
     Raises:
         UntrustedError: Too few owners of the old root's role `root`, or of the new one's, have signed it.
@@ -53,7 +55,7 @@ def successor(old: Root, data: bytes, signatures: Sequence[Signature], where: st
     return new
 
 
-def require_in_force(root: Root, where: str, now: datetime) -> None:
+def require_unexpired(root: Root, where: str, now: datetime) -> None:
     """Refuse a root that is expired: the last one of a chain, never one in between.
 
     Raises:
@@ -67,7 +69,7 @@ def require_in_force(root: Root, where: str, now: datetime) -> None:
         )
 
 
-def signed_by(
+def signing_owners(
     root: Root, data: bytes, signatures: Sequence[Signature], now: datetime
 ) -> tuple[dict[str, str], list[Rejected]]:
     """Return which owners of the role `root` have signed some bytes.
@@ -87,9 +89,9 @@ def signed_by(
     owners: dict[str, str] = {}
     rejected: list[Rejected] = []
     for signature in signatures[: LIMITS.signatures]:
-        verdict = check_signatures(root, "root", signature, data, now)
+        verdict = check_signature(root, "root", signature, data, now)
         if isinstance(verdict, Accepted):
-            owners[fold(verdict.owner)] = verdict.owner
+            owners[fold_owner(verdict.owner)] = verdict.owner
         else:
             rejected.append(verdict)
     return owners, rejected
@@ -107,7 +109,7 @@ def _require(
             where="root.json",
             hint="remove it by hand and set up trust anew with `install trust init`",
         )
-    owners, rejected = signed_by(root, data, signatures, now)
+    owners, rejected = signing_owners(root, data, signatures, now)
     if len(owners) < role.threshold:
         has = f"only {', '.join(sorted(owners.values()))} of" if owners else "none of"
         who = ", ".join(f"{key.owner} ({key.scheme} {key.keyid8})" for key in root.holders("root"))

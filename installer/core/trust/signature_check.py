@@ -100,7 +100,7 @@ class SignatureEvidence:
         }
 
 
-def check_signatures(
+def check_signature(
     root: Root, role: str, signature: Signature, signed: bytes, now: datetime
 ) -> Accepted | Rejected:
     """Decide on one signature.
@@ -150,7 +150,7 @@ def _key_of(root: Root, role: str, signature: Signature) -> TrustedKey | None:
     return None
 
 
-def too_few(root: Root, owners: int, rejected: list[Rejected]) -> WaybillError:
+def too_few_owners_error(root: Root, owners: int, rejected: list[Rejected]) -> WaybillError:
     """Return the error for a bundle that too few owners have released.
 
     Args:

@@ -34,7 +34,7 @@ STEPS = {
 
 
 @contextmanager
-def at_step(number: int) -> Iterator[None]:
+def verification_step(number: int) -> Iterator[None]:
     """Mark every refusal inside with the number of the step, unless an inner step has marked it."""
     try:
         yield

@@ -31,18 +31,18 @@ from installer.core.semver import compare
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
-from installer.core.trust.policy import SKEW, Counted, Decision, Destination, PolicyEvaluation
-from installer.core.trust.quorum import fold
+from installer.core.trust.policy import SKEW, CountedApproval, Decision, HostFacts, PolicyEvaluation
+from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import Policy, ProductRule, Role, Root
 from installer.core.trust.signature_check import (
     Accepted,
     Rejected,
     SignatureEvidence,
-    check_signatures,
-    too_few,
+    check_signature,
+    too_few_owners_error,
 )
 from installer.core.trust.signatures import Signature, TrustedKey
-from installer.core.trust.steps import at_step
+from installer.core.trust.steps import verification_step
 
 __all__ = ["Trust", "pinned_key_trust"]
 
@@ -54,10 +54,10 @@ PRODUCTION = "production"
 """The one environment that is never left to the release alone, even by a root without policies."""
 
 
-TWINS = "have it made again with a higher version, or a higher `sequence` in bundle.yaml"
+SAME_SEQUENCE_HINT = "have it made again with a higher version, or a higher `sequence` in bundle.yaml"
 
 
-def twins(name: str, kept: str) -> str:
+def same_sequence(name: str, kept: str) -> str:
     """Say that two releases have one sequence number, so that nobody can tell which of them is newer."""
     return f"{name} is not the release with this number that this host has ({kept[:12]}): which is newer?"
 
@@ -94,16 +94,16 @@ class Trust:
                 clock was set back.
         """
         now, root, identity = self._clock(), self.root, sha256_hex(sums)
-        with at_step(2):
+        with verification_step(2):
             if now > root.expires:
                 raise ExpiredError(
                     f"the host's trust expired on {format_time(root.expires)}",
                     where="root.json",
                     hint="bring a newer root.json; what is installed keeps running",
                 )
-        with at_step(3):
+        with verification_step(3):
             self._check_clock(now, self._known, "this host knew already that it was past", WRITTEN_DOWN)
-        with at_step(4):
+        with verification_step(4):
             if identity in root.revoked_bundles:
                 raise RevokedError(
                     "this bundle was revoked",
@@ -112,28 +112,28 @@ class Trust:
                 )
         accepted: list[Accepted] = []
         rejected: list[Rejected] = []
-        with at_step(5):
+        with verification_step(5):
             if len(signatures) > LIMITS.signatures:
                 raise TamperedError(
                     f"carries {len(signatures)} signatures, more than {LIMITS.signatures}", where=SUMS
                 )
             for signature in signatures:
-                verdict = check_signatures(root, "release", signature, sums, now)
+                verdict = check_signature(root, "release", signature, sums, now)
                 if isinstance(verdict, Accepted):
                     accepted.append(verdict)
                 else:
                     rejected.append(verdict)
         role = root.roles.get("release", Role((), 1))
-        with at_step(6):
-            owners = {fold(item.owner) for item in accepted}
+        with verification_step(6):
+            owners = {fold_owner(item.owner) for item in accepted}
             if len(owners) < role.threshold:
-                raise too_few(root, len(owners), rejected)
+                raise too_few_owners_error(root, len(owners), rejected)
         return SignatureEvidence(
             identity, "release", role.threshold, root.version, tuple(accepted), tuple(rejected)
         )
 
     def check_manifest(
-        self, manifest: Manifest, destination: Destination, where: str = "", identity: str = ""
+        self, manifest: Manifest, destination: HostFacts, where: str = "", identity: str = ""
     ) -> None:
         """Decide whether a released bundle fits the time and the host: steps 8 to 14.
 
@@ -149,9 +149,9 @@ class Trust:
                 below the floor; too far.
         """
         now = self._clock()
-        with at_step(8):
+        with verification_step(8):
             self._check_clock(now, datetime.fromtimestamp(manifest.created, UTC), "the bundle was made at")
-        with at_step(9):
+        with verification_step(9):
             expires = datetime.fromtimestamp(manifest.expires, UTC)
             if now >= expires:
                 raise ExpiredError(
@@ -159,7 +159,7 @@ class Trust:
                     where=where,
                     hint="have the release made and signed again, and check this host's clock with `date`",
                 )
-        with at_step(10):
+        with verification_step(10):
             policy = self.root.environments.get(destination.environment)
             if policy and policy.products and manifest.product not in policy.products:
                 raise WrongProductError(
@@ -167,7 +167,7 @@ class Trust:
                     where=where,
                     hint=f"it takes {', '.join(policy.products)}; whoever keeps the root can add this one",
                 )
-        with at_step(11):
+        with verification_step(11):
             if destination.platform and destination.platform not in manifest.platforms:
                 raise WrongPlatformError(
                     f"the bundle is for {', '.join(manifest.platforms)}, this host is {destination.platform}",
@@ -176,14 +176,12 @@ class Trust:
                 )
         self._check_sequence(manifest, destination, where, identity)
 
-    def _check_sequence(
-        self, manifest: Manifest, destination: Destination, where: str, identity: str
-    ) -> None:
+    def _check_sequence(self, manifest: Manifest, destination: HostFacts, where: str, identity: str) -> None:
         rule = self.root.products.get(manifest.product, ProductRule())
         forgets = rule.reset > destination.reset
         highest = -1 if forgets else destination.highest
         name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
-        with at_step(12):
+        with verification_step(12):
             if manifest.sequence < highest and manifest.sequence != destination.running:
                 runs = f"{destination.version} runs" if destination.version else "none runs now"
                 raise DowngradeError(
@@ -191,16 +189,16 @@ class Trust:
                     where=where,
                     hint="to go back to a kept release: install rollback [VERSION]",
                 )
-            if not forgets and (twin := destination.twin(manifest.sequence, identity)):
-                raise DowngradeError(twins(name, twin), where=where, hint=TWINS)
-        with at_step(13):
+            if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
+                raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
+        with verification_step(13):
             if manifest.sequence < rule.floor:
                 raise FloorError(
                     f"{name} is below the security floor of this host's root (sequence {rule.floor})",
                     where=where,
                     hint="ask for a newer release: this one is known to be unsafe",
                 )
-        with at_step(14):
+        with verification_step(14):
             least, runs = manifest.upgrade_from, destination.version
             if least and runs and compare(runs, least) < 0:
                 raise JumpError(
@@ -221,7 +219,7 @@ class Trust:
         manifest: Manifest,
         released: SignatureEvidence,
         approvals: Iterable[ApprovalFile],
-        destination: Destination,
+        destination: HostFacts,
         note: Callable[[ApprovalCheck], None] = lambda _judged: None,
     ) -> Decision:
         """Decide whether the approvals suffice for the host's environment: steps 15 to 18.
@@ -244,15 +242,15 @@ class Trust:
         """
         now, root, environment = self._clock(), self.root, destination.environment
         policy = root.environments.get(environment)
-        with at_step(15):
+        with verification_step(15):
             self._check_environment(environment)
         judged = ApprovalCheck(root, manifest, released.identity, environment, policy, now)
         note(judged)
-        with at_step(16):
+        with verification_step(16):
             for found in sorted(approvals, key=lambda each: (each.name, each.source)):
                 judged.check(found)
         here = judged.counted
-        with at_step(17):
+        with verification_step(17):
             here = self._for_this_host(judged, policy, manifest, released, destination)
         reset = root.products.get(manifest.product, ProductRule()).reset
         broken: tuple[str, ...] = ()
@@ -261,7 +259,7 @@ class Trust:
             question = PolicyEvaluation(root, environment, policy, manifest, frozenset(released.owners), here)
             needed = root.needs(policy)
             filled = question.fill(needed)
-            with at_step(18):
+            with verification_step(18):
                 if problems := question.missing():
                     broken = tuple(f"{problem.where}: {problem.what}" for problem in problems)
                     filled = question.glass()
@@ -313,8 +311,8 @@ class Trust:
         policy: Policy | None,
         manifest: Manifest,
         released: SignatureEvidence,
-        destination: Destination,
-    ) -> list[Counted]:
+        destination: HostFacts,
+    ) -> list[CountedApproval]:
         here = [c for c in judged.counted if c.approval is None or destination.is_target(c.approval.targets)]
         others = [c for c in judged.counted if c not in here]
         if others and policy is not None:

@@ -17,7 +17,7 @@ from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.core.vsa import VerificationTrace
 from installer.host.system import System
 from installer.state import host_identity
-from installer.state.state import unreadable_error
+from installer.state.state import cannot_read_error
 from installer.state.trust_store import TIME_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench, environment, release
@@ -208,9 +208,9 @@ def test_others_than_root_are_told_what_was_not_looked_at(
     host_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(*_args: object) -> None:
-        raise unreadable_error("/var/lib/waybill/lan-chat/state.json")
+        raise cannot_read_error("/var/lib/waybill/lan-chat/state.json")
 
-    monkeypatch.setattr(bundle_verifier, "sound_state", closed)
+    monkeypatch.setattr(bundle_verifier, "read_state", closed)
     world = World(host=World().host)
     trace = VerificationTrace()
     verifier = bundle_verifier.BundleVerifier(System(host_dir), world.trust(), "production", (), trace)

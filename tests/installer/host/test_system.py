@@ -222,7 +222,7 @@ def test_an_error_names_the_whole_path_and_not_its_last_component(tmp_path: Path
     (tmp_path / "a").mkdir()
     (tmp_path / "a/file").write_text("")
     host = System(tmp_path)
-    with host.steady() if steady else nullcontext():
+    with host.hold_directories() if steady else nullcontext():
         with pytest.raises(OSError, match=r"'/a/file'"):
             host.names("/a/file")
         with pytest.raises(OSError, match=r"'/a/gone'"):

@@ -54,7 +54,7 @@ def metric(within: Context, name: str) -> list[str]:
 def test_the_plan_says_beforehand_where_there_is_no_way_back_and_why(host: Context) -> None:
     found = plan_steps(host, stepped("2.0.0", 2, FORWARD))
     shown = plan_text(found)
-    assert "NO WAY BACK once it does this: run deploy/migrate.sh" in shown
+    assert "POINT OF NO RETURN: run deploy/migrate.sh" in shown
     assert WHY in shown
     assert found.as_json()["no_way_back"] == ["run deploy/migrate.sh"]
     assert found.as_json()["irreversible"] == [f"deploy/migrate.sh cannot be undone: {WHY}"]
@@ -62,7 +62,7 @@ def test_the_plan_says_beforehand_where_there_is_no_way_back_and_why(host: Conte
 
 def test_a_plan_without_such_a_step_says_nothing_of_it(host: Context) -> None:
     found = plan_steps(host, stepped("2.0.0", 2, UNDO))
-    assert "NO WAY BACK" not in plan_text(found)
+    assert "POINT OF NO RETURN" not in plan_text(found)
     assert (found.as_json()["no_way_back"], found.as_json()["irreversible"]) == ([], [])
 
 
@@ -161,7 +161,7 @@ def test_rollback_past_the_step_is_refused_with_both_ways_out(host: Context) -> 
     with pytest.raises(HostNotReadyError) as caught:
         roll_back(host)
     (problem,) = caught.value.problems
-    assert problem.where == "2.0.0 has run"
+    assert problem.where == "2.0.0 ran here"
     assert WHY in problem.what
     assert "newer release" in problem.hint
     assert "--data-restored" in problem.hint
@@ -180,7 +180,7 @@ def test_rollback_past_it_goes_when_the_operator_says_that_the_data_fit(host: Co
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     with exclusive(host) as (state, _):
         found = plan_rollback(host, state, None, Options(data_restored=True))
-        assert any(WHY in note and "data were said to fit" in note for note in found.notes)
+        assert any(WHY in note and "the data were restored" in note for note in found.notes)
         execute_plan(host, found)
     assert lines(host, "etc/f") == ["1.0.0"]
 
@@ -310,7 +310,7 @@ def test_a_plan_with_a_snapshot_says_what_brings_the_data_back(host: Context) ->
     shown = plan_text(plan_steps(host, stepped("2.0.0", 2, SAVED)))
     assert "run deploy/save.sh to save what the next script changes" in shown
     assert "deploy/restore.sh restores what was saved" in shown
-    assert "NO WAY BACK" not in shown
+    assert "POINT OF NO RETURN" not in shown
 
 
 # -- a step that says too little or too much ---------------------------------------------------------

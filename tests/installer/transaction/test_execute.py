@@ -154,11 +154,11 @@ def test_the_first_signal_is_heard_and_no_other() -> None:
 def test_what_could_not_be_undone_keeps_what_is_known_of_the_cause(host: Context) -> None:
     within = replace(host, transaction="000007")
     problem = Problem("container chat-1", "does not answer")
-    found = execute.not_undone(within, StepError("said no", problems=[problem]), "unhealthy")
+    found = execute.not_undone_error(within, StepError("said no", problems=[problem]), "unhealthy")
     assert found.what == "the release failed (unhealthy) and could not be fully undone: said no"
     assert (found.where, found.problems) == (within.layout.journal("000007"), (problem,))
-    assert execute.not_undone(within, full(), "unhealthy").problems == ()
-    assert execute.not_undone(within, found, "again") is found
+    assert execute.not_undone_error(within, full(), "unhealthy").problems == ()
+    assert execute.not_undone_error(within, found, "again") is found
 
 
 def test_what_is_undone_is_not_undone_again(host: Context) -> None:
@@ -169,7 +169,7 @@ def test_what_is_undone_is_not_undone_again(host: Context) -> None:
     for op in ops:
         journal.append("INTENT", op=op.as_json(), preimage={})
     journal.append("UNDONE", of=4)
-    assert execute.intents(journal) == [(2, ops[0], {}), (3, ops[1], {})]
+    assert execute.begun_operations(journal) == [(2, ops[0], {}), (3, ops[1], {})]
 
 
 def test_in_another_thread_signals_are_left_alone(host: Context) -> None:
@@ -304,7 +304,7 @@ def test_of_a_way_back_that_fails_only_a_failed_sync_is_a_reason_to_distrust_the
 
 
 def test_what_is_said_of_a_release_that_stands_in_part_names_it_where_there_is_one() -> None:
-    assert execute.incomplete(None, "no such unit").what == (
+    assert execute.incomplete_error(None, "no such unit").what == (
         "the release stands, but not whole: no such unit"
     )
 

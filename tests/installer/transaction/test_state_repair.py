@@ -18,8 +18,8 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.state.state import load
-from installer.transaction.journal import ROOM, Journal
-from installer.transaction.state_repair import refuse_cut, sound_state
+from installer.transaction.journal import RESERVED, Journal
+from installer.transaction.state_repair import read_state, refuse_truncated
 from tests.faults.faulty import kill_at, snapshot
 from tests.rig.chatd import ONE, THREE, TWO, deployed
 from tests.rig.journals import rewritten
@@ -262,8 +262,8 @@ def test_an_operation_of_a_newer_installer_is_refused_by_name(
 
 
 def test_a_journal_that_was_only_allocated_is_cleared(host: Context) -> None:
-    state_file(host, "txn/000003.log").write_bytes(bytes(ROOM))
-    assert "had not begun" in mended(host)
+    state_file(host, "txn/000003.log").write_bytes(bytes(RESERVED))
+    assert "had not started" in mended(host)
     assert not state_file(host, "txn/000003.log").exists()
 
 
@@ -303,14 +303,14 @@ def cut(within: Context) -> Journal:
 @pytest.mark.parametrize("decision", ["COMMIT", "ROLLED-BACK"])
 def test_a_journal_without_its_room_is_sound_once_it_is_decided(host: Context, decision: str) -> None:
     within, _ = begun(host, "BEGIN", decision)
-    refuse_cut(within, cut(host))
+    refuse_truncated(within, cut(host))
 
 
 def test_a_journal_without_its_room_is_refused_before_it_is_decided(host: Context) -> None:
     within, journal = begun(host, "BEGIN", "STAGED")
-    refuse_cut(within, journal)
+    refuse_truncated(within, journal)
     with pytest.raises(NotUndoneError, match="not the 262144 it began with"):
-        refuse_cut(within, cut(host))
+        refuse_truncated(within, cut(host))
 
 
 @pytest.mark.parametrize(
@@ -322,19 +322,19 @@ def test_who_has_looked_for_backups_already_is_believed(
     host: Context, types: tuple[str, ...], what: str
 ) -> None:
     within, journal = begun(host, *types)
-    refuse_cut(within, journal)
+    refuse_truncated(within, journal)
     with pytest.raises(NotUndoneError, match=what):
-        refuse_cut(within, journal, ["0"])
+        refuse_truncated(within, journal, ["0"])
     state_file(host, "txn/000003.backup").mkdir()
     state_file(host, "txn/000003.backup/0").touch()
-    refuse_cut(within, journal, [])
+    refuse_truncated(within, journal, [])
     with pytest.raises(NotUndoneError, match=what):
-        refuse_cut(within, journal)
+        refuse_truncated(within, journal)
 
 
 def test_a_state_that_cannot_be_looked_at_is_named_to_who_may_only_look(host: Context) -> None:
     shutil.rmtree(state_file(host, "txn"))
     state_file(host, "txn").touch()
     with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
-        sound_state(host)
+        read_state(host)
     assert caught.value.where == host.layout.transactions

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from installer.core import errors
 from installer.core.jsonio import dumps
-from installer.core.trust.policy import Destination
+from installer.core.trust.policy import HostFacts
 from installer.core.trust.provenance import PREDICATE as PROVENANCE
-from installer.core.trust.quorum import assign
+from installer.core.trust.quorum import assign_owners
 from installer.core.trust.root import PRODUCTION, Policy, Role
 from tests.rig import bundlebuild as build
 from tests.rig.policies import BROKEN, GLASS, missing, refused, with_holders, with_policy
@@ -69,7 +69,7 @@ class TestMissing:
 
     def test_a_first_installation_says_that_there_is_nothing_to_go_back_to(self) -> None:
         none = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
-        assert World(approvals=none, host=Destination("production")).verify()[1].rollback_to == "none"
+        assert World(approvals=none, host=HostFacts("production")).verify()[1].rollback_to == "none"
 
 
 REJECTED: dict[str, tuple[Mapping[str, Any], str]] = {
@@ -108,7 +108,7 @@ class TestRejected:
         assert "cannot be read" in str(refused(World(approvals=(*APPROVALS[:2], odd))))
 
     def test_one_without_its_signature_does_not_count(self) -> None:
-        from installer.core.verify import decide, open_trusted
+        from installer.core.verify import check_approvals, open_trusted
 
         world = World(approvals=APPROVALS[:2])
         files = {name: data for name, data in world.files((Said("ops"),)).items() if name.endswith("8.json")}
@@ -117,7 +117,7 @@ class TestRejected:
         trust = world.trust()
         opened = open_trusted(build.BytesMedium(world.tar()), trust, lambda _m: world.host)
         with pytest.raises(errors.NotApprovedError, match="is not signed"):
-            decide(opened, trust, [("beside", files)])
+            check_approvals(opened, trust, [("beside", files)])
 
     def test_one_that_was_moved_from_another_role_s_name(self) -> None:
         both = with_holders(root(), security=("Sec", "Ops"))
@@ -201,7 +201,7 @@ class TestOwners:
     def test_nobody_is_there_twice_and_no_better_way_exists(
         self, needs: dict[str, int], signed: dict[str, frozenset[str]]
     ) -> None:
-        filled = assign(needs, signed)
+        filled = assign_owners(needs, signed)
         people = [owner for owners in filled.values() for owner in owners]
         assert len(people) == len(set(people))
         assert all(set(filled[role]) <= signed.get(role, frozenset()) for role in needs)
@@ -336,12 +336,12 @@ def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> N
 
 class TestEnvironment:
     def test_nobody_said_which(self) -> None:
-        error = refused(World(host=Destination()), errors.UsageError)
+        error = refused(World(host=HostFacts()), errors.UsageError)
         assert "--env" in error.hint
 
     def test_a_root_without_policies_leaves_it_to_the_release(self) -> None:
         for name in ("", "lab"):
-            _, decision = World(root=root(environments={}), approvals=(), host=Destination(name)).verify()
+            _, decision = World(root=root(environments={}), approvals=(), host=HostFacts(name)).verify()
             assert (decision.needed, decision.environment) == ({}, name)
 
     def test_production_is_never_left_to_the_release_alone(self) -> None:
