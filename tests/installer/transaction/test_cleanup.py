@@ -106,7 +106,7 @@ def test_a_directory_of_somebody_else_is_moved_to_kept_and_named(host: Context, 
     on(host, f"{place}/mine/work").write_text("a week")
     recover(host)
     assert on(host, f"kept/{place}-1/mine/work").read_text() == "a week"
-    assert f"{place}/mine is not ours; it was moved to" in said(host)
+    assert f"{place}/mine was not created by Waybill; moved to" in said(host)
 
 
 @pytest.mark.parametrize("place", ["releases", "rendered", "staging"])
