@@ -133,7 +133,7 @@ def _rows(context: Context, things: Sequence[InventoryItem]) -> Iterator[Residue
                 try:
                     yield _placed(context, thing)
                 except OSError as error:
-                    yield Residue("left", kind, thing.name, what=f"cannot be looked at: {error.strerror}")
+                    yield Residue("left", kind, thing.name, what=f"cannot be read: {error.strerror}")
         yield from _beside(context, things)
     yield from leftovers.units(context, kinds.get("unit", []))
     yield from leftovers.projects(context, kinds.get("project", []))

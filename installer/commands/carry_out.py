@@ -112,7 +112,7 @@ def _carry_out(context: Context, plan: Plan) -> Applied:
         with suppress(OSError):
             context.system.remove_tree(context.layout.record(plan.number))
         raise RolledBackError(
-            f"could not begin: {reason(error)}", hint="nothing was changed; put it right and try again"
+            f"could not begin: {reason(error)}", hint="nothing was changed; fix the cause and try again"
         ) from error
     results: list[ProbeResult] = []
     change = Change(plan.verb, plan.number, plan.state, plan.new, plan.operations)

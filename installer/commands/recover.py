@@ -152,7 +152,7 @@ def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneErr
     return NotUndoneError(
         f"{what} cannot be brought to an end now: {execute.reason(error)}",
         where=where,
-        hint="put right what is named here, then run `install recover`: it goes on where this stopped",
+        hint="fix the cause named above, then run `install recover`: it continues from here",
         problems=error.problems if isinstance(error, WaybillError) else (),
     )
 

@@ -135,7 +135,7 @@ def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem]
             try:
                 seen = system.observe(item.path)
             except OSError as error:
-                found.append(Problem(item.path, f"cannot be looked at: {error.strerror}"))
+                found.append(Problem(item.path, f"cannot be read: {error.strerror}"))
                 continue
             if not item.origin or item.policy == "beside" or matches(seen, entry_of(item)):
                 continue

@@ -96,8 +96,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         one(format=tarfile.PAX_FORMAT, pax_headers={"GNU.sparse.major": "1"}),
         "sparse",
     ),
-    "two members of one name": (one("a")[:512] + one("./a"), "there twice"),
-    "a file and a link of one name": (one("a")[:512] + tar({"a": Path("b")}), "there twice"),
+    "two members of one name": (one("a")[:512] + one("./a"), "occurs twice"),
+    "a file and a link of one name": (one("a")[:512] + tar({"a": Path("b")}), "occurs twice"),
     "a size beyond all measure": (resigned(PLAIN, slice(124, 136), b"\x80" + b"\x7f" * 11), "claims"),
     "an extended size that is none": (
         one(format=tarfile.PAX_FORMAT, pax_headers={"size": "9" * 4000}),

@@ -102,10 +102,10 @@ def test_a_history_without_state_journals_and_releases_is_no_new_host(host: Cont
     file(host, "state.json").unlink()
     for name in ("txn", "releases"):
         shutil.rmtree(file(host, name))
-    with pytest.raises(NotUndoneError, match="the state is missing, and no journal tells it"):
+    with pytest.raises(NotUndoneError, match="the state is missing, and no journal has it"):
         status.status(host)
     with (
-        pytest.raises(NotUndoneError, match="the state is missing, and no journal tells it"),
+        pytest.raises(NotUndoneError, match="the state is missing, and no journal has it"),
         exclusive(host),
     ):
         pass
@@ -169,7 +169,7 @@ def test_a_file_in_the_place_of_a_directory_is_named_whole(host: Context, name: 
 def test_a_status_that_cannot_be_looked_at_is_no_fault_of_ours(host: Context) -> None:
     shutil.rmtree(file(host, "txn"))
     file(host, "txn").write_text("somebody's")
-    with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
+    with pytest.raises(HostNotReadyError, match="cannot be read: Not a directory") as caught:
         status.status(host)
     assert caught.value.where == host.layout.transactions
 
@@ -177,7 +177,7 @@ def test_a_status_that_cannot_be_looked_at_is_no_fault_of_ours(host: Context) ->
 def test_a_file_in_the_place_of_all_products_is_named(tmp_path: Path) -> None:
     (tmp_path / "var/lib").mkdir(parents=True)
     (tmp_path / "var/lib/waybill").write_text("somebody's")
-    with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
+    with pytest.raises(HostNotReadyError, match="cannot be read: Not a directory") as caught:
         status.products(context(System(tmp_path)))
     assert caught.value.where == "/var/lib/waybill"
 
