@@ -194,7 +194,7 @@ class System(Host):
         try:
             os.fsync(fd)
         except OSError as error:
-            # Never tried again: the kernel reports a failed write once and then marks the pages clean. A second
+            # Never tried again: the kernel reports a failed write once and marks the pages clean. A second
             # fsync(2) would succeed although the data is lost.
             raise SyncError(error.errno, error.strerror) from error
 

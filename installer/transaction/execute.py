@@ -7,8 +7,8 @@
 An operation takes effect only after its INTENT is on the disk, and its DONE is written only after the effect
 is on the disk. COMMIT is one record; what follows is derived from the journal and done again after an
 interruption. FORWARD marks the point of no return: it precedes the first step that cannot be undone, and
-lists what is left to do. From there on nothing is undone; recovery rolls forward, failures are reported, and the
-release is committed.
+lists what is left to do. From there on nothing is undone; recovery rolls forward, failures are reported, and
+the release is committed.
 """
 
 from __future__ import annotations
