@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.rig.fixtures import (  # noqa: F401
     airgap,
+    any_cosign,
     boot,
     cosign,
     cosign3,
@@ -34,9 +35,11 @@ settings.load_profile("waybill")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "needs(*names): components this test cannot do without, see tests/rig/needs.py"
-    )
+    for marker in (
+        "needs(*names): components this test cannot do without, see tests/rig/needs.py",
+        "host(*releases, **fields): what the fixture `host` is like, see tests/rig/hosts.py",
+    ):
+        config.addinivalue_line("markers", marker)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""An approval as it is asked for, made and reported."""
+"""Approvals: the request of an approver, the statement made of it, and the report of what was added."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from installer.core.trust.root import APPROVERS, ENVIRONMENT
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an approver says.
+    """What an approver states.
 
     Attributes:
-        role: In which role.
-        environment: For which environment.
-        expires: Until when: `14d`, or a time of the form 2030-01-31T00:00:00Z.
+        role: The role of the approver.
+        environment: The environment that the approval is for.
+        expires: How long it is valid: `14d`, or a time of the form 2030-01-31T00:00:00Z.
         targets: Host names; empty: every host of the environment.
-        change_id: The change; empty: none named.
-        rollback_to: The version to go back to, or `none`; empty: not said.
-        notes: For people.
+        change_id: Id of the change request; empty: none.
+        rollback_to: The version to roll back to, or `none` for a first release; empty: not stated.
+        notes: Free text for people.
     """
 
     role: str
@@ -44,87 +44,101 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """What `approve` did.
+    """A statement that was added to a bundle or its sidecar.
 
     Attributes:
         approval: What was signed.
-        files: Names of the files that were added, `approvals/…`; empty where they were there already.
-        place: The directory they lie in; None: the bundle.
+        files: Names of the files that were added, `approvals/…`; empty if they were there already.
+        directory: The sidecar directory; None: the bundle.
     """
 
     approval: Approval | Provenance
     files: tuple[str, ...]
-    place: Path | None
+    directory: Path | None
 
-    def text(self) -> str:
-        """Gives it in words for people."""
+    def as_text(self) -> str:
+        """Return it in words for people."""
         rows = [
             *_rows(self.approval),
             *(("added", name) for name in self.files),
-            ("", "" if self.files else "it was there already"),
-            ("beside it", f"in {self.place}: carry it along" if self.place else ""),
+            ("", "" if self.files else "already present"),
+            ("sidecar", f"{self.directory}: carry it along with the bundle" if self.directory else ""),
         ]
-        return "\n".join(f"{label:<10} {value}" for label, value in rows if value)
+        return "\n".join(f"{label:<12} {value}" for label, value in rows if value)
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
-        said = self.approval
+        """Return it as `--json` prints it."""
+        statement = self.approval
         return {
-            "identity": said.identity,
+            "identity": statement.identity,
             "added": list(self.files),
-            "place": str(self.place) if self.place else "bundle",
-            "statement": said.document() if isinstance(said, Approval) else said.as_json(),
+            "place": str(self.directory) if self.directory else "bundle",
+            "statement": statement.document() if isinstance(statement, Approval) else statement.as_json(),
         }
 
 
-def _rows(said: Approval | Provenance) -> list[tuple[str, str]]:
-    if isinstance(said, Provenance):
-        return [("provenance", f"built by {said.builder}"), ("", said.source()), ("identity", said.identity)]
+def _rows(statement: Approval | Provenance) -> list[tuple[str, str]]:
+    if isinstance(statement, Provenance):
+        return [
+            ("provenance", f"built by {statement.builder}"),
+            ("", statement.source()),
+            ("identity", statement.identity),
+        ]
     return [
-        ("approved", f"{said.product} {said.version} for {said.environment}, in the role {said.role}"),
-        ("identity", said.identity),
-        ("until", format_time(said.expires)),
-        ("only on", ", ".join(said.targets)),
-        ("change", said.change_id),
-        ("back to", said.rollback_to),
-        ("note", said.notes),
+        (
+            "approved",
+            f"{statement.product} {statement.version} for {statement.environment}, role {statement.role}",
+        ),
+        ("identity", statement.identity),
+        ("expires", format_time(statement.expires)),
+        ("only on", ", ".join(statement.targets)),
+        ("change", statement.change_id),
+        ("roll back to", statement.rollback_to),
+        ("note", statement.notes),
     ]
 
 
 def make_approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
-    """Gives what an approver says of a bundle, not yet signed.
+    """Return the statement of an approver about a bundle, not yet signed.
 
     Raises:
-        UsageError: The request makes no sense.
+        UsageError: The request is not valid; all problems at once.
     """
     problems = list(_problems(request, bundle.manifest))
     if problems:
-        raise UsageError("the approval makes no sense", problems=problems)
+        raise UsageError("the approval is not valid", problems=problems)
     return Approval(
         identity=bundle.identity,
         product=bundle.manifest.product,
         version=bundle.manifest.version,
         role=request.role,
         environment=request.environment,
+        # Whole seconds: the format has no fractions, and a reader would refuse them.
         not_before=now.replace(microsecond=0),
         expires=parse_expiry(request.expires, now),
+        # Host names are compared in lower case; sorted, the same request gives the same bytes.
         targets=tuple(sorted({target.lower() for target in request.targets})),
         change_id=request.change_id,
+        # Versions in bundles have no `v`; people type it.
         rollback_to=request.rollback_to.removeprefix("v"),
         notes=request.notes,
     )
 
 
 def _problems(request: Request, manifest: Manifest) -> Sequence[Problem]:
-    found = []
+    problems = []
 
-    def check(fine: object, option: str, what: str, hint: str = "") -> None:
-        if not fine:
-            found.append(Problem(option, what, hint))
+    def check(valid: object, option: str, what: str, hint: str = "") -> None:
+        if not valid:
+            problems.append(Problem(option, what, hint))
 
-    check(request.role in APPROVERS, "--role", f"is none of {', '.join(APPROVERS)}")
+    # All problems at once: an approver should not have to type the command again for each.
+    check(request.role in APPROVERS, "--role", f"must be one of {', '.join(APPROVERS)}")
     check(
-        ENVIRONMENT.fullmatch(request.environment), "--env", "is not a name of an environment", "production"
+        ENVIRONMENT.fullmatch(request.environment),
+        "--env",
+        "is not the name of an environment",
+        "for example production",
     )
     for target in request.targets:
         check(TARGET.fullmatch(target.lower()), "--target", f"{target!r:.80} is not a host name")
@@ -138,9 +152,10 @@ def _problems(request: Request, manifest: Manifest) -> Sequence[Problem]:
         back in ("", NO_ROLLBACK) or is_version(back),
         "--rollback-to",
         "is not a version",
-        f"the version to go back to, or `{NO_ROLLBACK}` where nothing was installed before",
+        f"give the version to roll back to, or `{NO_ROLLBACK}` for a first release",
     )
-    check(back != manifest.version, "--rollback-to", "is the version that is to be installed")
+    check(back != manifest.version, "--rollback-to", "is the version that this bundle installs")
+    # Notes are shown on terminals of hosts: control characters could rewrite what is on the screen.
     check(TEXT.fullmatch(request.notes), "--note", "has control characters, or more than 2000 characters")
-    check(request.role != "break-glass" or request.notes, "--note", "break-glass needs a reason")
-    return found
+    check(request.role != "break-glass" or request.notes, "--note", "the role break-glass needs a reason")
+    return problems

@@ -1,4 +1,4 @@
-"""Puts signed statements about a bundle into it, behind the payload, or into a directory beside it."""
+"""Signed statements about a bundle: written into it after the payload, or into a directory next to it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bundler.archive import append
 from bundler.archive.new_file import write_new
+from bundler.archive.reading import read_with_tail
 from bundler.signing.bundle import open_locked
 from installer.core.errors import UnfitInputError
-from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
-from installer.core.format.bundle_source import FileSource
+from installer.core.format.archive import Bundle
 from installer.core.format.partial_append import FILES_PER_APPROVAL
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import DIRECTORY
@@ -22,42 +22,50 @@ from installer.core.trust.signatures import FORMS
 
 
 @dataclass(frozen=True, slots=True)
+class Sidecar:
+    """Statements go into a directory outside of the bundle; `directory` None: `BUNDLE.approvals`."""
+
+    directory: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StatementFiles:
-    """Where statements about one bundle go; held by this process alone.
+    """The statements about one bundle, held by this process alone.
 
     Attributes:
         path: The bundle.
-        fd: The bundle, locked, and open for writing where statements go into it.
-        bundle: Its head and tail were read.
-        directory: The directory beside it; None: they go into the bundle itself.
-        there: The statements that are there, in the bundle or the directory, and their signatures.
+        fd: The bundle, locked, and open for writing if statements go into it.
+        bundle: The bundle, its head and tail read.
+        directory: The sidecar directory; None: statements go into the bundle itself.
+        present: The statements that exist, in the bundle or the sidecar, and their signatures.
     """
 
     path: Path
     fd: int
     bundle: Bundle
     directory: Path | None
-    there: Mapping[str, bytes]
+    present: Mapping[str, bytes]
 
     def add(self, role: str, keyid8: str, data: bytes, signatures: Mapping[str, bytes]) -> tuple[str, ...]:
-        """Adds a statement with its signatures.
+        """Add a statement with its signatures.
 
         Args:
-            role: In which role it was signed.
-            keyid8: By which key.
-            data: Its exact bytes.
+            role: The role of the signer.
+            keyid8: The signer's key.
+            data: The exact bytes of the statement.
             signatures: Form to signature.
 
         Returns:
-            The names of what was added; once this returns it is on the disk.
+            The names of the files that were added; once this returns they are on the disk.
 
         Raises:
-            UnfitInputError: It cannot be written, or there are too many.
+            UnfitInputError: They cannot be written, or there are too many.
         """
-        name = self._free(f"{DIRECTORY}{role}-{keyid8}")
+        name = self._free_name(f"{DIRECTORY}{role}-{keyid8}")
         if (
             not name
-            or len(self.there) + FILES_PER_APPROVAL > FILES_PER_APPROVAL * LIMITS.approvals
+            or len(self.present) + FILES_PER_APPROVAL > FILES_PER_APPROVAL * LIMITS.approvals
+            # A host refuses more: better to find that out here than behind the air gap.
             or len(data) > LIMITS.approval_bytes
         ):
             raise UnfitInputError("has too many approvals, or this one is too long", where=str(self.path))
@@ -65,12 +73,13 @@ class StatementFiles:
         if self.directory is None:
             self._append(files)
         else:
-            _write_beside(self.directory, files)
+            _write_sidecar(self.directory, files)
         return tuple(files)
 
-    def _free(self, stem: str) -> str:
+    def _free_name(self, stem: str) -> str:
         numbered = [f"{stem}.json", *(f"{stem}.{number}.json" for number in range(2, 100))]
-        taken = {each.removesuffix(f".{form}") for each in self.there for form in ("", *FORMS)}
+        # A stray signature takes a name too: it must not become the signature of another statement.
+        taken = {each.removesuffix(f".{form}") for each in self.present for form in ("", *FORMS)}
         return next((each for each in numbered if each not in taken), "")
 
     def _append(self, files: Mapping[str, bytes]) -> None:
@@ -80,90 +89,80 @@ class StatementFiles:
             raise UnfitInputError(
                 f"cannot be approved: {error.strerror}",
                 where=str(self.path),
-                hint="nothing was changed; --sidecar writes the approval beside the bundle",
+                hint="nothing was changed; --sidecar writes the approval next to the bundle",
             ) from None
 
 
 @contextmanager
-def opened(path: Path, directory: Path | None = None, *, sidecar: bool = False) -> Iterator[StatementFiles]:
-    """Opens a bundle for one statement to be added. Only its head and tail are read; verify it before.
+def open_statements(path: Path, sidecar: Sidecar | None = None) -> Iterator[StatementFiles]:
+    """Open a bundle to add one statement. Only its head and tail are read: verify it first.
 
     Args:
         path: The bundle.
-        directory: Where to write beside the bundle; None: `BUNDLE.approvals`.
-        sidecar: Whether to leave the bundle itself as it is, as is done where it cannot be written to.
+        sidecar: Leave the bundle as it is. A bundle that cannot be written to gets a sidecar in any case.
 
     Raises:
-        UnfitInputError: It cannot be written; an append was cut short before.
+        UnfitInputError: It cannot be written, or an append was interrupted before.
         BusyError: Another process signs or approves it.
         TamperedError: It is not a bundle.
     """
-    outside = sidecar or directory is not None or (path.exists() and not os.access(path, os.W_OK))
-    place = (directory or sidecar_path(path)) if outside else None
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if outside and path.exists() else open_locked(path)
+    exists = path.exists()
+    # A write-protected stick or a bundle of another owner can still be approved.
+    if sidecar is None and exists and not os.access(path, os.W_OK):
+        sidecar = Sidecar()
+    directory = (sidecar.directory or sidecar_path(path)) if sidecar else None
+    # Without writing to the bundle, no lock is needed: the sidecar's files are created exclusively.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if sidecar and exists else open_locked(path)
     try:
-        bundle = look(path)
-        if bundle.partial_append and place is None:
+        bundle = read_with_tail(path)
+        # Appending after a truncated append would turn repairable bytes into garbage.
+        if bundle.partial_append and directory is None:
             raise UnfitInputError(
-                "an approval was cut short while it was added",
+                "adding an earlier approval was interrupted",
                 where=str(path),
-                hint=f"bundle approve {path} --repair finishes it or takes it back",
+                hint=f"run `bundle approve {path} --repair`: it completes or removes that approval",
             )
-        there = {**bundle.read_tail(), **read_sidecar(place or sidecar_path(path))}
-        yield StatementFiles(path, fd, bundle, place, there)
+        present = {**bundle.read_tail(), **read_sidecar(directory or sidecar_path(path))}
+        yield StatementFiles(path, fd, bundle, directory, present)
     finally:
         os.close(fd)
 
 
-def look(path: Path) -> Bundle:
-    """Reads head and tail of a bundle.
-
-    Raises:
-        TamperedError: It is not a bundle.
-    """
-    medium = FileSource(path)
-    try:
-        bundle = open_bundle(medium, unsafe_trust_anyone)
-        bundle.read_tail()
-        return bundle
-    finally:
-        medium.close()
-
-
 def add_provenance(path: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Adds signed provenance to a bundle that is there already, unless these keys have given theirs.
+    """Add signed provenance to a bundle that exists, unless these keys have signed theirs before.
 
     Args:
         path: The bundle.
         files: Statements and signatures, as a new bundle would have them.
 
     Returns:
-        Those that were added.
+        The names of those that were added.
 
     Raises:
-        UnfitInputError: It cannot be written.
+        UnfitInputError: They cannot be written.
     """
     added: dict[str, bytes] = {}
     for name, data in files.items():
+        # Signatures follow their statement; each statement is added together with its own.
         if not name.endswith(".json") or name.endswith(".sigstore.json"):
             continue
-        with opened(path) as place:
-            if name not in place.there:
+        with open_statements(path) as statements:
+            if name not in statements.present:
                 role, _, keyid8 = name.removeprefix(DIRECTORY).removesuffix(".json").rpartition("-")
                 signatures = {form: files[f"{name}.{form}"] for form in FORMS if f"{name}.{form}" in files}
-                added |= dict.fromkeys(place.add(role, keyid8, data, signatures), b"")
+                added |= dict.fromkeys(statements.add(role, keyid8, data, signatures), b"")
     return added
 
 
-def _write_beside(place: Path, files: Mapping[str, bytes]) -> None:
+def _write_sidecar(directory: Path, files: Mapping[str, bytes]) -> None:
     try:
-        place.mkdir(exist_ok=True)
+        directory.mkdir(exist_ok=True)
     except OSError as error:
         raise UnfitInputError(
-            f"cannot be made: {error.strerror}",
-            where=str(place),
-            hint="say with --output DIR where it is to lie; `install --approvals DIR` reads it there",
+            f"cannot be created: {error.strerror}",
+            where=str(directory),
+            hint="choose another place with --output DIR; `install --approvals DIR` reads it there",
         ) from None
-    # the statement comes last: without its signatures it would be of no use
+    # The statement comes last: an interrupted run must not leave a statement without its signatures.
     for name, data in reversed(list(files.items())):
-        write_new(place / name.removeprefix(DIRECTORY), data, 0o644)
+        write_new(directory / name.removeprefix(DIRECTORY), data, 0o644)

@@ -1,4 +1,4 @@
-"""The `images/` section as it is written: an OCI image layout whose blobs lie in the order they came."""
+"""The writer of the `images/` section: an OCI image layout, its blobs in the order in which they came."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FILE_MODE = 0o644
 
 
 class BlobWriter:
-    """The sink of image sources: appends blobs to the bundle, each distinct one once.
+    """The sink of image sources: appends each distinct blob to the bundle once.
 
     Attributes:
-        offset: Where the next member starts.
-        entries: What was written.
+        offset: Offset of the next member.
+        entries: The files that were written.
         documents: Configurations and manifests by digest.
     """
 
@@ -42,7 +42,7 @@ class BlobWriter:
         self._layers: list[Layer] = []
 
     def find(self, diff_id: str, digest: str = "") -> Layer | None:
-        """Gives a layer that is stored already; see `BlobSink`."""
+        """Return a layer that is stored already; see `BlobSink`."""
         return next(
             (layer for layer in self._layers if layer.diff_id == diff_id and digest in ("", layer.digest)),
             None,
@@ -58,7 +58,8 @@ class BlobWriter:
         size: int = -1,
         where: str,
     ) -> Layer:
-        """Stores a layer; see `BlobSink`. One that turns out to be there already is taken back."""
+        """Store a layer; see `BlobSink`. A duplicate, known only after reading, is removed again."""
+        # The header needs the stored size, which is known at the end only: it is written last.
         place = self.offset + BLOCK
 
         def write(data: bytes) -> None:
@@ -72,16 +73,18 @@ class BlobWriter:
         )
         # what came uncompressed is the same as any stored form of it; what came compressed only as itself
         if same := self.find(layer.diff_id, "" if sniff(peek.head) == "tar" else layer.digest):
+            # Nothing of the duplicate may remain behind the next member.
             self._output.truncate(self.offset)
             return same
         self._layers.append(layer)
+        # Only for compressed layers: the format omits what equals the size.
         expanded = layer.expanded if layer.digest != layer.diff_id else 0
         path = blob_path(layer.digest)
         self._append(FileEntry(path, layer.size, layer.digest[7:], FILE_MODE, "image", expanded=expanded))
         return layer
 
     def document(self, data: bytes, *, where: str) -> str:  # noqa: ARG002 - part of the protocol
-        """Stores a configuration or manifest; see `BlobSink`."""
+        """Store a configuration or manifest; see `BlobSink`."""
         digest = oci_digest(data)
         if digest not in self.documents:
             self.documents[digest] = data
@@ -89,7 +92,7 @@ class BlobWriter:
         return digest
 
     def add(self, path: str, data: bytes) -> None:
-        """Appends a document of the image layout under its own name."""
+        """Append a document of the image layout under its own name."""
         self._output.write_at(self.offset + BLOCK, data)
         self._append(FileEntry(path, len(data), oci_digest(data)[7:], FILE_MODE, "image"))
 
@@ -109,6 +112,7 @@ class _Peek:
 
     def read(self, size: int, /) -> bytes:
         data = self._stream.read(size)
+        # Progress counts what is read: what is written depends on the compression.
         self._advance(len(data))
         if len(self.head) < 4:
             self.head = (self.head + data)[:4]

@@ -1,11 +1,11 @@
-"""An output file that exists under its name whole, or not at all.
+"""An output file that exists under its name complete, or not at all.
 
-Where the file system can, the file has no name until it is complete (open(2), O_TMPFILE), so that not even
-kill -9 leaves anything behind. Elsewhere a hidden sibling is renamed. Its writer holds a lock on it, so that
-whoever next writes into the directory can tell what a killed one has left, and removes it.
+Where the file system supports it, the file has no name until it is complete (open(2), O_TMPFILE): not even
+SIGKILL leaves anything behind. Elsewhere a hidden file in the same directory is renamed. Its writer holds a
+lock on it, so that the next writer in the directory recognises and removes what a killed one has left.
 
-Large pieces pass by the page cache (open(2), O_DIRECT; docs/adr/0006): one copy of every byte less, and at
-the end little is left to sync.
+Large pieces bypass the page cache (open(2), O_DIRECT; docs/adr/0006): every byte is copied once less, and
+little is left to sync at the end.
 """
 
 from __future__ import annotations
@@ -23,33 +23,41 @@ from types import TracebackType
 from installer.core.errors import UnfitInputError
 
 PAGE = mmap.PAGESIZE
-_LEFT = re.compile(r"\..+\.[0-9]+\.part")
+_LEFTOVER = re.compile(r"\..+\.[0-9]+\.part")
 
 
 def page_buffer(size: int) -> memoryview:
-    """Gives memory that starts with a page, as `write_pages` needs it."""
+    """Return memory aligned to a page, as `write_pages` needs it."""
     return memoryview(mmap.mmap(-1, size))
 
 
 class OutputFile:
-    """Collects bytes at any offset; `publish` gives them their name. A context manager that cleans up.
+    """A file that takes bytes at any offset; `publish` gives it its name. A context manager that cleans up.
 
     Attributes:
         path: The final name.
         fd: Descriptor for reading and writing.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Opens a nameless file in the directory of `path`, which is made where it lacks.
+    def __init__(self, path: Path, mode: int = 0o644, *, parents: bool = True) -> None:
+        """Open a nameless file in the directory of `path`.
+
+        Args:
+            path: The final name.
+            mode: Permission bits; the umask applies.
+            parents: Create the directory if it does not exist.
 
         Raises:
             UnfitInputError: The directory cannot be written to.
         """
         self.path = path
+        self._mode = mode
         self._sibling: Path | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            remove_left(path.parent)
+            if parents:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path.parent)
+            # Leftovers go first: after a crash their space may be what this file needs.
             self.fd = self._open()
             self._direct = self._open_direct()
         except OSError as error:
@@ -58,59 +66,62 @@ class OutputFile:
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
-            fd = os.open(self.path.parent, flags | os.O_TMPFILE, 0o644)
+            fd = os.open(self.path.parent, flags | os.O_TMPFILE, self._mode)
         except OSError as error:
+            # Only "not supported" leads to the fallback; a full disk or missing permission is an error.
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
         else:
             _lock(fd)
             return fd
-        self._sibling = self._beside()
+        self._sibling = self._hidden_name()
         while True:
-            fd = os.open(self._sibling, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+            fd = os.open(self._sibling, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, self._mode)
             _lock(fd)
-            if self._sibling.exists():  # else it was taken for left before it was locked
+            # Between open and lock, another writer may have removed the file as a leftover.
+            if self._sibling.exists():
                 return fd
             os.close(fd)
 
     def _open_direct(self) -> int | None:
-        """Opens the same file again; None where the file system cannot, or is too simple: see `extend`."""
+        """Open the same file again with O_DIRECT; None if the file system does not support it."""
+        # A file system without nameless files (FAT) has no O_DIRECT worth using.
         if self._sibling is not None:
             return None
         try:
+            # Through /proc, since a nameless file has no other path.
             return os.open(f"/proc/self/fd/{self.fd}", os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
         except OSError:
             return None
 
     def extend(self, size: int) -> None:
-        """Gives the file its length before it is written, so that threads which write need not wait in turn.
-
-        Not where each byte of that length would be written as a zero first: FAT and its like have no holes,
-        and no nameless files either.
+        """Set the length of the file before it is written, so that threads can write in any order.
 
         Raises:
             UnfitInputError: It cannot be that large.
         """
+        # FAT has no sparse files: extending would write every byte twice. It has no nameless files either.
         if self._sibling is None:
             self.truncate(size)
 
     def write_pages(self, offset: int, view: memoryview) -> None:
-        """Writes all of `view` at `offset`: whole pages from a `page_buffer` pass by the page cache.
+        """Write all of `view` at `offset`; whole pages from a `page_buffer` bypass the page cache.
 
-        No page may be written both in this way and, at the same time, with `write_at`.
+        No page may be written in this way and with `write_at` at the same time.
 
         Raises:
             UnfitInputError: The disk is full, or failed.
         """
+        # O_DIRECT takes whole pages at page offsets only; the rest goes the normal way.
         whole, done = len(view) // PAGE * PAGE, 0
         if self._direct is not None and whole and offset % PAGE == 0:
-            # what cannot be written like this, or was not, can be in the other way, which says why if not
+            # What O_DIRECT refuses goes through the page cache below, and a real fault shows there.
             with contextlib.suppress(OSError):
                 done = os.pwrite(self._direct, view[:whole], offset)
         self.write_at(offset + done, view[done:])
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Writes all of `data` at `offset`; safe from several threads.
+        """Write all of `data` at `offset`; safe from several threads.
 
         Raises:
             UnfitInputError: The disk is full, or failed.
@@ -123,13 +134,13 @@ class OutputFile:
             raise _unwritable(self.path, error) from None
 
     def write_parts(self, offset: int, parts: Iterable[bytes]) -> None:
-        """Writes parts one behind the other from `offset` on; see `write_at`."""
+        """Write parts one after the other, starting at `offset`; see `write_at`."""
         for part in parts:
             self.write_at(offset, part)
             offset += len(part)
 
     def truncate(self, size: int) -> None:
-        """Cuts or extends the file to `size` bytes.
+        """Cut or extend the file to `size` bytes.
 
         Raises:
             UnfitInputError: It cannot be that large.
@@ -139,36 +150,48 @@ class OutputFile:
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
-    def publish(self) -> None:
-        """Makes the bytes durable, then gives them their name; what had the name before is replaced.
+    def publish(self, *, replace: bool = True) -> None:
+        """Make the bytes durable, then give them their name.
+
+        Args:
+            replace: Replace a file that has the name.
 
         Raises:
             UnfitInputError: The disk is full, or failed.
+            FileExistsError: A file has the name and must not be replaced.
         """
         try:
+            # Content before name: after a power failure the name must never lead to missing bytes.
             os.fsync(self.fd)
             if self._sibling is None:
                 try:
                     self._link(self.path)
                 except FileExistsError:
-                    # linkat(2) does not replace: a name of its own first
-                    sibling = self._beside()
+                    if not replace:
+                        raise
+                    # linkat(2) does not replace a file; rename(2) does, and needs a name of its own first.
+                    sibling = self._hidden_name()
                     with contextlib.suppress(FileNotFoundError):
                         sibling.unlink()
                     self._link(sibling)
                     self._sibling = sibling
+            elif not replace:
+                # An empty file reserves the name against other writers; the rename then fills it.
+                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode))
             if self._sibling is not None:
                 self._sibling.rename(self.path)
                 self._sibling = None
             fsync_directory(self.path.parent)
+        except FileExistsError:
+            raise
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
-    def _beside(self) -> Path:
+    def _hidden_name(self) -> Path:
         return self.path.with_name(f".{self.path.name[:200]}.{os.getpid()}.part")
 
     def _link(self, path: Path) -> None:
-        # with a directory descriptor os.link calls linkat(2), which can follow the link in /proc
+        # With a directory descriptor os.link calls linkat(2), which can follow the link in /proc.
         os.link(f"/proc/self/fd/{self.fd}", path, src_dir_fd=self.fd, follow_symlinks=True)
 
     def __enter__(self) -> OutputFile:
@@ -184,17 +207,19 @@ class OutputFile:
             self._sibling.unlink(missing_ok=True)
 
 
-def remove_left(directory: Path) -> None:
-    """Removes what writers that were killed have left in a directory: siblings that nobody holds a lock on.
+def remove_leftovers(directory: Path) -> None:
+    """Remove what killed writers have left in a directory: hidden files that nobody holds a lock on.
 
     Where a file system has no locks, nothing is removed.
     """
     for path in directory.iterdir():
-        if not _LEFT.fullmatch(path.name):
+        if not _LEFTOVER.fullmatch(path.name):
             continue
         with contextlib.suppress(OSError):
+            # No link is followed, and no pipe waited for: the directory may be writable by others.
             fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
+                # A held lock means that its writer is alive: the file stays.
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
             finally:
@@ -203,11 +228,12 @@ def remove_left(directory: Path) -> None:
 
 def _lock(fd: int) -> None:
     with contextlib.suppress(OSError):
+        # Network file systems may have no locks; then leftovers are never removed, which is safe.
         fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def fsync_directory(path: Path) -> None:
-    """Makes the names in a directory durable (fsync(2))."""
+    """Make the names in a directory durable (fsync(2))."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -217,11 +243,11 @@ def fsync_directory(path: Path) -> None:
 
 def _unwritable(path: Path, error: OSError) -> UnfitInputError:
     hints = {
-        errno.ENOSPC: "free some space, or name another place with -o",
-        errno.EDQUOT: "free some space, or name another place with -o",
-        errno.EFBIG: "this file system or a limit of this session does not allow files of that size",
-        errno.EACCES: "you may not write there: name another place with -o",
-        errno.EROFS: "that file system is read-only: name another place with -o",
+        errno.ENOSPC: "free some space, or choose another place with -o",
+        errno.EDQUOT: "free some space, or choose another place with -o",
+        errno.EFBIG: "the file system, or `ulimit -f`, does not allow files of that size",
+        errno.EACCES: "choose a directory that you can write to with -o",
+        errno.EROFS: "the file system is read-only: choose another place with -o",
     }
     return UnfitInputError(
         f"cannot be written: {error.strerror}", where=str(path), hint=hints.get(error.errno or 0, "")

@@ -1,37 +1,131 @@
-"""What all commands of `bundle` share: the console, and the options that several of them take."""
+"""What the commands of `bundle` share: the console, and options that several of them have."""
 
 from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from installer.core.errors import UsageError
 from installer.shared.console import Console, safe
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle.", show_default=False)]
-Key = Annotated[Path | None, typer.Option("--key", help="cosign private key, NAME.key.", show_default=False)]
-GpgKey = Annotated[
-    str | None,
-    typer.Option(
-        "--gpg-key", metavar="FPR", help="Fingerprint of a GPG key in the agent.", show_default=False
-    ),
-]
+if TYPE_CHECKING:
+    from bundler.signing import Signer
 
+# One console for all commands: --json and --log-format are set once.
 console = Console("bundle")
 
 
+def option(*names: str, text: str, metavar: str | None = None) -> Any:
+    """Declare an option whose help does not show the default value.
+
+    Args:
+        names: `--name`, `-n`; without any, the name of the parameter.
+        text: The help.
+        metavar: The placeholder of the value.
+    """
+    # Empty defaults would be shown as `[default: ]`; real ones stand in the text.
+    return typer.Option(*names, help=text, metavar=metavar, show_default=False)
+
+
+def argument(metavar: str, text: str = "") -> Any:
+    """Declare an argument.
+
+    Args:
+        metavar: Its placeholder.
+        text: The help.
+    """
+    return typer.Argument(metavar=metavar, help=text, show_default=False)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout")]
+BundleFile = Annotated[Path, argument("BUNDLE", "The bundle")]
+# Never the key itself or its password: arguments show up in process lists.
+Key = Annotated[Path | None, option("--key", text="cosign private key, NAME.key")]
+GpgKey = Annotated[
+    str | None, option("--gpg-key", metavar="FPR", text="Fingerprint of a GPG key, held by gpg-agent")
+]
+Prepare = Annotated[
+    bool, typer.Option("--prepare", help="Only write the file to sign, for a key on another machine")
+]
+Attach = Annotated[
+    list[Path] | None,
+    option("--attach", metavar="SIG", text="Signature made elsewhere; may be repeated"),
+]
+
+
 def prompt(question: str) -> str:
-    """Asks for a password.
+    """Ask for a password.
 
     Raises:
         UsageError: There is no terminal to ask on.
     """
+    # A pipeline must fail with the name of the variable, not wait for an answer.
     if not sys.stdin.isatty():
-        what = "a password is needed, and there is no terminal to ask on"
+        what = "a password is needed, but there is no terminal to ask on"
         raise UsageError(what, hint="set COSIGN_PASSWORD")
+    # Escaped: the path of a key may have control characters.
     return getpass.getpass(safe(question))
+
+
+def load_signers(key: Path | None, gpg_key: str | None, variable: str = "COSIGN_PASSWORD") -> list[Signer]:
+    """Return the signers of `--key` and `--gpg-key`; none if neither is given.
+
+    Args:
+        key: A cosign private key.
+        gpg_key: A GPG fingerprint.
+        variable: The environment variable that may have the password of the key.
+
+    Raises:
+        UsageError: A key cannot be used.
+    """
+    signers: list[Signer] = []
+    if key is not None:
+        # Imported only if such a key is given: cryptography takes long to load.
+        from bundler.signing.cosign import CosignSigner
+
+        signers.append(CosignSigner.load(key, prompt, variable))
+    if gpg_key is not None:
+        from bundler.signing.gpg import GpgSigner
+
+        signers.append(GpgSigner(gpg_key))
+    return signers
+
+
+def required_signers(key: Path | None, gpg_key: str | None) -> list[Signer]:
+    """Return the signers of `--key` and `--gpg-key`.
+
+    Raises:
+        UsageError: A key cannot be used, or none is given.
+    """
+    signers = load_signers(key, gpg_key)
+    if not signers:
+        raise UsageError("no key is given", hint="give --key NAME.key or --gpg-key FINGERPRINT")
+    return signers
+
+
+def chosen_form(forms: Mapping[str, object], others: Mapping[str, Mapping[str, object]]) -> str:
+    """Return the option that selects the form of a command; empty if none is given.
+
+    Args:
+        forms: Options that select a form, with their values.
+        others: For each form (empty for none), the options that have no meaning with it, with their values.
+
+    Raises:
+        UsageError: Two forms are selected, or an option has no meaning with the selected one.
+    """
+    given = [name for name, value in forms.items() if value]
+    # Doing one of the two silently would look as if both had been done.
+    if len(given) > 1:
+        raise UsageError(f"{given[0]} and {given[1]} cannot be used together", hint="run them one by one")
+    form = given[0] if given else ""
+    for name, value in others.get(form, {}).items():
+        # An option that would be ignored is refused: the person meant something by it.
+        if value:
+            what = f"{name} cannot be used {f'with {form}' if form else 'without ' + ' or '.join(forms)}"
+            raise UsageError(what, hint=f"leave {name} out")
+    return form

@@ -1,4 +1,4 @@
-"""The part of `bundle trust` that maintains a root once `init` has made it."""
+"""The commands `bundle trust`: create, change, sign and show root.json."""
 
 from __future__ import annotations
 
@@ -8,41 +8,117 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli.keys import trust_app
-from bundler.cli.options import GpgKey, Json, Key, console
-from bundler.cli.sign import Attach, closing, signers_of
+from bundler.cli.options import (
+    Attach,
+    GpgKey,
+    Json,
+    Key,
+    Prepare,
+    argument,
+    chosen_form,
+    console,
+    option,
+    required_signers,
+)
 from installer.core.errors import UsageError
-
-__all__ = ["trust_app"]
 
 if TYPE_CHECKING:
     from bundler.trust.root_files import Edited
     from installer.core.trust.signatures import TrustedKey
 
-RootFile = Annotated[Path, typer.Argument(metavar="ROOT", help="The root.json.", show_default=False)]
-Names = Annotated[list[str] | None, typer.Option(help="May be repeated.", show_default=False)]
+RootFile = Annotated[Path, argument("ROOT", "The root.json")]
+Expires = Annotated[str, typer.Option(help="Duration (365d) or time (2030-01-31T00:00:00Z) of expiry")]
+
+trust_app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Manage root.json: the keys and policies that hosts trust.",
+)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _edited(done: Edited, what: str) -> None:
+def _print_edited(edited: Edited, what: str) -> None:
     from installer.core.trust.root_view import view
 
-    file = done.file
+    file = edited.file
     shown = view(file.root, file.data, _now())
     lines = [what]
-    if done.kept is not None:
-        lines.append(f"version {file.root.version - 1} may be with hosts: it is kept as {done.kept.name}")
-    elif done.dropped:
-        lines.append(f"removed signatures of what it was before: {', '.join(done.dropped)}")
-    lines += [stand.text() for stand in file.stands(_now())]
-    kept = str(done.kept) if done.kept else ""
+    if edited.archived is not None:
+        previous = file.root.version - 1
+        lines.append(f"version {previous} may be in use on hosts: saved as {edited.archived.name}")
+    elif edited.dropped:
+        lines.append(f"removed signatures of the previous content: {', '.join(edited.dropped)}")
+    lines += [each.as_text() for each in file.standings(_now())]
+    archived = str(edited.archived) if edited.archived else ""
     console.result(
         "\n".join([*lines, "", shown.as_text()]),
-        lambda: {**shown.as_json(), "kept": kept, "dropped": list(done.dropped)},
+        # These names are read by scripts.
+        lambda: {**shown.as_json(), "kept": archived, "dropped": list(edited.dropped)},
     )
+
+
+@trust_app.command(
+    "init", epilog="Example: bundle trust init root.json --release-key release.pub --owner release-team"
+)
+def init(
+    path: Annotated[Path, argument("ROOT", "The file to write")],
+    release_key: Annotated[
+        list[Path] | None,
+        option("--release-key", text="Public key, .pub, with the role release; may be repeated"),
+    ] = None,
+    gpg_release: Annotated[
+        list[str] | None,
+        option("--gpg-release", metavar="FPR", text="GPG key with the role release; may be repeated"),
+    ] = None,
+    owner: Annotated[
+        list[str] | None,
+        option("--owner", text="Owner of the release keys: one for all, or one for each"),
+    ] = None,
+    expires: Expires = "365d",
+    threshold: Annotated[int, typer.Option(help="Number of owners that must sign a release")] = 1,
+    root_key: Annotated[
+        list[Path] | None,
+        option("--root-key", text="Public key, .pub, that may sign the next root; may be repeated"),
+    ] = None,
+    gpg_root: Annotated[
+        list[str] | None,
+        option("--gpg-root", metavar="FPR", text="GPG key that may sign the next root; may be repeated"),
+    ] = None,
+    root_threshold: Annotated[int, typer.Option(help="Number of owners that must sign the next root")] = 1,
+    json: Json = False,
+) -> None:
+    """Create the first root.json."""
+    from bundler.commands.trust_init import init_root
+
+    console.json_output = json
+    view = init_root(
+        path,
+        release_key or [],
+        gpg_release or [],
+        owners=owner or [],
+        expires=expires,
+        threshold=threshold,
+        root_keys=root_key or [],
+        gpg_root=gpg_root or [],
+        root_threshold=root_threshold,
+    )
+    console.result(f"wrote {path}\n{view.as_text()}", view.as_json)
+
+
+@trust_app.command("show", epilog="Example: bundle trust show root.json")
+def show(path: RootFile, json: Json = False) -> None:
+    """Show keys, roles, policies, expiry and fingerprint."""
+    from bundler.commands.trust_init import show_root
+    from bundler.trust.root_files import load
+
+    console.json_output = json
+    view, standings = show_root(path), load(path).standings(_now())
+    text = "\n".join(each.as_text() for each in standings)
+    signed = {str(each.version): list(each.signed) for each in standings}
+    console.result(f"{view.as_text()}\n\n{text}", lambda: {**view.as_json(), "signed": signed})
 
 
 @trust_app.command(
@@ -51,105 +127,88 @@ def _edited(done: Edited, what: str) -> None:
 def add_key(
     path: RootFile,
     keys: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[KEY.pub]...", help="cosign or armored GPG keys.", show_default=False),
+        list[Path] | None, argument("[KEY.pub]...", "Public keys: cosign, or armored GPG")
     ] = None,
     gpg: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--gpg", metavar="FPR", help="A key of your GPG keyring; may be repeated.", show_default=False
-        ),
+        list[str] | None, option("--gpg", metavar="FPR", text="Key of your GPG keyring; may be repeated")
     ] = None,
     role: Annotated[
         list[str] | None,
-        typer.Option(
-            "--role",
-            help="release, root, provenance, security, ops, break-glass; may be repeated.",
-            show_default=False,
-        ),
+        option("--role", text="release, root, provenance, security, ops or break-glass; may be repeated"),
     ] = None,
-    owner: Annotated[
-        str, typer.Option(help="Who holds them [default: the file's stem]", show_default=False)
-    ] = "",
-    not_after: Annotated[
-        str, typer.Option(help="When they stop counting: 365d, or a time.", show_default=False)
-    ] = "",
+    owner: Annotated[str, option(text="Owner of the keys [default: stem of the file's name]")] = "",
+    not_after: Annotated[str, option(text="Expiry of the keys: 365d, or a time")] = "",
     threshold: Annotated[
-        int,
-        typer.Option(help="How many owners the roles ask for from now on; 0: as before.", show_default=False),
+        int, option(text="Number of owners that the roles require [default: unchanged]")
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Add keys, or give keys further roles."""
+    """Add keys, or give more roles to keys."""
     from dataclasses import replace
 
-    from bundler.commands.trust_edit import add_key as add
+    from bundler.commands.trust_edit import add_keys
     from bundler.commands.trust_init import key_from_file, key_from_gpg
     from bundler.config.durations import parse_expiry
 
     console.json_output = json
     found = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
+    # Both lists may be empty for typer, but not together.
     if not found or not role:
-        raise UsageError("say which keys get which role", hint="give KEY.pub or --gpg FPR, and --role ROLE")
+        raise UsageError("key or role is missing", hint="give KEY.pub or --gpg FPR, and --role ROLE")
+    # A key may have to stop counting when its owner leaves.
     until = parse_expiry(not_after, _now()) if not_after else None
     found = [replace(each, owner=owner or each.owner, not_after=until) for each in found]
-    done = add(path, found, role, _now(), threshold)
-    _edited(done, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in found))
+    edited = add_keys(path, found, role, _now(), threshold)
+    _print_edited(edited, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in found))
 
 
 @trust_app.command("set-policy", epilog="Example: bundle trust set-policy root.json production --max-age 14d")
 def set_policy(
     path: RootFile,
-    environment: Annotated[str, typer.Argument(metavar="ENV", show_default=False)],
+    environment: Annotated[str, argument("ENV", "Name of the environment")],
     require: Annotated[
         list[str] | None,
-        typer.Option(
-            "--require", metavar="ROLE[=N]", help="So many owners of it; may be repeated.", show_default=False
+        option(
+            "--require", metavar="ROLE[=N]", text="Require approvals by N owners in ROLE; may be repeated"
         ),
     ] = None,
     change_id: Annotated[
-        bool | None,
-        typer.Option("--change-id/--no-change-id", help="Must approvals name a change?", show_default=False),
+        bool | None, option("--change-id/--no-change-id", text="Require the id of a change request")
     ] = None,
     rollback_plan: Annotated[
-        bool | None,
-        typer.Option(
-            "--rollback-plan/--no-rollback-plan", help="Must there be a way back?", show_default=False
-        ),
+        bool | None, option("--rollback-plan/--no-rollback-plan", text="Require a rollback plan")
     ] = None,
     builder: Annotated[
         list[str] | None,
-        typer.Option("--builder", metavar="ID", help="Only built by these.", show_default=False),
+        option("--builder", metavar="ID", text="Accept only bundles of this builder; may be repeated"),
     ] = None,
     repository: Annotated[
         list[str] | None,
-        typer.Option("--repository", metavar="URL", help="Only built from these.", show_default=False),
+        option("--repository", metavar="URL", text="Accept only sources of this repository; may be repeated"),
     ] = None,
     clean_tree: Annotated[
         bool | None,
-        typer.Option(
-            "--clean-tree/--no-clean-tree", help="Must the source be as committed?", show_default=False
-        ),
+        option("--clean-tree/--no-clean-tree", text="Require sources without uncommitted changes"),
     ] = None,
-    max_age: Annotated[str, typer.Option(help="How long approvals count: 14d.", show_default=False)] = "",
+    max_age: Annotated[str, option(text="Maximum age of approvals, for example 14d")] = "",
     product: Annotated[
-        list[str] | None, typer.Option("--product", help="Only these; may be repeated.", show_default=False)
+        list[str] | None, option("--product", text="Accept only this product; may be repeated")
     ] = None,
     break_glass: Annotated[
         bool | None,
-        typer.Option("--break-glass/--no-break-glass", help="May that role stand in?", show_default=False),
+        option("--break-glass/--no-break-glass", text="Let the role break-glass replace approvals"),
     ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the policy away.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the policy")] = False,
     json: Json = False,
 ) -> None:
-    """Set what an environment asks for; `production` starts with all roles, change id and rollback plan."""
-    from bundler.commands.trust_edit import make_policy
-    from bundler.commands.trust_edit import set_policy as put
+    """Set the policy of an environment; `production` starts with all roles, change id and rollback plan."""
+    from bundler.commands import trust_edit
     from bundler.trust.root_files import load
 
     console.json_output = json
-    policy = make_policy(
+    policy = trust_edit.make_policy(
         environment,
+        # Options that are not given keep the present policy.
         load(path).root.environments.get(environment),
         requires=require,
         change_id=change_id,
@@ -161,85 +220,81 @@ def set_policy(
         products=product,
         break_glass=break_glass,
     )
-    done = put(path, environment, None if remove else policy, _now())
-    _edited(done, f"{environment}: {'no policy any more' if remove else 'set'}")
+    edited = trust_edit.set_policy(path, environment, None if remove else policy, _now())
+    _print_edited(edited, f"{environment}: policy {'removed' if remove else 'set'}")
 
 
 @trust_app.command("set-product", epilog="Example: bundle trust set-product root.json lan-chat --floor 1.4.2")
 def set_product(
     path: RootFile,
-    product: Annotated[str, typer.Argument(metavar="PRODUCT", show_default=False)],
+    product: Annotated[str, argument("PRODUCT", "Name of the product")],
     floor: Annotated[
-        str,
-        typer.Option(
-            metavar="VERSION", help="Nothing older is installed; or a sequence number.", show_default=False
-        ),
+        str, option(metavar="VERSION", text="Lowest version, or sequence number, that hosts install")
     ] = "",
     reset: Annotated[
-        bool, typer.Option("--reset", help="Have hosts forget the highest sequence number they have seen.")
+        bool, typer.Option("--reset", help="Have hosts forget the highest sequence number they have seen")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Set the security floor of a product, or have hosts forget a sequence number that leapt too far."""
-    from bundler.commands.trust_edit import set_product as put
+    """Set the security floor of a product, or reset a sequence number that went too far."""
+    from bundler.commands import trust_edit
 
     console.json_output = json
     if not floor and not reset:
-        raise UsageError("nothing is to be set", hint="give --floor VERSION or --reset")
-    _edited(put(path, product, _now(), floor=floor, reset=reset), f"{product}: set")
+        raise UsageError("nothing to set", hint="give --floor VERSION or --reset")
+    _print_edited(trust_edit.set_product(path, product, _now(), floor=floor, reset=reset), f"{product}: set")
 
 
 @trust_app.command("revoke", epilog="Example: bundle trust revoke root.json --bundle lan-chat-1.4.0.tar")
 def revoke(
     path: RootFile,
     key: Annotated[
-        list[str] | None,
-        typer.Option("--key", metavar="ID", help="A key; may be repeated.", show_default=False),
+        list[str] | None, option("--key", metavar="ID", text="Id of a key; may be repeated")
     ] = None,
     bundle: Annotated[
         list[str] | None,
-        typer.Option("--bundle", metavar="BUNDLE", help="A bundle, or its identity.", show_default=False),
+        option("--bundle", metavar="BUNDLE", text="Bundle file, or identity of a bundle; may be repeated"),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Revoke keys and bundles. Hosts act on it as soon as they have the new root."""
-    from bundler.commands.trust_edit import revoke as put
+    """Revoke keys and bundles; effective on a host as soon as it has the new root."""
+    from bundler.commands import trust_edit
 
     console.json_output = json
-    _edited(put(path, key or (), bundle or (), _now()), "revoked")
+    _print_edited(trust_edit.revoke(path, key or (), bundle or (), _now()), "revoked")
 
 
 @trust_app.command("rotate", epilog="Example: bundle trust rotate root.json --replace 1a2b3c4d=new.pub")
 def rotate(
     path: RootFile,
-    expires: Annotated[str, typer.Option(help="For how long, or until when, it is good.")] = "365d",
+    expires: Expires = "365d",
     replace: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--replace",
             metavar="ID=KEY.pub",
-            help="The new key takes over owner and roles.",
-            show_default=False,
+            text="Replace a key; the new one gets its owner and roles; may be repeated",
         ),
     ] = None,
     remove: Annotated[
-        list[str] | None, typer.Option("--remove", metavar="ID", help="Take a key out.", show_default=False)
+        list[str] | None, option("--remove", metavar="ID", text="Remove a key; may be repeated")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Renew the root before it expires, with new keys where they are due."""
-    from bundler.commands.trust_edit import rotate as renew
+    """Renew the root before it expires; replace and remove keys."""
+    from bundler.commands import trust_edit
     from bundler.commands.trust_init import key_from_file
 
     console.json_output = json
-    swaps: dict[str, TrustedKey] = {}
+    replaced: dict[str, TrustedKey] = {}
     for each in replace or ():
         keyid, _, file = each.partition("=")
         if not file:
             raise UsageError(f"{each!r:.80} is not ID=KEY.pub", where="--replace")
-        swaps[keyid] = key_from_file(Path(file))
-    done = renew(path, _now(), expires=expires, replaced=swaps, removed=remove or ())
-    _edited(done, f"version {done.file.root.version}")
+        # Read before the root is changed: a missing file changes nothing.
+        replaced[keyid] = key_from_file(Path(file))
+    edited = trust_edit.rotate(path, _now(), expires=expires, replaced=replaced, removed=remove or ())
+    _print_edited(edited, f"version {edited.file.root.version}")
 
 
 @trust_app.command("sign", epilog="Example: bundle trust sign root.json --key ana.key")
@@ -247,47 +302,42 @@ def sign(
     path: RootFile,
     key: Key = None,
     gpg_key: GpgKey = None,
-    prepare: Annotated[
-        bool, typer.Option("--prepare", help="Only write the bytes to sign, for a key that lives elsewhere.")
-    ] = False,
+    prepare: Prepare = False,
     attach: Attach = None,
     public: Annotated[
-        Path | None,
-        typer.Option(
-            "--public", help="For --attach: the key's public half [default: ROOT]", show_default=False
-        ),
+        Path | None, option("--public", text="With --attach: public half of the key [default: keys of ROOT]")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="For --prepare [default: ROOT.unsigned]", show_default=False),
+        option("-o", "--output", text="With --prepare: the file to write [default: ROOT.unsigned]"),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sign the root. Several people do so one after the other; the signatures lie beside it."""
-    from bundler.commands import trust_edit as verb
+    """Sign the root; several people do so one after the other. Signatures are files next to it."""
+    from bundler.commands.trust_sign import attach_to_root, prepare_root, sign_root
 
     console.json_output = json
-    if prepare:
-        made = verb.prepare(path, output)
-        said = made.lines(f"bundle trust sign {path} --attach SIG")
-        console.result("\n".join(said), lambda: {"path": str(made.path), "fingerprint": made.identity})
-        return
-    signers = [] if attach else signers_of(key, gpg_key, need=True)
-    with closing(signers):
-        done = verb.attach(path, attach, public, _now()) if attach else verb.sign(path, signers, _now())
-    stands = done.file.stands(_now())
-    added = [f"wrote {name}" for name in done.added] or ["this key had signed it already"]
-    complete = done.file.complete(_now())
-    last = "hosts take it: carry it and its signatures to them" if complete else "hosts do not take it yet"
-    console.result(
-        "\n".join([*added, *(stand.text() for stand in stands), last]),
-        lambda: {
-            "added": list(done.added),
-            "fingerprint": done.file.fingerprint,
-            "complete": complete,
-            "signed": {str(stand.version): list(stand.signed) for stand in stands},
+    keys = {"--key": key, "--gpg-key": gpg_key}
+    form = chosen_form(
+        {"--prepare": prepare, "--attach": attach},
+        {
+            "": {"--public": public, "--output": output},
+            "--prepare": {**keys, "--public": public},
+            "--attach": {**keys, "--output": output},
         },
     )
+    if form == "--prepare":
+        made = prepare_root(path, output)
+        lines = made.instructions(f"bundle trust sign {path} --attach SIG")
+        console.result("\n".join(lines), lambda: {"path": str(made.path), "fingerprint": made.identity})
+        return
+    # One time, so that signing and its report agree about expiry.
+    now = _now()
+    if form == "--attach":
+        signed = attach_to_root(path, attach or [], public, now)
+    else:
+        signed = sign_root(path, required_signers(key, gpg_key), now)
+    console.result(signed.as_text(now), lambda: signed.as_json(now))
 
 
 @trust_app.command(
@@ -296,28 +346,25 @@ def sign(
 def sheet(
     path: RootFile,
     installer: Annotated[
-        Path | None,
-        typer.Option("--installer", help="The program that travels with bundles.", show_default=False),
+        Path | None, option("--installer", text="The executable `install` that travels with bundles")
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="FILE.html or FILE.txt; default: text on stdout.", show_default=False
-        ),
+        Path | None, option("-o", "--output", text="FILE.html or FILE.txt [default: text on stdout]")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Make the one page that travels apart from the medium: fingerprints to compare by hand."""
+    """Write a page of fingerprints that travels apart from the media, to be compared by hand."""
     from bundler.archive.new_file import write_new
-    from bundler.commands.trust_sheet import sheet as make
+    from bundler.commands.trust_sheet import make_sheet
 
     console.json_output = json
-    page = make(path, installer, _now())
+    page = make_sheet(path, installer, _now())
+    # On stderr, too: the page may be printed without a look at it.
     for warning in page.warnings:
         console.log(warning, "warning")
     if output is None:
-        console.result(page.text().rstrip(), page.as_json)
+        console.result(page.as_text().rstrip(), page.as_json)
         return
-    text = page.html() if output.suffix in (".html", ".htm") else page.text()
+    text = page.as_html() if output.suffix in (".html", ".htm") else page.as_text()
     write_new(output, text.encode(), 0o644)
-    console.result(f"wrote {output}: print it, and carry it apart from the medium", page.as_json)
+    console.result(f"wrote {output}: print it and carry it apart from the media", page.as_json)

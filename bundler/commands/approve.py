@@ -1,89 +1,194 @@
-"""VERB `bundle approve`: countersigns a bundle, in the bundle or in a directory beside it."""
+"""`bundle approve`: countersign a bundle, in the bundle or in a directory next to it.
+
+Four actions: approve with a key at hand; prepare and attach for a key that is elsewhere; repair an append
+that was interrupted.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from bundler.approvals.approval import Approved, Request, make_approval
-from bundler.approvals.statements import look, opened
+from bundler.approvals.statements import Sidecar, open_statements
 from bundler.archive import append
+from bundler.archive.reading import read_with_tail
 from bundler.signing import Signer
 from bundler.signing.bundle import open_locked
-from installer.core.errors import UnfitInputError
+from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys, read_limited
+from installer.core.errors import TamperedError, UnfitInputError, UsageError
+from installer.core.limits import LIMITS
+from installer.core.trust.approval import Approval, parse
+from installer.core.trust.provenance import Provenance
+from installer.core.trust.root import APPROVERS
 
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What `repair` did: `finished` the approval `name`, `dropped` what was there of it, or `nothing`."""
+    """The result of `repair`: the approval `name` was `finished`, its parts were `dropped`, or `nothing`."""
 
     outcome: Literal["finished", "dropped", "nothing"]
     name: str = ""
 
-    def text(self) -> str:
-        """Gives it in words for people."""
+    def as_text(self) -> str:
+        """Return it in words for people."""
         return {
-            "finished": f"{self.name} was all there: finished, it counts now",
-            "dropped": "what was there of an approval was taken back: approve again",
-            "nothing": "nothing was cut short",
+            "finished": f"completed {self.name}: the approval counts now",
+            "dropped": "removed an incomplete approval: approve the bundle again",
+            "nothing": "nothing to repair",
         }[self.outcome]
 
 
-def approve(
-    path: Path,
-    signer: Signer,
-    request: Request,
-    now: datetime,
-    *,
-    directory: Path | None = None,
-    sidecar: bool = False,
+def approve_bundle(
+    path: Path, signer: Signer, request: Request, now: datetime, sidecar: Sidecar | None = None
 ) -> Approved:
-    """Approves a bundle. Only its head and tail are read; verify it before.
+    """Approve a bundle. Only its head and tail are read: verify it first.
 
     Args:
         path: The bundle.
-        signer: Whose approval.
-        request: What it says.
-        now: The time.
-        directory: Where to write it beside the bundle; None: `BUNDLE.approvals`.
-        sidecar: Whether to leave the bundle itself as it is, as is done where it cannot be written to.
+        signer: The approver's key.
+        request: What the approver states.
+        now: The current time.
+        sidecar: Write the approval outside of the bundle; None: into the bundle if it can be written to.
 
     Returns:
         What was added.
 
     Raises:
-        UsageError: The request makes no sense.
-        UnfitInputError: It cannot be written, or there are too many; an append was cut short before.
-        BusyError: Another process signs or approves it.
+        UsageError: The request is not valid.
+        UnfitInputError: The approval cannot be written, there are too many, or an append was interrupted
+            before.
+        BusyError: Another process signs or approves the bundle.
         TamperedError: It is not a bundle.
     """
-    with opened(path, directory, sidecar=sidecar) as place:
-        approval = make_approval(request, place.bundle, now)
+    with open_statements(path, sidecar) as statements:
+        approval = make_approval(request, statements.bundle, now)
+        # The bytes that are signed are the bytes that are stored: they are made once.
         data = approval.to_bytes()
-        files = place.add(approval.role, signer.keyid8, data, signer.sign(data))
-        return Approved(approval, files, place.directory)
+        # Signed while the bundle is locked: nobody can take the name of the file meanwhile.
+        files = statements.add(approval.role, signer.keyid8, data, signer.sign(data))
+        return Approved(approval, files, statements.directory)
+
+
+def prepare_approval(path: Path, request: Request, now: datetime, output: Path | None = None) -> Prepared:
+    """Write the statement of an approval that is to be signed elsewhere.
+
+    Args:
+        path: The bundle.
+        request: What the approver states.
+        now: The current time.
+        output: The file to write; None: `BUNDLE.<role>.json`.
+
+    Raises:
+        UsageError: The request is not valid, or another file has the name.
+        TamperedError: It is not a bundle.
+    """
+    bundle = read_with_tail(path)
+    data = make_approval(request, bundle, now).to_bytes()
+    return prepare(output or statement_path(path, request.role), data, bundle.identity)
+
+
+def attach_approval(
+    path: Path,
+    signatures: Sequence[Path],
+    public: Path,
+    statement: Path | None = None,
+    sidecar: Sidecar | None = None,
+) -> Approved:
+    """Add a statement that was signed elsewhere, an approval or provenance, with its signatures.
+
+    Args:
+        path: The bundle.
+        signatures: Files as cosign, GPG or openssl write them, all of one statement and by one key.
+        public: The public key, or a `root.json` that has it.
+        statement: What was signed; None: the `BUNDLE.<role>.json` that the first signature is of.
+        sidecar: Write the approval outside of the bundle; None: into the bundle if it can be written to.
+
+    Returns:
+        What was added.
+
+    Raises:
+        UsageError: A file cannot be read, a signature does not fit, or the statement is about another bundle.
+        UnfitInputError: The approval cannot be written.
+        BusyError: Another process signs or approves the bundle.
+        TamperedError: It is not a bundle.
+    """
+    documents = _statements(path, statement)
+    found = match_signatures(signatures, public_keys(public), documents)
+    names = {each.name.removesuffix(f".{each.keyid8}.{each.form}") for each in found}
+    # A statement and its signatures are added as one; two of them need two runs.
+    if len(names) != 1 or len({each.keyid8 for each in found}) != 1:
+        raise UsageError(
+            "the signatures are of different statements or keys", hint="attach them one after the other"
+        )
+    name = names.pop()
+    data, keyid8 = documents[name], found[0].keyid8
+    with open_statements(path, sidecar) as statements:
+        # The file lay outside of our control: nothing that it says counts before it is about this bundle.
+        content = _parse_statement(data, name, statements.bundle.identity)
+        role = content.role if isinstance(content, Approval) else "provenance"
+        # Attaching twice must add nothing: scripts repeat commands.
+        present = any(each == data and f"-{keyid8}." in there for there, each in statements.present.items())
+        forms = {each.form: each.data for each in found}
+        added = () if present else statements.add(role, keyid8, data, forms)
+        return Approved(content, added, statements.directory)
+
+
+def statement_path(path: Path, role: str) -> Path:
+    """Return where the statement of a role lies until it is signed."""
+    return path.with_name(f"{path.name}.{role}.json")
+
+
+def _statements(path: Path, given: Path | None) -> dict[str, bytes]:
+    # `create` and `--prepare` write to these names, so that `--statement` is rarely needed.
+    usual = [statement_path(path, role) for role in APPROVERS]
+    chosen = [given] if given else [each for each in usual if each.is_file()]
+    if not chosen:
+        raise UsageError(
+            "no statement to attach was found",
+            where=str(path.parent),
+            hint="give --statement FILE; `bundle approve --prepare` writes it",
+        )
+    return {str(each): read_limited(each, LIMITS.approval_bytes) for each in chosen}
+
+
+def _parse_statement(data: bytes, where: str, identity: str) -> Approval | Provenance:
+    try:
+        content = parse(data, where)
+    except TamperedError as error:
+        raise UsageError(
+            "is not a statement that hosts understand", where=error.where, hint=error.what
+        ) from None
+    # The signature would be valid, and hosts would refuse it only behind the air gap.
+    if content.identity != identity:
+        raise UsageError(
+            "is about another bundle",
+            where=where,
+            hint=f"the statement names {content.identity[:12]}…, this bundle is {identity[:12]}…: run"
+            " --prepare for this bundle",
+        )
+    return content
 
 
 def repair(path: Path) -> Repaired:
-    """Finishes or takes back an approval that was cut short.
+    """Finish or remove an approval whose append was interrupted.
 
     Args:
         path: The bundle.
 
-    Returns:
-        What was done.
-
     Raises:
         UnfitInputError: It cannot be written.
         BusyError: Another process signs or approves it.
-        TamperedError: It is not a bundle, or was cut short by something else.
+        TamperedError: It is not a bundle, or was truncated by something else.
     """
+    # Locked: a repair must not meet an append that is still going on.
     fd = open_locked(path)
     try:
-        return Repaired(*append.repair(fd, look(path)))
+        return Repaired(*append.repair(fd, read_with_tail(path)))
     except OSError as error:
         raise UnfitInputError(f"cannot be repaired: {error.strerror}", where=str(path)) from None
     finally:

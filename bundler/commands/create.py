@@ -1,4 +1,4 @@
-"""VERB `bundle create`: from bundle.yaml and its inputs to one signed file, in one pass over the inputs."""
+"""`bundle create`: write a signed bundle from bundle.yaml and its inputs, reading each input once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from bundler.approvals.statements import add_provenance
 from bundler.archive import head
 from bundler.archive.inputs import UNKNOWN, Collected, collect, creation_time
 from bundler.archive.output_file import OutputFile
+from bundler.archive.reading import unverified_bundle
 from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
-from bundler.provenance.git import Checkout, look
+from bundler.provenance.git import Checkout, inspect_checkout
 from bundler.provenance.statement import Run, signed_files, statement, write_unsigned
 from bundler.signing import Signer
-from bundler.signing.bundle import sign, signature_files
+from bundler.signing.bundle import sign
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, TamperedError, UnfitInputError, WaybillError
 from installer.core.format import manifest_json, manifest_rules
-from installer.core.format.archive import open_bundle, unsafe_trust_anyone
-from installer.core.format.bundle_source import FileSource
-from installer.core.format.manifest import FileEntry, Image, Layer, Manifest, blob_path
+from installer.core.format.manifest import SUMS, FileEntry, Image, Layer, Manifest, blob_path
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, OCTAL_LIMIT
 from installer.core.limits import LIMITS, MIB
@@ -34,15 +33,26 @@ from installer.shared.progress import Progress
 if TYPE_CHECKING:
     from bundler.image_sources.base import ImageSource, ResolvedImage
 
+# A file system that is filled to the last byte breaks other programs.
 RESERVE = 16 * MIB
-"""Bytes that have to stay free where the bundle is written."""
+"""Bytes that must stay free on the file system of the bundle."""
 _LARGEST = LIMITS.json_integer
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What `create` would write; found without reading payload."""
+    """A bundle that could be written; found without reading payload.
 
+    Attributes:
+        config: The checked bundle.yaml.
+        manifest: The manifest, without digests and images.
+        collected: Files, links and directories.
+        sources: Where the images come from.
+        images: The images.
+        checkout: The git checkout that the inputs come from.
+    """
+
+    config: BundleConfig
     manifest: Manifest
     collected: Collected
     sources: tuple[ImageSource, ...]
@@ -51,7 +61,8 @@ class Planned:
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes at most: layers count as large as they are uncompressed."""
+        """The largest possible payload in bytes: layers count uncompressed."""
+        # What compression saves is not known before: the check of free space must not depend on it.
         return sum(item.entry.size for item in self.collected.inputs) + sum(
             image.payload for image in self.images
         )
@@ -59,16 +70,16 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What `create` wrote.
+    """A bundle that was written.
 
     Attributes:
         path: The file.
-        size: Its bytes.
+        size: Its size in bytes.
         identity: SHA-256 of its SHA256SUMS, in hex.
-        manifest: What is in it.
+        manifest: Its manifest.
         signatures: Names of the signature files.
-        provenance: Where the provenance is: names in the bundle, or the path of the unsigned statement.
-        unchanged: Whether the very same file was there already.
+        provenance: Names of the provenance in the bundle, or the path of the unsigned statement.
+        unchanged: Whether the same bundle existed already.
     """
 
     path: Path
@@ -80,7 +91,7 @@ class Created:
     unchanged: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
         return {
             "path": str(self.path),
             "size": self.size,
@@ -96,29 +107,30 @@ class Created:
         }
 
 
-def plan(config: BundleConfig) -> Planned:
-    """Finds what the bundle will carry; reads no payload.
+def plan_bundle(config: BundleConfig) -> Planned:
+    """Find everything that the bundle will have, without reading payload.
 
     Args:
-        config: bundle.yaml, checked.
-
-    Returns:
-        The manifest without digests and images, and where everything comes from.
+        config: The checked bundle.yaml.
 
     Raises:
-        UnfitInputError: Inputs or images are missing, or do not fit; all problems at once.
+        UnfitInputError: Inputs or images are missing or not valid; all problems at once.
     """
     problems: list[Problem] = []
+    # Files first: they decide the time of the bundle if git does not.
     collected = collect(config)
-    checkout = look(config.directory, (item.source for item in collected.inputs if item.source))
+    checkout = inspect_checkout(config.directory, (item.source for item in collected.inputs if item.source))
     created = creation_time(collected, checkout.time)
+    # Counted from the time in the bundle, so that the same inputs give the same expiry.
     expires = created + config.expires
+    # A commit of last year with `expires: 180d` would make a bundle that no host accepts.
     if expires <= time.time() or expires >= OCTAL_LIMIT:
-        what = "the bundle would be expired already: its time is that of the commit or SOURCE_DATE_EPOCH"
-        problems.append(Problem("bundle.yaml", what, "commit anew, or set a longer `expires`"))
-    sources, found = _find_images(config, problems)
+        what = "the bundle would have expired already: its time is that of the commit or SOURCE_DATE_EPOCH"
+        problems.append(Problem("bundle.yaml", what, "make a new commit, or set a longer `expires`"))
+    sources, images = _find_images(config, problems)
     if problems:
-        raise UnfitInputError("the release is not fit to ship", problems=problems)
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        raise UnfitInputError(f"cannot be bundled: {count}", problems=problems)
     manifest = Manifest(
         product=config.product,
         version=str(config.version),
@@ -137,88 +149,90 @@ def plan(config: BundleConfig) -> Planned:
         values_schema=config.values_schema,
         source=checkout.source,
     )
+    # Before an hour of packing, not after it.
     _check_manifest(manifest)
-    return Planned(manifest, collected, sources, found, checkout)
+    return Planned(config, manifest, collected, sources, images, checkout)
 
 
-def create(
+def write_bundle(
     planned: Planned,
-    config: BundleConfig,
     target: Path,
     signers: Sequence[Signer],
     progress: Progress,
     run: Run | None = None,
 ) -> Created:
-    """Writes the bundle.
+    """Write a bundle.
 
     Args:
-        planned: What `plan` gave.
-        config: bundle.yaml, checked.
+        planned: The result of `plan_bundle`.
         target: The file to write.
-        signers: Who signs it at once; none for later.
-        progress: Told the bytes.
-        run: What provenance tells of this run; None: there is none.
-
-    Returns:
-        What was written.
+        signers: Keys that sign it at once.
+        progress: Receives the bytes that were read.
+        run: This run, for the provenance; None: no provenance.
 
     Raises:
-        UnfitInputError: An input changed or cannot be read, an image is not what it says, the disk is full,
-            or another bundle has the name already. Nothing is left behind.
+        UnfitInputError: An input changed or cannot be read, an image is not what its digest says, the disk is
+            full, or another bundle has the name. Nothing is left behind.
     """
+    # A full disk at 90 % costs the whole run.
     _check_space(target, planned)
     created = planned.manifest.created
+    # The payload comes first on the disk; the head goes into the space before it when all digests are known.
     start = _head_size(planned)
     with OutputFile(target) as output:
         progress.start(f"create {target.name}", planned.payload_bytes)
         files = write_files(output, start, planned.collected.inputs, created, progress.advance)
         offset = end_of(start, planned.collected.inputs)
-        blobs, images, end = _write_images(planned, output, offset, config, progress)
+        blobs, images, end = _write_images(planned, output, offset, progress)
+        # Only now are the digests known.
         manifest = replace(planned.manifest, files=(*files, *blobs), images=images)
         _check_manifest(manifest)
         data = manifest_json.dump(manifest)
         sums = head.make_sums(manifest.files, data)
-        signatures = {
-            name: text for signer in signers for name, text in signature_files(signer, sums).items()
-        }
+        signatures = {name: text for signer in signers for name, text in signer.files(SUMS, sums).items()}
         output.write_parts(0, head.make_head(sums, signatures, data, created, start))
+        # The identity covers the list, and the list covers every byte of the payload.
         identity = sha256_hex(sums)
-        said = _said(run, planned.checkout, config, manifest, identity)
-        signed = signed_files(run, said) if run else {}
+        document = _provenance(run, planned, manifest, identity)
+        signed = signed_files(run, document) if run else {}
         tail = b"".join(head.member(name, text, created) for name, text in signed.items()) + END
         output.write_at(end, tail)
         progress.done()
         size, names = end + len(tail), tuple(signatures)
-        unchanged = _is_there(target, identity)
+        unchanged = _exists_already(target, identity)
+        # After the write: only the finished list tells whether it is the same bundle.
         if unchanged:
-            names = _signed_by(target, signers)
+            # It may have been handed on and approved: it is signed further, never replaced.
+            names = _add_signatures(target, signers)
             signed = add_provenance(target, signed)
             size = target.stat().st_size
         else:
             output.publish()
-    beside = (str(write_unsigned(target, said)),) if run and not run.signers else ()
-    provenance = beside or tuple(signed)
-    return Created(target, size, identity, manifest, names, provenance, unchanged)
+    # Without a key, the statement waits next to the bundle for a signature from elsewhere.
+    unsigned = (str(write_unsigned(target, document)),) if run and not run.signers else ()
+    return Created(target, size, identity, manifest, names, unsigned or tuple(signed), unchanged)
 
 
-def _said(
-    run: Run | None, checkout: Checkout, config: BundleConfig, manifest: Manifest, identity: str
-) -> bytes:
-    return statement(run, checkout, config, manifest, identity, datetime.now(UTC)) if run else b""
+def _provenance(run: Run | None, planned: Planned, manifest: Manifest, identity: str) -> bytes:
+    if run is None:
+        return b""
+    return statement(run, planned.checkout, planned.config, manifest, identity, datetime.now(UTC))
 
 
 def _check_manifest(manifest: Manifest) -> None:
-    """What we write has to pass our own reader, whatever became of the input.
+    """Check that the installer's own reader accepts the manifest.
 
-    Entries of trees are alike but for names and places, which the rules look at: they are not written and
-    parsed once more, since there may be a hundred thousand.
+    Raises:
+        UnfitInputError: It does not.
     """
+    # There may be a hundred thousand entries of trees. They differ only in names and paths, which the rules
+    # check: they are not dumped and parsed again.
     few = tuple(entry for entry in manifest.files if entry.kind != "tree")
     try:
         manifest_rules.check(manifest)
         manifest_json.parse(manifest_json.dump(replace(manifest, files=few)))
     except TamperedError as error:
-        raise UnfitInputError(f"no bundle can be made of this: {error.what}", where=error.where) from None
+        raise UnfitInputError(f"cannot be bundled: {error.what}", where=error.where) from None
 
 
 def _find_images(
@@ -226,25 +240,29 @@ def _find_images(
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
     if not config.images:
         return (), ()
+    # A bundle without images need not wait for the modules that read them.
     from bundler.archive import images
 
     return images.resolve(config, problems)
 
 
 def _write_images(
-    planned: Planned, output: OutputFile, offset: int, config: BundleConfig, progress: Progress
+    planned: Planned, output: OutputFile, offset: int, progress: Progress
 ) -> tuple[list[FileEntry], tuple[Image, ...], int]:
     if not planned.sources:
         return [], (), offset
     from bundler.archive import images
 
-    return images.write(planned.sources, output, offset, config, planned.manifest.created, progress.advance)
+    created, compression = planned.manifest.created, planned.config.compression
+    return images.write(planned.sources, output, offset, compression, created, progress.advance)
 
 
 def _head_size(planned: Planned) -> int:
-    """Gives the room for a head in which every number and name of an image is as long as it can get."""
+    """Return the space to reserve for the head, with every number and name of an image at its longest."""
+    # The head must fit whatever the images turn out to be: it cannot grow over the payload.
     largest = FileEntry(blob_path("sha256:" + UNKNOWN), _LARGEST, UNKNOWN, 0o644, "image", expanded=_LARGEST)
     layer = Layer("sha256:" + UNKNOWN, _LARGEST, "x" * 128, "sha256:" + UNKNOWN, _LARGEST)
+    # Three more: index.json, manifest.json and oci-layout.
     blobs = sum(image.blobs for image in planned.images) + 3
     images = tuple(
         Image(each.reference, each.platform, layer.digest, layer.digest, (layer,) * each.blobs)
@@ -253,6 +271,7 @@ def _head_size(planned: Planned) -> int:
     manifest = replace(planned.manifest, files=planned.manifest.files + (largest,) * blobs, images=images)
     data = manifest_json.dump(manifest)
     sums = head.make_sums(manifest.files, data)
+    # The limits of readers on hosts.
     for what, count, most in (
         ("files", len(manifest.files), LIMITS.members),
         ("bytes of manifest", len(data), LIMITS.manifest_bytes),
@@ -260,58 +279,53 @@ def _head_size(planned: Planned) -> int:
     ):
         if count > most:
             raise UnfitInputError(
-                f"the bundle would have up to {count:,} {what}, at most {most:,} are allowed",
-                hint="carry a large tree as one archive file",
+                f"the bundle would have up to {count:,} {what}; at most {most:,} are allowed",
+                hint="put a large tree into one archive file",
             )
     return head.size_for(len(sums), len(data))
 
 
 def _check_space(target: Path, planned: Planned) -> None:
     parent = target.parent
+    # The directory may not exist yet; its parent is on the same file system.
     while not parent.exists():
         parent = parent.parent
     free, need = shutil.disk_usage(parent).free, planned.payload_bytes + RESERVE
     if free < need:
         raise UnfitInputError(
-            f"up to {need:,} bytes are needed, {free:,} are free",
+            f"not enough space: up to {need:,} bytes are needed, {free:,} are free",
             where=str(parent),
-            hint="free some space, or name another place with -o",
+            hint="free some space, or choose another place with -o",
         )
 
 
-def _is_there(target: Path, identity: str) -> bool:
-    """Says whether a bundle of this identity has the name already.
+def _exists_already(target: Path, identity: str) -> bool:
+    """Return whether the file is this very bundle.
 
     Raises:
-        UnfitInputError: Something else has the name: it may have been handed on.
+        UnfitInputError: The file has other content; it may have been handed on.
     """
     if not target.exists():
         return False
     try:
-        medium = FileSource(target)
-        try:
-            bundle = open_bundle(medium, unsafe_trust_anyone)
+        with unverified_bundle(target) as bundle:
             if bundle.identity == identity:
-                # the head alone would say so of a damaged copy too
+                # The identity covers the list only: a damaged copy has it too.
                 check_payload(bundle)
                 return True
-        finally:
-            medium.close()
+    # A damaged file is other content, too.
     except WaybillError:
         pass
     raise UnfitInputError(
-        "is there already, with other content",
+        "exists already, with other content",
         where=str(target),
-        hint="a version is made once: raise the version, or remove the file if it was never handed on",
+        hint="increase the version, or remove the file if it was never handed on",
     )
 
 
-def _signed_by(target: Path, signers: Sequence[Signer]) -> tuple[str, ...]:
-    """Adds the signatures that a bundle which is there already lacks, and gives all their names."""
+def _add_signatures(target: Path, signers: Sequence[Signer]) -> tuple[str, ...]:
+    """Add the missing signatures to an existing bundle; return the names of all of them."""
     for signer in signers:
         sign(target, signer)
-    medium = FileSource(target)
-    try:
-        return tuple(open_bundle(medium, unsafe_trust_anyone).head.signatures)
-    finally:
-        medium.close()
+    with unverified_bundle(target) as bundle:
+        return tuple(bundle.head.signatures)

@@ -1,4 +1,4 @@
-"""VERB `bundle diff`: what a release changes against another, from the heads of both."""
+"""`bundle diff`: compare two releases by the heads of their bundles."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bundler.archive.reading import unverified_bundle
 from bundler.commands.inspect import document_text
-from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
-from installer.core.format.bundle_source import FileSource
+from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
+from installer.core.format.methods import FILE_KINDS
 from installer.shared.console import table
 from installer.shared.humanize import size_text as size
 
+# Everything in a manifest that changes what happens on a host, besides files and images.
 _SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")
-_TEXT = ("template", "values", "schema", "unit", "compose", "script", "doc")
+# Kinds that people read; a diff of a binary tells nothing.
+_TEXT = ("template", "values", "schema", *FILE_KINDS, "doc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,9 @@ class Change:
 
     Attributes:
         path: In the bundle.
-        change: `added`, `removed`, `changed`, or `moved` where only its mode or place on the host differs.
-        before: Bytes before; 0 where it was not there.
-        after: Bytes after; 0 where it is gone.
+        change: `added`, `removed`, `changed`, or `moved` if only its mode or path on the host differs.
+        before: Size in bytes before; 0 if it is new.
+        after: Size in bytes after; 0 if it was removed.
     """
 
     path: str
@@ -40,7 +43,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What differs between two bundles; all of it unverified, as in `inspect`."""
+    """The differences between two bundles; unverified, as in `inspect`."""
 
     old: Manifest
     new: Manifest
@@ -51,7 +54,7 @@ class Difference:
     texts: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
 
         def rows(changes: Iterable[Change]) -> list[dict[str, Any]]:
             return [
@@ -69,7 +72,7 @@ class Difference:
         }
 
     def as_text(self) -> str:
-        """Gives it as people read it."""
+        """Return it in words for people."""
         names = f"{self.old.product} {self.old.version} -> {self.new.product} {self.new.version}"
         parts = [f"{names} (sequence {self.old.sequence} -> {self.new.sequence})"]
         for title, changes in (("FILE", self.files), ("IMAGE", self.images)):
@@ -78,33 +81,28 @@ class Difference:
                 rows += [(c.change, _bytes(c.before), _bytes(c.after), c.path) for c in changes]
                 parts.append(table(rows, right=(1, 2)))
         if self.images:
-            kept, new = size(self.shared_layer_bytes), size(self.new_layer_bytes)
-            parts.append(f"layers: {new} new, {kept} as before")
+            shared, new = size(self.shared_layer_bytes), size(self.new_layer_bytes)
+            parts.append(f"layers: {new} new, {shared} unchanged")
         parts += self.texts
         if not self.files and not self.images and not self.texts:
-            parts.append("the payload is the same")
+            parts.append("no differences")
         return "\n\n".join(parts)
 
 
-def diff(old: Path, new: Path) -> Difference:
-    """Compares two bundles.
+def diff_bundles(old: Path, new: Path) -> Difference:
+    """Compare two bundles.
 
     Raises:
         TamperedError: One of them is not a bundle.
-        UsageError: One of them is not there.
+        UsageError: One of them does not exist.
     """
-    media = []
-    try:
-        media.append(FileSource(old))
-        media.append(FileSource(new))
-        return _compare(*(open_bundle(medium, unsafe_trust_anyone) for medium in media))
-    finally:
-        for medium in media:
-            medium.close()
+    with unverified_bundle(old) as before, unverified_bundle(new) as after:
+        return _compare(before, after)
 
 
 def _compare(old: Bundle, new: Bundle) -> Difference:
-    before, after = _plain(old.manifest), _plain(new.manifest)
+    # Blobs of images have digests for names: their changes are shown as images and layers.
+    before, after = _files_without_images(old.manifest), _files_without_images(new.manifest)
     files = []
     for path in sorted(before.keys() | after.keys()):
         one, two = before.get(path), after.get(path)
@@ -118,7 +116,9 @@ def _compare(old: Bundle, new: Bundle) -> Difference:
         and change.change == "changed"
         and two.kind in _TEXT
     ]
+    # Deployment and health are in the manifest: without this, a changed step would not show.
     texts.append("\n".join(_text_diff(MANIFEST, _settings(old.manifest), _settings(new.manifest))).rstrip())
+    # By digest: a layer that both have is not carried again.
     old_layers = {layer.digest: layer.size for image in old.manifest.images for layer in image.layers}
     new_layers = {layer.digest: layer.size for image in new.manifest.images for layer in image.layers}
     return Difference(
@@ -132,11 +132,12 @@ def _compare(old: Bundle, new: Bundle) -> Difference:
     )
 
 
-def _plain(manifest: Manifest) -> dict[str, FileEntry]:
+def _files_without_images(manifest: Manifest) -> dict[str, FileEntry]:
     return {entry.path: entry for entry in manifest.files if entry.kind != "image"}
 
 
 def _change(one: FileEntry | None, two: FileEntry | None) -> str:
+    # Bytes before place: a file that changed and moved is shown as changed.
     if one is None or two is None:
         return "removed" if two is None else "added"
     if one.sha256 != two.sha256:
@@ -149,6 +150,7 @@ def _images(old: Manifest, new: Manifest) -> Iterable[Change]:
     before, after = _keyed(old, new), _keyed(new, old)
     for key in sorted(before.keys() | after.keys()):
         one, two = before.get(key), after.get(key)
+        # The configuration covers the layers: equal digests mean equal images.
         if one and two and one.config == two.config and one.reference == two.reference:
             continue
         names = " -> ".join(dict.fromkeys(image.reference for image in (one, two) if image))
@@ -158,15 +160,16 @@ def _images(old: Manifest, new: Manifest) -> Iterable[Change]:
 
 
 def _settings(manifest: Manifest) -> str:
-    """Gives everything that a release does besides its files and images, as text to compare."""
-    found = {name: getattr(manifest, name) for name in _SETTINGS}
-    return json.dumps(found, default=asdict, indent=1, sort_keys=True)
+    """Return everything in the manifest besides files and images, as text to compare."""
+    settings = {name: getattr(manifest, name) for name in _SETTINGS}
+    return json.dumps(settings, default=asdict, indent=1, sort_keys=True)
 
 
 def _keyed(manifest: Manifest, other: Manifest) -> dict[tuple[str, str], Image]:
-    """Gives images by what makes them the same in both: their name, unless either has several tags of it."""
+    """Return images by name; by name and tag if one of the two manifests has several tags of a name."""
 
     def name(image: Image) -> str:
+        # A new tag of an image is a change of it, not another image.
         return image.reference.rpartition(":")[0] or image.reference
 
     counts = [Counter((name(image), image.platform) for image in each.images) for each in (manifest, other)]
@@ -179,7 +182,7 @@ def _keyed(manifest: Manifest, other: Manifest) -> dict[tuple[str, str], Image]:
 
 
 def _text_diff(path: str, one: str | None, two: str | None) -> Iterable[str]:
-    """Gives the lines that differ; none where one of the two is no text."""
+    """Return the lines that differ; none if one of the two is not text."""
     if one is None or two is None:
         return ()
     return difflib.unified_diff(one.splitlines(), two.splitlines(), f"old/{path}", f"new/{path}", lineterm="")

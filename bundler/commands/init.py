@@ -1,4 +1,4 @@
-"""`bundle init`: lays down a bundle.yaml and everything it names, ready for `bundle create v0.1.0`."""
+"""`bundle init`: create a bundle.yaml and every file that it names, ready for `bundle create v0.1.0`."""
 
 from __future__ import annotations
 
@@ -13,58 +13,67 @@ from installer.core.errors import UnfitInputError, UsageError
 from installer.core.schema_errors import did_you_mean
 
 DEFAULT = "service"
+# `service` is what people look for; the directory has the name of the deployment method.
 _ALIASES = {"service": "systemd"}
-_STAND_IN = "example-product"
+_PLACEHOLDER = "example-product"
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
-def names() -> list[str]:
-    """Gives the names of the templates."""
-    return sorted(
-        [entry.name for entry in resources.templates().iterdir() if _is_template(entry)] + list(_ALIASES)
-    )
+def template_names() -> list[str]:
+    """Return the names of the templates."""
+    found = [entry.name for entry in resources.templates().iterdir() if _is_template(entry)]
+    return sorted([*found, *_ALIASES])
 
 
-def init(directory: Path, template: str = DEFAULT) -> list[Path]:
-    """Lays down a template; nothing that exists is touched, what is there is kept.
+def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
+    """Create the files of a template; existing files are left as they are.
 
-    The product takes its name from the directory where that can be a name, else it is `example-product`.
+    The product takes its name from the directory if that is a valid name, else it is `example-product`.
 
     Args:
-        directory: Where to; made if it is not there.
-        template: The template's name.
+        directory: The directory; created if it does not exist.
+        template: The name of the template.
 
     Returns:
         The files that were written, relative to the directory, in order.
 
     Raises:
         UsageError: There is no such template.
-        UnfitInputError: There is a bundle.yaml already, or a file cannot be written; nothing new is left.
+        UnfitInputError: There is a bundle.yaml already, or a file cannot be written; new files are removed.
     """
-    if template not in names():
-        close = did_you_mean(template, names())
-        hint = f"did you mean {close}?" if close else f"there are: {', '.join(names())}"
-        raise UsageError(f"there is no template {template}", hint=hint)
+    known = template_names()
+    if template not in known:
+        close = did_you_mean(template, known)
+        hint = f"did you mean {close}?" if close else f"use one of {', '.join(known)}"
+        raise UsageError(f"unknown template {template}", hint=hint)
     product = directory.absolute().name
-    product = product if _PRODUCT.fullmatch(product) else _STAND_IN
+    # A directory may have any name; a product's name is restricted by the schema.
+    product = product if _PRODUCT.fullmatch(product) else _PLACEHOLDER
     source = resources.templates() / _ALIASES.get(template, template)
-    wanted = {Path(name.replace(_STAND_IN, product)): entry for name, entry in _files(source)}
+    wanted = {Path(name.replace(_PLACEHOLDER, product)): entry for name, entry in _files(source)}
+    # lexists: a dangling link counts, too, since writing would follow it.
     if os.path.lexists(directory / "bundle.yaml"):
         where = str(directory / "bundle.yaml")
-        raise UnfitInputError("exists already, nothing was written", where=where, hint="go on with that one")
+        raise UnfitInputError(
+            "exists already; nothing was written",
+            where=where,
+            hint="edit that file, or choose another directory",
+        )
     written: list[Path] = []
     try:
         for path, entry in sorted(wanted.items()):
+            # A CHANGELOG or config of the project is worth more than the one of the template.
             if os.path.lexists(directory / path):
                 continue
-            _write(directory / path, entry.read_bytes().replace(_STAND_IN.encode(), product.encode()))
+            _write(directory / path, entry.read_bytes().replace(_PLACEHOLDER.encode(), product.encode()))
             written.append(path)
     except OSError as error:
+        # All or nothing: half a template is harder to understand than none.
         for path in written:
             (directory / path).unlink(missing_ok=True)
         where = str(error.filename or directory)
         raise UnfitInputError(
-            f"cannot be written: {error.strerror}", where=where, hint="nothing was kept"
+            f"cannot be written: {error.strerror}", where=where, hint="the files created so far were removed"
         ) from None
     return written
 
@@ -84,8 +93,9 @@ def _files(directory: Traversable, above: str = "") -> Iterator[tuple[str, Trave
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A wheel and an executable keep no modes; a script is known by its first line.
+    # A wheel and an executable keep no modes: a script is recognised by its first line.
     mode = 0o777 if data.startswith(b"#!") else 0o666
+    # O_EXCL: a file that appeared meanwhile is not overwritten.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

@@ -1,6 +1,6 @@
-"""VERB `bundle inspect`: what a bundle says of itself, read from its head, whatever its size.
+"""`bundle inspect`: show the content of a bundle from its head, whatever its size.
 
-Nothing here tells whether the bundle is genuine; the report says so, and `bundle verify` tells.
+Nothing here tells whether the bundle is genuine. The report says so; `bundle verify` checks it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bundler.archive.reading import unverified_bundle
 from installer.core import jsonio
-from installer.core.errors import TamperedError
+from installer.core.errors import TamperedError, UsageError
 from installer.core.format import manifest_json
-from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
-from installer.core.format.bundle_source import FileSource
+from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import ApprovalFile, group_files
-from installer.core.trust.approval import parse as parse_statement
+from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.console import safe, table
 from installer.shared.humanize import size_text as size
@@ -29,41 +28,36 @@ VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is shown: `text` for people, `document` for `--json`."""
+    """A view of a bundle: `text` for people, `document` for `--json`."""
 
     text: str
     document: Any
 
 
-def inspect(path: Path, view: str = "") -> Report:
-    """Looks at a bundle without verifying who made it.
+def inspect_bundle(path: Path, view: str = "") -> Report:
+    """Show a bundle without verifying who made it.
 
     Args:
         path: The bundle.
         view: One of VIEWS; empty for the overview.
 
-    Returns:
-        The report.
-
     Raises:
         TamperedError: It is not a bundle, or its list and manifest do not agree.
-        UsageError: There is no such file.
+        UsageError: There is no such file or view.
     """
-    medium = FileSource(path)
-    try:
-        bundle = open_bundle(medium, unsafe_trust_anyone)
-        views: dict[str, Callable[[Bundle], Report]] = {
-            "": _overview,
-            "files": _files,
-            "images": _images,
-            "config": lambda found: _documents(found, "template", "values", "schema"),
-            "approvals": _approvals,
-            "sbom": lambda found: _documents(found, "sbom"),
-            "docs": lambda found: _documents(found, "doc"),
-        }
+    views: dict[str, Callable[[Bundle], Report]] = {
+        "": _overview,
+        "files": _files,
+        "images": _images,
+        "config": lambda bundle: _documents(bundle, "template", "values", "schema"),
+        "approvals": _approvals,
+        "sbom": lambda bundle: _documents(bundle, "sbom"),
+        "docs": lambda bundle: _documents(bundle, "doc"),
+    }
+    if view not in views:
+        raise UsageError(f"unknown view {view!r}", hint=f"use one of {', '.join(VIEWS)}")
+    with unverified_bundle(path) as bundle:
         return views[view](bundle)
-    finally:
-        medium.close()
 
 
 def _time(seconds: int) -> str:
@@ -75,7 +69,8 @@ def _overview(bundle: Bundle) -> Report:
     layers = {layer.digest for image in manifest.images for layer in image.layers}
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
-    claims = [said for each in group_files(bundle.read_tail())[0] if (said := _provenance(each))]
+    # Provenance may not be signed by anybody whom hosts trust: it is shown as a claim of its file.
+    claims = [claim for each in group_files(bundle.read_tail())[0] if (claim := _provenance(each))]
     rows = [
         ("product", manifest.product),
         ("version", f"{manifest.version} (sequence {manifest.sequence})"),
@@ -84,28 +79,21 @@ def _overview(bundle: Bundle) -> Report:
         ("expires", _time(manifest.expires)),
         ("platforms", ", ".join(manifest.platforms)),
         ("source", manifest.source.text()),
-        *(("built by", f"{said.builder}, as {file} says") for file, said in claims),
+        *(("built by", f"{claim.builder}, according to {file}") for file, claim in claims),
         ("payload", f"{len(manifest.files)} files, {size(bundle.payload_bytes)}"),
         ("images", f"{len(manifest.images)}, of {len(layers)} layers" if manifest.images else "none"),
-        (
-            "deploy",
-            ", ".join(map(_deployment, manifest.deploy)) or "files only",
-        ),
-        (
-            "health",
-            _probes(manifest),
-        ),
+        ("deploy", ", ".join(map(_deployment, manifest.deploy)) or "files only"),
+        ("health", _probes(manifest)),
         ("rollback", manifest.rollback or "no plan"),
-        ("signatures", ", ".join(signatures) or "none: sign it with `bundle sign`"),
+        ("signatures", ", ".join(signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"),
         ("approvals", ", ".join(approvals) or "none"),
-        (
-            "checked",
-            "only that the list and the manifest agree; `bundle verify` checks signatures and payload",
-        ),
+        ("checked", "list and manifest agree; `bundle verify` checks signatures and payload"),
     ]
+    # Escaped: an unverified bundle may hold control characters for the terminal.
     text = "\n".join(f"{name:<11} {safe(value)}" for name, value in rows)
-    few = manifest_json.dump(replace(manifest, files=()))
-    document = jsonio.loads_strict(few, MANIFEST, LIMITS.manifest_bytes)
+    # A hundred thousand files would only be dumped to be thrown away.
+    without_files = manifest_json.dump(replace(manifest, files=()))
+    document = jsonio.loads_strict(without_files, MANIFEST, LIMITS.manifest_bytes)
     document.pop("files")
     document |= {
         "identity": bundle.identity,
@@ -113,42 +101,44 @@ def _overview(bundle: Bundle) -> Report:
         "file_count": len(manifest.files),
         "signatures": signatures,
         "approvals": approvals,
-        "provenance": [{"file": file, **said.as_json()} for file, said in claims],
+        "provenance": [{"file": file, **claim.as_json()} for file, claim in claims],
         "verified": False,
     }
     return Report(text, document)
 
 
-def _provenance(found: ApprovalFile) -> tuple[str, Provenance] | None:
-    """Gives what a statement says of the builder, if it is provenance; nobody has checked who signed it."""
+def _provenance(file: ApprovalFile) -> tuple[str, Provenance] | None:
+    """Return name and content of a statement if it is provenance; its signature was not checked."""
     try:
-        said = parse_statement(found.data, found.name)
+        statement = parse(file.data, file.name)
     except TamperedError:
         return None
-    return (found.name, said) if isinstance(said, Provenance) else None
+    return (file.name, statement) if isinstance(statement, Provenance) else None
 
 
 def _probes(manifest: Manifest) -> str:
-    """Gives each probe once, with the methods for which it is made."""
+    """Return each probe once, with the steps that it is limited to."""
     probes: dict[str, list[str]] = {}
     for item in manifest.health:
         words = f"{item.kind} {item.target or ' '.join(item.command)}"
+        # The same probe often guards several steps.
         probes.setdefault(words, []).append(item.when)
     shown = [f"{words} ({', '.join(when)})" if all(when) else words for words, when in probes.items()]
     return "; ".join(shown) or "none"
 
 
 def _deployment(step: Deployment) -> str:
-    said = ["only if asked for"] if step.optional else []
+    notes = ["optional"] if step.optional else []
     if why := step.options.get("roll_forward_only"):
-        said.append(f"cannot be undone: {why}")
-    return f"{step.method} ({'; '.join(said)})" if said else step.method
+        notes.append(f"cannot be undone: {why}")
+    return f"{step.method} ({'; '.join(notes)})" if notes else step.method
 
 
 def _files(bundle: Bundle) -> Report:
     manifest = bundle.manifest
     rows = [("MODE", "SIZE", "PATH", "ON THE HOST")]
     rows += [(f"{e.mode:04o}", size(e.size), e.path, e.install or "-") for e in manifest.files]
+    # Links have neither mode nor size of their own.
     rows += [("link", "-", f"{link.path} -> {link.target}", link.install or "-") for link in manifest.links]
     document = {
         "files": [asdict(entry) | {"mode": f"{entry.mode:04o}"} for entry in manifest.files],
@@ -165,41 +155,38 @@ def _images(bundle: Bundle) -> Report:
     for image in bundle.manifest.images:
         stored = sum(layer.size for layer in image.layers)
         unpacked = sum(layer.expanded for layer in image.layers)
+        # The saving is what these layers would take if each image carried its own.
         shared += sum(layer.size for layer in image.layers if layer.digest in seen)
         seen |= {layer.digest for layer in image.layers}
+        layers = str(len(image.layers))
         rows.append(
-            (
-                image.reference,
-                image.platform,
-                str(len(image.layers)),
-                size(stored),
-                size(unpacked),
-                image.config[:19],
-            )
+            (image.reference, image.platform, layers, size(stored), size(unpacked), image.config[:19])
         )
     text = table(rows, right=(2, 3, 4)) if len(rows) > 1 else "no images"
     if shared:
-        text += f"\nlayers that images share are stored once: {size(shared)} saved"
+        text += f"\nshared layers are stored once: {size(shared)} saved"
     return Report(text, {"images": [asdict(image) for image in bundle.manifest.images]})
 
 
 def document_text(bundle: Bundle, entry: FileEntry) -> str | None:
-    """Gives a document, checked against the list; None where it is not text, or too large to show.
+    """Return a document, checked against the list; None if it is not text, or too large to show.
 
     Raises:
-        TamperedError: It is not what the list says.
+        TamperedError: Its digest is not the one on the list.
     """
+    # A document that large is not for reading on a terminal.
     if entry.size > LIMITS.document_bytes:
         return None
     try:
         text = bundle.read_file(entry.path).decode("utf-8")
     except UnicodeDecodeError:
         return None
+    # Binary data can be valid UTF-8 by accident.
     return None if "\0" in text else text
 
 
 def _documents(bundle: Bundle, *kinds: Kind) -> Report:
-    """Shows documents whole: each was checked against the list."""
+    """Show whole documents, each checked against the list."""
     shown, document = [], []
     for entry in bundle.manifest.of_kind(*kinds):
         text = document_text(bundle, entry)
@@ -211,31 +198,30 @@ def _documents(bundle: Bundle, *kinds: Kind) -> Report:
 
 
 def _approvals(bundle: Bundle) -> Report:
-    """Shows what approvals say of themselves: nobody has checked who signed them."""
-    files = bundle.read_tail()
-    found, strays = group_files(files)
+    """Show the content of approvals; their signatures were not checked."""
+    approvals, strays = group_files(bundle.read_tail())
     shown, document = [], []
-    for each in found:
+    for each in approvals:
         forms = [signature.form for signature in each.signatures]
         try:
-            said = parse_statement(each.data, each.name)
-            rows = list(asdict(said).items())
+            rows = list(asdict(parse(each.data, each.name)).items())
         except TamperedError as error:
+            # A broken approval is shown, not refused: this command is for finding out what is wrong.
             rows = [("unreadable", str(error))]
-        lines = [f"  {name:<12} {safe(_said(value))}" for name, value in rows if value]
-        shown.append("\n".join([f"=== {each.name}, signed: {', '.join(forms) or 'not at all'}", *lines]))
-        says = {name: _said(value) for name, value in rows}
-        document.append({"file": each.name, "signatures": forms, "says": says})
-    shown += [f"=== {safe(name)}, which is no approval" for name in strays]
-    shown += (
-        ["an approval was cut short here: bundle approve BUNDLE --repair"] if bundle.partial_append else []
-    )
-    text = "\n".join([*shown, "none of these was checked: bundle verify BUNDLE --root root.json --env ENV"])
+        lines = [f"  {name:<12} {safe(_value_text(value))}" for name, value in rows if value]
+        shown.append("\n".join([f"=== {each.name}, signatures: {', '.join(forms) or 'none'}", *lines]))
+        content = {name: _value_text(value) for name, value in rows}
+        document.append({"file": each.name, "signatures": forms, "says": content})
+    shown += [f"=== {safe(name)}, which is not an approval" for name in strays]
+    # It does not count on hosts; the person may believe that it does.
+    if bundle.partial_append:
+        shown.append("incomplete approval at the end: run `bundle approve BUNDLE --repair`")
+    text = "\n".join([*shown, "not verified: run `bundle verify BUNDLE --root root.json --env ENV`"])
     rest = {"strays": strays, "torn": bundle.partial_append}
     return Report(text if shown else "none", {"approvals": document, **rest})
 
 
-def _said(value: object) -> str:
+def _value_text(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S UTC")
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,4 +1,4 @@
-"""VERB `bundle keygen NAME`: a new key pair in cosign's format."""
+"""`bundle keygen`: generate a key pair in cosign's format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.archive.new_file import _exists, write_new
+from bundler.archive.new_file import file_exists, write_new
 from bundler.signing import Prompt
 from bundler.signing.cosign import PASSWORD_VARIABLE, ask_password, generate
 from installer.core.errors import UsageError
@@ -14,11 +14,11 @@ from installer.core.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """What was written.
+    """A key pair as files.
 
     Attributes:
         private: `NAME.key`, readable by its owner only.
-        public: `NAME.pub`, to be handed on.
+        public: `NAME.pub`, for root.json.
         keyid: The id of the key, 64 hex digits.
     """
 
@@ -32,37 +32,39 @@ class KeyPair:
         return self.keyid[:8]
 
 
-def keygen(name: Path, prompt: Prompt | None = None) -> KeyPair:
-    """Makes a key pair and writes its two files; what exists is never written over.
+def generate_key_pair(name: Path, prompt: Prompt | None = None) -> KeyPair:
+    """Generate a key pair and write its two files; existing files are never overwritten.
 
     Args:
-        name: The files' path without `.key` and `.pub`.
-        prompt: Asks for the password, twice, where COSIGN_PASSWORD is not set.
-
-    Returns:
-        What was written.
+        name: The path of the files without `.key` and `.pub`.
+        prompt: Asks for the password, twice, if COSIGN_PASSWORD is not set.
 
     Raises:
         UsageError: A file exists, the directory cannot be written to, or the two passwords differ.
     """
+    # `keygen release.key` would silently write release.key.key.
     if name.suffix in (".key", ".pub"):
         raise UsageError(
-            f"the name is given without {name.suffix}", where=str(name), hint=f"try {name.with_suffix('')}"
+            f"give the name without {name.suffix}", where=str(name), hint=f"try {name.with_suffix('')}"
         )
     private, public = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
+    # Before the password is asked for: nobody likes to type it twice for nothing.
     for path in (private, public):
         if os.path.lexists(path):
-            raise _exists(path)
+            raise file_exists(path)
     password = ask_password(f"Password for {private}: ", prompt)
-    if PASSWORD_VARIABLE not in os.environ and ask_password("The same again: ", prompt) != password:
+    # A typing error in a new password would lock the key for ever.
+    if PASSWORD_VARIABLE not in os.environ and ask_password("Repeat the password: ", prompt) != password:
         raise UsageError(
             "the two passwords differ", where=str(private), hint="nothing was written; try again"
         )
     sealed, signer = generate(password)
+    # The private half first: a public key without it must never be handed on.
     write_new(private, sealed, 0o600)
     try:
         write_new(public, signer.public.encode(), 0o644)
     except BaseException:
+        # Half a pair would block the next attempt under this name.
         private.unlink(missing_ok=True)
         raise
     return KeyPair(private, public, signer.keyid)

@@ -1,7 +1,4 @@
-"""VERB `bundle trust`: makes `root.json`, which tells a host whom to trust, and shows it.
-
-Here are `init` and `show`; `trustedit` maintains what is made here.
-"""
+"""`bundle trust init` and `show`: create and show `root.json`, the keys and policies that hosts trust."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from installer.core.trust.signatures import TrustedKey
 _PUBLIC_BYTES = 256 * KIB
 
 
-def init(
+def init_root(
     path: Path,
     release_keys: Sequence[Path],
     gpg_release: Sequence[str] = (),
@@ -38,27 +35,27 @@ def init(
     gpg_home: Path | None = None,
     now: datetime | None = None,
 ) -> RootView:
-    """Makes the first root and writes it.
+    """Create the first version of a root.
 
     Args:
-        path: Where; nothing is written over.
-        release_keys: `.pub` files of those who may release.
-        gpg_release: Fingerprints of GPG keys, of those who may release.
-        owners: Who holds the keys: one for all, or one for each, `.pub` files first. Without any, a file's
-            stem names its owner, and `gpg-` with the short id that of a GPG key.
-        expires: For how long the root is good: `365d`, or a time of the form 2030-01-31T00:00:00Z.
-        threshold: How many owners must sign a release.
-        root_keys: `.pub` files of those who may sign the next root, each owned by its file's stem.
-        gpg_root: Fingerprints of GPG keys, of those who may sign the next root.
-        root_threshold: How many of them must.
+        path: The file to write; it must not exist.
+        release_keys: `.pub` files with the role release.
+        gpg_release: Fingerprints of GPG keys with the role release.
+        owners: Owners of the release keys: one for all, or one for each, `.pub` files first. Without any, a
+            `.pub` file is owned by its stem, and a GPG key by `gpg-` and its short id.
+        expires: How long the root is valid: `365d`, or a time of the form 2030-01-31T00:00:00Z.
+        threshold: The number of owners that must sign a release.
+        root_keys: `.pub` files with the role root, each owned by its stem.
+        gpg_root: Fingerprints of GPG keys with the role root.
+        root_threshold: The number of owners that must sign the next root.
         gpg_home: The GnuPG home; None: GNUPGHOME, or GPG's default.
-        now: The time; None: what the clock says.
+        now: The current time; None: the system clock.
 
     Returns:
-        What the root says, with the fingerprint that is to travel apart from it.
+        The content of the root, with the fingerprint that travels apart from it.
 
     Raises:
-        UsageError: The file exists; there is no key; a key, an owner, time or threshold makes no sense.
+        UsageError: The file exists, there is no key, or a key, owner, time or threshold is not valid.
         HostNotReadyError: GPG is needed and not installed.
     """
     now = now or datetime.now(UTC)
@@ -66,9 +63,12 @@ def init(
     keys += [key_from_gpg(fingerprint, gpg_home) for fingerprint in gpg_release]
     if not keys:
         raise UsageError(
-            "a root needs at least one key", hint="give --release-key NAME.pub or --gpg-release FINGERPRINT"
+            "a root needs at least one release key",
+            hint="give --release-key NAME.pub or --gpg-release FINGERPRINT",
         )
+    # Owners count in policies, so each key needs one.
     keys = _owned(keys, owners)
+    # The parser would reject it with a message about JSON; here it can name the key.
     twice = next(
         (key.keyid8 for at, key in enumerate(keys) if key.keyid in {k.keyid for k in keys[:at]}), None
     )
@@ -80,29 +80,29 @@ def init(
         *(key_from_gpg(f, gpg_home) for f in gpg_root),
     ]
     if heads:
+        # Without the role, hosts accept no successor; that is allowed for a first trial.
         roles["root"] = Role(tuple(sorted({key.keyid for key in heads})), root_threshold)
+    # A release key wins over the same key given for the role root: its owner was named.
     held = {key.keyid: key for key in (*heads, *keys)}
     root = Root(1, parse_expiry(expires, now), held, roles)
     data = root_bytes(root)
     try:
+        # The reader of the hosts decides whether it is valid.
         parse_root(data, str(path))
     except TamperedError as error:
         raise UsageError(
-            "this root would not be accepted", where=str(path), problems=error.problems
+            "hosts would not accept this root; nothing was written", where=str(path), problems=error.problems
         ) from error
     write_new(path, data, 0o644)
     return view(root, data, now)
 
 
-def show(path: Path, now: datetime | None = None) -> RootView:
-    """Reads a root and says what it says.
+def show_root(path: Path, now: datetime | None = None) -> RootView:
+    """Read a root for people.
 
     Args:
         path: The root.
-        now: The time; None: what the clock says.
-
-    Returns:
-        The view.
+        now: The current time; None: the system clock.
 
     Raises:
         UntrustedError: There is no such file.
@@ -114,36 +114,38 @@ def show(path: Path, now: datetime | None = None) -> RootView:
 
 
 def key_from_file(path: Path) -> TrustedKey:
-    """Reads a public key; its file's stem names the owner.
+    """Read a public key from a file; its owner is the stem of the file's name.
 
     Raises:
         UsageError: It cannot be read, or is not a public key.
     """
     try:
         with path.open("rb") as file:
+            # Bounded: a wrong path may be a disk image.
             data = file.read(_PUBLIC_BYTES)
     except OSError as error:
         raise UsageError(f"the public key cannot be read: {error.strerror}", where=str(path)) from error
     text = data.decode("ascii", "replace")
     if "PRIVATE KEY" in text[:200]:
+        # A private key in a root would be published to every host.
         raise UsageError(
-            "is a PRIVATE key", where=str(path), hint="give the public half, NAME.pub; hosts never need this"
+            "is a PRIVATE key", where=str(path), hint="give the public half, NAME.pub; keep this file secret"
         )
-    return _made(text, path.name.removesuffix(".pub").removesuffix(".asc"), str(path))
+    return _parse(text, path.name.removesuffix(".pub").removesuffix(".asc"), str(path))
 
 
 def key_from_gpg(fingerprint: str, home: Path | None = None) -> TrustedKey:
-    """Takes a public key from a GPG keyring; `gpg-` with its short id names the owner.
+    """Read a public key from a GPG keyring; its owner is `gpg-` and its short id.
 
     Raises:
-        UsageError: It is not there.
+        UsageError: GPG does not have it.
         HostNotReadyError: GPG is not installed.
     """
-    key = _made(export_public(fingerprint, home), "gpg", fingerprint)
+    key = _parse(export_public(fingerprint, home), "gpg", fingerprint)
     return replace(key, owner=f"gpg-{key.keyid8}")
 
 
-def _made(text: str, owner: str, where: str) -> TrustedKey:
+def _parse(text: str, owner: str, where: str) -> TrustedKey:
     try:
         return TrustedKey.from_public(text, owner, where=where)
     except TamperedError as error:
@@ -153,13 +155,14 @@ def _made(text: str, owner: str, where: str) -> TrustedKey:
 def _owned(keys: list[TrustedKey], owners: Sequence[str]) -> list[TrustedKey]:
     if owners and len(owners) not in (1, len(keys)):
         raise UsageError(
-            f"{len(owners)} owners are given for {len(keys)} keys",
+            f"{len(owners)} owners for {len(keys)} keys",
             hint="give --owner once for all, or once for each key",
         )
+    # One owner for all, one for each, or the names of the files.
     names = list(owners) * (len(keys) if len(owners) == 1 else 1) or [key.owner for key in keys]
     for name in names:
         if not is_owner_name(name):
             raise UsageError(
-                "cannot name an owner", where=repr(name[:100]), hint="1 to 100 printable characters"
+                "is not a valid owner", where=repr(name[:100]), hint="use 1 to 100 printable characters"
             )
     return [replace(key, owner=name) for key, name in zip(keys, names, strict=True)]

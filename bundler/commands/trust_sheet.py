@@ -1,4 +1,4 @@
-"""VERB `bundle trust sheet`: one page that travels apart from the medium, to be compared by a person."""
+"""`bundle trust sheet`: a page of fingerprints that travels apart from the media and is compared by hand."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ ol { padding-left: 1.4rem } .warn { border: 2px solid #000; padding: .4rem .7rem
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What the page says.
+    """The content of the page.
 
     Attributes:
         view: The root.
-        installer: SHA-256 of the installer; empty where none was given.
-        warnings: What is not as it should be.
+        installer: SHA-256 of the executable `install`, in hex; empty if none was given.
+        warnings: Warnings about the root.
     """
 
     view: RootView
@@ -42,7 +42,7 @@ class Sheet:
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as `--json` prints it."""
         return {
             "root": self.view.fingerprint,
             "version": self.view.root.version,
@@ -51,9 +51,9 @@ class Sheet:
             "warnings": list(self.warnings),
         }
 
-    def text(self) -> str:
-        """Gives the page as text of 80 columns."""
-        parts = ["WAYBILL TRUST SHEET", "Carry this apart from the medium. Compare every group.", ""]
+    def as_text(self) -> str:
+        """Return the page as text of 80 columns."""
+        parts = ["WAYBILL TRUST SHEET", "Carry this apart from the media. Compare every group.", ""]
         parts += [f"WARNING: {each}" for each in self.warnings]
         for title, groups in self._groups():
             parts += [title, *(f"    {line}" for line in groups), ""]
@@ -61,15 +61,18 @@ class Sheet:
         parts += ["", *(f"{number}. {step}" for number, step in enumerate(self._steps(), 1)), ""]
         return "\n".join([*parts, *self.view.lines()[5:]]) + "\n"
 
-    def html(self) -> str:
-        """Gives the page as one document to print; the QR code holds the root's fingerprint."""
+    def as_html(self) -> str:
+        """Return the page as one document to print; the QR code holds the root's fingerprint."""
+        # Only the page needs it: text is made without.
         import segno
 
+        # Level M survives a folded or stained print; the code holds nothing but the fingerprint.
         code = segno.make(f"sha256:{self.view.fingerprint}", error="m", micro=False)
         svg = code.svg_inline(border=2, omitsize=True, title="fingerprint of the root")
         parts = [f"<p class=warn>{escape(each)}</p>" for each in self.warnings]
         for number, (title, groups) in enumerate(self._groups()):
             block = f"<pre>{escape(chr(10).join(groups))}</pre>"
+            # One code only: a person who scans must not have to choose.
             picture = svg if number == 0 else ""
             parts.append(f"<h2>{escape(title)}</h2><div class=print>{block}{picture}</div>")
         facts = "<br>".join(escape(fact) for fact in self._facts())
@@ -78,41 +81,38 @@ class Sheet:
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>Waybill trust sheet</title>'
             f"<style>{_STYLE}</style><h1>Waybill trust sheet</h1>"
-            "<p>Carry this apart from the medium. Compare every group.</p>"
+            "<p>Carry this apart from the media. Compare every group.</p>"
             f"{''.join(parts)}<p>{facts}</p><ol>{steps}</ol>"
-            f"<div class=small><h2>Who may do what</h2><pre>{who}</pre></div></html>\n"
+            f"<div class=small><h2>Keys and roles</h2><pre>{who}</pre></div></html>\n"
         )
 
     def _groups(self) -> list[tuple[str, list[str]]]:
-        found = [("SHA-256 of root.json (its fingerprint)", _lines(self.view.fingerprint))]
+        groups = [("SHA-256 of root.json (its fingerprint)", _lines(self.view.fingerprint))]
         if self.installer:
-            found.append(("SHA-256 of the program `install`", _lines(self.installer)))
-        return found
+            groups.append(("SHA-256 of the program `install`", _lines(self.installer)))
+        return groups
 
     def _facts(self) -> list[str]:
         root = self.view.root
-        return [f"root version {root.version}", f"good until {format_time(root.expires)}"]
+        return [f"root version {root.version}", f"expires {format_time(root.expires)}"]
 
     def _steps(self) -> list[str]:
         steps = ["sha256sum install    and compare with this sheet"] if self.installer else []
         return [*steps, "./install trust init root.json    and type the fingerprint from this sheet"]
 
 
-def sheet(path: Path, installer: Path | None, now: datetime) -> Sheet:
-    """Puts the page together.
+def make_sheet(path: Path, installer: Path | None, now: datetime) -> Sheet:
+    """Collect the content of the page.
 
     Args:
         path: The root.
         installer: The executable that travels with bundles; None to leave it out.
-        now: The time.
-
-    Returns:
-        The page.
+        now: The current time.
 
     Raises:
-        UsageError: The installer cannot be read.
+        UsageError: The executable cannot be read.
         UntrustedError: There is no root.
-        TamperedError: It is not a root, or a signature beside it is of other bytes.
+        TamperedError: It is not a root, or a signature next to it is of other bytes.
     """
     file = load(path)
     digest = ""
@@ -125,14 +125,15 @@ def sheet(path: Path, installer: Path | None, now: datetime) -> Sheet:
 
 
 def _warnings(file: RootFile, now: datetime) -> list[str]:
-    found = ["this root is expired"] if now > file.root.expires else []
-    stands = file.stands(now)
-    if stands[-1].needed and not file.complete(now):
-        waiting = "; ".join(stand.text() for stand in stands if not stand.complete)
-        found.append(f"not signed by all who must: {waiting}")
-    return found
+    warnings = ["this root is expired"] if now > file.root.expires else []
+    standings = file.standings(now)
+    if standings[-1].needed and not file.complete(now):
+        waiting = "; ".join(each.as_text() for each in standings if not each.complete)
+        warnings.append(f"signatures are missing: {waiting}")
+    return warnings
 
 
 def _lines(digits: str) -> list[str]:
+    # Two lines, to be compared group by group.
     half = display_fingerprint(digits)
     return [half[:39], half[40:]]

@@ -1,4 +1,4 @@
-"""The entries of bundle.yaml as items of a bundle: paths filled in, inputs looked at, names given."""
+"""Turn entries of bundle.yaml into items of a bundle: fill in placeholders, check inputs, assign names."""
 
 from __future__ import annotations
 
@@ -11,24 +11,13 @@ from bundler.config.checks import images, inputs, trees
 from bundler.config.checks.destinations import Place
 from bundler.config.durations import seconds
 from bundler.config.model import Item, Tree
-from bundler.image_sources.entry import ImageEntry
+from bundler.image_sources import source_kind
+from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
+from installer.core.format.methods import IMPLICIT, SPECS, Option
 from installer.shared import strict_yaml
 
-_PARTS: tuple[tuple[str, Kind], ...] = (
-    ("units", "unit"),
-    ("file", "compose"),
-    ("apply", "script"),
-    ("undo", "script"),
-    ("snapshot", "script"),
-    ("restore", "script"),
-)
-_WORDS = ("project", "roll_forward_only")
-"""What a step says that is no file."""
-DRIVEN = ("files", "images", "systemd", "compose", "script")
-UNITS = "/etc/systemd/system"
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:service|socket|timer|target|path|mount|automount|swap|slice)")
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]*)\}(?!\})")
 
 
@@ -36,9 +25,9 @@ class Entries:
     """Everything that bundle.yaml lists, with the problems found on the way.
 
     Args:
-        directory: Where bundle.yaml is.
+        directory: Directory of bundle.yaml.
         document: For the lines.
-        value: What of the document fits the schema; list items that do not are None.
+        value: The valid part of the document; list items that are not valid are None.
         version: Filled in for `{version}`.
         platforms: The platforms to make.
     """
@@ -62,15 +51,16 @@ class Entries:
         self.places: list[Place] = []
         self.probe_places: list[str] = []
         self.rollback = self.values = self.values_schema = ""
+        # Everything is read before anything is compared: duplicates are found across sections.
         self._read()
         self._twins()
 
     def where(self, item: Item | Tree | ImageEntry) -> str:
-        """Gives `bundle.yaml:LINE` of an entry."""
+        """Return `bundle.yaml:LINE` of an entry."""
         return f"{self.document.name}:{item.line}"
 
     def of_kind(self, *kinds: Kind) -> Iterator[Item]:
-        """Gives the items of some kinds, each source once."""
+        """Return the items of some kinds, each source once."""
         return (item for item in self.items if item.kind in kinds)
 
     def _read(self) -> None:
@@ -82,9 +72,10 @@ class Entries:
         self._deploy()
         self._health()
         listed = ("binaries", "trees", "images", "config")
+        # Only if nothing else is wrong: an entry that was refused would make a release look empty.
         if not any(self.value.get(key) for key in listed) and not self.problems:
-            what = f"ships nothing: {', '.join(listed)} are all empty"
-            self.problems.append(Problem(self.document.name, what, "list what the release is made of"))
+            what = f"is empty: none of {', '.join(listed)} is given"
+            self.problems.append(Problem(self.document.name, what, "list the content of the release"))
 
     def _each(self, key: str) -> Iterator[tuple[strict_yaml.Path, Any]]:
         for number, entry in enumerate(self.value.get(key) or []):
@@ -93,6 +84,7 @@ class Entries:
 
     def _binaries(self) -> None:
         for path, entry in self._each("binaries"):
+            # One entry of binaries is one file for each platform that is built.
             for platform in self.platforms:
                 os_name, arch = platform.split("/", 1)
                 given = self._fill(entry["path"], (*path, "path"), os=os_name, arch=arch)
@@ -108,6 +100,7 @@ class Entries:
             where = self.document.where((*path, "path"))
             source = self.directory / given
             problem = inputs.directory_problem(source, given, where)
+            # A tree of `.` takes the name of its directory: a member needs a name of its own.
             member = f"trees/{source.resolve().name if given in ('.', '..') else given.rpartition('/')[2]}"
             problem = problem or inputs.member_problem(member, given, where)
             if problem:
@@ -123,28 +116,21 @@ class Entries:
         for path, entry in self._each("images"):
             where, line = self.document.where(path), self._line(path)
             name = "" if isinstance(entry, str) else self._fill(entry.get("as", ""), (*path, "as"))
-            if isinstance(entry, str):
-                reference = self._fill(entry, path)
+            kind, source = source_kind(entry), None
+            text = self._fill(entry if isinstance(entry, str) else entry[kind.key], path)
+            # Only a registry may be written as a URL.
+            scheme, _, reference = text.rpartition("://") if kind.key else ("", "", text)
+            if kind.takes == "reference":
                 problem = images.reference_problem(reference, where)
-                kind = ImageEntry("docker", reference, None, line)
-            elif "registry" in entry:
-                scheme, _, reference = self._fill(entry["registry"], path).rpartition("://")
-                problem = images.reference_problem(reference, where)
-                kind = ImageEntry("registry", reference, None, line, name, scheme)
             else:
-                word = "archive" if "archive" in entry else "oci"
-                given = self._fill(entry[word], path)
-                source = self.directory / given
-                look = inputs.file_problem if word == "archive" else inputs.directory_problem
-                problem = look(source, given, where)
-                if not problem and word == "oci" and not (source / "oci-layout").is_file():
-                    hint = "name the directory that has oci-layout and index.json in it"
-                    problem = Problem(where, f"{given} is not an OCI image layout", hint)
-                kind = ImageEntry("archive" if word == "archive" else "oci", given, source, line, name)
+                source = self.directory / text
+                check = inputs.file_problem if kind.takes == "file" else inputs.directory_problem
+                problem = check(source, text, where) or kind.path_problem(source, text, where)
+                scheme, reference = "", text
             if name and not problem:
                 problem = images.reference_problem(name, self.document.where((*path, "as")))
             self.problems += [problem] if problem else []
-            self.images += [] if problem else [kind]
+            self.images += [] if problem else [ImageEntry(kind, reference, source, line, name, scheme)]
 
     def _config(self) -> None:
         for path, entry in self._each("config"):
@@ -180,46 +166,50 @@ class Entries:
     def _deploy(self) -> None:
         for path, entry in self._each("deploy"):
             method = entry["method"]
-            if method not in DRIVEN:
-                hint = "remove the step and have it done by a script step, or wait for a later version"
-                what = f"the method {method} is not driven by this version"
+            spec = SPECS.get(method)
+            if spec is None:
+                hint = "replace the step by a script step, or wait for a later version"
+                what = f"the method {method} is not available in this version"
                 self.problems.append(Problem(self.document.where(path), what, hint))
                 continue
-            options: dict[str, Any] = {word: entry[word] for word in _WORDS if word in entry}
-            if "timeout" in entry:
-                options["timeout"] = seconds(entry["timeout"])
-            for word, kind in _PARTS:
-                given = entry.get(word)
-                if isinstance(given, list):
-                    options[word] = [
-                        self._part(text, (*path, word, n), method, kind) for n, text in enumerate(given)
-                    ]
-                elif given is not None:
-                    options[word] = self._part(given, (*path, word), method, kind)
+            options = {
+                option.key: self._option(entry[option.key], (*path, option.key), method, option)
+                for option in spec.options
+                if option.key in entry
+            }
             self.deploy.append(Deployment(method, options, entry.get("optional", False)))
 
-    def _part(self, text: str, path: strict_yaml.Path, method: str, kind: Kind) -> str:
-        """Takes in a file that a step uses; gives its bundle path."""
+    def _option(self, value: Any, path: strict_yaml.Path, method: str, option: Option) -> Any:
+        """Return the value of an option as bundle.json has it."""
+        if option.is_duration:
+            return seconds(value)
+        if option.kind is None:
+            return value
+        if isinstance(value, list):
+            return [self._part(text, (*path, n), method, option) for n, text in enumerate(value)]
+        return self._part(value, path, method, option)
+
+    def _part(self, text: str, path: strict_yaml.Path, method: str, option: Option) -> str:
+        """Add a file that a step uses, and return its path in the bundle."""
         given = self._fill(text, path)
         member = inputs.member_name("deploy", given, method)
-        item = self._file(given, member, kind, path, {"mode": "0755" if kind == "script" else "0644"})
+        mode = "0755" if option.is_program else "0644"
+        item = self._file(given, member, option.kind, path, {"mode": mode})
         name = given.rpartition("/")[2]
-        if item and kind == "unit":
-            self.places.append(Place(f"{UNITS}/{name}", given, self.where(item)))
-            if not _UNIT.fullmatch(name):
-                what = f"{given} has no name of a systemd unit"
-                self.problems.append(
-                    Problem(self.where(item), what, "end it in .service, .socket, .timer, …")
-                )
+        if item and option.directory:
+            self.places.append(Place(f"{option.directory}/{name}", given, self.where(item)))
+        if item and option.name_pattern and not re.fullmatch(option.name_pattern, name):
+            what = f"{given} does not have the name of a {method} {option.kind}"
+            self.problems.append(Problem(self.where(item), what, option.name_hint))
         return member
 
     def _health(self) -> None:
-        methods = {entry["method"] for _, entry in self._each("deploy")} | {"files", "images"}
+        methods = {entry["method"] for _, entry in self._each("deploy")} | IMPLICIT
         for path, entry in self._each("health"):
             when = entry.get("when", "")
             if when and when not in methods:
-                hint = f"in deploy are: {', '.join(sorted(methods))}"
-                what = f"the probe waits for {when}, which is not in deploy"
+                hint = f"use one of {', '.join(sorted(methods))}"
+                what = f"the probe has when: {when}, which is not a step in deploy"
                 self.problems.append(Problem(self.document.where((*path, "when")), what, hint))
             kind = next(word for word in ("http", "tcp", "command", "container") if word in entry)
             words = tuple(self._fill(word, path) for word in entry[kind]) if kind == "command" else ()
@@ -283,18 +273,20 @@ class Entries:
         return install
 
     def _twins(self) -> None:
-        """Joins entries of one file, and reports different files that would get one name in the bundle."""
+        """Join entries of one file, and reports different files that would get one name in the bundle."""
         kept: dict[tuple[str, str], Item] = {}
         seen: dict[str, Item | Tree] = {}
         for item in self.items:
+            # Lower case: hosts and sticks may have file systems that do not tell A from a.
             first = seen.setdefault(item.member.lower(), item)
             if first is item:
                 kept[item.member, item.install] = item
             elif not isinstance(first, Item) or first.source != item.source or first.kind != item.kind:
                 self._twin(item, first)
             elif item.install != first.install:
-                what = f"{item.given} is listed before, in line {first.line}, to go elsewhere"
+                what = f"{item.given} is listed in line {first.line}, too, with another destination"
                 self.problems.append(Problem(self.where(item), what, "copy the file under another name"))
+        # The same file twice, for example a unit in two steps, is one member.
         self.items = list(kept.values())
         names: dict[str, Tree] = {}
         for tree in self.trees:
@@ -307,15 +299,16 @@ class Entries:
         )
         self.problems.append(Problem(self.where(item), what, "rename one of them"))
 
+    # Only in bundle.yaml: the files themselves are shipped byte for byte.
     def _fill(self, text: str, path: strict_yaml.Path, **known: str) -> str:
         words = {"version": self.version, **known}
 
         def value(match: re.Match[str]) -> str:
             if match[1] in words:
                 return words[match[1]]
-            hint = "known here: " + ", ".join(f"{{{word}}}" for word in words)
+            hint = "use " + ", ".join(f"{{{word}}}" for word in words)
             self.problems.append(
-                Problem(self.document.where(path), f"{match[0]} is not filled in here", hint)
+                Problem(self.document.where(path), f"{match[0]} is not a known placeholder here", hint)
             )
             return match[0]
 

@@ -24,7 +24,7 @@ EXECUTABLE, PLAIN = 0o755, 0o644
 
 
 def pack(app: Path, name: str, version: str) -> bytes:
-    """Packs the frozen directory `app`.
+    """Pack the frozen directory `app`.
 
     Args:
         app: The directory; the program to start in it is called `name`.
@@ -35,6 +35,7 @@ def pack(app: Path, name: str, version: str) -> bytes:
         The whole self-extracting file; the same directory gives the same bytes.
     """
     raw, unpacked = _tar(app)
+    # gzip and tar are on every host; mtime=0 keeps the bytes equal from build to build.
     payload = gzip.compress(raw, compresslevel=9, mtime=0)
     template = files("bundler.freeze").joinpath("self_extract.sh").read_text(encoding="utf-8")
     room = f"{(unpacked + len(payload)) // 1_000_000 + 1} MB"
@@ -51,6 +52,7 @@ def pack(app: Path, name: str, version: str) -> bytes:
 
 def _with_offset(template: str) -> bytes:
     offset, head = 0, b""
+    # The head contains its own length, whose digits change the length.
     while offset != len(head) + 1:
         offset = len(head) + 1
         head = template.replace("@OFFSET@", str(offset)).encode()
@@ -77,7 +79,7 @@ def _runs(content: bytes) -> bool:
 
 
 def settle(app: Path) -> None:
-    """Takes out of the frozen directory `app` what differs from build to build, and what is never loaded.
+    """Remove from the frozen directory `app` what differs between builds, and what is never loaded.
 
     Dates and build paths go, so that the same inputs make the same bytes; debugging symbols are blanked.
     """
@@ -90,7 +92,7 @@ def settle(app: Path) -> None:
 
 
 def settled(name: str, content: bytes) -> bytes:
-    """Gives the content of the file `name` without dates, build paths and debugging symbols."""
+    """Return the content of the file `name` without dates, build paths and debugging symbols."""
     if name.endswith(".pyc"):
         return _settled_pyc(name, content)
     return without_symbols(content) if content.startswith(ELF) else content
@@ -100,6 +102,7 @@ def _settled_zip(content: bytes) -> bytes:
     squashed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(squashed, "w") as target:
         for name in sorted(source.namelist()):
+            # cx_Freeze writes the time of the build into it.
             if name == "BUILD_CONSTANTS.pyc":
                 continue
             member = zipfile.ZipInfo(name, SQUASHED_DATE)
@@ -109,7 +112,7 @@ def _settled_zip(content: bytes) -> bytes:
 
 
 def without_symbols(content: bytes) -> bytes:
-    """Blanks the debugging sections of an ELF file: they are never loaded, and zeros pack to nothing."""
+    """Blank the debugging sections of an ELF file: they are never loaded, and zeros pack to nothing."""
     from elftools.elf.elffile import ELFFile
 
     blanked = bytearray(content)
@@ -126,6 +129,7 @@ def _settled_pyc(name: str, content: bytes) -> bytes:
     body = content[PYC_HEADER:]
     if name.startswith("__main__"):
         body = marshal.dumps(_renamed(marshal.loads(body), "main.py"))  # noqa: S302 - our own build's output
+    # Zeros for the modification time and size of the source.
     return content[:8] + bytes(8) + body
 
 

@@ -1,18 +1,18 @@
 """Images from a registry, by tag or by digest (OCI distribution specification, v2).
 
-What a tag means is asked once; after that everything is fetched by its digest and checked against it.
+A tag is resolved once; after that everything is fetched by its digest and checked against it.
 """
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
 
-from bundler.image_sources.base import BlobSink, Readable, ResolvedImage
+from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, Readable, ResolvedImage
 from bundler.image_sources.faults import as_input
-from bundler.image_sources.http import TRIES, Connection, Response, speaks_plainly
+from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
 from bundler.image_sources.saved import choose
 from bundler.image_sources.store import store_image, store_layers
 from bundler.image_sources.walk import SavedImage, Walk
@@ -23,39 +23,51 @@ from installer.core.limits import CHUNK
 from installer.core.oci import documents
 from installer.core.oci.reference import familiar, reference_fault, split_host, split_reference
 
+if TYPE_CHECKING:
+    from requests import Response
+
 _ACCEPT = ", ".join((*documents.INDEXES, *documents.MANIFESTS))
 
 
-class RegistrySource:
+class RegistrySource(ImageSource):
     """One reference of a registry, for all platforms of the bundle.
 
     Args:
-        location: `HOST[:PORT]/NAME[:TAG][@DIGEST]`, after `http://` where the registry speaks no TLS.
+        location: `HOST[:PORT]/NAME[:TAG][@DIGEST]`, after `http://` for a registry without TLS.
         platforms: Platforms of the bundle.
-        reference: Name that the image has in the bundle; empty for its own.
+        reference: Name of the image in the bundle; empty: its own.
     """
+
+    key = "registry"
+    takes = "reference"
+
+    @classmethod
+    def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
+        """Return the source of one entry."""
+        (entry,) = entries
+        location = f"{entry.scheme}://{entry.reference}" if entry.scheme else entry.reference
+        return cls(location, platforms, entry.name)
 
     def __init__(self, location: str, platforms: Sequence[str], reference: str = "") -> None:
         self._location = location
         self._wanted = reference
         self._platforms = platforms
-        self._found: _Found | None = None
+        self._cached: _Resolved | None = None
 
     def resolve(self) -> list[ResolvedImage]:
-        """Fetches manifests and configurations.
+        """Fetch manifests and configurations.
 
         Raises:
-            UnfitInputError: The registry does not answer or lacks the image, or what it gives is not what was
-                asked for.
+            UnfitInputError: The registry does not answer, lacks the image, or sends something else.
         """
         found = self._resolved()
         return [image.resolved(reference, found.blobs.where) for reference, image in found.chosen]
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Fetches each layer that the sink lacks.
+        """Fetch each layer that the sink lacks.
 
         Raises:
-            UnfitInputError: A layer does not come whole, or is another.
+            UnfitInputError: A layer is incomplete, or is another.
         """
         found = self._resolved()
         return [
@@ -63,58 +75,61 @@ class RegistrySource:
             for reference, image in found.chosen
         ]
 
-    def _resolved(self) -> _Found:
-        if self._found is None:
+    def _resolved(self) -> _Resolved:
+        if self._cached is None:
             scheme, given, bare = self._location.rpartition("://")
             fault = reference_fault(bare)
             if fault or scheme not in ("", "http", "https"):
-                what = f"the reference {fault}" if fault else "is neither of http nor of https"
+                what = f"the reference {fault}" if fault else "has a scheme other than http and https"
                 raise UnfitInputError(what, where=self._location, hint="write `registry: HOST/NAME:TAG`")
             name, tag, digest = split_reference(bare)
             if digest and not tag and not self._wanted:
-                what = "the image has a digest and no tag to go by"
-                raise UnfitInputError(what, where=self._location, hint="name it: `as: NAME:TAG`")
+                what = "the image has a digest but no tag"
+                raise UnfitInputError(
+                    what, where=self._location, hint="give it a name in bundle.yaml: `as: NAME:TAG`"
+                )
             reference = familiar(self._wanted or f"{name}:{tag or 'latest'}")
             host, repository = split_host(name)
-            connection = Connection(host, plain=scheme == "http" if given else speaks_plainly(host))
+            connection = Connection(host, plain=scheme == "http" if given else uses_plain_http(host))
             blobs = _Blobs(connection, repository, f"registry {bare}")
             with as_input():
                 root, data = _root(blobs, digest or tag or "latest")
                 walk = _RegistryWalk(blobs, self._platforms)
+                # It was fetched by its tag: asking again could give another one.
                 walk.known[root.digest] = data
                 images = list(walk.entry(root, (reference,), root.digest, 0))
-            self._found = _Found(blobs, choose(images, self._platforms, blobs.where))
-        return self._found
+            self._cached = _Resolved(blobs, choose(images, self._platforms, blobs.where))
+        return self._cached
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Resolved:
     blobs: _Blobs
     chosen: list[tuple[str, SavedImage]]
 
 
 def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
-    """Fetches what a tag or a digest names."""
+    """Fetch the manifest or index of a tag or digest."""
     path = f"/v2/{blobs.repository}/manifests/{tag}"
     response = blobs.connection.get(path, {"Accept": _ACCEPT}, blobs.where)
     data = _document(response, blobs.where)
-    called = response.headers.get_content_type()
-    media_type = called if called in (*documents.INDEXES, *documents.MANIFESTS) else ""
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    media_type = content_type if content_type in (*documents.INDEXES, *documents.MANIFESTS) else ""
     digest = oci_digest(data)
-    said = response.headers.get("Docker-Content-Digest") or digest
-    for expected in (said, tag if tag.startswith("sha256:") else digest):
+    announced = response.headers.get("Docker-Content-Digest") or digest
+    for expected in (announced, tag if tag.startswith("sha256:") else digest):
         if expected != digest:
             raise TamperedError(
                 f"the manifest has the digest {digest}, not {expected}",
                 where=blobs.where,
-                hint="the registry or a proxy before it changes what it serves; do not use it",
+                hint="do not use the image: the registry, or a proxy before it, changes what it serves",
             )
     kind = documents.parse_document(data, blobs.where, media_type).media_type
     return documents.Descriptor(digest, len(data), kind), data
 
 
 class _RegistryWalk(Walk):
-    """The walk from what a tag names down to the images."""
+    """The walk from the manifest or index of a tag down to the images."""
 
     def __init__(self, blobs: _Blobs, platforms: Sequence[str]) -> None:
         super().__init__(blobs.where, platforms)
@@ -123,8 +138,10 @@ class _RegistryWalk(Walk):
 
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         where = f"{self.where}: {entry.digest}"
+        # Each document once: both platforms of an index may share one.
         if entry.digest not in self.known:
             manifest = entry.media_type in (*documents.INDEXES, *documents.MANIFESTS)
+            # Manifests and blobs have different paths, whatever their digest.
             path = f"/v2/{self._blobs.repository}/{'manifests' if manifest else 'blobs'}/{entry.digest}"
             headers = {"Accept": entry.media_type} if manifest else {}
             response = self._blobs.connection.get(path, headers, where)
@@ -154,7 +171,7 @@ class _Blobs:
 
 @dataclass(slots=True)
 class _BlobStream:
-    """A blob that goes on where it was when the connection breaks."""
+    """A blob that continues where it was after the connection broke."""
 
     blobs: _Blobs
     digest: str
@@ -167,19 +184,21 @@ class _BlobStream:
         while self.offset < self.size:
             try:
                 response = self._response or self._open()
-                chunk = response.read(min(size, self.size - self.offset))
-            except (OSError, http.client.HTTPException):
+                chunk = read_body(response, min(size, self.size - self.offset))
+            except OSError:
+                # What came so far counts: the next request asks for the rest only.
                 chunk = b""
             if chunk:
                 self.offset += len(chunk)
                 return chunk
             self.close()
             self.failures += 1
+            # Progress resets nothing: a registry that breaks off each megabyte would never end.
             if self.failures >= TRIES:
                 raise UnfitInputError(
                     f"the registry ends the layer after {self.offset} of {self.size} bytes",
                     where=self._where,
-                    hint="try again; if it stays so, the registry's copy is damaged: push the image again",
+                    hint="try again; if it fails again, push the image again: the registry's copy is damaged",
                 )
         return self._beyond()
 
@@ -194,28 +213,31 @@ class _BlobStream:
 
     def _open(self) -> Response:
         path = f"/v2/{self.blobs.repository}/blobs/{self.digest}"
+        # The first request asks for everything: a registry need not support ranges.
         headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
         self._response = response = self.blobs.connection.get(path, headers, self._where)
-        left = self.offset if response.status == 200 else 0
-        while left and (chunk := response.read(min(left, CHUNK))):
+        # A registry without ranges sends the whole blob: what is known already is skipped.
+        left = self.offset if response.status_code == 200 else 0
+        while left and (chunk := read_body(response, min(left, CHUNK))):
             left -= len(chunk)
         return response
 
     def _beyond(self) -> bytes:
-        """Gives what comes after the blob's end, so that a longer one is noticed."""
-        return self._response.read(1) if self._response is not None else b""
+        """Return what comes after the end of the blob, so that a longer one is noticed."""
+        return read_body(self._response, 1) if self._response is not None else b""
 
 
 def _document(response: Response, where: str) -> bytes:
     try:
-        data = response.read(documents.MAX_DOCUMENT + 1)
-    except (OSError, http.client.HTTPException) as error:
-        raise UnfitInputError(f"the registry breaks off: {error}", where=where, hint="try again") from None
+        data = read_body(response, documents.MAX_DOCUMENT + 1)
+    except OSError as error:
+        raise UnfitInputError(f"the connection broke: {error}", where=where, hint="try again") from None
     finally:
         response.close()
+    # The limit is that of the reader on the host.
     if len(data) > documents.MAX_DOCUMENT:
-        what = f"is more than the {documents.MAX_DOCUMENT} bytes that a document may have"
+        what = f"is larger than the {documents.MAX_DOCUMENT} bytes that a document may have"
         raise UnfitInputError(
-            what, where=where, hint="this is no manifest or configuration: check the address"
+            what, where=where, hint="this is not a manifest or configuration: check the address"
         )
     return data

@@ -1,4 +1,4 @@
-"""How an image of an archive, a layout or an engine's stream is put into the sink."""
+"""Store the images of an archive, a layout or an engine's stream in the sink."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from installer.core.oci import documents
 
 
 def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[Layer]:
-    """Puts the layers of an image into the sink, from the lowest; those that it has are not read."""
+    """Store the layers of an image, from the lowest; do not read those that the sink has."""
     stored = []
     for layer in image.layers:
+        # Only an uncompressed layer may be replaced by a stored form of other bytes.
         compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
         found = sink.find(layer.diff_id, layer.digest if compressed else "")
         if found is None:
@@ -35,7 +36,7 @@ def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[La
 
 
 def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) -> list[Layer]:
-    """Gives the layers of an image that went to the sink when they passed by.
+    """Return the layers of an image that went to the sink while the archive was read.
 
     Raises:
         UnfitInputError: A member is named as a layer and did not look like one.
@@ -46,14 +47,15 @@ def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) ->
 def store_image(
     reference: str, image: SavedImage, layers: Sequence[Layer], sink: BlobSink, where: str
 ) -> Image:
-    """Puts the documents of an image whose layers are stored into the sink.
+    """Store the documents of an image whose layers are stored.
 
-    The original manifest is kept where it still describes the stored layers; else a new one is made.
+    The original manifest is kept if it still describes the stored layers; otherwise a new one is made.
 
     Raises:
         UnfitInputError: A layer is not the one that the configuration names.
     """
     for said, stored in zip(image.layers, layers, strict=True):
+        # The configuration is what the image id covers: it decides.
         if stored.diff_id != said.diff_id:
             raise UnfitInputError(
                 f"the layer's uncompressed digest is {stored.diff_id}, and the configuration of {reference} "
@@ -63,6 +65,7 @@ def store_image(
             )
     config = sink.document(image.config, where=f"{where}: configuration of {reference}")
     manifest = image.manifest
+    # A kept manifest keeps the digest that registries and signatures know.
     kept = manifest is not None and all(
         stored.digest == said.digest
         and documents.layer_form(stored.media_type) == documents.layer_form(said.media_type)

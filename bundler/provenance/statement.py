@@ -1,7 +1,7 @@
-"""SLSA provenance of a bundle: made by `bundle create`, signed where a provenance key is given.
+"""SLSA provenance of a bundle: made by `bundle create`, signed if a provenance key is given.
 
-It is a statement about the bundle's identity, so it cannot be a part of what that identity covers: it lies
-among the approvals, or unsigned beside the bundle. https://slsa.dev/spec/v1.0/provenance is the form.
+It is a statement about the bundle's identity, so that identity cannot cover it: it is stored
+with the approvals, or unsigned next to the bundle. The format is https://slsa.dev/spec/v1.0/provenance.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler import __version__
-from bundler.archive.output_file import OutputFile
+from bundler.archive.new_file import replace_file
 from bundler.config.model import BundleConfig
 from bundler.provenance.builder import Builder
 from bundler.provenance.git import Checkout
@@ -31,19 +31,20 @@ from installer.core.trust.provenance import PREDICATE
 
 BUILD_TYPE = "urn:waybill:create:v1"
 CHANGED = 50
-"""So many names of changed files are given; of more, their number."""
+"""The largest number of changed files that are listed; for more, only their number is given."""
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of `bundle create`, as provenance tells of it.
+    """One run of `bundle create`, as provenance describes it.
 
     Attributes:
         builder: Who runs it.
-        parameters: What was asked for, by name; nothing secret.
+        parameters: The parameters by name; nothing secret.
         started: When it began.
-        signers: Who signs the provenance; none: it is written beside the bundle, to be signed elsewhere.
+        signers: Keys that sign the provenance; none: it is written next to the bundle, to be signed
+            elsewhere.
     """
 
     builder: Builder
@@ -55,12 +56,12 @@ class Run:
 def statement(
     run: Run, checkout: Checkout, config: BundleConfig, manifest: Manifest, identity: str, finished: datetime
 ) -> bytes:
-    """Gives the statement about a bundle; it always fits into what a reader takes.
+    """Return the statement about a bundle, never larger than readers accept.
 
     Args:
         run: The run that made it.
-        checkout: What git says of the inputs.
-        config: bundle.yaml, checked.
+        checkout: The git checkout of the inputs.
+        config: The checked bundle.yaml.
         manifest: Of the bundle.
         identity: Of the bundle.
         finished: When it was done.
@@ -69,11 +70,13 @@ def statement(
         UnfitInputError: The parameters alone are too long.
     """
     groups = _groups(config, manifest)
+    # A reader refuses statements above a limit: details are folded until it fits.
     while True:
         rows = [_source(checkout), *(row for group in groups.values() for row in group)]
         data = jsonio.dumps(_document(run, checkout, rows, identity, finished))
         if len(data) <= LIMITS.approval_bytes:
             return data
+        # Largest first: the fewest details are lost.
         name = max(groups, key=lambda name: len(groups[name]))
         if len(groups[name]) < 2:
             raise UnfitInputError("the provenance would be too long", hint="shorten paths or parameters")
@@ -82,7 +85,7 @@ def statement(
 
 
 def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
-    """Signs a statement; gives the members that go behind the payload."""
+    """Sign a statement; return the members to write after the payload."""
     files: dict[str, bytes] = {}
     for signer in run.signers:
         name = f"{DIRECTORY}provenance-{signer.keyid8}.json"
@@ -91,25 +94,24 @@ def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
 
 
 def unsigned_path(bundle: Path) -> Path:
-    """Gives where the statement lies while nobody has signed it."""
+    """Return the path of the unsigned statement."""
     return bundle.with_name(f"{bundle.name}.provenance.json")
 
 
 def write_unsigned(bundle: Path, data: bytes) -> Path:
-    """Writes the statement beside the bundle; one of an earlier run is replaced.
+    """Write the statement next to the bundle; replace that of an earlier run.
 
     Raises:
         UnfitInputError: It cannot be written.
     """
     path = unsigned_path(bundle)
-    with OutputFile(path) as output:
-        output.write_at(0, data)
-        output.publish()
+    replace_file(path, data)
     return path
 
 
 def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, finished: datetime) -> Row:
     internal: Row = {"variables": list(run.builder.variables)}
+    # It decides the time in the bundle, so whoever rebuilds it needs it.
     if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
         internal["SOURCE_DATE_EPOCH"] = epoch
     if checkout.unknown:
@@ -133,9 +135,12 @@ def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, fini
 
 
 def _source(checkout: Checkout) -> Row:
+    # Without a commit there is nothing to name; `internalParameters` has the reason.
     if not checkout.commit:
         return {}
+    # A tag reads better than a commit; the digest below has the commit in any case.
     revision = f"refs/tags/{checkout.tag}" if checkout.tag else checkout.commit
+    # A policy can require a clean tree: this is what it reads.
     said: Row = {"dirty": bool(checkout.changed)}
     if checkout.tag:
         said["tag"] = checkout.tag
@@ -146,7 +151,7 @@ def _source(checkout: Checkout) -> Row:
 
 
 def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
-    """Gives what went in, by the part of the bundle it is in: bundle.yaml, each file, tree and image."""
+    """Return the inputs by the part of the bundle they are in: bundle.yaml, each file, tree and image."""
     groups: dict[str, list[Row]] = {
         "bundle.yaml": [{"name": "bundle.yaml", "digest": {"sha256": config.sha256}}]
     }
@@ -161,6 +166,7 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
             }
             groups.setdefault(top, []).append(row)
     for tree in config.trees:
+        # A tree may have 100,000 files: one row with a digest over all of them.
         row = {"name": tree.given, **_folded(tree.member, manifest)}
         groups.setdefault("trees", []).append({**row, "name": tree.given})
     for image in manifest.images:
@@ -175,10 +181,11 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
 
 
 def _folded(name: str, manifest: Manifest) -> Row:
-    """Gives all files below a path of the bundle as one row.
+    """Return all files below a path of the bundle as one row.
 
     The digest is in-toto's `dirHash1`, that of Go's modules: the SHA-256 of their lines in SHA256SUMS.
     """
+    # dirHash1 hashes the lines in the order of their paths.
     below = sorted((each for each in manifest.files if each.path.startswith(f"{name}/")), key=_path)
     lines = "".join(f"{each.sha256}  {each.path}\n" for each in below)
     return {

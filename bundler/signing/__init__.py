@@ -1,31 +1,36 @@
-"""Who signs: cosign key pairs and GPG, one protocol."""
+"""Signers: one abstract class, one module for each kind of key."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 Prompt = Callable[[str], str]
-"""Asks a person for a secret, showing the text it is given; None stands for "there is no terminal"."""
+"""Asks a person for a secret and shows the given text; None in its place means that there is no terminal."""
 
 
-class Signer(Protocol):
-    """Signs bytes with one key."""
+class Signer(ABC):
+    """A key that signs bytes."""
 
     @property
+    @abstractmethod
     def keyid(self) -> str:
         """The whole id of the key, as `root.json` names it."""
 
     @property
+    @abstractmethod
     def keyid8(self) -> str:
-        """The eight digits that names of signatures carry."""
+        """The eight digits of the id that names of signature files carry."""
 
     @property
+    @abstractmethod
     def public(self) -> str:
         """The public key: PEM, or OpenPGP armor."""
 
+    @abstractmethod
+    # Small files are signed, never a bundle itself: cosign and GPG both hold what they sign in memory.
     def sign(self, data: bytes) -> dict[str, bytes]:
-        """Signs `data`.
+        """Sign bytes.
 
         Args:
             data: The exact bytes; small, since they are held in memory.
@@ -34,5 +39,17 @@ class Signer(Protocol):
             Form (`sig`, `sigstore.json`, `asc`) to the bytes of the file `NAME.<keyid8>.<form>`.
 
         Raises:
-            UsageError: The key cannot be used: a wrong password, nobody to ask for it.
+            UsageError: The key cannot be used: the password is wrong, or nobody can be asked for it.
         """
+
+    def files(self, name: str, data: bytes) -> dict[str, bytes]:
+        """Sign a file.
+
+        Args:
+            name: The name of the file that is signed.
+            data: Its exact bytes.
+
+        Returns:
+            Signature files by name, `NAME.<keyid8>.<form>`, sorted.
+        """
+        return {f"{name}.{self.keyid8}.{form}": made for form, made in sorted(self.sign(data).items())}

@@ -1,7 +1,8 @@
-"""`bundle sign`: adds signatures to a bundle in place, in the room kept for them; the payload is not moved.
+"""Signatures added to a bundle in place, in the space reserved for them; the payload is not moved.
 
-The new members are written behind the place of their first header, made durable, and only then does that one
-block turn the room into a signature. A kill at any moment leaves a bundle that reads as before, or as signed.
+The new members are written after the place of their first header and made durable. Only then does that one
+block turn reserved space into a signature: a process killed at any moment leaves a bundle that reads as
+before, or as signed.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.archive.head import member, room
+from bundler.archive.append import write_all
+from bundler.archive.head import member, reserved_space
+from bundler.archive.reading import unverified_bundle
 from bundler.signing import Signer
 from installer.core.errors import BusyError, UnfitInputError, UsageError
-from installer.core.format.archive import Head, open_bundle, unsafe_trust_anyone
-from installer.core.format.bundle_source import FileSource
+from installer.core.format.archive import Head
 from installer.core.format.manifest import SUMS
 from installer.core.format.tar_header import BLOCK, extent
 from installer.core.limits import LIMITS
@@ -24,11 +26,11 @@ from installer.core.limits import LIMITS
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What `sign` did.
+    """A bundle after signing.
 
     Attributes:
-        identity: Of the bundle, in hex.
-        added: Names of the signature files that were added; empty where they were there already.
+        identity: Identity of the bundle, 64 hex digits.
+        added: Names of the signature files that were added; empty if they were there already.
         signatures: Names of all signature files.
     """
 
@@ -37,103 +39,99 @@ class Signed:
     signatures: tuple[str, ...]
 
 
-def signature_files(signer: Signer, sums: bytes) -> dict[str, bytes]:
-    """Has SHA256SUMS signed and gives the files by their names in the bundle."""
-    return {f"{SUMS}.{signer.keyid8}.{form}": data for form, data in sorted(signer.sign(sums).items())}
-
-
 def sign(path: Path, signer: Signer) -> Signed:
-    """Signs a bundle in place.
+    """Sign a bundle in place.
 
     Args:
         path: The bundle.
-        signer: Whose signature to add.
+        signer: The key to sign with.
 
     Returns:
         What was added. A bundle that this key has signed before is left as it is.
 
     Raises:
         UsageError: There is no such file.
-        UnfitInputError: It cannot be written to, or has no room left.
+        UnfitInputError: The bundle cannot be written to, or has no reserved space left.
         BusyError: Another process signs it.
         TamperedError: It is not a bundle, or its list and manifest do not agree.
     """
-
-    def make(sums: bytes) -> dict[str, bytes]:
-        return signature_files(signer, sums)
-
-    return add_files(path, make, signer.keyid8)
+    return add_signatures(path, lambda sums: signer.files(SUMS, sums), signer.keyid8)
 
 
-def add_files(path: Path, make: Callable[[bytes], Mapping[str, bytes]], keyid8: str = "") -> Signed:
-    """Puts signature files into a bundle.
+def add_signatures(path: Path, make: Callable[[bytes], Mapping[str, bytes]], keyid8: str = "") -> Signed:
+    """Add signature files to a bundle.
 
     Args:
         path: The bundle.
-        make: Gives them by their names, for the exact bytes of SHA256SUMS.
-        keyid8: Whose they are, where `make` need not be asked if that key has signed before.
+        make: Returns signature files by name for the exact bytes of SHA256SUMS.
+        keyid8: The key, if `make` need not be called when this key has signed before.
 
     Returns:
         What was added; files whose names are there already are not.
 
     Raises:
-        UnfitInputError: It cannot be written to, or has no room left.
+        UnfitInputError: The bundle cannot be written to, or has no reserved space left.
         BusyError: Another process signs it.
         TamperedError: It is not a bundle, or its list and manifest do not agree.
     """
     fd = open_locked(path)
     try:
-        medium = FileSource(path)
-        try:
-            bundle = open_bundle(medium, unsafe_trust_anyone)
-        finally:
-            medium.close()
-        before = tuple(bundle.head.signatures)
+        with unverified_bundle(path) as bundle:
+            before = tuple(bundle.head.signatures)
+        # A GPG signature differs each time: a second one by the same key would only fill the reserved space.
         if keyid8 and any(name.startswith(f"{SUMS}.{keyid8}.") for name in before):
             return Signed(bundle.identity, (), before)
         files = {name: data for name, data in make(bundle.head.sums).items() if name not in before}
         if files:
-            _add(fd, path, bundle.head, files)
+            _write_signatures(fd, path, bundle.head, files)
         return Signed(bundle.identity, tuple(files), before + tuple(files))
     finally:
         os.close(fd)
 
 
-def room_offset(head: Head) -> int:
-    """Gives where the header of the room is."""
+def reserved_offset(head: Head) -> int:
+    """Return the offset of the header of the reserved space."""
     return extent(len(head.sums)) + sum(extent(len(data)) for data in head.signatures.values())
 
 
-def _add(fd: int, path: Path, head: Head, files: Mapping[str, bytes]) -> None:
-    offset = room_offset(head)
+def _write_signatures(fd: int, path: Path, head: Head, files: Mapping[str, bytes]) -> None:
+    offset = reserved_offset(head)
     new = b"".join(member(name, data, head.mtime) for name, data in files.items())
     left = head.manifest_offset - offset - len(new)
     if left < BLOCK or len(head.signatures) + len(files) > LIMITS.signatures:
         free = max(0, left + len(new) - BLOCK)
         raise UnfitInputError(
-            f"has no room for another signature: it takes {len(new)} bytes, {free} are free, and"
-            f" {len(head.signatures)} of at most {LIMITS.signatures} signature files are there",
+            f"no space for another signature: it needs {len(new)} bytes and {free} are free;"
+            f" {len(head.signatures)} of at most {LIMITS.signatures} signature files are present",
             where=str(path),
-            hint="create the bundle again and sign that; each bundle has room for some fifteen signatures",
+            hint="create the bundle again and sign that; a bundle has space for about fifteen signatures",
         )
-    region = new + room(left, head.mtime)[:BLOCK]
+    region = new + reserved_space(left, head.mtime)[:BLOCK]
     try:
-        _write(fd, region[BLOCK:], offset + BLOCK)
+        # Everything but the first header: until that is there, readers still see reserved space.
+        write_all(fd, region[BLOCK:], offset + BLOCK)
+        # The signature must be on the disk before the header that makes readers look at it.
         os.fsync(fd)
-        _write(fd, region[:BLOCK], offset)
+        write_all(fd, region[:BLOCK], offset)
         os.fsync(fd)
     except OSError as error:
         raise UnfitInputError(f"cannot be written: {error.strerror}", where=str(path)) from None
 
 
-def _write(fd: int, data: bytes, offset: int) -> None:
-    done = 0
-    while done < len(data):
-        done += os.pwrite(fd, data[done:], offset + done)
-
-
 def open_locked(path: Path) -> int:
-    """Opens for writing, and keeps other signers out until it is closed: they would use the same room."""
+    """Open a bundle for writing and lock it until it is closed: two signers would use the same space.
+
+    Args:
+        path: The bundle.
+
+    Returns:
+        The file descriptor; closing it releases the lock.
+
+    Raises:
+        UsageError: There is no such file.
+        UnfitInputError: It cannot be written to.
+        BusyError: Another process holds the lock.
+    """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -142,13 +140,13 @@ def open_locked(path: Path) -> int:
         raise UnfitInputError(
             f"cannot be signed in place: {error.strerror}",
             where=str(path),
-            hint="copy it to where you may write",
+            hint="copy the bundle to a directory that you can write to",
         ) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         raise BusyError(
-            "is being signed by another process", where=str(path), hint="wait until it ends"
+            "is being signed by another process", where=str(path), hint="wait until that process has ended"
         ) from None
     return fd

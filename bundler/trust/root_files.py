@@ -1,15 +1,13 @@
-"""A root as files: `root.json`, its signatures `root.json.<keyid8>.sig`, its predecessors `N.root.json`."""
+"""A root as files: `root.json`, its signatures `root.json.<keyid8>.sig`, earlier versions `N.root.json`."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from bundler.archive.new_file import write_new
-from bundler.archive.output_file import fsync_directory
+from bundler.archive.new_file import replace_file, write_new
 from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.root import Root, fingerprint
@@ -20,13 +18,13 @@ from installer.core.trust.signatures import Signature, split_name
 
 @dataclass(frozen=True, slots=True)
 class RootStanding:
-    """How far the signing of a root has come, as one version of the root sees it.
+    """How many of the signatures of a root are present, counted by one version of the root.
 
     Attributes:
-        version: Whose role `root` counts.
-        needed: How many owners it asks for; 0: it names nobody.
+        version: The version whose role `root` counts.
+        needed: The number of owners that must sign; 0: the version has nobody in the role.
         signed: Owners who have signed.
-        open: Owners who could.
+        open: Owners who can still sign.
     """
 
     version: int
@@ -39,10 +37,15 @@ class RootStanding:
         """Whether enough owners have signed."""
         return 0 < self.needed <= len(self.signed)
 
-    def text(self) -> str:
-        """Gives it as a line for people."""
+    @property
+    def missing(self) -> int:
+        """The number of signatures still needed; at least 1 if nobody has the role."""
+        return max(0, (self.needed or 1) - len(self.signed))
+
+    def as_text(self) -> str:
+        """Return it as a line for people."""
         if not self.needed:
-            return f"version {self.version} names nobody for the role root: hosts cannot take a successor"
+            return f"version {self.version} has nobody in the role root: hosts cannot accept a successor"
         who = f" ({', '.join(self.signed)})" if self.signed else ""
         rest = "" if self.complete else f"; can sign: {', '.join(self.open) or 'nobody'}"
         return f"{len(self.signed)} of {self.needed} owners of version {self.version} have signed{who}{rest}"
@@ -50,43 +53,44 @@ class RootStanding:
 
 @dataclass(frozen=True, slots=True)
 class RootFile:
-    """A root with what lies beside it.
+    """A root with the files next to it.
 
     Attributes:
-        path: Where it is.
-        root: What it says.
+        path: The file.
+        root: Its content.
         data: Its exact bytes.
-        signatures: The signatures beside it.
-        before: Its predecessor, where `N.root.json` lies beside it.
+        signatures: The signatures next to it.
+        previous: The previous version, if `N.root.json` is next to it.
     """
 
     path: Path
     root: Root
     data: bytes
     signatures: tuple[Signature, ...]
-    before: Root | None
+    previous: Root | None
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of its bytes."""
+        """SHA-256 of its bytes, 64 hex digits."""
         return fingerprint(self.data)
 
-    def stands(self, now: datetime) -> list[RootStanding]:
-        """Says how far the signing has come, by itself and by its predecessor.
+    def standings(self, now: datetime) -> list[RootStanding]:
+        """Return the state of its signing: as the previous version counts, if there is one, and as it does.
 
         Raises:
             TamperedError: A signature is not of these bytes.
         """
-        return [self._stand(root, now) for root in (self.before, self.root) if root is not None]
+        return [self._standing(root, now) for root in (self.previous, self.root) if root is not None]
 
     def complete(self, now: datetime) -> bool:
-        """Says whether hosts would take it: then it is out, and changes make a new version."""
+        """Return whether hosts would accept it: then it may be in use, and a change makes a new version."""
         try:
-            return bool(self.signatures) and all(stand.complete for stand in self.stands(now))
+            return bool(self.signatures) and all(each.complete for each in self.standings(now))
         except TamperedError:
             return False
 
-    def _stand(self, root: Root, now: datetime) -> RootStanding:
+    def _standing(self, root: Root, now: datetime) -> RootStanding:
+        # Owners are counted, not keys: a person with two keys signs once.
         owners, _ = signing_owners(root, self.data, self.signatures, now)
         rest = sorted({key.owner for key in root.holders("root")} - set(owners.values()))
         needed = root.roles["root"].threshold if "root" in root.roles else 0
@@ -95,44 +99,46 @@ class RootFile:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """What an edit did.
+    """A root after an edit.
 
     Attributes:
         file: The root as it is now.
-        kept: Where the version before lies now; None where the same version was changed.
+        archived: The file of the version before; None if the same version was changed.
         dropped: Names of signatures that were removed, since they were of other bytes.
     """
 
     file: RootFile
-    kept: Path | None
+    archived: Path | None
     dropped: tuple[str, ...]
 
 
 def load(path: Path) -> RootFile:
-    """Reads a root and what lies beside it.
+    """Read a root and the files next to it.
 
     Raises:
-        UntrustedError: There is none.
-        MediaError: It cannot be read.
+        UntrustedError: There is no such file.
+        MediumError: It cannot be read.
         TamperedError: It is not a root.
     """
     root, data = load_root(path)
-    before = numbered(path, root.version - 1)
-    return RootFile(path, root, data, _signatures(path), load_root(before)[0] if before.exists() else None)
+    previous = numbered(path, root.version - 1)
+    return RootFile(
+        path, root, data, _signatures(path), load_root(previous)[0] if previous.exists() else None
+    )
 
 
 def numbered(path: Path, version: int) -> Path:
-    """Gives where an older version lies: `N.root.json`."""
+    """Return the path of an earlier version: `N.root.json`."""
     return path.with_name(f"{version}.root.json")
 
 
 def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
-    """Changes a root. Where hosts may have it already, that makes the next version.
+    """Change a root. If hosts may have it already, that makes the next version.
 
     Args:
         path: The root.
-        change: Gives the new one; the version is seen to here.
-        now: The time.
+        change: Returns the new root; its version is set here.
+        now: The current time.
 
     Returns:
         What was written.
@@ -143,36 +149,40 @@ def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
         TamperedError: The old one is not a root.
     """
     old = load(path)
-    out = old.complete(now)
-    new = replace(change(old.root), version=old.root.version + (1 if out else 0))
+    # A root that is signed by all may be on hosts. They refuse other content under the same version.
+    released = old.complete(now)
+    new = replace(change(old.root), version=old.root.version + (1 if released else 0))
     data = root_bytes(new)
     try:
         parse_root(data, str(path))
     except TamperedError as error:
         raise UsageError(
-            "the root would not be accepted like this; nothing was changed",
+            "hosts would not accept the changed root; nothing was written",
             where=str(path),
             problems=error.problems,
         ) from error
-    kept = None
+    archived = None
     try:
-        if out:
-            kept = numbered(path, old.root.version)
-            _keep(old, kept)
+        if released:
+            # The old version stays next to the new one: hosts that missed it take both, one after the other.
+            archived = numbered(path, old.root.version)
+            _archive(old, archived)
         if data != old.data:
-            _replace(path, data)
+            replace_file(path, data)
+            # They are of the old bytes: next to the new ones they would look tampered with.
             for each in old.signatures:
                 path.with_name(each.name).unlink(missing_ok=True)
     except OSError as error:
         raise UnfitInputError(f"cannot be written: {error.strerror}", where=str(path)) from None
     dropped = () if data == old.data else tuple(each.name for each in old.signatures)
-    return Edited(load(path), kept, dropped)
+    return Edited(load(path), archived, dropped)
 
 
 def root_bytes(root: Root) -> bytes:
-    """Gives the bytes of a root: the same root, the same bytes, laid out to be read and compared."""
+    """Return the bytes of a root: the same root gives the same bytes, formatted to be read and compared."""
     import json
 
+    # People compare this file by eye, and the fingerprint covers its bytes: one layout only.
     return (json.dumps(root.document(), ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
 
 
@@ -181,25 +191,18 @@ def _signatures(path: Path) -> tuple[Signature, ...]:
     for each in sorted(path.parent.iterdir()):
         if split_name(each.name, path.name):
             with each.open("rb") as file:
+                # Bounded: any file whose name looks like a signature is read.
                 data = file.read(LIMITS.signature_bytes)
             found.append(Signature.parse(each.name, data, path.name))
     return tuple(found)
 
 
-def _keep(old: RootFile, kept: Path) -> None:
-    if not kept.exists():
-        write_new(kept, old.data, 0o644)
+def _archive(old: RootFile, archived: Path) -> None:
+    """Write the old version and its signatures under its number, unless an earlier run has done so."""
+    if not archived.exists():
+        write_new(archived, old.data, 0o644)
     for each in old.signatures:
-        place = kept.with_name(kept.name + each.name.removeprefix(old.path.name))
-        if not place.exists():
-            write_new(place, each.data, 0o644)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        write_new(partial, data, 0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    fsync_directory(path.parent)
+        path = archived.with_name(archived.name + each.name.removeprefix(old.path.name))
+        # After an interrupted run some of the files exist already.
+        if not path.exists():
+            write_new(path, each.data, 0o644)

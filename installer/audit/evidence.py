@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from installer import __version__
 from installer.core import jsonio
@@ -32,10 +32,8 @@ from installer.core.vsa import VerificationTrace, make_evidence
 from installer.host.directories import make_directory
 from installer.host.layout import STATE
 from installer.host.system import System
+from installer.state.evidence import EvidenceFile
 from installer.state.state import cannot_read_error
-
-if TYPE_CHECKING:
-    from installer.planning.plan import Plan
 
 DIRECTORY = f"{STATE}/evidence.d"
 """No product has a dot in its name."""
@@ -48,14 +46,6 @@ _NAME = re.compile(
 _PARTIAL = re.compile(r"\.([0-9]{6,})\.[0-9]+\.new")
 REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprovedError, MediaError)
 """What a verification refuses with; wrong usage, a busy host or a full disk is none of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceFile:
-    """Where the evidence of a verification is, and the SHA-256 of its bytes."""
-
-    path: str
-    sha256: str
 
 
 def record(system: System, data: bytes, *, passed: bool, identity: str) -> EvidenceFile:
@@ -214,27 +204,25 @@ def _refusal(system: System, path: str) -> Refusal | None:
 
 @dataclass(slots=True)
 class EvidenceRecorder:
-    """Keeps the evidence of one `install BUNDLE`; where it cannot, says so and nothing more.
+    """Writes the evidence of one `install BUNDLE`; where it cannot, it warns and stops nothing.
 
     Attributes:
         system: The host.
         clock: Tells the time.
         warn: Told why there is no evidence.
-        trail: What the verification comes to know.
-        notes: What is out of the ordinary.
+        trace: What the verification comes to know.
         recorded: What was written; None before, or where it failed.
     """
 
     system: System
     clock: Clock
     warn: Callable[[str], None]
-    trail: VerificationTrace = field(default_factory=VerificationTrace)
-    notes: Sequence[str] = ()
+    trace: VerificationTrace
     recorded: EvidenceFile | None = None
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Writes the evidence of a refusal inside, which goes on its way."""
+    def record_refusals(self) -> Iterator[None]:
+        """Write the evidence of a refusal inside, which is raised on."""
         try:
             yield
         except REFUSALS as error:
@@ -242,21 +230,18 @@ class EvidenceRecorder:
                 self._write(error)
             raise
 
-    def known(self) -> dict[str, str]:
-        """Gives the SHA-256 of what was written, as the audit log has it; nothing where nothing was."""
+    def audit_fields(self) -> dict[str, str]:
+        """Return the SHA-256 of the evidence, as the audit log has it; nothing where none was written."""
         return {"evidence": self.recorded.sha256} if self.recorded else {}
 
-    def passed(self, plan: Plan) -> Plan:
-        """Writes that the verification passed; gives the plan; history will say where that is."""
+    def record_passed(self) -> EvidenceFile | None:
+        """Write that the verification passed; return where, None where it could not be written."""
         self._write(None)
-        if plan.new is None or self.recorded is None:
-            return plan
-        evidence = {**plan.new.evidence, "record": asdict(self.recorded)}
-        return replace(plan, new=replace(plan.new, evidence=evidence))
+        return self.recorded
 
     def _write(self, error: WaybillError | None) -> None:
         try:
-            data = make_evidence(self.trail, __version__, self.clock(), error, self.notes)
-            self.recorded = record(self.system, data, passed=error is None, identity=self.trail.identity)
+            data = make_evidence(self.trace, __version__, self.clock(), error)
+            self.recorded = record(self.system, data, passed=error is None, identity=self.trace.identity)
         except OSError as fault:
-            self.warn(f"no evidence of this could be written to {DIRECTORY}: {fault.strerror}")
+            self.warn(f"cannot write evidence of this to {DIRECTORY}: {fault.strerror}")

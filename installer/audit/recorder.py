@@ -21,7 +21,7 @@ from installer import __version__
 from installer.audit import evidence
 from installer.audit.log import AuditError, AuditLog, opened
 from installer.audit.record import Record
-from installer.audit.removal_check import RemovalCheck, proven, statement
+from installer.audit.removal_check import RemovalCheck, ended_removal, statement
 from installer.core.errors import (
     BusyError,
     IncompleteError,
@@ -34,7 +34,7 @@ from installer.core.timestamps import format_time
 from installer.core.trust.steps import STEPS
 from installer.host.context import Context
 from installer.host.system import System
-from installer.planning.irreversible import past
+from installer.planning.irreversible import passed_by
 from installer.planning.plan import Plan
 from installer.state.host_identity import host_name
 from installer.state.state import Entry
@@ -71,8 +71,13 @@ def operator() -> dict[str, Any]:
     return found
 
 
-def begin(context: Context, plan: Plan) -> None:
-    """Writes that a transaction begins, and keeps room on the disk for its end.
+def begin(context: Context, plan: Plan, new: Entry | None) -> None:
+    """Write that a transaction begins, and reserve space on the disk for the record of its end.
+
+    Args:
+        context: The host.
+        plan: What will be done.
+        new: The release that is to run, with the record of its verification; None where none is.
 
     Raises:
         AuditError: It cannot be written; nothing may be changed then.
@@ -81,7 +86,7 @@ def begin(context: Context, plan: Plan) -> None:
     try:
         with opened(context.system) as log:
             log.reserve()
-            log.append({**common(context.system), "event": "begun", **_planned(plan)})
+            log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
     except OSError as error:
         raise AuditError(
             f"the audit log cannot be written: {error.strerror}",
@@ -90,48 +95,33 @@ def begin(context: Context, plan: Plan) -> None:
         ) from error
 
 
-def _planned(plan: Plan) -> dict[str, Any]:
-    entry = plan.new or plan.old
+def _planned(plan: Plan, new: Entry | None) -> dict[str, Any]:
+    entry = new or plan.old
     known = {
         "verb": plan.verb,
         "product": plan.product,
         "transaction": plan.number,
         "from_version": plan.old.version if plan.old else "",
     }
-    passed = [f"{each.version}: {said}" for each, said in past(plan)]
-    return known | (_release(entry) if entry else {}) | ({"past": passed} if passed else {})
+    passed = passed_by(plan.state, new) if plan.verb == "rollback" else []
+    past = {"past": [f"{each.version}: {step}" for each, step in passed]} if passed else {}
+    return known | (_release(entry) if entry else {}) | past
 
 
 def _release(entry: Entry) -> dict[str, Any]:
-    policy = entry.evidence.get("policy", {})
-    released = [
-        {name: row[name] for name in ("owner", "scheme", "keyid")}
-        for row in _rows(entry.evidence, "accepted")
-    ]
-    approved = [
-        {name: row.get(name, "") for name in ("role", "owner", "keyid")} for row in _rows(policy, "approvals")
-    ]
+    found = entry.evidence
     return {
         "version": entry.version,
         "sequence": entry.sequence,
         "identity": entry.identity,
         "methods": list(entry.methods),
-        "environment": policy.get("environment", ""),
-        "change_id": policy.get("change_id", ""),
-        "released_by": _once(released),
-        "approved_by": _once(approved),
-        "break_glass": list(policy.get("break_glass", ())),
-        "evidence": entry.evidence.get("record", {}).get("sha256", ""),
+        "environment": found.environment,
+        "change_id": found.change_id,
+        "released_by": found.released_by,
+        "approved_by": found.approved_by,
+        "break_glass": list(found.break_glass),
+        "evidence": found.file.sha256 if found.file else "",
     }
-
-
-def _rows(holder: Mapping[str, Any], name: str) -> Iterable[Mapping[str, Any]]:
-    rows: Iterable[Mapping[str, Any]] = holder.get(name, ())
-    return rows
-
-
-def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for index, row in enumerate(rows) if row not in rows[:index]]
 
 
 def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalCheck]:
@@ -168,7 +158,7 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalChe
                 return {}
         # Looking may take a while, and other products may want the log meanwhile; ours nobody else ends.
         for ended in removals:
-            if proof := proven(context, str(ended["transaction"])):
+            if proof := ended_removal(context, str(ended["transaction"])):
                 proofs[proof.transaction] = proof
                 ended |= {**proof.summary(), "evidence": _keep(context, proof, ended)}
                 ended["exit"] = proof.exit_code
@@ -187,9 +177,7 @@ def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> st
     try:
         return evidence.removed(context.system, data, str(ended.get("identity", ""))).sha256
     except OSError as error:
-        context.progress.note(
-            f"no evidence of this could be written to {evidence.DIRECTORY}: {error.strerror}"
-        )
+        context.progress.note(f"cannot write evidence of this to {evidence.DIRECTORY}: {error.strerror}")
         return ""
 
 

@@ -1,6 +1,6 @@
-"""Looks at the host after a removal: what is gone, what stays on purpose, and whether something is left.
+"""Looks at the host after a removal: what is gone, what stays on purpose, and what is left.
 
-It believes nothing that the removal says of itself: every thing of its account is looked for anew.
+Nothing that the removal reports about itself counts: every item of its inventory is looked for anew.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from installer.core import jsonio
 from installer.core.errors import NotUndoneError, Problem
 from installer.core.intoto import make_statement
 from installer.core.timestamps import format_time
-from installer.deploy.inventory import InventoryItem
+from installer.deploy.inventory import InventoryItem, Residue
+from installer.deploy.registry import methods
 from installer.host.context import Context
-from installer.host.directories import parent
-from installer.images import leftovers
-from installer.images.leftovers import Residue
-from installer.planning import removal
+from installer.planning.removal import recorded_inventory
 
 PREDICATE = "urn:waybill:removal:v1"
 MOST = 10
-"""So many of what stays are listed by name for people; `--json` and the evidence have all."""
+"""How many of the things that stay are listed for people; `--json` and the evidence list all."""
 _PLURALS = {"directory": "directories", "copy": "copies"}
+_RECOVER = "install recover"
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalCheck:
-    """What was found after a removal.
+    """The result of looking at the host after a removal.
 
     Attributes:
-        product: Which was removed.
+        product: The product that was removed.
         transaction: The removal's.
         rows: What became of each thing.
     """
@@ -44,27 +43,27 @@ class RemovalCheck:
     rows: tuple[Residue, ...]
 
     def of(self, how: str) -> list[Residue]:
-        """Gives the rows of one kind: `gone`, `stays` or `left`."""
+        """Return the rows with one result: `gone`, `stays` or `left`."""
         return [row for row in self.rows if row.how == how]
 
     @property
     def exit_code(self) -> int:
-        """Gives 0 where nothing is left."""
+        """0 if nothing is left."""
         return LeftBehindError.exit_code if self.of("left") else 0
 
     @property
     def counts(self) -> dict[str, int]:
-        """Counts what is gone, by kind."""
+        """How many things are gone, by kind."""
         return dict(Counter(row.kind for row in self.of("gone")))
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return the result as a JSON object."""
         listed = {how: [row.as_json() for row in self.of(how)] for how in ("gone", "stays", "left")}
         return {"counts": self.counts, **listed}
 
     def text(self) -> str:
-        """Gives it in words for people."""
-        lines = [f"{self.product} was removed; looked for again, by its manifest and its record:"]
+        """Return the result as text for people."""
+        lines = [f"{self.product} was removed; checked against its manifest and its record:"]
         counted = [
             f"{number} {_PLURALS.get(kind, kind + 's') if number > 1 else kind}"
             for kind, number in self.counts.items()
@@ -76,187 +75,128 @@ class RemovalCheck:
             lines.append(f"  stays  … and {len(stays) - MOST} more; the evidence has all of them")
         lines += [f"  LEFT   {row.name} {row.what}" for row in self.of("left")]
         if not self.of("left"):
-            lines.append("  left   nothing of it")
+            lines.append("  left   nothing")
         return "\n".join(lines)
 
     def summary(self) -> dict[str, Any]:
-        """Gives what the audit log has of it."""
+        """Return what the audit log records of the result."""
         stays, left = ([f"{row.name}: {row.what}" for row in self.of(how)] for how in ("stays", "left"))
         return {"gone": self.counts, "stays": stays, "left": left}
 
     def require_clean(self) -> None:
-        """Raises what is left.
+        """Raise an error if something is left.
 
         Raises:
-            LeftBehindError: Something is.
+            LeftBehindError: With a problem for each thing that is left.
         """
         if left := self.of("left"):
             raise LeftBehindError(self, [Problem(row.name, row.what, row.hint) for row in left])
 
 
 class LeftBehindError(NotUndoneError):
-    """The product was removed, and something of it is still there."""
+    """The product was removed, but something of it is still there."""
 
-    def __init__(self, proof: RemovalCheck, problems: Sequence[Problem]) -> None:
-        count = f"{len(problems)} thing{'s' if len(problems) > 1 else ''}"
+    def __init__(self, check: RemovalCheck, problems: Sequence[Problem]) -> None:
+        count = f"{len(problems)} problems are" if len(problems) > 1 else "1 problem is"
         super().__init__(
-            f"{proof.product} was removed, but {count} of it still there, or could not be looked for",
-            hint=f"put right what is named; `install remove {proof.product}` then looks again",
+            f"{check.product} was removed, but {count} left",
+            hint=f"fix what is listed above, then check again: install remove {check.product}",
             problems=problems,
         )
-        self._proof = proof
+        self._check = check
 
     def as_json(self) -> dict[str, object]:
-        """Gives the error together with all that was found."""
-        return {**super().as_json(), "removal": self._proof.as_json()}
+        """Return the error together with the whole result."""
+        return {**super().as_json(), "removal": self._check.as_json()}
 
 
-def prove(context: Context, number: str, things: Sequence[InventoryItem]) -> RemovalCheck:
-    """Looks for everything that a removal was to take away.
+def check_removal(context: Context, number: str, items: Sequence[InventoryItem]) -> RemovalCheck:
+    """Look for everything that a removal was to remove.
 
     Args:
         context: The host; the product's lock is held.
         number: The removal's transaction.
-        things: Its account.
+        items: Its inventory.
     """
+    # Methods may look into the record of the removal's transaction.
     context = replace(context, transaction=number)
-    return RemovalCheck(context.layout.product, number, tuple(_rows(context, things)))
+    return RemovalCheck(context.layout.product, number, tuple(_rows(context, items)))
 
 
-def _rows(context: Context, things: Sequence[InventoryItem]) -> Iterator[Residue]:
-    kinds: dict[str, list[InventoryItem]] = {}
-    for thing in things:
-        kinds.setdefault(thing.kind, []).append(thing)
-    with context.system.hold_directories():
-        for kind in ("file", "link", "directory"):
-            for thing in kinds.get(kind, []):
-                try:
-                    yield _placed(context, thing)
-                except OSError as error:
-                    yield Residue("left", kind, thing.name, what=f"cannot be read: {error.strerror}")
-        yield from _beside(context, things)
-    yield from leftovers.units(context, kinds.get("unit", []))
-    yield from leftovers.projects(context, kinds.get("project", []))
-    if "image" in kinds:
-        yield from leftovers.images(context, kinds["image"])
-    for thing in kinds.get("script", []):
-        yield Residue("stays", "script", thing.name, what=thing.why)
-    yield from _state(context, kinds.get("release", []), kinds.get("copy", []))
+def ended_removal(context: Context, number: str) -> RemovalCheck | None:
+    """Check a removal that has committed and ended; None where `number` is not one."""
+    items = recorded_inventory(context, number)
+    return check_removal(context, number, items) if items is not None else None
 
 
-def _placed(context: Context, thing: InventoryItem) -> Residue:
-    """Looks for a file, a link or a directory outside of the state."""
-    kind, name, system = thing.kind, thing.name, context.system
-    seen = system.observe(name)
-    if seen.kind == "absent":
-        return Residue("gone", kind, name)
-    if seen.kind == "dir":
-        if kind != "directory":
-            return Residue("stays", kind, name, what="somebody made a directory of that name")
-        names = system.names(name)
-        if not names:
-            what = "is empty, and could not be removed"
-            return Residue(
-                "left",
-                kind,
-                name,
-                what=what,
-                hint=f"is it a mount point? else: rmdir {_typed(context, name)}",
-            )
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        return Residue("stays", kind, name, what=f"has {names[0]}{more} in it, not ours")
-    if thing.why:
-        return Residue("stays", kind, name, what=thing.why)
-    if seen.kind == kind and thing.mark == (seen.sha256 or seen.target):
-        return Residue("left", kind, name, what="is still there", hint=f"rm {_typed(context, name)}")
-    return Residue("stays", kind, name, what="is not what was installed: somebody else's")
+def _rows(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
+    for method in methods():
+        if own := [item for item in items if item.kind in method.item_kinds]:
+            yield from method.residue(context, own)
+    yield from _state(context, [item.name for item in items if item.kind == "release"])
+    yield from _staying(context, {item.name: item.why for item in items if item.kind == "copy"})
 
 
-def _typed(context: Context, path: str) -> str:
-    """Gives a host path as a person types it."""
-    return context.system.root.rstrip("/") + path
+def _state(context: Context, releases: Sequence[str]) -> Iterator[Residue]:
+    """Look for releases, and for anything else that Waybill itself should have cleared."""
+    system, layout = context.system, context.layout
+    if system.observe(layout.current, digest=False).kind != "absent":
+        yield Residue("left", "state", layout.current, "is still there", _RECOVER)
+    for release in releases:
+        if system.observe(release, digest=False).kind == "absent":
+            yield Residue("gone", "release", release)
+        else:
+            yield Residue("left", "release", release, _why_left(context, release), _RECOVER)
+    # The last is the image store of versions before 1.0.
+    for directory in (layout.releases, layout.rendered, layout.staging, f"{layout.base}/images"):
+        for name in system.names(directory):
+            if f"{directory}/{name}" not in releases:
+                yield Residue("left", "state", f"{directory}/{name}", "is still there", _RECOVER)
+    for name in system.names(layout.transactions):
+        if name.endswith((".log", ".backup")) and name.partition(".")[0].isdecimal():
+            path = f"{layout.transactions}/{name}"
+            yield Residue("left", "state", path, "belongs to an open transaction", _RECOVER)
 
 
-def _beside(context: Context, things: Sequence[InventoryItem]) -> Iterator[Residue]:
-    """Looks for what a transaction lays beside the files that it changes, while it changes them."""
-    for directory in sorted({parent(each.name) for each in things if each.kind in ("file", "link")}):
-        for name in context.system.names(directory):
-            if name.startswith(".waybill-"):
-                path = f"{directory}/{name}"
-                yield Residue(
-                    "left",
-                    "file",
-                    path,
-                    what="is the rest of a transaction",
-                    hint=f"rm {_typed(context, path)}",
-                )
-
-
-def _held(context: Context, path: str) -> str:
-    """Says why a directory of ours was left."""
-    if mounted := context.system.mounts(path):
+def _why_left(context: Context, directory: str) -> str:
+    # The two reasons that an operator can do something about.
+    if mounted := context.system.mounts(directory):
         return f"is still there: something is mounted at {mounted[0]}"
-    if users := context.system.users(path):
+    if users := context.system.users(directory):
         return f"is still there: process {users[0]} runs from it"
     return "is still there"
 
 
-def _state(
-    context: Context, releases: Sequence[InventoryItem], copies: Sequence[InventoryItem]
-) -> Iterator[Residue]:
+def _staying(context: Context, copies: dict[str, str]) -> Iterator[Residue]:
+    """Name what a removal leaves on purpose: copies of edited files, history, values and evidence."""
     system, layout = context.system, context.layout
-    if system.observe(layout.current, digest=False).kind != "absent":
-        yield Residue("left", "state", layout.current, what="is still there", hint="install recover")
-    for thing in releases:
-        if system.observe(thing.name, digest=False).kind == "absent":
-            yield Residue("gone", "release", thing.name)
-        else:
-            yield Residue(
-                "left", "release", thing.name, what=_held(context, thing.name), hint="install recover"
-            )
-    known = {thing.name for thing in releases}
-    for directory in (layout.releases, layout.rendered, layout.staging, f"{layout.base}/images"):
-        for name in system.names(directory):
-            if f"{directory}/{name}" not in known:
-                yield Residue(
-                    "left", "state", f"{directory}/{name}", what="is still there", hint="install recover"
-                )
-    for name in system.names(layout.transactions):
-        if name.endswith((".log", ".backup")) and name.partition(".")[0].isdecimal():
-            path = f"{layout.transactions}/{name}"
-            yield Residue("left", "state", path, what="is of an open transaction", hint="install recover")
-    named = {thing.name: thing.why for thing in copies}
     for path in system.tree(layout.preserved):
         if system.observe(path, digest=False).kind != "dir":
-            yield Residue("stays", "copy", path, what=named.get(path, "a copy of what was not ours"))
-    what = "history, journals, and how far this product ever came: no silent downgrade later"
-    yield Residue("stays", "state", layout.base, what=what)
+            yield Residue(
+                "stays", "copy", path, copies.get(path, "a copy of a file that Waybill did not install")
+            )
+    what = "the history, the journals and the highest sequence number: no silent downgrade later"
+    yield Residue("stays", "state", layout.base, what)
     if system.observe(layout.site_values, digest=False).kind != "absent":
-        yield Residue("stays", "file", layout.site_values, what="this site's values")
-    yield Residue("stays", "state", layout.state, what="the audit log and the evidence of this host")
+        yield Residue("stays", "file", layout.site_values, "the values of this site")
+    yield Residue("stays", "state", layout.state, "the audit log and the evidence of this host")
 
 
-def statement(context: Context, proof: RemovalCheck, identity: str, version: str) -> bytes:
-    """Gives a proof as evidence: an in-toto Statement about the release that was taken off.
+def statement(context: Context, check: RemovalCheck, identity: str, version: str) -> bytes:
+    """Return the evidence of a removal: an in-toto Statement about the release that was removed.
 
     Args:
         context: The host.
-        proof: What was found.
+        check: The result.
         identity: Of the release that ran.
-        version: Of it.
+        version: Of the release that ran.
     """
     predicate = {
         "remover": {"id": "urn:waybill:install", "version": {"waybill": __version__}},
         "time": format_time(datetime.fromtimestamp(int(context.system.now()), UTC)),
-        "product": proof.product,
+        "product": check.product,
         "version": version,
-        "transaction": proof.transaction,
-        **proof.as_json(),
+        "transaction": check.transaction,
+        **check.as_json(),
     }
     return jsonio.dumps_lines(make_statement(PREDICATE, predicate, identity))
-
-
-def proven(context: Context, number: str) -> RemovalCheck | None:
-    """Looks again after a removal that stands and is cleared; None where `number` is no such one."""
-    things = removal.accounts(context, number)
-    return prove(context, number, things) if things is not None else None

@@ -1,52 +1,34 @@
-"""The commands of `install` that look at, apply and take back releases."""
+"""The commands of `install` that verify, apply, roll back and show releases."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from installer.audit.evidence import EvidenceRecorder
-from installer.cli.apply import apply_bundle, execute, looked_again, noted, work_of
 from installer.cli.audit import audit, metrics, support
 from installer.cli.host import BY_HAND, recover, selftest, setup, trust_app
 from installer.cli.options import (
     BundleName,
     Choice,
-    Judging,
+    Keep,
     OnDrift,
     Product,
+    Values,
+    Verification,
     Where,
     WorkDir,
     Yes,
-    attempting,
-    clock,
     console,
-    context,
-    host,
-    layers_of,
-    looking,
-    loud,
-    options_of,
-    product_of,
-    shaped,
-    trust_of,
 )
-from installer.core.errors import WaybillError
-from installer.core.format.bundle_source import open_source
-from installer.core.trust.verifier import Trust
-
-if TYPE_CHECKING:
-    from installer.commands.bundle_verifier import BundleVerifier
-    from installer.core.vsa import VerificationTrace
+from installer.shared.cli_options import with_option_groups
 
 app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Verify a release bundle and apply it to this host; go back if it is not healthy.",
+    help="Verify a release bundle and install it on this host; roll back if it is not healthy.",
     epilog="Example: ./install lan-chat-1.4.0.tar --verify",
 )
 
@@ -54,11 +36,11 @@ app = typer.Typer(
 @app.callback()
 def options(
     _log_format: Annotated[
-        str, typer.Option("--log-format", help="How lines on stderr look, text or json; may stand anywhere.")
+        str, typer.Option("--log-format", help="Format of log lines on stderr: text or json.")
     ] = "text",
     _show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Says in the help which options every command takes; both are taken before."""
+    """Declare for `--help` the options that every command takes; both are read before Typer sees them."""
 
 
 app.add_typer(trust_app, name="trust")
@@ -69,28 +51,9 @@ app.command(epilog=BY_HAND)(recover)
 app.command(epilog="Example: install setup --env production --recover-at-boot")(setup)
 app.command(hidden=True)(selftest)
 
-Values = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--values", metavar="FILE", help="Values on top of the site's; may be repeated.", show_default=False
-    ),
-]
-
-Keep = Annotated[
-    int | None,
-    typer.Option(
-        "--keep",
-        metavar="N",
-        min=1,
-        max=100,
-        help="Keep so many releases from now on, the running one too; 3 where nobody said so yet.",
-        show_default=False,
-    ),
-]
-
 
 @app.command("apply", hidden=True)
-@shaped
+@with_option_groups
 def apply_(
     bundle: BundleName,
     *,
@@ -98,8 +61,10 @@ def apply_(
         bool, typer.Option("--verify", help="Print each signature, approval and check.")
     ] = False,
     verify_only: Annotated[bool, typer.Option("--verify-only", help="Stop after verification.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan; change nothing.")] = False,
-    judging: Judging,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Stop after showing the plan; change nothing.")
+    ] = False,
+    verification: Verification,
     values: Values = None,
     choice: Choice,
     work_dir: WorkDir = None,
@@ -107,224 +72,146 @@ def apply_(
     yes: Yes = False,
     where: Where,
 ) -> None:
-    """Verify a bundle, show the plan, apply it, watch its health; commit or go back."""
-    console.json_output = where.json
+    """Verify a bundle, show the plan, install it and check its health; commit or roll back."""
     if verify_only:
-        _verify(bundle, judging, where)
+        _verify(bundle, verification, where)
     elif dry_run:
-        _plan(bundle, judging, choice, values, work_dir, keep, where)
+        _plan(bundle, verification, choice, values, work_dir, keep, where)
     else:
-        layers = layers_of(values)
-        keeper = EvidenceRecorder(host(where.root), clock, loud)
-        with attempting(keeper.system, "apply", medium=bundle) as doing, keeper.watching():
-            doing.about = keeper.known
-            verifier_for = _judge(where.root, judging, bundle, keeper.trail)
-            doing.about = lambda: {**verifier_for.known(), **keeper.known()}
-            keeper.notes = verifier_for.notes
-            options = options_of(choice, layers, verifier_for.environment, keep)
-            applied = apply_bundle(bundle, verifier_for, options, work_dir, yes, verify_, keeper)
-        console.result(applied.text(), applied.as_json)
+        from installer.commands.apply import apply
+
+        done = apply(
+            where.session(), verification.source(bundle), choice.options(values, keep),
+            work_dir=work_dir, yes=yes, show_evidence=verify_,
+        )  # fmt: skip
+        console.result(done.text(), done.as_json)
 
 
 @app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
-@shaped
-def verify(bundle: BundleName, judging: Judging, where: Where) -> None:
-    """Verify a bundle and stop; needs no rights and no space."""
-    console.json_output = where.json
-    _verify(bundle, judging, where)
+@with_option_groups
+def verify(bundle: BundleName, verification: Verification, where: Where) -> None:
+    """Verify a bundle and stop. Needs neither root nor disk space."""
+    _verify(bundle, verification, where)
 
 
-def _verify(bundle: str, judging: Judging, where: Where) -> None:
-    from installer.core.verify import payload_extent, report, verify_payload
+def _verify(bundle: str, verification: Verification, where: Where) -> None:
+    from installer.commands.verify import verify
 
-    verifier_for = _judge(where.root, judging, bundle)
-    medium = open_source(bundle)
-    try:
-        opened = verifier_for.open(medium)
-        progress = console.progress()
-        progress.start("verify", payload_extent(opened))
-        verified = verify_payload(opened, progress.advance)
-        progress.done()
-        decision = verifier_for.decide(opened)
-    finally:
-        medium.close()
-    for note in verifier_for.notes:
-        console.log(note, "warning")
-    console.result(report(verified, decision), lambda: verified.as_json() | {"policy": decision.as_json()})
-
-
-def _judge(
-    root: Path, judging: Judging, bundle: str, trail: VerificationTrace | None = None
-) -> BundleVerifier:
-    from installer.commands.bundle_verifier import verifier_for
-
-    return verifier_for(host(root), trust_of, judging.env, bundle, judging.approvals or (), trail)
+    verified = verify(where.session(), verification.source(bundle))
+    for note in verified.notes:
+        console.warn(note)
+    console.result(verified.text(), verified.as_json)
 
 
 @app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
-@shaped
+@with_option_groups
 def plan(
     bundle: BundleName,
     *,
-    judging: Judging,
+    verification: Verification,
     values: Values = None,
     choice: Choice,
     work_dir: WorkDir = None,
     keep: Keep = None,
     where: Where,
 ) -> None:
-    """Verify a bundle, look at the host and say what would change; change nothing."""
-    console.json_output = where.json
-    _plan(bundle, judging, choice, values, work_dir, keep, where)
+    """Verify a bundle and show what installing it would change. Changes nothing."""
+    _plan(bundle, verification, choice, values, work_dir, keep, where)
 
 
 def _plan(
-    bundle: str, judging: Judging, choice: Choice, values: Values, work_dir: WorkDir, keep: Keep, where: Where
+    bundle: str,
+    verification: Verification,
+    choice: Choice,
+    values: list[Path] | None,
+    work_dir: Path | None,
+    keep: int | None,
+    where: Where,
 ) -> None:
-    from installer.commands.status import standing
-    from installer.planning.plan_text import text
-    from installer.planning.planner import plan_apply
-    from installer.staging.preview import previewed
+    from installer.commands.plan import plan
+    from installer.planning.plan_text import plan_text
 
-    verifier_for = _judge(where.root, judging, bundle)
-    options = options_of(choice, layers_of(values), verifier_for.environment, keep)
-    system, medium = verifier_for.system, open_source(bundle)
-    try:
-        opened = verifier_for.open(medium)
-        within = context(system, opened.bundle.manifest.product, console.progress())
-        with looking():
-            state, unfinished = standing(within)
-        verifier_for.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
-        work, apart = work_of(within, opened, state, options, work_dir)
-        with previewed(opened, system, within.layout, within.progress, work=work, apart=apart) as staged:
-            judged = verifier_for.staged(opened, staged)
-            found = noted(plan_apply(within, state, judged, options), verifier_for)
-            if not (found.problems and where.json):  # then the error has the one document
-                console.result(text(found), found.as_json)
-            found.require_ready()
-    finally:
-        medium.close()
+    session, options = where.session(), choice.options(values, keep)
+    planned = plan(session, verification.source(bundle), options, work_dir=work_dir)
+    if not (planned.problems and where.json):  # then the error has the one document
+        console.result(plan_text(planned), planned.as_json)
+    planned.require_ready()
 
 
 @app.command(epilog="Example: install status")
-@shaped
+@with_option_groups
 def status(*, product: Product = None, where: Where) -> None:
-    """Show what runs, since when, who signed it, and whether the host still is as installed."""
-    from installer.commands.status import products
-    from installer.commands.status import status as look
+    """Show what is installed, who signed it, and whether the host has drifted from it."""
+    from installer.commands.status import status
 
-    console.json_output = where.json
-    system = host(where.root)
-    wanted = [product_of(system, product)] if product else products(context(system, ""))
-    found, failed = [], list[WaybillError]()
-    for name in wanted:
-        try:
-            found.append(look(context(system, name)))
-        except WaybillError as error:  # the others are shown all the same
-            failed.append(error)
-    text = "\n\n".join(each.text() for each in found) or "nothing is installed here"
-    document = {"products": [each.as_json() for each in found]}
-    if not failed or (found and not where.json):  # else the error has the one document
-        console.result(text, lambda: document)
-    for other in failed[1:]:
-        console.log(f"error: {other}", "error")
-    if failed:
-        failed[0].document = document
-        raise failed[0]
+    found = status(where.session(), product)
+    if not found.failures or (found.products and not where.json):  # else the error has the one document
+        console.result(found.text(), found.as_json)
+    for other in found.failures[1:]:
+        console.alert(f"error: {other}")
+    found.require_readable()
 
 
 @app.command(epilog="Example: install history")
-@shaped
+@with_option_groups
 def history(*, product: Product = None, where: Where) -> None:
-    """Show what was installed, rolled back, removed and refused, when, and where the evidence is."""
-    from installer.audit.evidence import refusals
-    from installer.commands.history import history as look
-    from installer.commands.history import text
-    from installer.commands.status import products
+    """Show what was installed, rolled back, removed and refused on this host."""
+    from installer.commands.history import history
 
-    console.json_output = where.json
-    system = host(where.root)
-    name = product_of(system, product) if product or products(context(system, "")) else ""
-    with looking():
-        events, refused = look(context(system, name)) if name else [], refusals(system, name)
-    console.result(
-        text(events, refused),
-        lambda: {
-            "events": [event.as_json() for event in events],
-            "refusals": [refusal.as_json() for refusal in refused],
-        },
-    )
+    found = history(where.session(), product)
+    console.result(found.text(), found.as_json)
 
 
-@app.command(epilog="Example: install rollback    (to the release before), or: install rollback 1.4.0")
-@shaped
+@app.command(epilog="Example: install rollback    (to the previous release), or: install rollback 1.4.0")
+@with_option_groups
 def rollback(
     *,
     version: Annotated[
         str | None,
         typer.Argument(
-            metavar="[VERSION]", help="A kept release; default: the one before.", show_default=False
+            metavar="[VERSION]",
+            help="A retained release; default: the previous one.",
+            show_default=False,
         ),
     ] = None,
     product: Product = None,
     choice: Choice,
-    data_fits: Annotated[
+    data_restored: Annotated[
         bool,
         typer.Option(
-            "--data-fits",
-            help="Go back past a step that cannot be undone: its data were brought back by hand, or fit.",
+            "--data-restored",
+            help="Roll back past a step that cannot be undone: its data were restored, or still fit.",
         ),
     ] = False,
+    data_fits: Annotated[bool, typer.Option("--data-fits", hidden=True)] = False,  # its name before 1.0
     yes: Yes = False,
     where: Where,
 ) -> None:
-    """Go back to a release that is kept on this host, verified again."""
-    from installer.commands.rollback import plan_rollback
+    """Return to a release that is retained on this host, after verifying it again."""
+    from installer.commands.rollback import rollback
 
-    console.json_output = where.json
-    system = host(where.root)
-
-    def check(entry: Any) -> Any:
-        from installer.state.retained import verify_retained
-
-        # expiry never stops what was installed: the keys have to have been good then, and not revoked since
-        then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.verified, UTC))
-        directory = within.layout.release(entry.name)
-        return verify_retained(
-            system, directory, system.platform(), then, within.progress, blobs=entry.blobs
-        ).manifest
-
-    options = options_of(choice, data_fits=data_fits)
-    with attempting(system, "rollback", product_of(system, product)) as doing:
-        doing.about = lambda: {"version": version or ""}
-        trust = trust_of(system)
-        within = context(system, doing.product, console.progress())
-        applied = execute(within, yes, lambda state: plan_rollback(within, state, version, options, check))
-    console.result(applied.text(), applied.as_json)
+    options = choice.options(data_restored=data_restored or data_fits)
+    done = rollback(where.session(), product, version, options, yes=yes)
+    console.result(done.text(), done.as_json)
 
 
 @app.command(epilog="Example: install remove lan-chat")
-@shaped
+@with_option_groups
 def remove(
-    product: Annotated[str, typer.Argument(metavar="PRODUCT", show_default=False)],
+    product: Annotated[
+        str, typer.Argument(metavar="PRODUCT", help="The product to remove.", show_default=False)
+    ],
     *,
     on_drift: OnDrift = None,
     yes: Yes = False,
     where: Where,
 ) -> None:
-    """Take the running release of a product off the host: exactly what was installed."""
-    from installer.planning.planner import plan_remove
+    """Remove a product from this host, and check that nothing of it is left."""
+    from installer.commands.remove import remove
 
-    console.json_output = where.json
-    system = host(where.root)
-    with attempting(system, "remove", product_of(system, product)) as doing:
-        within = context(system, doing.product, console.progress())
-        options = options_of(Choice(on_drift=on_drift))
-        applied = looked_again(within) or execute(
-            within, yes, lambda state: plan_remove(within, state, options)
-        )
-    proof = applied.removal
-    if not where.json or proof is None or proof.exit_code == 0:
-        console.result(applied.text(), applied.as_json)
-    if proof is not None:
-        proof.require_clean()
+    session = where.session()
+    done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
+    if not where.json or done.removal is None or done.removal.exit_code == 0:
+        console.result(done.text(), done.as_json)
+    if done.removal is not None:
+        done.removal.require_clean()

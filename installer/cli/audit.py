@@ -1,4 +1,4 @@
-"""The commands of `install` that account for what was done: audit log, metrics, what helps elsewhere."""
+"""The commands of `install` that account for what was done: audit log, metrics, support archive."""
 
 from __future__ import annotations
 
@@ -7,87 +7,83 @@ from typing import Annotated
 
 import typer
 
-from installer.cli.options import Where, clock, console, host, looking, shaped
-from installer.core.errors import HostNotReadyError
+from installer.cli.options import Where, console
+from installer.shared.cli_options import with_option_groups
 
 
-@shaped
+@with_option_groups
 def audit(
     *,
     product: Annotated[
-        str, typer.Option("--product", help="Show the records of one product only.", show_default=False)
+        str, typer.Option("--product", help="Show only the records of this product.", show_default=False)
     ] = "",
     since: Annotated[
         str,
-        typer.Option(metavar="WHEN", help="Show from then on: 7d, 12h, 2026-11-24.", show_default=False),
+        typer.Option(
+            metavar="WHEN", help="Show only records since then: 7d, 12h, 2026-11-24.", show_default=False
+        ),
     ] = "",
     anchor: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HASH", help="A head that was noted elsewhere: is it in the log?", show_default=False
+            metavar="HASH",
+            help="Check that the log contains the record with this hash, noted earlier. May be repeated.",
+            show_default=False,
         ),
     ] = None,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write what is shown to a file, as it is.", show_default=False),
+        typer.Option(metavar="FILE", help="Write the records shown to a new file.", show_default=False),
     ] = None,
     seal: Annotated[
         str,
         typer.Option(
-            metavar="REASON", help="Set a broken log aside, unchanged; begin a new one.", show_default=False
+            metavar="REASON",
+            help="Set a broken log aside, unchanged, and begin a new one.",
+            show_default=False,
         ),
     ] = "",
     where: Where,
 ) -> None:
-    """Check the log of everything that was done to this host, and show it; exit 11 where it was changed."""
-    from installer.audit.log import LOG
-    from installer.commands import audit as audits
+    """Check and show the log of everything done to this host. Exit code 11 if it was changed."""
+    from installer.commands import audit as commands
 
-    console.json_output = where.json
-    system = host(where.root)
+    session = where.session()
     if seal:
-        try:
-            aside = audits.seal(system, seal)
-            console.log(f"set aside: {aside}" if aside else "begun anew: the old log was gone", "warning")
-        except OSError as error:
-            raise HostNotReadyError(f"the log cannot be sealed: {error.strerror}", where=LOG) from error
-    begin = audits.moment(since, clock()) if since else None
-    with looking():
-        found = audits.audit(system, begin, product or None, anchor or ())
+        aside = commands.seal(session.system, seal)
+        console.warn(f"set aside: {aside}" if aside else "began a new log: the old one was missing")
+    begin = commands.moment(since, session.clock()) if since else None
+    found = commands.audit(session.system, begin, product or None, anchor or ())
     if export is not None:
-        digest = audits.export(export, found.shown)
-        console.log(f"wrote {export}: {len(found.shown)} records, sha256 {digest}")
+        digest = commands.export(export, found.shown)
+        console.note(f"wrote {export}: {len(found.shown)} records, sha256 {digest}")
     if found.shown:
-        console.rows(found.rows(), audits.alarming)
+        console.rows(found.rows(), commands.alarming)
     if not (found.problems and where.json):  # then the error has the one document
         console.result(found.summary(), found.as_json)
     found.require_intact()
 
 
-@shaped
+@with_option_groups
 def metrics(where: Where) -> None:
-    """Write what Prometheus reads, into the directory that /etc/waybill/metrics-directory names."""
+    """Write Prometheus metrics to the directory that /etc/waybill/metrics-directory names."""
     from installer.commands.metrics import write
 
-    console.json_output = where.json
-    try:
-        files = write(host(where.root))
-    except OSError as error:
-        raise HostNotReadyError(
-            f"the metrics cannot be written: {error.strerror}", where=str(error.filename or "")
-        ) from error
+    files = write(where.session().system)
     console.result("\n".join(f"wrote {path}" for path in files), lambda: {"files": files})
 
 
-@shaped
+@with_option_groups
 def support(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The support archive, a new file.", show_default=False)
+    ],
     *,
     where: Where,
 ) -> None:
-    """Collect logs, journals and state into one tar to carry back, without secrets; change nothing."""
-    from installer.commands.support import support as collect
+    """Collect logs, journals and state, without secrets, in an archive to send to support."""
+    from installer.commands.support import support
 
-    console.json_output = where.json
-    written = collect(host(where.root), path, clock)
+    session = where.session()
+    written = support(session.system, path, session.clock)
     console.result(written.text(), written.as_json)

@@ -15,6 +15,7 @@ from installer.audit import log as audit_log
 from installer.audit import recorder
 from installer.audit.log import GONE, HEAD, LOG, SEAL, START, Chain
 from installer.audit.record import Record, encode
+from installer.commands.common.session import host_readable
 from installer.core.digest import hash_pieces, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
@@ -202,13 +203,15 @@ def audit(
         anchors: Hashes of heads that were noted elsewhere, or their first 16 digits.
 
     Raises:
-        UsageError: An anchor is none.
-        HostNotReadyError: This user may not read the log.
+        UsageError: An anchor is not a hash.
+        HostNotReadyError: This user cannot read the log.
     """
-    data, head, problems = _look(system)
+    with host_readable():
+        data, head, problems = _look(system)
     chain = audit_log.check(data, head)
     problems += [chain.problem] if chain.problem else []
-    problems += _unknown(system, chain) if not problems else []
+    with host_readable():
+        problems += _unknown(system, chain) if not problems else []
     anchored = []
     for anchor in anchors:
         found = _anchored(chain, anchor)
@@ -321,8 +324,16 @@ def seal(system: System, reason: str) -> str:
 
     Raises:
         RefusedError: There is none.
-        OSError: It cannot be done; the log is as it was.
+        BusyError: Another process writes to it.
+        HostNotReadyError: It cannot be done; the log is as it was.
     """
+    try:
+        return _seal(system, reason)
+    except OSError as error:
+        raise HostNotReadyError(f"cannot seal the log: {error.strerror}", where=LOG) from error
+
+
+def _seal(system: System, reason: str) -> str:
     lock = system.lock(audit_log.LOCK, audit_log.WAIT)
     try:
         data, head, problems = _look(system)

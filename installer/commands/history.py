@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from installer.audit.evidence import Refusal
+from installer.audit.evidence import Refusal, refusals
+from installer.commands.common.session import Session, host_readable
 from installer.host.context import Context
+from installer.state.evidence import Evidence
 from installer.transaction import finalize
 
 
@@ -54,31 +55,54 @@ class Event:
         return f"{when}  {self.transaction}  {self.verb:<8}  {self.version:<12}  {self.outcome}{why}"
 
 
-def history(context: Context) -> list[Event]:
-    """Reads what was done to one product, from the oldest to the newest.
+@dataclass(frozen=True, slots=True)
+class HistoryResult:
+    """What was done to a product, and what was refused, each from the oldest to the newest."""
+
+    events: tuple[Event, ...]
+    refusals: tuple[Refusal, ...]
+
+    def text(self) -> str:
+        """Return it for people, in the order in which it happened."""
+        # Evidence is numbered, which decides what came first within a second.
+        rows = [(event.began, event.evidence, event.text()) for event in self.events]
+        rows += [(int(each.when), each.evidence, each.text()) for each in self.refusals]
+        return "\n".join(line for *_, line in sorted(rows)) or "nothing was ever installed here"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "events": [event.as_json() for event in self.events],
+            "refusals": [refusal.as_json() for refusal in self.refusals],
+        }
+
+
+def history(session: Session, product: str | None = None) -> HistoryResult:
+    """Return the history of a product; without a name of the only one, or of refusals where there is none.
+
+    Raises:
+        UsageError: It is not known, or there are several.
+        HostNotReadyError: Something cannot be read by this user, or is damaged.
+    """
+    name = session.product(product) if product or session.products() else ""
+    with host_readable():
+        done = events(session.context(name)) if name else []
+        return HistoryResult(tuple(done), tuple(refusals(session.system, name)))
+
+
+def events(context: Context) -> list[Event]:
+    """Return what was done to one product, from the oldest to the newest.
 
     Raises:
         HostNotReadyError: The history is damaged, or this user may not read it.
     """
     names = Event.__dataclass_fields__
+    rows = [(row, Evidence.from_json(row["evidence"])) for row in finalize.history(context)]
     return [
         Event(
             **{k: v for k, v in row.items() if k in names and k != "evidence"},
-            broken=_broken(row),
-            evidence=row.get("evidence", {}).get("record", {}).get("path", ""),
+            broken=evidence.break_glass,
+            evidence=evidence.file.path if evidence.file else "",
         )
-        for row in finalize.history(context)
+        for row, evidence in rows
     ]
-
-
-def _broken(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(row.get("evidence", {}).get("policy", {}).get("break_glass", ()))
-
-
-def text(events: list[Event], refused: Sequence[Refusal] = ()) -> str:
-    """Gives the history for people, with what was refused in between."""
-    # evidence is numbered, which tells what came first within a second
-    rows = [(event.began, event.evidence, event.text()) for event in events]
-    rows += [(int(each.when), each.evidence, each.text()) for each in refused]
-    lines = [line for *_, line in sorted(rows)]
-    return "\n".join(lines) or "nothing was installed yet"

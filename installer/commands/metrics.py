@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from installer.audit import log as audit_log
 from installer.audit.record import Record
 from installer.commands import audit as audits
-from installer.commands.status import Status, products, status
+from installer.commands.common.session import Session
+from installer.commands.status import Status, product_status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
 from installer.core.timestamps import parse_time
 from installer.host.atomic_file import replace_file
 from installer.host.context import Context
-from installer.host.layout import CONFIG, Layout
+from installer.host.layout import CONFIG
 from installer.host.system import System
-from installer.shared.progress import Progress
 from installer.state.retained import read_manifest
 from installer.state.trust_store import load_trust
 
@@ -104,17 +104,26 @@ def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
 
     Raises:
         UsageError: No directory was chosen.
-        HostNotReadyError: It is none, or this user may not read what is told.
-        OSError: It cannot be written; what was there before is still there.
+        HostNotReadyError: It is not one, cannot be written, or this user cannot read what is reported.
     """
+    try:
+        return _write(system, wanted)
+    except OSError as error:
+        raise HostNotReadyError(
+            f"cannot write the metrics: {error.strerror}", where=str(error.filename or SETTING)
+        ) from error
+
+
+def _write(system: System, wanted: Iterable[str] | None) -> list[str]:
     into = directory(system)
     if not into:
         raise UsageError(
             "no directory for metrics was chosen", where=SETTING, hint="write its path into this file"
         )
-    known = products(_context(system, ""))
+    session = Session(system)
+    known = session.products()
     names = known if wanted is None else [name for name in wanted if name in known]
-    found = {f"{into}/{PREFIX}-{name}.prom": text(of_product(_context(system, name))) for name in names}
+    found = {f"{into}/{PREFIX}-{name}.prom": text(of_product(session.context(name))) for name in names}
     found[f"{into}/{PREFIX}.prom"] = text(of_host(system))
     lock = system.lock(audit_log.LOCK, audit_log.WAIT)  # one writer at a time
     try:
@@ -126,21 +135,15 @@ def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
     return sorted(found)
 
 
-def publish(system: System, product: str, note: Callable[[str], None]) -> None:
-    """Writes the metrics after something was done; no command fails for them, but the operator is told."""
+def publish(system: System, product: str, warn: Callable[[str], None]) -> None:
+    """Write the metrics after something was done; no command fails for them, but the operator is warned."""
     try:
         if directory(system):
             write(system, [product] if product else [])
-    except OSError as error:
-        note(f"WARNING: the metrics were not written: {error.filename or SETTING}: {error.strerror}")
     except WaybillError as error:
-        note(f"WARNING: the metrics were not written: {error.where}: {error.what}")
-    except Exception as error:  # a fault of ours must not hide how the command itself ended
-        note(f"WARNING: the metrics were not written: {type(error).__name__}: {error}")
-
-
-def _context(system: System, product: str) -> Context:
-    return Context(system, Layout(product), Progress())
+        warn(f"WARNING: the metrics were not written: {error.where}: {error.what}")
+    except Exception as error:  # an internal error must not hide how the command itself ended
+        warn(f"WARNING: the metrics were not written: {type(error).__name__}: {error}")
 
 
 def of_product(context: Context) -> list[Metric]:
@@ -150,7 +153,7 @@ def of_product(context: Context) -> list[Metric]:
         "state_readable", "Whether the product's state on this host can be read (1) or is damaged (0)."
     )
     try:
-        found = status(context)
+        found = product_status(context)
     except WaybillError:
         readable.add(0, product=product)
         return [readable]
@@ -164,13 +167,12 @@ def _running(found: Status) -> Iterable[Metric]:
     sequence = Metric("release_sequence", "Sequence number of the release that runs.")
     installed = Metric("release_installed_timestamp_seconds", "When the release that runs was installed.")
     if now is not None:
-        policy = now.evidence.get("policy", {})
         info.add(
             1,
             product=product,
             version=now.version,
             identity=now.identity,
-            environment=str(policy.get("environment", "")),
+            environment=now.evidence.environment,
         )
         sequence.add(now.sequence, product=product)
         installed.add(now.installed, product=product)

@@ -1,55 +1,92 @@
-"""VERB rollback: back to the release before, or to a named one that is kept, as an ordinary transaction."""
+"""VERB rollback: return to the previous release, or to a named retained one, as an ordinary transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
+from installer.commands.common.attempt import attempt
+from installer.commands.common.plan_execution import TransactionResult, ask_and_execute
+from installer.commands.common.session import Session
 from installer.core.errors import RefusedError, TamperedError
-from installer.core.format.manifest import Manifest
+from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.planning.desired_state import Desired
-from installer.planning.irreversible import going_back
-from installer.planning.plan import Options, Plan
+from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import Planner
 from installer.shared.redaction import LIMIT
 from installer.state.release import open_release
-from installer.state.retained import DAMAGED
+from installer.state.retained import DAMAGED, verify_retained
 from installer.state.state import Entry, State, next_transaction
 
-Verify = Callable[[Entry], Manifest]
-"""Verifies a kept release again, signatures and digests, and raises where it is not what it was."""
+Check = Callable[[Entry], None]
+"""Verifies a retained release again, signatures and digests, and raises where it is not what was signed."""
+
+
+def rollback(
+    session: Session,
+    product: str | None = None,
+    version: str | None = None,
+    options: Options = DEFAULT_OPTIONS,
+    *,
+    yes: bool = False,
+) -> TransactionResult:
+    """Roll back to a retained release, after it was verified again.
+
+    Args:
+        session: The host; its `ui` is shown the plan and asked.
+        product: The product; None where there is only one.
+        version: The version to return to; None for the previous one.
+        options: What the operator chose.
+        yes: Whether nobody is asked.
+
+    Raises:
+        WaybillError: It is refused, or failed.
+    """
+    name = session.product(product)
+    with attempt(session, "rollback", product=name, known=lambda: {"version": version or ""}):
+        trust, context = session.trust(), session.context(name)
+
+        def check(entry: Entry) -> None:
+            # Expiry never keeps a host from an installed release: the keys have to have been in force when it
+            # was verified first, and not to have been revoked since.
+            then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.verified, UTC))
+            directory, system = context.layout.release(entry.name), context.system
+            verify_retained(system, directory, system.platform(), then, context.progress, blobs=entry.blobs)
+
+        return ask_and_execute(
+            session,
+            context,
+            lambda state: plan_rollback(context, state, version, options, check),
+            yes=yes,
+        )
 
 
 def plan_rollback(
-    context: Context, state: State, version: str | None, options: Options, verify: Verify | None = None
+    context: Context, state: State, version: str | None, options: Options, check: Check | None = None
 ) -> Plan:
-    """Plans the way back. `apply.apply` carries it out.
+    """Return the plan of a rollback: the retained release with its configuration as it was rendered then.
 
     Args:
-        context: The host.
-        state: What stands now.
-        version: The version (or `<sequence>-<id12>`) to go to; None for the one that ran before.
+        context: The product.
+        state: Its state.
+        version: The version (or `<sequence>-<id12>`) to return to; None for the previous one.
         options: What the operator chose.
-        verify: Verifies the kept release again before anything of it is used.
+        check: Verifies the retained release before anything of it is used.
 
     Raises:
         RefusedError: There is no such release.
-        TamperedError: It is not what was signed any more.
-        NotUndoneError: The kept release, or what runs now, is damaged.
+        TamperedError: It is no longer what was signed.
+        NotUndoneError: The retained release, or the running one, is damaged.
     """
     entry = _find(context, state, version)
-    if verify is not None:
+    if check is not None:
         try:
-            verify(entry)
+            check(entry)
         except (TamperedError, OSError) as error:
             what = error.what if isinstance(error, TamperedError) else f"cannot be read: {error.strerror}"
             raise TamperedError(what, where=context.layout.release(entry.name), hint=DAMAGED) from None
-    return going_back(_plan_kept(context, state, entry, options), options.data_fits)
-
-
-def _plan_kept(context: Context, state: State, entry: Entry, options: Options) -> Plan:
-    """Plans how a kept release becomes the running one, with its configuration as rendered then."""
     number = next_transaction(context.system, context.layout, state)
     release = open_release(context.system, context.layout, entry, DAMAGED)
     items = [
@@ -63,22 +100,22 @@ def _plan_kept(context: Context, state: State, entry: Entry, options: Options) -
             wanted.rendered[item.path] = data
             to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
             wanted.items[index] = replace(item, source=to)
-    evidence = {**entry.evidence, "verified": entry.verified}
+    evidence = entry.evidence.with_time(entry.verified)
     fresh = replace(entry, record=number, record_sha256="", installed=0, evidence=evidence, incomplete="")
     return Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:
-    kept = ", ".join(entry.version for entry in state.retained) or "none"
+    retained = "retained releases: " + (", ".join(entry.version for entry in state.retained) or "none")
     product = context.layout.product
     if version is None:
         if state.previous is None:
-            raise RefusedError(f"{product} has no release before this one here", hint=f"kept are: {kept}")
+            raise RefusedError(f"{product} has no previous release on this host", hint=retained)
         return state.previous
     entry = state.find(version)
     if entry is None:
         raise RefusedError(
-            f"{product} {version} is not kept on this host",
-            hint=f"kept are: {kept}. Another version needs its bundle",
+            f"{product} {version} is not a retained release of this host",
+            hint=f"{retained}; any other version needs its bundle",
         )
     return entry

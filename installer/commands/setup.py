@@ -90,8 +90,17 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
     Raises:
         UsageError: This is no executable, but a run from source; `env` is no name of an environment.
         RefusedError: The host belongs to another environment.
-        OSError: A place cannot be written to.
+        HostNotReadyError: A place cannot be written.
     """
+    try:
+        return _setup(system, env, recover_at_boot=recover_at_boot)
+    except OSError as error:
+        raise HostNotReadyError(
+            f"cannot write: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"
+        ) from error
+
+
+def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     own = os.environ.get("WAYBILL_EXE", "")
     if not own or not Path(own).is_file():
         raise UsageError(

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from installer.core.errors import NotUndoneError, Problem
+from installer.commands.common.session import Session
+from installer.core.errors import NotUndoneError, Problem, WaybillError
 from installer.core.format.manifest import Source
-from installer.deploy.method import Target, method
+from installer.deploy.registry import method
 from installer.host.context import Context
-from installer.host.layout import STATE, Layout
-from installer.host.system import System
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
 from installer.state.release import Release, open_release
@@ -63,7 +62,7 @@ class Status:
     @property
     def broken(self) -> tuple[str, ...]:
         """What was missing when the glass was broken for what runs; empty where the rule was kept."""
-        return tuple(self.current.evidence.get("policy", {}).get("break_glass", ())) if self.current else ()
+        return self.current.evidence.break_glass if self.current else ()
 
     def text(self) -> str:
         """Gives it in words for people."""
@@ -75,18 +74,18 @@ class Status:
                 f"{self.product} {self.current.version} is installed since {_when(self.current.installed)}"
             )
             lines.append(f"  identity   {self.current.identity}")
-            lines += [f"  signed by  {name}" for name in signers(self.current)]
+            lines += [f"  signed by  {name}" for name in self.current.evidence.signers]
             if self.source.get("commit"):
                 lines.append(f"  made from  {Source(**self.source).text()}")
-            policy = self.current.evidence.get("policy", {})
-            lines += [f"  built by   {policy['builder']}"] if policy.get("builder") else []
+            builder = self.current.evidence.builder
+            lines += [f"  built by   {builder}"] if builder else []
             lines += [f"  BREAK-GLASS without {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:
             lines.append(f"  kept       {', '.join(map(self._kept, others))} (install rollback VERSION)")
         if self.current and self.current.incomplete:
-            lines.append(f"  NOT WHOLE  {self.current.incomplete}")
+            lines.append(f"  INCOMPLETE {self.current.incomplete}")
             lines.append("             install the same bundle again, or a newer one")
         lines += [f"  edited     {each.text()}" for each in self.edited]
         if self.unfinished:
@@ -101,50 +100,66 @@ class Status:
 
     def _kept(self, entry: Entry) -> str:
         past = State(self.current, self.kept).past(entry)
-        return entry.version + (" only with --data-fits" if any(each.irreversible for each in past) else "")
-
-
-def signers(entry: Entry) -> list[str]:
-    """Gives who signed a release, from its evidence."""
-    found = entry.evidence.get("signers", [])
-    return [str(name) for name in found] if isinstance(found, (list, tuple)) else []
+        return entry.version + (
+            " only with --data-restored" if any(each.irreversible for each in past) else ""
+        )
 
 
 def _when(moment: int) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-_MARKS = ("lock", "state.json", "txn", "releases", "history.jsonl")
-"""What the directory of a product has, any of them: somebody may have removed what looked stale."""
+@dataclass(frozen=True, slots=True)
+class StatusResult:
+    """The products of this host.
+
+    Attributes:
+        products: Those whose state can be read.
+        failures: Why the state of others cannot.
+    """
+
+    products: tuple[Status, ...]
+    failures: tuple[WaybillError, ...]
+
+    def text(self) -> str:
+        """Return it for people."""
+        return "\n\n".join(each.text() for each in self.products) or "nothing is installed here"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {"products": [each.as_json() for each in self.products]}
+
+    def require_readable(self) -> None:
+        """Raise the first failure, with all that could be read.
+
+        Raises:
+            WaybillError: There is one.
+        """
+        for error in self.failures:
+            error.document = self.as_json()
+            raise error
+
+
+def status(session: Session, product: str | None = None) -> StatusResult:
+    """Return what runs here: of one product, or of all. Needs no lock and changes nothing.
+
+    Raises:
+        WaybillError: This user may not read the host, or does not know the product.
+    """
+    found, failures = list[Status](), list[WaybillError]()
+    for name in [session.product(product)] if product else session.products():
+        try:
+            found.append(product_status(session.context(name)))
+        except WaybillError as error:  # the others are shown all the same
+            failures.append(error)
+    return StatusResult(tuple(found), tuple(failures))
 
 
 _SAYS = "`install recover` says what to do"
 
 
-def products(context: Context) -> list[str]:
-    """Gives the products that this host knows.
-
-    Raises:
-        HostNotReadyError: This user may not look, or something else is where the state should be.
-    """
-    system = context.system
-    try:
-        return [
-            name
-            for name in system.names(STATE)
-            if "." not in name and not set(_MARKS).isdisjoint(_inside(system, name))
-        ]
-    except OSError as error:
-        raise cannot_access_error(error, STATE) from error
-
-
-def _inside(system: System, name: str) -> list[str]:
-    base = Layout(name).base
-    return system.names(base) if system.observe(base, digest=False).kind == "dir" else []
-
-
-def status(context: Context) -> Status:
-    """Looks at one product. Needs no lock and changes nothing, not even what recovery would.
+def product_status(context: Context) -> Status:
+    """Look at one product. Needs no lock and changes nothing, not even what recovery would.
 
     Raises:
         NotUndoneError: The state is damaged, missing, or behind the journal.
@@ -157,7 +172,7 @@ def status(context: Context) -> Status:
 
 
 def _status(context: Context) -> Status:
-    state, unfinished = standing(context)
+    state, unfinished = unfinished_state(context)
     found: list[Problem] = []
     edited: list[Drifted] = []
     source: dict[str, Any] = {}
@@ -199,13 +214,12 @@ def _link(context: Context, expected: str) -> list[Problem]:
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
     found: list[Problem] = []
     for job in method_steps(None, release, Selection(frozenset(current.methods), {})):
-        ask = getattr(method(job.name), "drift", None)
-        if ask is not None and isinstance(job.new, Target):
-            found += ask(context, job.new)
+        used = method(job.name)
+        found += used.drift(context, job.new) if used and job.new else []
     return found
 
 
-def standing(context: Context) -> tuple[State, str]:
+def unfinished_state(context: Context) -> tuple[State, str]:
     """Gives what stands, and what recovery has to do or would refuse, in words; empty where nothing.
 
     A committed transaction is counted in whose clearing was cut short.

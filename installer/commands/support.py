@@ -20,8 +20,9 @@ from installer import __version__
 from installer.audit import log as audit_log
 from installer.commands import audit as audits
 from installer.commands import metrics as telling
-from installer.commands.history import history
-from installer.commands.status import status
+from installer.commands.common.session import Session
+from installer.commands.history import events
+from installer.commands.status import product_status
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
 from installer.core.format import tar_header
 from installer.core.format.member_names import path_fault
@@ -32,7 +33,6 @@ from installer.core.verify import Clock
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.shared.progress import Progress
 from installer.shared.redaction import conceal, secrets_of
 from installer.state.host_identity import ENVIRONMENT_FILE, host_name
 from installer.state.trust_store import ROOT_FILE, TIME_FILE
@@ -115,14 +115,13 @@ def _parts(system: System, clock: Clock) -> Iterator[tuple[str, Callable[[], byt
     yield "root.json", lambda: _file(system, ROOT_FILE)
     yield "listing.txt", lambda: _listing(system, STATE)
     for name in _directories(system):
-        within = Context(system, Layout(name), Progress())
-        yield from _of_product(within, f"products/{name}")
+        yield from _of_product(Session(system).context(name), f"products/{name}")
 
 
 def _of_product(within: Context, to: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     system, layout = within.system, within.layout
-    yield f"{to}/status.json", lambda: _json(status(within).as_json())
-    yield f"{to}/history.json", lambda: _json([event.as_json() for event in history(within)])
+    yield f"{to}/status.json", lambda: _json(product_status(within).as_json())
+    yield f"{to}/history.json", lambda: _json([event.as_json() for event in events(within)])
     yield f"{to}/state.json", lambda: _file(system, layout.state_file)
     yield f"{to}/history.jsonl", lambda: _file(system, layout.history)
     names: list[str] = []

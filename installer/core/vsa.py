@@ -45,6 +45,7 @@ class VerificationTrace:
         approvals: All statements that were found.
         approval_check: Which of them count, once they are checked.
         decision: Why it may be installed, once that is decided.
+        notes: Remarks about what was unusual.
     """
 
     file: str = ""
@@ -59,6 +60,7 @@ class VerificationTrace:
     approvals: Sequence[ApprovalFile] = ()
     approval_check: ApprovalCheck | None = None
     decision: Decision | None = None
+    notes: list[str] = field(default_factory=list)
 
     def note_approvals(self, check: ApprovalCheck) -> None:
         """Record the check of the approvals."""
@@ -70,7 +72,6 @@ def make_evidence(
     version: str,
     now: datetime,
     refusal: WaybillError | None,
-    notes: Sequence[str] = (),
 ) -> bytes:
     """Return the evidence of one verification.
 
@@ -79,7 +80,6 @@ def make_evidence(
         version: The version of the program that verified.
         now: The time of the verification.
         refusal: The error that refused the bundle; None if it passed.
-        notes: Remarks about what was unusual.
 
     Returns:
         The bytes of the statement.
@@ -104,8 +104,8 @@ def make_evidence(
             "missing": list(trail.decision.broken),
             "warning": trail.decision.warning(),
         }
-    if notes:
-        predicate["waybill_notes"] = list(notes)
+    if trail.notes:
+        predicate["waybill_notes"] = list(trail.notes)
     return jsonio.dumps(_plain(make_statement(PREDICATE, predicate, trail.identity)))
 
 

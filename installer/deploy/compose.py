@@ -1,55 +1,66 @@
-"""The method `compose`: brings a Compose project up, with `docker compose` or `docker-compose` (v2 and up).
+"""The method `compose`: starts a Compose project, with `docker compose` or `docker-compose` (v2 or later).
 
-As with systemd, two operations embrace the change of files: undone, `compose.up` takes down what was not
-there before, and `compose.before`, when the old files and image tags are back, brings the old project up.
+As with systemd, two operations enclose the change of files. Undone, `compose.up` stops a project that was not
+there before; `compose.before`, undone when the old files and image tags are back, starts the old project.
 """
-
-# ruff: noqa: ARG002 - a method takes what the protocol gives it
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
 from installer.core.errors import HostNotReadyError, Problem
-from installer.deploy.compose_logs import last_words
-from installer.deploy.method import Target
-from installer.deploy.operation import Json, Op, StepError
+from installer.deploy.compose_logs import last_lines
+from installer.deploy.inventory import InventoryItem, Residue
+from installer.deploy.method import Method, Target, full_path
+from installer.deploy.operation import Handler, Json, Op, StepError
 from installer.host.context import Context
 from installer.host.system import Completed
 
 TIMEOUT = 600.0
 _QUICK = 30.0
+_LIST_TIMEOUT = 60.0
 _NO_PLUGIN = b"docker --help"
-"""Where Docker's command line knows no `compose`, it refers to its help; what it says before that varies."""
+"""Part of what a Docker command line without the plugin prints; the rest varies with its version."""
+
+
+_UP = ("up", "-d", "--wait", "--remove-orphans", "--pull", "never")
+_LISTS = {
+    "container": ("ps", "-a", "--format", "{{.Names}}"),
+    "network": ("network", "ls", "--format", "{{.Name}}"),
+    "volume": ("volume", "ls", "--format", "{{.Name}}"),
+}
+"""How to list what belongs to a project, by its kind."""
 
 
 def find_tool(context: Context) -> list[str] | Problem:
-    """Finds Compose: its words, or why there is none."""
+    """Return the words that run Compose, or why it cannot be used."""
     system = context.system
     seen = []
     for words in (["docker", "compose"], ["docker-compose"]):
+        # The plugin first: it is what Docker maintains; the separate program may be version 1.
         if system.which(words[0]) is None:
             continue
         ended = system.run([*words, "version", "--short"], timeout=_QUICK)
         version = ended.stdout.decode("utf-8", "replace").strip().removeprefix("v")
         if not ended.ok and _NO_PLUGIN in ended.stderr:
-            continue
+            continue  # not an error: `docker-compose` may be there
         if not ended.ok:
             seen.append(f"{' '.join(words)} version: {ended.reason()}")
         elif re.match(r"\d+\.", version) and int(version.partition(".")[0]) >= 2:
             return words
         else:
             seen.append(f"{' '.join(words)} is version {version[:40]}; 2 or later is needed")
-    way = "install the docker-compose-plugin, or use --skip compose"
+    remedy = "install the docker-compose-plugin, or use --skip compose"
     if seen:
-        return Problem("docker compose", "; ".join(seen), f"run it by hand to see what it says; or {way}")
-    return Problem("docker compose", "is not installed", way)
+        return Problem("docker compose", "; ".join(seen), f"run it by hand to see its error; or {remedy}")
+    return Problem("docker compose", "is not installed", remedy)
 
 
 def _compose(context: Context, args: Json, file: str, *words: str, timeout: float = TIMEOUT) -> Completed:
+    # Compose runs on the real host: below --root it needs the path from outside.
     path = context.system.real(file)
     argv = [
         *args["tool"],
@@ -79,112 +90,112 @@ def _require(context: Context, args: Json, file: str, *words: str) -> None:
 
 
 def containers(context: Context, project: str) -> dict[str, str]:
-    """Gives the containers of a project and when each was started.
+    """Return the containers of a project and when each was started, "" for one that does not run.
 
     Raises:
         StepError: The engine does not answer.
     """
+    # By label, not by Compose: this works when the file is gone, or not there yet.
     filter_ = f"label=com.docker.compose.project={project}"
     ended = context.system.run(["docker", "ps", "-aq", "--no-trunc", "--filter", filter_], timeout=_QUICK)
     ids = ended.stdout.decode().split()
+    # Two calls, because `docker ps` does not show when a container was started.
     if ended.ok and ids:
         form = '{"id":{{json .Id}},"at":{{json .State.StartedAt}},"up":{{json .State.Running}}}'
         ended = context.system.run(["docker", "inspect", "--format", form, *ids], timeout=_QUICK)
     if not ended.ok:
-        raise StepError(f"the engine does not say what runs: {ended.reason()}", where=project)
+        raise StepError(f"cannot list the containers: {ended.reason()}", where=project)
     rows = [json.loads(line) for line in ended.stdout.splitlines()] if ids else []
     return {row["id"]: row["at"] if row["up"] else "" for row in rows}
 
 
-class Before:
-    """`compose.before`: takes down what goes; undone, brings the old project up as it was."""
+class Before(Handler):
+    """`compose.before`: stops the old project if it goes; undone, starts it as it was."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Looks what runs."""
+        """Return the containers of the project."""
         return {"containers": containers(context, args["project"])}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Takes the project down where the new release has it no more."""
+        """Stop and remove the project if the new release does not have it any more."""
         if args["down"]:
             _require(context, args, args["old"], "down", "--remove-orphans")
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Brings the old project up, unless it never stopped."""
+        """Start the old project, unless it never stopped."""
         before = preimage["containers"]
+        # The same containers with the same start times: the old project never stopped.
         if not args["old"] or not any(before.values()) or containers(context, args["project"]) == before:
             return
-        _require(
-            context, args, args["old"],
-            "up", "-d", "--wait", "--remove-orphans", "--pull", "never", "--force-recreate",
-        )  # fmt: skip
+        # Containers of the failed release are recreated even where Compose sees no difference: the files that
+        # they mount have changed back.
+        _require(context, args, args["old"], *_UP, "--force-recreate")
 
 
-class Up:
-    """`compose.up`: brings the project of the new release up and waits until it is healthy."""
+class Up(Handler):
+    """`compose.up`: starts the project of the new release and waits until Compose reports it healthy."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Says whether a project was there."""
+        """Return whether the old release had the project."""
         return {"there": bool(args["old"])}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Brings it up; nothing is pulled."""
+        """Start the project. Nothing is pulled: the images came with the bundle."""
         again = ["--force-recreate"] if args["recreate"] else []
-        words = ["up", "-d", "--wait", "--remove-orphans", "--pull", "never", *again]
         try:
-            _require(context, args, args["file"], *words)
+            _require(context, args, args["file"], *_UP, *again)
         except StepError as error:
-            # undoing removes the containers, and what they said with them
-            said = last_words(context, args["project"], args.get("config", ()))
-            problems = [*error.problems, *said]
+            # Read now: undoing removes the containers, and their logs with them.
+            problems = [*error.problems, *last_lines(context, args["project"], args.get("config", ()))]
             raise StepError(error.what, where=error.where, hint=error.hint, problems=problems) from error
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Takes down what was not there before; what was there comes back with the old files."""
+        """Stop the project if it is new; `compose.before` starts the old one when its files are back."""
         if not preimage["there"] and containers(context, args["project"]):
             _require(context, args, args["file"], "down", "--remove-orphans")
 
 
-class Compose:
+class Compose(Method):
     """The method `compose`."""
 
     name = "compose"
+    item_kinds: ClassVar = ("project",)
 
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
-        """Looks for Compose, the engine, the file, and for a project of the same name that is not ours."""
+        """Check for Compose, the engine, the file, and for a foreign project of the same name."""
         tool = find_tool(context)
         if isinstance(tool, Problem):
             return [tool]
+        # Compose runs without Docker's command line; listing containers and drift need it.
         if context.system.which("docker") is None:
-            what = "is not installed: Compose alone does not say what runs, and in which state"
-            return [
-                Problem("docker", what, "install Docker's command line beside Compose, or use --skip compose")
-            ]
+            what = "is not installed, and Compose alone cannot tell the state of containers"
+            return [Problem("docker", what, "install Docker's command line, or use --skip compose")]
         ended = context.system.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_QUICK)
         if not ended.ok:
             hint = "start it: systemctl start docker (and systemctl enable docker, to have it after a boot)"
             return [Problem("docker", f"the engine does not answer: {ended.reason()}", hint)]
         if new is None:
             return []
-        problems = []
-        if _file(new) not in {entry.path for entry in new.release.manifest.files}:
-            problems.append(Problem(_file(new), "is not in the bundle", "list it in bundle.yaml"))
+        problems = self.absent_files(new)
+        # `up --remove-orphans` would remove containers of others that share the project's name.
         if old is None and containers(context, _project(new)):
-            hint = f"take it down: docker compose -p {_project(new)} down"
-            problems.append(Problem("compose", f"a project {_project(new)} that is not ours is there", hint))
+            hint = f"remove it: docker compose -p {_project(new)} down"
+            what = f"project {_project(new)} exists already and was not installed by Waybill"
+            problems.append(Problem("compose", what, hint))
         return problems
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
-        """Says which project goes up or down."""
+        """Return which project is started, updated or removed."""
         if new is None:
-            return [f"take down project {_project(old)}"] if old else []
-        how = ", all containers made anew (configuration changed)" if _config_changed(old, new) else ""
-        return [f"{'update' if old else 'bring up'} project {_project(new)} from {_file(new)}{how}"]
+            return [f"stop and remove project {_project(old)}"] if old else []
+        how = "; all containers are recreated (configuration changed)" if _config_changed(old, new) else ""
+        return [f"{'update' if old else 'start'} project {_project(new)} from {_file(new)}{how}"]
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
-        """Gives what embraces the change of files.
+        """Return the two operations that enclose the change of files.
 
         Raises:
-            HostNotReadyError: Compose, there a moment ago, is not there any more.
+            HostNotReadyError: Compose was removed since `check`.
         """
         target = new or old
         if target is None:
@@ -194,7 +205,8 @@ class Compose:
             raise HostNotReadyError(tool.what, where=tool.where, hint=tool.hint)
         old_file = old.release.then(_file(old)) if old else ""
         common = {"tool": tool, "project": _project(target), "old": old_file}
-        down = f"take down project {_project(target)}" if new is None else ""
+        down = f"stop and remove project {_project(target)}" if new is None else ""
+        # The old release's environment: undoing runs its Compose file with it.
         before = {**common, "down": new is None, "env": _env(context, old or target)}
         ops = [Op("compose.before", before, "switch", down)]
         if new is not None:
@@ -205,15 +217,15 @@ class Compose:
                 "env": _env(context, new),
                 "config": _rendered(new),
             }
-            ops.append(Op("compose.up", up, "activate", f"bring up project {_project(new)}"))
+            ops.append(Op("compose.up", up, "activate", f"start project {_project(new)}"))
         return ops
 
-    def last_words(self, context: Context, target: Target) -> list[Problem]:
-        """Gives what the containers said last, for a release that is not healthy."""
-        return last_words(context, _project(target), _rendered(target))
+    def failure_logs(self, context: Context, target: Target) -> list[Problem]:
+        """Return the last lines that the containers logged."""
+        return last_lines(context, _project(target), _rendered(target))
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
-        """Says whether something of the project does not run, or runs from an image that was not signed."""
+        """Return which containers do not run, or run from an image that is not of this release."""
         project = _project(target)
         try:
             found = containers(context, project)
@@ -221,9 +233,10 @@ class Compose:
         except StepError as error:
             return [Problem("compose", error.what, error.hint)]
         if not found:
-            return [Problem("compose", f"nothing of project {project} runs")]
+            return [Problem("compose", f"project {project} has no containers")]
         down = [name for name, started in found.items() if not started]
-        problems = [Problem("compose", f"container {name[:12]} does not run") for name in down]
+        problems = [Problem("compose", f"container {name[:12]} is not running") for name in down]
+        # Ids, not names: a name may have moved to another image since.
         signed = {each for image in target.release.manifest.images for each in (image.config, image.manifest)}
         return problems + [
             Problem(
@@ -235,9 +248,40 @@ class Compose:
             if signed and image not in signed
         ]
 
+    def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
+        """Return the project of the running release."""
+        return [InventoryItem("project", _project(target))] if running else []
+
+    def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
+        """Look for containers, networks and volumes of the projects."""
+        for item in items:
+            rows = list(_residue(context, item.name))
+            yield from rows
+            if all(row.how == "stays" for row in rows):
+                yield Residue("gone", "project", item.name)
+
+
+def _residue(context: Context, project: str) -> Iterator[Residue]:
+    hint = f"docker compose -p {project} down --remove-orphans"
+    for kind, words in _LISTS.items():
+        argv = ["docker", *words, "--filter", f"label=com.docker.compose.project={project}"]
+        ended = context.system.run(argv, timeout=_LIST_TIMEOUT)
+        if not ended.ok:
+            what = f"cannot list what belongs to it: {ended.reason()}"
+            yield Residue("left", "project", project, what, hint)
+            return
+        for name in ended.stdout.decode("utf-8", "replace").split():
+            if kind == "volume":
+                # Volumes hold data. Removing them is never implied by removing the product.
+                yield Residue(
+                    "stays", kind, name, f"data of project {project}; to remove it: docker volume rm {name}"
+                )
+            else:
+                yield Residue("left", kind, name, f"is still there, of project {project}", hint)
+
 
 def _images(context: Context, ids: Iterable[str]) -> list[tuple[str, str]]:
-    """Gives the name and the image's id of each container.
+    """Return the name and the image's id of each container.
 
     Raises:
         StepError: The engine does not answer.
@@ -247,7 +291,7 @@ def _images(context: Context, ids: Iterable[str]) -> list[tuple[str, str]]:
     if ended is None:
         return []
     if not ended.ok:
-        raise StepError(f"the engine does not say what runs: {ended.reason()}")
+        raise StepError(f"cannot read the images of the containers: {ended.reason()}")
     rows = (line.partition(" ") for line in ended.stdout.decode().splitlines())
     return [(name.lstrip("/"), image) for name, _, image in rows]
 
@@ -266,18 +310,18 @@ def _env(context: Context, target: Target) -> dict[str, str]:
         "WAYBILL_PRODUCT": manifest.product,
         "WAYBILL_VERSION": manifest.version,
         "WAYBILL_ROOT": context.system.root.rstrip("/"),
-        "WAYBILL_RELEASE": context.system.root.rstrip("/") + target.release.directory,
+        "WAYBILL_RELEASE": full_path(context, target.release.directory),
     }
 
 
 def _rendered(target: Target) -> list[str]:
-    """Gives the paths of rendered configuration."""
+    """Return the paths of rendered configuration."""
     templates = {entry.path for entry in target.release.manifest.of_kind("template")}
     return [item.path for item in target.release.installed if item.origin in templates]
 
 
 def _config_changed(old: Target | None, new: Target) -> bool:
-    """Compose sees that a service changed, but not that a file it mounts did."""
+    """Return whether rendered configuration changed: Compose does not see that a mounted file did."""
     if old is None:
         return False
 
@@ -289,5 +333,5 @@ def _config_changed(old: Target | None, new: Target) -> bool:
     return config(old) != config(new)
 
 
-HANDLERS: dict[str, Any] = {"compose.before": Before(), "compose.up": Up()}
+HANDLERS: dict[str, Handler] = {"compose.before": Before(), "compose.up": Up()}
 METHOD = Compose()

@@ -1,4 +1,4 @@
-"""What the containers of a project said last, before they are taken down: bounded, and without secrets."""
+"""The last lines that the containers of a project logged: bounded, and without secrets."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CONTAINERS = 8
 _QUICK = 30.0
 
 
-def last_words(context: Context, project: str, config: Iterable[str]) -> list[Problem]:
-    """Gives the last lines of each container that fails; of all, where none does.
+def last_lines(context: Context, project: str, config: Iterable[str]) -> list[Problem]:
+    """Return the last lines of each container that fails; of all containers where none fails.
 
     Args:
         context: The host.
         project: The Compose project.
-        config: Paths of rendered configuration, whose secrets are not repeated.
+        config: Paths of rendered configuration; its secrets are redacted.
 
     Returns:
-        A line each, named by the container; nothing where the engine does not answer.
+        A line each, with the container as `where`; nothing where the engine does not answer.
     """
     label = f"label=com.docker.compose.project={project}"
     ended = context.system.run(["docker", "ps", "-aq", "--no-trunc", "--filter", label], timeout=_QUICK)
@@ -38,37 +38,39 @@ def last_words(context: Context, project: str, config: Iterable[str]) -> list[Pr
         return []
     ended = context.system.run(["docker", "inspect", *ids], timeout=_QUICK)
     rows: list[Mapping[str, Any]] = json.loads(ended.stdout) if ended.ok else []
+    # A healthy container's log would push the lines that matter out of the bounded report.
     failing = [row for row in rows if _fails(row)]
     secrets = _secrets(context, rows, config)
     return [
         problem
         for row in sorted(failing or rows, key=lambda row: str(row.get("Name")))[:CONTAINERS]
-        for problem in _said(context, row, secrets)
+        for problem in _lines(context, row, secrets)
     ]
 
 
 def _fails(row: Mapping[str, Any]) -> bool:
-    """A container that has ended well, as those do that only prepare something, does not fail."""
+    """Return whether a container fails. One that has exited with 0, after preparing something, does not."""
     state = row.get("State", {})
     ended_well = state.get("Status") == "exited" and state.get("ExitCode") == 0
     return bool(container_fault(row)) and not ended_well
 
 
-def _said(context: Context, row: Mapping[str, Any], secrets: frozenset[str]) -> list[Problem]:
+def _lines(context: Context, row: Mapping[str, Any], secrets: frozenset[str]) -> list[Problem]:
     name = str(row.get("Name", "")).lstrip("/")
     where = f"container {name}"
     state = row.get("State", {})
-    found = [fault] if (fault := container_fault(row)) else []
-    found += [str(state["Error"])] if state.get("Error") else []
-    # with their times, the lines of both streams can be put into one order
+    lines = [fault] if (fault := container_fault(row)) else []
+    lines += [str(state["Error"])] if state.get("Error") else []
+    # The timestamps put the lines of stdout and stderr into one order; they are cut off again below.
     argv = ["docker", "logs", "--timestamps", "--tail", str(LINES), name]
     ended = context.system.run(argv, timeout=_QUICK)
-    lines = sorted((ended.stdout + b"\n" + ended.stderr).decode("utf-8", "replace").splitlines())
-    found += [line.partition(" ")[2] for line in lines if line.strip()][-LINES:]
-    return [Problem(where, line[:WIDTH]) for line in conceal(found, secrets)]
+    logged = sorted((ended.stdout + b"\n" + ended.stderr).decode("utf-8", "replace").splitlines())
+    lines += [line.partition(" ")[2] for line in logged if line.strip()][-LINES:]
+    return [Problem(where, line[:WIDTH]) for line in conceal(lines, secrets)]
 
 
 def _secrets(context: Context, rows: Iterable[Mapping[str, Any]], config: Iterable[str]) -> frozenset[str]:
+    # Secrets reach containers by environment or by rendered files, and come back in their logs.
     lines = [str(each) for row in rows for each in row.get("Config", {}).get("Env") or ()]
     for path in config:
         try:

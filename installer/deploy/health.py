@@ -1,21 +1,26 @@
-"""Watches whether a release is healthy: every probe passes in time, keeps passing, and nothing restarts."""
+"""Watches whether a release is healthy: every probe passes in time, stays OK, and nothing is restarted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.format.manifest import HealthCheck
-from installer.deploy.method import Target, method
+from installer.core.format.methods import IMPLICIT
+from installer.deploy.method import Target
 from installer.deploy.operation import StepError
+from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.state.release import Release
 
 PAUSE = 0.5
+"""Seconds between two rounds of probes."""
 ONE_PROBE = 10.0
 """Seconds that one attempt may take."""
+Restarts = Callable[[], Mapping[str, int]]
+"""Returns how often each service has been restarted until now, by its name for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,8 @@ class ProbeResult:
 
     Attributes:
         name: The probe in words.
-        passed: Whether it is healthy.
-        attempts: How often it was asked.
+        passed: Whether it is OK.
+        attempts: How often it was run.
         error: What was wrong the last time; empty where nothing was.
     """
 
@@ -35,106 +40,104 @@ class ProbeResult:
     error: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return the result as a JSON object."""
         return asdict(self)
 
 
 def probe_name(check: HealthCheck) -> str:
-    """Gives a probe in words."""
+    """Return a probe in words."""
     return f"{check.kind} {' '.join(check.command) if check.kind == 'command' else check.target}"
 
 
-def selected(probes: Iterable[HealthCheck], driven: Iterable[str], *, live: bool) -> list[HealthCheck]:
-    """Gives the probes that mean something here: those of methods that are driven.
+def selected(probes: Iterable[HealthCheck], used: Iterable[str], *, live: bool) -> list[HealthCheck]:
+    """Return the probes that apply: those of methods that are in use.
 
     Args:
         probes: Of the release.
-        driven: Methods that are driven.
+        used: Names of the methods that are in use.
         live: Whether this is a running host; else nothing runs unless a method was asked for by name.
     """
-    names = set(driven)
-    running = live or bool(names - {"files", "images"})
+    names = set(used)
+    running = live or not names <= IMPLICIT
     return [check for check in probes if (check.when in names if check.when else running)]
 
 
 def missing(context: Context, checks: Iterable[HealthCheck]) -> list[Problem]:
-    """Says what probes need and this host lacks; looked for before anything is changed."""
+    """Return what probes need and this host does not have; checked before anything is changed."""
     asked = [check.target for check in checks if check.kind == "container"]
     if not asked or context.system.which("docker") is not None:
         return []
-    what = f"is not installed, and the probes of {', '.join(asked)} ask it for the container's state"
-    return [Problem("docker", what, "install Docker's command line; the engine alone does not do")]
+    what = f"is not installed; the health checks of {', '.join(asked)} need it"
+    return [Problem("docker", what, "install Docker's command line; the engine alone is not enough")]
 
 
-def watch(context: Context, checks: Iterable[HealthCheck], units: Iterable[str]) -> list[ProbeResult]:
-    """Waits until every probe has passed and kept passing.
+def watch(context: Context, checks: Iterable[HealthCheck], restarts: Restarts = dict) -> list[ProbeResult]:
+    """Wait until every probe has passed and has stayed OK for its time.
 
     Args:
         context: The host.
         checks: The probes; all are watched at the same time.
-        units: systemd units whose restarts count against the release.
+        restarts: Counts restarts. One that happens meanwhile makes the release unhealthy.
 
     Returns:
-        How each ended.
+        The result of each.
 
     Raises:
-        StepError: One did not pass in time, failed again, or something was restarted; all in `problems`.
+        StepError: A probe did not pass in time or failed again, or something was restarted.
     """
     watched = [_Watched(context, check) for check in checks]
     if not watched:
         return []
     context.progress.note(f"health: watching {', '.join(probe_name(each.check) for each in watched)}")
-    counts = _restarts(context, units, watched)
+    before = {**restarts(), **_container_restarts(context, watched)}
     start = context.system.monotonic()
     while any(each.open for each in watched):
         now = context.system.monotonic() - start
         for each in watched:
             if each.open:
                 each.step(now)
+        # One failure decides: waiting for the others would only delay the undo.
         if any(each.failed for each in watched):
             break
         if any(each.open for each in watched):
             context.system.sleep(PAUSE)
     problems = [Problem(probe_name(w.check), w.verdict()) for w in watched if w.failed]
+    # A service that crashes and comes back between two probes passes them all; its count shows it.
     if not problems:
-        problems = _restarted(counts, _restarts(context, units, watched))
+        problems = _restarted(before, {**restarts(), **_container_restarts(context, watched)})
     if problems:
         raise StepError("the release is not healthy", problems=problems)
-    context.progress.note("health: good")
+    context.progress.note("health: OK")
     return [ProbeResult(probe_name(w.check), True, w.attempts) for w in watched]
 
 
 def watch_release(context: Context, release: Release, methods: Sequence[str]) -> list[ProbeResult]:
-    """Watches a release that was just brought up: its probes, and the restarts of its units.
+    """Watch a release that was just started: its probes, and the restarts of its services.
 
     Args:
         context: The host.
         release: The release.
-        methods: By which methods it was brought up.
+        methods: Names of the methods that deployed it.
 
     Raises:
-        StepError: It is not healthy; what its services said last is in `problems` too.
+        StepError: It is not healthy; the last lines that its services logged are in `problems`, too.
     """
-    deployed = [each for each in release.manifest.deploy if each.method in methods]
-    targets = [(method(each.method), Target(release, each.options)) for each in deployed]
-    units = [
-        unit
-        for found, target in targets
-        if (watched := getattr(found, "watched", None))
-        for unit in watched(context, target)
+    steps = [
+        (used, Target(release, step.options))
+        for step in release.manifest.deploy
+        if step.method in methods and (used := method(step.method)) is not None
     ]
+
+    def restarts() -> dict[str, int]:
+        return {name: count for used, step in steps for name, count in used.restarts(context, step).items()}
+
     try:
-        return watch(context, selected(release.health, methods, live=context.live), units)
+        return watch(context, selected(release.health, methods, live=context.live), restarts)
     except StepError as error:
-        # undoing takes away whatever could still be asked
-        said = [
-            problem
-            for found, target in targets
-            if (ask := getattr(found, "last_words", None))
-            for problem in ask(context, target)
-        ]
+        # Read now: undoing removes the services, and with containers their logs.
+        logs = [problem for used, step in steps for problem in used.failure_logs(context, step)]
         raise StepError(
-            error.what, where=error.where, hint=error.hint, problems=[*error.problems, *said]
+            error.what, where=error.where, hint=error.hint, problems=[*error.problems, *logs]
         ) from error
 
 
@@ -156,10 +159,11 @@ class _Watched:
         if not self.error:
             if self._since is None:
                 self._since = now
-                stable = f", has to stay so for {self.check.stable} s" if self.check.stable else ""
-                self._context.progress.note(f"health: {probe_name(self.check)} passes{stable}")
+                stable = f"; must stay OK for {self.check.stable} s" if self.check.stable else ""
+                self._context.progress.note(f"health: {probe_name(self.check)} OK{stable}")
             self.open = now - self._since < self.check.stable
             return
+        # Before its first success a probe has time; after it, one failure is one too many.
         if self._since is not None or now >= self.check.within:
             self.open, self.failed = False, True
 
@@ -170,13 +174,14 @@ class _Watched:
 
 
 def _ask(context: Context, check: HealthCheck) -> str:
-    """Asks once; gives what is wrong, or nothing."""
+    """Run a probe once and return what is wrong; empty where nothing is."""
     system = context.system
     try:
         if check.kind == "http":
             answer = system.http_get(check.target, ONE_PROBE)
             if answer.status != check.status:
                 return f"answered {answer.status}, expected {check.status}"
+        # An IPv6 address has brackets; the port follows the last colon.
         elif check.kind == "tcp":
             host, _, port = check.target.rpartition(":")
             system.tcp_connect(host.strip("[]"), int(port), ONE_PROBE)
@@ -191,12 +196,17 @@ def _ask(context: Context, check: HealthCheck) -> str:
 
 
 def container_fault(found: Mapping[str, Any] | str) -> str:
-    """Says what is wrong with a container, from what `docker inspect` says; nothing where it is healthy."""
+    """Return what is wrong with a container; empty where it is healthy.
+
+    Args:
+        found: A row of `docker inspect`, or why there is none.
+    """
     if isinstance(found, str):
         return found
     state = found.get("State", {})
+    # Between two attempts it also counts as running.
     if state.get("Restarting"):
-        return "restarts again and again"
+        return "keeps restarting"
     if not state.get("Running"):
         return f"is {state.get('Status', 'not running')}, exit status {state.get('ExitCode', 'unknown')}"
     health = state.get("Health", {}).get("Status", "none")
@@ -204,7 +214,7 @@ def container_fault(found: Mapping[str, Any] | str) -> str:
 
 
 def inspect(context: Context, container: str) -> Mapping[str, Any] | str:
-    """Asks the engine for a container; gives what it says, or why it says nothing, in words."""
+    """Return the row of `docker container inspect`, or why there is none, in words."""
     import json
 
     ended = context.system.run(["docker", "container", "inspect", container], timeout=ONE_PROBE)
@@ -213,18 +223,12 @@ def inspect(context: Context, container: str) -> Mapping[str, Any] | str:
     try:
         rows: list[Mapping[str, Any]] = json.loads(ended.stdout)
     except ValueError:
-        return "the engine's answer is no JSON"
+        return "the engine's answer is not JSON"
     return rows[0] if rows else "there is no such container"
 
 
-def _restarts(context: Context, units: Iterable[str], watched: Iterable[_Watched]) -> dict[str, int]:
+def _container_restarts(context: Context, watched: Iterable[_Watched]) -> dict[str, int]:
     counts = {}
-    for unit in units:
-        ended = context.system.run(
-            ["systemctl", "show", "-p", "NRestarts", "--value", unit], timeout=ONE_PROBE
-        )
-        if ended.ok and ended.stdout.strip().isdigit():
-            counts[f"unit {unit}"] = int(ended.stdout)
     for each in watched:
         if each.check.kind == "container":
             found = inspect(context, each.check.target)
@@ -233,9 +237,9 @@ def _restarts(context: Context, units: Iterable[str], watched: Iterable[_Watched
     return counts
 
 
-def _restarted(before: dict[str, int], after: dict[str, int]) -> list[Problem]:
+def _restarted(before: Mapping[str, int], after: Mapping[str, int]) -> list[Problem]:
     return [
-        Problem(name, f"was restarted {count - before.get(name, 0)} times while it was watched")
+        Problem(name, f"was restarted {count - before.get(name, 0)} times while the release was watched")
         for name, count in after.items()
         if count > before.get(name, 0)
     ]

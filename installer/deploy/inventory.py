@@ -1,21 +1,30 @@
-"""What a product has on a host, item by item, written down before it is removed."""
+"""What a product has on a host: written down before a removal, and looked for again after it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from installer.deploy.operation import Handler, Json
+from installer.host.context import Context
+
+# The value is in journals on hosts, and cannot change.
+RECORD = "removal.account"
+"""Kind of the operation that holds the inventory in the journal of a removal."""
 
 
 @dataclass(frozen=True, slots=True)
 class InventoryItem:
-    """One thing of a product that a removal takes away, or leaves on purpose.
+    """One thing of a product that a removal removes, or leaves on purpose.
 
     Attributes:
-        kind: `file`, `link`, `directory`, `unit`, `project`, `image`, `release`, `script` or `copy`.
+        kind: What it is: `file`, `link`, `directory`, `release` or `copy`, or a kind of a method's own
+            (`Method.item_kinds`).
         name: Its path, or the name by which its kind is known.
         mark: What tells it from another of the same name: a file's SHA-256, a link's target, a release's
             version, an image's id in a classic store.
         other: An image's id in a containerd store.
-        why: Why it stays; empty for what goes.
+        why: Why it stays; empty for what is removed.
     """
 
     kind: str
@@ -23,3 +32,49 @@ class InventoryItem:
     mark: str = ""
     other: str = ""
     why: str = ""
+
+    def as_json(self) -> Json:
+        """Return the item as the journal holds it, without empty fields."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """What became of one thing.
+
+    Attributes:
+        how: `gone`; `stays` on purpose; or `left`, although it should be gone.
+        kind: As the item has it, or `container`, `network`, `volume`, `state`.
+        name: As the item has it.
+        what: Why it stays, or what is wrong with it.
+        hint: What to do about it.
+        id: Of an image.
+    """
+
+    how: Literal["gone", "stays", "left"]
+    kind: str
+    name: str
+    what: str = ""
+    hint: str = ""
+    id: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row of the removal check, without empty fields."""
+        return {name: value for name, value in asdict(self).items() if value and name != "how"}
+
+
+class RecordInventory(Handler):
+    """`removal.account`: does nothing. It keeps the inventory in the journal until the removal ends."""
+
+    def observe(self, context: Context, args: Json) -> Json:
+        """Return nothing: there is nothing to undo."""
+        return {}
+
+    def do(self, context: Context, args: Json, preimage: Json) -> None:
+        """Do nothing."""
+
+    def undo(self, context: Context, args: Json, preimage: Json) -> None:
+        """Undo nothing."""
+
+
+HANDLERS: dict[str, Handler] = {RECORD: RecordInventory()}

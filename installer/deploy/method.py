@@ -1,86 +1,134 @@
-"""The one protocol of all deployment methods.
+"""The contract of all deployment methods.
 
-A method looks at two releases, the one that runs and the one that is to run, and says what has to be done as
-operations. It does nothing itself: the transaction does, and undoes, through the operations' handlers.
+A method compares the release that runs with the one that is to run, and returns operations. It changes
+nothing itself: the transaction does and undoes the operations through their handlers.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from installer.core.errors import Problem
+from installer.core.format.methods import SPECS, MethodSpec
+from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.operation import Op
 from installer.host.context import Context
 from installer.state.release import Release
 
-_MODULES = {
-    "files": "installer.deploy.files",
-    "images": "installer.images.method",
-    "systemd": "installer.deploy.systemd",
-    "compose": "installer.deploy.compose",
-    "script": "installer.deploy.script",
-}
-OFFLINE_METHODS = ("files", "images")
-"""Methods that need no live system: with `--root DIR` they are driven without being asked for."""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A release together with what its manifest tells one method to do.
+    """A release together with one of its steps.
 
     Attributes:
         release: The release.
-        options: `Deployment.options`; empty for `files`, which every release has; for `images`, `engine` says
-            whether a method is driven that takes them from the engine.
+        options: `Deployment.options`; empty for `files`, which every release has. For `images`, `engine` says
+            whether they belong in the container engine.
     """
 
     release: Release
     options: dict[str, Any]
 
 
-class Method(Protocol):
-    """One way to deploy. Either side may be None: nothing ran before, or the new release has it no more."""
+def full_path(context: Context, path: str) -> str:
+    """Return a path of the host as programs and people outside of `--root` reach it."""
+    return context.system.root.rstrip("/") + path
 
-    name: str
 
+class Method(ABC):
+    """One way to deploy: `check`, `plan` and `operations` are its own, everything else has a default.
+
+    `old` is None where the step did not run before, `new` where the new release does not have it any more.
+    The module of a method has `METHOD`, an object of this class, and `HANDLERS`, its handlers by the kinds of
+    its operations, which start with the method's name and a dot.
+    """
+
+    name: ClassVar[str]
+    item_kinds: ClassVar[tuple[str, ...]] = ()
+    """Kinds of the items in its inventory, each known to one method only."""
+
+    @property
+    def spec(self) -> MethodSpec:
+        """What `bundle` and `install` share of it."""
+        return SPECS[self.name]
+
+    def absent_files(self, target: Target) -> list[Problem]:
+        """Return a problem for each file that a step names and the bundle does not have."""
+        carried = {entry.path for entry in target.release.manifest.files}
+        named = [path for _, path in self.spec.files(target.options)]
+        return [
+            Problem(path, "is not in the bundle", "list it in bundle.yaml")
+            for path in named
+            if path not in carried
+        ]
+
+    @abstractmethod
+    # The three that each method decides for itself.
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
-        """Looks for reasons why it cannot be done here: missing tools, wrong options, conflicts."""
-        ...
+        """Return why the step cannot run here: missing tools, wrong options, conflicts. Change nothing."""
 
+    @abstractmethod
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
-        """Says for people what will be done, a line each; nothing to do gives no lines."""
-        ...
+        """Return what the step will do, a line each for people; no lines where there is nothing to do."""
 
+    @abstractmethod
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
-        """Gives what has to be done, in order; nothing to do gives no operations.
+        """Return what has to be done, in order; no operations where there is nothing to do.
 
-        It may look at the host but changes nothing. `Op.phase` sorts the operations of all methods: all of
+        The host may be looked at and not changed. `Op.phase` sorts the operations of all methods: all of
         `stage`, then all of `switch`, then all of `activate`, each in the order of the manifest.
         """
-        ...
 
+    # Everything below has a default: a method overrides what it has an answer to.
+    def discover(self, context: Context) -> list[InventoryItem]:
+        """Return what of the method's kind is on this host without Waybill. Default: nothing."""
+        return []
 
-def method(name: str) -> Method | None:
-    """Gives a method by its name, or None where this installer has none of that name."""
-    module = _MODULES.get(name)
-    if module is None:
-        return None
-    found: Method = importlib.import_module(module).METHOD
-    return found
+    def drift(self, context: Context, target: Target) -> list[Problem]:
+        """Return where the host is not as the step left it. Default: nowhere."""
+        return []
 
+    def restarts(self, context: Context, target: Target) -> Mapping[str, int]:
+        """Return how often each service of the step has been restarted, by its name for people.
 
-_ENGINE = {"compose"}
-"""Methods that need the images to be in the engine."""
+        A count that grows while the release is watched makes it unhealthy. Default: no services.
+        """
+        return {}
 
+    def failure_logs(self, context: Context, target: Target) -> list[Problem]:
+        """Return the last lines that the step's services logged, for a release that is not healthy.
 
-def uses_engine(methods: Iterable[str], *, live: bool) -> bool:
-    """Says whether images go into the engine: on a live host, and where a method is driven that needs it.
+        Asked before undoing removes the services and their logs. Default: none.
+        """
+        return []
 
-    Args:
-        methods: The methods that are, or were, driven.
-        live: Whether this is the running host, not a directory below `--root`.
-    """
-    return live or not _ENGINE.isdisjoint(methods)
+    def irreversible(self, context: Context, new: Target) -> list[str]:
+        """Return what the step does that a rollback does not undo, a text each. Default: nothing.
+
+        The first word of each text tells the steps of a release apart.
+        """
+        return []
+
+    def inventory(self, context: Context, target: Target, *, running: bool) -> Iterable[InventoryItem]:
+        """Return what a removal is to remove, or leaves on purpose. Default: nothing.
+
+        Args:
+            context: The host.
+            target: The step.
+            running: True for what only the running release has; False for what each retained release has,
+                the running one included.
+        """
+        return ()
+
+    def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
+        """Look at the host after a removal and yield what became of each item of its own kinds.
+
+        Nothing that the removal said of itself counts. Only called where there are items. Default: nothing.
+        """
+        yield from ()
+
+    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> None:
+        """Try again to remove what an earlier removal had to leave. Default: do nothing."""

@@ -1,83 +1,85 @@
-"""The method `script`: a release's own `apply` script, and what is declared as its inverse.
+"""The method `script`: runs a release's own `apply` script, and what is declared as its inverse.
 
-`undo`: a script that takes it back. On an upgrade only the new `apply` runs; where that fails, the new `undo`
-runs, the old files come back, and the old `apply` runs again.
-`snapshot` and `restore`: what `apply` changes is saved before it, and brought back where it is undone.
-`roll_forward_only`: there is no inverse, and why; from there on the transaction is not undone any more.
-Scripts have to be fit to run twice.
+`undo`: a script that reverts it. An upgrade runs the new `apply` only; if that fails, the new `undo` runs,
+the old files come back, and the old `apply` runs again.
+`snapshot` and `restore`: save what `apply` changes before it runs, and restore that when it is undone.
+`roll_forward_only`: there is no inverse, and why. It is a point of no return: the transaction cannot be
+undone any more. Scripts have to be safe to run twice.
 """
-
-# ruff: noqa: ARG002 - a method takes what the protocol gives it
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import ClassVar
 
 from installer.core.errors import Problem
-from installer.deploy.method import Target
-from installer.deploy.operation import Json, Op, StepError, ThirdStateError
+from installer.deploy.inventory import InventoryItem, Residue
+from installer.deploy.method import Method, Target, full_path
+from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.host.directories import make_directory
 
 TIMEOUT = 600
 FORMS = (("apply", "undo"), ("apply", "snapshot", "restore"), ("apply", "roll_forward_only"))
-"""What a step may say together: one form each."""
-SCRIPTS = ("apply", "undo", "snapshot", "restore")
+"""The options that go together, besides `timeout`: a step has exactly one of these forms."""
 SNAPSHOT = "snapshot-"
-"""Starts the name of the directory, in the record of a transaction, that a snapshot script has to itself."""
+"""Starts the name of a snapshot script's directory in the record of the transaction."""
 
 
 def _run(context: Context, step: Json, which: str, **more: str) -> None:
     system = context.system
     path = system.real(step[which])
     env = {**step["env"], **more}
+    # In the release's directory, so that scripts find their files by relative paths.
     ended = system.run([path], timeout=step["timeout"], env=env, cwd=system.real(step["directory"]))
     if ended.ok:
         return
-    said = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace").splitlines()
+    lines = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace").splitlines()
     raise StepError(
         ended.reason(),
         where=step[which],
-        problems=[Problem(which, line[:300]) for line in said[-6:-1]],
+        problems=[Problem(which, line[:300]) for line in lines[-6:-1]],
     )
 
 
-class Before:
-    """`script.before`: does nothing; undone, runs the old `apply` again if the new one was begun."""
+class Before(Handler):
+    """`script.before`: does nothing; undone, runs the old `apply` again if the new one has begun."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Chooses the mark that says that the new script was begun."""
+        """Return the path of the file that marks that the new script has begun."""
         return {"mark": _mark(context, args)}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Runs the old `apply`, now that the old files are back."""
+        """Run the old `apply`, now that the old files are back."""
+        # Without the mark the new script never ran, so the old one's effect is still there.
         if args["old"] and context.system.observe(preimage["mark"]).kind == "file":
             _run(context, args["old"], "apply")
 
 
-class Apply:
+class Apply(Handler):
     """`script.apply`: runs the new `apply`; its inverse is the new `undo`."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Chooses the mark that says that the script was begun."""
+        """Return the path of the file that marks that the script has begun."""
         return {"mark": _mark(context, args)}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Marks that it was begun, then runs it."""
+        """Mark that the script has begun, then run it."""
         directory = preimage["mark"].rpartition("/")[0]
         make_directory(context.system, directory)
         with suppress(FileExistsError):
             context.system.write_new(preimage["mark"], b"", 0o600)
+        # On the disk before the script runs: without the mark, undoing would believe that it never ran.
         context.system.sync_dir(directory)
         _run(context, args["new"], "apply")
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Runs the new `undo`, or the `restore` of what was saved, if `apply` was begun."""
+        """Run the new `undo`, or `restore` with what was saved, if `apply` has begun."""
         if context.system.observe(preimage["mark"]).kind != "file":
             return
         if "restore" in args["new"]:
@@ -87,82 +89,86 @@ class Apply:
             _run(context, args["new"], "undo")
 
 
-class Snapshot:
-    """`script.snapshot`: saves what `apply` is about to change; `script.apply` brings it back."""
+class Snapshot(Handler):
+    """`script.snapshot`: saves what `apply` is about to change; undoing `script.apply` restores it."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Has nothing to look at."""
+        """Return nothing: the scripts see to what undoing needs."""
         return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Gives the script an empty directory of its own, runs it, and has on the disk what it wrote."""
+        """Run the script with an empty directory of its own, and sync what it wrote."""
         directory = _snapshot(context, args)
+        # Empty each time: a snapshot that was interrupted must not mix with the next.
         context.system.remove_tree(directory)
         context.system.mkdir(directory, 0o700)
         context.system.sync_dir(directory.rpartition("/")[0])
-        context.progress.note(args["said"])  # not the label: undoing it is nothing to speak of
+        context.progress.note(args["said"])  # not in the label, which would be shown for undoing, too
         _run(context, args["new"], "snapshot", WAYBILL_SNAPSHOT=context.system.real(directory))
+        # On the disk before `apply` changes the data: the snapshot is the only way to restore them.
         context.system.sync_fs(directory)
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Leaves it: it goes with the record of the transaction."""
+        """Leave it: it is removed with the record of the transaction."""
 
 
-class Forward:
+class Forward(Handler):
     """`script.forward`: runs an `apply` that cannot be undone; the journal has FORWARD before it."""
 
+    point_of_no_return = True
+
     def observe(self, context: Context, args: Json) -> Json:
-        """Has nothing to look at."""
+        """Return nothing: the scripts see to what undoing needs."""
         return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Runs it."""
+        """Run the script."""
         _run(context, args["new"], "apply")
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Is never asked for: what has FORWARD is not undone.
+        """Refuse: a transaction with FORWARD in its journal is never undone.
 
         Raises:
-            ThirdStateError: It is all the same.
+            ThirdStateError: Always.
         """
         raise ThirdStateError("cannot be undone", where=args["new"]["apply"])
 
 
-class Remove:
+class Remove(Handler):
     """`script.remove`: runs the old `undo`; its inverse is the old `apply`."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Has nothing to look at."""
+        """Return nothing: the scripts see to what undoing needs."""
         return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Runs the old `undo`."""
+        """Run the old `undo`."""
         _run(context, args["old"], "undo")
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Runs the old `apply`."""
+        """Run the old `apply`."""
         _run(context, args["old"], "apply")
 
 
-class Script:
+class Script(Method):
     """The method `script`."""
 
     name = "script"
+    item_kinds: ClassVar = ("script",)
 
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
-        """Looks whether the step says how it is undone, and its scripts are in the bundle and can be run."""
+        """Check that the step declares its inverse, and that its scripts are in the bundle and can be run."""
         if new is None:
             return []
         if not _inverse(new):
-            what = "does not say how it is undone in a way that this installer knows"
+            what = "declares no inverse that this installer knows"
             return [Problem(f"script {new.options.get('apply', '')}", what, "use a newer installer")]
-        problems = []
+        problems = self.absent_files(new)
         modes = {entry.path: entry.mode for entry in new.release.manifest.files}
-        for path in _scripts(new):
-            if path not in modes:
-                problems.append(Problem(path, "is not in the bundle", "list it in bundle.yaml"))
-            elif not modes[path] & 0o100:
+        for _, path in self.spec.files(new.options):
+            if not modes.get(path, 0o100) & 0o100:
                 problems.append(Problem(path, "is not executable", "set its mode in bundle.yaml"))
+        # Found before anything is changed; execve would fail in the middle of the transaction.
         if context.system.space(context.layout.base).noexec:
             hint = "mount it with exec, or use --skip script"
             problems.append(
@@ -171,28 +177,30 @@ class Script:
         return problems
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
-        """Says which scripts run, and what there is no way back from."""
+        """Return which scripts run, and what cannot be undone."""
         if new is None:
             if old is None:
                 return []
             undo = old.options.get("undo")
-            return [f"run {undo}" if undo else f"leave what {old.options['apply']} did: it has no inverse"]
+            return [
+                f"run {undo}" if undo else f"{old.options['apply']} has no undo script: what it did stays"
+            ]
         run = f"run {new.options['apply']}"
         if _inverse(new) == "restore":
-            saved = f"run {new.options['snapshot']}, which saves what comes next changes"
-            return [saved, f"{run}; {new.options['restore']} brings back what was saved, if this fails"]
+            saved = f"run {new.options['snapshot']} to save what the next script changes"
+            return [saved, f"{run}; if it fails, {new.options['restore']} restores what was saved"]
         return [f"{run}; it cannot be undone" if _inverse(new) == "roll_forward_only" else run]
 
     def irreversible(self, context: Context, new: Target) -> list[str]:
-        """Says what a release that stands has done that going back to another one does not undo."""
+        """Return what a committed step has done that a rollback does not undo."""
         apply, inverse = new.options["apply"], _inverse(new)
         if inverse == "restore":
             saved = _snapshot(context, {"tag": _tag(new)})
-            return [f"{apply} changes data, which as they were before lie in {saved}"]
+            return [f"{apply} changes data; the data as they were before are in {saved}"]
         return [f"{apply} cannot be undone: {new.options[inverse]}"] if inverse == "roll_forward_only" else []
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
-        """Gives the scripts in an order whose reverse fits the files that are there."""
+        """Return the scripts, ordered so that undoing runs each while its own release's files are there."""
         before = _step(context, old, None) if old else None
         if new is None:
             undo = old.options.get("undo") if old else None
@@ -206,21 +214,29 @@ class Script:
                 Op("script.snapshot", {**args, "said": f"run {new.options['snapshot']}"}, "activate"),
                 run,
             ]
+        # Undone after the files are back, and so the last: the old `apply` needs the old files.
         return [Op("script.before", {"old": before, "tag": args["tag"]}, "switch"), run]
+
+    def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
+        """Return the undo script of the running release: all that a removal knows of what `apply` did."""
+        if not running or "undo" not in target.options:
+            return []
+        why = "the undo script ran; Waybill cannot check its result"
+        return [InventoryItem("script", target.release.then(target.options["undo"]), why=why)]
+
+    def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
+        """Name the scripts that ran."""
+        yield from (Residue("stays", "script", item.name, item.why) for item in items)
 
 
 def _inverse(target: Target) -> str:
-    """Gives the word by which a step says how it is undone; empty where it says none, or several."""
-    said = {word for word in target.options if any(word in form for form in FORMS)}
-    return next((form[-1] for form in FORMS if said == set(form)), "")
+    """Return the option that declares the inverse of a step; empty where none does, or several do."""
+    declared = {word for word in target.options if any(word in form for form in FORMS)}
+    return next((form[-1] for form in FORMS if declared == set(form)), "")
 
 
 def _tag(target: Target) -> str:
     return str(target.options["apply"]).replace("/", "-")
-
-
-def _scripts(target: Target) -> list[str]:
-    return [str(target.options[word]) for word in SCRIPTS if word in target.options]
 
 
 def _snapshot(context: Context, args: Json) -> str:
@@ -232,29 +248,23 @@ def _mark(context: Context, args: Json) -> str:
 
 
 def _step(context: Context, target: Target, old: Target | None) -> Json:
-    root = context.system.root
     manifest = target.release.manifest
-
-    def real(path: str) -> str:
-        return root.rstrip("/") + path
-
+    scripts = METHOD.spec.files(target.options)
     return {
-        **{
-            word: target.release.then(str(target.options[word])) for word in SCRIPTS if word in target.options
-        },
+        **{option.key: target.release.then(path) for option, path in scripts},
         "directory": target.release.directory,
         "timeout": int(target.options.get("timeout", TIMEOUT)),
         "env": {
-            "WAYBILL_ROOT": root,
-            "WAYBILL_RELEASE": real(target.release.directory),
+            "WAYBILL_ROOT": context.system.root,
+            "WAYBILL_RELEASE": full_path(context, target.release.directory),
             "WAYBILL_PRODUCT": manifest.product,
             "WAYBILL_VERSION": manifest.version,
-            "WAYBILL_OLD_RELEASE": real(old.release.directory) if old else "",
+            "WAYBILL_OLD_RELEASE": full_path(context, old.release.directory) if old else "",
         },
     }
 
 
-HANDLERS: dict[str, Any] = {
+HANDLERS: dict[str, Handler] = {
     "script.before": Before(),
     "script.apply": Apply(),
     "script.snapshot": Snapshot(),

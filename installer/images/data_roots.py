@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def data_roots(root: str, *, containerd: bool) -> tuple[str, ...]:
-    """Gives the directories in which an engine keeps images; empty where they are not on this host.
+    """Return the directories in which an engine keeps images; none where they are not on this host.
 
     Args:
         root: What the engine calls its root.
@@ -14,11 +14,13 @@ def data_roots(root: str, *, containerd: bool) -> tuple[str, ...]:
     """
     wanted = [root]
     if containerd:
+        # Docker reports its own root only; the blobs are in containerd's.
         wanted += ["/var/lib/containerd", *_configured_containerd_root()]
     return tuple(folder for folder in wanted if folder and Path(folder).is_dir())
 
 
 def _configured_containerd_root() -> list[str]:
+    # Imported here: only hosts with the containerd store need it.
     import tomllib
 
     try:

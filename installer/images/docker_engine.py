@@ -1,14 +1,13 @@
-"""Drives a Docker engine of this host through Docker's own client library.
+"""A Docker engine of this host, through Docker's own client library.
 
-Reading is direct; whatever changes the engine goes through the system facade. An engine that is down, not on
-this host or gives no answer is an `EngineError` that says so and what to do.
+Reading is direct; whatever changes the engine goes through the system facade. An engine that is down, is not
+on this host or does not answer raises an `EngineError`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -16,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from installer.core.errors import HostNotReadyError
 from installer.core.limits import CHUNK, MIB
 from installer.images.data_roots import data_roots
+from installer.images.docker_socket import START as _START
+from installer.images.docker_socket import EngineError, InUseError
+from installer.images.docker_socket import probe as _probe
+from installer.images.docker_socket import silent_error as _silent
 from installer.images.read_back import digests
 
 if TYPE_CHECKING:
@@ -27,37 +29,26 @@ if TYPE_CHECKING:
 Store = Literal["classic", "containerd"]
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST = (20, 10)
+# Asked for in the first request only, which finds out what the engine speaks.
 FLOOR = "1.41"
 """API version of the oldest engine."""
 ANSWER = 30
-"""Seconds for one short question to the engine."""
+"""Seconds for one short request."""
 SILENCE = 300
-"""Seconds for which an engine may neither read nor say anything while it loads."""
+"""Seconds for which an engine may neither read nor report anything while it loads an image."""
 SLOWEST = 2 * MIB
-"""Bytes per second below which a load that still moves is given up."""
+"""Bytes per second; a slower load is aborted."""
 _INTERNAL = 500
 _NAMELESS = "<none>:<none>"  # what 20.10 lists as the name of an image that has none
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "amd64": "amd64"}
 
 
-class EngineError(HostNotReadyError):
-    """The engine is not there, not fit, failed, or gave no answer in time."""
-
-    code = "engine"
-
-
-class InUseError(EngineError):
-    """An image cannot be removed because a container uses it."""
-
-    code = "engine-in-use"
-
-
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine says of itself.
+    """What an engine reports about itself.
 
     Attributes:
-        version: As it writes it.
+        version: As the engine writes it.
         store: `classic` (the id of an image is its configuration's digest) or `containerd` (its manifest's).
         driver: Storage driver.
         root: Its data root on this host.
@@ -74,7 +65,7 @@ class EngineInfo:
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """Where it keeps images; empty where that is not on this host."""
+        """Where it keeps images; empty if that is not on this host."""
         return data_roots(self.root, containerd=self.store == "containerd")
 
     @property
@@ -91,7 +82,7 @@ class EngineImage:
     Attributes:
         id: Its id, `sha256:…`.
         tags: The names it goes by.
-        diff_ids: Its layers, from the lowest; empty where the engine itself cannot say.
+        diff_ids: Its layers, from the lowest; empty where the engine cannot list them.
     """
 
     id: str
@@ -107,17 +98,17 @@ class Engine:
         self.info = info
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._client.close()
         self._loader.close()
 
     def find(self, name: str) -> EngineImage | None:
-        """Looks up an image by tag or id.
+        """Return an image by tag or id; None if there is none.
 
-        One that a power cut has damaged may be listed, and no more be said of it: then it has no layers.
+        An image that a power cut damaged may be listed without details: then it has no layers.
 
         Raises:
-            EngineError: The engine gives no answer.
+            EngineError: The engine does not answer.
         """
         import docker.errors
 
@@ -126,6 +117,7 @@ class Engine:
                 raw = self._client.inspect_image(name)
             except docker.errors.ImageNotFound:
                 return None
+            # A power cut can leave an image that 20.10 lists and fails to inspect; it has to be removable.
             except docker.errors.APIError as error:
                 if error.status_code != _INTERNAL or (listed := self._listed(name)) is None:
                     raise
@@ -141,30 +133,31 @@ class Engine:
         return None
 
     def names(self, prefix: str) -> list[str]:
-        """Lists the names of images that start with `prefix`.
+        """Return the names of images that start with `prefix`.
 
         Raises:
-            EngineError: The engine gives no answer.
+            EngineError: The engine does not answer.
         """
         with self._asking("list the images"):
             rows = self._client.images()
         return sorted(tag for row in rows for tag in row.get("RepoTags") or () if tag.startswith(prefix))
 
     def users(self, image: str) -> list[str]:
-        """Lists the containers that were made from an image, by its id; those that do not run too.
+        """Return the names of containers, running or not, that were made from an image, by its id.
 
         Raises:
-            EngineError: The engine gives no answer.
+            EngineError: The engine does not answer.
         """
         with self._asking("list the containers"):
             rows = self._client.containers(all=True)
+        # By id: a container keeps its image even when the name has moved on.
         return sorted(row["Names"][0].lstrip("/") for row in rows if row["ImageID"] == image and row["Names"])
 
     def layer_lists(self) -> Iterator[tuple[str, ...]]:
-        """Gives the diff ids of every image that the engine has.
+        """Yield the diff ids of every image that the engine has.
 
         Raises:
-            EngineError: The engine gives no answer.
+            EngineError: The engine does not answer.
         """
         with self._asking("list the images"):
             ids = {row["Id"] for row in self._client.images(all=True)}
@@ -176,20 +169,21 @@ class Engine:
     def load(
         self, chunks: Iterable[bytes], payload: int, advance: Callable[[int], None] = lambda _count: None
     ) -> frozenset[str]:
-        """Sends an archive; returns when the engine has said that it loaded it.
+        """Send an archive, and return once the engine has reported that it is loaded.
 
         Args:
-            chunks: The archive; what it raises passes through, and nothing is loaded then.
-            payload: Its bytes, about; they decide how long it may take.
-            advance: Told the bytes that the engine has unpacked; only the classic store says so.
+            chunks: The archive; an error that it raises passes through, and nothing is loaded.
+            payload: About how many bytes it has; they decide how long loading may take.
+            advance: Told the bytes that the engine has unpacked; only the classic store reports them.
 
         Returns:
-            The layers that were unpacked, each by the first 12 digits of its diff id; only the classic store
-            says so, and of no layer that it believes to have already.
+            The layers that were unpacked, each by the first 12 digits of its diff id. Only the classic store
+            reports them, and no layer that it takes for present.
 
         Raises:
-            EngineError: The engine refuses it, went away, fell silent or took too long.
+            EngineError: The engine refuses the archive, closed the connection or took too long.
         """
+        # The client's timeout counts silence only: an engine that trickles would never end.
         deadline = time.monotonic() + SILENCE + payload / SLOWEST
         return self._system.effect("docker.load", lambda: self._load(chunks, deadline, advance))
 
@@ -200,12 +194,12 @@ class Engine:
         with self._asking("load an image"):
             for event in self._loader.load_image(_until(deadline, chunks), quiet=False):
                 _check(deadline)
-                said = str(event.get("stream") or "").strip()
-                fault = event.get("error") or (said if said.startswith("Error") else "")
+                text = str(event.get("stream") or "").strip()
+                # Docker 28 with the containerd store reports an error as text only, and then success.
+                fault = event.get("error") or (text if text.startswith("Error") else "")
                 if fault:
-                    # 28 with the containerd store only says it in passing, and goes on to claim success.
                     raise EngineError(f"the engine refuses an image: {fault}"[:600], where=self.info.address)
-                loaded = loaded or said.startswith("Loaded image")
+                loaded = loaded or text.startswith("Loaded image")
                 if layer := str(event.get("id") or ""):
                     before = unpacked.get(layer, 0)
                     unpacked[layer] = max(
@@ -213,30 +207,31 @@ class Engine:
                     )
                     advance(unpacked[layer] - before)
         if not loaded:
-            what = "the engine ended a load without saying that it is done"
+            what = "the engine closed the connection before it reported the image as loaded"
             raise EngineError(what, where=self.info.address)
         return frozenset(unpacked)
 
     def sync(self) -> None:
-        """Waits until what the engine wrote is on the disk: `docker load` alone survives no power cut.
-
-        An engine keeps its data on the real host, whatever `--root` says.
+        """Wait until everything that the engine wrote is on the disk.
 
         Raises:
-            OSError: It is not.
+            OSError: It could not be written.
         """
+        # `docker load` returns long before its files are synced. The data are on the real host, whatever
+        # `--root` says; one file system is synced once.
         devices = {Path(folder).stat().st_dev: folder for folder in reversed(self.info.roots)}
         for folder in devices.values():
             self._system.sync_fs(folder, of_engine=True)
 
     def tag(self, image: str, name: str) -> None:
-        """Gives an image a name, which any other image loses by that.
+        """Give an image a name. Another image that has the name loses it.
 
         Raises:
             EngineError: There is no such image, or the engine gives no answer.
         """
         repository, _, tag = name.rpartition(":")
 
+        # Through the facade, so that tests can fail or kill at each change of the engine.
         def call() -> None:
             with self._asking(f"tag {name}"):
                 self._client.tag(image, repository, tag)
@@ -244,15 +239,15 @@ class Engine:
         self._system.effect("docker.tag", call)
 
     def remove(self, name: str, *, force: bool = False) -> None:
-        """Takes a name away, and with the last name the image; what is not there is done already.
+        """Remove a name; the engine removes the image with its last name. What is not there is no error.
 
         Args:
             name: A tag or an id.
-            force: Whether also where a stopped container uses it or it has several names.
+            force: Remove also what a stopped container uses, and an id with several names.
 
         Raises:
             InUseError: A container uses it.
-            EngineError: The engine gives no answer.
+            EngineError: The engine does not answer.
         """
         import docker.errors
 
@@ -270,15 +265,15 @@ class Engine:
         self._system.effect("docker.remove", call)
 
     def contents(self, name: str) -> frozenset[str]:
-        """Reads an image back out of the engine and gives the digests of all that is in it.
+        """Export an image from the engine and return the digests of all files in it.
 
-        The classic store rebuilds each plain layer, so a damaged one (as a power cut leaves them) shows; the
-        containerd store gives the stored blobs.
+        The classic store rebuilds each plain layer from its files, so one that a power cut damaged shows; the
+        containerd store returns the stored blobs.
 
         Raises:
             EngineError: The engine finds the image damaged, or gives no answer.
         """
-        with self._asking(f"read the image {name} back"):
+        with self._asking(f"export the image {name}"):
             return digests(self._loader.get_image(name, chunk_size=CHUNK))
 
     @contextmanager
@@ -302,23 +297,26 @@ class Engine:
             urllib3.exceptions.HTTPError,
             ConnectionError,
         ) as error:
+            # urllib3 wraps some timeouts in errors of other types.
             if "timed out" in str(error):
                 raise _silent(what, where) from error
-            hint = "look at its log (journalctl -u docker), start it, then run this again"
-            raise EngineError(f"the engine went away when asked to {what}", where=where, hint=hint) from error
+            hint = "look at its log (journalctl -u docker), start it, then run the command again"
+            raise EngineError(
+                f"the engine closed the connection when asked to {what}", where=where, hint=hint
+            ) from error
 
 
 def connect(system: System, address: str = "", *, answer: int = ANSWER, silence: int = SILENCE) -> Engine:
-    """Connects to the engine of this host.
+    """Connect to the engine of this host.
 
     Args:
         system: The facade for what changes the engine.
         address: `unix://…`; empty for `DOCKER_HOST` or Docker's own default.
-        answer: Seconds for one short question.
+        answer: Seconds for one short request.
         silence: Seconds for which it may be silent while it loads.
 
     Raises:
-        EngineError: There is none, it may not be used, it is not on this host, or it gives no answer.
+        EngineError: There is none, this user may not use it, it is not on this host, or it does not answer.
     """
     address = address or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
     _probe(address, answer)
@@ -328,10 +326,11 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
 
     with ExitStack() as opened:
         try:
-            # Not `version="auto"`: a client that fails while it finds that out cannot be closed.
+            # Not `version="auto"`: a client that fails while it negotiates the version cannot be closed.
             asker = opened.enter_context(closing(docker.APIClient(address, FLOOR, answer)))
             api = str(asker.version(api_version=False)["ApiVersion"])
             client = opened.enter_context(closing(docker.APIClient(address, api, answer)))
+            # A client of its own, because loading takes another timeout than short requests.
             loader = opened.enter_context(closing(docker.APIClient(address, api, silence)))
             raw = client.info()
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
@@ -352,40 +351,6 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
         address=address,
     )
     return Engine(client, loader, info, system)
-
-
-_START = (
-    "start it: systemctl start docker (and systemctl enable docker, to have it after a boot); "
-    "or name another one by DOCKER_HOST=unix://…"
-)
-
-
-def _probe(address: str, timeout: float) -> None:
-    """Tries the socket first: its errno says more than any client library."""
-    if not address.startswith("unix://"):
-        hint = "images are loaded into the engine of this host: DOCKER_HOST=unix:///path/of/its/socket"
-        raise EngineError("is not an engine of this host", where=address, hint=hint)
-    path = address.removeprefix("unix://")
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(timeout)
-            probe.connect(path)
-    except PermissionError as error:
-        hint = "run this as root or as a member of the group that owns the socket"
-        raise EngineError("this user may not talk to the Docker engine", where=path, hint=hint) from error
-    except FileNotFoundError as error:
-        raise EngineError(
-            "no Docker engine runs here: there is no socket", where=path, hint=_START
-        ) from error
-    except ConnectionRefusedError as error:
-        raise EngineError("the Docker engine is not running", where=path, hint=_START) from error
-    except OSError as error:
-        raise EngineError(f"the Docker engine cannot be reached: {error}", where=path, hint=_START) from error
-
-
-def _silent(what: str, where: str) -> EngineError:
-    hint = "it may hang or its disk may be stuck: look at its log (journalctl -u docker), then run this again"
-    return EngineError(f"the engine gave no answer in time when asked to {what}", where=where, hint=hint)
 
 
 def _check(deadline: float) -> None:

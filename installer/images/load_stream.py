@@ -1,10 +1,10 @@
-"""Makes, on the fly, the byte stream with which an engine loads one image of a release.
+"""The byte stream from which an engine loads one image of a release, made on the fly.
 
 An engine with the classic store gets Docker's own archive form with plain layers, because 20.10 reads no zstd
 and because the id, the digest of the configuration, is the same either way. An engine with the containerd
 store gets an OCI layout with the stored bytes as they are, because there the id is its manifest's digest.
 
-What names the image comes last in both, so that a stream cut short anywhere loads nothing.
+What names the image comes last in both forms, so that an interrupted stream loads nothing.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from installer.core.oci.documents import layer_form, make_index
 Form = Literal["docker", "oci"]
 BLOCK = 512
 END = bytes(2 * BLOCK)
+# A layer says itself how much memory it needs; without a bound it could exhaust the host's.
 WINDOW = 256 * MIB
 """Most memory that a zstd layer may ask for while it is expanded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLoad:
-    """One image on its way into one engine.
+    """One image that is sent to one engine.
 
     Attributes:
         image: What the signed manifest says of it.
         release: The directory that holds `images/blobs/sha256`.
         tag: The private name under which it is loaded.
         form: What the engine reads.
-        left_out: Positions of the layers that the engine has already.
+        left_out: Positions of the layers that are not sent, because the engine has them.
     """
 
     image: Image
@@ -50,19 +51,19 @@ class ImageLoad:
 
     @property
     def sent(self) -> tuple[Layer, ...]:
-        """The layers that travel, each once."""
+        """The layers that are sent, each once."""
         kept = (layer for place, layer in enumerate(self.image.layers) if place not in self.left_out)
         known_by = "digest" if self.form == "oci" else "diff_id"
         return tuple({getattr(layer, known_by): layer for layer in kept}.values())
 
     @property
     def payload(self) -> int:
-        """Bytes of layers that travel."""
+        """Bytes of layers that are sent."""
         return sum(layer.size if self.form == "oci" else layer.expanded for layer in self.sent)
 
 
 def chain_ids(diff_ids: list[str] | tuple[str, ...]) -> list[str]:
-    """Gives the ChainID of every prefix of `diff_ids` (OCI image specification, "Layer ChainID")."""
+    """Return the ChainID of every prefix of `diff_ids` (OCI image specification, "Layer ChainID")."""
     chains: list[str] = []
     for diff_id in diff_ids:
         text = f"{chains[-1]} {diff_id}" if chains else diff_id
@@ -70,42 +71,43 @@ def chain_ids(diff_ids: list[str] | tuple[str, ...]) -> list[str]:
     return chains
 
 
-def stream(shipment: ImageLoad, advance: Callable[[int], None] = lambda _count: None) -> Iterator[bytes]:
-    """Makes the archive; every byte of it is checked against the signed manifest while it passes.
+def stream(load: ImageLoad, advance: Callable[[int], None] = lambda _count: None) -> Iterator[bytes]:
+    """Yield the archive. Every byte is checked against the signed manifest while it passes.
 
     Args:
-        shipment: What to send.
+        load: What to send.
         advance: Told the bytes of layers as they pass.
 
     Yields:
         Pieces of at most a few MiB.
 
     Raises:
-        TamperedError: A blob is missing, or is not what the signed manifest says. What went out
-            before is of no use to an engine then.
+        TamperedError: A blob is missing, or is not what the signed manifest says. An engine loads
+            nothing from what it got before.
     """
-    if shipment.form == "oci":
-        return _oci(shipment, advance)
-    return _docker(shipment, advance)
+    if load.form == "oci":
+        return _oci(load, advance)
+    return _docker(load, advance)
 
 
-def _docker(shipment: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
-    image, release = shipment.image, shipment.release
-    for layer in shipment.sent:
+def _docker(load: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
+    image, release = load.image, load.release
+    for layer in load.sent:
         yield _header(_layer_name(layer), layer.expanded)
         yield from _counted(_plain(release, layer), advance)
         yield _padding(layer.expanded)
     config = image.config.removeprefix("sha256:") + ".json"
     yield from _document(config, read_document(release, image.config))
+    # All layers are named, also those not sent: the engine takes them from its store by diff id.
     names = [_layer_name(layer) for layer in image.layers]
-    listing = [{"Config": config, "RepoTags": [shipment.tag], "Layers": names}]
+    listing = [{"Config": config, "RepoTags": [load.tag], "Layers": names}]
     yield from _document("manifest.json", json.dumps(listing).encode())
     yield END
 
 
-def _oci(shipment: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
-    image, release = shipment.image, shipment.release
-    for layer in shipment.sent:
+def _oci(load: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
+    image, release = load.image, load.release
+    for layer in load.sent:
         yield _header(_blob_name(layer.digest), layer.size)
         yield from _counted(_stored(release, layer), advance)
         yield _padding(layer.size)
@@ -114,16 +116,16 @@ def _oci(shipment: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]
         yield from _document(_blob_name(digest), data)
     yield from _document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     yield from _document(
-        "index.json", make_index([replace(image, reference=shipment.tag)], {image.manifest: manifest})
+        "index.json", make_index([replace(image, reference=load.tag)], {image.manifest: manifest})
     )
     yield END
 
 
 def read_document(release: Path, digest: str) -> bytes:
-    """Reads a configuration or a manifest and checks its digest.
+    """Read a configuration or a manifest and check its digest.
 
     Raises:
-        TamperedError: It is missing, larger than a document may be, or other than its digest says.
+        TamperedError: It is missing, larger than a document may be, or does not have its digest.
     """
     where = blob_path(digest)
     with _open(release, digest) as file:
@@ -131,11 +133,11 @@ def read_document(release: Path, digest: str) -> bytes:
     if len(data) > LIMITS.document_bytes:
         raise TamperedError(f"is larger than the {LIMITS.document_bytes} bytes allowed", where=where)
     if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
-        raise TamperedError("is not what its digest says", where=where, hint=_HINT)
+        raise TamperedError("does not match its digest", where=where, hint=_HINT)
     return data
 
 
-_HINT = "the release's directory was changed after it was verified: install the bundle again"
+_HINT = "the directory of the release was changed after it was verified: install the bundle again"
 
 
 def _open(release: Path, digest: str) -> BinaryIO:
@@ -158,27 +160,29 @@ class _Tap:
     def read(self, count: int = CHUNK) -> bytes:
         piece = self._file.read(count)
         self._count += len(piece)
+        # While reading, not after: a file that grew must not be read to its end.
         if self._count > self._layer.size:
-            raise _lie(self._layer, f"is larger than the signed {self._layer.size} bytes")
+            raise _fault(self._layer, f"is larger than the signed {self._layer.size} bytes")
         if self._keep:
             self._digest.update(piece)
             self.passed.append(piece)
         return piece
 
     def take(self) -> list[bytes]:
-        """Gives what was read since the last time."""
+        """Return what was read since the last call."""
         taken, self.passed = self.passed, []
         return taken
 
     def check(self) -> None:
         if self._count != self._layer.size:
-            raise _lie(self._layer, f"does not have the signed size of {self._layer.size} bytes")
+            raise _fault(self._layer, f"does not have the signed size of {self._layer.size} bytes")
         if self._keep and "sha256:" + self._digest.hexdigest() != self._layer.digest:
-            raise _lie(self._layer, "is not what its digest says")
+            raise _fault(self._layer, "does not match its digest")
 
 
 def _plain(release: Path, layer: Layer) -> Iterator[bytes]:
-    """Gives the uncompressed bytes of a layer; the last piece only when all of them are as signed."""
+    """Yield the uncompressed bytes of a layer."""
+    # The last piece is held back until all of them are known to be as signed: without it nothing is loaded.
     held = b""
     with _open(release, layer.digest) as file:
         for piece in _checked(_Tap(file, layer, keep=False), layer):
@@ -189,7 +193,8 @@ def _plain(release: Path, layer: Layer) -> Iterator[bytes]:
 
 
 def _stored(release: Path, layer: Layer) -> Iterator[bytes]:
-    """Gives the stored bytes of a layer; the last ones only when all are, expanded too, as signed."""
+    """Yield the stored bytes of a layer, while they are expanded to check what they contain."""
+    # As above: the last pieces go out only when the layer is as signed, compressed and expanded.
     held: list[bytes] = []
     with _open(release, layer.digest) as file:
         tap = _Tap(file, layer, keep=True)
@@ -203,22 +208,23 @@ def _stored(release: Path, layer: Layer) -> Iterator[bytes]:
 
 
 def _checked(tap: _Tap, layer: Layer) -> Iterator[bytes]:
-    """Gives what a layer expands to, and fails at its end when that is not what was signed."""
+    """Yield what a layer expands to, and fail at its end if that is not what was signed."""
     digest, count = hashlib.sha256(), 0
     for piece in _expanded(tap, layer):
         count += len(piece)
         if count > layer.expanded:
-            raise _lie(layer, f"expands to more than the signed {layer.expanded} bytes")
+            # At once, not at the end: a small layer can expand to any size.
+            raise _fault(layer, f"expands to more than the signed {layer.expanded} bytes")
         digest.update(piece)
         yield piece
     if count != layer.expanded:
-        raise _lie(layer, f"expands to {count} bytes, not the signed {layer.expanded}")
+        raise _fault(layer, f"expands to {count} bytes, not the signed {layer.expanded}")
     if "sha256:" + digest.hexdigest() != layer.diff_id:
-        raise _lie(layer, f"does not hash to the signed {layer.diff_id} when expanded")
+        raise _fault(layer, f"does not hash to the signed {layer.diff_id} when expanded")
 
 
 def _expanded(tap: _Tap, layer: Layer) -> Iterator[bytes]:
-    """Expands a layer in pieces of at most CHUNK, however much it is compressed."""
+    """Yield a layer expanded, in pieces of at most CHUNK, however much it is compressed."""
     form = layer_form(layer.media_type)
     if form == "zstd":
         import zstandard
@@ -230,12 +236,12 @@ def _expanded(tap: _Tap, layer: Layer) -> Iterator[bytes]:
             while piece := reader.read(CHUNK):
                 yield piece
         except zstandard.ZstdError as error:
-            raise _lie(layer, f"cannot be expanded: {error}") from error
+            raise _fault(layer, f"cannot be expanded: {error}") from error
     elif form == "gzip":
         try:
             yield from _gunzipped(tap)
         except zlib.error as error:
-            raise _lie(layer, f"cannot be expanded: {error}") from error
+            raise _fault(layer, f"cannot be expanded: {error}") from error
     else:
         while piece := tap.read():
             yield piece
@@ -245,7 +251,7 @@ def _gunzipped(tap: _Tap) -> Iterator[bytes]:
     expander = zlib.decompressobj(wbits=31)
     while rest := tap.read():
         while rest:
-            if expander.eof:
+            if expander.eof:  # gzip allows several members in a row
                 expander = zlib.decompressobj(wbits=31)
             if piece := expander.decompress(rest, CHUNK):
                 yield piece
@@ -260,7 +266,7 @@ def _counted(pieces: Iterator[bytes], advance: Callable[[int], None]) -> Iterato
         advance(len(piece))
 
 
-def _lie(layer: Layer, what: str) -> TamperedError:
+def _fault(layer: Layer, what: str) -> TamperedError:
     return TamperedError(what, where=blob_path(layer.digest), hint=_HINT)
 
 
@@ -269,6 +275,7 @@ def _document(name: str, data: bytes) -> Iterator[bytes]:
 
 
 def _header(name: str, size: int) -> bytes:
+    # No owner, no time: the same release makes the same bytes.
     info = tarfile.TarInfo(name)
     info.size = size
     return info.tobuf(tarfile.GNU_FORMAT)

@@ -1,28 +1,29 @@
-"""The deployment method of images: what is checked, what the plan says, and which operations it takes.
+"""The method `images`: loads the images of a release into the container engine.
 
-On a live host they go into the Docker engine. Below `--root` they go into a directory, unless a method that
-takes them from the engine is driven. `imageops` has the operations.
+On a live host they always go into the engine. Below `--root` they stay in the directory of the release, which
+holds them as an OCI layout, unless a method is used that takes them from the engine.
 """
-# The protocol tells every method and handler the same.
-# ruff: noqa: ARG002
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 from installer.core.errors import Problem
-from installer.core.format.manifest import Image
+from installer.core.format.manifest import Image, blob_path
 from installer.core.limits import MIB
-from installer.deploy.method import Target
-from installer.deploy.operation import Op
+from installer.core.oci.documents import platform_matches
+from installer.deploy.inventory import InventoryItem, Residue
+from installer.deploy.method import Method, Target
+from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
 from installer.host.host import Host
-from installer.images import docker_engine
-from installer.images import operations as imageops
-from installer.images.docker_engine import Engine, EngineError
+from installer.images import docker_engine, old_store, operations, prune, residue
+from installer.images.docker_engine import Engine
+from installer.images.docker_socket import EngineError
 from installer.images.load_stream import chain_ids
 from installer.images.operations import (
     ABSENT,
@@ -33,55 +34,55 @@ from installer.images.operations import (
     images_for,
     present_chains,
     private_name,
-    store_of,
 )
-from installer.images.prune import DROP
 from installer.shared.humanize import size_text
 from installer.state.release import Release
 
-__all__ = ["HANDLERS", "METHOD", "images_for", "room_needed"]
-
-HANDLERS = {**imageops.HANDLERS, **DROP}
-
 _SPARE = 64 * MIB
-"""Bytes that a data root keeps free beyond what is loaded."""
+"""Bytes that a file system of the engine keeps free beyond what is loaded."""
 
 
-class ImagesMethod:
-    """What every release with images does with them, without being told."""
+class Images(Method):
+    """The method `images`, which every release with images has without listing it."""
 
     name = "images"
+    item_kinds: ClassVar = ("image",)
 
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
-        """Looks whether the images fit this host, its engine and the engine's disk."""
+        """Check that the images fit this host, its engine and the engine's disk."""
         release, host = new.release if new else None, context.system.platform()
         if release is None or not release.manifest.images:
             return []
         images = images_for(release, host)
+        # A bundle for several platforms may have an image for one of them only.
         missing = {image.reference for image in release.manifest.images} - {each.reference for each in images}
         if missing:
-            hint = "carry a bundle that was made for this platform"
+            hint = "use a bundle that was made for this platform"
             return [Problem(name, f"is not in the bundle for {host}", hint) for name in sorted(missing)]
-        if not _in_engine(context, new):
+        if not _loaded(context, new):
             return []
         try:
             engine = docker_engine.connect(context.system)
         except EngineError as error:
             return [Problem(error.where, error.what, error.hint)]
+        # Each check needs what the one before has found in order, so the first problems are reported alone.
         with closing(engine):
             problems = _engine_problems(context, engine) or _room_problems(context, engine, images)
             return problems or _lost(context, engine, release, images)
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
-        """Says what is loaded, how much of it is there already, and which names move."""
-        stored, loaded = _placed(context, old, new)
-        return [*self._plan_store(context, *stored), *self._plan_engine(context, *loaded)]
-
-    def _plan_engine(
-        self, context: Context, images: tuple[Image, ...], before: tuple[Image, ...]
-    ) -> list[str]:
+        """Return what is loaded, how much of it is there already, and which names move."""
+        if new is not None and not _in_engine(context, new):
+            before = images_for(old.release if old else None, context.system.platform())
+            removed = [f"remove image {image.reference}" for image in _loaded(context, old)]
+            return removed + [
+                f"keep image {image.reference}, {size_text(_stored_size(image))}, in the release; not loaded"
+                for image in images_for(new.release, context.system.platform())
+                if image not in before or removed
+            ]
+        images = _loaded(context, new)
         if not images:
-            return [f"give up image {image.reference}" for image in before]
+            return [f"remove image {image.reference}" for image in _loaded(context, old)]
         try:
             engine = docker_engine.connect(context.system)
         except EngineError as error:
@@ -91,68 +92,18 @@ class ImagesMethod:
             lines = [_load_line(context, engine, image, present) for image in images]
             return [line for line in lines if line] + _tag_lines(engine, images)
 
-    def _plan_store(
-        self, context: Context, images: tuple[Image, ...], before: tuple[Image, ...]
-    ) -> list[str]:
-        store = store_of(context)
-        if not images:
-            return [f"remove the image store {store.path}"] if before else []
-        return [
-            f"store image {image.reference}, {size_text(stored_size(image))}, in {store.path}"
-            for image in images
-            if image not in before or not store.has(image)
-        ]
-
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
-        """Gives the loads, then one move of all names; for a directory, one change of the store."""
-        stored, loaded = _placed(context, old, new)
-        release = new.release if new else None
-        return [
-            *self._store_operations(context, *stored, release),
-            *self._engine_operations(context, *loaded, release),
-        ]
-
-    def _engine_operations(
-        self, context: Context, images: tuple[Image, ...], before: tuple[Image, ...], release: Release | None
-    ) -> list[Op]:
-        if release is None:
-            return []  # what a removal leaves nobody, `imagesweep.sweep` gives up
-        if not images:
-            args = {"images": [asdict(image) for image in before]}
-            return (
-                [Op("image.drop", args, "activate", f"give up {_count(len(before), 'image')}")]
-                if before
-                else []
-            )
-        with closing(docker_engine.connect(context.system)) as engine:
-            loads = {
-                image.config: Op(
-                    "image.load", {"image": asdict(image), "release": release.blobs_at}, "stage",
-                    f"load image {image.reference}",
-                )
-                for image in images
-                if id_of(engine, private_name(context, image, "kept")) != id_in(engine, image)
-                or not complete(context, engine, image)
-            }  # fmt: skip
-            tags = [
-                {"name": image.reference, "config": image.config, "manifest": image.manifest}
-                for image in images
-                if id_of(engine, image.reference) != id_in(engine, image)
-            ]
-        moves = (
-            [Op("image.tag", {"tags": tags}, "switch", f"name {_count(len(tags), 'image')}")] if tags else []
-        )
-        return [*loads.values(), *moves]
+        """Return one operation for each load, then one that moves all names."""
+        return [*old_store.removal(context), *_engine_operations(context, old, new)]
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
-        """Says which images are gone, and which names were moved to others."""
+        """Return which images are gone, and which names were moved to other images."""
         images, hint = images_for(target.release, context.system.platform()), "install the release again"
         if not _in_engine(context, target):
-            store = store_of(context)
             return [
-                Problem(each.reference, f"is gone from {store.path}", hint)
-                for each in images
-                if not store.has(each)
+                Problem(image.reference, "is incomplete in the directory of the release", hint)
+                for image in images
+                if not _in_release(context, target.release, image)
             ]
         problems = []
         try:
@@ -170,35 +121,69 @@ class ImagesMethod:
             return [Problem(error.where, error.what, error.hint)]
         return problems
 
-    def _store_operations(
-        self, context: Context, images: tuple[Image, ...], before: tuple[Image, ...], release: Release | None
-    ) -> list[Op]:
-        store = store_of(context)
-        if images == before and all(map(store.has, images)):
+    def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
+        """Return the images that a retained release has in the engine."""
+        if running or not _in_engine(context, target):
             return []
-        args = {
-            "images": [asdict(image) for image in images],
-            "release": release.directory if release else "",
-        }
-        label = f"store {_count(len(images), 'image')}" if images else "remove the image store"
-        return [Op("image.store", args, "switch", label)]
+        return [
+            InventoryItem("image", image.reference, image.config, image.manifest)
+            for image in target.release.manifest.images
+            if platform_matches(context.system.platform(), image.platform)
+        ]
+
+    def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
+        """Look for the images in the engine."""
+        return residue.residue(context, items)
+
+    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> None:
+        """Remove images that an earlier removal had to leave."""
+        residue.remove_residue(context, items)
 
 
-def _in_engine(context: Context, target: Target | None) -> bool:
-    return target is not None and (context.live or bool(target.options.get("engine")))
+def _in_engine(context: Context, target: Target) -> bool:
+    return context.live or bool(target.options.get("engine"))
 
 
-def _placed(
-    context: Context, old: Target | None, new: Target | None
-) -> tuple[tuple[tuple[Image, ...], tuple[Image, ...]], tuple[tuple[Image, ...], tuple[Image, ...]]]:
-    """Gives the new and the old images of the store, and those of the engine."""
+def _loaded(context: Context, target: Target | None) -> tuple[Image, ...]:
+    """Return the images that a release has in the engine."""
+    if target is None or not _in_engine(context, target):
+        return ()
+    return images_for(target.release, context.system.platform())
 
-    def of(target: Target | None, *, engine: bool) -> tuple[Image, ...]:
-        if target is None or _in_engine(context, target) != engine:
-            return ()
-        return images_for(target.release, context.system.platform())
 
-    return (of(new, engine=False), of(old, engine=False)), (of(new, engine=True), of(old, engine=True))
+def _in_release(context: Context, release: Release, image: Image) -> bool:
+    digests = (image.config, image.manifest, *(layer.digest for layer in image.layers))
+    paths = (f"{release.directory}/{blob_path(digest)}" for digest in digests)
+    return all(context.system.observe(path, digest=False).kind == "file" for path in paths)
+
+
+def _engine_operations(context: Context, old: Target | None, new: Target | None) -> list[Op]:
+    images, before = _loaded(context, new), _loaded(context, old)
+    if new is None:
+        return []  # after COMMIT `prune.sweep` removes what no retained release needs
+    # From the engine back to the release: the images there are not needed any more.
+    if not images:
+        args = {"images": [asdict(image) for image in before]}
+        label = f"remove {_count(len(before), 'image')}"
+        return [Op("image.drop", args, "activate", label)] if before else []
+    with closing(docker_engine.connect(context.system)) as engine:
+        loads = {
+            # By configuration: two names of one image are one load.
+            image.config: Op(
+                "image.load", {"image": asdict(image), "release": new.release.blobs_at}, "stage",
+                f"load image {image.reference}",
+            )
+            for image in images
+            if id_of(engine, private_name(context, image, "kept")) != id_in(engine, image)
+            or not complete(context, engine, image)
+        }  # fmt: skip
+        tags = [
+            {"name": image.reference, "config": image.config, "manifest": image.manifest}
+            for image in images
+            if id_of(engine, image.reference) != id_in(engine, image)
+        ]
+    label = f"tag {_count(len(tags), 'image')}"
+    return [*loads.values(), *([Op("image.tag", {"tags": tags}, "switch", label)] if tags else [])]
 
 
 def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
@@ -212,19 +197,23 @@ def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
             )
         )
     if info.platform != host:
-        hint = "this bundle's images do not run there; use the engine of this host"
+        hint = "the images of this bundle do not run there; use the engine of this host"
         problems.append(Problem(info.address, f"runs on {info.platform}, this host is {host}", hint))
     if not info.roots:
-        hint = "name the engine of this host by DOCKER_HOST; what another one writes cannot be made safe"
-        problems.append(Problem(info.address, f"keeps its data in {info.root}, which is not here", hint))
+        # What another machine's engine writes cannot be synced from here: a commit would promise too much.
+        hint = "set DOCKER_HOST to the engine of this host"
+        problems.append(
+            Problem(info.address, f"keeps its data in {info.root}, which is not on this host", hint)
+        )
     return problems
 
 
 def _lost(context: Context, engine: Engine, release: Release, images: Sequence[Image]) -> list[Problem]:
-    """Says which images the engine lacks although nothing else has them: the release came by `--work-dir`."""
+    """Return which images the engine lacks that no directory has: the release came with `--work-dir`."""
+    # The blobs are with the release: what the engine lacks is loaded again.
     if release.blobs_at:
         return []
-    what = "is gone from the engine, and its layers were not kept here"
+    what = "is gone from the engine, and the release does not have its layers"
     hint = "install the release from its bundle"
     gone = [image for image in images if not complete(context, engine, image)]
     return [Problem(image.reference, what, hint) for image in gone]
@@ -239,13 +228,13 @@ def _room_problems(context: Context, engine: Engine, images: Sequence[Image]) ->
         free = Host().space(folder).bytes  # of this machine: the engine's data is not below `--root`
         if free < needed + _SPARE:
             need = size_text(needed + _SPARE)
-            what = f"has {size_text(free)} free, the images need {need} while they are loaded"
-            problems.append(Problem(folder, what, "make room there: docker image prune, or a larger disk"))
+            what = f"has {size_text(free)} free; loading the images needs {need}"
+            problems.append(Problem(folder, what, "free space there: docker image prune, or a larger disk"))
     return problems
 
 
 def room_needed(context: Context, engine: Engine, images: Sequence[Image]) -> int:
-    """Gives the bytes that an engine needs to load what it lacks of some images, its own copies included."""
+    """Return the bytes that an engine needs to load what it lacks of some images, its own copies included."""
     present = present_chains(engine)
     grown: dict[str, int] = {}
     passing = 0
@@ -285,9 +274,9 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-def stored_size(image: Image) -> int:
-    """Gives the bytes that the layers of an image take as they are stored."""
+def _stored_size(image: Image) -> int:
     return sum({layer.digest: layer.size for layer in image.layers}.values())
 
 
-METHOD = ImagesMethod()
+HANDLERS: dict[str, Handler] = {**operations.HANDLERS, **prune.HANDLERS, **old_store.HANDLERS}
+METHOD = Images()

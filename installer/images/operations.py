@@ -1,11 +1,9 @@
-"""The operations on images, in the Docker engine or in a directory below `--root`.
+"""The operations on images in the Docker engine.
 
 An image is loaded under a private name, synced, compared with its signed digest, and only then kept under
 `waybill.local/<product>/<id12>:kept`. That name says "complete and on the disk" to every later run, and holds
 the image of a retained release when its public tag has moved on. The public tags move in the switch phase.
 """
-# The protocol tells every method and handler the same.
-# ruff: noqa: ARG002
 
 from __future__ import annotations
 
@@ -22,57 +20,54 @@ from installer.core.oci.documents import platform_matches
 from installer.deploy.operation import Handler, Json, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.images import docker_engine
-from installer.images.directory_store import DirectoryStore
-from installer.images.docker_engine import Engine, EngineError, EngineImage, InUseError
+from installer.images.docker_engine import Engine, EngineImage
+from installer.images.docker_socket import EngineError, InUseError
 from installer.images.load_stream import Form, ImageLoad, chain_ids, stream
 from installer.shared.progress import Progress
 from installer.state.release import Release
 
 ABSENT = "absent"
 KEPT = re.compile(r"(root\.)?waybill\.local/.*:kept$")
-"""Names that an install, this one or another, has given an image that it keeps."""
+"""Private names by which an install, this one or another, keeps an image."""
 
 
 def images_for(release: Release | None, platform: str) -> tuple[Image, ...]:
-    """Gives the images of a release that are for this platform, one per reference."""
+    """Return the images of a release that are for this platform, one per reference."""
     if release is None:
         return ()
     fitting = (image for image in release.manifest.images if platform_matches(platform, image.platform))
     return tuple({image.reference: image for image in reversed(tuple(fitting))}.values())[::-1]
 
 
-def store_of(context: Context) -> DirectoryStore:
-    """Gives the embedded store of a product."""
-    return DirectoryStore(context.system, f"{context.layout.base}/images")
-
-
 def private_prefix(context: Context) -> str:
-    """Gives how our own names of a product's images start; each `--root` has its own on the one engine."""
+    """Return how the private names of a product's images start; each `--root` has its own."""
     product, root = context.layout.product, context.system.root
     if context.live:
+        # `.local` is never resolved, so no pull can ever bring such a name.
         return f"waybill.local/{product}/"
     return f"root.waybill.local/{sha256_hex(root.encode())[:12]}/{product}/"
 
 
 def private_name(context: Context, image: Image, state: str) -> str:
-    """Gives the private name of an image: `staged` while it is being loaded, `kept` once it is complete."""
+    """Return the private name of an image: `staged` while it is loaded, `kept` once it is complete."""
     return f"{private_prefix(context)}{image.config.removeprefix('sha256:')[:12]}:{state}"
 
 
 def id_in(engine: Engine, image: Image) -> str:
-    """Gives the id that an image has to have in an engine."""
+    """Return the id that an image has to have in an engine."""
     return image.manifest if engine.info.store == "containerd" else image.config
 
 
 def complete(context: Context, engine: Engine, image: Image) -> bool:
-    """Says whether an engine has an image, whole.
+    """Return whether an engine has an image with all of its layers.
 
     The classic store lists an image only when it has every layer. The containerd store also lists an image
-    whose load broke off, with the right id: there only our own name, given after the check, counts.
+    whose load was interrupted, with the right id: there only the private name counts.
     """
     wanted, kept = id_in(engine, image), engine.find(private_name(context, image, "kept"))
     if kept is not None and kept.id == wanted:
         return same_layers(kept, image)
+    # Without the private name nobody has checked the image.
     if engine.info.store == "containerd":
         return False
     found = engine.find(wanted)
@@ -80,7 +75,7 @@ def complete(context: Context, engine: Engine, image: Image) -> bool:
 
 
 def _intact(engine: Engine, ship: ImageLoad) -> bool:
-    """Reads an image back from a classic store and compares every layer; a damaged one is not given."""
+    """Read an image back from a classic store and return whether every layer is as signed."""
     try:
         return {layer.diff_id for layer in ship.image.layers} <= engine.contents(ship.tag)
     except (EngineError, TamperedError):
@@ -88,13 +83,13 @@ def _intact(engine: Engine, ship: ImageLoad) -> bool:
 
 
 def same_layers(found: EngineImage, image: Image) -> bool:
-    """Says whether the engine names exactly the layers that were signed."""
+    """Return whether the engine lists exactly the layers that were signed."""
     return found.diff_ids == tuple(layer.diff_id for layer in image.layers)
 
 
 @contextmanager
 def engine_of(context: Context) -> Iterator[Engine]:
-    """Connects to this host's engine; its failures are the step's."""
+    """Connect to this host's engine. Its errors become those of the step."""
     try:
         engine = docker_engine.connect(context.system)
         try:
@@ -108,14 +103,14 @@ def engine_of(context: Context) -> Iterator[Engine]:
 def image_load(
     context: Context, engine: Engine, image: Image, release: Path, present: frozenset[str]
 ) -> ImageLoad:
-    """Says what of an image has to travel into an engine.
+    """Return what of an image has to be sent to an engine.
 
     Args:
         context: Of the product.
         engine: The engine.
         image: The image; the engine lacks it.
         release: Directory with the blobs.
-        present: Chains of layers that the engine has, from `present_chains`.
+        present: Chains of layers that the engine has already, from `present_chains`.
     """
     form: Form = "oci" if engine.info.store == "containerd" else "docker"
     chains = chain_ids(tuple(layer.diff_id for layer in image.layers))
@@ -124,14 +119,14 @@ def image_load(
 
 
 def present_chains(engine: Engine) -> frozenset[str]:
-    """Gives the chains of layers that need not be sent; none for the containerd store, see ADR on loading."""
+    """Return the chains of layers that need not be sent; none for the containerd store, see ADR 0301."""
     if engine.info.store == "containerd":
         return frozenset()
     return frozenset(chain for layers in engine.layer_lists() for chain in chain_ids(layers))
 
 
 class _Meter:
-    """Counts bytes that pass several times once."""
+    """Counts bytes once that are reported several times."""
 
     def __init__(self, progress: Progress, passes: int) -> None:
         self._progress, self._passes, self._rest = progress, passes, 0
@@ -142,15 +137,15 @@ class _Meter:
 
 
 def _is_theirs(found: EngineImage | None, image: Image) -> bool:
-    """Says whether an image was brought here by somebody else, under the name that a release gives it."""
+    """Return whether somebody else has an image here, under the very name that the release gives it."""
     return found is not None and image.reference in found.tags and not any(map(KEPT.match, found.tags))
 
 
-class LoadImage:
-    """`image.load`: brings an image into the engine, under private names only."""
+class LoadImage(Handler):
+    """`image.load`: loads an image into the engine, under private names only."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Says whether the image is there by id, whether it has names of others, and whether we keep it."""
+        """Return whether the image is there by id, has names of others, and is kept already."""
         image = image_from_json(args["image"])
         kept_name = private_name(context, image, "kept")
         with engine_of(context) as engine:
@@ -163,7 +158,7 @@ class LoadImage:
             }
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Loads, syncs, checks, keeps."""
+        """Load the image, check it, sync it, and only then give it the name that keeps it."""
         image, release = image_from_json(args["image"]), args["release"]
         with engine_of(context) as engine:
             staged, kept = (private_name(context, image, state) for state in ("staged", "kept"))
@@ -172,10 +167,11 @@ class LoadImage:
                     context, engine, image, Path(context.system.real(release)), present_chains(engine)
                 )
                 self._send(context, engine, ship)
+            # Sync before the name: to every later run `kept` means that the image is on the disk.
             engine.sync()
             engine.tag(id_in(engine, image), kept)
             if preimage.get("before"):
-                # Somebody has it under this very name: that stays when we give it up.
+                # Somebody else has it under the same name: `prune` then leaves name and image alone.
                 engine.tag(id_in(engine, image), private_name(context, image, "found"))
             engine.remove(staged)
 
@@ -185,7 +181,7 @@ class LoadImage:
                 try:
                     return self.load(context, engine, ship)
                 except EngineError:
-                    # What we believed to be there may have been removed in between: send all of it.
+                    # A layer that was there may have been removed since: send all of them.
                     engine.remove(ship.tag)
             return self.load(context, engine, replace(ship, left_out=frozenset()))
         except (EngineError, TamperedError):
@@ -194,10 +190,10 @@ class LoadImage:
             raise
 
     def load(self, context: Context, engine: Engine, ship: ImageLoad, *, again: bool = False) -> None:
-        """Sends a shipment, checks what the engine has made of it, and mends what a power cut left.
+        """Send an image, check what the engine made of it, and replace layers that a power cut damaged.
 
         Raises:
-            EngineError: The engine failed, or keeps what is broken.
+            EngineError: The engine failed, or keeps damaged layers.
         """
         # The classic store takes every byte twice: into its own folder, then into the layer.
         classic = ship.form == "docker"
@@ -208,24 +204,24 @@ class LoadImage:
         finally:
             context.progress.done()
         found, wanted = engine.find(ship.tag), id_in(engine, ship.image)
-        # One that the engine has by its id and cannot tell the layers of is damaged, too.
+        # An image that has the right id but no list of layers is damaged, too.
         mute = classic and found is not None and found.id == wanted and not found.diff_ids
         if not mute and (found is None or found.id != wanted or not same_layers(found, ship.image)):
             raise EngineError(
                 f"the engine has {found.id if found else 'nothing'} after loading, not the signed {wanted}",
                 where=ship.image.reference,
-                hint="nothing was tagged; look at the engine's log, then run this again",
+                hint="nothing was tagged; look at the engine's log, then run the command again",
             )
-        # Layers that the engine took for present although no image has them are what a power cut leaves, and
-        # their files may be empty. Loading again mends nothing; removing the image first does.
+        # A power cut can leave layers that no image has and that the engine takes for present, although their
+        # files are empty. Loading again does not replace them; removing the image first does.
         unpacks = {layer.diff_id[7:19] for layer in ship.sent} <= unpacked
         if not mute and (not classic or unpacks or _intact(engine, ship)):
             return
         if again:
             raise EngineError(
-                "the engine keeps damaged layers and does not let go of them",
+                "the engine keeps damaged layers",
                 where=ship.image.reference,
-                hint="remove the images that share layers with it (docker rmi --force), then run this again",
+                hint="remove the images that share layers with it: docker rmi --force; then try again",
             )
         context.progress.note(
             f"the engine has damaged layers of {ship.image.reference}: removed, loaded again"
@@ -233,10 +229,10 @@ class LoadImage:
         engine.remove(wanted, force=True)
         self.load(context, engine, replace(ship, left_out=frozenset()), again=True)
         for name in found.tags if found else ():
-            engine.tag(wanted, name)  # all went with the image, those of others too
+            engine.tag(wanted, name)  # forced removal took all names, also those of others
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Takes our names away, and the image with them where it was not there before and nothing uses it."""
+        """Remove the private names, and the image if it was not there before and nothing uses it."""
         image = image_from_json(args["image"])
         with engine_of(context) as engine:
             staged, kept = (private_name(context, image, state) for state in ("staged", "kept"))
@@ -247,59 +243,61 @@ class LoadImage:
                 return
             nameless = preimage["id"] != ABSENT and not preimage["named"]
             if nameless and {id_of(engine, staged), id_of(engine, kept)} != {ABSENT}:
-                # It would go with its last name, so it keeps one, which nothing of ours takes away.
+                # The engine removes an image with its last name, so it gets one that Waybill never removes.
                 engine.tag(preimage["id"], private_name(context, image, "found"))
             if preimage.get("before"):
                 engine.remove(private_name(context, image, "found"))
+            # One at a time: forced removal by id would take names of others, too.
             for name in (staged, kept):
                 remove_name(context, engine, name)
             left = engine.find(id_in(engine, image)) if preimage["id"] == ABSENT else None
             if left is not None and not left.tags:
-                # After a power cut: the image is written and its name is not, or the name alone is gone.
+                # A power cut can leave an image without a name.
                 remove_name(context, engine, left.id)
             engine.sync()
 
 
-class TagImages:
+class TagImages(Handler):
     """`image.tag`: moves the public names of a release to its images."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Says which image has each name."""
+        """Return which image has each name."""
         with engine_of(context) as engine:
             return {"tags": {tag["name"]: id_of(engine, tag["name"]) for tag in args["tags"]}}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Moves the names."""
+        """Move the names."""
         with engine_of(context) as engine:
             for tag in args["tags"]:
                 _point(engine, tag["name"], _wanted(engine, tag))
             engine.sync()
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Moves them back, but none that somebody else moved meanwhile."""
+        """Move the names back, unless somebody else moved one meanwhile."""
         with engine_of(context) as engine:
             for tag in reversed(args["tags"]):
                 before, now = preimage["tags"][tag["name"]], id_of(engine, tag["name"])
+                # Another tool has tagged it since: moving it back would break what that tool did.
                 if now not in (before, _wanted(engine, tag)):
                     raise ThirdStateError(
-                        f"somebody moved this tag meanwhile: it is on {now}",
+                        f"this tag was moved by somebody else: it is on {now}",
                         where=tag["name"],
-                        hint=f"put it back by hand: it was on {before}",
+                        hint=f"move it back by hand: it was on {before}",
                     )
                 _point(engine, tag["name"], before)
             engine.sync()
 
 
 def remove_name(context: Context, engine: Engine, name: str) -> None:
-    """Takes a name away, unless a container needs it."""
+    """Remove a name, unless a container needs it."""
     try:
         engine.remove(name)
     except InUseError as error:
-        context.progress.note(f"image {name} is left where it is: {error.what}")
+        context.progress.note(f"image {name} is left in the engine: {error.what}")
 
 
 def id_of(engine: Engine, name: str) -> str:
-    """Gives the id of the image that has a name, or `absent`."""
+    """Return the id of the image that has a name, or `absent`."""
     found = engine.find(name)
     return found.id if found else ABSENT
 
@@ -317,45 +315,13 @@ def _point(engine: Engine, name: str, image: str) -> None:
         engine.tag(image, name)
 
 
-class StoreImages:
-    """`image.store`: makes the embedded store name exactly the images of a release."""
-
-    def observe(self, context: Context, args: Json) -> Json:
-        """Gives the index that is there."""
-        index = store_of(context).index()
-        return {"index": ABSENT if index is None else index.decode()}
-
-    def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Adds the blobs, then switches the index; what is no longer named stays until COMMIT."""
-        store, images = store_of(context), [image_from_json(each) for each in args["images"]]
-        if not images:
-            store.drop()
-            return
-        store.add(images, args["release"])
-        store.write_index(store.make_index(images, args["release"]))
-
-    def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Brings the index back and removes the blobs that only the new one named."""
-        store = store_of(context)
-        if preimage["index"] == ABSENT:
-            store.drop()
-        elif (store.index() or b"") != preimage["index"].encode():
-            store.write_index(preimage["index"].encode())
-        store.prune()
-
-    def finish(self, context: Context, args: Json, preimage: Json) -> None:
-        """Removes the blobs that only the old index named."""
-        store_of(context).prune()
-
-
 HANDLERS: dict[str, Handler] = {
     "image.load": LoadImage(),
     "image.tag": TagImages(),
-    "image.store": StoreImages(),
 }
 
 
 def image_from_json(value: Json) -> Image:
-    """Reads an image from an operation's args."""
+    """Read an image from the arguments of an operation."""
     layers = tuple(Layer(**layer) for layer in value["layers"])
     return Image(**{**value, "layers": layers})

@@ -1,6 +1,4 @@
-"""Gives up images: only by id, only after COMMIT, and never a name or an image that somebody else needs."""
-# The protocol tells every handler the same.
-# ruff: noqa: ARG002
+"""Removes images: by id only, after COMMIT only, and never a name or an image that somebody else needs."""
 
 from __future__ import annotations
 
@@ -25,83 +23,85 @@ from installer.images.operations import (
 from installer.state.retained import read_manifest
 from installer.state.state import load
 
-_FOUND = ":found"
-"""Ends the name by which an image that was there before us is known."""
+FOUND = ":found"
+"""Ends the private name of an image that was in the engine before the product."""
 
 
-class DropImages:
-    """`image.drop`: gives up images that a release has no more in the engine, after COMMIT."""
+class DropImages(Handler):
+    """`image.drop`: removes images that the new release does not have in the engine, after COMMIT."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Nothing is needed to undo nothing."""
+        """Return nothing: there is nothing to undo."""
         return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Does nothing yet: until COMMIT the images may be wanted back."""
+        """Do nothing yet: until COMMIT the old release may be needed again."""
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
-        """Has nothing to undo."""
+        """Undo nothing."""
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
-        """Takes the names away, and with them the images where nothing else uses them."""
+        """Remove the names, and with them the images that nothing else uses."""
         with engine_of(context) as engine:
-            let_go(context, engine, [image_from_json(each) for each in args["images"]])
+            remove_images(context, engine, [image_from_json(each) for each in args["images"]])
 
 
-DROP: dict[str, Handler] = {"image.drop": DropImages()}
+HANDLERS: dict[str, Handler] = {"image.drop": DropImages()}
 
 
 def sweep(
     context: Context, gone: Sequence[Manifest], retained: Sequence[Manifest], *, undone: bool = False
 ) -> None:
-    """Gives up what no retained release needs: public names that are still on images of gone ones, and ours.
+    """Remove what no retained release needs: names of releases that go, and stale private names.
 
-    An engine that is down is no reason to fail: our own names are swept the next time.
+    An engine that is down is not an error: the private names are removed the next time.
 
     Args:
         context: Of the product.
-        gone: Manifests of releases that go and whose images went into the engine.
+        gone: Manifests of releases that go and whose images are in the engine.
         retained: The same of those that stay.
-        undone: Whether public names are as they were before, since those that go never stood.
+        undone: Whether the releases that go were never committed, so that public names are as before.
     """
     if not any(manifest.images for manifest in (*gone, *retained)):
         return
+    # A public name goes only if no retained release puts it on the same image.
     needed = [image for manifest in retained for image in manifest.images]
     names = {(image.reference, image.config) for image in needed}
     ours = {private_name(context, image, "kept") for image in needed}
+    # After an undo the names are back on the old images, and private names are all there is to remove.
     over = [image for manifest in gone for image in manifest.images if not undone]
     over = [image for image in over if (image.reference, image.config) not in names]
     try:
         with engine_of(context) as engine:
-            _give_up_names(context, engine, over)
+            _untag(context, engine, over)
             for name in engine.names(private_prefix(context)):
-                if name not in ours and not name.endswith(_FOUND):
+                if name not in ours and not name.endswith(FOUND):
                     remove_name(context, engine, name)
-            _give_up_nameless(context, engine, over)
+            _remove_nameless(context, engine, over)
             engine.sync()
     except StepError as error:
         context.progress.note(f"images of old releases are left in the engine: {error.what}")
 
 
-def let_go(context: Context, engine: Engine, images: Sequence[Image]) -> None:
-    """Gives up the names of images; one that nobody else has goes with the last of them.
+def remove_images(context: Context, engine: Engine, images: Sequence[Image]) -> None:
+    """Remove the names of images. The engine removes an image with its last name.
 
     Args:
         context: Of the product.
         engine: The engine.
         images: The images.
     """
-    _give_up_names(context, engine, images)
+    _untag(context, engine, images)
     for name in dict.fromkeys(private_name(context, image, "kept") for image in images):
         remove_name(context, engine, name)
-    _give_up_nameless(context, engine, images)
+    _remove_nameless(context, engine, images)
     engine.sync()
 
 
-def _give_up_nameless(context: Context, engine: Engine, images: Sequence[Image]) -> None:
-    """Removes what has lost its last name and is still there: a power cut may take the one without the other.
+def _remove_nameless(context: Context, engine: Engine, images: Sequence[Image]) -> None:
+    """Remove images without a name: a power cut can lose the name and keep the image.
 
-    What had no name before us has got one that stays, see `LoadImage.undo`.
+    An image that had no name before the product has a private one by now, see `LoadImage.undo`.
     """
     for image in images:
         found = engine.find(id_in(engine, image))
@@ -109,12 +109,13 @@ def _give_up_nameless(context: Context, engine: Engine, images: Sequence[Image])
             remove_name(context, engine, found.id)
 
 
-def _give_up_names(context: Context, engine: Engine, images: Sequence[Image]) -> None:
-    """Takes public names away that nobody else needs, and that were not there before us."""
+def _untag(context: Context, engine: Engine, images: Sequence[Image]) -> None:
+    """Remove public names that nobody else needs and that were not there before the product."""
     for image in images:
         found = engine.find(image.reference)
         if found is None or found.id != id_in(engine, image):
             continue
+        # It was here, under this name, before the product.
         if private_name(context, image, "found") in found.tags:
             continue
         kept = private_name(context, image, "kept")
@@ -124,30 +125,32 @@ def _give_up_names(context: Context, engine: Engine, images: Sequence[Image]) ->
 
 
 def forget(context: Context, retained: Sequence[Manifest]) -> None:
-    """Takes the marks off images that were there before us, once no retained release has them.
+    """Remove the private names of images that were there before, once no retained release has them.
 
-    Only when the state is written: before, giving up may be done again, and must find them.
+    Only after the state is written: until then `sweep` may run again, and needs these names.
     """
     needed = {private_name(context, image, "found") for each in retained for image in each.images}
     try:
         with engine_of(context) as engine:
             for name in engine.names(private_prefix(context)):
-                found = engine.find(name) if name.endswith(_FOUND) and name not in needed else None
+                found = engine.find(name) if name.endswith(FOUND) and name not in needed else None
                 if found is not None and any("waybill.local/" not in tag for tag in found.tags):
                     remove_name(context, engine, name)
     except StepError:
-        return  # a mark does no harm
+        return  # a name that stays does no harm
 
 
 def _claims(context: Context, tag: str, image: Image) -> bool:
-    """Says whether another install, which keeps an image by `tag`, needs its public name too.
+    """Return whether another install, which keeps an image by `tag`, needs its public name, too.
 
-    Where that cannot be known, it does: the install is below another root, or is busy, or cannot be read.
+    True where that cannot be known: the install is below another root, or is busy, or cannot be read.
     """
+    # The product whose private name this is; its state tells whether it retains the public name.
     layout = Layout(tag.rpartition(":")[0].split("/")[-2], context.layout.state)
     if not tag.startswith(private_prefix(replace(context, layout=layout))):
         return True
     try:
+        # Without its lock the other product's state could change while it is read.
         lock = context.system.lock(layout.lock)
     except (BusyError, OSError):
         return True

@@ -1,4 +1,4 @@
-"""Reads the archive in which an engine gives an image back, without keeping it."""
+"""Reads the archive of an image that an engine exports, without keeping it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from installer.core.limits import CHUNK
 
 
 class _Pieces:
-    """A stream of pieces, read like a file."""
+    """Pieces of bytes, read like a file."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces, self._rest = iter(pieces), b""
 
     def read(self, count: int) -> bytes:
         held = [self._rest]
+        # tarfile wants full reads: a short one would look like the end.
         while sum(map(len, held)) < count and (piece := next(self._pieces, b"")):
             held.append(piece)
         whole = b"".join(held)
@@ -27,13 +28,14 @@ class _Pieces:
 
 
 def digests(pieces: Iterable[bytes]) -> frozenset[str]:
-    """Gives the digests of all regular files in an archive that an engine made of what it has.
+    """Return the digests of all regular files in an archive that an engine exports.
 
     Raises:
-        TamperedError: The archive ends too early or is none.
+        TamperedError: The archive ends too early, or is not an archive.
     """
     found: set[str] = set()
     try:
+        # As a stream, because an export can be larger than the memory or the disk.
         with tarfile.open(fileobj=cast(IO[bytes], _Pieces(pieces)), mode="r|") as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() else None
@@ -44,5 +46,5 @@ def digests(pieces: Iterable[bytes]) -> frozenset[str]:
                     running.update(piece)
                 found.add("sha256:" + running.hexdigest())
     except tarfile.TarError as error:
-        raise TamperedError(f"the engine gives an image back incompletely: {error}") from error
+        raise TamperedError(f"the engine exports an image incompletely: {error}") from error
     return frozenset(found)

@@ -9,6 +9,7 @@ from typing import Any
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
+from installer.core.format.methods import METHODS
 from installer.core.limits import LIMITS
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -16,7 +17,8 @@ from installer.shared.values import BuiltIns, Layer, resolve
 from installer.staging.staged import Staged
 from installer.state.release import Installed
 
-UNITS = "/etc/systemd/system"
+_DIRECTORIES = {o.kind: o.directory for spec in METHODS for o in spec.options if o.directory}
+"""Where files of a kind are installed while the method that names them is used."""
 
 
 @dataclass(slots=True)
@@ -37,9 +39,9 @@ class Desired:
 
 
 def destination(entry: FileEntry) -> str:
-    """Gives where a file goes on the host; empty where it stays in the release's directory."""
-    if not entry.install and entry.kind == "unit":
-        return f"{UNITS}/{entry.path.rpartition('/')[2]}"
+    """Return where a file goes on the host; empty where it stays in the release's directory."""
+    if not entry.install and entry.kind in _DIRECTORIES:
+        return f"{_DIRECTORIES[entry.kind]}/{entry.path.rpartition('/')[2]}"
     return entry.install
 
 
@@ -52,7 +54,7 @@ def desired(
     record: str,
     site: tuple[Layer, ...],
     environment: str = "",
-    units: Callable[[str], bool] = lambda _path: True,
+    installs: Callable[[FileEntry, str], bool] = lambda _entry, _path: True,
 ) -> Desired:
     """Works out what a release wants; renders its templates.
 
@@ -64,7 +66,7 @@ def desired(
         record: Where its rendered files will lie.
         site: Values files of the command line, from the weakest; they come on top of the host's own.
         environment: What templates see as `waybill.environment`.
-        units: Says whether a unit without a place of its own is laid down at a path: where systemd is driven.
+        installs: Whether a file of a step is installed at a path: where its method is used.
     """
     result = Desired()
     owners = _Owners(system, result.problems)
@@ -72,7 +74,7 @@ def desired(
     files = [
         (to, entry)
         for entry in manifest.for_platform(system.platform())
-        if (to := destination(entry)) and (entry.install or units(to))
+        if (to := destination(entry)) and (entry.install or installs(entry, to))
     ]
     values = (
         _values(system, layout, staged, (site, environment), result) if _templated(manifest, files) else {}

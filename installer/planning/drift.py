@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from installer.core.errors import Problem, UsageError
-from installer.deploy.files import matches
+from installer.deploy.file_operations import matches
 from installer.deploy.operation import Json
 from installer.host.system import Seen, System
 from installer.state.release import Installed

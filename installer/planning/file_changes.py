@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from installer.core.errors import Problem
-from installer.deploy.files import batches, matches
+from installer.deploy.file_operations import batches, matches
 from installer.deploy.operation import Json, Op
 from installer.host.directories import parent
 from installer.host.layout import Layout

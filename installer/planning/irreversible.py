@@ -1,4 +1,4 @@
-"""Steps that cannot be undone: what a release has done for good, and what that stands in the way of."""
+"""Steps that cannot be undone: what a release did for good, and what that prevents."""
 
 from __future__ import annotations
 
@@ -6,72 +6,70 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from installer.core.errors import Problem
-from installer.deploy.method import method
+from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.planning.method_selection import MethodStep
 from installer.planning.plan import Plan
 from installer.state.state import Entry, State
 
 
-def marked(context: Context, state: State, entry: Entry | None, jobs: Iterable[MethodStep]) -> Entry | None:
-    """Gives a release that is to run with what it will have done that going back does not undo.
-
-    What it did when it ran here before counts on: a step that is left out this time has not un-happened, and
-    what was saved before its first run is what going back needs, not what a later run has found.
+def with_irreversible(
+    context: Context, state: State, entry: Entry | None, steps: Iterable[MethodStep]
+) -> Entry | None:
+    """Return the entry of a release, with what its steps will have done that a rollback does not undo.
 
     Args:
         context: The host, with the transaction's id.
-        state: What stands.
+        state: The state before.
         entry: The release; None where none is to run.
-        jobs: What the methods will do.
+        steps: The steps that will run.
     """
     if entry is None:
         return None
     before = state.find(entry.name)
-    said = list(before.irreversible) if before else []
-    for job in jobs:
-        ask = getattr(method(job.name), "irreversible", None)
-        if ask is not None and job.new is not None:
-            said += ask(context, job.new)
+    # What the release did when it ran here before still counts, even if the step is left out this time; and
+    # what was saved before its first run is what a rollback needs, not what a later run has found.
+    texts = list(before.irreversible) if before else []
+    for step in steps:
+        used = method(step.name)
+        if used is not None and step.new is not None:
+            texts += used.irreversible(context, step.new)
     by_step: dict[str, str] = {}
-    for text in said:
+    for text in texts:
         by_step.setdefault(text.partition(" ")[0], text)
     return replace(entry, irreversible=tuple(by_step.values()))
 
 
-def past(plan: Plan) -> list[tuple[Entry, str]]:
-    """Gives what a rollback goes back past: each newer release that ran since, with what is not undone."""
-    newer = plan.state.past(plan.new) if plan.verb == "rollback" and plan.new else ()
-    return [(entry, said) for entry in newer for said in entry.irreversible]
+def passed_by(state: State, target: Entry | None) -> list[tuple[Entry, str]]:
+    """Return what a rollback passes: each newer release that ran since, with what is not undone."""
+    newer = state.past(target) if target else ()
+    return [(entry, step) for entry in newer for step in entry.irreversible]
 
 
-def going_back(plan: Plan, data_fits: bool) -> Plan:
-    """Gives the plan of a rollback with what stands in its way: what ran since then and cannot be undone.
-
-    Args:
-        plan: The plan.
-        data_fits: Whether the operator says that the data fit all the same.
-    """
-    done = past(plan)
-    if data_fits:
-        notes = [
-            f"{entry.version} has run, and its {said}; the data were said to fit" for entry, said in done
-        ]
-        return replace(plan, notes=(*plan.notes, *notes))
-    version = plan.new.version if plan.new else ""
+def rollback_problems(state: State, target: Entry) -> list[Problem]:
+    """Return why a rollback to `target` is refused: releases that ran since did what cannot be undone."""
     hint = (
-        f"go forward: install a newer release. Or bring back the data that {version} knows by hand, and say "
-        "so: --data-fits"
+        "install a newer release instead. If you have restored the data to what "
+        f"{target.version} can read: install rollback --data-restored"
     )
-    problems = [Problem(f"{entry.version} has run", f"its {said}", hint) for entry, said in done]
-    return replace(plan, problems=(*plan.problems, *problems))
+    return [
+        Problem(f"{entry.version} ran here", f"its {step}", hint) for entry, step in passed_by(state, target)
+    ]
 
 
-def said(plan: Plan) -> Iterable[str]:
-    """Says for people from where on there is no way back by itself, and what that means."""
+def rollback_notes(state: State, target: Entry) -> list[str]:
+    """Return the notes of a rollback to `target` for which the operator says that the data were restored."""
+    return [
+        f"{entry.version} ran here, and its {step}; --data-restored: you say that the data were restored"
+        for entry, step in passed_by(state, target)
+    ]
+
+
+def final_lines(plan: Plan) -> Iterable[str]:
+    """Yield for people what the point of no return of a plan is, and what that means."""
     steps = plan.final_steps
     if steps and plan.new:
-        yield f"NO WAY BACK once it does this: {steps[0]}"
+        yield f"POINT OF NO RETURN: {steps[0]}"
         for each in plan.new.irreversible:
             yield f"  {each}"
-        yield f"  until then a failure is undone; after it {plan.new.version} stays, and what failed is told"
+        yield f"  a failure before this step is undone; after it, {plan.new.version} stays and is INCOMPLETE"

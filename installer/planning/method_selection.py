@@ -1,27 +1,30 @@
-"""Which deployment methods are driven: what the manifest, `--only`, `--skip` and `--root` say."""
+"""Which deployment methods are used: what the manifest, `--only`, `--skip` and `--root` decide."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Manifest
-from installer.deploy.method import _ENGINE, OFFLINE_METHODS, Target, uses_engine
+from installer.core.format.methods import FILES, IMAGES, IMPLICIT, SPECS, images_in_engine
+from installer.deploy.method import Target
 from installer.state.release import Release
 from installer.state.state import Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which methods are driven.
+    """Which methods are used.
 
     Attributes:
-        driven: Their names.
-        skipped: The others that the manifest names, with the reason in words.
+        used: Their names.
+        skipped: The others that the manifest names, each with a sentence that says why.
     """
 
-    driven: frozenset[str]
+    used: frozenset[str]
     skipped: dict[str, str]
 
 
@@ -33,116 +36,156 @@ def select(
     skip: frozenset[str],
     running: frozenset[str] = frozenset(),
 ) -> Selection:
-    """Decides which methods are driven.
+    """Decide which methods are used.
 
-    What was asked for once stays: a method that brought up what runs is driven again, by an upgrade or a
-    rollback, unless a flag says otherwise. Else the old release would go on running beside the new files.
+    A choice persists: a method that deployed what runs is used again by an upgrade or a rollback, unless a
+    flag excludes it. Otherwise the old release would go on running next to the new files.
 
     Args:
-        manifest: What the release names.
+        manifest: Of the release.
         live: Whether this is the running host, not a directory below `--root`.
         only: What `--only` names; empty for no such choice.
         skip: What `--skip` names.
-        running: Methods by which the releases that are involved came up here before.
+        running: Methods by which the releases that are involved were deployed here before.
 
     Raises:
         UsageError: A name is not one of the release's methods, or `files` is to be skipped.
     """
-    named = {deployment.method for deployment in manifest.deploy} | {"files"}
+    named = {deployment.method for deployment in manifest.deploy} | {FILES.name}
     if manifest.images:
-        named.add("images")
+        named.add(IMAGES.name)
+    _refuse_unknown(named, only, skip)
+    optional = {deployment.method for deployment in manifest.deploy if deployment.optional}
+    used, why = {FILES.name}, dict[str, str]()
+    # Images come last: whether they are needed depends on the other methods.
+    for name in sorted(named - used, key=lambda name: (name == IMAGES.name, name)):
+        spec = SPECS.get(name)
+        needed = name == IMAGES.name and (
+            any(SPECS[each].needs_engine for each in used if each in SPECS)
+            or (not live and name not in optional)
+        )
+        if name in skip:
+            why[name] = ": --skip names it"
+        # `running` before `optional` and --root: a choice that was made once persists.
+        elif (not only and name in running) or needed:
+            used.add(name)
+        elif only and name not in only:
+            why[name] = ": --only does not name it"
+        elif name not in only and name in optional:
+            why[name] = " because it is optional; add {only} to run it"
+        elif not live and name not in only and (spec is None or spec.needs_live_host):
+            why[name] = " with --root; add {only} to run it"
+        else:
+            used.add(name)
+    return Selection(frozenset(used), {name: _sentence(name, why[name], used) for name in why})
+
+
+def _refuse_unknown(named: Collection[str], only: frozenset[str], skip: frozenset[str]) -> None:
     for flag, names in (("--only", only), ("--skip", skip)):
-        if unknown := sorted(names - named):
+        if unknown := sorted(names.difference(named)):
             raise UsageError(
                 f"{flag} {','.join(unknown)}: the release has no such method",
                 hint=f"it has {', '.join(sorted(named))}",
             )
-    if "files" in skip:
-        raise UsageError("--skip files: files are the release", hint="skip the methods that use them instead")
-    optional = {deployment.method for deployment in manifest.deploy if deployment.optional}
-    driven, skipped = {"files"}, dict[str, str]()
-    for name in sorted(named - {"files"}, key=lambda name: (name == "images", name)):
-        needed = driven & _ENGINE or (not live and name not in optional)
-        if name in skip:
-            skipped[name] = "--skip names it"
-        elif (not only and name in running) or (name == "images" and needed):
-            driven.add(name)
-        elif only and name not in only:
-            skipped[name] = "--only names others"
-        elif name not in only and name in optional:
-            skipped[name] = "it is optional; --only can name it"
-        elif not live and name not in only and name not in OFFLINE_METHODS:
-            skipped[name] = "--root is not a live system; --only can name it"
-        else:
-            driven.add(name)
-    return Selection(frozenset(driven), skipped)
+    # A release without its files would be a state that no other command knows.
+    if FILES.name in skip:
+        raise UsageError(
+            f"--skip {FILES.name}: every release installs files",
+            hint="skip the methods that use them instead",
+        )
+
+
+def _sentence(name: str, why: str, used: Collection[str]) -> str:
+    only = f"--only {','.join([*sorted(used), name])}"
+    return f'step "{name}" is skipped{why.format(only=only)}'
 
 
 @dataclass(frozen=True, slots=True)
 class MethodStep:
-    """What one method has to bring from one release to another.
+    """One step and what it has to do to get from one release to another.
 
     Attributes:
         name: The method.
-        old: What the running release told it to do; None where it was not driven.
-        new: What the new release tells it to do; None where it has it no more.
+        old: The step of the running release; None where it did not run.
+        new: The step of the new release; None where the release does not have it any more.
     """
 
     name: str
     old: Target | None
     new: Target | None
 
+    @property
+    def implicit(self) -> bool:
+        """Whether it belongs to the method of a release's own files or images, which others rely on."""
+        return self.name in IMPLICIT
+
 
 def method_steps(
     old: tuple[Entry, Release] | None, new: Release | None, selection: Selection
 ) -> list[MethodStep]:
-    """Pairs what both releases tell each method: the same step of one and of the other.
+    """Pair the steps of both releases: each with the same step of the other.
 
-    What only the old release has comes first and in reverse: it is taken down before the new one comes up.
+    Steps of the old release alone come first and in reverse: they are stopped before new ones start.
     """
-    before: dict[Key, Target] = {}
+    before: dict[StepKey, Target] = {}
     if old is not None:
         entry, release = old
-        targets = _targets(release, frozenset(entry.methods))
-        before = {key: target for key, target in targets.items() if key[0] in entry.methods}
-    after = _targets(new, selection.driven) if new is not None else {}
-    gone = [MethodStep(key[0], target, None) for key, target in before.items() if key not in after]
+        found = targets(release, frozenset(entry.methods))
+        before = {key: target for key, target in found.items() if key.method in entry.methods}
+    after = targets(new, selection.used) if new is not None else {}
+    gone = [MethodStep(key.method, target, None) for key, target in before.items() if key not in after]
     come = [
-        MethodStep(key[0], before.get(key), target)
+        MethodStep(key.method, before.get(key), target)
         for key, target in after.items()
-        if key[0] in selection.driven
+        if key.method in selection.used
     ]
-    return [*reversed([job for job in gone if job.name not in selection.skipped]), *come]
+    return [*reversed([step for step in gone if step.name not in selection.skipped]), *come]
 
 
-Key = tuple[str, str, int]
-"""What tells steps of one release apart, and is the same in the next: method, own name, how often before."""
+class StepKey(NamedTuple):
+    """What tells the steps of one release apart, and is the same in the next release.
+
+    Attributes:
+        method: The method.
+        identity: What the step is known by on the host, wherever in the list it stands; see `MethodSpec`.
+        place: How many steps with the same method and identity come before it.
+    """
+
+    method: str
+    identity: str
+    place: int
 
 
-def _targets(release: Release, driven: frozenset[str]) -> dict[Key, Target]:
-    targets: dict[Key, Target] = {}
+def targets(release: Release, used: frozenset[str]) -> dict[StepKey, Target]:
+    """Return all steps of a release; those of `used` decide whether images go into the engine.
+
+    Args:
+        release: The release.
+        used: Names of the methods that are, or were, used.
+    """
+    found: dict[StepKey, Target] = {}
     if release.manifest.images:
-        targets["images", "", 0] = Target(release, {"engine": uses_engine(driven, live=False)})
+        options = {"engine": images_in_engine(used, live=False)}
+        found[StepKey(IMAGES.name, "", 0)] = Target(release, options)
     counts = Counter[tuple[str, str]]()
     for deployment in release.manifest.deploy:
-        if deployment.method in OFFLINE_METHODS:
+        # Listing them is allowed and changes nothing: every release has them.
+        if deployment.method in IMPLICIT:
             continue
-        name = (deployment.method, _own_name(deployment, release.manifest.product))
-        targets[(*name, counts[name])] = Target(release, dict(deployment.options))
-        counts[name] += 1
-    return targets
+        known_by = (deployment.method, _identity(deployment, release.manifest.product))
+        found[StepKey(*known_by, counts[known_by])] = Target(release, dict(deployment.options))
+        counts[known_by] += 1
+    return found
 
 
-def _own_name(step: Deployment, product: str) -> str:
-    """Gives what a step is known by on the host, whatever its place: a step may come to stand before it."""
-    if step.method == "compose":
-        return str(step.options.get("project") or product)
-    return str(step.options.get("apply", "")) if step.method == "script" else ""
+def _identity(step: Deployment, product: str) -> str:
+    spec = SPECS.get(step.method)
+    return str(step.options.get(spec.identity) or product) if spec and spec.identity else ""
 
 
 def blobs_apart(
     manifest: Manifest, *, live: bool, only: frozenset[str], skip: frozenset[str], running: frozenset[str]
 ) -> bool:
-    """Says whether the blobs of images only pass through: into the engine, or nowhere. See `select`."""
-    driven = select(manifest, live=live, only=only, skip=skip, running=running).driven
-    return "images" not in driven or uses_engine(driven, live=live)
+    """Return whether the blobs of images only pass through: into the engine, or nowhere. See `select`."""
+    used = select(manifest, live=live, only=only, skip=skip, running=running).used
+    return IMAGES.name not in used or images_in_engine(used, live=live)

@@ -7,7 +7,8 @@ from typing import Any
 
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.manifest import Source
-from installer.deploy.operation import Op, is_final
+from installer.deploy.operation import Op
+from installer.deploy.registry import is_point_of_no_return
 from installer.host.disk_space import Need
 from installer.planning.drift import NOTHING_SAID, Policy
 from installer.planning.file_changes import Changes
@@ -26,18 +27,25 @@ class Options:
         skip: Methods that `--skip` names.
         drift: What becomes of files that somebody edited, or that are not ours.
         values: Values files of the command line, from the weakest.
-        environment: What templates see as `waybill.environment`.
-        keep: How many releases are kept from now on; 0: as many as until now.
-        data_fits: Whether to go back although a step since then cannot be undone.
+        keep: How many releases are retained from now on; 0: as many as until now.
+        data_restored: Whether to roll back past a step that cannot be undone.
     """
 
     only: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
     drift: Policy = NOTHING_SAID
     values: tuple[Layer, ...] = ()
-    environment: str = ""
     keep: int = 0
-    data_fits: bool = False
+    data_restored: bool = False
+
+
+DEFAULT_OPTIONS = Options()
+
+
+class PlanNotReadyError(HostNotReadyError):
+    """Something prevents a plan; `resumable`: the same command can succeed once the host is put right."""
+
+    resumable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,7 @@ class Plan:
         changes: What happens to files.
         diffs: How rendered configuration changes.
         methods: What the other methods do.
-        skipped: Methods that are not driven, with the reason.
+        skipped: Methods that are not used, each with a sentence that says why.
         needs: What is needed on each file system.
         problems: Why it cannot be done; empty where it can.
         notes: What the operator should know.
@@ -100,29 +108,29 @@ class Plan:
     @property
     def final_steps(self) -> list[str]:
         """The steps that cannot be rolled back past, in words; empty where all can be undone."""
-        return [op.label for op in self.operations if is_final(op)]
+        return [op.label for op in self.operations if is_point_of_no_return(op)]
 
     @property
     def origin(self) -> tuple[Source, str]:
         """What the new release was made from, and who built it where provenance that counts says so."""
-        policy = self.new.evidence.get("policy", {}) if self.new else {}
-        return self.release.manifest.source if self.release else Source(), policy.get("builder", "")
+        source = self.release.manifest.source if self.release else Source()
+        return source, self.new.evidence.builder if self.new else ""
 
     def require_ready(self) -> None:
-        """Raises what stands in the way, all of it at once.
+        """Raise everything that prevents the plan, at once.
 
         Raises:
-            HostNotReadyError: There is something.
+            PlanNotReadyError: There is something.
         """
         if self.problems:
             count = len(self.problems)
-            error = HostNotReadyError(
-                f"the host is not ready for {self.product} {self.new.version if self.new else ''}: "
-                f"{count} problem{'s' if count > 1 else ''}",
-                hint="nothing was changed; put right what is listed and run the same command again",
+            what = f"{self.product} {self.new.version}" if self.new else self.product
+            error = PlanNotReadyError(
+                f"the host is not ready for {what}: {count} problem{'s' if count > 1 else ''}",
+                hint="nothing was changed; fix the problems listed above and run the same command again",
                 problems=self.problems,
             )
-            error.document = self.as_json()
+            error.document, error.resumable = self.as_json(), self.sound
             raise error
 
     def as_json(self) -> dict[str, Any]:

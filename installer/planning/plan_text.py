@@ -22,7 +22,7 @@ _WORDS = {
 _SIGNS = {"add": "+", "replace": "~", "restore": "!", "remove": "-", "make": "+", "set": "~"}
 
 
-def text(plan: Plan) -> str:
+def plan_text(plan: Plan) -> str:
     """Gives a plan as text, without a newline at the end.
 
     Args:
@@ -50,7 +50,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)
-    yield from irreversible.said(plan)
+    yield from irreversible.final_lines(plan)
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
         yield f"given up once this stands: {names}; kept: {plan.state.keep} (--keep N)"

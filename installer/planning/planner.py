@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, RefusedError
-from installer.core.format.manifest import Manifest
+from installer.core.format.manifest import FileEntry, Manifest
+from installer.core.format.methods import SPECS
 from installer.deploy import health
-from installer.deploy.files import batches
-from installer.deploy.method import method
+from installer.deploy.file_operations import batches
 from installer.deploy.operation import Op
+from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
@@ -22,41 +23,51 @@ from installer.planning.drift import NOTHING_SAID
 from installer.planning.file_changes import Changes, compare, without_sources
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.plan import MethodPlan, Options, Plan
-from installer.staging.staged import Staged, refuse_platform
+from installer.staging.staged import Staged
+from installer.state.evidence import NO_EVIDENCE, Evidence
 from installer.state.release import Release, open_release, record_bytes
 from installer.state.state import Entry, State, next_transaction
 
 
-def plan_apply(context: Context, state: State, staged: Staged, options: Options) -> Plan:
-    """Plans how a verified bundle becomes the running release.
+def plan_apply(
+    context: Context,
+    state: State,
+    staged: Staged,
+    options: Options,
+    *,
+    evidence: Evidence = NO_EVIDENCE,
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Return the plan by which a verified bundle becomes the running release.
+
+    Whether the bundle may be installed here was decided by its verification, with the same state.
 
     Args:
         context: The host.
         state: What stands now.
         staged: The bundle; its members have to be readable in `staged.directory`.
         options: What the operator chose.
+        evidence: What its verification found; kept with the release.
+        notes: What is out of the ordinary about the bundle; the plan begins with it.
 
     Raises:
-        RefusedError: It is older than what this host has had, or for other hosts.
         UsageError: `--only` or `--skip` name what is not there.
         NotUndoneError: What runs now is damaged.
     """
-    refuse_platform(context.system.platform(), staged.manifest)
-    manifest, policy = staged.manifest, staged.evidence.get("policy", {})
-    preflight.refuse_downgrade(state, manifest, staged.identity, int(policy.get("reset", 0)))
+    manifest = staged.manifest
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
-    again = record_rebuild.regained(context, state, staged, options.values, options.environment)
-    planner = Planner(context, state, options, number, staged.demands, again)
+    again = record_rebuild.regained(context, state, staged, options.values, evidence.environment)
+    planner = Planner(context, state, options, number, staged.demands, again, notes)
     wanted = desired(
         context.system, context.layout, staged,
         directory=directory, record=context.layout.record(number), site=options.values,
-        environment=options.environment, units=planner.lays_unit(manifest),
+        environment=evidence.environment, installs=planner.installs(manifest),
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
-        evidence=staged.evidence, blobs=not staged.area,
+        evidence=evidence, blobs=not staged.area,
     )  # fmt: skip
     release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
@@ -79,7 +90,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
     planner = Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
-    return removal.accounted(context, planner.old, planner.plan("remove", None, None, Desired(), []))
+    return planner.plan("remove", None, None, Desired(), [])
 
 
 class Planner:
@@ -93,6 +104,7 @@ class Planner:
         number: str,
         staging: Sequence[Demand] = (),
         again: Release | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self._context = context
         self._staging = staging
@@ -103,8 +115,8 @@ class Planner:
         self.old = again or (open_release(context.system, context.layout, current) if current else None)
         self._again = again is not None
         self._problems: list[Problem] = []
-        self._unfit: set[str] = set()  # methods that cannot be driven here, for which nothing is planned
-        self._notes: list[str] = [record_rebuild.NOTE] if again else []
+        self._unfit: set[str] = set()  # methods that cannot run here, for which nothing is planned
+        self._notes: list[str] = [*notes, *([record_rebuild.NOTE] if again else [])]
 
     def plan(
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
@@ -136,7 +148,7 @@ class Planner:
             release = replace(release, installed=installed, health=wanted.health)
             entry = replace(
                 entry,
-                methods=tuple(sorted(chosen.driven)),
+                methods=tuple(sorted(chosen.used)),
                 record_sha256=sha256_hex(record_bytes(installed, wanted.health)),
             )
         jobs = method_selection.method_steps(
@@ -144,15 +156,25 @@ class Planner:
         )
         nothing = self._nothing(entry, release, old, changes, jobs)
         methods = [] if nothing else self._methods(jobs)
+        if verb == "remove":
+            items = removal.inventory(context, state, old, changes)
+            first = [removal.record_operation(items), *first]
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
-        entry = irreversible.marked(replace(context, transaction=self._number), state, entry, jobs)
+        entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems]
         if release is not None:
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
-        probes = health.selected(wanted.health, chosen.driven, live=context.live)
+        probes = health.selected(wanted.health, chosen.used, live=context.live)
         self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
+        if verb == "remove":
+            self._notes += removal.removal_notes(context, state, items)
+        elif verb == "rollback" and entry is not None:
+            if self._options.data_restored:
+                self._notes += irreversible.rollback_notes(state, entry)
+            else:
+                self._problems += irreversible.rollback_problems(state, entry)
         return Plan(
             verb=verb,
             product=context.layout.product,
@@ -174,11 +196,12 @@ class Planner:
             sound=not wanted.problems,
         )
 
-    def lays_unit(self, manifest: Manifest) -> Callable[[str], bool]:
-        """Says of a path whether a unit goes there: systemd is driven, or the running release has laid it."""
-        driven = "systemd" in self._select(manifest).driven
+    def installs(self, manifest: Manifest) -> Callable[[FileEntry, str], bool]:
+        """Return whether a file of a step is installed: its method is used, or the running release has it."""
+        specs = [SPECS[name] for name in self._select(manifest).used if name in SPECS]
+        kinds = {option.kind for spec in specs for option in spec.options if option.directory}
         there = {item.path for item in self.old.installed} if self.old else set()
-        return lambda path: driven or path in there
+        return lambda entry, path: entry.kind in kinds or path in there
 
     def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
         options, current = self._options, self._state.current
@@ -214,12 +237,8 @@ class Planner:
     @staticmethod
     def drift(context: Context, job: MethodStep) -> list[Problem]:
         """Asks a method whether what it brought up still is as it brought it up."""
-        found = method(job.name)
-        ask = getattr(found, "drift", None)
-        if ask is None or job.new is None:
-            return []
-        problems: list[Problem] = ask(context, job.new)
-        return problems
+        used = method(job.name)
+        return used.drift(context, job.new) if used and job.new else []
 
     def _methods(self, jobs: list[MethodStep]) -> list[MethodPlan]:
         plans = []
@@ -242,8 +261,8 @@ class Planner:
         if entry is not None:
             link = {**link, "kind": "link", "target": f"releases/{entry.name}"}
         # Undone in reverse: files first, then image tags, and the services that use both come back last.
-        services = self._of([job for job in jobs if job.name != "images"])
-        images = self._of([job for job in jobs if job.name == "images"])
+        services = self._of([job for job in jobs if not job.implicit])
+        images = self._of([job for job in jobs if job.implicit])
         first = [op for op in (*services, *images) if op.phase != "activate"]
         last = [op for op in (*images, *services) if op.phase == "activate"]
         return [*first, *changes.operations(), *batches([link], "switch the link"), *last]
@@ -269,4 +288,4 @@ class Planner:
         for change in changes.changes:
             if change.kept and change.path not in treated:
                 self._notes.append(f"{change.path} was edited or is not ours; a copy is kept: {change.kept}")
-        self._notes += [f"{name} is not driven: {why}" for name, why in sorted(chosen.skipped.items())]
+        self._notes += [why for _, why in sorted(chosen.skipped.items())]

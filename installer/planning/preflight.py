@@ -4,45 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from installer.core.errors import DowngradeError, Problem
+from installer.core.errors import Problem
 from installer.core.format.manifest import Manifest
-from installer.core.trust.policy import HostFacts
-from installer.core.trust.verifier import SAME_SEQUENCE_HINT, same_sequence
 from installer.host.directories import parent
 from installer.host.disk_space import Demand, Need, sum_demands
 from installer.host.layout import Layout
 from installer.host.system import Space, System
 from installer.planning.file_changes import Changes
-from installer.state.state import State
 
 MIB = 1024 * 1024
-
-
-def refuse_downgrade(state: State, manifest: Manifest, identity: str, reset: int = 0) -> None:
-    """Refuses a release that is older than what the host has had, but for the one that runs.
-
-    Args:
-        state: What stands now.
-        manifest: Of the release.
-        identity: Of the release: a kept one of the same sequence number has to be the same.
-        reset: The number of the last reset of the product by the root, which lets the host forget once.
-
-    Raises:
-        DowngradeError: It is.
-    """
-    current = state.current
-    if reset > state.reset:
-        return
-    name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
-    if manifest.sequence < state.highest and (current is None or current.sequence != manifest.sequence):
-        runs = f"{current.version} runs" if current else "none runs now"
-        raise DowngradeError(
-            f"{name} is older than what this host has had (sequence {state.highest}; {runs})",
-            hint="to go back to a kept release: install rollback [VERSION]",
-        )
-    kept = HostFacts(retained=tuple((entry.sequence, entry.identity) for entry in state.retained))
-    if twin := kept.same_sequence(manifest.sequence, identity):
-        raise DowngradeError(same_sequence(name, twin), hint=SAME_SEQUENCE_HINT)
 
 
 def needs(

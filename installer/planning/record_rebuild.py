@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from installer.core.errors import NotUndoneError, TamperedError
-from installer.deploy.files import matches
+from installer.deploy.file_operations import matches
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.planning.desired_state import desired

@@ -20,6 +20,7 @@ from installer import __version__
 from installer.core.errors import DeclinedError, UsageError, WaybillError
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
+from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
 REPORT = "please report it with the lines above: see SECURITY.md and CONTRIBUTING.md of the project"
@@ -47,7 +48,7 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
     return "\n".join(lines)
 
 
-class Console:
+class Console(Ui):
     """One run of a command, towards the person or script that typed it.
 
     Args:
@@ -102,6 +103,25 @@ class Console:
         with suppress(OSError):  # a lost session must not stop what goes on
             print(line, file=sys.stderr, flush=True)
 
+    def note(self, text: str) -> None:
+        """Print one thing that happened."""
+        self.log(text)
+
+    def warn(self, text: str) -> None:
+        """Print something out of the ordinary that stops nothing."""
+        self.log(text, "warning")
+
+    def alert(self, text: str) -> None:
+        """Print a failure that must not be overlooked although the command goes on."""
+        self.log(text, "error")
+
+    def show(self, name: str, text: str, document: Any) -> None:
+        """Print on stderr what will be carried out: stdout has the result."""
+        if self.log_format == "json":
+            self.log(name, **{name: document})
+        else:
+            self.log(text)
+
     def error(self, error: WaybillError) -> None:
         """Print an error; with `--json` the document goes to stdout as well."""
         if self.json_output:
@@ -131,16 +151,6 @@ class Console:
         if not line:
             raise DeclinedError("no answer; nothing was changed")
         return line.rstrip("\n")
-
-    def confirm(self, question: str, flag: str) -> None:
-        """Ask for a yes.
-
-        Raises:
-            UsageError: There is no terminal; names the flag that answers.
-            DeclinedError: The answer was not yes.
-        """
-        if self.ask(f"{question} [y/N] ", flag).strip().lower() not in ("y", "yes"):
-            raise DeclinedError("declined; nothing was changed")
 
 
 class _Lines(Progress):

@@ -5,22 +5,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError
 from installer.core.format.manifest import FileEntry, Kind
+from installer.core.format.methods import FILE_KINDS
 from installer.core.format.payload import discard
 from installer.core.limits import LIMITS
-from installer.core.verify import OpenedBundle, payload_extent, verify_payload
+from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
-from installer.staging.stage import demands, staged
+from installer.staging.stage import demands
 from installer.staging.staged import Staged
 
-READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", "unit", "compose")
+READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", *FILE_KINDS)
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def previewed(
     *,
     work: str = "",
     apart: bool = False,
-) -> Iterator[Staged]:
+) -> Iterator[tuple[VerifiedBundle, Staged]]:
     """Verifies a bundle and keeps its documents for as long as the plan is made.
 
     They lie in a private directory (0700) in the work directory, else in /tmp or in the directory that
@@ -47,7 +47,7 @@ def previewed(
         apart: Whether the blobs of images would be staged in it.
 
     Yields:
-        The bundle with those of its members that plans read.
+        What was verified, and the bundle with those of its members that plans read.
 
     Raises:
         TamperedError: Something is not what was signed.
@@ -79,12 +79,9 @@ def previewed(
         progress.start("verify", payload_extent(opened))
         verified = verify_payload(opened, progress.advance, keep)
         progress.done()
-        found = staged(verified, sha256_hex(opened.bundle.manifest_bytes), base)
-        blobs = work if apart else ""
-        yield replace(
-            found,
-            area=blobs,
-            demands=tuple(demands(found.manifest, system.platform(), layout.staging, blobs)),
-        )
+        area = work if apart else ""
+        wanted = demands(verified.manifest, system.platform(), layout.staging, area)
+        digest = sha256_hex(opened.bundle.manifest_bytes)
+        yield verified, Staged(verified.manifest, digest, verified.identity, base, area, tuple(wanted))
     finally:
         system.remove_tree(base)

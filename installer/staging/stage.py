@@ -24,13 +24,13 @@ from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
 from installer.staging import area as staging
 from installer.staging import work_dir
-from installer.staging.staged import Staged, refuse_platform
+from installer.staging.staged import Staged
 
 KEPT = "what is staged stays: the same command goes on from there, `install recover` removes it"
 
 
 def stage(
-    opened: OpenedBundle, system: System, layout: Layout, platform: str, progress: Progress, *, work: str = ""
+    opened: OpenedBundle, system: System, layout: Layout, progress: Progress, *, work: str = ""
 ) -> tuple[VerifiedBundle, Staged]:
     """Verifies the payload and keeps what this host needs of it.
 
@@ -38,7 +38,6 @@ def stage(
         opened: The bundle, its head trusted.
         system: The host.
         layout: Of the bundle's product; its lock is held.
-        platform: `os/arch` of this host; files for others are checked, but not kept.
         progress: Told the bytes.
         work: A `workdir.work_dir` for the blobs of images; empty: they stay with the release.
 
@@ -46,18 +45,16 @@ def stage(
         What was verified, and the release, durable in the staging area.
 
     Raises:
-        RefusedError: It is not for this platform.
         HostNotReadyError: The space does not suffice, or it cannot be written to.
         TamperedError: Something is not what was signed. Nothing is left in the staging area.
         MediaError: The medium failed. What was staged is left for the next run of the same bundle.
     """
     bundle = opened.bundle
-    refuse_platform(platform, bundle.manifest, bundle.medium.name)
     directory = layout.stage(bundle.identity)
     try:
         make_directory(system, layout.staging)
         area = _area(system, layout, bundle.identity, work, progress)
-        tree = _Tree(system, layout, progress, bundle, platform, area)
+        tree = _Tree(system, layout, progress, bundle, area)
         with system.hold_directories():
             have = tree.resume()
             _require_space(system, tree.demands(have))
@@ -80,17 +77,8 @@ def stage(
         else:
             progress.note(KEPT)
         raise
-    return verified, staged(verified, sha256_hex(bundle.manifest_bytes), directory, area)
-
-
-def staged(verified: VerifiedBundle, manifest_sha256: str, directory: str, area: str = "") -> Staged:
-    """Gives a verified bundle as what `plan` works from, with its evidence as state and logs keep it."""
-    signers = {f"{item.owner} ({item.scheme} key {item.keyid[:16]})" for item in verified.evidence.accepted}
-    evidence = verified.evidence.as_json() | {
-        "signers": sorted(signers),
-        "approvals": list(verified.approvals),
-    }
-    return Staged(verified.manifest, manifest_sha256, verified.identity, directory, evidence, area)
+    digest = sha256_hex(bundle.manifest_bytes)
+    return verified, Staged(verified.manifest, digest, verified.identity, directory, area)
 
 
 def demands(
@@ -136,14 +124,13 @@ class _Tree:
         layout: Layout,
         progress: Progress,
         bundle: Bundle,
-        platform: str,
         area: str,
     ) -> None:
         self._system = system
         self._layout = layout
         self._progress = progress
         self._manifest = bundle.manifest
-        self._platform = platform
+        self._platform = system.platform()
         self._directory = layout.stage(bundle.identity)
         self._area = area
         self._head = {SUMS: bundle.head.sums, MANIFEST: bundle.manifest_bytes, **bundle.head.signatures}

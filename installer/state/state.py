@@ -7,9 +7,9 @@ is read as strictly as a bundle: a failing disk can change it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from installer.core import jsonio
@@ -19,6 +19,7 @@ from installer.core.limits import LIMITS
 from installer.host.atomic_file import rename_into_place, replace_file, temporary_path
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.evidence import NO_EVIDENCE, Evidence
 
 SCHEMA = "waybill/state/v1"
 MIB = 1024 * 1024
@@ -57,7 +58,7 @@ class Entry:
     record_sha256: str
     installed: int = 0
     methods: tuple[str, ...] = ()
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Evidence = NO_EVIDENCE
     blobs: bool = True
     irreversible: tuple[str, ...] = ()
     incomplete: str = ""
@@ -65,12 +66,11 @@ class Entry:
     @property
     def verified(self) -> int:
         """When its bundle was verified, in seconds since 1970; a rollback does not change it."""
-        found = self.evidence.get("verified", self.installed)
-        return found if type(found) is int else self.installed
+        return self.installed if self.evidence.verified is None else self.evidence.verified
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return asdict(self)
+        return {**asdict(self), "evidence": dict(self.evidence.document)}
 
     def brief(self) -> dict[str, Any]:
         """Return what identifies it, as a JSON object."""
@@ -98,7 +98,7 @@ class Entry:
                 sequence=_integer(taken.take("sequence")),
                 installed=_integer(taken.take("installed", 0)),
                 methods=taken.take("methods").items(lambda each: each.text(ANY_TEXT)),
-                evidence=taken.take("evidence", {}).mapping(),
+                evidence=Evidence(taken.take("evidence", {}).mapping()),
                 blobs=taken.take("blobs", True).flag(),
                 irreversible=taken.take("irreversible", []).items(lambda each: each.text(ANY_TEXT)),
                 incomplete=taken.take("incomplete", "").text(ANY_TEXT),
@@ -155,7 +155,7 @@ class State:
         rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.retained]
         entries = (new, *(entry for entry in rest if entry.name != new.name))[: self.keep]
         # Only a newer reset than the last one may lower `highest`: applied twice it would allow a downgrade.
-        reset = int(new.evidence.get("policy", {}).get("reset", 0))
+        reset = new.evidence.reset
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
         return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
 

@@ -29,7 +29,8 @@ from installer.core.errors import (
     RolledBackError,
     WaybillError,
 )
-from installer.deploy.operation import PHASES, Op, StepError, handler, is_final
+from installer.deploy.operation import PHASES, Op, StepError
+from installer.deploy.registry import handler, is_point_of_no_return
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.state.state import Entry, State, reserve
@@ -192,7 +193,7 @@ def _forward(
     for phase in PHASES:
         ops = [op for op in change.operations if op.phase == phase]
         for place, op in enumerate(ops):
-            if is_final(op) and not journal.has("FORWARD"):
+            if is_point_of_no_return(op) and not journal.has("FORWARD"):
                 signals.ignored = True
                 journal.append("FORWARD", rest=[each.as_json() for each in ops[place:]])
                 note = (

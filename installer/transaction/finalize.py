@@ -10,8 +10,9 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
-from installer.deploy.method import uses_engine
-from installer.deploy.operation import Op, handler
+from installer.core.format.methods import images_in_engine
+from installer.deploy.operation import Op
+from installer.deploy.registry import handler
 from installer.host.atomic_file import remove_partial
 from installer.host.context import Context
 from installer.host.directories import parent
@@ -63,9 +64,7 @@ def after_commit(context: Context, journal: Journal) -> State:
     for record in journal.records:
         if record.type == "INTENT":
             op = Op.from_json(record.fields["op"])
-            finish = getattr(handler(op.kind), "finish", None)
-            if finish is not None:
-                finish(context, op.args, record.fields["preimage"])
+            handler(op.kind).finish(context, op.args, record.fields["preimage"])
     before, state = load(system, layout), committed_state(context, journal)
     # Before the state is written: only the old state knows how the removed releases were installed.
     _sweep(context, before.retained, state)
@@ -155,7 +154,7 @@ def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
 def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
     found = []
     for entry in entries:
-        if "images" in entry.methods and uses_engine(entry.methods, live=context.live):
+        if images_in_engine(entry.methods, live=context.live):
             with suppress(OSError, TamperedError):
                 found.append(read_manifest(context.system, context.layout.release(entry.name))[0])
     return found
@@ -223,15 +222,10 @@ def _row(line: bytes, path: str) -> dict[str, Any] | None:
     """Read a line as `_line` returns it; return None if it is damaged."""
     try:
         row = jsonio.loads_strict(line, path, HISTORY_LIMIT)
-        if isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items()):
-            texts = (row.get("why", ""), row["evidence"].get("record", {}).get("path", ""))
-            reasons = row["evidence"].get("policy", {}).get("break_glass", [])
-            fits = isinstance(reasons, list) and all(isinstance(each, str) for each in (*texts, *reasons))
-            if fits and row["began"] in _SECONDS:
-                return row
-    except (TamperedError, AttributeError):
-        pass
-    return None
+    except TamperedError:
+        return None
+    known = isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in _KINDS.items())
+    return row if known and isinstance(row.get("why", ""), str) and row["began"] in _SECONDS else None
 
 
 def history(context: Context) -> list[dict[str, Any]]:

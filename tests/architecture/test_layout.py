@@ -90,6 +90,27 @@ def test_test_modules_have_names_of_their_own() -> None:
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
 
 
+def imported(path: Path) -> list[str]:
+    """Return the modules that a module imports, wherever in it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+        elif isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+    return found
+
+
+def test_what_tests_share_is_in_no_test_module() -> None:
+    shared = re.compile(r"tests\.(\w+\.)*test_\w+")
+    assert [
+        f"{relative(path)} imports {name}"
+        for path in python("tests")
+        for name in imported(path)
+        if shared.fullmatch(name)
+    ] == []
+
+
 def says(path: Path) -> list[str]:
     """Where a module prints or ends the process; what stands below `if __name__ == "__main__"` may."""
     tree = ast.parse(path.read_text())

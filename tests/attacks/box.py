@@ -24,7 +24,7 @@ import bundler.cli.main
 import bundler.commands.create
 import bundler.config.loader
 import installer.cli.app
-import installer.commands.carry_out
+import installer.commands.common.plan_execution
 import installer.shared.template_sandbox
 from installer.core.jsonio import dumps
 from installer.core.trust.root import Root
@@ -36,7 +36,7 @@ from tests.rig.trustworld import headed, person
 FOR_CHILDREN = (
     bundler.config.loader,
     bundler.commands.create,
-    installer.commands.carry_out,
+    installer.commands.common.plan_execution,
     installer.cli.app,
     installer.shared.template_sandbox,
 )

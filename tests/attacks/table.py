@@ -297,7 +297,7 @@ FORMAT_ROWS = (
                 "a layout of another version",
                 "a blob that is not what its name says",
             ),
-            "tests/installer/images/test_directory_store::test_a_changed_manifest_in_the_release_is_refused",
+            "tests/installer/images/test_load_stream::test_a_changed_document_is_refused",
         ),
     ),
     Row(

@@ -7,7 +7,6 @@ nothing harmless.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -267,11 +266,6 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"linux/arm64",
     ),
 }
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return Box(tmp_path)
 
 
 @pytest.mark.parametrize("fault", ATTACKS)

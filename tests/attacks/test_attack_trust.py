@@ -24,11 +24,6 @@ from tests.rig.trustworld import root as full_root
 Change = Callable[[dict[str, Any]], object]
 
 
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return Box(tmp_path)
-
-
 def changed(change: Change) -> Callable[[Root], bytes]:
     """A root in which something is another thing."""
 

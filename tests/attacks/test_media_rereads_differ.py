@@ -40,7 +40,7 @@ def staged(medium: BytesMedium, plan: Plan, root: Path) -> dict[str, bytes]:
 
     world = World(plan=plan)
     opened = open_trusted(medium, world.trust(), lambda _: world.host)
-    _, result = stage(opened, System(root), Layout("lan-chat"), "linux/amd64", Progress())
+    _, result = stage(opened, System(root), Layout("lan-chat"), Progress())
     place = root / result.directory.lstrip("/")
     return {
         path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()

@@ -30,7 +30,7 @@ from installer.core.trust.root_json import parse_root
 from installer.core.trust.signatures import TrustedKey
 from installer.shared import strict_yaml
 from installer.transaction.journal import read as read_journal
-from tests.attacks.test_public_archives import corpus, refused
+from tests.attacks.corpora import corpus, refused
 from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs

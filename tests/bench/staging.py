@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import FileSource
 from installer.core.trust.signature_check import SignatureEvidence
@@ -30,10 +30,9 @@ def main() -> None:
     opened = OpenedBundle(found, SignatureEvidence("", "release", 1, 0, ()))
     context = Context(System(root), Layout(found.manifest.product), Progress(), resume=found.identity)
     with exclusive(context) as (state, _):
-        platform = context.system.platform()
-        _, staged = stage(opened, context.system, context.layout, platform, context.progress)
+        _, staged = stage(opened, context.system, context.layout, context.progress)
         if until == "apply":
-            apply(context, plan_apply(context, state, staged, Options()))
+            execute_plan(context, plan_apply(context, state, staged, Options()))
 
 
 if __name__ == "__main__":

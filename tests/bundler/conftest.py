@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bundler.archive.output_file import OutputFile
+from tests.rig.product import Product
+from tests.rig.products import make_product
 from tests.rig.trustworld import APPROVALS, World
 
 
@@ -22,3 +26,22 @@ def path(world: World, tmp_path: Path) -> Path:
     file = tmp_path / "b.tar"
     file.write_bytes(world.tar())
     return file
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[OutputFile]:
+    """A bundle that is being written."""
+    with OutputFile(tmp_path / "out.tar") as opened:
+        yield opened
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Product:
+    """A small product with everything that needs no engine, and the commands run on it."""
+    return Product.make(tmp_path / "product")
+
+
+@pytest.fixture
+def product_dir(tmp_path: Path) -> Path:
+    """The directory of a small product that is fit to ship as 1.4.0, to break."""
+    return make_product(tmp_path)

@@ -51,6 +51,13 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def hosts(fast: Path) -> Iterator[Path]:
+    """A directory there for the hosts of one test."""
+    with tempfile.TemporaryDirectory(dir=fast) as name:
+        yield Path(name)
+
+
 @pytest.fixture(scope="session")
 def trusting(fast: Path, desk: Desk, old: Executables) -> Callable[[str], HostDir]:
     """Make a host on which the baseline has set up trust in the desk, and nothing else."""
@@ -64,3 +71,16 @@ def trusting(fast: Path, desk: Desk, old: Executables) -> Callable[[str], HostDi
         return host
 
     return make
+
+
+@pytest.fixture(scope="session")
+def approving(old: Executables, desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A desk whose root asks for approvals in the environment `production`, and for none in `test`."""
+    made = Desk(tmp_path_factory.mktemp("approving"), old, desk.env).set_up()
+    for role in ("security", "ops"):
+        made.bundle("keygen", role)
+        made.bundle("trust", "add-key", made.root, f"{role}.pub", "--role", role)
+    asks = ("--require", "security=1", "--require", "ops=1", "--change-id", "--rollback-plan")
+    made.bundle("trust", "set-policy", made.root, "production", *asks)
+    made.bundle("trust", "set-policy", made.root, "test")
+    return made

@@ -12,7 +12,6 @@ from tests.e2e.desk import Desk
 from tests.e2e.executables import Executables
 from tests.rig.compatrelease import FIRST, SECOND, bundle
 from tests.rig.hostdir import PRODUCT, HostDir
-from tests.rig.product import EPOCH
 from tests.rig.signing import gpg_home
 
 ROLES = ("security", "ops")
@@ -29,19 +28,15 @@ class Shipment:
 
 @pytest.fixture(scope="module", params=["old", "new"])
 def shipped(
-    request: pytest.FixtureRequest,
-    old: Executables,
-    new: Executables,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, approving: Desk, tmp_path_factory: pytest.TempPathFactory
 ) -> Shipment:
-    """Bundles by one generation: approved in the file by three roles, the second one also beside it."""
-    programs = old if request.param == "old" else new
-    desk = Desk(tmp_path_factory.mktemp("desk"), programs, {"SOURCE_DATE_EPOCH": EPOCH}).set_up()
-    for role in ROLES:
-        desk.bundle("keygen", role)
-        desk.bundle("trust", "add-key", desk.root, f"{role}.pub", "--role", role)
-    asks = ("--require", "security=1", "--require", "ops=1", "--change-id", "--rollback-plan")
-    desk.bundle("trust", "set-policy", desk.root, "production", *asks)
+    """Bundles by one generation, approved by two roles; one approval of the second one lies beside it."""
+    programs: Executables = request.getfixturevalue(request.param)
+    home = tmp_path_factory.mktemp("desk") / "keys"
+    for path in [*approving.home.glob("*.key"), approving.root]:
+        home.mkdir(exist_ok=True)
+        shutil.copy2(path, home)
+    desk = Desk(home, programs, approving.env)
     made = bundle(desk, FIRST, "undo", images=True), bundle(desk, SECOND, "undo", images=True)
     for path, back in zip(made, ("none", FIRST), strict=True):
         for role in ROLES:

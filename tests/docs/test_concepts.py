@@ -55,7 +55,8 @@ def anchors(path: Path) -> set[str]:
     return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
 
 
-PAGES = sorted([*DOCS.rglob("*.md"), TOP / "README.md", TOP / "SECURITY.md"])
+EXAMPLE = TOP / "examples" / "quickstart" / "README.md"
+PAGES = sorted([*DOCS.rglob("*.md"), TOP / "README.md", TOP / "SECURITY.md", EXAMPLE])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))

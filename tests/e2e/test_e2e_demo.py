@@ -84,7 +84,7 @@ def test_stopped_without_docker_it_leaves_nothing(tmp_path: Path, moment: str, n
 
 @pytest.mark.parametrize(
     ("moment", "number"),
-    [("load image", signal.SIGINT), ("bring up project", signal.SIGTERM), ("━━ 5.", signal.SIGINT)],
+    [("load image", signal.SIGINT), ("start project", signal.SIGTERM), ("━━ 5.", signal.SIGINT)],
     ids=["while an image is loaded", "while containers come up", "while the server runs"],
 )
 def test_stopped_with_docker_it_leaves_nothing(

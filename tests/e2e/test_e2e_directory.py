@@ -55,8 +55,8 @@ class Directory:
         return found
 
     def images(self) -> dict[str, Any]:
-        """Gives the index of the image store, by reference."""
-        index = json.loads((self.root / f"var/lib/waybill/{PRODUCT}/images/index.json").read_text())
+        """The index of the images in the release that runs, by reference."""
+        index = json.loads((self.root / f"var/lib/waybill/{PRODUCT}/current/images/index.json").read_text())
         return {
             entry["annotations"]["org.opencontainers.image.ref.name"]: entry for entry in index["manifests"]
         }
@@ -134,9 +134,9 @@ def test_whole_story_without_root(place, desk):
     assert place.status()["current"] is None
 
 
-def test_every_blob_of_the_image_store_is_there(place, desk):
+def test_every_blob_of_the_images_is_there(place, desk):
     place.install(carried(place, desk.release(GOOD)), *ONLY)
-    store = place.root / f"var/lib/waybill/{PRODUCT}/images"
+    store = place.root / f"var/lib/waybill/{PRODUCT}/current/images"
     for entry in place.images().values():
         manifest = json.loads((store / "blobs" / entry["digest"].replace(":", "/")).read_text())
         for part in (manifest["config"], *manifest["layers"]):

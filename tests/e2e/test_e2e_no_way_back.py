@@ -93,11 +93,11 @@ def test_killed_in_the_step_the_next_command_goes_on_from_there(host: Host) -> N
     (host.root / "wait").unlink()
     rc, out, err = host.run("recover")
     assert rc == 0, err
-    assert "had no way back any more: brought to its end" in out
+    assert "was past the point of no return: completed" in out
     now = host.status()
     assert (now["current"]["version"], now["current"]["incomplete"], now["drift"]) == ("1.4.0", "", [])
     assert (host.root / "started").exists()
-    assert host.run("recover").out == "nothing was left unfinished\n"
+    assert host.run("recover").out == "nothing to recover\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from installer.commands.carry_out import Applied
+from installer.commands.common.plan_execution import TransactionResult
 from installer.core.errors import WaybillError
 from installer.core.format.manifest import BLOBS, Deployment, Image
 from installer.host.context import Context
@@ -317,7 +317,7 @@ def tell(story: stories.Story, machine: Machine, within: Context, releases: Rele
     assert machine.engine is not None
     old, state, before = outside(machine.root), stories.state(machine.root), has(machine.engine)
     done = story.verb(within)
-    assert isinstance(done, Applied)
+    assert isinstance(done, TransactionResult)
     assert not done.pending, done.pending
     version = state.current.version if state.current else ""
     ends = Ends(old, outside(machine.root), version, story.ends, state.highest)

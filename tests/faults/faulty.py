@@ -1,14 +1,20 @@
-"""A host that fails on demand: dies, runs out of space, or loses a write, at the k-th effect."""
+"""Hosts that fail on demand: die, run out of space, lose or refuse a write, reboot."""
 
 from __future__ import annotations
 
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
+from installer.host.context import Context
+from installer.host.host import Space
 from installer.host.system import System
+from tests.rig.releases import ReleaseSpec, context, install
 
 T = TypeVar("T")
 _TAKES_SPACE = ("write_new", "mkdir", "symlink", "link")
@@ -71,6 +77,79 @@ class FaultySystem(System):
 
     def sync_fs(self, path: str, *, of_engine: bool = False) -> None:
         self.around("sync_fs", (path,), lambda: None)
+
+
+class Cut(System):
+    """Dies once, just after a record of a type is in the journal, or after a script has run."""
+
+    def __init__(self, path: Path, after: str, nth: int = 1) -> None:
+        super().__init__(path)
+        self._after, self._left, self.dead = after, nth, False
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        if self.dead:
+            raise Killed
+        result = super().around(name, args, call)
+        written = name == "write_at" and f'"type":"{self._after}"'.encode() in args[2]
+        if written or (name == "run" and str(args[0][0]).endswith(self._after)):
+            self._left -= 1
+            self.dead = self._left == 0
+            if self.dead:
+                raise Killed
+        return result
+
+
+class Refusing(System):
+    """Does not write one type of record."""
+
+    def __init__(self, path: Path, type_: str, error: OSError) -> None:
+        super().__init__(path)
+        self._type, self._error = type_, error
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        if name == "write_at" and f'"type":"{self._type}"'.encode() in args[2]:
+            raise self._error
+        return super().around(name, args, call)
+
+
+class Rebooted(System):
+    """The same host after a reboot."""
+
+    def boot_id(self) -> str:
+        return "another"
+
+
+class Mounted(System):
+    """A host on which each directory below / is a file system of its own; notes what is synced."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.synced: list[str] = []
+
+    def space(self, path: str) -> Space:
+        return replace(super().space(path), device=hash(path.split("/")[1]))
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        result = call()
+        self.synced += [f"{name} {args[0]}"] if name in ("sync_fs", "fsync") else []
+        return result
+
+
+def kill_at(within: Context, spec: ReleaseSpec, effect: str, nth: int = 1) -> None:
+    """Install, and die just after the nth effect whose trace starts like this."""
+
+    class Dying(FaultySystem):
+        seen = 0
+
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], T]) -> T:
+            result = super().around(name, args, call)
+            self.seen += " ".join([name, *(str(a) for a in args if isinstance(a, str))]).startswith(effect)
+            if self.seen == nth:
+                self._die()
+            return result
+
+    with pytest.raises(Killed):
+        install(context(Dying(Path(within.system.root))), spec)
 
 
 def snapshot(root: Path, *, besides: tuple[str, ...] = ()) -> dict[str, tuple[Any, ...]]:

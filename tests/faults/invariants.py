@@ -11,8 +11,8 @@ from typing import Any
 
 from installer.audit import log as audit_log
 from installer.commands import history
-from installer.commands.recover import exclusive
-from installer.commands.status import status
+from installer.commands.common.recovery import exclusive
+from installer.commands.status import product_status
 from installer.core.digest import sha256_hex
 from installer.host.context import Context
 from installer.host.layout import Layout
@@ -82,9 +82,9 @@ def _look(root: Path, ends: Ends, told: str, within: Context) -> list[str]:
     if state.highest < ends.highest or (version == ends.old_version and state.highest != ends.highest):
         found.append(f"the highest sequence went from {ends.highest} to {state.highest}")
     found += consistent(root, state)
-    if drift := status(within).drift:
+    if drift := product_status(within).drift:
         found.append(f"drift: {drift}")
-    history.history(within)
+    history.events(within)
     before = snapshot(root)
     with exclusive(within) as (again, recovered):
         if (again, recovered) != (state, []):
@@ -172,9 +172,9 @@ def _told(root: Path, state: State) -> list[str]:
     if not set(lines) <= set(ended):
         found.append(f"the history says {lines}, the audit log {ended}")
     for entry in state.retained:
-        if kept := entry.evidence.get("record"):
-            path = root / kept["path"][1:]
-            if not path.is_file() or sha256_hex(path.read_bytes()) != kept["sha256"]:
+        if kept := entry.evidence.file:
+            path = root / kept.path[1:]
+            if not path.is_file() or sha256_hex(path.read_bytes()) != kept.sha256:
                 found.append(f"the evidence of {entry.version} is not what was recorded")
     for path in (root / "var/lib/waybill/evidence.d").glob("*.json"):
         json.loads(path.read_bytes())

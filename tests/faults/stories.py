@@ -11,9 +11,9 @@ from pathlib import Path
 
 from installer.audit.evidence import EvidenceRecorder
 from installer.audit.recorder import AuditedCommand, audited
-from installer.commands.carry_out import Applied, apply
+from installer.commands.common.plan_execution import TransactionResult, execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.commands.metrics import SETTING, publish
-from installer.commands.recover import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
@@ -99,40 +99,41 @@ def attempting(within: Context, verb: str) -> Iterator[None]:
 
 def install(
     within: Context, spec: ReleaseSpec, options: Options | None = None, medium: BytesMedium | None = None
-) -> Applied:
+) -> TransactionResult:
     """Installs a bundle as `install BUNDLE` does it, once it is trusted."""
     system, layout, progress = within.system, within.layout, within.progress
-    keeper = EvidenceRecorder(system, lambda: datetime.fromtimestamp(int(system.now()), UTC), progress.note)
-    with attempting(within, "apply"), keeper.watching():
+    trace = VerificationTrace("b.tar", released=EVIDENCE)
+    recorder = EvidenceRecorder(
+        system, lambda: datetime.fromtimestamp(int(system.now()), UTC), progress.note, trace
+    )
+    with attempting(within, "apply"), recorder.record_refusals():
         opened = OpenedBundle(open_bundle(medium or BytesMedium(tar(spec)), unsafe_trust_anyone), EVIDENCE)
         bundle = opened.bundle
-        keeper.trail = VerificationTrace(
-            "b.tar", identity=bundle.identity, released=EVIDENCE, manifest=bundle.manifest
-        )
+        trace.identity, trace.manifest = bundle.identity, bundle.manifest
         with exclusive(replace(within, resume=bundle.identity)) as (state, _):
-            _, staged = stage(opened, system, layout, "linux/amd64", progress)
+            _, staged = stage(opened, system, layout, progress)
             began = False
             try:
                 found = plan_apply(within, state, staged, options or Options())
                 found.require_ready()
-                found = keeper.passed(found)
+                passed = None if found.nothing else recorder.record_passed()
                 began = True
-                return apply(within, found)
+                return execute_plan(within, found, passed)
             finally:
                 if not began:
                     discard(system, layout, progress, bundle.identity)
 
 
-def back(within: Context) -> Applied:
+def back(within: Context) -> TransactionResult:
     """Rolls back."""
     with attempting(within, "rollback"), exclusive(within) as (state, _):
-        return apply(within, plan_rollback(within, state, None, Options()))
+        return execute_plan(within, plan_rollback(within, state, None, Options()))
 
 
-def remove(within: Context) -> Applied:
+def remove(within: Context) -> TransactionResult:
     """Takes the product off the host."""
     with attempting(within, "remove"), exclusive(within) as (state, _):
-        return apply(within, plan_remove(within, state))
+        return execute_plan(within, plan_remove(within, state))
 
 
 def recover(within: Context) -> None:
@@ -227,7 +228,7 @@ def told(verb: Callable[[Context], object], within: Context) -> str:
         return "not undone"
     except (OSError, WaybillError) as error:
         return f"refused: {error}"
-    return "pending" if isinstance(done, Applied) and done.pending else "done"
+    return "pending" if isinstance(done, TransactionResult) and done.pending else "done"
 
 
 def state(root: Path) -> State:

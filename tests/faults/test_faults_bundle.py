@@ -73,7 +73,7 @@ def begin_approval(root: Path) -> None:
 
 
 def approve_it(root: Path) -> None:
-    approve.approve(root / "b.tar", OPS, ASKED, NOW)
+    approve.approve_bundle(root / "b.tar", OPS, ASKED, NOW)
 
 
 def half_approved(root: Path, done: Done) -> Iterator[str]:

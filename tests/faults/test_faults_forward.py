@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.status import status
+from installer.commands.status import product_status
 from installer.core.errors import IncompleteError
-from installer.core.format.manifest import Deployment
 from installer.host.context import Context
 from tests.faults import table
-from tests.faults.faulty import FaultySystem, Killed
+from tests.faults.faulty import Killed
+from tests.faults.forward import FORWARD, SAVED, STARTED, Fast, stepped
 from tests.faults.invariants import Ends, violations
 from tests.faults.stories import NEW, OLD, SCRIPTED, copy, install, make_world, on, outside, recover, told
 from tests.faults.tap import tapped
@@ -37,24 +37,6 @@ FAULTS = {
 }
 HALF = ("kill half", "short")
 """Befall writes alone."""
-SAVE = b'#!/bin/sh\ncp "$WAYBILL_ROOT/etc/data" "$WAYBILL_SNAPSHOT/data"\n'
-MIGRATE = b'#!/bin/sh\necho "$WAYBILL_VERSION" > "$WAYBILL_ROOT/etc/data"\n'
-RESTORE = b'#!/bin/sh\ncp "$WAYBILL_SNAPSHOT/data" "$WAYBILL_ROOT/etc/data"\n'
-START = b'#!/bin/sh\necho "$WAYBILL_VERSION" > "$WAYBILL_ROOT/etc/runs"\n'
-STOP = b'#!/bin/sh\nrm -f "$WAYBILL_ROOT/etc/runs"\n'
-STARTED = {"apply": "deploy/start.sh", "undo": "deploy/stop.sh"}
-FORWARD = {"apply": "deploy/migrate.sh", "roll_forward_only": "the column users.nick is dropped"}
-SAVED = {"apply": "deploy/migrate.sh", "snapshot": "deploy/save.sh", "restore": "deploy/restore.sh"}
-
-
-def stepped(spec: ReleaseSpec, *steps: dict[str, str]) -> ReleaseSpec:
-    """Gives a release with some steps that are scripts."""
-    scripts = {"save": SAVE, "migrate": MIGRATE, "restore": RESTORE, "start": START, "stop": STOP}
-    members = {f"deploy/{name}.sh": Member(data, mode=0o755, kind="script") for name, data in scripts.items()}
-    deploy = tuple(Deployment("script", options) for options in steps)
-    return replace(spec, members={**spec.members, **members}, deploy=deploy)
-
-
 BEFORE = stepped(OLD, STARTED)
 STORIES = {
     "upgrade that cannot be undone": stepped(NEW, FORWARD, STARTED),
@@ -69,13 +51,6 @@ class Golden:
     world: Path
     effects: list[str]
     ends: Ends
-
-
-class Fast(FaultySystem):
-    """A faulty host that stays in one boot: a kill takes nothing from the cache."""
-
-    def boot_id(self) -> str:
-        return "1"
 
 
 def changing(effects: list[str]) -> list[int]:
@@ -112,7 +87,7 @@ def outcome(within: Context, spec: ReleaseSpec) -> str:
 
 
 def incomplete(root: Path) -> str:
-    found = status(context(Fast(root))).current
+    found = product_status(context(Fast(root))).current
     return found.incomplete if found else ""
 
 
@@ -191,7 +166,7 @@ def test_that_there_is_no_way_back_is_on_the_disk_before_the_step_begins(golden:
         within = on(fast / "cut", boot="2")
         recover(within)
         row.runs += 1
-        found = status(within).current
+        found = product_status(within).current
         row.broken += [] if found and found.version == "1.1.0" else [f"{found and found.version} runs"]
         shutil.rmtree(fast / "cut")
     shutil.rmtree(fast / "host")

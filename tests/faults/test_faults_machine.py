@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import WaybillError
 from installer.host.context import Context
@@ -32,10 +32,10 @@ from installer.planning.planner import plan_remove
 from installer.state.state import State
 from tests.faults import table
 from tests.faults.faulty import Killed
+from tests.faults.forward import FORWARD, SAVED, STARTED, Fast, stepped
 from tests.faults.invariants import consistent
 from tests.faults.stories import NEW, OLD, attempting, make_world, outside, recover
 from tests.faults.stories import install as install_bundle
-from tests.faults.test_faults_forward import FORWARD, SAVED, STARTED, Fast, stepped
 from tests.rig.releases import Member, ReleaseSpec, context
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -170,9 +170,9 @@ class Machine(RuleBasedStateMachine):
         number = self.model.kept[min(which, len(self.model.kept) - 1)]
 
         def do(within: Context) -> object:
-            options = Options(drift=REPLACE, data_fits=fits)
+            options = Options(drift=REPLACE, data_restored=fits)
             with attempting(within, "rollback"), exclusive(within) as (state, _):
-                return apply(within, plan_rollback(within, state, f"{number}.0.0", options))
+                return execute_plan(within, plan_rollback(within, state, f"{number}.0.0", options))
 
         may = fits or not self.model.newer(number) & self.model.marked
         self._try(do, self.model.installed(number), fault, again, may=may)
@@ -182,7 +182,7 @@ class Machine(RuleBasedStateMachine):
     def remove(self, fault: Any, again: Any) -> None:
         def do(within: Context) -> object:
             with attempting(within, "remove"), exclusive(within) as (state, _):
-                return apply(within, plan_remove(within, state, Options(drift=REPLACE)))
+                return execute_plan(within, plan_remove(within, state, Options(drift=REPLACE)))
 
         self._try(do, self.model.removed(), fault, again, may=True)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
-from installer.commands.status import status
+from installer.commands.status import product_status
 from installer.host.context import Context
 from installer.host.system import Completed
 from installer.planning.plan import Options
@@ -145,8 +145,8 @@ class Story:
             return install(within, kind.releases[self.after])
         with exclusive(within) as (state, _):
             if self.name == "rollback":
-                return apply(within, plan_rollback(within, state, self.after, Options()))
-            return apply(within, plan_remove(within, state))
+                return execute_plan(within, plan_rollback(within, state, self.after, Options()))
+            return execute_plan(within, plan_remove(within, state))
 
 
 STORIES = (
@@ -186,7 +186,7 @@ def violations(within: Context, kind: Kind, ends: dict[str, object], told: str) 
         found.append(f"was told {told}, but {version!r} runs")
     if (now := kind.look(within)) != ends[version]:
         found.append(f"the state says {version!r}, there run {now}, not {ends[version]}")
-    if drift := status(within).drift:
+    if drift := product_status(within).drift:
         found.append(f"drift: {drift}")
     with exclusive(within) as (_, recovered):
         if recovered:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, MediaError, TamperedError
 from installer.core.format.archive import BLOCK
 from installer.host.system import System

@@ -21,11 +21,21 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.console import table
 from installer.state import state, trust_store
+from installer.state.evidence import Evidence
 from installer.transaction import journal
 from tests.fuzz.target import Target, refusal, same
 
 ENTRY = state.Entry(
-    "1-" + "a" * 12, "1.0.0", 1, "a" * 64, "b" * 64, "000001", "c" * 64, 5, ("files",), {"signers": ["x"]}
+    "1-" + "a" * 12,
+    "1.0.0",
+    1,
+    "a" * 64,
+    "b" * 64,
+    "000001",
+    "c" * 64,
+    5,
+    ("files",),
+    Evidence({"signers": ["x"]}),
 )
 LAYOUT = Layout("p")
 

@@ -43,7 +43,7 @@ def check_evidence(data: bytes) -> None:
 def _told(events: list[history.Event], refused: list[evidence.Refusal]) -> None:
     """Tells what was read, beside what is there on every host."""
     good = history.Event("000001", "apply", "done", 1, 2, "1.0.0", "a" * 64)
-    history.text([good, *events], [*refused, *refused])
+    history.HistoryResult((good, *events), (*refused, *refused)).text()
     json.dumps([each.as_json() for each in (*events, *refused)])
 
 
@@ -60,7 +60,7 @@ def check_history(data: bytes) -> None:
     put(LAYOUT.history, data)
     context = Context(host(), LAYOUT, Progress(), "000009")
     with refusal(HostNotReadyError):
-        _told(history.history(context), [])
+        _told(history.events(context), [])
     line = {**_line(), "transaction": "000009"}
     for _ in range(2):
         finalize.add_history(context, line)

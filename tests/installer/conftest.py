@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from installer.cli import options
 from tests.rig.bench import Bench, environment
+from tests.rig.hosts import host, machine, system  # noqa: F401
+from tests.rig.imagesite import site  # noqa: F401
 from tests.rig.trustworld import NOW, root
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Path:
+def host_dir(tmp_path: Path) -> Path:
     place = tmp_path / "host"
     (place / "etc/waybill/trust").mkdir(parents=True)
     return place
@@ -20,13 +21,11 @@ def host(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bench(
-    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    host_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Bench:
     """A host of the environment `production`, which trusts the team; its clock stands still."""
-    for module in ("options", "app", "host", "audit", "apply"):
-        monkeypatch.setattr(f"installer.cli.{module}.clock", lambda: NOW)
-    assert options.clock() == NOW
-    made = Bench(host, tmp_path, capsys)
+    monkeypatch.setattr("installer.commands.common.session.utc_now", lambda: NOW)
+    made = Bench(host_dir, tmp_path, capsys)
     made.trust(root())
-    environment(host, "production\n")
+    environment(host_dir, "production\n")
     return made

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bundler.commands.keygen import keygen
+from bundler.commands.keygen import generate_key_pair
 from bundler.signing.cosign import CosignSigner, seal
 from bundler.signing.gpg import GpgSigner
 from installer.core.errors import WaybillError
@@ -204,7 +204,7 @@ def ours(case: KeyFile, directory: Path, password: str, used: str) -> str:
     """We make a key, and they sign with it, or verify what we signed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COSIGN_PASSWORD", password)
-        pair = keygen(directory / "ours")
+        pair = generate_key_pair(directory / "ours")
         signature = CosignSigner.load(pair.private).sign(DATA)["sig"]
     if case.used == "openssl":
         return YES if openssl_verifies(P256, pair.public, signature, DATA, directory) else NO

@@ -33,7 +33,7 @@ VERIFICATION = {
     ),
 }
 RECOVERY = {
-    "installer/commands/recover.py": _host(
+    "installer/commands/common/recovery.py": _host(
         "commands/recover", "commands/recover_roll_forward", "commands/obstructed_paths",
         "transaction/state_repair", "commands/apply",
     ),

@@ -46,7 +46,6 @@ def find() -> str | None:
     return str(home) if home.is_dir() else None
 
 
-@functools.cache
 def provide() -> Baseline:
     """Return the baseline's executables, built first if the cache lacks them.
 

@@ -63,3 +63,8 @@ def release(version: str = "1.4.0", sequence: int = 100_040_000_999, **fields: A
     )  # fmt: skip
     back = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
     return World(plan=plan, approvals=back)
+
+
+def newer(bench: Bench) -> str:
+    """Return the path of a bundle with the release after `release()`."""
+    return str(bench.bundle(release("1.5.0", 100_050_000_999), "newer.tar"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.rig.engine import KINDS, Engine, Engines
 from tests.rig.host import Host
 from tests.rig.needs import needs
 from tests.rig.registry import Registry
+from tests.rig.signing import Cosign
 
 
 @pytest.fixture(scope="session")
@@ -102,3 +104,9 @@ def cosign() -> str:
 def cosign3() -> str:
     """The path of a real cosign 3."""
     return needs("cosign3")
+
+
+@pytest.fixture(params=["cosign", "cosign3"])
+def any_cosign(request: pytest.FixtureRequest, tmp_path: Path) -> Cosign:
+    """A real cosign of each version in turn, at work in a directory of the test."""
+    return Cosign(needs(request.param), 3 if request.param == "cosign3" else 2, tmp_path)

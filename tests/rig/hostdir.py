@@ -92,6 +92,15 @@ class HostDir:
         """Return everything but Waybill's own directory: kind, mode, and content or target, by path."""
         return {path: fact for path, fact in _files(self.root).items() if path.partition("/")[0] != "var"}
 
+    def inside(self) -> Files:
+        """Return Waybill's own files, each log and lock only by its name: they hold times."""
+        found: Files = {}
+        for path, fact in _files(self.root / "var/lib/waybill").items():
+            named = path.startswith(("audit", "trusted-time", "evidence.d/", f"{PRODUCT}/txn/"))
+            named |= path.rpartition("/")[2] in ("state.json", "history.jsonl", "lock")
+            found[path] = fact[:2] if named else fact
+        return found
+
     def leftovers(self) -> list[str]:
         """Return what an ended transaction must not leave behind."""
         base = self.root / STATE
@@ -106,7 +115,13 @@ _TIMES = {"at", "boot", "prev", "installed", "sha256", "record_sha256", "label",
 def without_times(value: Any) -> Any:
     """Return JSON without the members that differ from run to run or are words for people."""
     if isinstance(value, dict):
-        return {key: without_times(each) for key, each in value.items() if key not in _TIMES}
+        found = {key: without_times(each) for key, each in value.items() if key not in _TIMES}
+        if "incomplete" in found:
+            found["incomplete"] = bool(found["incomplete"])
+        if "irreversible" in found:
+            # The script is what later releases look for; the rest is a sentence.
+            found["irreversible"] = [text.partition(" ")[0] for text in found["irreversible"]]
+        return found
     return [without_times(each) for each in value] if isinstance(value, list) else value
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import io
 import json
 import random
@@ -12,18 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zstandard
-
 from installer.core.format.manifest import Image, Layer, Manifest
 from installer.core.oci import documents
 from installer.deploy.method import Target
 from installer.state.release import Release
+from tests.rig.imagebuild import digest, packed
 
 FORMS = {"tar": documents.LAYER_TAR, "gzip": documents.LAYER_GZIP, "zstd": documents.LAYER_ZSTD}
-
-
-def digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def plain_layer(name: str, size: int = 3000) -> bytes:
@@ -34,13 +27,6 @@ def plain_layer(name: str, size: int = 3000) -> bytes:
         member.size = size
         archive.addfile(member, io.BytesIO(random.Random(name).randbytes(size)))
     return buffer.getvalue()
-
-
-def packed(data: bytes, form: str) -> bytes:
-    """Gives the stored form of a layer."""
-    if form == "gzip":
-        return gzip.compress(data, compresslevel=1, mtime=0)
-    return zstandard.ZstdCompressor(level=1).compress(data) if form == "zstd" else data
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,3 +109,16 @@ def site_of(engine: Engine, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     system, meter, name = Recorder(), Meter(), f"shop{next(SERIAL)}"
     context = Context(system, Layout(name, str(tmp / "state")), meter, "t1")
     return Site(engine, context, system, meter, tmp, name)
+
+
+@pytest.fixture
+def site(every_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """One engine of each kind in turn, with a product; afterwards it has what it had before."""
+    made = site_of(every_engine, tmp_path, monkeypatch)
+    containers, images = every_engine.text("ps", "-aq").split(), made.everything()
+    yield made
+    for container in set(every_engine.text("ps", "-aq").split()) - set(containers):
+        every_engine.docker("rm", "--force", container)
+    for column in (1, 0):  # by name, then by id what has no name
+        for line in made.everything() - images:
+            every_engine.docker("rmi", "--force", line.split()[column], check=False)

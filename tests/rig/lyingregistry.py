@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -53,8 +54,8 @@ class Lying:
         return 200, {"Content-Type": kind}, data
 
     @contextmanager
-    def serve(self) -> Iterator[None]:
-        """Answers on loopback, on a port the kernel chooses."""
+    def serve(self, tls: ssl.SSLContext | None = None) -> Iterator[None]:
+        """Answers on loopback, on a port the kernel chooses; with TLS where a context is given."""
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,6 +71,8 @@ class Lying:
             def log_message(self, *_: object) -> None: ...
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         self.name = f"127.0.0.1:{server.server_port}"

@@ -18,16 +18,13 @@ from installer.core.format.manifest import (
     blob_path,
 )
 from tests.rig import bundlebuild as build
+from tests.rig.imagebuild import digest
 
 BASE = build.plan().manifest
 
 
 def blob(data: bytes, **fields: Any) -> FileEntry:
     return build.entry_for(blob_path("sha256:" + sha256_hex(data)), data, kind="image", **fields)
-
-
-def digest(data: bytes) -> str:
-    return "sha256:" + sha256_hex(data)
 
 
 CONFIG, MANIFEST, LAYER, PLAIN = (

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.commands.create import Created, create, plan
+from bundler.commands.create import Created, plan_bundle, write_bundle
 from bundler.config.loader import load
 from bundler.signing import Signer
 from installer.shared.progress import Progress
@@ -66,7 +66,7 @@ class Product:
     def create(self, target: Path | None = None, signers: tuple[Signer, ...] = ()) -> Created:
         """Makes the bundle in this process."""
         config = load(self.directory, "1.4.0")
-        return create(plan(config), config, target or self.target, signers, Progress())
+        return write_bundle(plan_bundle(config), target or self.target, signers, Progress())
 
     def command(self, *words: str) -> list[str]:
         """Gives the command line of `bundle`, started as people start it."""

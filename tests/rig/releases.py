@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bundler.archive.head import make_sums
-from installer.commands.carry_out import Applied, apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import TransactionResult, execute_plan
+from installer.commands.common.recovery import Recovered, exclusive
+from installer.commands.rollback import plan_rollback
 from installer.core.digest import sha256_hex
 from installer.core.format import manifest_json
 from installer.core.format.manifest import (
@@ -28,11 +29,15 @@ from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.planning.plan import Options, Plan
-from installer.planning.planner import plan_apply
+from installer.planning.planner import plan_apply, plan_remove
 from installer.shared.progress import Progress
 from installer.staging.staged import Staged
+from installer.state.evidence import Evidence
 
 PRODUCT = "lan-chat"
+SIGNED = Evidence({"signers": ["release (cosign 1234abcd)"]})
+STATE = f"var/lib/waybill/{PRODUCT}"
+"""Where Waybill keeps what it knows of the product, below the host's root."""
 
 
 class Notes(Progress):
@@ -119,18 +124,54 @@ def stage(root: Path, spec: ReleaseSpec) -> Staged:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(member.data)
         to.chmod(member.mode | 0o600)
-    return Staged(manifest, sha256_hex(data), identity, directory, {"signers": ["release (cosign 1234abcd)"]})
+    return Staged(manifest, sha256_hex(data), identity, directory)
+
+
+def root(within: Context) -> Path:
+    """Return the directory that stands for the host."""
+    return Path(within.system.root)
+
+
+def state_file(within: Context, name: str) -> Path:
+    """Return the path of a file of Waybill's state."""
+    return root(within) / STATE / name
 
 
 @contextmanager
 def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
     """Stages a release and plans it, inside the lock."""
     with exclusive(within) as (state, _):
-        staged = stage(Path(within.system.root), spec)
-        yield plan_apply(within, state, staged, options or Options())
+        staged = stage(root(within), spec)
+        yield plan_apply(within, state, staged, options or Options(), evidence=SIGNED)
 
 
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
+def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> TransactionResult:
     """Stages, plans and applies a release."""
     with planned(within, spec, options) as plan:
-        return apply(within, plan)
+        return execute_plan(within, plan)
+
+
+def plan_for(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Plan:
+    """Stage a release and return its plan, which is not carried out."""
+    with planned(within, spec, options) as plan:
+        return plan
+
+
+def roll_back(
+    within: Context, version: str | None = None, options: Options | None = None
+) -> TransactionResult:
+    """Roll back to a version, by default to the one before."""
+    with exclusive(within) as (state, _):
+        return execute_plan(within, plan_rollback(within, state, version, options or Options()))
+
+
+def remove(within: Context, options: Options | None = None) -> TransactionResult:
+    """Remove the product."""
+    with exclusive(within) as (state, _):
+        return execute_plan(within, plan_remove(within, state, options))
+
+
+def recovered(within: Context) -> list[Recovered]:
+    """Recover as every command does when it starts, and return what was done."""
+    with exclusive(within) as (_, done):
+        return done

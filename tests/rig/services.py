@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.host.context import Context
 from installer.planning.planner import plan_remove
@@ -130,12 +130,13 @@ def emptied(machine: Host) -> Iterator[Context]:
     within = context(Remote(machine))
     yield within
     clear(within)
+    machine.check("! command -v docker >/dev/null || docker ps -aq | xargs -r docker rm -f")
 
 
 def clear(within: Context) -> None:
     """Removes what is installed on a host, and what Waybill knew of it."""
     with exclusive(within) as (state, _):
         if state.current is not None:
-            apply(within, plan_remove(within, state))
+            execute_plan(within, plan_remove(within, state))
     assert isinstance(within.system, Remote)
     within.system.host.check("rm -rf /var/lib/waybill")

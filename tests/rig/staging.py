@@ -66,7 +66,7 @@ def opened(medium: BundleSource) -> OpenedBundle:
 
 def run(system: System, medium: BundleSource, notes: Notes | None = None, work: str = "") -> Staged:
     """Stages a bundle, the lock aside, as `install` does."""
-    _, found = stage(opened(medium), system, LAYOUT, "linux/amd64", notes or Notes(), work=work)
+    _, found = stage(opened(medium), system, LAYOUT, notes or Notes(), work=work)
     return found
 
 

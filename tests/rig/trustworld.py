@@ -6,6 +6,7 @@ Each test changes one thing of a good world and looks at what refuses.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from installer.core.format.manifest import SUMS, Manifest
 from installer.core.trust.approval import Approval
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import PRODUCTION, Role, Root
+from installer.core.trust.root_json import parse_root
 from installer.core.trust.signatures import TrustedKey
 from installer.core.trust.verifier import Trust
 from installer.core.verify import OpenedBundle, VerifiedBundle, check_approvals, open_trusted, verify_payload
@@ -70,6 +72,11 @@ def root(**fields: Any) -> Root:
         "environments": {"production": PRODUCTION},
     }
     return Root(**{**values, **fields})
+
+
+def parsed(document: object) -> Root:
+    """Return the root that a document of root.json describes."""
+    return parse_root(json.dumps(document).encode())
 
 
 def headed(version: int, *names: str, threshold: int = 1, **fields: Any) -> Root:

@@ -1,4 +1,4 @@
-"""What is in the small inputs: changelog, values, templates, Compose files, scripts; and secrets anywhere."""
+"""Check the content of small inputs, such as changelog, values and templates, and find secrets in all."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundler.config.checks import changelog, compose, destinations, images, secrets, templates
+from bundler.config.checks import changelog, compose, destinations, images, scripts, secrets, templates
 from bundler.config.entries import Entries
 from bundler.config.model import Item
 from installer.core.errors import Problem
+from installer.core.format.methods import FILE_KINDS
 from installer.core.limits import LIMITS
 from installer.core.semver import Version
 from installer.shared.template import RenderError, parse
 from installer.shared.values import BuiltIns, Layer, examine, load_schema
 
-_CONFIGURATION = ("template", "values", "unit", "compose", "script", "deploy")
+_CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
 
 
 @dataclass(slots=True)
 class Content:
-    """What the checks gave."""
+    """The result of the checks."""
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -28,14 +29,15 @@ class Content:
 
 
 def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> Content:
-    """Looks into the inputs that could be read.
+    """Check the content of the inputs that could be read.
 
     Args:
-        entries: What bundle.yaml lists.
-        version: The version; None where it was refused already.
-        images_known: Whether all of `images` could be read; where not, no image is called missing.
+        entries: The entries of bundle.yaml.
+        version: The version; None if it is not valid.
+        images_known: Whether all of `images` is valid; if not, no image is reported as missing.
     """
     found = Content()
+    # Without a valid version no section can be looked up.
     if version is not None:
         _changelog(entries, version, found)
     _templates(entries, found)
@@ -44,7 +46,7 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
     found.problems += destinations.check(entries.places)
     _secrets(entries, found)
     if entries.deploy and not entries.health:
-        what = "no health probes: a release that does not work is not rolled back by itself"
+        what = "no health probes: a release that does not work will not be rolled back automatically"
         found.warnings.append(Problem(entries.document.name, what, "add health:"))
     return found
 
@@ -76,6 +78,7 @@ def _templates(entries: Entries, found: Content) -> None:
     found.problems += problems
     parsed = load_schema(schema)[0] if schema else None
     known = templates.Known(values, parsed if parsed else None)
+    # With broken values every template would seem to use unknown ones.
     incomplete = bool(problems) or _declared_but_absent(entries)
     for item in entries.of_kind("template"):
         data = _read(item.source)
@@ -109,26 +112,19 @@ def _layer(items: Iterable[Item]) -> Layer | None:
 def _compose(entries: Entries, found: Content, *, images_known: bool) -> None:
     variables = {"WAYBILL_VERSION": entries.version, "WAYBILL_PRODUCT": str(entries.value.get("product", ""))}
     uses: list[tuple[str, compose.Use]] = []
-    for item in entries.of_kind("compose"):
+    for item in entries.of_kind(compose.KIND):
         result = compose.read(_read(item.source), item.given, variables)
         found.problems += result.problems
         uses += [(item.given, use) for use in result.uses]
     listed = sum(entry is not None for entry in entries.value.get("images") or [])
+    # A list with refused entries says nothing about what is missing from it.
     if images_known and listed == len(entries.images):
         found.problems += images.missing(uses, entries.images)
 
 
 def _scripts(entries: Entries, found: Content) -> None:
-    for item in entries.of_kind("script"):
-        head = _read(item.source, 256)
-        if not head.startswith((b"#!", b"\x7fELF")):
-            found.problems.append(
-                Problem(f"{item.given}:1", "does not begin with #!", "begin it with #!/bin/sh")
-            )
-        elif head.partition(b"\n")[0].endswith(b"\r"):
-            found.problems.append(
-                Problem(f"{item.given}:1", "has CRLF line ends", "save it with LF; no shell reads it")
-            )
+    for item in entries.of_kind(scripts.KIND):
+        found.problems += scripts.check(_read(item.source, 256), item.given)
 
 
 def _secrets(entries: Entries, found: Content) -> None:
@@ -143,10 +139,12 @@ def _secrets(entries: Entries, found: Content) -> None:
         found.problems += scanner.file(item.source, item.given, is_config=is_config)
     for tree in entries.trees:
         for file in tree.files:
+            # Larger files are not text that somebody wrote; reading them all would take as long as packing.
             if file.size <= secrets.MAX_BYTES:
                 shown = f"{tree.given}/{file.path}"
                 is_config = file.path.rpartition("/")[2].startswith(".env") or file.path.endswith(".env")
                 source = f"{tree.source}/{file.path}"
                 found.problems += scanner.file(source, shown, is_config=is_config, most=file.size)
+    # An allowance may be for a file that could not be read.
     complete = not entries.problems
     found.problems += scanner.unused() if complete else []

@@ -23,7 +23,6 @@ Kind = Literal[
     "sbom",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
-METHODS = ("files", "images", "systemd", "compose", "helm", "ansible", "salt", "script")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class Deployment:
     """One entry of `deploy`, in order.
 
     Attributes:
-        method: One of METHODS.
+        method: One of `methods.NAMES`.
         options: What the method is told; paths are bundle paths. Keys are checked by the method.
         optional: Run only if `--only` names it.
     """

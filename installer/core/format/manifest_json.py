@@ -14,7 +14,6 @@ from installer.core.fields import PRINTABLE, Document, Value
 from installer.core.format.manifest import (
     KINDS,
     MANIFEST,
-    METHODS,
     SCHEMA,
     Deployment,
     DirectoryEntry,
@@ -27,6 +26,7 @@ from installer.core.format.manifest import (
     Source,
 )
 from installer.core.format.manifest_rules import check
+from installer.core.format.methods import NAMES
 from installer.core.json_stream import load_object
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_seconds
@@ -185,7 +185,7 @@ def _layer(value: Value) -> Layer:
 def _deployment(value: Value) -> Deployment:
     with value.fields() as taken:
         return Deployment(
-            method=taken.take("method").choice(METHODS),
+            method=taken.take("method").choice(NAMES),
             options=taken.take("options", {}).mapping(),
             optional=taken.take("optional", False).flag(),
         )

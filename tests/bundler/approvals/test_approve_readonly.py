@@ -57,7 +57,7 @@ def test_where_nothing_can_be_written_beside_it_either_it_says_so(stick: Path) -
     done = approve(stick, stick)
     assert done.returncode == 30, done.stdout
     assert "Read-only file system" in done.stderr
-    assert "say with --output DIR where it is to lie" in done.stderr
+    assert "choose another place with --output DIR" in done.stderr
     assert [each.name for each in stick.iterdir()] == ["b.tar"]
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler.approvals import detached
 from bundler.approvals.approval import Request
-from bundler.commands import trust_edit
+from bundler.approvals.statements import Sidecar
+from bundler.commands import trust_sign
+from bundler.commands.approve import attach_approval, prepare_approval
 from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import file_digest, sha256_hex
@@ -29,23 +30,11 @@ from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 from tests.rig.product import Product
 from tests.rig.signing import Cosign, gpg_home
-from tests.rig.trustworld import APPROVALS, NOW, World, headed, person
+from tests.rig.trustworld import NOW, World, headed, person
 
 ASKED = Request("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
 OPS = person("Ops")
 Holder = Callable[[Path], bytes]
-
-
-@pytest.fixture
-def world() -> World:
-    return replace(World(), approvals=APPROVALS[:2])
-
-
-@pytest.fixture
-def path(world: World, tmp_path: Path) -> Path:
-    file = tmp_path / "b.tar"
-    file.write_bytes(world.tar())
-    return file
 
 
 def made(path: Path, data: bytes) -> Path:
@@ -115,51 +104,51 @@ class TestApprovals:
     def test_signed_by_another_tool_it_counts(
         self, world: World, path: Path, tmp_path: Path, far: tuple[Path, Holder]
     ) -> None:
-        prepared = detached.prepare(path, ASKED, NOW)
+        prepared = prepare_approval(path, ASKED, NOW)
         assert prepared.path == tmp_path / "b.tar.ops.json"
         assert file_digest(prepared.path) == prepared.sha256
-        done = detached.attach(path, [made(tmp_path / "SIG", far[1](prepared.path))], far[0])
+        done = attach_approval(path, [made(tmp_path / "SIG", far[1](prepared.path))], far[0])
         assert done.files[0].startswith("approvals/ops-")
         assert tail(path)[done.files[0]] == prepared.path.read_bytes()
         _, decision = instead(world, far[0]).verify(FileSource(path))
         assert decision.filled["ops"] == ("Ops",)
 
     def test_the_bundle_is_as_if_it_had_been_approved_here(self, path: Path, tmp_path: Path) -> None:
-        from bundler.commands.approve import approve
+        from bundler.commands.approve import approve_bundle
 
         other = made(tmp_path / "c.tar", path.read_bytes())
-        here = approve(other, OPS.signer, ASKED, NOW)
-        statement = detached.prepare(path, ASKED, NOW).path
+        here = approve_bundle(other, OPS.signer, ASKED, NOW)
+        statement = prepare_approval(path, ASKED, NOW).path
         forms = [signed(tmp_path, statement, form=form) for form in ("sig", "sigstore.json")]
-        there = detached.attach(path, forms, public(tmp_path))
+        there = attach_approval(path, forms, public(tmp_path))
         assert (here.files, here.approval) == (there.files, there.approval)
         assert tail(other)[here.files[0]] == tail(path)[there.files[0]]
 
     def test_attached_twice_it_is_there_once(self, path: Path, tmp_path: Path) -> None:
-        statement = detached.prepare(path, ASKED, NOW).path
+        statement = prepare_approval(path, ASKED, NOW).path
         signature = signed(tmp_path, statement)
-        detached.attach(path, [signature], public(tmp_path))
+        attach_approval(path, [signature], public(tmp_path))
         before = path.read_bytes()
-        assert detached.attach(path, [signature], public(tmp_path)).files == ()
+        assert attach_approval(path, [signature], public(tmp_path)).files == ()
         assert path.read_bytes() == before
 
     def test_prepared_again_it_is_the_same_and_nothing_is_written_over(self, path: Path) -> None:
-        first = detached.prepare(path, ASKED, NOW)
-        assert detached.prepare(path, ASKED, NOW) == first
+        first = prepare_approval(path, ASKED, NOW)
+        assert prepare_approval(path, ASKED, NOW) == first
         with pytest.raises(UsageError, match="exists"):
-            detached.prepare(path, ASKED, NOW + timedelta(seconds=1))
+            prepare_approval(path, ASKED, NOW + timedelta(seconds=1))
 
     def test_of_several_statements_the_signature_says_which(self, path: Path, tmp_path: Path) -> None:
-        security = detached.prepare(path, replace(ASKED, role="security"), NOW).path
-        detached.prepare(path, ASKED, NOW)
-        done = detached.attach(path, [signed(tmp_path, security)], public(tmp_path))
+        security = prepare_approval(path, replace(ASKED, role="security"), NOW).path
+        prepare_approval(path, ASKED, NOW)
+        done = attach_approval(path, [signed(tmp_path, security)], public(tmp_path))
         assert isinstance(done.approval, Approval)
         assert done.approval.role == "security"
 
     def test_beside_the_bundle(self, path: Path, tmp_path: Path) -> None:
         before = path.read_bytes()
-        statement = detached.prepare(path, ASKED, NOW, tmp_path / "said.json").path
-        detached.attach(path, [signed(tmp_path, statement)], public(tmp_path), statement, sidecar=True)
+        statement = prepare_approval(path, ASKED, NOW, tmp_path / "said.json").path
+        attach_approval(path, [signed(tmp_path, statement)], public(tmp_path), statement, sidecar=Sidecar())
         assert path.read_bytes() == before
         assert (
             tmp_path / f"b.tar.approvals/ops-{OPS.key.keyid8}.json"
@@ -167,7 +156,7 @@ class TestApprovals:
 
     @pytest.mark.parametrize("fault", ["other bytes", "other key", "garbage", "empty", "absent", "too large"])
     def test_what_does_not_fit_never_gets_in(self, path: Path, tmp_path: Path, fault: str) -> None:
-        statement = detached.prepare(path, ASKED, NOW).path
+        statement = prepare_approval(path, ASKED, NOW).path
         before, signature = path.read_bytes(), tmp_path / "SIG"
         contents = {
             "other bytes": OPS.signer.sign(b"other")["sig"],
@@ -179,12 +168,12 @@ class TestApprovals:
         if fault in contents:
             signature.write_bytes(contents[fault])
         with pytest.raises(UsageError):
-            detached.attach(path, [signature], public(tmp_path))
+            attach_approval(path, [signature], public(tmp_path))
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("fault", ["another bundle", "no statement", "not json", "changed after", "huge"])
     def test_a_statement_that_is_none_of_this_bundle(self, path: Path, tmp_path: Path, fault: str) -> None:
-        statement = detached.prepare(path, ASKED, NOW).path
+        statement = prepare_approval(path, ASKED, NOW).path
         data = statement.read_bytes()
         identity = World().identity
         bad = {
@@ -200,24 +189,24 @@ class TestApprovals:
             statement.write_bytes(data.replace(b"ready", b"Ready"))
         before = path.read_bytes()
         with pytest.raises(UsageError):
-            detached.attach(path, [signature], public(tmp_path), statement)
+            attach_approval(path, [signature], public(tmp_path), statement)
         assert path.read_bytes() == before
 
     def test_signatures_by_two_people_are_attached_one_after_the_other(
         self, path: Path, tmp_path: Path
     ) -> None:
-        statement = detached.prepare(path, ASKED, NOW).path
+        statement = prepare_approval(path, ASKED, NOW).path
         both = [signed(tmp_path, statement), signed(tmp_path, statement, "Sec")]
         root = made(tmp_path / "root.json", root_bytes(World().root))
-        with pytest.raises(UsageError, match="several"):
-            detached.attach(path, both, root)
+        with pytest.raises(UsageError, match="different statements"):
+            attach_approval(path, both, root)
         for each in both:
-            detached.attach(path, [each], root)
+            attach_approval(path, [each], root)
         assert len([name for name in tail(path) if name.startswith("approvals/ops-")]) == 4
 
     def test_without_a_prepared_statement(self, path: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no statement"):
-            detached.attach(path, [made(tmp_path / "SIG", b"AAAA")], public(tmp_path))
+            attach_approval(path, [made(tmp_path / "SIG", b"AAAA")], public(tmp_path))
 
 
 def test_provenance_that_create_left_unsigned_is_signed_elsewhere(tmp_path: Path) -> None:
@@ -230,7 +219,7 @@ def test_provenance_that_create_left_unsigned_is_signed_elsewhere(tmp_path: Path
         "approve", str(product.target), "--attach", str(signature), "--public", str(tmp_path / "key.pub")
     )
     assert done.returncode == 0, done.stderr
-    assert "provenance built by https://ci" in done.stdout
+    assert "provenance   built by https://ci" in done.stdout
     assert next(iter(tail(product.target))).startswith("approvals/provenance-")
 
 
@@ -262,9 +251,9 @@ class TestRoots:
         before = headed(1, "Ruth", "Rob", threshold=2)
         made(tmp_path / "1.root.json", root.read_bytes())
         root.write_bytes(root_bytes(replace(before, version=2)))
-        prepared = trust_edit.prepare(root).path
+        prepared = trust_sign.prepare_root(root).path
         for name in ("Ruth", "Rob"):
-            done = trust_edit.attach(root, [signed(tmp_path, prepared, name)], None, NOW)
+            done = trust_sign.attach_to_root(root, [signed(tmp_path, prepared, name)], None, NOW)
             assert done.added == (f"root.json.{person(name).key.keyid8}.sig",)
         file = done.file
         assert file.complete(NOW)
@@ -277,31 +266,31 @@ class TestRoots:
         base = headed(1, "Ruth")
         keys, roles = {**base.keys, key.keyid: key}, {**base.roles, "root": Role((key.keyid,), 1)}
         path = made(tmp_path / "root.json", root_bytes(replace(base, keys=keys, roles=roles)))
-        prepared = trust_edit.prepare(path).path
+        prepared = trust_sign.prepare_root(path).path
         assert (prepared.name, prepared.read_bytes()) == ("root.json.unsigned", path.read_bytes())
-        done = trust_edit.attach(path, [made(tmp_path / "SIG", far[1](prepared))], None, NOW)
+        done = trust_sign.attach_to_root(path, [made(tmp_path / "SIG", far[1](prepared))], None, NOW)
         assert done.file.complete(NOW)
-        again = trust_edit.attach(path, [tmp_path / "SIG"], far[0], NOW)
+        again = trust_sign.attach_to_root(path, [tmp_path / "SIG"], far[0], NOW)
         assert again.added == ()
 
     def test_a_key_without_the_role_signs_no_root(
         self, tmp_path: Path, root: Path, far: tuple[Path, Holder]
     ) -> None:
-        signature = made(tmp_path / "SIG", far[1](trust_edit.prepare(root).path))
+        signature = made(tmp_path / "SIG", far[1](trust_sign.prepare_root(root).path))
         with pytest.raises(UsageError, match="does not have the role root"):
-            trust_edit.attach(root, [signature], far[0], NOW)
+            trust_sign.attach_to_root(root, [signature], far[0], NOW)
         assert not list(tmp_path.glob("root.json.????????.*"))
 
     @pytest.mark.parametrize("fault", ["other bytes", "stranger", "garbage"])
     def test_what_does_not_fit_is_not_put_there(self, tmp_path: Path, root: Path, fault: str) -> None:
-        prepared = trust_edit.prepare(root).path
+        prepared = trust_sign.prepare_root(root).path
         data = {
             "other bytes": person("Ruth").signer.sign(b"x")["sig"],
             "stranger": person("Eve").signer.sign(prepared.read_bytes())["sig"],
             "garbage": b"\xff",
         }[fault]
         with pytest.raises(UsageError):
-            trust_edit.attach(root, [made(tmp_path / "SIG", data)], None, NOW)
+            trust_sign.attach_to_root(root, [made(tmp_path / "SIG", data)], None, NOW)
         assert not list(tmp_path.glob("root.json.????????.*"))
 
     def test_by_command(self, tmp_path: Path, root: Path) -> None:

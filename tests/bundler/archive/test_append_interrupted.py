@@ -36,7 +36,7 @@ class Step:
 @contextmanager
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Step]]:
     steps: list[Step] = []
-    write, ftruncate = append.write, os.ftruncate
+    write, ftruncate = append.write_all, os.ftruncate
 
     def watched(fd: int, data: bytes, offset: int) -> None:
         steps.append(Step(offset, data))
@@ -47,7 +47,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Step]]:
         ftruncate(fd, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(append, "write", watched)
+        patch.setattr(append, "write_all", watched)
         patch.setattr(os, "ftruncate", shortened)
         yield steps
 
@@ -74,7 +74,7 @@ class TestKill:
     def steps(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, list[Step], bytes]:
         before = path.read_bytes()
         with recorded(monkeypatch) as steps:
-            approve.approve(path, OPS, ASKED, NOW)
+            approve.approve_bundle(path, OPS, ASKED, NOW)
         return before, steps, path.read_bytes()
 
     def test_at_every_byte_the_bundle_verifies_without_it(
@@ -156,7 +156,7 @@ class TestKill:
                 assert tail(halfway) == tail(before)
 
     def test_a_full_disk_leaves_it_as_it_was(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        before, write = path.read_bytes(), append.write
+        before, write = path.read_bytes(), append.write_all
         calls = 0
 
         def full(fd: int, data: bytes, offset: int) -> None:
@@ -167,9 +167,9 @@ class TestKill:
                 raise OSError(28, "No space left on device")
             write(fd, data, offset)
 
-        monkeypatch.setattr(append, "write", full)
+        monkeypatch.setattr(append, "write_all", full)
         with pytest.raises(UnfitInputError, match="No space left"):
-            approve.approve(path, OPS, ASKED, NOW)
+            approve.approve_bundle(path, OPS, ASKED, NOW)
         assert path.read_bytes() == before
 
     def test_one_that_was_cut_short_is_mended_before_the_next(
@@ -178,9 +178,9 @@ class TestKill:
         before, made, _ = steps
         path.write_bytes(put(before, made[0]))
         with pytest.raises(UnfitInputError, match="--repair"):
-            approve.approve(path, OPS, ASKED, NOW)
+            approve.approve_bundle(path, OPS, ASKED, NOW)
         approve.repair(path)
-        approve.approve(path, OPS, ASKED, NOW)
+        approve.approve_bundle(path, OPS, ASKED, NOW)
 
 
 class TestNotTorn:
@@ -215,7 +215,7 @@ class TestNotTorn:
 
     def test_a_bit_of_a_header(self, path: Path) -> None:
         place = path.stat().st_size - len(END)
-        approve.approve(path, OPS, ASKED, NOW)
+        approve.approve_bundle(path, OPS, ASKED, NOW)
         good = path.read_bytes()
         for at in range(BLOCK):
             bad = bytearray(good)
@@ -225,7 +225,7 @@ class TestNotTorn:
 
     def test_a_hole_in_the_digits_of_its_size(self, path: Path) -> None:
         place = path.stat().st_size - len(END)
-        approve.approve(path, OPS, ASKED, NOW)
+        approve.approve_bundle(path, OPS, ASKED, NOW)
         good = path.read_bytes()
         header = build.raw_header(good[place : place + BLOCK], size=b"00000\x00000000")
         with pytest.raises(TamperedError, match="not octal"):

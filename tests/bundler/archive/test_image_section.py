@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,19 +15,10 @@ from bundler.image_sources.layers import Compression, LayerTransform
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import blob_path
 from installer.core.format.tar_header import BLOCK, END, decode, extent
+from tests.rig.imagebuild import digest
 
 TAR = b"layer content " * 5000
 MTIME = 1_790_000_000
-
-
-def digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Iterator[OutputFile]:
-    with OutputFile(tmp_path / "out.tar") as opened:
-        yield opened
 
 
 def writer(output: OutputFile, compression: Compression = "zstd") -> BlobWriter:

@@ -9,16 +9,11 @@ import pytest
 
 from bundler.archive.inputs import collect, creation_time
 from bundler.config.loader import load
-from bundler.provenance.git import look
+from bundler.provenance.git import inspect_checkout
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest_rules import section_rank
 from tests.rig.gitcheckout import git
 from tests.rig.product import Product
-
-
-@pytest.fixture
-def product(tmp_path: Path) -> Product:
-    return Product.make(tmp_path / "product")
 
 
 def test_files_come_section_by_section_sorted_by_bytes(product: Product) -> None:
@@ -60,25 +55,25 @@ class TestGit:
         git(product.directory, "add", ".")
         git(product.directory, "commit", "-qm", "x", GIT_COMMITTER_DATE="1780000000 +0545")
         git(product.directory, "tag", "v1.4.0")
-        found = look(product.directory)
+        found = inspect_checkout(product.directory)
         source, when = found.source, found.time
         assert (len(source.commit), source.tag, source.dirty, when) == (40, "v1.4.0", False, 1_780_000_000)
         (product.directory / "CHANGELOG.md").write_text("changed")
-        assert look(product.directory).source.dirty
+        assert inspect_checkout(product.directory).source.dirty
 
     def test_no_checkout_is_no_fault(self, product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(product.directory.parent))
-        assert look(product.directory).time is None
+        assert inspect_checkout(product.directory).time is None
 
     def test_a_checkout_without_a_commit_is_no_fault(self, product: Product) -> None:
         git(product.directory, "init", "-q")
-        assert look(product.directory).time is None
+        assert inspect_checkout(product.directory).time is None
 
     def test_the_environment_of_another_checkout_plays_no_part(
         self, product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
-        assert look(product.directory).time is None
+        assert inspect_checkout(product.directory).time is None
 
 
 def test_the_time_is_of_the_epoch_then_the_commit_then_the_newest_input(

@@ -103,7 +103,7 @@ def test_a_full_disk_is_said_with_a_way_out_and_leaves_nothing(way: str, small_d
     with OutputFile(small_disk / "b.tar") as output, pytest.raises(UnfitInputError) as caught:
         output.write_at(0, b"x" * (1 << 20))
     assert caught.value.what == "cannot be written: No space left on device"
-    assert caught.value.hint == "free some space, or name another place with -o"
+    assert caught.value.hint == "free some space, or choose another place with -o"
     assert list(small_disk.iterdir()) == []
     space = os.statvfs(small_disk)
     assert space.f_bfree == space.f_blocks

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from bundler.archive.output_file import PAGE, OutputFile
-from bundler.archive.writer import BUFFERS, Input, end_of, write_files
+from bundler.archive.writer import Input, end_of, write_files
+from bundler.image_sources.lane import DEPTH
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, extent
 from installer.core.limits import CHUNK, MIB
 from tests.rig.loop import Loop
 
-SIZES = [3, (BUFFERS + 2) * CHUNK + 4097, CHUNK, 70_000, CHUNK - 1, 3 * CHUNK + 511, 2 * CHUNK, 9 * CHUNK + 1]
+SIZES = [3, (DEPTH + 2) * CHUNK + 4097, CHUNK, 70_000, CHUNK - 1, 3 * CHUNK + 511, 2 * CHUNK, 9 * CHUNK + 1]
 Pwrite = Callable[[int, bytes | memoryview, int], int]
 
 
@@ -192,7 +193,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(disk: Loop, tmp_path: Path) -> 
     with OutputFile(disk.mount / "b.tar") as output, pytest.raises(UnfitInputError) as caught:
         write_files(output, PAGE, items, 0, lambda _count: None)
     assert caught.value.what == "cannot be written: No space left on device"
-    assert caught.value.hint == "free some space, or name another place with -o"
+    assert caught.value.hint == "free some space, or choose another place with -o"
     assert [path.name for path in disk.mount.iterdir() if path.name.endswith((".tar", ".part"))] == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundler.approvals.approval import Request
-from bundler.approvals.statements import opened
+from bundler.approvals.statements import Sidecar, open_statements
 from bundler.commands import approve
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
@@ -32,7 +32,7 @@ from tests.rig.trustworld import APPROVALS, NOW, Said, World
 class TestGood:
     def test_what_it_adds_is_what_the_policy_lacked(self, world: World, path: Path) -> None:
         before = path.read_bytes()
-        done = approve.approve(path, OPS, ASKED, NOW)
+        done = approve.approve_bundle(path, OPS, ASKED, NOW)
         after = path.read_bytes()
         assert after.startswith(before[: -len(END)])
         assert done.files == tuple(list(tail(after))[-3:])
@@ -41,7 +41,9 @@ class TestGood:
         assert not decision.broken
 
     def test_the_statement_says_what_was_asked_for(self, path: Path) -> None:
-        done = approve.approve(path, OPS, replace(ASKED, targets=("Chat01", "chat02"), expires="2d"), NOW)
+        done = approve.approve_bundle(
+            path, OPS, replace(ASKED, targets=("Chat01", "chat02"), expires="2d"), NOW
+        )
         said = parse(tail(path.read_bytes())[done.files[0]], "x")
         assert said == done.approval
         assert isinstance(said, Approval)
@@ -50,13 +52,13 @@ class TestGood:
 
     def test_the_same_person_may_approve_for_two_environments(self, path: Path) -> None:
         names = [
-            approve.approve(path, OPS, replace(ASKED, environment=each), NOW).files[0]
+            approve.approve_bundle(path, OPS, replace(ASKED, environment=each), NOW).files[0]
             for each in ("test", "production")
         ]
         assert names == [f"approvals/ops-{OPS.keyid8}.json", f"approvals/ops-{OPS.keyid8}.2.json"]
 
     def test_tar_lists_the_payload_and_the_approval(self, path: Path) -> None:
-        approve.approve(path, OPS, ASKED, NOW)
+        approve.approve_bundle(path, OPS, ASKED, NOW)
         listed = subprocess.run(["tar", "-tf", path], capture_output=True, text=True, check=True)
         assert listed.stdout.splitlines()[-3] == f"approvals/ops-{OPS.keyid8}.json"
         assert not listed.stderr
@@ -68,7 +70,7 @@ class TestGood:
         needs("gpgv")
         with gpg_home() as home:
             signer = GpgSigner(home.key("Ops"), home.path)
-            done = approve.approve(path, signer, ASKED, NOW)
+            done = approve.approve_bundle(path, signer, ASKED, NOW)
         assert done.files[1:] == (f"approvals/ops-{signer.keyid8}.json.asc",)
 
 
@@ -85,16 +87,16 @@ class TestCost:
             out.write(head + header)
             out.truncate(len(head) + BLOCK + size + len(END))
         with ends(within=30):
-            approve.approve(file, OPS, ASKED, NOW)
+            approve.approve_bundle(file, OPS, ASKED, NOW)
         assert file.stat().st_blocks * 512 < 2**20
 
 
 class TestBeside:
     def test_with_sidecar_the_bundle_stays_as_it_is(self, world: World, path: Path) -> None:
         before = path.read_bytes()
-        done = approve.approve(path, OPS, ASKED, NOW, sidecar=True)
+        done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar())
         assert path.read_bytes() == before
-        assert done.place == sidecar_path(path) == path.with_name("b.tar.approvals")
+        assert done.directory == sidecar_path(path) == path.with_name("b.tar.approvals")
         files = read_sidecar(sidecar_path(path))
         assert set(files) == set(done.files)
         found, strays = group_files(files, "x")
@@ -107,18 +109,18 @@ class TestBeside:
         assert len(decision.counted) == 3
 
     def test_into_a_directory_that_was_named(self, path: Path, tmp_path: Path) -> None:
-        done = approve.approve(path, OPS, ASKED, NOW, directory=tmp_path / "out")
-        assert done.place == tmp_path / "out"
+        done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar(tmp_path / "out"))
+        assert done.directory == tmp_path / "out"
         assert len(read_sidecar(tmp_path / "out", required=True)) == 3
 
     def test_the_second_one_has_another_name(self, path: Path) -> None:
-        first = approve.approve(path, OPS, ASKED, NOW, sidecar=True)
-        second = approve.approve(path, OPS, ASKED, NOW, sidecar=True)
+        first = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar())
+        second = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar())
         assert not set(first.files) & set(second.files)
 
     def test_where_the_bundle_cannot_be_written_to(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "access", lambda _path, _mode: False)
-        assert approve.approve(path, OPS, ASKED, NOW).place == sidecar_path(path)
+        assert approve.approve_bundle(path, OPS, ASKED, NOW).directory == sidecar_path(path)
 
     def test_what_is_none_is_left_alone_and_what_cannot_be_is_refused(
         self, path: Path, tmp_path: Path
@@ -162,25 +164,25 @@ class TestRefused:
     def test_a_request_that_makes_no_sense(self, path: Path, change: dict[str, object], option: str) -> None:
         before = path.read_bytes()
         with pytest.raises(UsageError) as caught:
-            approve.approve(path, OPS, replace(ASKED, **change), NOW)
+            approve.approve_bundle(path, OPS, replace(ASKED, **change), NOW)
         assert [problem.where for problem in caught.value.problems] == [option]
         assert path.read_bytes() == before
 
     def test_everything_wrong_is_said_at_once(self, path: Path) -> None:
         with pytest.raises(UsageError) as caught:
-            approve.approve(path, OPS, Request("x", "Y", targets=("-",), notes="\n"), NOW)
+            approve.approve_bundle(path, OPS, Request("x", "Y", targets=("-",), notes="\n"), NOW)
         assert len(caught.value.problems) == 4
 
     def test_an_expiry_in_the_past(self, path: Path) -> None:
         with pytest.raises(UsageError, match="past"):
-            approve.approve(path, OPS, replace(ASKED, expires="2020-01-01T00:00:00Z"), NOW)
+            approve.approve_bundle(path, OPS, replace(ASKED, expires="2020-01-01T00:00:00Z"), NOW)
 
     def test_what_is_no_bundle(self, tmp_path: Path) -> None:
         (tmp_path / "x").write_bytes(b"hello" * 1000)
         with pytest.raises(TamperedError):
-            approve.approve(tmp_path / "x", OPS, ASKED, NOW)
+            approve.approve_bundle(tmp_path / "x", OPS, ASKED, NOW)
         with pytest.raises(UsageError):
-            approve.approve(tmp_path / "none", OPS, ASKED, NOW)
+            approve.approve_bundle(tmp_path / "none", OPS, ASKED, NOW)
 
     def test_while_another_process_signs(self, path: Path) -> None:
         import fcntl
@@ -188,15 +190,15 @@ class TestRefused:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             with pytest.raises(BusyError):
-                approve.approve(path, OPS, ASKED, NOW)
+                approve.approve_bundle(path, OPS, ASKED, NOW)
 
     def test_more_than_fit(self, path: Path) -> None:
         bundle = open_bundle(FileSource(path), unsafe_trust_anyone)
         assert bundle.read_tail()
         many = [f"approvals/ops-{OPS.keyid8}.{n}.json" for n in range(2, 100)]
         said = replace(ASKED, rollback_to="1.3.0")
-        approval = approve.approve(path, OPS, said, NOW).approval
-        with opened(path) as place:
-            full = replace(place, there=dict.fromkeys([*many, f"approvals/ops-{OPS.keyid8}.json"], b""))
+        approval = approve.approve_bundle(path, OPS, said, NOW).approval
+        with open_statements(path) as place:
+            full = replace(place, present=dict.fromkeys([*many, f"approvals/ops-{OPS.keyid8}.json"], b""))
             with pytest.raises(UnfitInputError, match="too many"):
                 full.add("ops", OPS.keyid8, approval.to_bytes(), {})

@@ -27,11 +27,6 @@ def _epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
 
 
-@pytest.fixture
-def product(tmp_path: Path) -> Product:
-    return Product.make(tmp_path / "product")
-
-
 class TestReproducible:
     def test_two_runs_give_the_same_bytes(self, product: Product, tmp_path: Path) -> None:
         one = product.create(tmp_path / "1.tar")
@@ -143,7 +138,7 @@ class TestExisting:
     def test_other_content_is_refused_and_kept(self, product: Product, content: bytes) -> None:
         product.target.parent.mkdir()
         product.target.write_bytes(content)
-        with pytest.raises(UnfitInputError, match="is there already, with other content"):
+        with pytest.raises(UnfitInputError, match="exists already, with other content"):
             product.create()
         assert product.target.read_bytes() == content
         assert product.leftovers() == []
@@ -173,13 +168,13 @@ class TestFailure:
         from bundler.config.loader import load
 
         config = load(product.directory, "1.4.0")
-        from bundler.commands.create import create, plan
+        from bundler.commands.create import plan_bundle, write_bundle
         from installer.shared.progress import Progress
 
-        planned = plan(config)
+        planned = plan_bundle(config)
         (product.directory / "web/index.html").unlink()
         with pytest.raises(UnfitInputError, match=r"cannot be read: No such file") as caught:
-            create(planned, config, product.target, (), Progress())
+            write_bundle(planned, product.target, (), Progress())
         assert caught.value.where.endswith("web/index.html")
         self.nothing(product)
 
@@ -191,16 +186,16 @@ class TestFailure:
     def test_an_input_of_another_size_than_was_planned(
         self, product: Product, change: Callable[[bytes], bytes]
     ) -> None:
-        from bundler.commands.create import create, plan
+        from bundler.commands.create import plan_bundle, write_bundle
         from bundler.config.loader import load
         from installer.shared.progress import Progress
 
         config = load(product.directory, "1.4.0")
-        planned = plan(config)
+        planned = plan_bundle(config)
         path = product.directory / "web/js/app.js"
         path.write_bytes(change(path.read_bytes()))
         with pytest.raises(UnfitInputError, match="changed while it was read") as caught:
-            create(planned, config, product.target, (), Progress())
+            write_bundle(planned, product.target, (), Progress())
         assert caught.value.where.endswith("web/js/app.js")
         assert "wait until the build" in caught.value.hint
         self.nothing(product)
@@ -219,7 +214,7 @@ class TestFailure:
         )
         assert done.returncode == 30, done.stderr
         assert "cannot be written: File too large" in done.stderr
-        assert "hint: this file system or a limit" in done.stderr
+        assert "hint: the file system, or `ulimit -f`" in done.stderr
         self.nothing(product)
 
     @pytest.mark.needs("root")
@@ -307,7 +302,7 @@ class TestFailure:
         monkeypatch.setattr("bundler.commands.create.write_files", None)
         with pytest.raises(UnfitInputError, match="at most 8 are allowed") as caught:
             product.create()
-        assert "as one archive file" in caught.value.hint
+        assert "into one archive file" in caught.value.hint
         self.nothing(product)
 
     def test_a_bundle_that_would_be_refused_is_not_written(self, product: Product) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bundler.commands.diff import Difference, diff
+from bundler.commands.diff import Difference, diff_bundles
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Image, LinkEntry
 from tests.rig import bundlebuild as build
@@ -21,7 +21,7 @@ def compare(tmp_path: Path) -> Any:
     def run(old: Plan, new: Plan) -> Difference:
         (tmp_path / "old.tar").write_bytes(old.tar())
         (tmp_path / "new.tar").write_bytes(new.tar())
-        return diff(tmp_path / "old.tar", tmp_path / "new.tar")
+        return diff_bundles(tmp_path / "old.tar", tmp_path / "new.tar")
 
     return run
 
@@ -39,7 +39,7 @@ def with_images(*images: Image) -> Plan:
 def test_the_same_release_has_no_difference(compare: Any) -> None:
     found = compare(build.plan(), build.plan(version="1.4.1"))
     assert (found.files, found.images, found.texts) == ((), (), ())
-    assert found.as_text().endswith("the payload is the same")
+    assert found.as_text().endswith("no differences")
 
 
 def test_added_removed_changed_and_moved_files_are_told_apart(compare: Any) -> None:
@@ -100,5 +100,5 @@ def test_two_tags_of_one_name_are_two_images(compare: Any) -> None:
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
     (tmp_path / "old.tar").write_bytes(build.plan().tar())
     with pytest.raises(UsageError, match="no such bundle") as caught:
-        diff(tmp_path / "old.tar", tmp_path / "new.tar")
+        diff_bundles(tmp_path / "old.tar", tmp_path / "new.tar")
     assert caught.value.where.endswith("new.tar")

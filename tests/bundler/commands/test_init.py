@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
-from bundler.commands.init import init, names
+from bundler.commands.init import init_project, template_names
 from installer.core.errors import UnfitInputError, UsageError
 
 
 def test_the_files_are_listed_and_named_after_the_directory(tmp_path):
-    written = init(tmp_path / "new" / "door-bell")
+    written = init_project(tmp_path / "new" / "door-bell")
     assert [str(path) for path in written] == sorted(str(path) for path in written)
     assert "deploy/systemd/door-bell.service" in {str(path) for path in written}
     for path in written:
@@ -20,21 +20,21 @@ def test_the_files_are_listed_and_named_after_the_directory(tmp_path):
 
 
 def test_a_directory_whose_name_is_no_product_name_gets_a_stand_in(tmp_path):
-    init(tmp_path / "My Product!")
+    init_project(tmp_path / "My Product!")
     assert b"product: example-product\n" in (tmp_path / "My Product!/bundle.yaml").read_bytes()
 
 
 def test_an_existing_bundle_yaml_stops_everything(tmp_path):
     (tmp_path / "bundle.yaml").write_text("mine")
     with pytest.raises(UnfitInputError, match="exists already"):
-        init(tmp_path)
+        init_project(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["bundle.yaml"]
     assert (tmp_path / "bundle.yaml").read_text() == "mine"
 
 
 def test_other_files_that_are_there_are_kept(tmp_path):
     (tmp_path / "CHANGELOG.md").write_text("mine")
-    written = init(tmp_path)
+    written = init_project(tmp_path)
     assert (tmp_path / "CHANGELOG.md").read_text() == "mine"
     assert "CHANGELOG.md" not in {str(path) for path in written}
 
@@ -42,20 +42,20 @@ def test_other_files_that_are_there_are_kept(tmp_path):
 def test_nothing_is_left_when_a_file_cannot_be_written(tmp_path):
     (tmp_path / "docs").write_text("a file where a directory is needed")
     with pytest.raises(UnfitInputError, match="cannot be written"):
-        init(tmp_path)
+        init_project(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "docs"]
 
 
 def test_a_template_that_is_not_there_is_named_with_a_way_out(tmp_path):
     with pytest.raises(UsageError, match="compos") as caught:
-        init(tmp_path, "compos")
+        init_project(tmp_path, "compos")
     assert caught.value.hint == "did you mean compose?"
-    assert names() == ["compose", "service", "systemd"]
+    assert template_names() == ["compose", "service", "systemd"]
 
 
 def test_the_example_program_runs_and_answers_its_probe(tmp_path):
     product = tmp_path / "door-bell"
-    init(product)
+    init_project(product)
     program = product / "bin/door-bell"
     assert os.access(program, os.X_OK)
     (tmp_path / "conf").write_text("version=1\ngreeting=hi\npulse=1\n")

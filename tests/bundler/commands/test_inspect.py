@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.commands.inspect import VIEWS, inspect
+from bundler.commands.inspect import VIEWS, inspect_bundle
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.core.limits import LIMITS
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_overview_says_what_it_is_and_that_nothing_was_verified(path: Path) -> None:
-    report = inspect(path)
+    report = inspect_bundle(path)
     for word in ("lan-chat", "1.4.0", "linux/amd64", ".sigstore.json", "`bundle verify` checks"):
         assert word in report.text
     assert report.document["verified"] is False
@@ -39,34 +39,36 @@ def test_the_overview_says_what_it_is_and_that_nothing_was_verified(path: Path) 
 def test_every_view_has_a_text_and_a_document(path: Path, view: str) -> None:
     import json
 
-    report = inspect(path, view)
+    report = inspect_bundle(path, view)
     assert report.text
     json.dumps(report.document)
 
 
 def test_files_and_links_are_listed_with_their_places(path: Path) -> None:
-    text = inspect(path, "files").text
+    text = inspect_bundle(path, "files").text
     assert "trees/web/start.html -> index.html" in text
-    assert [entry["path"] for entry in inspect(path, "files").document["files"]] == list(build.FILES)
+    assert [entry["path"] for entry in inspect_bundle(path, "files").document["files"]] == list(build.FILES)
 
 
 def test_documents_are_shown_whole(path: Path) -> None:
-    assert "# Changes\n\n## 1.4.0" in inspect(path, "docs").text
-    assert "listen: {{ port }}" in inspect(path, "config").text
+    assert "# Changes\n\n## 1.4.0" in inspect_bundle(path, "docs").text
+    assert "listen: {{ port }}" in inspect_bundle(path, "config").text
 
 
 def test_a_document_that_was_changed_is_not_shown(tmp_path: Path) -> None:
     data = build.FILES["docs/CHANGELOG.md"].replace(b"Faster", b"Slower")
     path = write(tmp_path, build.plan().changed("docs/CHANGELOG.md", data=data))
     with pytest.raises(TamperedError, match="is not what was signed"):
-        inspect(path, "docs")
+        inspect_bundle(path, "docs")
 
 
 @pytest.mark.parametrize(
     "data", [b"%PDF-1.7\n\xff\xfe\0", b"x" * (LIMITS.document_bytes + 1)], ids=["binary", "large"]
 )
 def test_a_document_that_is_no_text_or_too_large_is_listed_not_shown(tmp_path: Path, data: bytes) -> None:
-    report = inspect(write(tmp_path, build.plan({"docs/GUIDE.pdf": data, "docs/z.md": b"shown"})), "docs")
+    report = inspect_bundle(
+        write(tmp_path, build.plan({"docs/GUIDE.pdf": data, "docs/z.md": b"shown"})), "docs"
+    )
     assert "docs/GUIDE.pdf" in report.text
     assert "(not text, or too large to show)" in report.text
     assert "shown" in report.text
@@ -75,7 +77,7 @@ def test_a_document_that_is_no_text_or_too_large_is_listed_not_shown(tmp_path: P
 
 def test_terminal_escapes_of_a_document_do_not_reach_the_terminal(tmp_path: Path) -> None:
     path = write(tmp_path, build.plan({"docs/a.md": b"\x1b]0;owned\x07 \xe2\x80\xae"}))
-    shown = safe(inspect(path, "docs").text)
+    shown = safe(inspect_bundle(path, "docs").text)
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
     assert "\\x1b]0;owned" in shown
 
@@ -83,25 +85,25 @@ def test_terminal_escapes_of_a_document_do_not_reach_the_terminal(tmp_path: Path
 def test_only_the_head_and_the_end_are_read(tmp_path: Path) -> None:
     """The payload may be damaged: inspecting does not look at it, and says so."""
     path = write(tmp_path, build.plan().changed("bin/linux-amd64/chatd", data=b"?" * 768))
-    assert "only that the list and the manifest agree" in inspect(path).text
+    assert "list and manifest agree" in inspect_bundle(path).text
 
 
 def test_approvals_are_listed_and_called_unchecked(tmp_path: Path) -> None:
     parts = [Part("approvals/security-0a1b2c3d.json", b"{}"), Part("approvals/security-0a1b2c3d.sig", b"x")]
     path = write(tmp_path, build.plan(approvals=parts))
-    assert "approvals/security-0a1b2c3d.json" in inspect(path).text
-    assert "none of these was checked" in inspect(path, "approvals").text
+    assert "approvals/security-0a1b2c3d.json" in inspect_bundle(path).text
+    assert "not verified: run" in inspect_bundle(path, "approvals").text
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.tar").write_bytes(b"x" * 4096)
     with pytest.raises(TamperedError):
-        inspect(tmp_path / "b.tar")
+        inspect_bundle(tmp_path / "b.tar")
     with pytest.raises(UsageError, match="no such bundle"):
-        inspect(tmp_path / "none.tar")
+        inspect_bundle(tmp_path / "none.tar")
 
 
 def test_a_step_that_cannot_be_undone_is_seen_by_whoever_lets_the_release_pass(tmp_path: Path) -> None:
     options = {"apply": "deploy/apply.sh", "roll_forward_only": "the column nick is dropped"}
     path = write(tmp_path, build.signed(build.plan(deploy=(Deployment("script", options),))))
-    assert "script (cannot be undone: the column nick is dropped)" in inspect(path).text
+    assert "script (cannot be undone: the column nick is dropped)" in inspect_bundle(path).text

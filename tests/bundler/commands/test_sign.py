@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bundler.archive import reading
 from bundler.archive.head import make_head, size_for
-from bundler.signing import bundle as module
+from bundler.signing import Signer
 from bundler.signing.bundle import sign
 from bundler.signing.cosign import CosignSigner, generate
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
@@ -100,14 +100,13 @@ def test_the_identity_does_not_change(path: Path, other: CosignSigner) -> None:
     assert sign(path, build.key()[0]).identity == sign(path, other).identity
 
 
-@dataclass(frozen=True)
-class Stub:
+class Stub(Signer):
     """A signer of any number, whose signature is as large as one likes."""
 
-    keyid8: str
-    size: int = 96
-    keyid: str = ""
-    public: str = ""
+    keyid = keyid8 = public = ""
+
+    def __init__(self, keyid8: str, size: int = 96) -> None:
+        self.keyid8, self.size = keyid8, size
 
     def sign(self, data: bytes) -> dict[str, bytes]:
         return {"sig": b"x" * self.size}
@@ -121,7 +120,7 @@ def test_room_that_is_used_up_is_said_and_the_bundle_stays_as_it_was(path: Path)
         except UnfitInputError as error:
             refused = error
             break
-    assert refused.what.startswith("has no room for another signature: it takes 1024 bytes, ")
+    assert refused.what.startswith("no space for another signature: it needs 1024 bytes")
     assert "create the bundle again" in refused.hint
     assert count >= 30
     assert path.read_bytes() == before
@@ -283,6 +282,6 @@ def test_a_bundle_that_may_not_be_written_to_is_said(path: Path) -> None:
         os.seteuid(user)
 
 
-def test_the_module_decides_nothing_about_trust() -> None:
-    assert module.open_bundle is open_bundle
-    assert module.unsafe_trust_anyone is unsafe_trust_anyone
+def test_reading_a_bundle_decides_nothing_about_trust() -> None:
+    assert reading.open_bundle is open_bundle
+    assert reading.unsafe_no_decision is unsafe_trust_anyone

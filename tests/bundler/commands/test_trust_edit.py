@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler.commands import trust_edit
+from bundler.commands import trust_edit, trust_sign
 from bundler.commands.trust_edit import make_policy
-from bundler.commands.trust_init import init
-from bundler.commands.trust_sheet import sheet
+from bundler.commands.trust_init import init_root
+from bundler.commands.trust_sheet import make_sheet
 from bundler.trust import root_files
 from bundler.trust.root_files import load
 from installer.core.digest import file_digest
@@ -33,16 +33,16 @@ def public(directory: Path, name: str) -> Path:
 def path(tmp_path: Path) -> Path:
     root = tmp_path / "root.json"
     heads = [public(tmp_path, name) for name in ("Ann", "Ben")]
-    init(root, [public(tmp_path, "Rea")], root_keys=heads, root_threshold=2, now=NOW)
+    init_root(root, [public(tmp_path, "Rea")], root_keys=heads, root_threshold=2, now=NOW)
     for role in ("provenance", "security", "ops"):
-        trust_edit.add_key(root, [person(TEAM[role]).key], [role], NOW)
+        trust_edit.add_keys(root, [person(TEAM[role]).key], [role], NOW)
     trust_edit.set_policy(root, "production", make_policy("production"), NOW)
     return root
 
 
 def sign(path: Path, *names: str) -> None:
     for name in names:
-        trust_edit.sign(path, [person(name).signer], NOW)
+        trust_sign.sign_root(path, [person(name).signer], NOW)
 
 
 class TestMake:
@@ -52,7 +52,7 @@ class TestMake:
 
     def test_until_enough_have_signed_it_stays_one_version(self, path: Path) -> None:
         sign(path, "Ann")
-        edited = trust_edit.add_key(path, [person("Sam").key], ["security"], NOW)
+        edited = trust_edit.add_keys(path, [person("Sam").key], ["security"], NOW)
         assert edited.file.root.version == 1
         assert len(edited.dropped) == 2
         assert load(path).signatures == ()
@@ -60,37 +60,37 @@ class TestMake:
     def test_after_that_a_change_makes_the_next_one_and_keeps_the_old(self, path: Path) -> None:
         sign(path, "Ann", "Ben")
         old = path.read_bytes()
-        edited = trust_edit.add_key(path, [person("Sam").key], ["security"], NOW)
+        edited = trust_edit.add_keys(path, [person("Sam").key], ["security"], NOW)
         assert edited.file.root.version == 2
-        assert edited.kept == path.with_name("1.root.json")
-        assert edited.kept.read_bytes() == old
-        assert len(load(edited.kept).signatures) == 4
-        assert [stand.complete for stand in edited.file.stands(NOW)] == [False, False]
+        assert edited.archived == path.with_name("1.root.json")
+        assert edited.archived.read_bytes() == old
+        assert len(load(edited.archived).signatures) == 4
+        assert [each.complete for each in edited.file.standings(NOW)] == [False, False]
 
     def test_several_changes_make_one_version(self, path: Path) -> None:
         sign(path, "Ann", "Ben")
         for name in ("Sam", "Sue"):
-            edited = trust_edit.add_key(path, [person(name).key], ["security"], NOW)
+            edited = trust_edit.add_keys(path, [person(name).key], ["security"], NOW)
         assert edited.file.root.version == 2
 
     def test_a_key_gets_a_further_role(self, path: Path) -> None:
-        root = trust_edit.add_key(path, [person("Ann").key], ["break-glass"], NOW).file.root
+        root = trust_edit.add_keys(path, [person("Ann").key], ["break-glass"], NOW).file.root
         assert root.roles["break-glass"].keys == (person("Ann").key.keyid,)
 
     def test_a_threshold_is_set_with_a_key(self, path: Path) -> None:
-        root = trust_edit.add_key(path, [person("Rob").key], ["release"], NOW, 2).file.root
+        root = trust_edit.add_keys(path, [person("Rob").key], ["release"], NOW, 2).file.root
         assert root.roles["release"].threshold == 2
 
     def test_a_threshold_that_nobody_can_meet_changes_nothing(self, path: Path) -> None:
         before = path.read_bytes()
-        with pytest.raises(UsageError, match="nothing was changed"):
-            trust_edit.add_key(path, [person("Rob").key], ["release"], NOW, 3)
+        with pytest.raises(UsageError, match="nothing was written"):
+            trust_edit.add_keys(path, [person("Rob").key], ["release"], NOW, 3)
         assert path.read_bytes() == before
         assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".pub", ".pub", ".pub"]
 
     def test_an_unknown_role(self, path: Path) -> None:
-        with pytest.raises(UsageError, match="there is no role"):
-            trust_edit.add_key(path, [person("Rob").key], ["boss"], NOW)
+        with pytest.raises(UsageError, match="unknown role"):
+            trust_edit.add_keys(path, [person("Rob").key], ["boss"], NOW)
 
 
 class TestPolicy:
@@ -128,15 +128,15 @@ class TestPolicy:
 class TestSign:
     def test_several_people_one_after_the_other(self, path: Path) -> None:
         sign(path, "Ann")
-        (stand,) = load(path).stands(NOW)
+        (stand,) = load(path).standings(NOW)
         assert (stand.signed, stand.open, stand.complete) == (("Ann",), ("Ben",), False)
-        assert "1 of 2 owners of version 1 have signed (Ann); can sign: Ben" in stand.text()
+        assert "1 of 2 owners of version 1 have signed (Ann); can sign: Ben" in stand.as_text()
         sign(path, "Ben")
         assert load(path).complete(NOW)
 
     def test_twice_by_one_person_changes_nothing(self, path: Path) -> None:
         sign(path, "Ann")
-        assert trust_edit.sign(path, [person("Ann").signer], NOW).added == ()
+        assert trust_sign.sign_root(path, [person("Ann").signer], NOW).added == ()
 
     def test_somebody_without_the_role(self, path: Path) -> None:
         with pytest.raises(UsageError, match="does not have the role root"):
@@ -148,8 +148,8 @@ class TestSign:
 
         with gpg_home() as home:
             signer = GpgSigner(home.key("Gi"), home.path)
-            trust_edit.add_key(path, [key_from_gpg(signer.keyid, home.path)], ["root"], NOW)
-            assert trust_edit.sign(path, [signer], NOW).added == (f"root.json.{signer.keyid8}.asc",)
+            trust_edit.add_keys(path, [key_from_gpg(signer.keyid, home.path)], ["root"], NOW)
+            assert trust_sign.sign_root(path, [signer], NOW).added == (f"root.json.{signer.keyid8}.asc",)
 
     def test_a_signature_of_other_bytes_is_said(self, path: Path) -> None:
         sign(path, "Ann")
@@ -178,7 +178,7 @@ class TestRotate:
         assert root.expires == NOW + timedelta(days=30)
 
     def test_a_key_is_taken_out_of_everything(self, path: Path) -> None:
-        trust_edit.add_key(path, [person("Sam").key], ["security", "ops"], NOW)
+        trust_edit.add_keys(path, [person("Sam").key], ["security", "ops"], NOW)
         root = trust_edit.rotate(path, NOW, removed=[person("Sam").key.keyid]).file.root
         assert person("Sam").key.keyid not in {keyid for role in root.roles.values() for keyid in role.keys}
 
@@ -208,36 +208,36 @@ class TestSheet:
     def test_text_and_page_have_all_that_is_compared(self, path: Path, tmp_path: Path) -> None:
         sign(path, "Ann", "Ben")
         (tmp_path / "install").write_bytes(b"\x7fELF")
-        page = sheet(path, tmp_path / "install", NOW)
+        page = make_sheet(path, tmp_path / "install", NOW)
         assert page.warnings == ()
-        for text in (page.text(), re.sub(r"<[^>]*>", " ", page.html())):
+        for text in (page.as_text(), re.sub(r"<[^>]*>", " ", page.as_html())):
             plain = "".join(text.split())
             assert fingerprint(path.read_bytes()) in plain
             assert file_digest(tmp_path / "install") in plain
-            assert "gooduntil2027-" in plain
-        assert all(len(line) <= 80 for line in page.text().splitlines())
-        assert page.html().count("<svg") == 1
-        assert "http" not in page.html().replace("http://www.w3.org/2000/svg", "")
+            assert "expires2027-" in plain
+        assert all(len(line) <= 80 for line in page.as_text().splitlines())
+        assert page.as_html().count("<svg") == 1
+        assert "http" not in page.as_html().replace("http://www.w3.org/2000/svg", "")
 
     def test_the_code_holds_the_fingerprint(self, path: Path) -> None:
         segno = pytest.importorskip("segno")
-        page = sheet(path, None, NOW)
+        page = make_sheet(path, None, NOW)
         code = segno.make(f"sha256:{fingerprint(path.read_bytes())}", error="m", micro=False)
         drawn = re.search(r'<path[^>]* d="([^"]+)"', code.svg_inline(border=2, omitsize=True))
         assert drawn is not None
-        assert drawn[1] in page.html()
+        assert drawn[1] in page.as_html()
 
     def test_one_that_hosts_would_not_take_says_so(self, path: Path) -> None:
         sign(path, "Ann")
-        assert "not signed by all who must" in sheet(path, None, NOW).text()
-        assert "expired" in sheet(path, None, NOW + timedelta(days=999)).warnings[0]
+        assert "signatures are missing" in make_sheet(path, None, NOW).as_text()
+        assert "expired" in make_sheet(path, None, NOW + timedelta(days=999)).warnings[0]
 
     def test_what_owners_are_called_cannot_change_the_page(self, path: Path) -> None:
         from dataclasses import replace
 
         key = replace(person("Sam").key, owner="<script>alert(1)</script>")
-        trust_edit.add_key(path, [key], ["security"], NOW)
-        assert "<script>" not in sheet(path, None, NOW).html()
+        trust_edit.add_keys(path, [key], ["security"], NOW)
+        assert "<script>" not in make_sheet(path, None, NOW).as_html()
 
 
 def test_bytes_are_the_same_for_the_same_root(path: Path) -> None:
@@ -248,7 +248,7 @@ def test_bytes_are_the_same_for_the_same_root(path: Path) -> None:
 
 def test_a_root_of_issue_a_can_be_extended(tmp_path: Path) -> None:
     path = tmp_path / "root.json"
-    init(path, [public(tmp_path, "Rea")], now=NOW)
-    (stand,) = load(path).stands(NOW)
-    assert "names nobody for the role root" in stand.text()
-    assert trust_edit.add_key(path, [person("Ann").key], ["root"], NOW).file.root.version == 1
+    init_root(path, [public(tmp_path, "Rea")], now=NOW)
+    (stand,) = load(path).standings(NOW)
+    assert "has nobody in the role root" in stand.as_text()
+    assert trust_edit.add_keys(path, [person("Ann").key], ["root"], NOW).file.root.version == 1

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.commands.keygen import KeyPair, keygen
-from bundler.commands.trust_init import init, show
+from bundler.commands.keygen import KeyPair, generate_key_pair
+from bundler.commands.trust_init import init_root, show_root
 from bundler.config.durations import parse_expiry
 from bundler.signing.cosign import CosignSigner
 from installer.core.errors import TamperedError, UntrustedError, UsageError
@@ -28,14 +28,14 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
     directory = tmp_path_factory.mktemp("keys")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COSIGN_PASSWORD", "")
-        return [keygen(directory / name) for name in ("ana", "bo")]
+        return [generate_key_pair(directory / name) for name in ("ana", "bo")]
 
 
 def test_a_host_trusts_what_the_key_signs(
     keys: list[KeyPair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COSIGN_PASSWORD", "")
-    made = init(tmp_path / "root.json", [keys[0].public], now=NOW)
+    made = init_root(tmp_path / "root.json", [keys[0].public], now=NOW)
     root, data = load_root(tmp_path / "root.json")
     assert (made.fingerprint, format_time(root.expires)) == (fingerprint(data), "2027-06-01T12:00:00Z")
     assert [(row.key.owner, row.roles) for row in made.keys] == [("ana", ("release",))]
@@ -48,29 +48,29 @@ def test_a_host_trusts_what_the_key_signs(
 
 
 def test_show_says_what_init_said(keys: list[KeyPair], tmp_path: Path) -> None:
-    made = init(
+    made = init_root(
         tmp_path / "root.json", [keys[0].public, keys[1].public], owners=["A", "B"], threshold=2, now=NOW
     )
-    assert show(tmp_path / "root.json", NOW) == made
+    assert show_root(tmp_path / "root.json", NOW) == made
 
 
 def test_the_same_input_makes_the_same_bytes(keys: list[KeyPair], tmp_path: Path) -> None:
     for name, order in (("a", keys), ("b", keys[::-1])):
-        init(tmp_path / name, [pair.public for pair in order], now=NOW)
+        init_root(tmp_path / name, [pair.public for pair in order], now=NOW)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_one_owner_may_hold_all_keys(keys: list[KeyPair], tmp_path: Path) -> None:
-    made = init(tmp_path / "root.json", [pair.public for pair in keys], owners=["Team"], now=NOW)
+    made = init_root(tmp_path / "root.json", [pair.public for pair in keys], owners=["Team"], now=NOW)
     assert {row.key.owner for row in made.keys} == {"Team"}
 
 
 def test_a_gpg_key_is_taken_by_fingerprint_or_as_a_file(tmp_path: Path) -> None:
     with gpg_home() as home:
         key = home.key("Release")
-        made = init(tmp_path / "a.json", [], [key], gpg_home=home.path, now=NOW)
+        made = init_root(tmp_path / "a.json", [], [key], gpg_home=home.path, now=NOW)
         (tmp_path / "team.asc").write_text(home.public(key))
-    again = init(tmp_path / "b.json", [tmp_path / "team.asc"], now=NOW)
+    again = init_root(tmp_path / "b.json", [tmp_path / "team.asc"], now=NOW)
     assert made.keys[0].key.keyid == again.keys[0].key.keyid == key
     assert (made.keys[0].key.owner, again.keys[0].key.owner) == (f"gpg-{key[-8:]}", "team")
 
@@ -79,49 +79,49 @@ class TestRefused:
     def test_writing_over_a_root(self, keys: list[KeyPair], tmp_path: Path) -> None:
         (tmp_path / "root.json").write_text("precious")
         with pytest.raises(UsageError, match="exists already"):
-            init(tmp_path / "root.json", [keys[0].public], now=NOW)
+            init_root(tmp_path / "root.json", [keys[0].public], now=NOW)
         assert (tmp_path / "root.json").read_text() == "precious"
 
     def test_no_key(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--release-key"):
-            init(tmp_path / "root.json", [], now=NOW)
+            init_root(tmp_path / "root.json", [], now=NOW)
 
     def test_the_private_half(self, keys: list[KeyPair], tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="PRIVATE"):
-            init(tmp_path / "root.json", [keys[0].private], now=NOW)
+            init_root(tmp_path / "root.json", [keys[0].private], now=NOW)
 
     def test_a_file_that_is_no_key(self, tmp_path: Path) -> None:
         (tmp_path / "k.pub").write_bytes(b"\xffhello")
         for path in (tmp_path / "k.pub", tmp_path / "none.pub", tmp_path):
             with pytest.raises(UsageError):
-                init(tmp_path / "root.json", [path], now=NOW)
+                init_root(tmp_path / "root.json", [path], now=NOW)
 
     def test_one_key_twice(self, keys: list[KeyPair], tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="given twice"):
-            init(tmp_path / "root.json", [keys[0].public] * 2, now=NOW)
+            init_root(tmp_path / "root.json", [keys[0].public] * 2, now=NOW)
 
     def test_a_threshold_that_cannot_be_met(self, keys: list[KeyPair], tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="have 1 owners"):
-            init(
+            init_root(
                 tmp_path / "root.json", [pair.public for pair in keys], owners=["Team"], threshold=2, now=NOW
             )
         with pytest.raises(UsageError, match="from 1 on"):
-            init(tmp_path / "root.json", [keys[0].public], threshold=0, now=NOW)
+            init_root(tmp_path / "root.json", [keys[0].public], threshold=0, now=NOW)
 
     def test_owners_that_do_not_pair_up(self, keys: list[KeyPair], tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="2 owners are given for 1 keys"):
-            init(tmp_path / "root.json", [keys[0].public], owners=["A", "B"], now=NOW)
+        with pytest.raises(UsageError, match="2 owners for 1 keys"):
+            init_root(tmp_path / "root.json", [keys[0].public], owners=["A", "B"], now=NOW)
 
     @pytest.mark.parametrize("owner", ["", " x", "x\n", "\x1b[2J", "x" * 101])
     def test_an_owner_that_cannot_be_shown(self, keys: list[KeyPair], tmp_path: Path, owner: str) -> None:
-        with pytest.raises(UsageError, match="cannot name an owner"):
-            init(tmp_path / "root.json", [keys[0].public], owners=[owner], now=NOW)
+        with pytest.raises(UsageError, match="is not a valid owner"):
+            init_root(tmp_path / "root.json", [keys[0].public], owners=[owner], now=NOW)
 
     @pytest.mark.parametrize(
         "text", ["", "365", "0d", "-1d", "1y", "1.5d", "2026-06-01", "tomorrow", "999999d"]
     )
     def test_a_length_of_time_that_is_none(self, text: str) -> None:
-        with pytest.raises(UsageError, match="not a length of time"):
+        with pytest.raises(UsageError, match="not a duration or time"):
             parse_expiry(text, NOW)
 
     def test_an_end_in_the_past(self) -> None:
@@ -130,15 +130,15 @@ class TestRefused:
 
     def test_nothing_is_left_behind(self, keys: list[KeyPair], tmp_path: Path) -> None:
         with pytest.raises(UsageError):
-            init(tmp_path / "root.json", [keys[0].public], threshold=9, now=NOW)
+            init_root(tmp_path / "root.json", [keys[0].public], threshold=9, now=NOW)
         assert list(tmp_path.iterdir()) == []
 
     def test_showing_what_is_not_there_or_no_root(self, tmp_path: Path) -> None:
         with pytest.raises(UntrustedError):
-            show(tmp_path / "root.json")
+            show_root(tmp_path / "root.json")
         (tmp_path / "root.json").write_text(json.dumps({"schema": "x"}))
         with pytest.raises(TamperedError):
-            show(tmp_path / "root.json")
+            show_root(tmp_path / "root.json")
 
 
 def test_days_count_from_now() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import segno
 
-from bundler.commands.trust_sheet import sheet
+from bundler.commands.trust_sheet import make_sheet
 from bundler.trust.root_files import root_bytes
 from installer.core.errors import UntrustedError, UsageError
 from tests.rig.trustworld import NOW, headed
@@ -35,11 +35,11 @@ def squeezed(text: str) -> str:
 def test_it_has_what_is_compared_by_hand(root: Path, tmp_path: Path) -> None:
     installer = tmp_path / "install"
     installer.write_bytes(b"\x7fELF program")
-    page = sheet(root, installer, NOW)
-    for shown in (page.text(), page.html()):
+    page = make_sheet(root, installer, NOW)
+    for shown in (page.as_text(), page.as_html()):
         assert sha256sum(root) in squeezed(shown)
         assert sha256sum(installer) in squeezed(shown)
-        assert "good until" in shown
+        assert "expires" in shown
         assert "Ruth" in shown
     assert page.as_json()["root"] == sha256sum(root)
 
@@ -47,21 +47,21 @@ def test_it_has_what_is_compared_by_hand(root: Path, tmp_path: Path) -> None:
 def test_the_qr_code_is_of_the_fingerprint(root: Path) -> None:
     code = segno.make(f"sha256:{sha256sum(root)}", error="m", micro=False)
     drawn = code.svg_inline(border=2, omitsize=True, title="fingerprint of the root")
-    assert drawn in sheet(root, None, NOW).html()
+    assert drawn in make_sheet(root, None, NOW).as_html()
 
 
 def test_it_warns_of_a_root_that_hosts_would_not_take(root: Path) -> None:
-    assert "not signed by all who must" in sheet(root, None, NOW).text()
+    assert "signatures are missing" in make_sheet(root, None, NOW).as_text()
     root.write_bytes(root_bytes(replace(headed(1, "Ruth"), expires=NOW - timedelta(days=1))))
-    assert "WARNING: this root is expired" in sheet(root, None, NOW).text()
+    assert "WARNING: this root is expired" in make_sheet(root, None, NOW).as_text()
 
 
 def test_without_an_installer_none_is_named(root: Path) -> None:
-    assert "SHA-256 of the program" not in sheet(root, None, NOW).text()
+    assert "SHA-256 of the program" not in make_sheet(root, None, NOW).as_text()
 
 
 def test_what_is_not_there_is_said(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        sheet(root, tmp_path / "none", NOW)
+        make_sheet(root, tmp_path / "none", NOW)
     with pytest.raises(UntrustedError):
-        sheet(tmp_path / "none.json", None, NOW)
+        make_sheet(tmp_path / "none.json", None, NOW)

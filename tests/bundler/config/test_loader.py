@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
-from bundler.commands.init import init
+from bundler.commands.init import init_project
 from bundler.config.loader import load
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Deployment, HealthCheck
-from tests.rig.products import BUNDLE, add, elf, faults, hints, make_product, put
+from tests.rig.products import BUNDLE, add, elf, faults, hints, put
 
 
-@pytest.fixture
-def product(tmp_path: Path) -> Path:
-    return make_product(tmp_path)
-
-
-def test_a_small_release_is_read_and_filled_in(product):
-    config = load(product, "v1.4.0")
+def test_a_small_release_is_read_and_filled_in(product_dir):
+    config = load(product_dir, "v1.4.0")
     assert (config.product, str(config.version), config.sequence) == ("lan-chat", "1.4.0", 100_040_000_999)
     assert config.expires == 180 * 86400
     assert config.compression == "zstd"
@@ -32,12 +26,12 @@ def test_a_small_release_is_read_and_filled_in(product):
     assert [item.member for item in config.items[1:]] == ["docs/CHANGELOG.md", "docs/UPGRADE.md"]
 
 
-def test_steps_and_probes_carry_bundle_paths_and_seconds(product):
-    put(product, "units/chatd.service", "[Service]\nExecStart=/opt/lan-chat/bin/chatd\n")
-    put(product, "deploy/apply.sh", "#!/bin/sh\n")
-    put(product, "deploy/undo.sh", "#!/bin/sh\n")
+def test_steps_and_probes_carry_bundle_paths_and_seconds(product_dir):
+    put(product_dir, "units/chatd.service", "[Service]\nExecStart=/opt/lan-chat/bin/chatd\n")
+    put(product_dir, "deploy/apply.sh", "#!/bin/sh\n")
+    put(product_dir, "deploy/undo.sh", "#!/bin/sh\n")
     add(
-        product,
+        product_dir,
         """\
 deploy:
   - {method: files}
@@ -50,7 +44,7 @@ health:
   - {container: chat}
 """,
     )
-    config = load(product, "1.4.0")
+    config = load(product_dir, "1.4.0")
     assert config.deploy == (
         Deployment("files", {}),
         Deployment("systemd", {"units": ["deploy/systemd/chatd.service"]}),
@@ -64,16 +58,16 @@ health:
     assert {item.mode for item in config.items if item.kind == "script"} == {0o755}
 
 
-def test_a_step_that_cannot_be_undone_carries_the_reason_and_its_time(product):
-    put(product, "deploy/migrate.sh", "#!/bin/sh\n")
+def test_a_step_that_cannot_be_undone_carries_the_reason_and_its_time(product_dir):
+    put(product_dir, "deploy/migrate.sh", "#!/bin/sh\n")
     add(
-        product,
+        product_dir,
         """\
 deploy:
   - {method: script, apply: deploy/migrate.sh, roll_forward_only: the column nick is dropped, timeout: 2h}
 """,
     )
-    (step,) = load(product, "1.4.0").deploy
+    (step,) = load(product_dir, "1.4.0").deploy
     assert step.options == {
         "apply": "deploy/migrate.sh",
         "roll_forward_only": "the column nick is dropped",
@@ -81,17 +75,17 @@ deploy:
     }
 
 
-def test_scripts_that_save_and_bring_back_are_carried_as_programs(product):
+def test_scripts_that_save_and_bring_back_are_carried_as_programs(product_dir):
     for name in ("migrate", "save", "restore"):
-        put(product, f"deploy/{name}.sh", "#!/bin/sh\n")
+        put(product_dir, f"deploy/{name}.sh", "#!/bin/sh\n")
     add(
-        product,
+        product_dir,
         """\
 deploy:
   - {method: script, apply: deploy/migrate.sh, snapshot: deploy/save.sh, restore: deploy/restore.sh}
 """,
     )
-    config = load(product, "1.4.0")
+    config = load(product_dir, "1.4.0")
     assert config.deploy[0].options == {
         "apply": "deploy/migrate.sh",
         "snapshot": "deploy/save.sh",
@@ -100,14 +94,14 @@ deploy:
     assert {item.mode for item in config.items if item.kind == "script"} == {0o755}
 
 
-def test_a_tree_is_listed_with_modes_links_and_directories(product):
-    put(product, "build/web/index.html", "<p>")
-    put(product, "build/web/js/app.js", "1")
-    (product / "build/web/js/app.js").chmod(0o755)
-    (product / "build/web/empty").mkdir()
-    (product / "build/web/latest.js").symlink_to("js/app.js")
-    add(product, "trees:\n  - {path: build/web, install: /opt/lan-chat/web}\n")
-    tree = load(product, "1.4.0").trees[0]
+def test_a_tree_is_listed_with_modes_links_and_directories(product_dir):
+    put(product_dir, "build/web/index.html", "<p>")
+    put(product_dir, "build/web/js/app.js", "1")
+    (product_dir / "build/web/js/app.js").chmod(0o755)
+    (product_dir / "build/web/empty").mkdir()
+    (product_dir / "build/web/latest.js").symlink_to("js/app.js")
+    add(product_dir, "trees:\n  - {path: build/web, install: /opt/lan-chat/web}\n")
+    tree = load(product_dir, "1.4.0").trees[0]
     assert (tree.member, tree.install) == ("trees/web", "/opt/lan-chat/web")
     assert [(file.path, file.size) for file in tree.files] == [("index.html", 3), ("js/app.js", 1)]
     assert tree.files[1].mode == 0o755
@@ -115,21 +109,21 @@ def test_a_tree_is_listed_with_modes_links_and_directories(product):
     assert [(each.path, each.empty) for each in tree.directories] == [("empty", True), ("js", False)]
 
 
-def test_platforms_can_be_chosen(product):
-    put(product, "build/linux-arm64/chatd", elf(183))
+def test_platforms_can_be_chosen(product_dir):
+    put(product_dir, "build/linux-arm64/chatd", elf(183))
     text = BUNDLE.replace("[linux/amd64]", "[linux/amd64, linux/arm64]")
-    put(product, "bundle.yaml", text)
-    assert [item.member for item in load(product, "1.4.0").items][:2] == [
+    put(product_dir, "bundle.yaml", text)
+    assert [item.member for item in load(product_dir, "1.4.0").items][:2] == [
         "bin/linux-amd64/chatd",
         "bin/linux-arm64/chatd",
     ]
-    assert load(product, "1.4.0", platforms=["linux/arm64"]).platforms == ("linux/arm64",)
-    assert "linux/arm is not among platforms" in faults(product, platforms=["linux/arm"])[0]
+    assert load(product_dir, "1.4.0", platforms=["linux/arm64"]).platforms == ("linux/arm64",)
+    assert "linux/arm is not listed under platforms" in faults(product_dir, platforms=["linux/arm"])[0]
 
 
-def test_everything_wrong_is_said_at_once_in_the_order_of_the_file(product):
+def test_everything_wrong_is_said_at_once_in_the_order_of_the_file(product_dir):
     put(
-        product,
+        product_dir,
         "bundle.yaml",
         """\
 schema: waybill/v1
@@ -148,7 +142,7 @@ deploy:
 rollbck: {plan: x}
 """,
     )
-    found = faults(product, "1.5.0")
+    found = faults(product_dir, "1.5.0")
     assert [fault.split(": ")[0] for fault in found[:-1]] == [
         f"bundle.yaml:{line}" for line in (2, 3, 4, 6, 7, 9, 10, 12, 13, 14)
     ]
@@ -175,12 +169,12 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("product: twice\n", 8, "'product' twice", "keep one"),
         ("images: [{archve: x.tar}]\n", 8, "unknown key archve", "did you mean archive?"),
         ("images:\n  - lan-chat/web\n", 9, "has no tag", "lan-chat/web:{version}"),
-        ("images:\n  - Lan-Chat:1\n", 9, "not the name of an image", ""),
-        ("images: [{archive: docs}]\n", 8, "is a directory, a file is needed", ""),
+        ("images:\n  - Lan-Chat:1\n", 9, "not a valid image reference", ""),
+        ("images: [{archive: docs}]\n", 8, "is a directory, but a file is needed", ""),
         ("images: [{oci: docs}]\n", 8, "not an OCI image layout", "oci-layout"),
-        ("images: [{oci: CHANGELOG.md}]\n", 8, "is a file, a directory is needed", ""),
+        ("images: [{oci: CHANGELOG.md}]\n", 8, "is a file, but a directory is needed", ""),
         ("trees: [{path: build/{arch}}]\n", 8, "not YAML", "quotes"),
-        ("trees: [{path: 'build/{arch}'}]\n", 8, "{arch} is not filled in here", "{version}"),
+        ("trees: [{path: 'build/{arch}'}]\n", 8, "{arch} is not a known placeholder here", "{version}"),
         ("trees: [{path: nothing}]\n", 8, "nothing does not exist", ""),
         ("config: [{template: a.j2}]\n", 8, "install is missing", "rendered file"),
         ("deploy: [{method: compos, file: x}]\n", 8, "'compos'", "did you mean compose?"),
@@ -193,96 +187,96 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("deploy: [{method: script, apply: a, undo: b, roll_forward_only: it}]\n", 8, "unknown key", ""),
         ("deploy: [{method: script, apply: a, roll_forward_only: no}]\n", 8, "can mean false", ""),
         ("deploy: [{method: script, apply: a, roll_forward_only: why}]\n", 8, "too short", ""),
-        ("deploy: [{method: salt, state: x}]\n", 8, "salt is not driven by this version", "script step"),
-        ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not driven", "later version"),
-        ("health: [{tcp: 'a:1', when: compose}]\n", 8, "waits for compose", "in deploy are"),
+        ("deploy: [{method: salt, state: x}]\n", 8, "salt is not available in this version", "script step"),
+        ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not available", "later version"),
+        ("health: [{tcp: 'a:1', when: compose}]\n", 8, "has when: compose", "use one of"),
         ("health: [{http: 'ftp://x'}]\n", 8, "right form", "URL"),
         ("secrets_allow: [{path: '**', reason: because we can}]\n", 8, "right form", ""),
         ("secrets_allow: [{path: a.pem}]\n", 8, "reason is missing", ""),
     ],
 )
-def test_a_fault_has_its_line_and_a_way_out(product, text, line, what, hint):
-    add(product, text)
-    found = [fault for fault in faults(product) if what in fault]
+def test_a_fault_has_its_line_and_a_way_out(product_dir, text, line, what, hint):
+    add(product_dir, text)
+    found = [fault for fault in faults(product_dir) if what in fault]
     assert found
     assert found[0].startswith(f"bundle.yaml:{line}: ")
-    assert hint in hints(product)
+    assert hint in hints(product_dir)
 
 
 @pytest.mark.parametrize("version", ["1.4", "latest", "1.4.0.0"])
-def test_a_version_that_is_not_semantic_is_refused_with_the_other_problems(product, version):
-    (product / "docs/UPGRADE.md").unlink()
-    found = faults(product, version)
+def test_a_version_that_is_not_semantic_is_refused_with_the_other_problems(product_dir, version):
+    (product_dir / "docs/UPGRADE.md").unlink()
+    found = faults(product_dir, version)
     assert any("is not a semantic version" in fault for fault in found)
     assert any("docs/UPGRADE.md does not exist" in fault for fault in found)
 
 
-def test_a_version_without_a_sequence_asks_for_one(product):
-    put(product, "CHANGELOG.md", "## [1.4.0-dev.1]\n- x\n")
-    assert "no sequence number follows" in faults(product, "1.4.0-dev.1")[0]
-    add(product, "sequence: 17\n")
-    assert load(product, "1.4.0-dev.1").sequence == 17
+def test_a_version_without_a_sequence_asks_for_one(product_dir):
+    put(product_dir, "CHANGELOG.md", "## [1.4.0-dev.1]\n- x\n")
+    assert "implies no sequence number" in faults(product_dir, "1.4.0-dev.1")[0]
+    add(product_dir, "sequence: 17\n")
+    assert load(product_dir, "1.4.0-dev.1").sequence == 17
 
 
-def test_a_missing_input_names_what_is_beside_it(product):
-    (product / "build/linux-amd64/chatd").rename(product / "build/linux-amd64/chatd2")
-    assert faults(product) == ["bundle.yaml:5: build/linux-amd64/chatd does not exist"]
-    assert hints(product) == "did you mean build/linux-amd64/chatd2?"
+def test_a_missing_input_names_what_is_beside_it(product_dir):
+    (product_dir / "build/linux-amd64/chatd").rename(product_dir / "build/linux-amd64/chatd2")
+    assert faults(product_dir) == ["bundle.yaml:5: build/linux-amd64/chatd does not exist"]
+    assert hints(product_dir) == "did you mean build/linux-amd64/chatd2?"
 
 
-def test_an_empty_binary_a_directory_and_a_pipe_are_no_binaries(product):
-    binary = product / "build/linux-amd64/chatd"
+def test_an_empty_binary_a_directory_and_a_pipe_are_no_binaries(product_dir):
+    binary = product_dir / "build/linux-amd64/chatd"
     binary.write_bytes(b"")
-    assert "is empty" in faults(product)[0]
+    assert "is empty" in faults(product_dir)[0]
     binary.unlink()
     os.mkfifo(binary)
-    assert "not a regular file" in faults(product)[0]
+    assert "not a regular file" in faults(product_dir)[0]
     binary.unlink()
     binary.mkdir()
-    assert "is a directory, a file is needed" in faults(product)[0]
+    assert "is a directory, but a file is needed" in faults(product_dir)[0]
 
 
-def test_a_binary_for_another_architecture_is_noticed(product):
-    put(product, "build/linux-amd64/chatd", elf(183))
-    assert faults(product) == [
-        "bundle.yaml:5: build/linux-amd64/chatd is made for arm64, it is listed for linux/amd64"
+def test_a_binary_for_another_architecture_is_noticed(product_dir):
+    put(product_dir, "build/linux-amd64/chatd", elf(183))
+    assert faults(product_dir) == [
+        "bundle.yaml:5: build/linux-amd64/chatd is built for arm64, but listed for linux/amd64"
     ]
 
 
-def test_a_release_that_ships_nothing_is_refused(product):
-    put(product, "bundle.yaml", "schema: waybill/v1\nproduct: a\nplatforms: [linux/amd64]\n")
-    assert "ships nothing" in faults(product)[0]
+def test_a_release_that_ships_nothing_is_refused(product_dir):
+    put(product_dir, "bundle.yaml", "schema: waybill/v1\nproduct: a\nplatforms: [linux/amd64]\n")
+    assert "is empty" in faults(product_dir)[0]
 
 
-def test_names_that_a_bundle_cannot_carry_are_named_all_at_once(product):
+def test_names_that_a_bundle_cannot_carry_are_named_all_at_once(product_dir):
     for name in ("with space", "-dash", "ümlaut", "x" * 101, "back\\slash"):
-        put(product, f"web/{name}", "x")
-    put(product, "web/Same", "x")
-    put(product, "web/same", "x")
-    add(product, "trees: [{path: web}]\n")
-    found = faults(product)
+        put(product_dir, f"web/{name}", "x")
+    put(product_dir, "web/Same", "x")
+    put(product_dir, "web/same", "x")
+    add(product_dir, "trees: [{path: web}]\n")
+    found = faults(product_dir)
     assert len(found) == 6
     assert all("a name that a bundle cannot carry" in fault for fault in found)
-    assert "put it into an archive file" in hints(product)
+    assert "ship it inside an archive file" in hints(product_dir)
 
 
-def test_links_that_lead_out_and_files_that_are_no_files_are_refused(product):
-    put(product, "web/a", "x")
-    (product / "web/absolute").symlink_to("/etc/passwd")
-    (product / "web/out").symlink_to("../../etc")
-    os.mkfifo(product / "web/pipe")
-    put(product, "web/suid", "x")
-    (product / "web/suid").chmod(0o4755)
-    add(product, "trees: [{path: web}]\n")
-    found = faults(product)
+def test_links_that_lead_out_and_files_that_are_no_files_are_refused(product_dir):
+    put(product_dir, "web/a", "x")
+    (product_dir / "web/absolute").symlink_to("/etc/passwd")
+    (product_dir / "web/out").symlink_to("../../etc")
+    os.mkfifo(product_dir / "web/pipe")
+    put(product_dir, "web/suid", "x")
+    (product_dir / "web/suid").chmod(0o4755)
+    add(product_dir, "trees: [{path: web}]\n")
+    found = faults(product_dir)
     assert [fault.split(": ")[0] for fault in found] == ["web/absolute", "web/out", "web/pipe", "web/suid"]
 
 
-def test_two_inputs_that_would_get_one_name_are_named(product):
-    put(product, "other/chatd", elf())
+def test_two_inputs_that_would_get_one_name_are_named(product_dir):
+    put(product_dir, "other/chatd", elf())
     text = BUNDLE.replace("docs:", "  - {path: other/chatd}\ndocs:")
-    put(product, "bundle.yaml", text)
-    assert faults(product) == [
+    put(product_dir, "bundle.yaml", text)
+    assert faults(product_dir) == [
         (
             "bundle.yaml:7: other/chatd and build/linux-amd64/chatd (line 5) would both be "
             "bin/linux-amd64/chatd in the bundle"
@@ -290,37 +284,37 @@ def test_two_inputs_that_would_get_one_name_are_named(product):
     ]
 
 
-def test_one_file_may_have_two_roles(product):
-    add(product, "rollback: {plan: docs/UPGRADE.md}\n")
-    config = load(product, "1.4.0")
+def test_one_file_may_have_two_roles(product_dir):
+    add(product_dir, "rollback: {plan: docs/UPGRADE.md}\n")
+    config = load(product_dir, "1.4.0")
     assert config.rollback == "docs/UPGRADE.md"
     assert [item.member for item in config.items].count("docs/UPGRADE.md") == 1
 
 
-def test_a_line_break_in_a_name_is_refused(product):
-    add(product, 'trees: [{path: "a\\nb"}]\n')
-    assert "control character" in faults(product)[0]
+def test_a_line_break_in_a_name_is_refused(product_dir):
+    add(product_dir, 'trees: [{path: "a\\nb"}]\n')
+    assert "control character" in faults(product_dir)[0]
 
 
-def test_problems_are_printed_for_people_and_as_json(product):
-    (product / "docs/UPGRADE.md").unlink()
+def test_problems_are_printed_for_people_and_as_json(product_dir):
+    (product_dir / "docs/UPGRADE.md").unlink()
     with pytest.raises(UnfitInputError) as caught:
-        load(product, "1.4.0")
+        load(product_dir, "1.4.0")
     assert str(caught.value).endswith(
         "- bundle.yaml:7: docs/UPGRADE.md does not exist\n  hint: build it first, or correct the path"
     )
     json.dumps(caught.value.as_json())
 
 
-def test_a_release_without_probes_is_warned_of(product):
-    put(product, "a.service", "[Service]\n")
-    add(product, "deploy: [{method: systemd, units: [a.service]}]\n")
-    assert "no health probes" in load(product, "1.4.0").warnings[0].what
+def test_a_release_without_probes_is_warned_of(product_dir):
+    put(product_dir, "a.service", "[Service]\n")
+    add(product_dir, "deploy: [{method: systemd, units: [a.service]}]\n")
+    assert "no health probes" in load(product_dir, "1.4.0").warnings[0].what
 
 
 @pytest.mark.parametrize("template", ["service", "compose"])
 def test_what_init_lays_down_is_fit_to_ship(tmp_path, template):
-    init(tmp_path / "lan-chat", template)
+    init_project(tmp_path / "lan-chat", template)
     config = load(tmp_path / "lan-chat", "v0.1.0")
     assert config.product == "lan-chat"
     assert config.warnings == ()

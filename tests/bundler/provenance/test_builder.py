@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bundler.provenance.builder import INFLUENCES, LOCAL, find
+from bundler.provenance.builder import INFLUENCES, LOCAL, find_builder
 from installer.core import jsonio
 from installer.core.errors import UsageError
 from installer.core.trust.approval import parse
@@ -26,10 +26,10 @@ class TestBuilder:
             "GITHUB_RUN_ID": "77",
             "GITHUB_RUN_ATTEMPT": "2",
         }
-        found = find("", said)
+        found = find_builder("", said)
         assert found.identity == "https://github.example/team/chat/.github/workflows/release.yml"
         assert found.invocation == "https://github.example/team/chat/actions/runs/77/attempts/2"
-        assert find("", {**said, "GITHUB_WORKFLOW_REF": ""}).identity == LOCAL
+        assert find_builder("", {**said, "GITHUB_WORKFLOW_REF": ""}).identity == LOCAL
 
     def test_gitlab(self) -> None:
         said = {
@@ -38,25 +38,27 @@ class TestBuilder:
             "CI_RUNNER_ID": "12",
             "CI_JOB_URL": "https://gitlab.lan/team/chat/-/jobs/9",
         }
-        found = find("", said)
+        found = find_builder("", said)
         assert found.identity == "https://gitlab.lan/team/chat/-/runners/12"
         assert found.invocation.endswith("/-/jobs/9")
 
     def test_what_is_given_counts_before_the_variable_and_that_before_ci(self) -> None:
         environ = {"GITLAB_CI": "true", "CI_PROJECT_URL": "https://a/b", "CI_RUNNER_ID": "1"}
-        assert find("", {}).identity == LOCAL
-        assert find("", {**environ, "WAYBILL_BUILDER_ID": PIPELINE}).identity == PIPELINE
-        assert find("https://x/y", {**environ, "WAYBILL_BUILDER_ID": PIPELINE}).identity == "https://x/y"
+        assert find_builder("", {}).identity == LOCAL
+        assert find_builder("", {**environ, "WAYBILL_BUILDER_ID": PIPELINE}).identity == PIPELINE
+        assert (
+            find_builder("https://x/y", {**environ, "WAYBILL_BUILDER_ID": PIPELINE}).identity == "https://x/y"
+        )
 
     def test_only_names_are_taken_of_variables(self) -> None:
-        found = find("", dict.fromkeys(INFLUENCES, "secret") | {"OTHER": "x"})
+        found = find_builder("", dict.fromkeys(INFLUENCES, "secret") | {"OTHER": "x"})
         assert found.variables == INFLUENCES
         assert "secret" not in repr(replace(found, identity=""))
 
     @pytest.mark.parametrize("given", ["two words", "x" * 501, "é", "a\nb"])
     def test_what_is_no_id_is_refused(self, given: str) -> None:
         with pytest.raises(UsageError, match="not a builder id"):
-            find(given, {})
+            find_builder(given, {})
 
 
 def test_provenance_that_other_tools_wrote_is_read() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.provenance.git import Checkout, look, plain_url
+from bundler.provenance.git import Checkout, inspect_checkout, plain_url
 from tests.rig.gitcheckout import commit_all, git
 
 
@@ -30,41 +30,43 @@ def test_a_clean_tree_is_clean_whatever_lies_beside_it(place: Path) -> None:
     committed(place)
     (place / "build/x").write_text("made")
     (place / "note").write_text("not an input")
-    found = look(place, [str(place / "a"), str(place / "build/x")])
+    found = inspect_checkout(place, [str(place / "a"), str(place / "build/x")])
     assert (found.changed, found.source.dirty, found.unknown) == ((), False, "")
-    assert found.text().endswith("no tag, clean")
+    assert found.as_text().endswith("no tag, clean")
 
 
 def test_changed_removed_and_renamed_files_are_named(place: Path) -> None:
     committed(place)
     (place / "a").write_text("2")
     git(place, "mv", "b", "c")
-    assert look(place).changed == ("product/a", "product/b", "product/c")
+    assert inspect_checkout(place).changed == ("product/a", "product/b", "product/c")
     (place / "a").unlink()
-    assert "product/a" in look(place).changed
+    assert "product/a" in inspect_checkout(place).changed
 
 
 def test_an_input_that_was_never_added_makes_the_tree_dirty(place: Path) -> None:
     committed(place)
     (place / "apply.sh").write_text("rm -rf /")
-    assert look(place).changed == ()
-    assert look(place, [str(place / "apply.sh")]).changed == ("product/apply.sh",)
+    assert inspect_checkout(place).changed == ()
+    assert inspect_checkout(place, [str(place / "apply.sh")]).changed == ("product/apply.sh",)
     os.symlink(place, place.parent / "link")
-    assert look(place.parent / "link", [str(place.parent / "link/apply.sh")]).changed == ("product/apply.sh",)
+    assert inspect_checkout(place.parent / "link", [str(place.parent / "link/apply.sh")]).changed == (
+        "product/apply.sh",
+    )
 
 
 def test_a_change_elsewhere_in_the_repository_counts_only_where_it_goes_in(place: Path) -> None:
     committed(place)
     (place.parent / "other").write_text("2")
-    assert look(place).changed == ()
-    assert look(place, [str(place / "../other")]).changed == ("other",)
+    assert inspect_checkout(place).changed == ()
+    assert inspect_checkout(place, [str(place / "../other")]).changed == ("other",)
 
 
 def test_names_that_git_would_quote(place: Path) -> None:
     (place / "é\n").write_text("1")
     committed(place)
     (place / "é\n").write_text("2")
-    assert look(place).changed == ("product/é\n",)
+    assert inspect_checkout(place).changed == ("product/é\n",)
 
 
 def test_a_setting_of_the_repository_runs_nothing(place: Path, tmp_path: Path) -> None:
@@ -73,19 +75,19 @@ def test_a_setting_of_the_repository_runs_nothing(place: Path, tmp_path: Path) -
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     hook.chmod(0o755)
     git(place, "config", "core.fsmonitor", str(hook))
-    look(place)
+    inspect_checkout(place)
     assert not (tmp_path / "ran").exists()
 
 
 def test_without_a_repository_a_commit_or_git_it_says_why(
     place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert look(place) == Checkout(unknown="not a git repository")
+    assert inspect_checkout(place) == Checkout(unknown="not a git repository")
     git(place, "init", "-q")
-    assert look(place).unknown == "the git repository has no commit yet"
+    assert inspect_checkout(place).unknown == "the git repository has no commit yet"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert look(place).unknown == "git is not installed"
-    assert look(place).text() == "not known: git is not installed"
+    assert inspect_checkout(place).unknown == "git is not installed"
+    assert inspect_checkout(place).as_text() == "not recorded: git is not installed"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a directory to somebody else")
@@ -93,7 +95,7 @@ def test_a_repository_of_somebody_else_is_not_taken_for_none(place: Path) -> Non
     committed(place)
     for each in (place.parent, *place.parent.rglob("*")):
         os.chown(each, 12345, 12345, follow_symlinks=False)
-    assert "git config safe.directory" in look(place).unknown
+    assert "git config safe.directory" in inspect_checkout(place).unknown
 
 
 @pytest.mark.parametrize(
@@ -119,5 +121,5 @@ def test_the_repository_s_url_has_one_form_and_nothing_secret(origin: str, shown
 
 def test_origin_is_asked_for(place: Path) -> None:
     commit_all(place.parent, "v1.4.0", "https://token@git.lan/chat.git")
-    found = look(place)
+    found = inspect_checkout(place)
     assert (found.repository, found.tag, len(found.commit)) == ("https://git.lan/chat", "v1.4.0", 40)

@@ -101,7 +101,7 @@ class Pipeline:
         sign(self.path(), person("Rea").signer)
         return self
 
-    def decide(self, trust: Trust | None = None, data: bytes | None = None) -> Decision:
+    def check_approvals(self, trust: Trust | None = None, data: bytes | None = None) -> Decision:
         """Decides as hosts of the environment `plant` do.
 
         Raises:
@@ -238,7 +238,7 @@ class TestWhereItLies:
     def test_inspect_shows_it(self, pipeline: Pipeline) -> None:
         pipeline.committed().create()
         text = pipeline.product.run("inspect", str(pipeline.path())).stdout
-        assert f"built by    {PIPELINE}, as approvals/provenance-" in text
+        assert f"built by    {PIPELINE}, according to approvals/provenance-" in text
         assert f"commit {pipeline.commit}, tag v1.4.0" in text
 
     def test_a_password_of_its_own(self, pipeline: Pipeline) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from bundler.commands.keygen import KeyPair, keygen
+from bundler.commands.keygen import KeyPair, generate_key_pair
 from bundler.signing.cosign import CosignSigner, seal
 from installer.core.errors import UsageError
 from installer.core.trust import cosign
-from tests.rig.needs import needs
 from tests.rig.signing import Cosign
 
 DATA = b"the signed bytes\n"
@@ -30,16 +29,11 @@ def password(monkeypatch: pytest.MonkeyPatch) -> str:
     return "pässword"
 
 
-@pytest.fixture(params=["cosign", "cosign3"])
-def real(request: pytest.FixtureRequest, tmp_path: Path) -> Cosign:
-    return Cosign(needs(request.param), 3 if request.param == "cosign3" else 2, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COSIGN_PASSWORD", "pässword")
-        return keygen(tmp_path_factory.mktemp("keys") / "k")
+        return generate_key_pair(tmp_path_factory.mktemp("keys") / "k")
 
 
 @pytest.fixture
@@ -62,40 +56,40 @@ class TestKeygen:
     def test_it_writes_both_halves_the_private_one_for_its_owner_only(
         self, password: str, tmp_path: Path
     ) -> None:
-        pair = keygen(tmp_path / "release")
+        pair = generate_key_pair(tmp_path / "release")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["release.key", "release.pub"]
         assert stat.S_IMODE(pair.private.stat().st_mode) == 0o600
         assert cosign.load_public_key(pair.public.read_text()).keyid == pair.keyid
         assert pair.private.read_text().startswith("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
 
     def test_a_dotted_name_is_kept_whole(self, password: str, tmp_path: Path) -> None:
-        assert keygen(tmp_path / "team-v1.2").public.name == "team-v1.2.pub"
+        assert generate_key_pair(tmp_path / "team-v1.2").public.name == "team-v1.2.pub"
 
     @pytest.mark.parametrize("suffix", ["key", "pub"])
     def test_nothing_is_written_over(self, password: str, tmp_path: Path, suffix: str) -> None:
         (tmp_path / f"k.{suffix}").write_text("precious")
         with pytest.raises(UsageError, match="exists already"):
-            keygen(tmp_path / "k")
+            generate_key_pair(tmp_path / "k")
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(f"k.{suffix}", "precious")]
 
     def test_a_dangling_link_counts_as_existing(self, password: str, tmp_path: Path) -> None:
         (tmp_path / "k.key").symlink_to(tmp_path / "elsewhere")
         with pytest.raises(UsageError, match="exists already"):
-            keygen(tmp_path / "k")
+            generate_key_pair(tmp_path / "k")
         assert not (tmp_path / "elsewhere").exists()
 
     def test_a_missing_directory_is_named(self, password: str, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="No such file or directory"):
-            keygen(tmp_path / "nowhere" / "k")
+            generate_key_pair(tmp_path / "nowhere" / "k")
 
     def test_a_name_with_the_suffix_is_refused(self, password: str, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"without \.key"):
-            keygen(tmp_path / "k.key")
+            generate_key_pair(tmp_path / "k.key")
 
     def test_the_prompt_is_asked_twice(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
         answers = ["one", "one", "one"]
-        pair = keygen(tmp_path / "k", lambda _: answers.pop())
+        pair = generate_key_pair(tmp_path / "k", lambda _: answers.pop())
         assert CosignSigner.load(pair.private, lambda _: answers.pop()).keyid == pair.keyid
 
     def test_two_different_answers_write_nothing(
@@ -104,7 +98,7 @@ class TestKeygen:
         monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
         answers = ["one", "two"]
         with pytest.raises(UsageError, match="differ"):
-            keygen(tmp_path / "k", lambda _: answers.pop())
+            generate_key_pair(tmp_path / "k", lambda _: answers.pop())
         assert list(tmp_path.iterdir()) == []
 
     def test_without_a_terminal_the_variable_is_named(
@@ -112,11 +106,11 @@ class TestKeygen:
     ) -> None:
         monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
         with pytest.raises(UsageError, match="COSIGN_PASSWORD"):
-            keygen(tmp_path / "k")
+            generate_key_pair(tmp_path / "k")
 
     def test_the_empty_password_is_a_password(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("COSIGN_PASSWORD", "")
-        pair = keygen(tmp_path / "k")
+        pair = generate_key_pair(tmp_path / "k")
         assert CosignSigner.load(pair.private).keyid == pair.keyid
 
 
@@ -148,7 +142,7 @@ class TestLoad:
 
     def test_another_curve_is_refused(self, password: str, tmp_path: Path) -> None:
         (tmp_path / "k.key").write_bytes(seal(ec.generate_private_key(ec.SECP384R1()), password.encode()))
-        with pytest.raises(UsageError, match="kind that is not used"):
+        with pytest.raises(UsageError, match="unsupported type"):
             CosignSigner.load(tmp_path / "k.key")
 
     @pytest.mark.parametrize(
@@ -159,7 +153,7 @@ class TestLoad:
     ) -> None:
         pair = given
         rewrite(pair.private, lambda document: document["kdf"]["params"].update({field: value}))
-        with pytest.raises(UsageError, match="not among what is allowed"):
+        with pytest.raises(UsageError, match="parameters that are not allowed"):
             CosignSigner.load(pair.private)
 
     @pytest.mark.parametrize(
@@ -190,7 +184,7 @@ class TestLoad:
     ) -> None:
         pair = given
         rewrite(pair.private, change)
-        with pytest.raises(UsageError, match=r"damaged|sealed in a way"):
+        with pytest.raises(UsageError, match=r"damaged|encrypted in an unknown way"):
             CosignSigner.load(pair.private)
 
     def test_the_public_half_is_told_from_the_private(
@@ -216,7 +210,7 @@ class TestLoad:
         self, password: str, given: KeyPair, tmp_path: Path
     ) -> None:
         for path in (tmp_path / "none", tmp_path):
-            with pytest.raises(UsageError, match="cannot be read"):
+            with pytest.raises(UsageError, match="cannot read the key"):
                 CosignSigner.load(path)
 
     def test_no_secret_is_in_its_repr(self, password: str, given: KeyPair, tmp_path: Path) -> None:
@@ -225,26 +219,30 @@ class TestLoad:
 
 class TestWithTheRealCosign:
     def test_we_sign_with_its_key_and_it_verifies(
-        self, real: Cosign, monkeypatch: pytest.MonkeyPatch
+        self, any_cosign: Cosign, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        private = real.keygen("theirs", "pw")
+        private = any_cosign.keygen("theirs", "pw")
         monkeypatch.setenv("COSIGN_PASSWORD", "pw")
         signer = CosignSigner.load(private)
-        assert signer.public == (real.home / "theirs.pub").read_text()
+        assert signer.public == (any_cosign.home / "theirs.pub").read_text()
         files = signer.sign(DATA)
         for name, content in {
             "F": DATA,
             "s": files["sig"],
             "b": files["sigstore.json"],
         }.items():
-            (real.home / name).write_bytes(content)
-        assert real.verify_raw(real.home / "theirs.pub", real.home / "s", real.home / "F")
-        assert real.verify_bundle(real.home / "theirs.pub", real.home / "b", real.home / "F")
+            (any_cosign.home / name).write_bytes(content)
+        assert any_cosign.verify_raw(
+            any_cosign.home / "theirs.pub", any_cosign.home / "s", any_cosign.home / "F"
+        )
+        assert any_cosign.verify_bundle(
+            any_cosign.home / "theirs.pub", any_cosign.home / "b", any_cosign.home / "F"
+        )
 
-    def test_it_signs_with_our_key_and_we_verify(self, real: Cosign, password: str) -> None:
-        pair = keygen(real.home / "ours")
-        (real.home / "F").write_bytes(DATA)
-        raw, bundle = real.sign(pair.private, real.home / "F", password)
+    def test_it_signs_with_our_key_and_we_verify(self, any_cosign: Cosign, password: str) -> None:
+        pair = generate_key_pair(any_cosign.home / "ours")
+        (any_cosign.home / "F").write_bytes(DATA)
+        raw, bundle = any_cosign.sign(pair.private, any_cosign.home / "F", password)
         key = cosign.load_public_key(pair.public.read_text())
         cosign.verify_raw(key, raw, DATA)
         cosign.verify_bundle(key, bundle, DATA)

@@ -48,11 +48,6 @@ def problem(system: System) -> str:
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> System:
-    return System(tmp_path)
-
-
-@pytest.fixture
 def four(system: System) -> System:
     for number in range(4):
         record(system, reason=f"reason {number}")

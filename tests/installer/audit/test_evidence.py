@@ -17,6 +17,8 @@ from jsonschema import Draft202012Validator
 
 from installer.audit import evidence
 from installer.audit.evidence import DIRECTORY, EvidenceRecorder, Refusal, record, refusals
+from installer.commands.common.session import Session
+from installer.commands.history import Event, HistoryResult, history
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.trust.root import PRODUCTION
@@ -28,6 +30,7 @@ from tests.rig.bench import Bench, release
 from tests.rig.trustworld import APPROVALS, NOW, Said, person, root
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/v1/evidence.schema.json").read_text())
+OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_medium"
 CHECK = Draft202012Validator(SCHEMA)
 
 
@@ -158,7 +161,7 @@ class TestWhen:
         (bench.host / "var").write_text("in the way")
         code, document, said = bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
         assert (code, document["error"]) == (10, "untrusted")
-        assert "no evidence of this could be written" in said
+        assert "cannot write evidence of this" in said
 
     def test_an_install_that_is_refused_by_the_pipe_s_end(
         self,
@@ -168,7 +171,7 @@ class TestWhen:
         from tests.rig import bundlebuild as build
 
         data = replace(release(), approvals=APPROVALS[:1]).tar()
-        monkeypatch.setattr("installer.cli.apply.open_source", lambda _name: build.stream(data))
+        monkeypatch.setattr(OPEN_MEDIUM, lambda _name: build.stream(data))
         assert bench.run("-", "--yes")[0] == 14
         assert found(bench.host)[0]["predicate"]["waybill_bundle"]["file"] == "-"
 
@@ -187,17 +190,11 @@ class TestHistory:
     def test_for_people(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(release())), "--yes")
         bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
-        from installer.cli.options import context
-        from installer.commands.history import history, text
-
-        system = System(bench.host)
-        shown = text(history(context(system, "lan-chat")), refusals(system))
+        shown = history(Session(System(bench.host))).text()
         assert f"evidence: {DIRECTORY}/000001-passed-" in shown
         assert "REFUSED at step 6" in shown
 
     def test_what_happened_within_a_second_stands_in_its_order(self) -> None:
-        from installer.commands.history import Event, text
-
         when = "2026-11-24T01:00:00Z"
         refused = Refusal(
             when, "a.tar", "", "", "", 0, "nobody is trusted", f"{DIRECTORY}/000001-refused-x.json"
@@ -206,7 +203,7 @@ class TestHistory:
         event = Event(
             "000001", "apply", "done", began, began, "1.0.0", "", evidence=f"{DIRECTORY}/000002-y.json"
         )
-        assert [line.split()[2] for line in text([event], [refused]).splitlines()[::2]] == [
+        assert [line.split()[2] for line in HistoryResult((event,), (refused,)).text().splitlines()[::2]] == [
             "REFUSED",
             "000001",
         ]
@@ -346,8 +343,8 @@ class TestWriting:
         assert not [name for name in self.names(system) if name.startswith(".")]
 
     def test_it_is_written_once(self, system: System) -> None:
-        keeper = EvidenceRecorder(system, lambda: NOW, pytest.fail, VerificationTrace(file="b.tar"))
-        with pytest.raises(TamperedError), keeper.watching(), keeper.watching():
+        recorder = EvidenceRecorder(system, lambda: NOW, pytest.fail, VerificationTrace(file="b.tar"))
+        with pytest.raises(TamperedError), recorder.record_refusals(), recorder.record_refusals():
             raise TamperedError("x")
         assert len(self.names(system)) == 1
 
@@ -368,5 +365,5 @@ def test_a_read_only_host_still_refuses(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )  # fmt: skip
     assert done.returncode == 10, done.stderr
-    assert "no evidence of this could be written" in done.stderr
+    assert "cannot write evidence of this" in done.stderr
     assert "Read-only file system" in done.stderr

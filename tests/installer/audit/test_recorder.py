@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from installer.audit import log as audit_log
 from installer.audit import recorder
-from installer.audit.log import AuditError, check
+from installer.audit.log import AuditError
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
@@ -27,15 +25,15 @@ from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan import Options
 from installer.planning.planner import plan_apply
+from installer.state.evidence import EvidenceFile
 from tests.faults.faulty import FaultySystem, Killed
-from tests.rig import releases
+from tests.rig.auditlogs import break_log, events, records
 from tests.rig.bench import Bench, release
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, stage
+from tests.rig.chatd import ONE
+from tests.rig.releases import SIGNED, Member, Notes, context, install, stage
 from tests.rig.trustworld import APPROVALS, Said, root
 
 TOP = Path(__file__).parents[3]
-SCHEMA = Draft202012Validator(json.loads((TOP / "schemas/v1/audit.schema.json").read_text()))
-ONE = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/d": Member(b"one", "/opt/d", 0o755)})
 SICK = replace(
     ONE,
     version="2.0.0",
@@ -44,23 +42,6 @@ SICK = replace(
     members={**ONE.members, "deploy/a": Member(b"#!/bin/sh\n", mode=0o755, kind="script")},
     health=(HealthCheck("tcp", "127.0.0.1:1", within=0),),
 )
-
-
-def records(place: Path) -> list[dict[str, Any]]:
-    """Gives what the log of a host says; it has to be whole, and every record as the schema says."""
-    chain = check(*audit_log.read(System(place)))
-    assert chain.problem is None
-    for record in chain.records:
-        SCHEMA.validate(record.as_json())
-    return [record.fields for record in chain.records]
-
-
-def events(place: Path) -> list[str]:
-    return [f"{r['event']} {r.get('result', '')}".strip() for r in records(place)]
-
-
-def install(within: Context, spec: ReleaseSpec = ONE, *only: str) -> None:
-    releases.install(within, spec, Options(only=frozenset(only)))
 
 
 def test_the_whole_life_of_a_product_is_told_and_outlives_it(bench: Bench) -> None:
@@ -114,9 +95,9 @@ def test_a_record_says_who_what_where_and_on_whose_word(
 
 def test_a_release_that_is_not_healthy_is_told_with_the_probe_that_failed(tmp_path: Path) -> None:
     within = context(System(tmp_path))
-    install(within)
+    install(within, ONE)
     with pytest.raises(RolledBackError):
-        install(within, SICK, "script")
+        install(within, SICK, Options(only=frozenset({"script"})))
     assert events(tmp_path) == ["begun", "ended done", "begun", "ended rolled back"]
     ended = records(tmp_path)[-1]
     assert (ended["exit"], ended["version"]) == (20, "2.0.0")
@@ -128,8 +109,8 @@ def test_a_record_names_the_evidence_of_the_verification(tmp_path: Path) -> None
     within = context(System(tmp_path))
     with exclusive(within) as (state, _):
         staged = stage(tmp_path, ONE)
-        kept = {**staged.evidence, "record": {"path": "/evidence.d/1.json", "sha256": "e" * 64}}
-        apply(within, plan_apply(within, state, replace(staged, evidence=kept), Options()))
+        evidence = SIGNED.with_file(EvidenceFile("/evidence.d/1.json", "e" * 64))
+        execute_plan(within, plan_apply(within, state, staged, Options(), evidence=evidence))
     assert records(tmp_path)[0]["evidence"] == "e" * 64
 
 
@@ -143,7 +124,7 @@ def test_killed_at_any_effect_the_log_says_once_what_really_happened(tmp_path: P
         place.mkdir()
         system = FaultySystem(place, at, fault)
         with suppress(Killed):
-            install(context(system))
+            install(context(system), ONE)
         if len(system.trace) < at:
             break
         healthy = context(FaultySystem(place))
@@ -155,7 +136,7 @@ def test_killed_at_any_effect_the_log_says_once_what_really_happened(tmp_path: P
         assert told in (wanted, [] if state.current is None else wanted, ["begun", "ended never began"]), at
         assert (told[-1:] == ["ended done"]) == (state.current is not None), f"{at}: {system.trace[-1]}"
         seen.add(tuple(told))
-        install(healthy)
+        install(healthy, ONE)
         assert events(place)[-2:] == ["begun", "ended done"] or told == wanted
     assert seen >= {
         (),
@@ -168,24 +149,19 @@ def test_killed_at_any_effect_the_log_says_once_what_really_happened(tmp_path: P
 def test_what_recovery_has_ended_says_so(tmp_path: Path) -> None:
     trace = FaultySystem(tmp_path / "golden")
     (tmp_path / "golden").mkdir()
-    install(context(trace))
+    install(context(trace), ONE)
     at = max(
         n for n, effect in enumerate(trace.trace, 1) if effect.startswith("rename") and "current" in effect
     )
     host = tmp_path / "host"
     host.mkdir()
     with suppress(Killed):
-        install(context(FaultySystem(host, at, "kill after")))
+        install(context(FaultySystem(host, at, "kill after")), ONE)
     assert events(host) == ["begun"]
     with exclusive(context(System(host))) as (_, recovered):
         assert [each.outcome for each in recovered] == ["undone"]
     assert events(host) == ["begun", "ended rolled back"]
     assert records(host)[-1]["recovered"] is True
-
-
-def break_log(place: Path) -> None:
-    log = place / audit_log.LOG[1:]
-    log.write_bytes(log.read_bytes()[:-20])
 
 
 def test_where_the_log_is_damaged_nothing_is_begun(bench: Bench) -> None:
@@ -204,7 +180,7 @@ def test_where_the_log_is_damaged_nothing_is_begun(bench: Bench) -> None:
 
 def test_where_there_is_no_room_for_the_log_nothing_is_begun(tmp_path: Path) -> None:
     within = context(System(tmp_path))
-    install(within)
+    install(within, ONE)
     (tmp_path / "opt/d").unlink()
 
     class Full(System):
@@ -214,7 +190,7 @@ def test_where_there_is_no_room_for_the_log_nothing_is_begun(tmp_path: Path) -> 
             return super().around(name, args, call)
 
     with pytest.raises(AuditError, match="cannot be written: No space left") as caught:
-        install(context(Full(tmp_path)))
+        install(context(Full(tmp_path)), ONE)
     assert (caught.value.exit_code, caught.value.where) == (15, audit_log.LOG)
     assert not (tmp_path / "opt/d").exists()
     assert events(tmp_path) == ["begun", "ended done"]
@@ -231,7 +207,7 @@ def test_an_end_that_cannot_be_written_is_said_loudly_and_written_by_the_next_co
             return super().around(name, args, call)
 
     within = context(Filling(tmp_path))
-    install(within)
+    install(within, ONE)
     assert isinstance(within.progress, Notes)
     assert "NOT in the audit log yet" in within.progress.lines[-1]
     assert (tmp_path / "opt/d").read_bytes() == b"one"
@@ -313,13 +289,13 @@ sys.path.insert(0, {str(TOP)!r})
 from pathlib import Path
 from dataclasses import replace
 from installer.shared.console import Console
-from tests.installer.audit.test_recorder import ONE, install
-from tests.rig.releases import context
+from tests.rig.chatd import ONE
+from tests.rig.releases import context, install
 from installer.host.system import System
 within = replace(context(System({str(tmp_path)!r})), progress=Console("install").progress())
-install(within)
+install(within, ONE)
 """
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert done.returncode in (0, 120)  # 120: Python could not flush stderr at its end
     assert (tmp_path / "opt/d").read_bytes() == b"one"
-    assert status.status(context(System(tmp_path))).unfinished == ""
+    assert status.product_status(context(System(tmp_path))).unfinished == ""

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from installer.commands import history, status
-from installer.commands.carry_out import Applied, apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
+from installer.commands.common.session import Session
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import BusyError, NotUndoneError, RefusedError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
@@ -23,58 +24,17 @@ from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, Killed, snapshot
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned
-
-ONE = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/d": Member(b"one", "/opt/d", 0o755)})
-TWO = ReleaseSpec("2.0.0", 2, {"bin/linux-amd64/d": Member(b"two", "/opt/d", 0o755)})
-THREE = ReleaseSpec("3.0.0", 3, {"bin/linux-amd64/d": Member(b"three", "/opt/d", 0o755)})
-FOUR = ReleaseSpec("4.0.0", 4, {"bin/linux-amd64/d": Member(b"four", "/opt/d", 0o755)})
-STATE = "var/lib/waybill/lan-chat"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(System(tmp_path))
-
-
-def root(within: Context) -> Path:
-    return Path(within.system.root)
-
-
-def back(within: Context, version: str | None = None) -> Applied:
-    with exclusive(within) as (state, _):
-        return apply(within, plan_rollback(within, state, version, Options()))
-
-
-def deployed(within: Context) -> str:
-    path = root(within) / "opt/d"
-    return path.read_text() if path.exists() else ""
-
-
-def kill_at(within: Context, spec: ReleaseSpec, effect: str, nth: int = 1) -> None:
-    """Installs, and dies just after an effect whose trace starts like this."""
-
-    class Dying(FaultySystem):
-        seen = 0
-
-        def around(self, name: str, args: tuple[object, ...], call: object) -> object:  # type: ignore[override]
-            result = super().around(name, args, call)  # type: ignore[arg-type]
-            self.seen += " ".join([name, *(str(a) for a in args if isinstance(a, str))]).startswith(effect)
-            if self.seen == nth:
-                self._die()
-            return result
-
-    with pytest.raises(Killed):
-        install(context(Dying(root(within))), spec)
+from tests.faults.faulty import FaultySystem, kill_at, snapshot
+from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed
+from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, planned, roll_back, root
 
 
 def test_install_upgrade_and_back(host: Context) -> None:
-    assert install(host, ONE).text() == "lan-chat 1.0.0 is installed"
-    assert "before it 1.0.0" in install(host, TWO).text()
+    assert install(host, ONE).text() == "lan-chat 1.0.0 installed"
+    assert "(was 1.0.0)" in install(host, TWO).text()
     assert deployed(host) == "two"
     assert os.readlink(root(host) / STATE / "current").startswith("releases/2-")
-    done = back(host)
+    done = roll_back(host)
     assert (done.verb, done.new and done.new.version, deployed(host)) == ("rollback", "1.0.0", "one")
 
 
@@ -89,17 +49,17 @@ def test_a_release_directory_holds_the_members_and_three_are_kept(host: Context)
 def test_back_to_a_named_release(host: Context) -> None:
     for spec in (ONE, TWO, THREE):
         install(host, spec)
-    back(host, "v1.0.0")
+    roll_back(host, "v1.0.0")
     assert deployed(host) == "one"
-    with pytest.raises(RefusedError, match="is not kept") as caught:
-        back(host, "0.9.0")
+    with pytest.raises(RefusedError, match="is not a retained release") as caught:
+        roll_back(host, "0.9.0")
     assert "1.0.0, 3.0.0, 2.0.0" in caught.value.hint
 
 
 def test_there_is_no_way_back_from_the_first_release(host: Context) -> None:
     install(host, ONE)
-    with pytest.raises(RefusedError, match="no release before"):
-        back(host)
+    with pytest.raises(RefusedError, match="no previous release"):
+        roll_back(host)
 
 
 def test_a_kept_release_that_was_tampered_with_does_not_come_back(host: Context) -> None:
@@ -109,11 +69,11 @@ def test_a_kept_release_that_was_tampered_with_does_not_come_back(host: Context)
     (kept / "bin/linux-amd64/d").write_bytes(b"evil")
     before = snapshot(root(host), besides=("var",))
     with pytest.raises(RolledBackError, match="is not what was verified"):
-        back(host)
+        roll_back(host)
     assert snapshot(root(host), besides=("var",)) == before
     (kept / "bundle.json").write_bytes(b"{}")
     with pytest.raises(NotUndoneError, match="was changed since it was installed"):
-        back(host)
+        roll_back(host)
 
 
 def test_rendered_configuration_comes_back_as_it_was_then(host: Context) -> None:
@@ -125,7 +85,7 @@ def test_rendered_configuration_comes_back_as_it_was_then(host: Context) -> None
     (site / "values.yaml").write_text("port: 2\n")
     install(host, replace(TWO, members={**TWO.members, **values}, values="config/v.yaml"))
     assert (root(host) / "etc/c").read_text() == "port: 2"
-    back(host)
+    roll_back(host)
     assert (root(host) / "etc/c").read_text() == "port: 1"
 
 
@@ -133,29 +93,19 @@ def test_remove_takes_everything_off_but_the_history(host: Context) -> None:
     install(host, ONE)
     install(host, TWO)
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert {name for name in snapshot(root(host)) if not name.startswith("var")} == set()
     assert not list((root(host) / STATE / "releases").iterdir())
-    assert [event.verb for event in history.history(host)] == ["apply", "apply", "remove"]
-    assert status.status(host).current is None
+    assert [event.verb for event in history.events(host)] == ["apply", "apply", "remove"]
+    assert status.product_status(host).current is None
     with exclusive(host) as (state, _), pytest.raises(RefusedError, match="not installed"):
         plan_remove(host, state)
-
-
-def test_a_release_that_is_removed_can_come_back_but_not_an_older_one(host: Context) -> None:
-    install(host, TWO)
-    with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
-    with pytest.raises(RefusedError, match="older"), planned(host, ONE):
-        pass
-    install(host, TWO)
-    assert deployed(host) == "two"
 
 
 def test_after_going_back_the_same_bundle_is_nothing_to_do(host: Context) -> None:
     install(host, ONE)
     install(host, TWO)
-    back(host)
+    roll_back(host)
     assert not install(host, ONE).changed
 
 
@@ -187,12 +137,12 @@ def test_an_unhealthy_release_is_rolled_back_and_says_why(host: Context) -> None
             install(host, bad, Options(only=frozenset({"script"})))
     assert "Connection refused" in str(caught.value)
     assert snapshot(root(host), besides=("var",)) == before
-    assert [(event.outcome, event.version) for event in history.history(host)] == [
+    assert [(event.outcome, event.version) for event in history.events(host)] == [
         ("done", "1.0.0"),
         ("rolled back", "2.0.0"),
     ]
-    assert "not healthy" in history.text(history.history(host))
-    assert status.status(host).drift == ()
+    assert "not healthy" in history.HistoryResult(tuple(history.events(host)), ()).text()
+    assert status.product_status(host).drift == ()
 
 
 def test_a_termination_signal_is_an_orderly_way_back(host: Context) -> None:
@@ -219,7 +169,7 @@ def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
     before = snapshot(root(host), besides=("var",))
     kill_at(host, TWO, "rename /opt/.waybill")
     assert deployed(host) == "two"
-    assert "runs or was cut short" in status.status(host).text()
+    assert "runs or was cut short" in status.product_status(host).text()
     with exclusive(host) as (state, recovered):
         assert state.current is not None
         assert state.current.version == "1.0.0"
@@ -231,13 +181,13 @@ def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
 def test_a_killed_commit_is_finished_and_the_status_never_lies(host: Context) -> None:
     install(host, ONE)
     kill_at(host, TWO, "write_at /var/lib/waybill/lan-chat/state.json.new")
-    assert status.status(host).current is not None
-    assert status.status(host).current.version == "2.0.0"  # type: ignore[union-attr]
+    assert status.product_status(host).current is not None
+    assert status.product_status(host).current.version == "2.0.0"  # type: ignore[union-attr]
     with exclusive(host) as (state, recovered):
         assert recovered[0].outcome == "finished"
         assert state.current is not None
         assert (state.current.version, state.highest) == ("2.0.0", 2)
-    assert [event.version for event in history.history(host)] == ["1.0.0", "2.0.0"]
+    assert [event.version for event in history.events(host)] == ["1.0.0", "2.0.0"]
 
 
 def test_what_an_operator_changed_after_a_crash_is_never_overwritten(host: Context) -> None:
@@ -263,7 +213,7 @@ def test_a_backup_that_was_tampered_with_is_not_put_back(host: Context) -> None:
     backup.write_bytes(b"evil")
     with pytest.raises(NotUndoneError, match="changed by somebody else") as caught, exclusive(host):
         pass
-    assert "its backup is not what it was" in str(caught.value)
+    assert "its backup has changed" in str(caught.value)
 
 
 def test_a_deleted_journal_is_noticed_by_its_backups(host: Context) -> None:
@@ -282,7 +232,7 @@ def test_a_deleted_journal_is_noticed_by_the_link(host: Context) -> None:
     with pytest.raises(NotUndoneError, match="9-deadbeefdead") as caught, exclusive(host):
         pass
     assert "ln -sfn" in caught.value.hint
-    assert any(problem.where.endswith("/current") for problem in status.status(host).drift)
+    assert any(problem.where.endswith("/current") for problem in status.product_status(host).drift)
 
 
 def test_a_damaged_journal_stops_everything_with_a_guide(host: Context) -> None:
@@ -313,12 +263,12 @@ def test_the_journal_ends_and_says_what_was_done(host: Context) -> None:
 
 def test_status_names_the_signer_and_what_drifted(host: Context) -> None:
     install(host, ONE)
-    found = status.status(host)
+    found = status.product_status(host)
     assert "signed by  release (cosign 1234abcd)" in found.text()
     assert "drift      none" in found.text()
     (root(host) / "opt/d").chmod(0o700)
-    assert "/opt/d has mode 0700, not 0755" in status.status(host).text()
-    assert status.products(host) == ["lan-chat"]
+    assert "/opt/d has mode 0700, not 0755" in status.product_status(host).text()
+    assert Session(host.system).products() == ["lan-chat"]
 
 
 def test_progress_says_what_is_done(host: Context) -> None:
@@ -357,9 +307,9 @@ def test_everybody_can_install_below_a_root_of_their_own(host: Context, tmp_path
             install(own, ONE)
             with planned(own, TWO) as plan:
                 assert plan.notes == ("not run as root: owners of files are left as they come",)
-                apply(own, plan)
-            back(own)
-            os._exit(0 if status.status(own).drift == () else 2)
+                execute_plan(own, plan)
+            roll_back(own)
+            os._exit(0 if status.product_status(own).drift == () else 2)
         except BaseException as error:
             os.write(2, repr(error).encode())
             os._exit(1)
@@ -379,9 +329,9 @@ def test_without_its_journal_a_host_is_put_right_as_the_guide_says(host: Context
     (state / "current").unlink()
     (state / "current").symlink_to(f"releases/{current}")
     with exclusive(host) as (now, _):
-        apply(host, plan_rollback(host, now, "1.0.0", Options(drift=Policy("replace"))))
+        execute_plan(host, plan_rollback(host, now, "1.0.0", Options(drift=Policy("replace"))))
     assert snapshot(root(host), besides=("var",)) == before
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
 
 
 def test_what_services_said_is_in_the_journal_and_never_more_than_it_has_room_for(tmp_path: Path) -> None:

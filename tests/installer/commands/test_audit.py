@@ -17,7 +17,7 @@ from installer.core.errors import HostNotReadyError
 from installer.core.timestamps import format_time
 from installer.core.trust.root import fingerprint
 from installer.host.system import System
-from tests.installer.audit.test_recorder import break_log, records
+from tests.rig.auditlogs import break_log, records
 from tests.rig.bench import Bench, release
 from tests.rig.needs import needs
 from tests.rig.trustworld import NOW
@@ -64,7 +64,7 @@ def test_a_log_that_was_removed_is_noticed_by_what_was_done_here(bench: Bench) -
     assert code == 11
     assert "does not have transaction 000001 of lan-chat" in document["problems"][0]["what"]
     code, _, said = bench.run("audit", "--seal", "was removed")
-    assert (code, said) == (0, "begun anew: the old log was gone\n")
+    assert (code, said) == (0, "began a new log: the old one was missing\n")
     assert bench.run("audit")[0] == 0
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands import bundle_verifier
+from installer.commands.common import bundle_verifier
+from installer.commands.common.session import Session
+from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import PRODUCTION, ProductRule
+from installer.core.vsa import VerificationTrace
 from installer.host.system import System
 from installer.state import host_identity
 from installer.state.state import cannot_read_error
@@ -20,34 +23,36 @@ from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench, environment, release
 from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
 
+OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_medium"
+
 
 class TestEnvironment:
-    def test_the_host_s_own_setting_counts(self, host: Path) -> None:
-        environment(host, "production\n")
-        assert host_identity.environment(System(host), "") == "production"
-        assert host_identity.environment(System(host), "production") == "production"
+    def test_the_host_s_own_setting_counts(self, host_dir: Path) -> None:
+        environment(host_dir, "production\n")
+        assert host_identity.environment(System(host_dir), "") == "production"
+        assert host_identity.environment(System(host_dir), "production") == "production"
 
-    def test_nobody_can_talk_it_into_another(self, host: Path) -> None:
-        environment(host, "production\n")
+    def test_nobody_can_talk_it_into_another(self, host_dir: Path) -> None:
+        environment(host_dir, "production\n")
         with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
-            host_identity.environment(System(host), "test")
+            host_identity.environment(System(host_dir), "test")
 
-    def test_without_a_setting_the_operator_says_it(self, host: Path) -> None:
-        assert host_identity.environment(System(host), "test") == "test"
-        assert host_identity.environment(System(host), "") == ""
+    def test_without_a_setting_the_operator_says_it(self, host_dir: Path) -> None:
+        assert host_identity.environment(System(host_dir), "test") == "test"
+        assert host_identity.environment(System(host_dir), "") == ""
 
     @pytest.mark.parametrize("text", ["", "\n", "Production", "a b", "a\nb", "../x", "x" * 5000, "é"])
-    def test_a_damaged_setting_is_not_taken_for_none(self, host: Path, text: str) -> None:
-        environment(host, text)
+    def test_a_damaged_setting_is_not_taken_for_none(self, host_dir: Path, text: str) -> None:
+        environment(host_dir, text)
         with pytest.raises((HostNotReadyError, OSError)):
-            host_identity.environment(System(host), "test")
+            host_identity.environment(System(host_dir), "test")
 
 
-def test_the_name_is_the_machine_s_or_that_of_the_directory(host: Path) -> None:
+def test_the_name_is_the_machine_s_or_that_of_the_directory(host_dir: Path) -> None:
     assert host_identity.host_name(System("/")) == os.uname().nodename.lower()
-    assert host_identity.host_name(System(host)) == os.uname().nodename.lower()
-    (host / "etc/hostname").write_text("Chat01.Plant.Example\n")
-    assert host_identity.host_name(System(host)) == "chat01.plant.example"
+    assert host_identity.host_name(System(host_dir)) == os.uname().nodename.lower()
+    (host_dir / "etc/hostname").write_text("Chat01.Plant.Example\n")
+    assert host_identity.host_name(System(host_dir)) == "chat01.plant.example"
 
 
 class TestInstall:
@@ -82,9 +87,7 @@ class TestInstall:
     ) -> None:
         for approvals, wanted in ((APPROVALS[:1], 14), (release().approvals, 0)):
             data = replace(release(), approvals=approvals).tar()
-            monkeypatch.setattr(
-                "installer.cli.apply.open_source", lambda _name, data=data: build.stream(data)
-            )
+            monkeypatch.setattr(OPEN_MEDIUM, lambda _name, data=data: build.stream(data))
             code, _, _ = bench.run("-", "--yes")
             assert code == wanted
             staging = bench.host / "var/lib/waybill/lan-chat/staging"
@@ -111,6 +114,22 @@ class TestInstall:
         bench.trust(root(version=2, products={"lan-chat": ProductRule(floor=100_050_000_000)}))
         assert bench.run("verify", str(bench.bundle(release())))[1]["error"] == "below-floor"
 
+    def test_a_release_that_was_removed_can_come_back_but_no_older_one(self, bench: Bench) -> None:
+        path = bench.bundle(release())
+        bench.run(str(path), "--yes")
+        assert bench.run("remove", "lan-chat", "--yes")[0] == 0
+        old = bench.bundle(release("1.3.0", 100_030_000_999), "old.tar")
+        for words in (("verify", str(old)), ("plan", str(old)), (str(old), "--yes")):
+            code, document, _ = bench.run(*words)
+            assert (code, document["error"], document["step"]) == (13, "downgrade", 12)
+        assert "none runs now" in document["what"]
+        assert bench.run(str(path), "--yes")[0] == 0
+
+    def test_a_bundle_for_another_platform_is_refused_before_anything_is_made(self, bench: Bench) -> None:
+        code, document, _ = bench.run(str(bench.bundle(release(platforms=("linux/mips",)))), "--yes")
+        assert (code, document["error"], document["step"]) == (13, "wrong-platform", 11)
+        assert not (bench.host / "var/lib/waybill/lan-chat").exists()
+
     def test_a_reset_by_the_root_lets_the_host_forget_once(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(release("9.0.0", 2**50))), "--yes")
         good = bench.bundle(release())
@@ -126,7 +145,7 @@ class TestInstall:
     ) -> None:
         path = bench.bundle(release())
         bench.run(str(path), "--yes")
-        monkeypatch.setattr("installer.cli.options.clock", lambda: NOW - timedelta(hours=1))
+        monkeypatch.setattr("installer.commands.common.session.utc_now", lambda: NOW - timedelta(hours=1))
         code, document, _ = bench.run("verify", str(path))
         assert (code, document["error"], document["step"]) == (12, "clock-set-back", 3)
         assert document["hint"].endswith(f"set it right and remove {TIME_FILE}")
@@ -172,10 +191,7 @@ class TestGlass:
         bench.run(str(broken), "--yes")
         found = bench.run("status")[1]["products"][0]
         assert any("role security" in what for what in found["break_glass"])
-        from installer.cli.options import context
-        from installer.commands.status import status
-
-        text = status(context(System(bench.host), "lan-chat")).text()
+        text = status(Session(System(bench.host))).text()
         assert "BREAK-GLASS without 1 approval in role security" in text
         again = release("1.5.0", 100_050_000_999)
         assert bench.run(str(bench.bundle(again)), "--yes")[0] == 0
@@ -189,14 +205,15 @@ class TestGlass:
 
 
 def test_others_than_root_are_told_what_was_not_looked_at(
-    host: Path, monkeypatch: pytest.MonkeyPatch
+    host_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(*_args: object) -> None:
         raise cannot_read_error("/var/lib/waybill/lan-chat/state.json")
 
     monkeypatch.setattr(bundle_verifier, "read_state", closed)
     world = World(host=World().host)
-    judge = bundle_verifier.BundleVerifier(System(host), world.trust(), "production", ())
-    judge.open(build.BytesMedium(world.tar()))
-    (note,) = judge.notes
-    assert note.endswith("state.json: cannot be read by this user; no downgrade was looked for")
+    trace = VerificationTrace()
+    verifier = bundle_verifier.BundleVerifier(System(host_dir), world.trust(), "production", (), trace)
+    verifier.open(build.BytesMedium(world.tar()))
+    (note,) = trace.notes
+    assert note.endswith("state.json: cannot be read by this user; not checked whether this is a downgrade")

@@ -14,9 +14,10 @@ import pytest
 
 from installer.commands import metrics
 from installer.commands.metrics import Metric
+from installer.core.errors import HostNotReadyError
 from installer.host.system import System
 from tests.faults.faulty import FaultySystem, Killed
-from tests.installer.audit.test_recorder import break_log
+from tests.rig.auditlogs import break_log
 from tests.rig.bench import Bench, release
 from tests.rig.needs import needs
 from tests.rig.process import Daemon
@@ -233,6 +234,6 @@ def test_a_write_that_fails_leaves_what_was_there(watched: Bench) -> None:
                 raise OSError(28, "No space left on device", args[0])
             return super().around(name, args, call)
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(HostNotReadyError, match="No space"):
         metrics.write(Full(watched.host))
     assert samples(watched) == before

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
-from installer.commands.status import status
+from installer.commands.common.recovery import exclusive
+from installer.commands.status import product_status
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import Deployment
-from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.method_selection import select
 from installer.planning.plan import Options
 from installer.planning.planner import plan_apply
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, stage
 
 PROGRAM = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/chatd": Member(b"daemon", "", 0o755)})
 UNIT = replace(
@@ -28,11 +26,6 @@ UNIT = replace(
     deploy=(Deployment("systemd", {"units": ["deploy/chat.service"]}),),
 )
 CURRENT = "var/lib/waybill/lan-chat/current"
-
-
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> None:
-    with exclusive(within) as (state, _):
-        apply(within, plan_apply(within, state, stage(Path(within.system.root), spec), options or Options()))
 
 
 @pytest.fixture
@@ -63,7 +56,7 @@ def test_a_state_that_is_mounted_read_only_is_named_and_status_still_answers(
     assert raised.value.where == "/var/lib/waybill/lan-chat"
     assert "Read-only file system" in raised.value.what
     assert "mount its file system for writing" in raised.value.hint
-    assert status(host).drift == ()
+    assert product_status(host).drift == ()
 
 
 @pytest.mark.needs("root")
@@ -126,7 +119,7 @@ def test_a_current_that_is_not_ours_is_refused_and_the_hint_puts_it_right(
     path = tmp_path / CURRENT
     target = path.readlink()
     spoil(path)
-    assert [problem.where for problem in status(host).drift] == [f"/{CURRENT}"]
+    assert [problem.where for problem in product_status(host).drift] == [f"/{CURRENT}"]
     with pytest.raises(NotUndoneError) as raised, exclusive(host):
         pass
     assert raised.value.where == f"/{CURRENT}"
@@ -136,7 +129,7 @@ def test_a_current_that_is_not_ours_is_refused_and_the_hint_puts_it_right(
     with exclusive(host):
         pass
     assert path.readlink() == target
-    assert status(host).drift == ()
+    assert product_status(host).drift == ()
     if spoil in (directory, file):
         saved = path.with_name("current.saved")
         assert (saved / "mine" if saved.is_dir() else saved).read_text() == "somebody's"
@@ -171,7 +164,7 @@ def test_a_unit_is_laid_down_only_where_systemd_is_driven(tmp_path: Path) -> Non
 def test_where_systemd_is_driven_the_plan_has_the_unit(tmp_path: Path) -> None:
     host = context(System(tmp_path))
     only = frozenset({"systemd"})
-    assert "systemd" in select(UNIT.manifest(), live=False, only=only, skip=frozenset()).driven
+    assert "systemd" in select(UNIT.manifest(), live=False, only=only, skip=frozenset()).used
     with exclusive(host) as (state, _):
         plan = plan_apply(host, state, stage(tmp_path, UNIT), Options(only=only))
     assert "/etc/systemd/system/chat.service" in [change.path for change in plan.changes.changes]

@@ -12,29 +12,21 @@ from typing import Any
 import pytest
 
 from installer.audit import log as audit_log
-from installer.commands import recover
-from installer.commands.recover import Recovered, _stuck, exclusive
+from installer.commands.common import recovery
+from installer.commands.common.recovery import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
-from installer.deploy.operation import Op, StepError, places
+from installer.deploy.operation import Op, StepError
+from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.state.state import State, load
 from installer.state.trust_store import ROOT_FILE
 from installer.transaction import finalize
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, snapshot
-from tests.installer.commands.test_apply import ONE, STATE, TWO, deployed, install, kill_at, root
-from tests.installer.commands.test_recover_roll_forward import Refusing
-from tests.installer.host.test_system import Mounted
-from tests.rig.releases import context
-
-
-class Rebooted(System):
-    """The same host after a reboot."""
-
-    def boot_id(self) -> str:
-        return "another"
+from tests.faults.faulty import FaultySystem, Mounted, Rebooted, Refusing, kill_at, snapshot
+from tests.rig.chatd import ONE, TWO, deployed
+from tests.rig.releases import STATE, context, install, recovered, root
 
 
 @pytest.fixture
@@ -44,11 +36,6 @@ def cut_short(tmp_path: Path) -> Context:
     install(host, ONE)
     kill_at(host, TWO, "rename /opt/.waybill")
     return host
-
-
-def recovered(host: Context) -> list[Recovered]:
-    with exclusive(host) as (_, done):
-        return done
 
 
 def open_journal(host: Context) -> Journal:
@@ -76,7 +63,7 @@ def test_what_a_kill_left_in_the_cache_is_on_the_disk_before_anything_is_built_o
 
 @pytest.mark.parametrize("kind", ["systemd.before", "systemd.up"])
 def test_links_that_enable_units_are_among_what_is_brought_to_the_disk(kind: str) -> None:
-    assert list(places(Op(kind, {}))) == ["/etc/systemd/system"]
+    assert list(handler(kind).places({})) == ["/etc/systemd/system"]
 
 
 def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context) -> None:
@@ -257,8 +244,8 @@ def test_images_are_looked_at_after_a_reboot_where_some_were_touched_and_are_use
         assert directory.endswith(stands.current.name if stands.current else "")
         seen.append(manifest.version)
 
-    monkeypatch.setattr("installer.images.repair.mend_images", mend)
-    recover._mend_images(host, journal, stands)
+    monkeypatch.setattr("installer.images.repair.repair_images", mend)
+    recovery._mend_images(host, journal, stands)
     assert seen == asked
 
 
@@ -274,7 +261,7 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
         assert (tmp_path / STATE / "txn/000002.log").exists()
         seen.append(stands.current.version if stands.current else "")
 
-    monkeypatch.setattr(recover, "_mend_images", see)
+    monkeypatch.setattr(recovery, "_mend_images", see)
     recovered(host)
     assert seen == [version]
 
@@ -282,13 +269,13 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
 @pytest.mark.parametrize(
     ("outcome", "why", "incomplete", "text"),
     [
-        ("finished", "", False, "stood already: finished"),
-        ("finished", "no such unit", True, "not all could be done: no such unit"),
-        ("went-on", "", False, "had no way back any more: brought to its end"),
-        ("went-on", "no such unit", True, "not all could be done: no such unit"),
-        ("undone", "no such unit", False, "was cut short: undone"),
-        ("never-began", "", False, "had not begun: cleared"),
-        ("mended", "the state was missing", False, "the state was missing"),
+        ("finished", "", False, "was committed: finished"),
+        ("finished", "no such unit", True, "is committed, but a step failed: no such unit"),
+        ("rolled-forward", "", False, "was past the point of no return: completed"),
+        ("rolled-forward", "no such unit", True, "is committed, but a step failed: no such unit"),
+        ("undone", "no such unit", False, "was interrupted: undone"),
+        ("not-started", "", False, "had not started: cleaned up"),
+        ("repaired", "the state was missing", False, "the state was missing"),
     ],
 )
 def test_only_what_stands_and_failed_is_not_whole(
@@ -312,7 +299,7 @@ def test_a_state_that_cannot_be_mended_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotUndoneError, match="the state cannot be brought to an end now: No space") as caught:
         recovered(context(Full(tmp_path)))
     assert caught.value.where == host.layout.state_file
-    assert [each.outcome for each in recovered(host)] == ["mended"]
+    assert [each.outcome for each in recovered(host)] == ["repaired"]
 
 
 @pytest.mark.parametrize("name", ["root.json.new", ".root.json.new"])

@@ -4,99 +4,47 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from installer.commands import recover
-from installer.commands.recover import Recovered, exclusive
-from installer.commands.status import status
+from installer.commands.common import recovery
+from installer.commands.common.recovery import Recovered
+from installer.commands.status import product_status
 from installer.core.errors import IncompleteError, NotUndoneError
 from installer.host.context import Context
-from installer.host.system import SyncError, System
+from installer.host.system import SyncError
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.state.state import State
 from installer.transaction.journal import Journal
-from tests.faults.faulty import Killed
-from tests.installer.planning.test_irreversible import (
+from tests.faults.faulty import Cut, Killed, Rebooted, Refusing
+from tests.rig.releases import ReleaseSpec, context, install, recovered
+from tests.rig.steps import (
+    DATA,
     FORWARD,
     LATER,
     MIGRATE,
     ONE,
+    ONLY,
     SAVED,
     SCRIPT,
     UNDO,
-    install,
+    install_steps,
     lines,
-    spec,
+    stepped,
     unhealthy,
 )
-from tests.rig.releases import ReleaseSpec, context
-from tests.rig.releases import install as install_one
 
-TWO = spec("2.0.0", 2, FORWARD, LATER)
+pytestmark = pytest.mark.host(ONE, options=ONLY, files=DATA)
+
+TWO = stepped("2.0.0", 2, FORWARD, LATER)
 LOG = "/var/lib/waybill/lan-chat/txn/000002.log"
-
-
-class Cut(System):
-    """Dies once, just after a record of a type is in the journal, or after a script has run."""
-
-    def __init__(self, path: Path, after: str, nth: int = 1) -> None:
-        super().__init__(path)
-        self._after, self._left, self.dead = after, nth, False
-
-    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
-        if self.dead:
-            raise Killed
-        result = super().around(name, args, call)
-        written = name == "write_at" and f'"type":"{self._after}"'.encode() in args[2]
-        if written or (name == "run" and str(args[0][0]).endswith(self._after)):
-            self._left -= 1
-            self.dead = self._left == 0
-            if self.dead:
-                raise Killed
-        return result
-
-
-class Refusing(System):
-    """Does not write one type of record."""
-
-    def __init__(self, path: Path, type_: str, error: OSError) -> None:
-        super().__init__(path)
-        self._type, self._error = type_, error
-
-    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
-        if name == "write_at" and f'"type":"{self._type}"'.encode() in args[2]:
-            raise self._error
-        return super().around(name, args, call)
-
-
-class Rebooted(System):
-    """The same host after a reboot."""
-
-    def boot_id(self) -> str:
-        return "another"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    within = context(System(tmp_path))
-    (tmp_path / "data").write_text("1.0.0\n")
-    install(within, ONE)
-    return within
 
 
 def cut(host: Context, after: str, nth: int = 1, release: ReleaseSpec = TWO) -> None:
     with pytest.raises(Killed):
-        install(context(Cut(Path(host.system.root), after, nth)), release)
-
-
-def recovered(host: Context) -> list[Recovered]:
-    with exclusive(host) as (_, done):
-        return done
+        install_steps(context(Cut(Path(host.system.root), after, nth)), release)
 
 
 def journal(host: Context) -> Journal:
@@ -119,7 +67,7 @@ def types(host: Context) -> list[str]:
 )
 def test_what_was_not_done_is_done_and_only_that(host: Context, after: str, nth: int, ran: list[str]) -> None:
     cut(host, after, nth)
-    assert recovered(host) == [Recovered("000002", "went-on")]
+    assert recovered(host) == [Recovered("000002", "rolled-forward")]
     assert lines(host)[2:] == [f"{name} 2.0.0" for name in ran]
     assert lines(host, "data") == lines(host, "etc/f") == ["2.0.0"]
     assert types(host) == ["FORWARD", "INTENT", "DONE", "INTENT", "DONE", "COMMIT", "END"]
@@ -134,7 +82,7 @@ def test_what_an_earlier_process_has_begun_is_not_begun_again(host: Context, end
     within = context(Cut(copy, "INTENT" if ends % 2 else "DONE", (ends + 1) // 2))
     with pytest.raises(Killed):
         recovered(within)
-    assert recovered(host) == [Recovered("000002", "went-on")]
+    assert recovered(host) == [Recovered("000002", "rolled-forward")]
     assert lines(host)[2:] == ["migrate 2.0.0", "later 2.0.0"]
     assert types(host) == ["FORWARD", "INTENT", "DONE", "INTENT", "DONE", "COMMIT", "END"]
     done = [record.fields["of"] for record in journal(host).records if record.type == "DONE"]
@@ -142,7 +90,7 @@ def test_what_an_earlier_process_has_begun_is_not_begun_again(host: Context, end
 
 
 def test_there_is_a_way_back_until_the_journal_says_that_there_is_none(host: Context) -> None:
-    release = spec("2.0.0", 2, LATER, FORWARD)
+    release = stepped("2.0.0", 2, LATER, FORWARD)
     cut(host, "later.sh", release=release)
     assert recovered(host) == [Recovered("000002", "undone")]
     assert lines(host, "data") == lines(host, "etc/f") == ["1.0.0"]
@@ -156,14 +104,14 @@ def test_what_was_decided_is_only_finished(host: Context) -> None:
 
 def test_what_fails_on_the_way_is_told_and_the_release_stands(host: Context) -> None:
     bad = SCRIPT + b"echo one; echo no such unit; exit 1\n"
-    cut(host, "FORWARD", release=spec("2.0.0", 2, FORWARD, LATER, UNDO, later=bad))
+    cut(host, "FORWARD", release=stepped("2.0.0", 2, FORWARD, LATER, UNDO, later=bad))
     (found,) = recovered(host)
-    assert (found.outcome, found.incomplete) == ("went-on", True)
+    assert (found.outcome, found.incomplete) == ("rolled-forward", True)
     assert "no such unit" in found.why
-    assert "not all could be done: " in found.text()
+    assert "is committed, but a step failed: " in found.text()
     assert lines(host, "data") == lines(host, "etc/f") == ["2.0.0"]
     assert lines(host)[-1] == "later 2.0.0"  # and not the step after it
-    assert "no such unit" in status(host).current.incomplete  # type: ignore[union-attr]
+    assert "no such unit" in product_status(host).current.incomplete  # type: ignore[union-attr]
     commit = journal(host).last("COMMIT")
     assert "apply: one" in commit["why"]
     assert commit["said"] == ["apply: one"]
@@ -187,7 +135,7 @@ def test_the_health_of_the_release_is_watched_at_the_end_of_the_way(host: Contex
 def test_a_reason_longer_than_its_room_is_kept_cut(host: Context) -> None:
     many = SCRIPT + b'for n in 1 2 3 4 5 6 7 8; do printf "%0400d\\n" $n; done; exit 1\n'
     with pytest.raises(IncompleteError):
-        install(host, spec("2.0.0", 2, FORWARD, LATER, later=many))
+        install_steps(host, stepped("2.0.0", 2, FORWARD, LATER, later=many))
     assert len(journal(host).last("COMMIT")["why"]) <= 2000
 
 
@@ -199,22 +147,22 @@ def test_an_end_that_cannot_be_written_is_not_undone_and_gone_on_with_later(
     if cut_before:
         cut(host, "FORWARD")
     with pytest.raises(NotUndoneError, match="its end cannot be written: No space left") as caught:
-        recovered(context(full)) if cut_before else install(context(full), TWO)
+        recovered(context(full)) if cut_before else install_steps(context(full), TWO)
     assert caught.value.where == LOG
     assert "it continues from here" in caught.value.hint
     assert not Journal.open(host.system, LOG).has("DISTRUST")
-    assert recovered(host) == [Recovered("000002", "went-on")]
+    assert recovered(host) == [Recovered("000002", "rolled-forward")]
     assert lines(host)[2:] == ["migrate 2.0.0", "later 2.0.0"]
 
 
 def test_a_sync_of_the_end_that_fails_is_written_down(host: Context) -> None:
     lost = SyncError(errno.EIO, os.strerror(errno.EIO))
     with pytest.raises(NotUndoneError, match="its end cannot be written"):
-        install(context(Refusing(Path(host.system.root), "COMMIT", lost)), TWO)
+        install_steps(context(Refusing(Path(host.system.root), "COMMIT", lost)), TWO)
     assert Journal.open(host.system, LOG).has("DISTRUST")
     with pytest.raises(NotUndoneError, match="the disk failed to write"):
         recovered(host)
-    assert recovered(context(Rebooted(Path(host.system.root)))) == [Recovered("000002", "went-on")]
+    assert recovered(context(Rebooted(Path(host.system.root)))) == [Recovered("000002", "rolled-forward")]
 
 
 def test_the_images_of_the_new_release_are_seen_to_before_it_goes_on(
@@ -226,20 +174,20 @@ def test_the_images_of_the_new_release_are_seen_to_before_it_goes_on(
     def see(_context: Context, open_: Journal, stands: State) -> None:
         seen.append((stands.current.version if stands.current else "", open_.has("COMMIT")))
 
-    monkeypatch.setattr(recover, "_mend_images", see)
+    monkeypatch.setattr(recovery, "_mend_images", see)
     recovered(host)
     assert seen[0] == ("2.0.0", False)
     assert lines(host)[-1] == "later 2.0.0"
 
 
 def test_a_step_that_can_be_undone_is_the_rule(host: Context) -> None:
-    install(host, spec("2.0.0", 2, SAVED, migrate=MIGRATE))
+    install_steps(host, stepped("2.0.0", 2, SAVED, migrate=MIGRATE))
     assert not journal(host).has("FORWARD")
 
 
 def test_that_there_is_no_way_back_is_said_once_and_so_is_the_end(host: Context) -> None:
     second = {**FORWARD, "apply": "deploy/second.sh"}
-    install(host, spec("2.0.0", 2, FORWARD, second, LATER))
+    install_steps(host, stepped("2.0.0", 2, FORWARD, second, LATER))
     assert lines(host)[2:] == ["migrate 2.0.0", "second 2.0.0", "later 2.0.0"]
     assert types(host) == ["FORWARD", *["INTENT", "DONE"] * 3, "COMMIT", "END"]
     assert len(journal(host).last("FORWARD")["rest"]) == 3
@@ -253,7 +201,7 @@ def test_without_its_journal_the_new_release_is_installed_again_as_the_guide_say
     (old,) = [path.name for path in (base / "releases").iterdir() if path.name.startswith("1-")]
     (base / "current").unlink()
     (base / "current").symlink_to(f"releases/{old}")
-    install_one(host, TWO, Options(only=frozenset({"script"}), drift=Policy.parse(["replace"])))
+    install(host, TWO, Options(only=frozenset({"script"}), drift=Policy.parse(["replace"])))
     assert lines(host, "data") == lines(host, "etc/f") == ["2.0.0"]
-    found = status(host)
+    found = product_status(host)
     assert (found.current.version, found.drift) == ("2.0.0", ())  # type: ignore[union-attr]

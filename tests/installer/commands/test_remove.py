@@ -10,8 +10,7 @@ import jsonschema
 import pytest
 
 from installer.audit.removal_check import LeftBehindError, RemovalCheck
-from installer.commands.carry_out import Applied, apply
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.core.digest import sha256_hex
 from installer.host.context import Context
 from installer.host.system import System
@@ -21,7 +20,9 @@ from installer.planning.planner import plan_remove
 from installer.transaction import finalize
 from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, install
+from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, remove
+
+pytestmark = pytest.mark.host(directories=("etc", "opt"))
 
 MEMBERS = {
     "bin/linux-amd64/d": Member(b"one", "/opt/chat/d", 0o755),
@@ -29,28 +30,15 @@ MEMBERS = {
 }
 ONE = ReleaseSpec("1.0.0", 1, MEMBERS)
 TWO = replace(ONE, version="2.0.0", sequence=2)
-STATE = "/var/lib/waybill/lan-chat"
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/v1/removal.schema.json").read_text())
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Context:
-    for name in ("etc", "opt"):
-        (tmp_path / name).mkdir()
-    return context(System(tmp_path))
+def on(host: Context, path: str) -> Path:
+    return Path(host.system.root, path.lstrip("/"))
 
 
-def on(here: Context, path: str) -> Path:
-    return Path(here.system.root, path.lstrip("/"))
-
-
-def removed(here: Context, options: Options | None = None) -> Applied:
-    with exclusive(here) as (state, _):
-        return apply(here, plan_remove(here, state, options))
-
-
-def proof_of(here: Context, options: Options | None = None) -> RemovalCheck:
-    found = removed(here, options).removal
+def proof_of(host: Context, options: Options | None = None) -> RemovalCheck:
+    found = remove(host, options).removal
     assert found is not None
     return found
 
@@ -59,99 +47,99 @@ def named(proof: RemovalCheck, how: str) -> dict[str, str]:
     return {row.name: row.what for row in proof.of(how)}
 
 
-def test_every_file_directory_and_release_is_looked_for_again(here: Context) -> None:
-    install(here, ONE)
-    install(here, TWO)
-    proof = proof_of(here)
+def test_every_file_directory_and_release_is_looked_for_again(host: Context) -> None:
+    install(host, ONE)
+    install(host, TWO)
+    proof = proof_of(host)
     assert proof.counts == {"file": 2, "directory": 2, "release": 2}
     assert {"/opt/chat", "/opt/chat/d", "/etc/chat", "/etc/chat/c"} <= named(proof, "gone").keys()
     assert named(proof, "left") == {}
     assert "gone   2 files, 2 directories, 2 releases" in proof.text()
-    assert "left   nothing of it" in proof.text()
+    assert "left   nothing" in proof.text()
 
 
-def test_a_directory_with_files_of_others_stays_and_says_which(here: Context) -> None:
-    install(here, ONE)
-    on(here, "/opt/chat/mine").write_text("the operator's")
-    proof = proof_of(here)
-    assert named(proof, "stays")["/opt/chat"] == "has mine in it, not ours"
+def test_a_directory_with_files_of_others_stays_and_says_which(host: Context) -> None:
+    install(host, ONE)
+    on(host, "/opt/chat/mine").write_text("the operator's")
+    proof = proof_of(host)
+    assert named(proof, "stays")["/opt/chat"] == "contains mine, not installed by Waybill"
     assert proof.exit_code == 0
-    assert on(here, "/opt/chat/mine").read_text() == "the operator's"
+    assert on(host, "/opt/chat/mine").read_text() == "the operator's"
 
 
-def test_an_edited_file_goes_and_its_copy_is_named(here: Context) -> None:
-    install(here, ONE)
-    on(here, "/etc/chat/c").write_text("as edited")
-    proof = proof_of(here)
-    copy = f"{STATE}/kept/000002/etc/chat/c"
+def test_an_edited_file_goes_and_its_copy_is_named(host: Context) -> None:
+    install(host, ONE)
+    on(host, "/etc/chat/c").write_text("as edited")
+    proof = proof_of(host)
+    copy = f"/{STATE}/kept/000002/etc/chat/c"
     assert named(proof, "stays")[copy] == "/etc/chat/c as it was edited here"
-    assert on(here, copy).read_text() == "as edited"
+    assert on(host, copy).read_text() == "as edited"
 
 
-def test_an_edited_file_that_the_operator_keeps_stays_and_so_does_its_directory(here: Context) -> None:
-    install(here, ONE)
-    on(here, "/etc/chat/c").write_text("as edited")
-    stays = named(proof_of(here, Options(drift=Policy.parse(["keep"]))), "stays")
+def test_an_edited_file_that_the_operator_keeps_stays_and_so_does_its_directory(host: Context) -> None:
+    install(host, ONE)
+    on(host, "/etc/chat/c").write_text("as edited")
+    stays = named(proof_of(host, Options(drift=Policy.parse(["keep"]))), "stays")
     assert stays["/etc/chat/c"] == "edited here, and kept"
-    assert stays["/etc/chat"] == "has c in it, not ours"
+    assert stays["/etc/chat"] == "contains c, not installed by Waybill"
 
 
-def test_history_audit_log_and_site_values_stay_and_say_why(here: Context) -> None:
-    install(here, ONE)
-    values = on(here, "/etc/waybill/lan-chat/values.yaml")
+def test_history_audit_log_and_site_values_stay_and_say_why(host: Context) -> None:
+    install(host, ONE)
+    values = on(host, "/etc/waybill/lan-chat/values.yaml")
     values.parent.mkdir(parents=True)
     values.write_text("a: 1\n")
-    stays = named(proof_of(here), "stays")
-    assert "no silent downgrade later" in stays[STATE]
-    assert stays["/etc/waybill/lan-chat/values.yaml"] == "this site's values"
+    stays = named(proof_of(host), "stays")
+    assert "no silent downgrade later" in stays[f"/{STATE}"]
+    assert stays["/etc/waybill/lan-chat/values.yaml"] == "the values of this site"
     assert "audit log" in stays["/var/lib/waybill"]
 
 
 def test_what_is_still_there_is_left_behind_and_no_success(
-    here: Context, monkeypatch: pytest.MonkeyPatch
+    host: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(here, ONE)
+    install(host, ONE)
     after = finalize.after_commit
 
     def put_back(*words: object) -> object:
         state = after(*words)  # type: ignore[arg-type]
-        on(here, "/opt/chat").mkdir()
-        on(here, "/opt/chat/d").write_bytes(b"one")
+        on(host, "/opt/chat").mkdir()
+        on(host, "/opt/chat/d").write_bytes(b"one")
         return state
 
     monkeypatch.setattr(finalize, "after_commit", put_back)
-    proof = proof_of(here)
+    proof = proof_of(host)
     assert named(proof, "left") == {"/opt/chat/d": "is still there"}
     assert "LEFT   /opt/chat/d is still there" in proof.text()
-    with pytest.raises(LeftBehindError, match="1 thing of it still there") as raised:
+    with pytest.raises(LeftBehindError, match="1 problem is left") as raised:
         proof.require_clean()
     assert raised.value.exit_code == 21
     assert raised.value.as_json()["removal"] == proof.as_json()
-    (line,) = [row for row in audited(here) if row["event"] == "ended" and row["verb"] == "remove"]
+    (line,) = [row for row in audited(host) if row["event"] == "ended" and row["verb"] == "remove"]
     assert (line["exit"], line["left"]) == (21, ["/opt/chat/d: is still there"])
 
 
-def audited(here: Context) -> list[dict[str, object]]:
-    lines = on(here, "/var/lib/waybill/audit.jsonl").read_text().splitlines()
+def audited(host: Context) -> list[dict[str, object]]:
+    lines = on(host, "/var/lib/waybill/audit.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
-def test_the_proof_is_kept_as_evidence_and_the_audit_log_has_its_digest(here: Context) -> None:
-    install(here, ONE)
-    proof = proof_of(here)
-    (path,) = on(here, "/var/lib/waybill/evidence.d").glob("*-removed-*.json")
+def test_the_proof_is_kept_as_evidence_and_the_audit_log_has_its_digest(host: Context) -> None:
+    install(host, ONE)
+    proof = proof_of(host)
+    (path,) = on(host, "/var/lib/waybill/evidence.d").glob("*-removed-*.json")
     kept = json.loads(path.read_text())
     jsonschema.validate(kept, SCHEMA)
     assert {name: kept["predicate"][name] for name in proof.as_json()} == proof.as_json()
-    ended = audited(here)[-1]
+    ended = audited(host)[-1]
     assert ended["gone"] == proof.counts
     assert ended["evidence"] == sha256_hex(path.read_bytes())
 
 
 def test_a_removal_that_was_killed_is_proved_by_whoever_ends_it(tmp_path: Path) -> None:
     (tmp_path / "opt").mkdir()
-    here = context(System(tmp_path))
-    install(here, ONE)
+    host = context(System(tmp_path))
+    install(host, ONE)
 
     class Dying(FaultySystem):
         def around(self, name: str, args: tuple[object, ...], call: object) -> object:  # type: ignore[override]
@@ -161,24 +149,24 @@ def test_a_removal_that_was_killed_is_proved_by_whoever_ends_it(tmp_path: Path) 
             return result
 
     with pytest.raises(Killed):
-        removed(context(Dying(tmp_path)))
-    with exclusive(here):
+        remove(context(Dying(tmp_path)))
+    with exclusive(host):
         pass
-    ended = audited(here)[-1]
+    ended = audited(host)[-1]
     assert (ended["verb"], ended["recovered"], ended["left"]) == ("remove", True, [])
-    assert isinstance(here.progress, Notes)
-    assert any("left   nothing of it" in line for line in here.progress.lines)
+    assert isinstance(host.progress, Notes)
+    assert any("left   nothing" in line for line in host.progress.lines)
 
 
-def test_the_plan_says_beforehand_what_goes_and_what_stays(here: Context) -> None:
-    install(here, ONE)
-    install(here, TWO)
-    on(here, "/opt/chat/mine").write_text("the operator's")
-    with exclusive(here) as (state, _):
-        plan = plan_remove(here, state)
+def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> None:
+    install(host, ONE)
+    install(host, TWO)
+    on(host, "/opt/chat/mine").write_text("the operator's")
+    with exclusive(host) as (state, _):
+        plan = plan_remove(host, state)
     assert {change.path for change in plan.changes.changes} == {"/opt/chat/d", "/etc/chat/c"}
-    assert any(note.startswith("no way back stays: 1.0.0") for note in plan.notes)
-    assert "/opt/chat stays: mine in it is not ours" in plan.notes
+    assert any(note.startswith("retained release 1.0.0 will be deleted") for note in plan.notes)
+    assert "/opt/chat stays: it contains mine, not installed by Waybill" in plan.notes
 
 
 def test_the_command_prints_it_and_looks_again_when_it_is_typed_again(bench: Bench) -> None:

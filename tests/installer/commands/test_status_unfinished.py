@@ -10,35 +10,26 @@ import pytest
 
 from installer.audit.recorder import AuditedCommand, audited
 from installer.commands import status
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
+from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.transaction.journal import Journal
-from tests.installer.audit.test_recorder import records
-from tests.installer.commands.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
-from tests.installer.transaction.test_state_repair import rewritten
-from tests.rig.releases import context
+from tests.faults.faulty import kill_at
+from tests.rig.auditlogs import records
+from tests.rig.chatd import ONE, THREE, TWO
+from tests.rig.journals import rewritten
+from tests.rig.releases import context, root, state_file
 
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    """A host that has had two releases."""
-    within = context(System(tmp_path))
-    install(within, ONE)
-    install(within, TWO)
-    return within
+pytestmark = pytest.mark.host(ONE, TWO)
 
 
 @pytest.fixture
 def journal(host: Context) -> Path:
     """The journal of an upgrade of that host that was killed after files were replaced."""
     kill_at(host, THREE, "rename /opt/.waybill")
-    return file(host, "txn/000003.log")
-
-
-def file(within: Context, name: str) -> Path:
-    return root(within) / STATE / name
+    return state_file(host, "txn/000003.log")
 
 
 def from_the_future(path: Path) -> None:
@@ -72,7 +63,7 @@ def test_an_open_journal_that_recovery_refuses_is_told_beside_what_runs(
     host: Context, journal: Path, spoil: Callable[[Path], None], what: str
 ) -> None:
     spoil(journal)
-    found = status.status(host)
+    found = status.product_status(host)
     assert found.current is not None
     assert found.current.version == "2.0.0"
     assert found.unfinished.startswith("transaction 000003: ")
@@ -85,25 +76,25 @@ def test_an_open_journal_that_recovery_refuses_is_told_beside_what_runs(
 def test_a_journal_that_waits_for_a_reboot_is_told(host: Context, journal: Path) -> None:
     opened = Journal.open(host.system, host.layout.journal("000003"))
     opened.append("DISTRUST", boot=host.system.boot_id())
-    assert "the disk failed to write" in status.status(host).unfinished
+    assert "the disk failed to write" in status.product_status(host).unfinished
 
 
 def test_a_state_that_was_deleted_is_no_host_without_a_release(host: Context) -> None:
-    file(host, "state.json").unlink()
+    state_file(host, "state.json").unlink()
     with pytest.raises(NotUndoneError, match="the state is missing") as caught:
-        status.status(host)
+        status.product_status(host)
     assert caught.value.hint == "`install recover` derives it from the journal again"
     with exclusive(host):
         pass
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
 
 
 def test_a_history_without_state_journals_and_releases_is_no_new_host(host: Context) -> None:
-    file(host, "state.json").unlink()
+    state_file(host, "state.json").unlink()
     for name in ("txn", "releases"):
-        shutil.rmtree(file(host, name))
+        shutil.rmtree(state_file(host, name))
     with pytest.raises(NotUndoneError, match="the state is missing, and no journal has it"):
-        status.status(host)
+        status.product_status(host)
     with (
         pytest.raises(NotUndoneError, match="the state is missing, and no journal has it"),
         exclusive(host),
@@ -115,29 +106,29 @@ def test_a_link_to_a_release_where_nothing_runs_is_drift(tmp_path: Path) -> None
     host = context(System(tmp_path))
     with exclusive(host):
         pass
-    file(host, "current").symlink_to("/etc")
-    (problem,) = status.status(host).drift
+    state_file(host, "current").symlink_to("/etc")
+    (problem,) = status.product_status(host).drift
     assert (problem.where, problem.what) == (host.layout.current, "points to /etc; it should not be there")
 
 
 @pytest.mark.parametrize("left", ["state.json", "txn", "releases", "history.jsonl"])
 def test_a_product_is_known_by_whatever_is_left_of_it(host: Context, left: str) -> None:
-    for path in file(host, "").iterdir():
+    for path in state_file(host, "").iterdir():
         if path.name != left:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    assert status.products(host) == ["lan-chat"]
+    assert Session(host.system).products() == ["lan-chat"]
 
 
 def test_a_lock_that_was_removed_hides_no_product(host: Context, journal: Path) -> None:
-    file(host, "lock").unlink()
-    assert status.products(host) == ["lan-chat"]
-    assert status.status(host).unfinished
+    state_file(host, "lock").unlink()
+    assert Session(host.system).products() == ["lan-chat"]
+    assert status.product_status(host).unfinished
     assert journal.exists()
 
 
 def test_what_is_mounted_there_is_no_product(host: Context) -> None:
     (root(host) / "var/lib/waybill/lost+found").mkdir()
-    assert status.products(host) == ["lan-chat"]
+    assert Session(host.system).products() == ["lan-chat"]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +139,8 @@ def test_what_is_mounted_there_is_no_product(host: Context) -> None:
 def test_something_else_in_the_place_of_the_lock_is_named(
     host: Context, make: Callable[[Path], None], hint: str
 ) -> None:
-    file(host, "lock").unlink()
-    make(file(host, "lock"))
+    state_file(host, "lock").unlink()
+    make(state_file(host, "lock"))
     with pytest.raises(HostNotReadyError) as caught, exclusive(host):
         pass
     assert caught.value.where == host.layout.lock
@@ -158,19 +149,19 @@ def test_something_else_in_the_place_of_the_lock_is_named(
 
 @pytest.mark.parametrize("name", ["txn", "releases", "staging"])
 def test_a_file_in_the_place_of_a_directory_is_named_whole(host: Context, name: str) -> None:
-    shutil.rmtree(file(host, name), ignore_errors=True)
-    file(host, name).write_text("somebody's")
+    shutil.rmtree(state_file(host, name), ignore_errors=True)
+    state_file(host, name).write_text("somebody's")
     what = f"/var/lib/waybill/lan-chat/{name}: Not a directory"
     with pytest.raises(NotUndoneError, match=what), exclusive(host):
         pass
-    assert file(host, name).read_text() == "somebody's"
+    assert state_file(host, name).read_text() == "somebody's"
 
 
 def test_a_status_that_cannot_be_looked_at_is_no_fault_of_ours(host: Context) -> None:
-    shutil.rmtree(file(host, "txn"))
-    file(host, "txn").write_text("somebody's")
+    shutil.rmtree(state_file(host, "txn"))
+    state_file(host, "txn").write_text("somebody's")
     with pytest.raises(HostNotReadyError, match="cannot be read: Not a directory") as caught:
-        status.status(host)
+        status.product_status(host)
     assert caught.value.where == host.layout.transactions
 
 
@@ -178,7 +169,7 @@ def test_a_file_in_the_place_of_all_products_is_named(tmp_path: Path) -> None:
     (tmp_path / "var/lib").mkdir(parents=True)
     (tmp_path / "var/lib/waybill").write_text("somebody's")
     with pytest.raises(HostNotReadyError, match="cannot be read: Not a directory") as caught:
-        status.products(context(System(tmp_path)))
+        Session(System(tmp_path)).products()
     assert caught.value.where == "/var/lib/waybill"
 
 
@@ -189,7 +180,7 @@ def test_the_audit_log_does_not_say_that_nothing_was_changed_where_a_journal_was
     doing = AuditedCommand("recover", "lan-chat")
     with pytest.raises(NotUndoneError), audited(host.system, doing, str), exclusive(host):
         pass
-    file(host, "txn/000003.backup").rename(root(host) / "aside")
+    state_file(host, "txn/000003.backup").rename(root(host) / "aside")
     with exclusive(host):
         pass
     ended = records(root(host))[-1]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.installer.commands.test_damaged_host_commands import STATE, newer
-from tests.rig.bench import Bench, release
+from tests.rig.bench import Bench, newer, release
+from tests.rig.releases import STATE
 
 
 @pytest.fixture

@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, Problem, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck, Image
 from installer.deploy.compose import METHOD, find_tool
 from installer.deploy.method import Target
 from installer.host.context import Context
-from installer.host.system import Completed
-from installer.planning.plan import Options, Plan
-from installer.planning.planner import plan_apply, plan_remove
+from installer.planning.planner import plan_remove
+from installer.shared.process import Completed
 from installer.state.release import open_release
 from tests.faults.faulty import Killed
-from tests.rig.engine import Engine
 from tests.rig.host import Host
-from tests.rig.releases import ReleaseSpec, context, install, stage
+from tests.rig.releases import ReleaseSpec, context, install, plan_for
 from tests.rig.remote import Remote
-from tests.rig.services import docker_host, emptied, running_containers, with_project
+from tests.rig.services import running_containers, with_project
 
-pytestmark = pytest.mark.needs("docker", "compose")
-
-
-@pytest.fixture(scope="module")
-def machine(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with docker_host(docker_engine, tmp_path_factory.mktemp("image")) as machine:
-        yield machine
-
-
-@pytest.fixture
-def host(machine: Host) -> Iterator[Context]:
-    with emptied(machine) as within:
-        yield within
-    machine.check("docker ps -aq | xargs -r docker rm -f")
-
-
-def planned(within: Context, release: ReleaseSpec) -> Plan:
-    with exclusive(within) as (state, _):
-        return plan_apply(within, state, stage(Path(within.system.root), release), Options())
+pytestmark = [pytest.mark.needs("docker", "compose"), pytest.mark.host(machine="bookworm-docker")]
 
 
 def test_compose_is_found_as_a_program_of_its_own(host: Context) -> None:
@@ -94,9 +73,9 @@ def test_a_project_comes_up_changes_over_and_goes(host: Context, machine: Host) 
     assert running_containers(machine) == ["1.0.0 same"]
     install(host, with_project("2.0.0", 2, config="new"))
     assert running_containers(machine) == ["2.0.0 new"]
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert machine.check("docker ps -aq") == ""
 
 
@@ -149,10 +128,10 @@ def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context,
 
     install(host, project(with_project("1.0.0", 1), "before"))
     assert projects() == {"before"}
-    plan = planned(host, project(with_project("2.0.0", 2), "after"))
+    plan = plan_for(host, project(with_project("2.0.0", 2), "after"))
     assert [line for each in plan.methods for line in each.lines] == [
-        "take down project before",
-        "bring up project after from deploy/compose.yaml",
+        "stop and remove project before",
+        "start project after from deploy/compose.yaml",
     ]
     with pytest.raises(RolledBackError):
         install(host, project(with_project("2.0.0", 2, 'command: ["--no-such-option"]'), "after"))
@@ -162,7 +141,7 @@ def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context,
     assert projects() == {"after"}
     assert running_containers(machine) == ["2.0.0 same"]
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert projects() == set()
 
 
@@ -219,7 +198,7 @@ def test_killed_on_the_way_the_old_project_runs_again(host: Context, machine: Ho
 
 def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host) -> None:
     machine.check("docker run -d --label com.docker.compose.project=lan-chat rig/nats:1")
-    (problem,) = planned(host, with_project("1.0.0", 1)).problems
+    (problem,) = plan_for(host, with_project("1.0.0", 1)).problems
     assert "a project lan-chat that is not ours is there" in problem.what
 
 
@@ -228,7 +207,7 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
 ) -> None:
     which = host.system.which
     monkeypatch.setattr(host.system, "which", lambda tool: None if tool == "docker" else which(tool))
-    problems = planned(host, with_project("1.0.0", 1)).problems
+    problems = plan_for(host, with_project("1.0.0", 1)).problems
     assert [(problem.where, problem.what.split(":")[0].split(",")[0]) for problem in problems] == [
         ("docker", "is not installed"),
         ("docker", "is not installed"),
@@ -241,5 +220,5 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
 def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:
     install(host, with_project("1.0.0", 1))
     machine.check("docker stop lan-chat-nats-1")
-    (problem,) = status.status(host).drift
+    (problem,) = status.product_status(host).drift
     assert "does not run" in problem.what

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from installer.deploy.health import container_fault, selected, watch
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.host.system import System
-from tests.rig.releases import Notes, context
+from tests.rig.releases import Notes
 
 
 class Clock(System):
@@ -29,9 +28,7 @@ class Clock(System):
         self.time += seconds
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(Clock(tmp_path))
+pytestmark = pytest.mark.host(system=Clock)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -71,23 +68,23 @@ def server() -> Iterator[Server]:
 
 def test_a_server_that_comes_up_in_time_is_healthy(host: Context, server: Server) -> None:
     server.answers = [503, 503, 200]
-    (result,) = watch(host, [HealthCheck("http", server.url, within=5, stable=2)], [])
+    (result,) = watch(host, [HealthCheck("http", server.url, within=5, stable=2)])
     assert (result.passed, result.attempts) == (True, 7)
     assert isinstance(host.progress, Notes)
-    assert host.progress.lines[-1] == "health: good"
+    assert host.progress.lines[-1] == "health: OK"
 
 
 def test_a_server_that_answers_otherwise_is_not(host: Context, server: Server) -> None:
     server.answers = [302]
     with pytest.raises(StepError) as caught:
-        watch(host, [HealthCheck("http", server.url, within=3)], [])
+        watch(host, [HealthCheck("http", server.url, within=3)])
     assert "did not pass within 3 s (7 attempts): answered 302, expected 200" in str(caught.value)
 
 
 def test_a_server_that_fails_again_is_not(host: Context, server: Server) -> None:
     server.answers = [200, 200, 500]
     with pytest.raises(StepError, match="not healthy") as caught:
-        watch(host, [HealthCheck("http", server.url, within=60, stable=5)], [])
+        watch(host, [HealthCheck("http", server.url, within=60, stable=5)])
     assert "passed, but failed again within 5 s: answered 500" in str(caught.value)
 
 
@@ -98,7 +95,7 @@ def test_every_probe_that_fails_is_named(host: Context) -> None:
         HealthCheck("http", "http://127.0.0.1:1/", within=0),
     ]
     with pytest.raises(StepError) as caught:
-        watch(host, checks, [])
+        watch(host, checks)
     text = str(caught.value)
     assert "tcp 127.0.0.1:1: did not pass within 0 s (1 attempts): Connection refused" in text
     assert "exit status 3: the reason" in text
@@ -106,7 +103,7 @@ def test_every_probe_that_fails_is_named(host: Context) -> None:
 
 
 def test_no_probes_are_no_claim(host: Context) -> None:
-    assert watch(host, [], []) == []
+    assert watch(host, []) == []
 
 
 @pytest.mark.parametrize(
@@ -115,7 +112,7 @@ def test_no_probes_are_no_claim(host: Context) -> None:
         ({"State": {"Running": True, "Health": {"Status": "healthy"}}}, ""),
         ({"State": {"Running": True}}, ""),
         ({"State": {"Running": True, "Health": {"Status": "starting"}}}, "is starting"),
-        ({"State": {"Running": True, "Restarting": True}}, "restarts again and again"),
+        ({"State": {"Running": True, "Restarting": True}}, "keeps restarting"),
         ({"State": {"Running": False, "Status": "exited", "ExitCode": 2}}, "is exited, exit status 2"),
         ("no such container", "no such container"),
     ],

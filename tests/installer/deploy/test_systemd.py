@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.host.context import Context
-from installer.host.system import Completed
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
+from installer.shared.process import Completed
 from tests.faults.faulty import Killed
-from tests.rig.engine import Engine
 from tests.rig.host import Host
 from tests.rig.releases import Member, ReleaseSpec, context, install
 from tests.rig.remote import Remote
-from tests.rig.services import UNITS_ONE, UNITS_TWO, emptied, launched, running_units, unit, with_units
+from tests.rig.services import UNITS_ONE, UNITS_TWO, emptied, running_units, unit, with_units
 
-pytestmark = pytest.mark.needs("docker")
-
-
-@pytest.fixture(scope="module")
-def machine(docker_engine: Engine) -> Iterator[Host]:
-    with launched(docker_engine) as machine:
-        yield machine
-
-
-@pytest.fixture
-def host(machine: Host) -> Iterator[Context]:
-    with emptied(machine) as within:
-        yield within
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.host(machine="bookworm")]
 
 
 BROKEN = Member(
@@ -53,9 +40,9 @@ def test_units_come_up_change_over_and_come_back(host: Context) -> None:
     assert running_units(host) == RUNNING_ONE
     install(host, UNITS_TWO)
     assert running_units(host) == RUNNING_TWO
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
     with exclusive(host) as (state, _):
-        apply(host, plan_rollback(host, state, None, Options()))
+        execute_plan(host, plan_rollback(host, state, None, Options()))
     assert running_units(host) == RUNNING_ONE
 
 
@@ -76,7 +63,7 @@ def test_what_is_enabled_or_disabled_is_on_the_disk_before_the_next_step(machine
         with pytest.raises(RolledBackError):
             install(host, with_units("2.0.0", 2, chatd=unit("chatd", "2.0.0"), extra=BROKEN))
         with exclusive(host) as (state, _):
-            apply(host, plan_remove(host, state))
+            execute_plan(host, plan_remove(host, state))
     pairs = [pair for pair in itertools.pairwise(told) if "able" in pair[0]]
     assert {pair[1] for pair in pairs} == {"sync /etc/systemd/system"}
     assert [pair[0] for pair in pairs] == [
@@ -93,7 +80,7 @@ def test_a_unit_that_does_not_start_brings_the_old_ones_back(host: Context) -> N
         install(host, bad)
     assert running_units(host) == {**RUNNING_ONE, "extra": running_units(host)["extra"]}
     assert "enabled" not in running_units(host)["extra"]
-    assert status.status(host).drift == ()
+    assert status.product_status(host).drift == ()
 
 
 def test_a_unit_that_dies_while_it_is_watched_is_not_healthy(host: Context) -> None:
@@ -145,7 +132,7 @@ def test_killed_at_any_step_the_old_units_run_again(host: Context, moment: str) 
 def test_a_unit_that_would_not_come_up_after_a_boot_is_drift(host: Context) -> None:
     install(host, UNITS_ONE)
     assert host.system.run(["systemctl", "disable", "chatd"], timeout=20).ok
-    (problem,) = status.status(host).drift
+    (problem,) = status.product_status(host).drift
     assert (problem.where, problem.what) == ("chatd.service", "is disabled")
     assert problem.hint == "systemctl enable chatd.service"
 
@@ -153,7 +140,7 @@ def test_a_unit_that_would_not_come_up_after_a_boot_is_drift(host: Context) -> N
 def test_a_stopped_unit_is_drift(host: Context) -> None:
     install(host, UNITS_ONE)
     host.system.run(["systemctl", "stop", "helper"], timeout=20)
-    assert [(problem.where, problem.what) for problem in status.status(host).drift] == [
+    assert [(problem.where, problem.what) for problem in status.product_status(host).drift] == [
         ("helper.service", "is inactive")
     ]
 
@@ -161,7 +148,7 @@ def test_a_stopped_unit_is_drift(host: Context) -> None:
 def test_remove_leaves_no_unit(host: Context, machine: Host) -> None:
     install(host, UNITS_ONE)
     with exclusive(host) as (state, _):
-        apply(host, plan_remove(host, state))
+        execute_plan(host, plan_remove(host, state))
     assert running_units(host) == {
         "chatd": "inactive",
         "helper": "inactive",

@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ import pytest
 
 from installer.core.errors import BusyError
 from installer.host import syscalls
-from installer.host.system import Space, System
+from installer.host.system import System
+from tests.faults.faulty import Mounted
 from tests.hang import ends
 
 
@@ -109,22 +108,6 @@ def test_reading_stops_at_the_limit(system: System) -> None:
     system.write_new("/big", b"x" * 100, 0o644)
     with pytest.raises(OSError, match="larger than the 99"):
         system.read("/big", 99)
-
-
-class Mounted(System):
-    """A host on which each directory below / is a file system of its own; notes what is synced."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.synced: list[str] = []
-
-    def space(self, path: str) -> Space:
-        return replace(super().space(path), device=hash(path.split("/")[1]))
-
-    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
-        result = call()
-        self.synced += [f"{name} {args[0]}"] if name in ("sync_fs", "fsync") else []
-        return result
 
 
 @pytest.mark.parametrize(("kernel", "one_by_one"), [((5, 8), 0), ((5, 7), 40)])

@@ -1,9 +1,8 @@
-"""Images below `--root`: in the engine where a method needs them there, else in the store, and back."""
+"""Images below `--root`: in the engine if a method needs them there, else in the release; and back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +25,10 @@ from installer.shared.progress import Progress
 from installer.state.state import Entry, State, load, save
 from installer.transaction.execute import Change, execute
 from tests.faults.faulty import snapshot
-from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory
-from tests.rig.imagesite import Site, site_of
+from tests.rig.imagesite import Site
+
+pytestmark = pytest.mark.parametrize("every_engine", ["20", "28-containerd"], indirect=True)
 
 
 class Root:
@@ -60,25 +60,10 @@ class Root:
 
     def finish(self, done: list[tuple[Op, Json]]) -> None:
         for op, preimage in done:
-            if finish := getattr(HANDLERS[op.kind], "finish", None):
-                finish(self.context, op.args, preimage)
-
-    @property
-    def store(self) -> Path:
-        return self.root / "var/lib/waybill" / self.product / "images"
+            HANDLERS[op.kind].finish(self.context, op.args, preimage)
 
     def everything(self) -> tuple[object, object]:
         return snapshot(self.root), self.site.everything()
-
-
-@pytest.fixture(params=["20", "28-containerd"])
-def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    engine: Engine = request.getfixturevalue("engines").get(request.param)
-    found = site_of(engine, tmp_path, monkeypatch)
-    before = found.everything()
-    yield found
-    for line in found.everything() - before:
-        engine.docker("rmi", "--force", line.split()[1], check=False)
 
 
 @pytest.fixture
@@ -93,40 +78,37 @@ def test_a_method_that_needs_the_engine_brings_the_images_there(root: Root) -> N
     assert line.startswith(f"load image {root.product}/app:1")
     root.apply(None, target)
     assert root.site.id(f"{root.product}/app:1")
-    assert not root.store.exists()
     assert METHOD.drift(root.context, target) == []
     assert METHOD.operations(root.context, target, target) == []
 
 
-@pytest.mark.parametrize("engine", [True, False], ids=["engine to store", "store to engine"])
+@pytest.mark.parametrize("engine", [True, False], ids=["engine to release", "release to engine"])
 def test_the_other_place_is_undone_exactly(root: Root, engine: bool) -> None:
     old = root.target(1, engine=engine)
     root.finish(root.apply(None, old))
     new = root.target(2, engine=not engine)
     before = root.everything()
     done = root.apply(old, new)
-    assert root.everything() != before
+    assert done
     root.undo(done)
     assert root.everything() == before
     root.undo(done)
     assert root.everything() == before
 
 
-def test_from_the_store_to_the_engine_leaves_no_store(root: Root) -> None:
+def test_from_the_release_to_the_engine_loads_the_image(root: Root) -> None:
     old, new = root.target(1, engine=False), root.target(2, engine=True)
     root.finish(root.apply(None, old))
-    assert root.store.is_dir()
-    assert METHOD.plan(root.context, old, new)[0].startswith("remove the image store")
+    assert METHOD.plan(root.context, old, new)[0].startswith(f"load image {root.product}/app:2")
     root.finish(root.apply(old, new))
-    assert not root.store.exists()
     assert root.site.id(f"{root.product}/app:2")
 
 
-def test_from_the_engine_to_the_store_leaves_no_name_in_the_engine(root: Root) -> None:
+def test_from_the_engine_to_the_release_leaves_no_name_in_the_engine(root: Root) -> None:
     before = root.site.everything()
     old, new = root.target(1, engine=True), root.target(2, engine=False)
     root.finish(root.apply(None, old))
-    assert f"give up image {root.product}/app:1" in METHOD.plan(root.context, old, new)
+    assert f"remove image {root.product}/app:1" in METHOD.plan(root.context, old, new)
     root.finish(root.apply(old, new))
     assert root.site.everything() == before
     assert METHOD.drift(root.context, new) == []
@@ -156,7 +138,6 @@ def test_a_bare_root_never_asks_the_engine(root: Root, monkeypatch: pytest.Monke
     root.finish(root.apply(None, target))
     assert METHOD.drift(root.context, target) == []
     root.finish(root.apply(target, None))
-    assert not root.store.exists()
 
 
 class Notes(Progress):

@@ -17,7 +17,7 @@ from installer.host.system import System
 from installer.images import docker_engine
 from installer.images.method import METHOD
 from installer.images.prune import sweep
-from installer.images.repair import mend_images
+from installer.images.repair import repair_images
 from tests.hang import ends
 from tests.rig.engine import Engine
 from tests.rig.imagerelease import plain_layer
@@ -114,7 +114,7 @@ def test_an_image_that_the_engine_lists_and_cannot_inspect_is_undone_or_loaded_a
     assert own.id(image.reference) == own.wanted(image)
     damage()
     target = release.target().release
-    assert mend_images(own.context, target.manifest, target.directory) == [image.reference]
+    assert repair_images(own.context, target.manifest, target.directory) == [image.reference]
     assert own.everything() == loaded
 
 
@@ -226,7 +226,7 @@ def test_images_that_a_power_cut_broke_are_found_and_loaded_again_from_the_kept_
         own.engine.docker("tag", other.reference, f"{own.name}/mine:1")
     before = own.everything()
     manifest, directory = release.target().release.manifest, release.target().release.directory
-    assert mend_images(own.context, manifest, directory) == []
+    assert repair_images(own.context, manifest, directory) == []
     own.engine.stop_daemon()
     data = own.engine.data_root
     for file in (data / "overlay2").glob("*/diff/*"):
@@ -234,11 +234,11 @@ def test_images_that_a_power_cut_broke_are_found_and_loaded_again_from_the_kept_
     if not names_survive:
         (data / "image/overlay2/repositories.json").unlink()
     own.engine.start()
-    assert mend_images(own.context, manifest, directory) == [image.reference, other.reference]
-    assert any("is broken in the engine" in note for note in own.meter.notes)
+    assert repair_images(own.context, manifest, directory) == [image.reference, other.reference]
+    assert any("is damaged in the engine" in note for note in own.meter.notes)
     assert own.everything() == before
     engine = docker_engine.connect(own.system)
     for each in (image, other):
         assert {layer.diff_id for layer in each.layers} <= engine.contents(each.reference)
     engine.close()
-    assert mend_images(own.context, manifest, directory) == []
+    assert repair_images(own.context, manifest, directory) == []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,21 +12,8 @@ from installer.deploy.operation import StepError, ThirdStateError
 from installer.images import docker_engine
 from installer.images.method import HANDLERS, METHOD
 from installer.images.prune import sweep
-from tests.rig.engine import Engine
 from tests.rig.imagerelease import ReleaseDirectory, packed, plain_layer
-from tests.rig.imagesite import Site, site_of
-
-
-@pytest.fixture
-def site(every_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    found = site_of(every_engine, tmp_path, monkeypatch)
-    before = found.everything()
-    yield found
-    for line in found.everything() - before:
-        every_engine.docker("rmi", "--force", line.split()[1], check=False)
-    left = [line.split()[0] for line in found.everything() - before]
-    if left:
-        every_engine.docker("rmi", "--force", *left, check=False)
+from tests.rig.imagesite import Site
 
 
 @pytest.mark.parametrize("form", ["tar", "gzip", "zstd"])
@@ -151,7 +136,7 @@ def test_a_tag_that_somebody_moved_meanwhile_is_left_alone(site: Site) -> None:
     done = site.apply(None, release.target())
     site.engine.docker("tag", foreign.reference, image.reference)
     op, preimage = done[-1]
-    with pytest.raises(ThirdStateError, match="somebody moved"):
+    with pytest.raises(ThirdStateError, match="was moved by somebody else"):
         HANDLERS[op.kind].undo(site.context, op.args, preimage)
     assert site.id(image.reference) == site.wanted(foreign)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from installer.audit.removal_check import prove
+from installer.audit.removal_check import check_removal
 from installer.core.digest import sha256_hex
 from installer.core.errors import RolledBackError
 from installer.core.format import manifest_json
@@ -21,23 +21,10 @@ from installer.host.directories import make_directory
 from installer.host.layout import Layout, release_name
 from installer.images.method import METHOD
 from installer.state.state import Entry, State, load
-from installer.transaction.execute import Change, execute
-from tests.rig.engine import Engine
+from installer.transaction import execute
+from installer.transaction.execute import Change
 from tests.rig.imagerelease import ReleaseDirectory
-from tests.rig.imagesite import Meter, Site, site_of
-
-
-@pytest.fixture
-def site(every_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    found = site_of(every_engine, tmp_path, monkeypatch)
-    before = found.everything()
-    yield found
-    for container in every_engine.text("ps", "-aq").split():
-        every_engine.docker("rm", "--force", container)
-    for line in found.everything() - before:
-        every_engine.docker("rmi", "--force", line.split()[1], check=False)
-    for line in found.everything() - before:
-        every_engine.docker("rmi", "--force", line.split()[0], check=False)
+from tests.rig.imagesite import Meter, Site
 
 
 class Product:
@@ -98,7 +85,7 @@ class Product:
     def left(self) -> list[str]:
         """What a proof finds left of all images that were ever installed."""
         things = [InventoryItem("image", each.reference, each.config, each.manifest) for each in self.images]
-        return [row.name for row in prove(self.context, "000009", things).of("left")]
+        return [row.name for row in check_removal(self.context, "000009", things).of("left")]
 
 
 @pytest.fixture
@@ -214,11 +201,11 @@ def test_a_container_of_the_operator_keeps_its_image_and_both_are_named(site: Si
     for version in (2, 3, 4):
         one.install((f"{site.name}/a:{version}", ["a", str(version)], ""))
     assert site.id(site.wanted(image)) == site.wanted(image)
-    assert any("is left where it is" in note for note in one.meter.notes)
+    assert any("is left in the engine" in note for note in one.meter.notes)
     one.remove()
     assert site.id(site.wanted(image)) == site.wanted(image)
     things = [InventoryItem("image", image.reference, image.config, image.manifest)]
-    (row,) = [row for row in prove(one.context, "000009", things).rows if row.kind == "image"]
+    (row,) = [row for row in check_removal(one.context, "000009", things).rows if row.kind == "image"]
     assert (row.how, row.what) == ("stays", f"container {site.name}-mine uses it")
     site.engine.docker("rm", f"{site.name}-mine")
     assert one.left() == [image.reference]

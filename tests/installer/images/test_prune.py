@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.core.format.manifest import Manifest
 from installer.host.context import Context
-from installer.host.system import System
 from installer.planning.plan import Options
 from installer.state.state import Entry, State, load, save
 from installer.transaction import finalize
-from tests.installer.commands.test_apply import ONE, STATE, THREE, TWO, kill_at, root
-from tests.rig.releases import context, install
+from tests.faults.faulty import kill_at
+from tests.rig.chatd import ONE, THREE, TWO
+from tests.rig.releases import STATE, install, root
 
+pytestmark = pytest.mark.host(ONE, TWO)
 ENGINE = ("images", "compose")
 Swept = list[tuple[list[str], list[str], bool]]
 
@@ -46,16 +46,12 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return seen
 
 
-@pytest.fixture
-def host(tmp_path: Path, swept: Swept, forgotten: list[list[str]]) -> Context:
-    """A host that keeps two releases, whose images are in an engine."""
-    within = context(System(tmp_path))
-    install(within, ONE)
-    install(within, TWO)
-    driven(within, lambda _entry: ENGINE)
+@pytest.fixture(autouse=True)
+def in_engine(swept: Swept, forgotten: list[list[str]], host: Context) -> None:
+    """The images of both releases are in an engine, as far as the host knows; none is asked."""
+    driven(host, lambda _entry: ENGINE)
     swept.clear()
     forgotten.clear()
-    return within
 
 
 def driven(within: Context, methods: Callable[[Entry], tuple[str, ...]]) -> State:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from installer.commands.carry_out import Applied, apply
-from installer.commands.recover import exclusive
-from installer.commands.rollback import plan_rollback
-from installer.commands.status import Status, status
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
+from installer.commands.status import Status, product_status
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.host.context import Context
 from installer.planning import plan_text
 from installer.planning.drift import Policy
-from installer.planning.plan import Options, Plan
-from installer.planning.planner import plan_apply, plan_remove
+from installer.planning.plan import Options
 from tests.faults.faulty import FaultySystem, Killed, snapshot
-from tests.rig.releases import Member, ReleaseSpec, context, stage
+from tests.rig.releases import Member, ReleaseSpec, context, install, planned, remove, roll_back, root
+
+pytestmark = pytest.mark.host(system=FaultySystem)
 
 CONF, NEW, UNIT, DAEMON = "etc/chat.conf", "etc/chat.conf.waybill-new", "etc/chat/extra", "opt/chat/chatd"
 KEEP, REPLACE = (Options(drift=Policy(word)) for word in ("keep", "replace"))  # type: ignore[arg-type]
@@ -37,36 +34,6 @@ def release(number: int, port: int = 0) -> ReleaseSpec:
     return ReleaseSpec(f"{number}.0.0", number, members)
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(FaultySystem(tmp_path))
-
-
-def root(within: Context) -> Path:
-    return Path(within.system.root)
-
-
-@contextmanager
-def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Iterator[Plan]:
-    with exclusive(within) as (state, _):
-        yield plan_apply(within, state, stage(root(within), spec), options or Options())
-
-
-def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> Applied:
-    with planned(within, spec, options) as plan:
-        return apply(within, plan)
-
-
-def back(within: Context, options: Options | None = None) -> Applied:
-    with exclusive(within) as (state, _):
-        return apply(within, plan_rollback(within, state, None, options or Options()))
-
-
-def remove(within: Context, options: Options | None = None) -> Applied:
-    with exclusive(within) as (state, _):
-        return apply(within, plan_remove(within, state, options))
-
-
 def edited(within: Context, *specs: ReleaseSpec) -> Path:
     for spec in specs or (release(1),):
         install(within, spec)
@@ -76,7 +43,7 @@ def edited(within: Context, *specs: ReleaseSpec) -> Path:
 
 
 def looked(within: Context) -> Status:
-    found = status(within)
+    found = product_status(within)
     assert found.drift == (), found.drift
     return found
 
@@ -85,7 +52,7 @@ def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Co
     edited(host)
     before = snapshot(root(host), besides=("var",))
     with planned(host, release(2)) as plan, pytest.raises(HostNotReadyError) as raised:
-        apply(host, plan)
+        execute_plan(host, plan)
     assert raised.value.exit_code == 15
     (problem,) = raised.value.problems
     assert str(problem) == (
@@ -110,7 +77,7 @@ def test_the_plan_says_what_becomes_of_it_and_shows_the_difference(
 ) -> None:
     edited(host)
     with planned(host, release(2), options) as plan:
-        text = plan_text.text(plan)
+        text = plan_text.plan_text(plan)
         assert line in text
         assert "-port: 9\n" in text
         assert "+port: 2\n" in text
@@ -132,7 +99,7 @@ def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift
     path.write_text("edited once more\n")
     assert len(looked(host).edited) == 1
     path.unlink()
-    assert [(p.where, p.what) for p in status(host).drift] == [(f"/{CONF}", "is missing")]
+    assert [(p.where, p.what) for p in product_status(host).drift] == [(f"/{CONF}", "is missing")]
 
 
 def test_applied_again_there_is_nothing_to_do(host: Context) -> None:
@@ -183,12 +150,12 @@ def test_replaced_a_copy_is_kept(host: Context) -> None:
 def test_rollback_keeps_what_was_kept_without_being_told_again(host: Context) -> None:
     path = edited(host)
     install(host, release(2), KEEP)
-    back(host)
+    roll_back(host)
     assert path.read_text() == MINE
     assert (root(host) / NEW).read_text() == "port: 1\npassword: hunter1\n"
     assert (root(host) / DAEMON).read_bytes() == b"daemon 1"
     assert len(looked(host).edited) == 1
-    back(host, REPLACE)
+    roll_back(host, options=REPLACE)
     assert path.read_text() == "port: 2\npassword: hunter1\n"
     assert not (root(host) / NEW).exists()
 
@@ -196,8 +163,8 @@ def test_rollback_keeps_what_was_kept_without_being_told_again(host: Context) ->
 def test_rollback_refuses_what_was_edited_since(host: Context) -> None:
     path = edited(host, release(1), release(2))
     with pytest.raises(HostNotReadyError):
-        back(host)
-    back(host, KEEP)
+        roll_back(host)
+    roll_back(host, options=KEEP)
     assert path.read_text() == MINE
     assert (root(host) / DAEMON).read_bytes() == b"daemon 1"
 
@@ -235,7 +202,7 @@ def test_every_file_may_have_a_policy_of_its_own(host: Context) -> None:
     (root(host) / UNIT).write_text("my extra\n")
     with planned(host, release(3), Options(drift=Policy.parse([f"keep:/{UNIT}"]))) as plan:
         assert [problem.where for problem in plan.problems] == [f"/{CONF}"]
-        assert "-my extra" in plan_text.text(plan)
+        assert "-my extra" in plan_text.plan_text(plan)
 
 
 @pytest.mark.parametrize("word", ["merge", "keep:relative/path", "", "keep,replace"])
@@ -306,4 +273,4 @@ def test_a_record_of_an_older_installer_is_read(host: Context) -> None:
     with exclusive(host) as (state, _):
         assert state.current
         old = {name: value for name, value in state.current.as_json().items() if name != "blobs"}
-        assert Entry.from_json(old) == replace(state.current, evidence=old["evidence"])
+        assert Entry.from_json(old) == state.current

@@ -20,7 +20,7 @@ def release(*methods: Deployment) -> Manifest:
 
 def driven(*methods: Deployment, live: bool = True, only: str = "", skip: str = "") -> set[str]:
     names = (frozenset(text.split()) for text in (only, skip))
-    return set(select(release(*methods), live=live, only=next(names), skip=next(names)).driven)
+    return set(select(release(*methods), live=live, only=next(names), skip=next(names)).used)
 
 
 OPTIONAL_IMAGES = Deployment("images", {}, optional=True)
@@ -64,7 +64,7 @@ def test_name_of_no_method_is_named():
 def again(*methods: Deployment, running: str, only: str = "", skip: str = "") -> set[str]:
     names = (frozenset(text.split()) for text in (only, skip, running))
     only_, skip_, running_ = names
-    return set(select(release(*methods), live=False, only=only_, skip=skip_, running=running_).driven)
+    return set(select(release(*methods), live=False, only=only_, skip=skip_, running=running_).used)
 
 
 def test_what_brought_up_the_running_release_is_driven_again_without_being_named():

@@ -9,18 +9,15 @@ from pathlib import Path
 import pytest
 
 from installer.commands import status
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
-from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
-from installer.planning.planner import plan_remove
 from tests.faults.faulty import snapshot
 from tests.rig.bench import Bench, release
-from tests.rig.releases import Member, Notes, ReleaseSpec, context, install, planned
+from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, install, planned, remove
 
 MEMBERS = {
     "bin/linux-amd64/d": Member(b"one", "/opt/chat/bin/d", 0o755),
@@ -31,7 +28,6 @@ ONE = ReleaseSpec("1.0.0", 1, MEMBERS, values="config/v.yaml")
 TWO = replace(
     ONE, version="2.0.0", sequence=2, members={**MEMBERS, "docs/new": Member(b"new", "/opt/chat/new")}
 )
-STATE = "var/lib/waybill/lan-chat"
 Spoil = Callable[[Path], object]
 
 
@@ -44,109 +40,95 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 
 
+pytestmark = pytest.mark.host(ONE, TWO, directories=("etc", "opt"))
 SPOILS: list[Spoil] = [Path.unlink, edited, cut]
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Context:
-    for name in ("etc", "opt"):
-        (tmp_path / name).mkdir()
-    within = context(System(tmp_path))
-    install(within, ONE)
-    install(within, TWO)
-    return within
+def on(host: Context, path: str) -> Path:
+    return Path(host.system.root, path)
 
 
-def on(here: Context, path: str) -> Path:
-    return Path(here.system.root, path)
+def record(host: Context, number: str = "000002") -> Path:
+    return on(host, f"{STATE}/rendered/{number}/record.json")
 
 
-def record(here: Context, number: str = "000002") -> Path:
-    return on(here, f"{STATE}/rendered/{number}/record.json")
-
-
-def manifest(here: Context, sequence: int = 2) -> Path:
-    (found,) = on(here, f"{STATE}/releases").glob(f"{sequence}-*/bundle.json")
+def manifest(host: Context, sequence: int = 2) -> Path:
+    (found,) = on(host, f"{STATE}/releases").glob(f"{sequence}-*/bundle.json")
     return found
-
-
-def remove(here: Context) -> None:
-    with exclusive(here) as (state, _):
-        apply(here, plan_remove(here, state))
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
 @pytest.mark.parametrize("which", [record, manifest])
 def test_the_same_release_installed_again_mends_it_and_all_is_known_as_before(
-    here: Context, which: Callable[[Context], Path], spoil: Spoil
+    host: Context, which: Callable[[Context], Path], spoil: Spoil
 ) -> None:
-    before = snapshot(on(here, ""), besides=("var",))
-    spoil(which(here))
-    (problem,) = status.status(here).drift
+    before = snapshot(on(host, ""), besides=("var",))
+    spoil(which(host))
+    (problem,) = status.product_status(host).drift
     assert "Install lan-chat 2.0.0 again from its bundle" in problem.hint
     with pytest.raises(NotUndoneError, match=r"was changed since it was installed|cannot be read") as raised:
-        remove(here)
+        remove(host)
     assert raised.value.hint == problem.hint
-    assert install(here, TWO).changed
-    assert snapshot(on(here, ""), besides=("var",)) == before
-    assert status.status(here).drift == ()
-    assert not install(here, TWO).changed
-    remove(here)
-    assert sorted(path.name for path in on(here, "").iterdir()) == ["etc", "opt", "var"]
-    assert not list(on(here, "opt").iterdir()) + list(on(here, "etc").iterdir())
+    assert install(host, TWO).changed
+    assert snapshot(on(host, ""), besides=("var",)) == before
+    assert status.product_status(host).drift == ()
+    assert not install(host, TWO).changed
+    remove(host)
+    assert sorted(path.name for path in on(host, "").iterdir()) == ["etc", "opt", "var"]
+    assert not list(on(host, "opt").iterdir()) + list(on(host, "etc").iterdir())
 
 
-def test_another_release_does_not_mend_it_and_says_which_one_does(here: Context) -> None:
-    record(here).unlink()
+def test_another_release_does_not_mend_it_and_says_which_one_does(host: Context) -> None:
+    record(host).unlink()
     with pytest.raises(NotUndoneError) as raised:
-        install(here, replace(TWO, version="3.0.0", sequence=3))
+        install(host, replace(TWO, version="3.0.0", sequence=3))
     assert "Install lan-chat 2.0.0 again" in raised.value.hint
 
 
-def test_configuration_that_was_rendered_with_other_values_is_still_known(here: Context) -> None:
-    values = on(here, "etc/waybill/lan-chat/values.yaml")
+def test_configuration_that_was_rendered_with_other_values_is_still_known(host: Context) -> None:
+    values = on(host, "etc/waybill/lan-chat/values.yaml")
     values.parent.mkdir(parents=True)
     values.write_text("port: 2\n")
-    record(here).unlink()
-    install(here, TWO)
-    assert on(here, "etc/chat/c").read_text() == "port: 2"
-    assert not list(on(here, f"{STATE}").glob("kept/*"))
+    record(host).unlink()
+    install(host, TWO)
+    assert on(host, "etc/chat/c").read_text() == "port: 2"
+    assert not list(on(host, f"{STATE}").glob("kept/*"))
 
 
-def test_a_file_that_was_edited_is_not_known_any_more_left_alone_and_named(here: Context) -> None:
-    on(here, "etc/chat/c").write_text("port: 3 # mine")
-    record(here).unlink()
+def test_a_file_that_was_edited_is_not_known_any_more_left_alone_and_named(host: Context) -> None:
+    on(host, "etc/chat/c").write_text("port: 3 # mine")
+    record(host).unlink()
     with pytest.raises(HostNotReadyError) as raised:
-        install(here, TWO)
+        install(host, TWO)
     (problem,) = raised.value.problems
     assert (problem.where, problem.what) == ("/etc/chat/c", "is there already and is not ours")
-    assert on(here, "etc/chat/c").read_text() == "port: 3 # mine"
-    install(here, TWO, Options(drift=Policy.parse(["replace"])))
-    (copy,) = on(here, f"{STATE}/kept").glob("*/etc/chat/c")
+    assert on(host, "etc/chat/c").read_text() == "port: 3 # mine"
+    install(host, TWO, Options(drift=Policy.parse(["replace"])))
+    (copy,) = on(host, f"{STATE}/kept").glob("*/etc/chat/c")
     assert copy.read_text() == "port: 3 # mine"
 
 
-def test_the_plan_says_that_the_record_is_derived_again(here: Context) -> None:
-    record(here).unlink()
-    with planned(here, TWO) as plan:
+def test_the_plan_says_that_the_record_is_derived_again(host: Context) -> None:
+    record(host).unlink()
+    with planned(host, TWO) as plan:
         assert any("the record of what runs was damaged" in note for note in plan.notes)
         assert not plan.nothing
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
-def test_a_damaged_kept_release_stands_in_the_way_of_nothing_but_itself(here: Context, spoil: Spoil) -> None:
-    spoil(record(here, "000001"))
-    with exclusive(here) as (state, _), pytest.raises(NotUndoneError) as raised:
-        plan_rollback(here, state, "1.0.0", Options())
+def test_a_damaged_kept_release_stands_in_the_way_of_nothing_but_itself(host: Context, spoil: Spoil) -> None:
+    spoil(record(host, "000001"))
+    with exclusive(host) as (state, _), pytest.raises(NotUndoneError) as raised:
+        plan_rollback(host, state, "1.0.0", Options())
     assert "go to another one" in raised.value.hint
-    assert status.status(here).drift == ()
-    spoil(manifest(here, 1))
+    assert status.product_status(host).drift == ()
+    spoil(manifest(host, 1))
     for number in (3, 4):
-        install(here, replace(TWO, version=f"{number}.0.0", sequence=number))
-    assert [entry.version for entry in status.status(here).kept] == ["4.0.0", "3.0.0", "2.0.0"]
-    assert isinstance(here.progress, Notes)
-    remove(here)
-    assert not list(on(here, "opt").iterdir())
+        install(host, replace(TWO, version=f"{number}.0.0", sequence=number))
+    assert [entry.version for entry in status.product_status(host).kept] == ["4.0.0", "3.0.0", "2.0.0"]
+    assert isinstance(host.progress, Notes)
+    remove(host)
+    assert not list(on(host, "opt").iterdir())
 
 
 def test_by_command_line_the_advice_leads_out(bench: Bench) -> None:

@@ -8,16 +8,10 @@ from pathlib import Path
 import pytest
 
 from installer.host.context import Context
-from installer.host.system import System
 from installer.state.release import DamagedReleaseError, open_release
 from installer.state.state import Entry, load
-from tests.installer.commands.test_apply import ONE, install
-from tests.rig.releases import context
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(System(tmp_path))
+from tests.rig.chatd import ONE
+from tests.rig.releases import install
 
 
 def kept(host: Context) -> Entry:

@@ -16,6 +16,7 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.format.manifest import HealthCheck
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.evidence import Evidence
 from installer.state.release import DamagedReleaseError, Installed, read_record, record_bytes
 from installer.state.state import (
     DamagedStateError,
@@ -30,7 +31,16 @@ from installer.state.state import (
 from tests.faults.faulty import FaultySystem
 
 ENTRY = Entry(
-    "1-aaaaaaaaaaaa", "1.0.0", 1, "a" * 64, "b" * 64, "000001", "c" * 64, 5, ("files",), {"signers": ["x"]}
+    "1-aaaaaaaaaaaa",
+    "1.0.0",
+    1,
+    "a" * 64,
+    "b" * 64,
+    "000001",
+    "c" * 64,
+    5,
+    ("files",),
+    Evidence({"signers": ["x"]}),
 )
 
 
@@ -39,22 +49,22 @@ def entry(number: int) -> Entry:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> tuple[System, Layout]:
+def place(tmp_path: Path) -> tuple[System, Layout]:
     (tmp_path / "var/lib/waybill/p").mkdir(parents=True)
     return System(tmp_path), Layout("p")
 
 
-def test_what_was_saved_is_loaded(host: tuple[System, Layout]) -> None:
+def test_what_was_saved_is_loaded(place: tuple[System, Layout]) -> None:
     state = State().after(1, entry(1)).after(2, entry(2))
-    save(*host, state)
-    assert load(*host) == state
+    save(*place, state)
+    assert load(*place) == state
 
 
-def test_a_host_may_keep_one_release_only(host: tuple[System, Layout]) -> None:
+def test_a_host_may_keep_one_release_only(place: tuple[System, Layout]) -> None:
     state = State(keep=1).after(1, entry(1)).after(2, entry(2))
     assert state.retained == (entry(2),)
-    save(*host, state)
-    assert load(*host) == state
+    save(*place, state)
+    assert load(*place) == state
 
 
 @pytest.mark.parametrize(
@@ -65,11 +75,11 @@ def test_a_host_may_keep_one_release_only(host: tuple[System, Layout]) -> None:
 def test_a_release_was_verified_when_its_evidence_says_or_else_when_it_was_installed(
     evidence: dict[str, object], verified: int
 ) -> None:
-    assert replace(ENTRY, evidence=evidence).verified == verified
+    assert replace(ENTRY, evidence=Evidence(evidence)).verified == verified
 
 
-def test_nothing_there_is_an_empty_state(host: tuple[System, Layout]) -> None:
-    assert load(*host) == State()
+def test_nothing_there_is_an_empty_state(place: tuple[System, Layout]) -> None:
+    assert load(*place) == State()
 
 
 def test_three_releases_are_kept_the_last_run_first() -> None:
@@ -89,7 +99,7 @@ def test_the_highest_sequence_never_falls() -> None:
 
 def test_a_reset_by_the_root_lets_the_highest_sequence_fall_once() -> None:
     def reset(number: int, to: int) -> Entry:
-        return replace(entry(number), evidence={"policy": {"reset": to}})
+        return replace(entry(number), evidence=Evidence({"policy": {"reset": to}}))
 
     state = State().after(1, entry(5)).after(2, reset(2, 1))
     assert (state.highest, state.reset) == (2, 1)
@@ -130,22 +140,22 @@ def test_a_kept_release_is_found_by_version_or_name() -> None:
     [b"", b"{", b"{}", b'{"schema":"waybill/state/v1"}', b'{"schema":1,"schema":2}', b"[]"],
     ids=["empty", "cut short", "without anything", "without releases", "with a key twice", "a list"],
 )
-def test_a_damaged_state_stops_everything(host: tuple[System, Layout], data: bytes) -> None:
-    Path(host[0].root, host[1].state_file[1:]).write_bytes(data)
+def test_a_damaged_state_stops_everything(place: tuple[System, Layout], data: bytes) -> None:
+    Path(place[0].root, place[1].state_file[1:]).write_bytes(data)
     with pytest.raises(NotUndoneError, match="state is damaged") as caught:
-        load(*host)
-    assert caught.value.where == host[1].state_file
-    assert host[1].state_file not in caught.value.what
+        load(*place)
+    assert caught.value.where == place[1].state_file
+    assert place[1].state_file not in caught.value.what
     assert "\n" not in caught.value.what
 
 
 @pytest.mark.parametrize("name", ["highest", "transaction", "reset"])
 @pytest.mark.parametrize("value", [[], "1", None, True], ids=str)
-def test_a_number_of_another_type_is_damage(host: tuple[System, Layout], name: str, value: object) -> None:
+def test_a_number_of_another_type_is_damage(place: tuple[System, Layout], name: str, value: object) -> None:
     document = State().after(1, entry(1)).as_json() | {name: value}
-    Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
+    Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
     with pytest.raises(NotUndoneError, match=f"state is damaged: {name} is .*, not an integer"):
-        load(*host)
+        load(*place)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +169,12 @@ def test_a_number_of_another_type_is_damage(host: tuple[System, Layout], name: s
         ("evidence", []),
     ],
 )
-def test_a_release_of_other_types_is_damage(host: tuple[System, Layout], name: str, value: object) -> None:
+def test_a_release_of_other_types_is_damage(place: tuple[System, Layout], name: str, value: object) -> None:
     document = State().after(1, entry(1)).as_json()
     document["releases"][0][name] = value
-    Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
+    Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
     with pytest.raises(NotUndoneError, match=rf"state is damaged: releases\[0\]\.{name}(\[0\])? is .*, not "):
-        load(*host)
+        load(*place)
 
 
 @pytest.mark.parametrize(
@@ -173,12 +183,12 @@ def test_a_release_of_other_types_is_damage(host: tuple[System, Layout], name: s
     ids=["runs what is not there", "keeps none", "keeps less than none"],
 )
 def test_parts_that_do_not_fit_together_are_damage(
-    host: tuple[System, Layout], change: dict[str, object]
+    place: tuple[System, Layout], change: dict[str, object]
 ) -> None:
     document = State().after(1, entry(1)).as_json() | change
-    Path(host[0].root, host[1].state_file[1:]).write_text(json.dumps(document))
+    Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
     with pytest.raises(DamagedStateError, match="state is damaged"):
-        load(*host)
+        load(*place)
 
 
 def test_a_state_that_the_disk_does_not_give_is_not_called_damaged(tmp_path: Path) -> None:
@@ -191,35 +201,35 @@ def test_a_state_that_the_disk_does_not_give_is_not_called_damaged(tmp_path: Pat
     assert caught.value.where == Layout("p").state_file
 
 
-def test_into_the_room_that_was_kept_a_state_is_written_on_a_full_disk(host: tuple[System, Layout]) -> None:
+def test_into_the_room_that_was_kept_a_state_is_written_on_a_full_disk(place: tuple[System, Layout]) -> None:
     old, new = State().after(1, entry(1)), State().after(1, entry(1)).after(2, entry(2))
-    save(*host, old)
+    save(*place, old)
     for _ in range(2):
-        reserve(*host, new)
-    full = FaultySystem(Path(host[0].root), at=1, fault="full")
-    save(full, host[1], new)
-    assert load(*host) == new
-    assert not Path(host[0].root, f"{host[1].state_file[1:]}.new").exists()
+        reserve(*place, new)
+    full = FaultySystem(Path(place[0].root), at=1, fault="full")
+    save(full, place[1], new)
+    assert load(*place) == new
+    assert not Path(place[0].root, f"{place[1].state_file[1:]}.new").exists()
     assert full.trace[-1].startswith("fsync")
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"short"), lambda path: path.chmod(0o644)])
 def test_room_that_is_not_ours_any_more_is_not_used(
-    host: tuple[System, Layout], spoil: Callable[[Path], object]
+    place: tuple[System, Layout], spoil: Callable[[Path], object]
 ) -> None:
-    reserve(*host, State())
-    spoil(Path(host[0].root, f"{host[1].state_file[1:]}.new"))
-    save(*host, State().after(1, entry(1)))
-    assert load(*host) == State().after(1, entry(1))
-    assert Path(host[0].root, host[1].state_file[1:]).stat().st_mode & 0o777 == 0o600
+    reserve(*place, State())
+    spoil(Path(place[0].root, f"{place[1].state_file[1:]}.new"))
+    save(*place, State().after(1, entry(1)))
+    assert load(*place) == State().after(1, entry(1))
+    assert Path(place[0].root, place[1].state_file[1:]).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"{}")], ids=["gone", "edited"])
 @pytest.mark.parametrize("hint", ["", "do this"])
 def test_a_record_that_is_not_what_was_written_is_refused_with_what_to_do(
-    host: tuple[System, Layout], spoil: Callable[[Path], object], hint: str
+    place: tuple[System, Layout], spoil: Callable[[Path], object], hint: str
 ) -> None:
-    system, layout = host
+    system, layout = place
     health = (HealthCheck("tcp", "127.0.0.1:1"),)
     data = record_bytes((), health)
     path = Path(system.root, layout.record("000001")[1:], "record.json")
@@ -238,8 +248,8 @@ def test_a_record_that_is_not_what_was_written_is_refused_with_what_to_do(
     assert caught.value.exit_code == 21
 
 
-def test_a_transaction_number_is_never_used_again(host: tuple[System, Layout]) -> None:
-    system, layout = host
+def test_a_transaction_number_is_never_used_again(place: tuple[System, Layout]) -> None:
+    system, layout = place
     assert next_transaction(system, layout, State()) == "000001"
     directory = Path(system.root, layout.transactions[1:])
     directory.mkdir()
@@ -249,12 +259,12 @@ def test_a_transaction_number_is_never_used_again(host: tuple[System, Layout]) -
 
 
 def test_a_state_of_root_is_refused_to_others_in_words(
-    host: tuple[System, Layout], monkeypatch: pytest.MonkeyPatch
+    place: tuple[System, Layout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(*_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied", "state.json")
 
-    system, layout = host
+    system, layout = place
     monkeypatch.setattr(system, "read", denied)
     with pytest.raises(HostNotReadyError, match="cannot be read by this user") as caught:
         load(system, layout)

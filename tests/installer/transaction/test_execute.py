@@ -22,14 +22,11 @@ from installer.host.system import SyncError, System
 from installer.state.state import load
 from installer.transaction import execute, finalize
 from installer.transaction.journal import Journal
-from tests.faults.faulty import snapshot
-from tests.installer.commands.test_apply import ONE, STATE, THREE, TWO, deployed, install, root
-from tests.installer.commands.test_recover_roll_forward import Refusing
-from tests.installer.deploy.test_script import SCRIPT, log, spec
-from tests.installer.deploy.test_script import install as install_with_script
-from tests.installer.planning.test_irreversible import FORWARD
-from tests.installer.planning.test_irreversible import spec as stepped
-from tests.rig.releases import Notes, ReleaseSpec, context
+from tests.faults.faulty import Refusing, snapshot
+from tests.rig.chatd import ONE, THREE, TWO, deployed
+from tests.rig.releases import STATE, Notes, ReleaseSpec, context, install, root
+from tests.rig.scripts import SCRIPT, log, scripted
+from tests.rig.steps import FORWARD, install_steps, stepped
 
 
 class Patient(System):
@@ -57,11 +54,6 @@ class Failing(System):
         return super().around(name, args, call)
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(System(tmp_path))
-
-
 def full() -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -72,13 +64,13 @@ def records(host: Context, number: int) -> list[str]:
 
 
 def test_a_way_back_that_fails_at_first_is_tried_again_after_a_pause(host: Context) -> None:
-    install_with_script(host, spec("1.0.0", 1))
+    install_steps(host, scripted("1.0.0", 1))
     twice = b'n=$(cat "$WAYBILL_ROOT/n" || echo 0); echo $((n + 1)) > "$WAYBILL_ROOT/n"; [ "$n" -ge 2 ]\n'
     system = Patient(root(host))
     with pytest.raises(
         RolledBackError, match=r"apply failed and was rolled back, 1\.0\.0 is as it was before"
     ):
-        install_with_script(context(system), spec("2.0.0", 2, SCRIPT + b"exit 4\n", SCRIPT + twice))
+        install_steps(context(system), scripted("2.0.0", 2, SCRIPT + b"exit 4\n", SCRIPT + twice))
     assert system.slept == [2.0, 4.0]
     assert log(host).count("undo 2.0.0 with 2.0.0") == 3
     assert records(host, 2).count("UNDONE") == records(host, 2).count("UNDOING")
@@ -132,7 +124,7 @@ def test_what_cannot_be_cleared_after_the_commit_is_said_and_done_later(
     assert state.current is not None
     assert state.current.version == "2.0.0"
     install(host, THREE)
-    assert [event.version for event in history.history(host)] == ["1.0.0", "2.0.0", "3.0.0"]
+    assert [event.version for event in history.events(host)] == ["1.0.0", "2.0.0", "3.0.0"]
 
 
 def test_a_sync_that_fails_after_the_commit_is_written_down(host: Context) -> None:
@@ -223,7 +215,7 @@ class Signalled(System):
         return super().around(name, args, call)
 
 
-BAD = spec("2.0.0", 2, SCRIPT + b"echo not ready; exit 4\n")
+BAD = scripted("2.0.0", 2, SCRIPT + b"echo not ready; exit 4\n")
 
 
 def test_a_signal_while_it_is_decided_comes_too_late(host: Context) -> None:
@@ -235,10 +227,10 @@ def test_a_signal_while_it_is_decided_comes_too_late(host: Context) -> None:
 
 
 def test_a_signal_while_it_is_undone_does_not_stop_the_way_back(host: Context) -> None:
-    install_with_script(host, spec("1.0.0", 1))
+    install_steps(host, scripted("1.0.0", 1))
     system = Signalled(root(host), "write_at", "UNDOING")
     with pytest.raises(RolledBackError, match="not ready"):
-        install_with_script(context(system), BAD)
+        install_steps(context(system), BAD)
     assert system.asked
     assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
 
@@ -259,22 +251,22 @@ def test_a_signal_while_what_could_not_begin_is_cleared_is_not_heard(host: Conte
 
 
 def test_what_cannot_be_cleared_after_the_way_back_is_done_later(host: Context) -> None:
-    install_with_script(host, spec("1.0.0", 1))
+    install_steps(host, scripted("1.0.0", 1))
     failing = Failing(
         root(host), "rename", f"/{STATE}/txn/000002.log", OSError(errno.EIO, os.strerror(errno.EIO))
     )
     with pytest.raises(RolledBackError, match="not ready"):
-        install_with_script(context(failing), BAD)
-    install_with_script(host, spec("3.0.0", 3))
+        install_steps(context(failing), BAD)
+    install_steps(host, scripted("3.0.0", 3))
     assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
 
 
 def test_a_state_that_a_script_has_damaged_does_not_hide_why_it_was_undone(host: Context) -> None:
-    install_with_script(host, spec("1.0.0", 1))
+    install_steps(host, scripted("1.0.0", 1))
     spoil = f'echo x > "$WAYBILL_ROOT/{STATE}/state.json"; echo not ready; exit 4\n'.encode()
     with pytest.raises(RolledBackError, match="not ready"):
-        install_with_script(host, spec("2.0.0", 2, SCRIPT + spoil))
-    install_with_script(host, spec("3.0.0", 3))
+        install_steps(host, scripted("2.0.0", 2, SCRIPT + spoil))
+    install_steps(host, scripted("3.0.0", 3))
     assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
 
 
@@ -303,11 +295,11 @@ def test_a_way_back_says_why_in_no_more_than_its_room(host: Context) -> None:
 def test_of_a_way_back_that_fails_only_a_failed_sync_is_a_reason_to_distrust_the_disk(
     host: Context, lost: bool
 ) -> None:
-    install_with_script(host, spec("1.0.0", 1))
+    install_steps(host, scripted("1.0.0", 1))
     kind = SyncError if lost else OSError
     failing = Refusing(root(host), "ROLLED-BACK", kind(errno.EIO, os.strerror(errno.EIO)))
     with pytest.raises(NotUndoneError, match="could not be fully undone: Input/output error") as caught:
-        install_with_script(context(failing), BAD)
+        install_steps(context(failing), BAD)
     journal = Journal.open(host.system, host.layout.journal("000002"))
     assert journal.has("DISTRUST") is lost
     assert caught.value.where == host.layout.journal("000002")
@@ -339,7 +331,7 @@ class Facts(Notes):
 def told(host: Context, release: ReleaseSpec) -> list[tuple[str, dict[str, Any]]]:
     within = replace(host, progress=Facts())
     with suppress(RolledBackError):
-        install_with_script(within, release)
+        install_steps(within, release)
     assert isinstance(within.progress, Facts)
     return [(text, {**fields, "seconds": 0}) for text, fields in within.progress.steps]
 

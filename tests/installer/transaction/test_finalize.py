@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from installer.commands import history
-from installer.commands.carry_out import apply
-from installer.commands.recover import exclusive
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.host.context import Context
 from installer.host.system import System
@@ -23,14 +23,9 @@ from installer.state.state import State, load, save
 from installer.transaction import finalize
 from installer.transaction.finalize import KEEP_JOURNALS
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem
-from tests.installer.commands.test_apply import ONE, STATE, THREE, TWO, install, kill_at, root
-from tests.rig.releases import context
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    return context(System(tmp_path))
+from tests.faults.faulty import FaultySystem, kill_at
+from tests.rig.chatd import ONE, THREE, TWO
+from tests.rig.releases import STATE, context, install, root
 
 
 def ended(host: Context, number: int) -> tuple[Context, Journal]:
@@ -154,7 +149,7 @@ def test_a_removal_that_failed_is_remembered_too(host: Context) -> None:
 
     failing = context(Failing(root(host)))
     with exclusive(failing) as (state, _), pytest.raises(RolledBackError, match="remove failed"):
-        apply(failing, plan_remove(failing, state))
+        execute_plan(failing, plan_remove(failing, state))
     told = lines(host)[-1]
     assert (told["verb"], told["outcome"], told["to"], told["version"]) == ("remove", "rolled back", "", "")
     assert (root(host) / "opt/d").read_bytes() == b"one"
@@ -206,7 +201,7 @@ def test_what_never_began_leaves_nothing(host: Context) -> None:
     install(host, ONE)
     kill_at(host, TWO, f"write_new /{STATE}/txn/000002.log")
     with exclusive(host) as (state, done):
-        assert [(each.transaction, each.outcome) for each in done] == [("000002", "never-began")]
+        assert [(each.transaction, each.outcome) for each in done] == [("000002", "not-started")]
         assert state.current is not None
     assert [path.name for path in (root(host) / STATE / "txn").iterdir()] == ["000001.done"]
     assert not (root(host) / STATE / "state.json.new").exists()
@@ -217,7 +212,7 @@ def test_no_history_is_an_empty_one(host: Context) -> None:
     install(host, ONE)
     (root(host) / STATE / "history.jsonl").unlink()
     install(host, THREE)
-    assert [event.version for event in history.history(host)] == ["3.0.0"]
+    assert [event.version for event in history.events(host)] == ["3.0.0"]
 
 
 def test_a_history_of_root_is_refused_to_others_in_words(host: Context) -> None:

@@ -14,13 +14,8 @@ from installer.transaction import journal as journals
 from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem
 
+pytestmark = pytest.mark.host(directories=("txn",))
 PATH = "/txn/000001.log"
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> System:
-    (tmp_path / "txn").mkdir()
-    return System(tmp_path)
 
 
 def write(system: System, count: int = 3) -> Journal:

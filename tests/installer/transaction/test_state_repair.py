@@ -13,30 +13,19 @@ from pathlib import Path
 import pytest
 
 from installer.commands import history, status
-from installer.commands.recover import exclusive
-from installer.core.digest import sha256_hex
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.state.state import load
 from installer.transaction.journal import RESERVED, Journal
 from installer.transaction.state_repair import read_state, refuse_truncated
-from tests.faults.faulty import snapshot
-from tests.installer.commands.test_apply import ONE, STATE, THREE, TWO, deployed, install, kill_at, root
-from tests.rig.releases import context
+from tests.faults.faulty import kill_at, snapshot
+from tests.rig.chatd import ONE, THREE, TWO, deployed
+from tests.rig.journals import rewritten
+from tests.rig.releases import STATE, context, install, root, state_file
 
-
-@pytest.fixture
-def host(tmp_path: Path) -> Context:
-    """A host that has had two releases."""
-    within = context(System(tmp_path))
-    install(within, ONE)
-    install(within, TWO)
-    return within
-
-
-def file(within: Context, name: str) -> Path:
-    return root(within) / STATE / name
+pytestmark = pytest.mark.host(ONE, TWO)
 
 
 def mended(within: Context) -> str:
@@ -59,26 +48,26 @@ def refused(within: Context, match: str) -> NotUndoneError:
 
 def unchanged(within: Context, act: Callable[[], object]) -> None:
     """Does something to the state, and sees that the next command brings it back."""
-    before, state = load(within.system, within.layout), file(within, "state.json").read_bytes()
-    releases = snapshot(file(within, "releases"))
+    before, state = load(within.system, within.layout), state_file(within, "state.json").read_bytes()
+    releases = snapshot(state_file(within, "releases"))
     act()
     assert mended(within)
     assert load(within.system, within.layout) == before
-    assert file(within, "state.json").read_bytes() == state
-    assert snapshot(file(within, "releases")) == releases
+    assert state_file(within, "state.json").read_bytes() == state
+    assert snapshot(state_file(within, "releases")) == releases
     assert mended(within) == ""
 
 
 def test_a_deleted_state_is_derived_from_the_journal(host: Context) -> None:
-    unchanged(host, file(host, "state.json").unlink)
-    assert status.status(host).drift == ()
+    unchanged(host, state_file(host, "state.json").unlink)
+    assert status.product_status(host).drift == ()
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -2])
 def test_a_state_that_was_cut_is_derived_from_the_journal_and_kept(host: Context, size: int) -> None:
-    data = file(host, "state.json").read_bytes()
-    unchanged(host, lambda: file(host, "state.json").write_bytes(data[:size]))
-    assert file(host, "state.json.damaged").read_bytes() == data[:size]
+    data = state_file(host, "state.json").read_bytes()
+    unchanged(host, lambda: state_file(host, "state.json").write_bytes(data[:size]))
+    assert state_file(host, "state.json.damaged").read_bytes() == data[:size]
 
 
 @pytest.mark.parametrize(
@@ -95,35 +84,35 @@ def test_a_state_that_was_cut_is_derived_from_the_journal_and_kept(host: Context
 def test_a_state_that_was_edited_into_nonsense_is_derived_again(
     host: Context, damage: dict[str, object]
 ) -> None:
-    path = file(host, "state.json")
+    path = state_file(host, "state.json")
     value = json.loads(path.read_bytes())
     unchanged(host, lambda: path.write_text(json.dumps(value | damage)))
 
 
 def test_an_older_state_that_was_put_back_is_brought_up_to_the_journal(host: Context) -> None:
-    path = file(host, "state.json")
+    path = state_file(host, "state.json")
     value = json.loads(path.read_bytes())
     value["highest"], value["transaction"] = 1, 1
     unchanged(host, lambda: path.write_text(json.dumps(value)))
 
 
 def test_the_damage_is_named_by_whoever_may_only_look(host: Context) -> None:
-    file(host, "state.json").write_bytes(b"{")
+    state_file(host, "state.json").write_bytes(b"{")
     with pytest.raises(NotUndoneError, match="the state is damaged") as caught:
-        status.status(host)
+        status.product_status(host)
     assert "install recover" in caught.value.hint
 
 
 def test_a_state_of_a_newer_installer_is_refused_and_left_alone(host: Context) -> None:
-    path = file(host, "state.json")
+    path = state_file(host, "state.json")
     value = json.loads(path.read_bytes())
     path.write_text(json.dumps(value | {"schema": "waybill/state/v2"}))
     assert "newer" in refused(host, "another version of the installer .waybill/state/v2").hint
 
 
 def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
-    file(host, "state.json").unlink()
-    for path in file(host, "txn").iterdir():
+    state_file(host, "state.json").unlink()
+    for path in state_file(host, "txn").iterdir():
         path.unlink()
     refused(host, "the state is missing, and no journal has it")
 
@@ -131,20 +120,20 @@ def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
 @pytest.mark.parametrize("left", ["releases", "history.jsonl"])
 def test_without_state_and_journals_either_trace_of_a_release_is_enough(host: Context, left: str) -> None:
     for name in {"state.json", "txn", "releases", "history.jsonl"} - {left}:
-        path = file(host, name)
+        path = state_file(host, name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     refused(host, "the state is missing, and no journal has it")
 
 
 def test_a_damaged_state_that_no_journal_tells_is_refused_and_left_as_it_is(host: Context) -> None:
-    file(host, "state.json").write_bytes(b"{")
-    for path in file(host, "txn").iterdir():
+    state_file(host, "state.json").write_bytes(b"{")
+    for path in state_file(host, "txn").iterdir():
         path.unlink()
     refused(host, "the state is damaged")
 
 
 def test_without_journals_a_state_that_is_there_is_believed(host: Context) -> None:
-    for path in file(host, "txn").iterdir():
+    for path in state_file(host, "txn").iterdir():
         path.unlink()
     assert mended(host) == ""
 
@@ -152,7 +141,7 @@ def test_without_journals_a_state_that_is_there_is_believed(host: Context) -> No
 def test_a_first_release_that_was_cut_short_is_undone_and_nothing_is_mended(tmp_path: Path) -> None:
     host = context(System(tmp_path))
     kill_at(host, ONE, "rename /opt/.waybill")
-    assert not file(host, "state.json").exists()
+    assert not state_file(host, "state.json").exists()
     with exclusive(host) as (_, recovered):
         assert [each.outcome for each in recovered] == ["undone"]
 
@@ -165,11 +154,11 @@ def test_where_the_newest_journal_cannot_be_read_an_older_one_tells(host: Contex
                 raise OSError(errno.EIO, os.strerror(errno.EIO), path)
             return super().read(path, limit)
 
-    path = file(host, "txn/000002.done")
+    path = state_file(host, "txn/000002.done")
     data = bytearray(path.read_bytes())
     data[100] ^= how == "damaged"
     path.write_bytes(data)
-    file(host, "state.json").unlink()
+    state_file(host, "state.json").unlink()
     with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, and the state says releases/1-"):
         mended(context(Failing(root(host))))
 
@@ -185,42 +174,42 @@ def test_where_the_newest_journal_tells_nonsense_an_older_one_tells(
             assert isinstance(value["state"], dict)
             value["state"] = value["state"] | change if change else {}
 
-    rewritten(file(host, "txn/000002.done"), nonsense)
-    file(host, "state.json").unlink()
+    rewritten(state_file(host, "txn/000002.done"), nonsense)
+    state_file(host, "state.json").unlink()
     with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, and the state says releases/1-"):
         mended(host)
 
 
 def test_an_open_journal_alone_tells_the_state(host: Context) -> None:
     kill_at(host, THREE, "rename /opt/.waybill")
-    for path in file(host, "txn").glob("*.done"):
+    for path in state_file(host, "txn").glob("*.done"):
         path.unlink()
-    file(host, "state.json").unlink()
+    state_file(host, "state.json").unlink()
     assert "the state was missing" in mended(host)
     assert deployed(host) == "two"
 
 
 def test_a_file_of_somebody_else_among_the_journals_tells_nothing(host: Context) -> None:
-    file(host, "txn/notes.log").write_text("mine")
-    unchanged(host, file(host, "state.json").unlink)
+    state_file(host, "txn/notes.log").write_text("mine")
+    unchanged(host, state_file(host, "state.json").unlink)
 
 
 def test_a_state_deleted_while_a_transaction_was_open_costs_no_kept_release(tmp_path: Path) -> None:
     host = context(System(tmp_path))
     install(host, ONE)
     kill_at(host, TWO, "rename /opt/.waybill")
-    file(host, "state.json").unlink()
+    state_file(host, "state.json").unlink()
     assert "the state was missing" in mended(host)
     assert deployed(host) == "one"
-    assert [path.name.split("-")[0] for path in file(host, "releases").iterdir()] == ["1"]
-    assert status.status(host).drift == ()
+    assert [path.name.split("-")[0] for path in state_file(host, "releases").iterdir()] == ["1"]
+    assert status.product_status(host).drift == ()
 
 
 @pytest.fixture
 def open_journal(host: Context) -> Path:
     """The journal of an upgrade that was killed after files were replaced."""
     kill_at(host, THREE, "rename /opt/.waybill")
-    return file(host, "txn/000003.log")
+    return state_file(host, "txn/000003.log")
 
 
 @pytest.mark.parametrize("how", [lambda _data: b"", lambda data: bytes(len(data)), lambda data: data[:40]])
@@ -244,19 +233,6 @@ def test_a_journal_whose_last_records_were_taken_out_is_refused(host: Context, o
     kept = b"".join(line for line in lines if json.loads(line[65:])["n"] <= 2)
     open_journal.write_bytes(kept + bytes(len(data) - len(kept)))
     refused(host, "has no record of the backup")
-
-
-def rewritten(path: Path, change: Callable[[dict[str, object]], None]) -> None:
-    """Changes the records of a journal, and seals them anew as a newer installer would have."""
-    lines, previous = list[bytes](), "0" * 64
-    for line in path.read_bytes().rstrip(b"\0").splitlines():
-        value = json.loads(line[65:])
-        change(value)
-        value["prev"] = previous
-        body = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-        previous = sha256_hex(body)
-        lines.append(previous.encode() + b" " + body + b"\n")
-    path.write_bytes(b"".join(lines).ljust(path.stat().st_size, b"\0"))
 
 
 def test_a_journal_of_a_newer_installer_is_refused(host: Context, open_journal: Path) -> None:
@@ -286,9 +262,9 @@ def test_an_operation_of_a_newer_installer_is_refused_by_name(
 
 
 def test_a_journal_that_was_only_allocated_is_cleared(host: Context) -> None:
-    file(host, "txn/000003.log").write_bytes(bytes(RESERVED))
-    assert "had not begun" in mended(host)
-    assert not file(host, "txn/000003.log").exists()
+    state_file(host, "txn/000003.log").write_bytes(bytes(RESERVED))
+    assert "had not started" in mended(host)
+    assert not state_file(host, "txn/000003.log").exists()
 
 
 @pytest.mark.parametrize("now", [0.0, 2.0**31 + 5, -(2.0**31)])
@@ -303,9 +279,9 @@ def test_a_clock_that_jumps_changes_only_what_the_history_says(tmp_path: Path, n
     kill_at(host, THREE, "rename /opt/.waybill")
     mended(host)
     assert deployed(host) == "two"
-    assert [event.version for event in history.history(host)] == ["1.0.0", "2.0.0", "3.0.0"]
-    assert "2.0.0" in history.text(history.history(host))
-    assert "2.0.0" in status.status(host).text()
+    assert [event.version for event in history.events(host)] == ["1.0.0", "2.0.0", "3.0.0"]
+    assert "2.0.0" in history.HistoryResult(tuple(history.events(host)), ()).text()
+    assert "2.0.0" in status.product_status(host).text()
 
 
 def begun(within: Context, *types: str) -> tuple[Context, Journal]:
@@ -319,7 +295,7 @@ def begun(within: Context, *types: str) -> tuple[Context, Journal]:
 
 def cut(within: Context) -> Journal:
     """Opens its journal after it has lost its room."""
-    path = file(within, "txn/000003.log")
+    path = state_file(within, "txn/000003.log")
     path.write_bytes(path.read_bytes().rstrip(b"\0"))
     return Journal.open(within.system, within.layout.journal("000003"))
 
@@ -349,16 +325,16 @@ def test_who_has_looked_for_backups_already_is_believed(
     refuse_truncated(within, journal)
     with pytest.raises(NotUndoneError, match=what):
         refuse_truncated(within, journal, ["0"])
-    file(host, "txn/000003.backup").mkdir()
-    file(host, "txn/000003.backup/0").touch()
+    state_file(host, "txn/000003.backup").mkdir()
+    state_file(host, "txn/000003.backup/0").touch()
     refuse_truncated(within, journal, [])
     with pytest.raises(NotUndoneError, match=what):
         refuse_truncated(within, journal)
 
 
 def test_a_state_that_cannot_be_looked_at_is_named_to_who_may_only_look(host: Context) -> None:
-    shutil.rmtree(file(host, "txn"))
-    file(host, "txn").touch()
+    shutil.rmtree(state_file(host, "txn"))
+    state_file(host, "txn").touch()
     with pytest.raises(HostNotReadyError, match="cannot be read: Not a directory") as caught:
         read_state(host)
     assert caught.value.where == host.layout.transactions

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -16,9 +15,12 @@ import pytest
 from installer.core.errors import TamperedError
 from installer.core.format.partial_append import STATEMENT_START
 from installer.core.jsonio import dumps
-from installer.core.trust.approval import Approval, Provenance, group_files, parse, signed_name
+from installer.core.trust.approval import Approval, group_files, parse, signed_name
+from installer.core.trust.provenance import Provenance
+from tests.rig.documents import at, schema, validator, without
 
-SCHEMA = json.loads((Path(__file__).parents[4] / "schemas" / "v1" / "approval.schema.json").read_text())
+fits = validator("approval")
+
 FULL = Approval(
     identity="a" * 64,
     product="lan-chat",
@@ -43,28 +45,6 @@ SLSA = {
 }
 
 
-def fits(document: object) -> bool:
-    return bool(jsonschema.Draft202012Validator(SCHEMA).is_valid(document))
-
-
-def at(*path: str | int, value: object) -> Callable[[dict[str, Any]], object]:
-    def change(document: Any) -> None:
-        for name in path[:-1]:
-            document = document[name]
-        document[path[-1]] = value
-
-    return change
-
-
-def without(*path: str | int) -> Callable[[dict[str, Any]], object]:
-    def change(document: Any) -> None:
-        for name in path[:-1]:
-            document = document[name]
-        del document[path[-1]]
-
-    return change
-
-
 @pytest.mark.parametrize(
     "approval",
     [
@@ -85,7 +65,7 @@ def test_what_is_written_is_read_the_same_and_fits_the_schema(approval: Approval
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.Draft202012Validator.check_schema(schema("approval"))
 
 
 REFUSED: dict[str, Callable[[dict[str, Any]], object]] = {

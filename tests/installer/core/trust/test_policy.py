@@ -17,37 +17,10 @@ from installer.core.jsonio import dumps
 from installer.core.trust.policy import HostFacts
 from installer.core.trust.provenance import PREDICATE as PROVENANCE
 from installer.core.trust.quorum import assign_owners
-from installer.core.trust.root import PRODUCTION, Policy, Role, Root
+from installer.core.trust.root import PRODUCTION, Policy, Role
 from tests.rig import bundlebuild as build
+from tests.rig.policies import BROKEN, GLASS, missing, refused, with_holders, with_policy
 from tests.rig.trustworld import APPROVALS, FILES, MADE, NOW, TEAM, Said, World, person, root
-
-GLASS = replace(PRODUCTION, break_glass=True)
-
-
-def with_policy(policy: Policy, **fields: Any) -> Root:
-    return root(environments={"production": policy}, **fields)
-
-
-def with_holders(base: Root, **holders: tuple[str, ...]) -> Root:
-    """Gives roles to other people."""
-    keys, roles = dict(base.keys), dict(base.roles)
-    for role, names in holders.items():
-        people = [person(name).key for name in names]
-        keys |= {key.keyid: key for key in people}
-        roles[role] = Role(tuple(key.keyid for key in people), 1)
-    return replace(base, keys=keys, roles=roles)
-
-
-def refused(world: World, kind: type[errors.WaybillError] = errors.NotApprovedError) -> errors.WaybillError:
-    with pytest.raises(kind) as caught:
-        world.verify()
-    assert type(caught.value) is kind
-    return caught.value
-
-
-def missing(world: World) -> dict[str, str]:
-    problems = refused(world).problems
-    return {p.where or p.what.partition(" (")[0].partition(";")[0]: f"{p.what} {p.hint}" for p in problems}
 
 
 class TestMissing:
@@ -259,10 +232,8 @@ def best(needs: list[tuple[str, int]], signed: Mapping[str, frozenset[str]], use
 
 
 class TestGlass:
-    BROKEN = (Said("break-glass", fields={"notes": "plant stands still, INC-4"}),)
-
     def test_it_stands_in_for_what_is_missing_and_says_so(self) -> None:
-        _, decision = World(root=with_policy(GLASS), approvals=self.BROKEN).verify()
+        _, decision = World(root=with_policy(GLASS), approvals=BROKEN).verify()
         assert decision.break_glass
         assert decision.filled == {"release": ("Rea",), "break-glass": ("Boss",)}
         assert list(decision.broken) == [
@@ -276,19 +247,19 @@ class TestGlass:
         assert json.dumps(decision.as_json()["break_glass"])
 
     def test_it_is_not_used_where_nothing_is_missing(self) -> None:
-        _, decision = World(root=with_policy(GLASS), approvals=(*APPROVALS, *self.BROKEN)).verify()
+        _, decision = World(root=with_policy(GLASS), approvals=(*APPROVALS, *BROKEN)).verify()
         assert not decision.break_glass
         assert decision.warning() == ""
 
     def test_where_the_policy_does_not_allow_it_it_counts_for_nothing(self) -> None:
-        assert "missing: 1 approval in role security" in missing(World(approvals=self.BROKEN))
+        assert "missing: 1 approval in role security" in missing(World(approvals=BROKEN))
 
     def test_where_the_root_names_nobody_for_it_it_counts_for_nothing(self) -> None:
         base = with_policy(GLASS)
         nobody = replace(
             base, roles={name: role for name, role in base.roles.items() if name != "break-glass"}
         )
-        assert "missing: 1 approval in role security" in missing(World(root=nobody, approvals=self.BROKEN))
+        assert "missing: 1 approval in role security" in missing(World(root=nobody, approvals=BROKEN))
 
     def test_it_needs_a_reason(self) -> None:
         text = str(refused(World(root=with_policy(GLASS), approvals=(Said("break-glass"),))))
@@ -299,13 +270,13 @@ class TestGlass:
         base = replace(
             base, roles={**base.roles, "break-glass": replace(base.roles["break-glass"], threshold=2)}
         )
-        refused(World(root=base, approvals=self.BROKEN))
+        refused(World(root=base, approvals=BROKEN))
         second = Said("break-glass", by="Bob", fields={"notes": "agreed"})
-        assert World(root=base, approvals=(*self.BROKEN, second)).verify()[1].break_glass
+        assert World(root=base, approvals=(*BROKEN, second)).verify()[1].break_glass
 
     def test_whoever_released_it_does_not_break_the_glass_alone(self) -> None:
         base = with_holders(with_policy(GLASS), **{"break-glass": ("Rea",)})
-        refused(World(root=base, approvals=(replace(self.BROKEN[0], by="Rea"),)))
+        refused(World(root=base, approvals=(replace(BROKEN[0], by="Rea"),)))
 
     @pytest.mark.parametrize(
         ("change", "kind"),

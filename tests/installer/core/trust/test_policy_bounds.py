@@ -11,12 +11,9 @@ from installer.core import errors
 from installer.core.limits import LIMITS
 from installer.core.trust.policy import HostFacts
 from installer.core.trust.root import PRODUCTION, ProductRule
-from tests.installer.core.trust.test_policy import GLASS, TestGlass, missing, refused, with_policy
 from tests.rig import bundlebuild as build
+from tests.rig.policies import BROKEN, GLASS, missing, refused, with_policy
 from tests.rig.trustworld import APPROVALS, FILES, MADE, NOW, Said, World, person, root
-
-BROKEN = TestGlass.BROKEN
-del TestGlass
 
 
 class TestOtherHosts:

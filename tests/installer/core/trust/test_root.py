@@ -20,10 +20,12 @@ from installer.core.trust.root import ROOT_BYTES, Root, display_fingerprint, fin
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.trust.root_view import view
 from installer.core.trust.signatures import TrustedKey
-from tests.rig.documents import at, without
+from tests.rig.documents import at, schema, validator, without
 from tests.rig.signing import gpg_home
+from tests.rig.trustworld import parsed
 
-SCHEMA = json.loads((Path(__file__).parents[4] / "schemas" / "v1" / "root.schema.json").read_text())
+fits = validator("root")
+
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
@@ -46,14 +48,6 @@ GOOD: dict[str, Any] = {
     "environments": {},
     "revoked": {"keys": ["a" * 64, "b" * 40], "bundles": ["c" * 64]},
 }
-
-
-def parse(document: object) -> Root:
-    return parse_root(json.dumps(document).encode())
-
-
-def fits(document: object) -> bool:
-    return bool(jsonschema.Draft202012Validator(SCHEMA).is_valid(document))
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -137,7 +131,7 @@ READER_REFUSES: dict[str, Callable[[dict[str, Any]], object]] = {
 
 class TestReader:
     def test_a_good_one_is_read(self) -> None:
-        root = parse(GOOD)
+        root = parsed(GOOD)
         assert (root.version, format_time(root.expires)) == (3, "2027-01-31T00:00:00Z")
         assert root.keys == {key.keyid: key for key in KEYS}
         assert root.roles["release"].keys == tuple(sorted((ONE, TWO)))
@@ -146,8 +140,8 @@ class TestReader:
         assert root.revoked_bundles == {"c" * 64}
 
     def test_what_is_written_is_read_the_same(self) -> None:
-        root = parse(changed(at("keys", ONE, "not_after", value="2026-12-31T23:59:59Z")))
-        assert parse(root.document()) == root
+        root = parsed(changed(at("keys", ONE, "not_after", value="2026-12-31T23:59:59Z")))
+        assert parsed(root.document()) == root
         assert fits(root.document())
 
     @pytest.mark.parametrize("fault", BOTH_REFUSE)
@@ -155,14 +149,14 @@ class TestReader:
         document = changed(BOTH_REFUSE[fault])
         assert not fits(document)
         with pytest.raises(TamperedError):
-            parse(document)
+            parsed(document)
 
     @pytest.mark.parametrize("fault", READER_REFUSES)
     def test_the_reader_knows_better_than_the_schema(self, fault: str) -> None:
         document = changed(READER_REFUSES[fault])
         assert fits(document)
         with pytest.raises(TamperedError) as caught:
-            parse(document)
+            parsed(document)
         assert caught.value.problems
 
     @pytest.mark.parametrize(
@@ -180,10 +174,10 @@ class TestReader:
     def test_reader_and_schema_accept(self, change: Callable[[dict[str, Any]], object]) -> None:
         document = changed(change)
         assert fits(document)
-        parse(document)
+        parsed(document)
 
     def test_the_schema_is_one(self) -> None:
-        jsonschema.Draft202012Validator.check_schema(SCHEMA)
+        jsonschema.Draft202012Validator.check_schema(schema("root"))
 
     def test_every_problem_is_named_at_once(self) -> None:
         def change(document: dict[str, Any]) -> None:
@@ -191,7 +185,7 @@ class TestReader:
                 BOTH_REFUSE[fault](document)
 
         with pytest.raises(TamperedError) as caught:
-            parse(changed(change))
+            parsed(changed(change))
         text = "\n".join(problem.where for problem in caught.value.problems)
         for where in ("version", "expires", "owner", "roles.release.threshold", "revoked.keys"):
             assert where in text
@@ -208,7 +202,7 @@ class TestReader:
     def test_two_keys_with_one_short_id_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(TrustedKey, "keyid8", property(lambda self: "12345678"))
         with pytest.raises(TamperedError, match="short id 12345678"):
-            parse(GOOD)
+            parsed(GOOD)
 
     def test_a_gpg_key_is_read(self) -> None:
         with gpg_home() as home:
@@ -218,7 +212,7 @@ class TestReader:
             )
         document["roles"]["release"]["keys"].append(keyid)
         assert fits(document)
-        key = parse(document).keys[keyid]
+        key = parsed(document).keys[keyid]
         assert (key.scheme, key.keyid8) == ("gpg", keyid[-8:])
 
 
@@ -226,7 +220,7 @@ class TestFile:
     def test_it_is_read_with_its_bytes(self, tmp_path: Path) -> None:
         (tmp_path / "root.json").write_text(json.dumps(GOOD))
         root, data = load_root(tmp_path / "root.json")
-        assert (root, data) == (parse(GOOD), json.dumps(GOOD).encode())
+        assert (root, data) == (parsed(GOOD), json.dumps(GOOD).encode())
 
     def test_absent_means_no_trust(self, tmp_path: Path) -> None:
         with pytest.raises(UntrustedError, match="no such file"):
@@ -280,7 +274,7 @@ class TestView:
             document["keys"][ONE]["not_after"] = "2026-01-01T00:00:00Z"
             document["revoked"]["keys"].append(TWO)
 
-        return parse(changed(change))
+        return parsed(changed(change))
 
     def test_it_says_who_is_trusted_for_what_and_who_no_more(self, root: Root) -> None:
         rows = {row.key.owner: (row.roles, row.state) for row in view(root, b"x", NOW).keys}

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from installer.core.errors import TamperedError
-from installer.core.trust.root import PRODUCTION, Policy, ProductRule, Root
-from installer.core.trust.root_json import parse_root
+from installer.core.trust.root import PRODUCTION, Policy, ProductRule
 from installer.core.trust.root_view import view
-from tests.rig.documents import at, without
-from tests.rig.trustworld import NOW, person, root
+from tests.rig.documents import at, validator, without
+from tests.rig.trustworld import NOW, parsed, person, root
 
-SCHEMA = json.loads((Path(__file__).parents[4] / "schemas" / "v1" / "root.schema.json").read_text())
+fits = validator("root")
+
 FULL = root(
     environments={
         "production": Policy(
@@ -40,16 +37,8 @@ GOOD = FULL.document()
 P = ("environments", "production")
 
 
-def parse(document: object) -> Root:
-    return parse_root(json.dumps(document).encode())
-
-
-def fits(document: object) -> bool:
-    return bool(jsonschema.Draft202012Validator(SCHEMA).is_valid(document))
-
-
 def test_what_is_written_is_read_the_same_and_fits() -> None:
-    assert parse(GOOD) == FULL
+    assert parsed(GOOD) == FULL
     assert fits(GOOD)
 
 
@@ -68,7 +57,7 @@ def test_both_accept(change: Callable[[dict[str, Any]], object]) -> None:
     document = copy.deepcopy(GOOD)
     change(document)
     assert fits(document)
-    parse(document)
+    parsed(document)
 
 
 BOTH_REFUSE: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -128,7 +117,7 @@ def test_reader_and_schema_refuse(fault: str) -> None:
     BOTH_REFUSE[fault](document)
     assert not fits(document)
     with pytest.raises(TamperedError):
-        parse(document)
+        parsed(document)
 
 
 @pytest.mark.parametrize("fault", READER_REFUSES)
@@ -138,7 +127,7 @@ def test_the_reader_knows_better_than_the_schema(fault: str) -> None:
     change(document)
     assert fits(document)
     with pytest.raises(TamperedError) as caught:
-        parse(document)
+        parsed(document)
     assert words in str(caught.value)
 
 
@@ -148,7 +137,7 @@ def test_a_policy_never_asks_for_fewer_than_the_role_itself() -> None:
     document["keys"][extra.keyid] = {"scheme": "cosign", "owner": "Sam", "public": extra.public}
     document["roles"]["security"]["keys"].append(extra.keyid)
     document["roles"]["security"]["threshold"] = 2
-    made = parse(document)
+    made = parsed(document)
     assert made.needs(made.environments["production"])["security"] == 2
 
 

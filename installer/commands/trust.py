@@ -1,4 +1,4 @@
-"""VERB `trust update`: the host's root is replaced by its successors, in sequence, any number at once."""
+"""VERB trust: set up the root of trust of this host, replace it by its successors, and show it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from installer.audit.recorder import happened, require
+from installer.commands.common.attempt import attempt
+from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.root import ROOT_BYTES, Root, fingerprint
+from installer.core.trust.root_view import RootView, view
 from installer.core.trust.rotation import check_successor, require_unexpired
 from installer.core.trust.signatures import Signature, split_name
 from installer.host.layout import STATE, TRUST, Layout
 from installer.host.system import System
 from installer.state.state import load
-from installer.state.trust_store import load_trust, remember_time, store_root
+from installer.state.trust_store import init_trust, load_trust, remember_time, store_root
 
 LOCK = f"{TRUST}/.lock"
 _VERSIONED = re.compile(r"([1-9][0-9]{0,15})\.root\.json")
@@ -38,6 +42,62 @@ class Updated:
     root: Root
     fingerprint: str
     affected: tuple[str, ...] = ()
+
+
+def trust_init(session: Session, path: Path, fingerprint: str = "") -> RootView:
+    """Set up trust on a host that has none, and return the root that is trusted now.
+
+    Args:
+        session: The host; its `ui` is asked where no fingerprint is given.
+        path: The root.json.
+        fingerprint: Its fingerprint, from the trust sheet.
+
+    Raises:
+        WaybillError: It is refused.
+    """
+    system = session.system
+    with attempt(session, "trust init", medium=str(path)):
+        require(system)
+        trusted, digits = init_trust(
+            system,
+            path,
+            fingerprint,
+            lambda question: session.ui.ask(question, "--fingerprint"),
+            session.clock,
+        )
+        row = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
+        happened(system, "trust", row, session.ui.alert)
+    return trust_show(session)
+
+
+def trust_update(session: Session, path: Path) -> Updated:
+    """Replace the root of this host by the newest one that follows from it.
+
+    Args:
+        session: The host.
+        path: A root with its signatures next to it, or a directory with `N.root.json` and `root.json`.
+
+    Raises:
+        WaybillError: It is refused.
+    """
+    system = session.system
+    with attempt(session, "trust update", medium=str(path)):
+        require(system)
+        updated = update_trust(system, path, session.clock)
+        after = {"version": str(updated.root.version), "fingerprint": updated.fingerprint}
+        row = {"verb": "trust update", "before": str(updated.before), **after, "exit": 0}
+        happened(system, "trust", row, session.ui.alert)
+    return updated
+
+
+def trust_show(session: Session) -> RootView:
+    """Return who may do what, and until when.
+
+    Raises:
+        UntrustedError: No trust is set up.
+        TamperedError: Its file is damaged.
+    """
+    return view(*load_trust(session.system), session.clock())
 
 
 @dataclass(frozen=True, slots=True)

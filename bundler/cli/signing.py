@@ -1,0 +1,243 @@
+"""The commands `bundle sign`, `approve` and `verify`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bundler.cli.options import (
+    Attach,
+    BundleFile,
+    GpgKey,
+    Json,
+    Key,
+    Prepare,
+    argument,
+    chosen_form,
+    console,
+    option,
+    required_signers,
+)
+from installer.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundler.approvals.approval import Request
+    from bundler.approvals.statements import Sidecar
+    from bundler.signing.bundle import Signed
+
+Public = Annotated[
+    Path | None, option("--public", text="With --attach: public half of the key, or a root.json that has it")
+]
+
+
+def sign(
+    bundle: BundleFile,
+    key: Key = None,
+    gpg_key: GpgKey = None,
+    prepare: Prepare = False,
+    attach: Attach = None,
+    public: Public = None,
+    output: Annotated[
+        Path | None,
+        option("-o", "--output", text="With --prepare: the file to write [default: BUNDLE.SHA256SUMS]"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Sign a bundle in place; the payload is not rewritten."""
+    from bundler.commands.sign import attach_signatures, prepare_sums, sign_bundle
+
+    console.json_output = json
+    # One form at a time: sign, prepare, or attach.
+    keys = {"--key": key, "--gpg-key": gpg_key}
+    form = chosen_form(
+        {"--prepare": prepare, "--attach": attach},
+        {
+            "": {"--public": public, "--output": output},
+            "--prepare": {**keys, "--public": public},
+            "--attach": {**keys, "--output": output},
+        },
+    )
+    if form == "--prepare":
+        made = prepare_sums(bundle, output)
+        # The identity follows the file, since people compare both with the sheet.
+        first, *rest = made.instructions(f"bundle sign {bundle} --attach SIG --public KEY.pub")
+        console.result("\n".join([first, f"identity {made.identity}", *rest]), made.as_json)
+    elif form == "--attach":
+        _print_signed(attach_signatures(bundle, attach or [], _required_public(public)))
+    else:
+        _print_signed(sign_bundle(bundle, required_signers(key, gpg_key)))
+
+
+def _print_signed(signed: Signed) -> None:
+    text = "\n".join(f"added {name}" for name in signed.added) or "already signed by this key"
+    console.result(
+        f"{text}\nidentity {signed.identity}",
+        lambda: {
+            "identity": signed.identity,
+            "added": list(signed.added),
+            "signatures": list(signed.signatures),
+        },
+    )
+
+
+def _required_public(public: Path | None) -> Path:
+    if public is None:
+        # Without it nobody would know whether the right key has signed before a host refuses.
+        what = "the public key is missing: a signature is verified before it is attached"
+        raise UsageError(what, hint="give --public KEY.pub or --public root.json")
+    return public
+
+
+def approve(
+    bundle: BundleFile,
+    role: Annotated[str, option(text="Role of the approver: provenance, security, ops or break-glass")] = "",
+    env: Annotated[str, option(text="Environment that the approval is for")] = "",
+    key: Key = None,
+    gpg_key: GpgKey = None,
+    change_id: Annotated[str, option(text="Id of the change request")] = "",
+    rollback_to: Annotated[
+        str, option(text="Version to roll back to, or `none` for a first installation")
+    ] = "",
+    expires: Annotated[
+        str, typer.Option(help="Duration (14d) or time (2030-01-31T00:00:00Z) of expiry")
+    ] = "14d",
+    target: Annotated[
+        list[str] | None,
+        option("--target", metavar="HOST", text="Only valid on this host; may be repeated"),
+    ] = None,
+    note: Annotated[str, option(text="Free text; required for break-glass")] = "",
+    sidecar: Annotated[
+        bool, typer.Option("--sidecar", help="Do not change the bundle: write to BUNDLE.approvals/")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            text="Directory to write to instead; with --prepare, the file [default: BUNDLE.ROLE.json]",
+        ),
+    ] = None,
+    prepare: Prepare = False,
+    attach: Attach = None,
+    public: Public = None,
+    statement: Annotated[
+        Path | None,
+        option(text="With --attach: the file that was signed [default: BUNDLE.ROLE.json]"),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Complete or remove an approval whose writing was interrupted")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Approve a bundle for one environment, in one role, for a limited time. Verify it first."""
+    from bundler.approvals.approval import Request
+    from bundler.approvals.statements import Sidecar
+
+    console.json_output = json
+    keys = {"--key": key, "--gpg-key": gpg_key}
+    # What the statement says; with --attach the statement exists already.
+    content = {
+        "--role": role,
+        "--env": env,
+        "--change-id": change_id,
+        "--rollback-to": rollback_to,
+        "--target": target,
+        "--note": note,
+    }
+    attached = {"--public": public, "--statement": statement}
+    form = chosen_form(
+        {"--prepare": prepare, "--attach": attach, "--repair": repair},
+        {
+            "": attached,
+            "--prepare": {**keys, **attached, "--sidecar": sidecar},
+            "--attach": {**keys, **content},
+            "--repair": {**keys, **content, **attached, "--sidecar": sidecar, "--output": output},
+        },
+    )
+    request = Request(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
+    # A directory implies a sidecar.
+    outside = Sidecar(output) if sidecar or output else None
+    if form == "--repair":
+        _repair(bundle)
+    elif form == "--attach":
+        _attach(bundle, attach or [], _required_public(public), statement, outside)
+    elif not role or not env:
+        raise UsageError("role and environment are missing", hint="give --role ROLE and --env NAME")
+    elif form == "--prepare":
+        _prepare(bundle, request, output)
+    else:
+        _approve(bundle, key, gpg_key, request, outside)
+
+
+def _approve(
+    bundle: Path, key: Path | None, gpg_key: str | None, request: Request, sidecar: Sidecar | None
+) -> None:
+    from bundler.commands.approve import approve_bundle
+
+    # One time for all signers, so that their statements are equal.
+    now = datetime.now(UTC)
+    signers = required_signers(key, gpg_key)
+    done = [approve_bundle(bundle, signer, request, now, sidecar) for signer in signers]
+    console.result("\n".join(each.as_text() for each in done), done[-1].as_json)
+
+
+def _prepare(bundle: Path, request: Request, output: Path | None) -> None:
+    from bundler.commands.approve import prepare_approval
+
+    made = prepare_approval(bundle, request, datetime.now(UTC), output)
+    lines = made.instructions(f"bundle approve {bundle} --attach SIG --public KEY.pub")
+    console.result("\n".join(lines), made.as_json)
+
+
+def _attach(
+    bundle: Path, signatures: list[Path], public: Path, statement: Path | None, sidecar: Sidecar | None
+) -> None:
+    from bundler.commands.approve import attach_approval
+
+    attached = attach_approval(bundle, signatures, public, statement, sidecar)
+    console.result(attached.as_text(), attached.as_json)
+
+
+def _repair(bundle: Path) -> None:
+    from bundler.commands.approve import repair
+
+    repaired = repair(bundle)
+    console.result(repaired.as_text(), lambda: {"outcome": repaired.outcome, "name": repaired.name})
+
+
+def verify(
+    bundle: Annotated[str, argument("BUNDLE", "The bundle, or - for stdin")],
+    key: Annotated[Path | None, option("--key", text="Trust one public key only, cosign or GPG")] = None,
+    root: Annotated[Path | None, option("--root", text="Trust this root.json, as hosts do")] = None,
+    env: Annotated[str, option(text="With --root: check the policy of this environment, too")] = "",
+    target: Annotated[str, option(metavar="HOST", text="With --env: check approvals for this host")] = "",
+    approvals: Annotated[
+        list[Path] | None,
+        option(
+            "--approvals",
+            metavar="DIR",
+            text="Read approvals from DIR, in addition to the bundle and BUNDLE.approvals; may be repeated",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Verify a bundle as a host does, with one public key or a root."""
+    from bundler.commands.verify import load_trust, verify_bundle
+    from installer.core.trust.policy import HostFacts
+
+    console.json_output = json
+    trust = load_trust(key, root)
+    # Silently ignoring --env would look like an approval by its policy.
+    if root is None and (env or target or approvals):
+        what = "--env, --target and --approvals need a root: a single key has no policy"
+        raise UsageError(what, hint="give --root root.json instead of --key")
+    # Host names are compared in lower case.
+    destination = HostFacts(environment=env, name=target.lower())
+    verification = verify_bundle(bundle, trust, console.progress(), destination, approvals or ())
+    if verification.warning:
+        console.log(verification.warning, "warning")
+    console.result(verification.as_text(), verification.as_json)

@@ -1,0 +1,45 @@
+"""`bundle installer`: write the standalone executable `install` that travels with bundles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundler.freeze.build import write_installer
+from installer.core.digest import file_digest
+from installer.shared.humanize import size_text
+from installer.shared.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class InstallerFile:
+    """The executable that was written: its path, size in bytes, and SHA-256 in hex."""
+
+    path: Path
+    size: int
+    sha256: str
+
+    def as_text(self) -> str:
+        """Return it in words for people."""
+        return f"wrote {self.path}, {size_text(self.size)}\nsha256 {self.sha256}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `--json` prints it."""
+        return {"path": str(self.path), "size": self.size, "sha256": self.sha256}
+
+
+def create_installer(path: Path, progress: Progress) -> InstallerFile:
+    """Write the executable: the frozen `bundle` carries one, a checkout builds it.
+
+    Args:
+        path: The file to write; replaced in one step.
+        progress: Receives the steps of a build.
+
+    Raises:
+        UsageError: It is neither carried, nor can it be built on this machine.
+        UnfitInputError: The build failed.
+    """
+    # Imported only by this command: the build machinery is of no use elsewhere.
+    write_installer(path, progress)
+    return InstallerFile(path, path.stat().st_size, file_digest(path))

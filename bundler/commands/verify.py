@@ -1,0 +1,118 @@
+"""`bundle verify`: the installer's own verification on the connected side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from installer.core.errors import UsageError
+from installer.core.format.bundle_source import open_source
+from installer.core.limits import MIB
+from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+from installer.core.trust.policy import Decision, HostFacts
+from installer.core.trust.root_json import load_root
+from installer.core.trust.verifier import Trust, pinned_key_trust
+from installer.core.verify import (
+    VerifiedBundle,
+    check_approvals,
+    open_trusted,
+    payload_extent,
+    report,
+    verify_payload,
+)
+from installer.shared.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A bundle that passed.
+
+    Attributes:
+        verified: What was checked.
+        decision: What the policy of the environment decided; None without an environment.
+    """
+
+    verified: VerifiedBundle
+    decision: Decision | None
+
+    @property
+    def warning(self) -> str:
+        """What to warn about; empty if nothing."""
+        return self.decision.warning() if self.decision else ""
+
+    def as_text(self) -> str:
+        """Return it in words for people."""
+        return report(self.verified, self.decision)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `--json` prints it."""
+        policy = {"policy": self.decision.as_json()} if self.decision else {}
+        return {**self.verified.as_json(), **policy}
+
+
+def verify_bundle(
+    source: str,
+    trust: Trust,
+    progress: Progress,
+    destination: HostFacts | None = None,
+    approvals: Sequence[Path] = (),
+) -> Verification:
+    """Verify a bundle as a host would.
+
+    Args:
+        source: The bundle; `-` for stdin.
+        trust: The root or the one key to trust.
+        progress: Receives the bytes that were checked.
+        destination: The environment and host to decide for; None: signatures and payload only.
+        approvals: Directories with approvals, besides those in the bundle and in `BUNDLE.approvals`.
+
+    Raises:
+        WaybillError: Whatever a host would refuse it for.
+    """
+    # Without an environment, no policy is evaluated.
+    host = destination or HostFacts()
+    sidecar = sidecar_path(Path(source))
+    found = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
+    found += [(str(each), read_sidecar(each, required=True)) for each in approvals]
+    with closing(open_source(source)) as medium:
+        # From here on nothing of the bundle is read that a trusted signature does not cover.
+        opened = open_trusted(medium, trust, lambda _manifest: host)
+        decision = None
+        # The approvals of a file are checked before its payload, so that a refusal comes at once.
+        # A stream has them at its end.
+        if host.environment and medium.parallel:
+            decision = check_approvals(opened, trust, found)
+        progress.start("verify", payload_extent(opened))
+        verified = verify_payload(opened, progress.advance)
+        progress.done()
+        if host.environment and decision is None:
+            decision = check_approvals(opened, trust, found)
+    return Verification(verified, decision)
+
+
+def load_trust(key: Path | None, root: Path | None) -> Trust:
+    """Read what to trust: one pinned public key, or a root.
+
+    Raises:
+        UsageError: Neither or both are given, or the key cannot be read.
+        UntrustedError: There is no such root.
+        TamperedError: It is not a root.
+    """
+    if root is not None and key is None:
+        return Trust(load_root(root)[0], lambda: datetime.now(UTC))
+    if key is None or root is not None:
+        raise UsageError(
+            "exactly one key or root to trust is needed",
+            hint="give either --key NAME.pub or --root root.json",
+        )
+    try:
+        with key.open("rb") as file:
+            # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
+            text = file.read(MIB).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read as a public key: {error}", where=str(key)) from None
+    return pinned_key_trust(text, str(key))

@@ -1,0 +1,124 @@
+"""VERB apply: lock, recover, verify, stage, plan, ask, execute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from installer.audit.evidence import EvidenceRecorder
+from installer.commands.common.attempt import attempt
+from installer.commands.common.bundle_verifier import (
+    BundleInput,
+    BundleVerifier,
+    audit_fields,
+    opened_bundle,
+)
+from installer.commands.common.plan_execution import TransactionResult, execute_plan, show_and_ask
+from installer.commands.common.recovery import exclusive, report_recovered
+from installer.commands.common.session import Session
+from installer.commands.plan import blob_directory
+from installer.core.errors import HostNotReadyError
+from installer.core.verify import OpenedBundle, report
+from installer.core.vsa import VerificationTrace
+from installer.host.context import Context
+from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan, PlanNotReadyError
+from installer.planning.planner import plan_apply
+from installer.staging.area import discard
+from installer.staging.stage import KEPT, stage
+from installer.state.evidence import Evidence
+from installer.state.state import State
+from installer.state.trust_store import remember_time
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    options: Options
+    work_dir: Path | None
+    yes: bool
+    show_evidence: bool
+
+
+def apply(
+    session: Session,
+    source: BundleInput,
+    options: Options = DEFAULT_OPTIONS,
+    *,
+    work_dir: Path | None = None,
+    yes: bool = False,
+    show_evidence: bool = False,
+) -> TransactionResult:
+    """Verify a bundle, stage it, show the plan, ask, and carry it out.
+
+    Args:
+        session: The host; its `ui` is shown the plan and asked.
+        source: The bundle.
+        options: What the operator chose.
+        work_dir: Where the blobs of images may be staged; None: with the release.
+        yes: Whether nobody is asked.
+        show_evidence: Whether each signature, approval and check is reported.
+
+    Raises:
+        WaybillError: It is refused, or failed; every refusal is in the audit log.
+    """
+    chosen = _Choices(options, work_dir, yes, show_evidence)
+    trace = VerificationTrace(file=source.path)
+    recorder = EvidenceRecorder(session.system, session.clock, session.ui.alert, trace)
+
+    def known() -> Mapping[str, Any]:
+        return {**audit_fields(trace), **recorder.audit_fields()}
+
+    with (
+        attempt(session, "apply", medium=source.path, known=known),
+        recorder.record_refusals(),
+        opened_bundle(session, source, trace) as (verifier, opened),
+    ):
+        # What is staged of this very bundle stays: an interrupted run of the same command continues with it.
+        context = session.context(opened.bundle.manifest.product, resume=opened.bundle.identity)
+        with exclusive(context) as (state, recovered):
+            report_recovered(session.ui, recovered)
+            verifier.check_again(opened, state)
+            plan = _staged_plan(session, context, verifier, opened, state, chosen)
+            return _execute(session, context, plan, recorder)
+
+
+def _staged_plan(
+    session: Session,
+    context: Context,
+    verifier: BundleVerifier,
+    opened: OpenedBundle,
+    state: State,
+    chosen: _Choices,
+) -> Plan:
+    """Stage the bundle and return the plan, once a person has agreed to it."""
+    system, layout, progress = context.system, context.layout, context.progress
+    work, apart = blob_directory(context, opened, state, chosen.options, chosen.work_dir)
+    verified, staged = stage(opened, system, layout, progress, work=work if apart else "")
+    try:
+        decision = verifier.decide(opened)
+        if chosen.show_evidence:
+            session.ui.note(report(verified, decision))
+        evidence, notes = Evidence.of(verified, decision), tuple(verifier.trace.notes)
+        plan = plan_apply(context, state, staged, chosen.options, evidence=evidence, notes=notes)
+        show_and_ask(session.ui, plan, yes=chosen.yes)
+    except BaseException as error:
+        # Only where the same command can continue with them the staged files are of use.
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, PlanNotReadyError) and error.resumable):
+            session.ui.note(KEPT)
+        else:
+            discard(system, layout, progress, staged.identity)
+        raise
+    if plan.nothing:
+        discard(system, layout, progress, staged.identity)
+    return plan
+
+
+def _execute(session: Session, context: Context, plan: Plan, recorder: EvidenceRecorder) -> TransactionResult:
+    try:
+        done = execute_plan(context, plan, None if plan.nothing else recorder.record_passed())
+    except (HostNotReadyError, KeyboardInterrupt):
+        session.ui.note(KEPT)  # nothing was changed yet
+        raise
+    remember_time(context.system, session.clock())
+    return done

@@ -1,0 +1,1 @@
+"""What the commands of `install` share: session, verification of bundles, recovery, execution of plans."""

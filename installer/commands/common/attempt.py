@@ -1,0 +1,37 @@
+"""What surrounds every command that may change the host: audit record of a refusal, then the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from installer.audit.recorder import AuditedCommand, audited
+from installer.commands.common.session import Session
+from installer.commands.metrics import publish
+
+
+@contextmanager
+def attempt(
+    session: Session,
+    verb: str,
+    *,
+    product: str = "",
+    medium: str = "",
+    known: Callable[[], Mapping[str, Any]] = dict,
+) -> Iterator[None]:
+    """Record in the audit log where the command inside is refused or fails, and publish the metrics.
+
+    Args:
+        session: The host.
+        verb: What the operator typed: `apply`, `rollback`, `remove`, `recover`, `trust init`, `trust update`.
+        product: The product, where it is known beforehand.
+        medium: What the operator called the bundle or file.
+        known: Returns what has become known of the bundle by the time it is asked.
+    """
+    command = AuditedCommand(verb, product, medium, known)
+    try:
+        with audited(session.system, command, session.ui.alert):
+            yield
+    finally:
+        publish(session.system, str(command.known().get("product", "")), session.ui.alert)

@@ -1,0 +1,174 @@
+"""Verifies one bundle for one host: facts about the host in, the decisions of `installer.core.verify` out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.commands.common.session import Session
+from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.format.bundle_source import BundleSource, open_source
+from installer.core.format.manifest import Manifest
+from installer.core.limits import LIMITS
+from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+from installer.core.trust.policy import Decision, HostFacts
+from installer.core.trust.root import fingerprint
+from installer.core.trust.verifier import Trust
+from installer.core.verify import ApprovalSources, OpenedBundle, check_approvals, open_trusted
+from installer.core.vsa import VerificationTrace
+from installer.host.context import Context
+from installer.host.layout import Layout
+from installer.host.system import System
+from installer.shared.progress import Progress
+from installer.state.host_identity import environment, host_name
+from installer.state.state import State
+from installer.state.trust_store import ROOT_FILE
+from installer.transaction.state_repair import read_state
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInput:
+    """A bundle as the operator names it, and what decides on it besides.
+
+    Attributes:
+        path: The bundle file; `-` for standard input.
+        environment: The environment of the host, where /etc/waybill/environment does not name it.
+        approvals: Directories with approvals, in addition to those in the bundle and in `PATH.approvals`.
+    """
+
+    path: str
+    environment: str = ""
+    approvals: tuple[Path, ...] = ()
+
+
+@dataclass(slots=True)
+class BundleVerifier:
+    """Verifies a bundle for one host.
+
+    Attributes:
+        system: The host.
+        trust: The keys that it trusts.
+        environment: The environment that it belongs to.
+        beside: Approvals that are not in the bundle.
+        trace: What becomes known on the way, refused or not; the evidence is made of it.
+    """
+
+    system: System
+    trust: Trust
+    environment: str
+    beside: ApprovalSources
+    trace: VerificationTrace
+    _unread_state: str = ""
+
+    def open(self, medium: BundleSource) -> OpenedBundle:
+        """Take all steps that need no payload; of a stream the approvals are not among them.
+
+        Raises:
+            WaybillError: The bundle is refused.
+        """
+        opened = open_trusted(medium, self.trust, self._destination, self.trace)
+        # A stream has its approvals behind the payload: they are read when it was staged.
+        if medium.parallel:
+            self.decide(opened)
+        return opened
+
+    def decide(self, opened: OpenedBundle) -> Decision:
+        """Return the decision on the approvals, which is made once.
+
+        Raises:
+            WaybillError: The bundle is refused.
+        """
+        if self.trace.decision is None:
+            decision = check_approvals(opened, self.trust, self.beside, self.trace)
+            self.trace.notes += [decision.warning()] if decision.warning() else []
+            return decision
+        return self.trace.decision
+
+    def check_again(self, opened: OpenedBundle, state: State) -> None:
+        """Repeat the steps that depend on the state, now that nobody else can change it.
+
+        Another install may have ended between the first look and the lock.
+
+        Raises:
+            WaybillError: The bundle is refused.
+        """
+        bundle = opened.bundle
+        self.trace.notes = [note for note in self.trace.notes if note != self._unread_state]
+        self.trust.check_manifest(bundle.manifest, self._at(state), bundle.medium.name, bundle.identity)
+
+    def _destination(self, manifest: Manifest) -> HostFacts:
+        try:
+            state = read_state(Context(self.system, Layout(manifest.product), Progress()))
+        except (HostNotReadyError, NotUndoneError) as error:
+            # `verify` needs no rights. What this user may not read is named, and checked before applying.
+            self._unread_state = f"{error.where}: {error.what}; not checked whether this is a downgrade"
+            self.trace.notes.append(self._unread_state)
+            state = State()
+        return self._at(state)
+
+    def _at(self, state: State) -> HostFacts:
+        return HostFacts(
+            environment=self.environment,
+            name=host_name(self.system),
+            platform=self.system.platform(),
+            highest=state.highest,
+            reset=state.reset,
+            version=state.current.version if state.current else "",
+            running=state.current.sequence if state.current else -1,
+            retained=tuple((entry.sequence, entry.identity) for entry in state.retained),
+        )
+
+
+@contextmanager
+def opened_bundle(
+    session: Session, source: BundleInput, trace: VerificationTrace | None = None
+) -> Iterator[tuple[BundleVerifier, OpenedBundle]]:
+    """Open a bundle after the verification of its head; close it afterwards.
+
+    Args:
+        session: The host.
+        source: The bundle.
+        trace: Takes down what becomes known, also where the bundle is refused.
+
+    Raises:
+        WaybillError: There is no trust, the environment is in doubt, approvals cannot be read, or the bundle
+            is refused.
+    """
+    verifier = bundle_verifier(session, source, trace or VerificationTrace())
+    medium = open_source(source.path)
+    try:
+        yield verifier, verifier.open(medium)
+    finally:
+        medium.close()
+
+
+def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTrace) -> BundleVerifier:
+    """Return the verifier of one bundle.
+
+    Raises:
+        WaybillError: There is no trust, the environment is in doubt, or approvals cannot be read.
+    """
+    system, path = session.system, Path(source.path)
+    trace.file, trace.host = source.path, HostFacts(name=host_name(system), platform=system.platform())
+    trace.environment = source.environment
+    trace.environment = chosen = environment(system, source.environment)
+    with suppress(OSError):  # what is wrong with the file is said below
+        trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
+    trust = session.trust()
+    trace.root_version = trust.root.version
+    found = [] if source.path == "-" else [(str(sidecar_path(path)), read_sidecar(sidecar_path(path)))]
+    found += [(str(directory), read_sidecar(directory, required=True)) for directory in source.approvals]
+    return BundleVerifier(system, trust, chosen, found, trace)
+
+
+def audit_fields(trace: VerificationTrace) -> dict[str, str]:
+    """Return what the audit log has of a bundle; its identity only once enough trusted keys signed it."""
+    found = {
+        "identity": trace.identity if trace.released else "",
+        "environment": trace.environment if trace.root_version else "",
+    }
+    if trace.manifest is not None:
+        found |= {"product": trace.manifest.product, "version": trace.manifest.version}
+    return found

@@ -1,0 +1,213 @@
+"""Asks for a plan and executes it, for `install BUNDLE`, `rollback` and `remove` alike.
+
+0. The audit log records that it begins; where that cannot be written, nothing is done.
+1. The record of the release and its rendered configuration are written next to those of the running release.
+2. The transaction: stage, switch, activate.
+3. Health checks.
+4. COMMIT, or everything is undone. The audit log records the end either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from installer.audit import recorder
+from installer.audit.removal_check import RemovalCheck, ended_removal
+from installer.commands.common.recovery import exclusive, report_recovered
+from installer.commands.common.session import Session
+from installer.core.errors import RolledBackError
+from installer.deploy import health
+from installer.deploy.health import ProbeResult
+from installer.host.context import Context
+from installer.host.directories import make_directory
+from installer.planning.plan import Plan
+from installer.planning.plan_text import plan_text
+from installer.shared.ui import Ui
+from installer.state.evidence import EvidenceFile
+from installer.state.release import record_bytes
+from installer.state.state import Entry, State
+from installer.transaction.execute import Change, execute, reason
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionResult:
+    """How the execution of a plan ended.
+
+    Attributes:
+        verb: `apply`, `rollback` or `remove`.
+        product: Its product.
+        changed: Whether anything was done; False where there was nothing to do.
+        old: The release that ran before; None where none did.
+        new: The release that runs now; None after `remove`.
+        transaction: Its id; empty where nothing was done.
+        health: Results of the health checks.
+        pending: What could not be cleaned up yet, in words; the next command does it. Empty: nothing.
+        removal: Result of the check after `remove`; None where there was none.
+    """
+
+    verb: str
+    product: str
+    changed: bool
+    old: Entry | None
+    new: Entry | None
+    transaction: str = ""
+    health: tuple[ProbeResult, ...] = ()
+    pending: str = ""
+    removal: RemovalCheck | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            **{
+                name: getattr(self, name) for name in ("verb", "product", "changed", "transaction", "pending")
+            },
+            "old": self.old.as_json() if self.old else None,
+            "new": self.new.as_json() if self.new else None,
+            "health": [asdict(each) for each in self.health],
+            "removal": self.removal.as_json() if self.removal else None,
+        }
+
+    def text(self) -> str:
+        """Return it for people."""
+        new, old = self.new, self.old
+        if self.verb != "remove" and not self.changed:
+            return f"{self.product} {new.version if new else ''} is already installed; nothing to do"
+        if new is None:
+            head = self.removal.text() if self.removal else f"{self.product} was removed"
+        else:
+            before = f" (was {old.version})" if old and old.version != new.version else ""
+            probes = f"; {len(self.health)} of {len(self.health)} health checks passed" if self.health else ""
+            head = f"{self.product} {new.version} installed{before}{probes}"
+        return f"{head}\nnot cleaned up yet: {self.pending}" if self.pending else head
+
+
+def ask_and_execute(
+    session: Session, context: Context, make_plan: Callable[[State], Plan], *, yes: bool
+) -> TransactionResult:
+    """Take the lock, recover, plan, ask and execute: for a plan that needs no bundle.
+
+    Args:
+        session: Shows the plan and asks.
+        context: The product.
+        make_plan: Returns the plan from the state of the product.
+        yes: Whether nobody is asked.
+
+    Raises:
+        WaybillError: It is refused, or failed.
+    """
+    with exclusive(context) as (state, recovered):
+        report_recovered(session.ui, recovered)
+        plan = make_plan(state)
+        show_and_ask(session.ui, plan, yes=yes)
+        return execute_plan(context, plan)
+
+
+def show_and_ask(ui: Ui, plan: Plan, *, yes: bool) -> None:
+    """Show a plan that changes something, and return once it may be executed.
+
+    Raises:
+        PlanNotReadyError: Something prevents it.
+        UsageError: There is nobody to ask.
+        DeclinedError: The answer was not yes.
+    """
+    if not plan.nothing:
+        ui.show("plan", plan_text(plan), plan.as_json())
+    plan.require_ready()
+    if not plan.nothing and not yes:
+        ui.confirm(question(plan), "--yes")
+
+
+def question(plan: Plan) -> str:
+    """Return what a person is asked before a plan is executed."""
+    version = plan.new.version if plan.new else ""
+    what = {"apply": f"Apply {plan.product} {version}", "rollback": f"Roll back {plan.product} to {version}"}
+    final = " The plan has a step that cannot be undone, see above." if plan.final_steps else ""
+    return f"{what.get(plan.verb, f'Remove {plan.product}')}?{final}"
+
+
+def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = None) -> TransactionResult:
+    """Execute a plan. The caller is inside `recovery.exclusive`, in which the plan was made too.
+
+    Args:
+        context: The product.
+        plan: What to do.
+        verified: The record of the verification of the new release; the history refers to it.
+
+    Raises:
+        HostNotReadyError: Something, such as the audit log, prevents it. Nothing was changed.
+        RolledBackError: It failed; the host is as it was.
+        NotUndoneError: It failed and could not be fully undone.
+        IncompleteError: It is committed, but something failed past a step that cannot be undone.
+    """
+    plan.require_ready()
+    if plan.nothing:
+        _record_unchanged(context, plan)
+        return TransactionResult(plan.verb, plan.product, False, plan.old, plan.new)
+    new = (
+        replace(plan.new, evidence=plan.new.evidence.with_file(verified))
+        if plan.new and verified
+        else plan.new
+    )
+    recorder.begin(context, plan, new)
+    try:
+        done = _execute(context, plan, new)
+    finally:
+        checks = recorder.settle(context)
+    if plan.verb != "remove":
+        return done
+    return replace(done, removal=checks.get(plan.number) or ended_removal(context, plan.number))
+
+
+def _record_unchanged(context: Context, plan: Plan) -> None:
+    if plan.new is not None:
+        row: dict[str, Any] = {"verb": plan.verb, "product": plan.product, "version": plan.new.version}
+        row |= {"identity": plan.new.identity, "exit": 0}
+        recorder.happened(context.system, "unchanged", row, context.progress.note)
+
+
+def _execute(context: Context, plan: Plan, new: Entry | None) -> TransactionResult:
+    try:
+        _write_record(context, plan)
+    except OSError as error:
+        with suppress(OSError):
+            context.system.remove_tree(context.layout.record(plan.number))
+        raise RolledBackError(
+            f"cannot begin: {reason(error)}", hint="nothing was changed; fix the problem and try again"
+        ) from error
+    results: list[ProbeResult] = []
+    change = Change(plan.verb, plan.number, plan.state, new, plan.operations)
+
+    def watch() -> None:
+        if plan.release is not None and plan.new is not None:
+            results.extend(health.watch_release(context, plan.release, plan.new.methods))
+
+    outcome = execute(context, change, watch)
+    return TransactionResult(
+        plan.verb,
+        plan.product,
+        True,
+        plan.old,
+        outcome.state.current,
+        plan.number,
+        tuple(results),
+        outcome.pending,
+    )
+
+
+def _write_record(context: Context, plan: Plan) -> None:
+    """Write what the transaction reads from the disk, so that it and a later rollback need nothing else."""
+    if plan.new is None or plan.release is None:
+        return
+    system, directory = context.system, context.layout.record(plan.number)
+    make_directory(system, directory)
+    for name, data in plan.rendered.items():
+        system.write_new(f"{directory}/{name}", data, 0o600)
+    system.write_new(
+        f"{directory}/record.json", record_bytes(plan.release.installed, plan.release.health), 0o600
+    )
+    system.sync_dir(directory)
+    # BEGIN promises that the release can be placed: its members must not be in the cache alone by then.
+    system.sync_fs(plan.release.staged)

@@ -1,0 +1,271 @@
+"""Takes the lock of a product, and finishes or undoes what an interrupted run left, from the journal alone.
+
+No BEGIN: clear staging. BEGIN without COMMIT: undo in reverse, checked against preimages; but go on where
+FORWARD says that there is no way back. COMMIT: finish.
+Recovering twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from installer.audit import recorder
+from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
+from installer.core.format.methods import images_in_engine
+from installer.deploy.health import watch_release
+from installer.deploy.operation import Op
+from installer.deploy.registry import handler
+from installer.host.context import Context
+from installer.host.directories import make_directory
+from installer.shared.ui import Ui
+from installer.state.release import open_release
+from installer.state.retained import read_manifest
+from installer.state.state import Entry, State, load
+from installer.state.trust_store import remove_partial_files
+from installer.transaction import execute, finalize
+from installer.transaction.journal import Journal
+from installer.transaction.state_repair import refuse_before_reboot, refuse_truncated, repair_state
+
+_NOT_OURS = "run as root, or use `--root DIR` with a directory of your own"
+_UNWRITABLE = {
+    errno.EACCES: _NOT_OURS,
+    errno.EPERM: _NOT_OURS,
+    errno.EROFS: "mount its file system for writing; if it became read-only by itself, check the disk first",
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.ENOTDIR: "a file is where a directory is needed: move it away",
+    errno.EISDIR: "a directory is where a file is needed: move it away",
+    errno.ELOOP: "a link is where a file is needed: move it away",
+    errno.EEXIST: "something is where a directory is needed: move it away",
+}
+_MISPLACED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was done about one unfinished transaction.
+
+    Attributes:
+        transaction: Its id.
+        outcome: `not-started`, `undone`, `finished` (it was committed), or `rolled-forward` (it was past the
+            point of no return); `repaired` where it is not about a transaction.
+        why: Why the transaction had failed, what was repaired, or which step failed although the release is
+            committed; empty where the run was interrupted.
+    """
+
+    transaction: str
+    outcome: Literal["not-started", "undone", "finished", "rolled-forward", "repaired"]
+    why: str = ""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the new release is committed, but a step of it failed."""
+        return self.outcome in ("finished", "rolled-forward") and bool(self.why)
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives it as a JSON object."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Return it as a line for people."""
+        if self.outcome == "repaired":
+            return self.why
+        became = {
+            "not-started": "had not started: cleaned up",
+            "undone": "was interrupted: undone, the host is on the old release",
+            "finished": "was committed: finished, the host is on the new release",
+            "rolled-forward": "was past the point of no return: completed, the host is on the new release",
+        }
+        if self.incomplete:
+            return f"transaction {self.transaction} is committed, but a step failed: {self.why}"
+        return f"transaction {self.transaction} {became[self.outcome]}"
+
+
+def report_recovered(ui: Ui, recovered: Sequence[Recovered]) -> None:
+    """Report what a command recovered before it did its own work."""
+    for each in recovered:
+        ui.warn(each.text())
+
+
+@contextmanager
+def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
+    """Takes the lock of a product and recovers; everything that changes something happens inside.
+
+    Args:
+        context: The host.
+
+    Yields:
+        What stands now, and what was done about unfinished transactions.
+
+    Raises:
+        BusyError: Another install runs.
+        NotUndoneError: An unfinished transaction can neither be finished nor undone.
+        HostNotReadyError: The state's directory cannot be written.
+    """
+    try:
+        make_directory(context.system, context.layout.base)
+        lock = context.system.lock(context.layout.lock, with_directory=True)
+    except OSError as error:
+        raise HostNotReadyError(
+            f"cannot be written: {error.strerror}",
+            where=(error.errno in _MISPLACED and error.filename) or context.layout.base,
+            hint=_UNWRITABLE.get(error.errno or 0, "look at what is there, and at the kernel's log"),
+        ) from error
+    try:
+        recovered = recover(context)
+        yield load(context.system, context.layout), recovered
+    finally:
+        lock.release()
+
+
+def recover(context: Context) -> list[Recovered]:
+    """Finishes or undoes every unfinished transaction. The caller holds the lock.
+
+    Returns:
+        What was done, from the oldest to the newest; empty where nothing was left.
+
+    Raises:
+        NotUndoneError: One can neither be finished nor undone.
+    """
+    done = list[Recovered]()
+    try:
+        if mended := repair_state(context):
+            done.append(Recovered("", "repaired", mended))
+    except OSError as error:
+        raise _stuck(error, "the state", context.layout.state_file) from error
+    for number in unfinished(context):
+        within = replace(context, transaction=number)
+        try:
+            done.append(_recover_one(within))
+        except (OSError, WaybillError) as error:
+            raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
+    try:
+        finalize.clear(context)
+        remove_partial_files(context.system)
+    except OSError as error:
+        raise _stuck(error, "clearing what is not needed", context.layout.base) from error
+    recorder.settle(context, recovered=True)
+    return done
+
+
+def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneError:
+    if isinstance(error, NotUndoneError):
+        return error
+    return NotUndoneError(
+        f"{what} cannot be brought to an end now: {execute.reason(error)}",
+        where=where,
+        hint="put right what is named here, then run `install recover`: it goes on where this stopped",
+        problems=error.problems if isinstance(error, WaybillError) else (),
+    )
+
+
+def unfinished(context: Context) -> list[str]:
+    """Gives the ids of transactions whose journal is open.
+
+    Raises:
+        NotUndoneError: Backups are there whose journal is not: somebody deleted it.
+    """
+    there = context.system.names(context.layout.transactions)
+    names = [name for name in there if name.partition(".")[0].isdecimal()]  # others are somebody's own
+    journals = {name.removesuffix(".log") for name in names if name.endswith(".log")}
+    ended = {name.removesuffix(".done") for name in names if name.endswith(".done")}
+    backups = {name.removesuffix(".backup") for name in names if name.endswith(".backup")}
+    if lost := sorted(backups - journals - ended):
+        raise NotUndoneError(
+            "the journal of an unfinished transaction is gone",
+            where=context.layout.journal(lost[0]),
+            hint="put it back. Without it: what was replaced lies beside it, in the directory .backup; move "
+            "that away and run `install rollback VERSION --on-drift replace` with the version that is to run",
+        )
+    _check_link(context, journals)
+    return sorted(journals)
+
+
+def _check_link(context: Context, journals: set[str]) -> None:
+    """Notices a journal that was deleted after the switch: then the link and the state disagree."""
+    if journals:
+        return
+    state = load(context.system, context.layout)
+    seen = context.system.observe(context.layout.current)
+    expected = f"releases/{state.current.name}" if state.current else ""
+    if seen.kind in ("absent", "link") and seen.target == expected:
+        return
+    path = context.system.root.rstrip("/") + context.layout.current
+    words = {"link": f"points to {seen.target}", "absent": "is not there"}
+    is_ = words.get(seen.kind, f"is a {seen.kind}, not a link")
+    aside = "" if seen.kind in ("absent", "link") else f"mv -T {path} {path}.saved && "
+    if expected:
+        way = f"if {expected} is to run: {aside}ln -sfn {expected} {path}"
+    else:
+        way = f"if nothing is to run: {aside.removesuffix(' && ') or f'rm {path}'}"
+    raise NotUndoneError(
+        f"{is_}, and the state says {expected or 'that nothing runs'}",
+        where=context.layout.current,
+        hint=f"a journal was deleted, or it was changed by hand. {way}; `install status` says more",
+    )
+
+
+def _recover_one(context: Context) -> Recovered:
+    layout, number = context.layout, context.transaction
+    journal = Journal.open(context.system, layout.journal(number))
+    refuse_truncated(context, journal)
+    if not journal.has("BEGIN"):
+        finalize.not_started(context)
+        return Recovered(number, "not-started")
+    refuse_before_reboot(context, journal)
+    context.progress.note(f"recover transaction {number}")
+    try:
+        _on_the_disk(context, journal)
+        goes_on = journal.has("FORWARD") and not journal.has("COMMIT")
+        if goes_on:
+            _go_on(context, journal)
+        if journal.has("COMMIT"):
+            _mend_images(context, journal, finalize.committed_state(context, journal))
+            finalize.after_commit(context, journal)
+            why = journal.last("COMMIT").get("why", "")
+            return Recovered(number, "rolled-forward" if goes_on else "finished", why)
+        why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
+        _mend_images(context, journal, load(context.system, context.layout))
+        execute.undo(context, journal, why or "cut short")
+        finalize.after_rollback(context, journal)
+    except OSError as error:
+        journal.require_reboot(error)
+        raise
+    return Recovered(number, "undone", why)
+
+
+def _on_the_disk(context: Context, journal: Journal) -> None:
+    """Brings to the disk what a kill left in the cache: recovery acts on what it sees."""
+    begun = [Op.from_json(record.fields["op"]) for record in journal.records if record.type == "INTENT"]
+    context.system.sync_all(
+        {context.layout.base, *(place for op in begun for place in handler(op.kind).places(op.args))}
+    )
+
+
+def _go_on(context: Context, journal: Journal) -> None:
+    """Brings the new release up where there was no way back any more."""
+    new = Entry.from_json(journal.records[0].fields["new"])
+    _mend_images(context, journal, State(new))
+
+    def watch() -> None:
+        watch_release(context, open_release(context.system, context.layout, new), new.methods)
+
+    execute.roll_forward(context, journal, watch)
+
+
+def _mend_images(context: Context, journal: Journal, stands: State) -> None:
+    """Sees to the images of the release that is to stand, if the host was booted since they were touched."""
+    touched = any(op.kind.startswith("image.") for _, op, _ in execute.begun_operations(journal))
+    entry = stands.current
+    if not touched or journal.records[0].fields["boot"] == context.system.boot_id():
+        return
+    if entry is not None and images_in_engine(entry.methods, live=context.live):
+        from installer.images.repair import repair_images
+
+        directory = context.layout.release(entry.name)
+        manifest, _ = read_manifest(context.system, directory)
+        repair_images(context, manifest, directory)

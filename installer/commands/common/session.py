@@ -1,0 +1,126 @@
+"""What every command works with: the host, whom it talks to, and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from installer.core.errors import UsageError
+from installer.core.trust.verifier import Trust
+from installer.host.context import Context
+from installer.host.layout import STATE, Layout
+from installer.host.system import System
+from installer.shared.ui import Ui
+from installer.state.state import cannot_access_error
+from installer.state.trust_store import known_time, load_trust
+
+SILENT = Ui()
+_PRODUCT_FILES = frozenset({"lock", "state.json", "txn", "releases", "history.jsonl"})
+"""Files of a product's directory; any one of them marks it, since an operator may have removed others."""
+
+
+def utc_now() -> datetime:
+    """Return the time of this machine, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Where commands run and whom they talk to.
+
+    Attributes:
+        system: The host, or the directory that stands for one.
+        ui: Takes reports and answers questions; silent by default.
+        clock: Returns the time, with its zone.
+    """
+
+    system: System
+    ui: Ui = SILENT
+    clock: Callable[[], datetime] = utc_now
+
+    @classmethod
+    def open(
+        cls, root: Path | str = "/", ui: Ui = SILENT, clock: Callable[[], datetime] = utc_now
+    ) -> Session:
+        """Return a session for the host whose root directory is `root`.
+
+        Raises:
+            UsageError: It is not a directory.
+        """
+        if not Path(root).is_dir():
+            raise UsageError(
+                "is not a directory", where=str(root), hint="create it first: --root uses an existing one"
+            )
+        return cls(System(Path(root)), ui, clock)
+
+    def context(self, product: str, *, resume: str = "") -> Context:
+        """Return the context of one product.
+
+        Args:
+            product: Its name.
+            resume: Identity of the bundle whose staged files recovery leaves alone; empty for none.
+        """
+        return Context(self.system, Layout(product), self.ui.progress(), resume=resume)
+
+    def trust(self) -> Trust:
+        """Return what this host trusts.
+
+        Raises:
+            UntrustedError: No trust is set up.
+            TamperedError: Its file is damaged.
+        """
+        root, _ = load_trust(self.system)
+        return Trust(root, self.clock, known_time(self.system))
+
+    def products(self) -> list[str]:
+        """Return the products that this host knows.
+
+        Raises:
+            HostNotReadyError: This user may not look, or something else is where the state should be.
+        """
+        with host_readable():
+            # A product never has a dot in its name; files and directories of Waybill's own do.
+            return [name for name in self.system.names(STATE) if "." not in name and self._is_product(name)]
+
+    def product(self, name: str | None) -> str:
+        """Return the product that is meant: the named one, or the only one.
+
+        Raises:
+            UsageError: This host does not know it, or knows none or several.
+        """
+        known = self.products()
+        if name is not None:
+            if name not in known:
+                raise UsageError(
+                    f"{name} was never installed here", hint=f"products here: {', '.join(known) or 'none'}"
+                )
+            return name
+        if not known:
+            raise UsageError("no product was ever installed here", hint="install a bundle first")
+        if len(known) > 1:
+            raise UsageError(
+                f"several products are installed here: {', '.join(known)}", hint="name one with --product"
+            )
+        return known[0]
+
+    def _is_product(self, name: str) -> bool:
+        base = Layout(name).base
+        if self.system.observe(base, digest=False).kind != "dir":
+            return False
+        return not _PRODUCT_FILES.isdisjoint(self.system.names(base))
+
+
+@contextmanager
+def host_readable() -> Iterator[None]:
+    """Turn a failure to read the host into an error of the host: it is not an internal error.
+
+    Raises:
+        HostNotReadyError: Something cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise cannot_access_error(error, STATE) from error

@@ -1,0 +1,71 @@
+"""VERB plan: verify a bundle and work out what applying it would change. Changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from installer.commands.common.bundle_verifier import BundleInput, opened_bundle
+from installer.commands.common.session import Session, host_readable
+from installer.commands.status import unfinished_state
+from installer.core.verify import OpenedBundle
+from installer.host.context import Context
+from installer.planning.method_selection import blobs_apart
+from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
+from installer.planning.planner import plan_apply
+from installer.staging.preview import previewed
+from installer.staging.work_dir import work_dir as checked_work_dir
+from installer.state.evidence import Evidence
+from installer.state.state import State
+
+
+def plan(
+    session: Session,
+    source: BundleInput,
+    options: Options = DEFAULT_OPTIONS,
+    *,
+    work_dir: Path | None = None,
+) -> Plan:
+    """Return the plan of applying a bundle; `problems` says why it could not be applied now.
+
+    Args:
+        session: The host.
+        source: The bundle.
+        options: What the operator chose.
+        work_dir: Where documents and the blobs of images would be staged; None: with the release.
+
+    Raises:
+        WaybillError: The bundle is refused, or the host cannot be read.
+    """
+    with opened_bundle(session, source) as (verifier, opened):
+        context = session.context(opened.bundle.manifest.product)
+        with host_readable():
+            state, unfinished = unfinished_state(context)
+        verifier.check_again(opened, state)
+        verifier.trace.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
+        work, apart = blob_directory(context, opened, state, options, work_dir)
+        with previewed(opened, context.system, context.layout, context.progress, work=work, apart=apart) as (
+            verified,
+            staged,
+        ):
+            evidence = Evidence.of(verified, verifier.decide(opened))
+            return plan_apply(
+                context, state, staged, options, evidence=evidence, notes=tuple(verifier.trace.notes)
+            )
+
+
+def blob_directory(
+    context: Context, opened: OpenedBundle, state: State, options: Options, chosen: Path | None
+) -> tuple[str, bool]:
+    """Return the work directory as a host path, and whether the blobs of images are staged in it.
+
+    Raises:
+        UsageError: It is not a directory, or is in a place that is not allowed.
+        HostNotReadyError: It is not safe, or cannot be written.
+    """
+    if chosen is None:
+        return "", False
+    running = frozenset(state.current.methods if state.current else ())
+    apart = blobs_apart(
+        opened.bundle.manifest, live=context.live, only=options.only, skip=options.skip, running=running
+    )
+    return checked_work_dir(context.system, context.layout, chosen), apart

@@ -1,0 +1,130 @@
+"""The deployment methods: what a step under `deploy` may say, in one list for `bundle` and `install` alike.
+
+How a method works is in `installer/deploy/NAME.py`; here is only what both commands have to know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from installer.core.format.manifest import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key of a step. bundle.yaml and the `options` in bundle.json share the key.
+
+    Attributes:
+        key: The key.
+        kind: Kind of the file, or files, that the value names: paths relative to bundle.yaml there, paths in
+            the bundle in bundle.json. None where the value is not a path.
+        is_duration: Whether bundle.yaml has a duration, such as `10m`, of which bundle.json has the seconds.
+        is_program: Whether the files are executed.
+        directory: Where the files are installed while the method is in use; empty where they stay in the
+            directory of the release.
+        name_pattern: Regular expression for the names of the files; empty for any name.
+        name_hint: What to do about a name that does not match.
+    """
+
+    key: str
+    kind: Kind | None = None
+    is_duration: bool = False
+    is_program: bool = False
+    directory: str = ""
+    name_pattern: str = ""
+    name_hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """One deployment method.
+
+    Attributes:
+        name: As in bundle.yaml, `--only` and `--skip`; also the name of its module.
+        options: What a step may say besides `method` and `optional`.
+        identity: The option that tells the steps of one release apart and pairs each with the same step of
+            the next release; the product's name stands in where a step leaves it out. Empty: steps are paired
+            by their order.
+        implicit: Whether every release has it, listed or not, as far as there is something for it to do.
+        needs_engine: Whether it takes the release's images from the container engine.
+        needs_live_host: Whether it is left out below `--root` unless `--only` names it.
+    """
+
+    name: str
+    options: tuple[Option, ...] = ()
+    identity: str = ""
+    implicit: bool = False
+    needs_engine: bool = False
+    needs_live_host: bool = True
+
+    def files(self, options: Mapping[str, Any]) -> Iterator[tuple[Option, str]]:
+        """Yield the files that a step names, each with the option that names it, in the order of the spec."""
+        for option in self.options:
+            if option.kind is not None and option.key in options:
+                value = options[option.key]
+                for path in value if isinstance(value, list) else [value]:
+                    yield option, str(path)
+
+
+FILES = MethodSpec("files", implicit=True, needs_live_host=False)
+IMAGES = MethodSpec("images", implicit=True, needs_live_host=False)
+METHODS = (
+    FILES,
+    MethodSpec(
+        "systemd",
+        options=(
+            Option(
+                "units",
+                "unit",
+                directory="/etc/systemd/system",
+                name_pattern=r"[A-Za-z0-9:_.\\@-]+\."
+                r"(?:service|socket|timer|target|path|mount|automount|swap|slice)",
+                name_hint="end it in .service, .socket, .timer, …",
+            ),
+        ),
+    ),
+    MethodSpec(
+        "compose",
+        options=(Option("file", "compose"), Option("project")),
+        identity="project",
+        needs_engine=True,
+    ),
+    IMAGES,
+    MethodSpec(
+        "script",
+        options=(
+            Option("apply", "script", is_program=True),
+            Option("undo", "script", is_program=True),
+            Option("snapshot", "script", is_program=True),
+            Option("restore", "script", is_program=True),
+            Option("timeout", is_duration=True),
+            Option("roll_forward_only"),
+        ),
+        identity="apply",
+    ),
+)
+"""All methods of this version, in the order in which a removal is checked."""
+RESERVED = ("helm", "ansible", "salt")
+"""Names that the format keeps for methods of later versions: no host runs them yet."""
+
+SPECS = {spec.name: spec for spec in METHODS}
+NAMES = (*SPECS, *RESERVED)
+IMPLICIT = frozenset(spec.name for spec in METHODS if spec.implicit)
+FILE_KINDS = tuple(dict.fromkeys(o.kind for spec in METHODS for o in spec.options if o.kind is not None))
+"""Kinds of the files that steps name."""
+
+
+def images_in_engine(methods: Iterable[str], *, live: bool) -> bool:
+    """Return whether a release that was deployed by these methods has its images in the container engine.
+
+    They are loaded on a live host, and below `--root` only where a method is used that needs them there.
+
+    Args:
+        methods: Names of the methods; those of other versions are ignored.
+        live: Whether this is the running host, not a directory below `--root`.
+    """
+    # A host's state may name methods of a newer installer.
+    used = [SPECS[name] for name in methods if name in SPECS]
+    return IMAGES in used and (live or any(spec.needs_engine for spec in used))

@@ -1,0 +1,114 @@
+"""One contract for deployment methods: nothing else knows a method by name, and the lists of them agree."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from installer.core.format.methods import IMPLICIT, METHODS, NAMES, SPECS
+from installer.deploy.method import Method
+from installer.deploy.operation import Handler
+from installer.deploy.registry import handler, method, methods
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC_LIST = "installer/core/format/methods.py"
+# Words of something else that a method has for its name, too.
+OTHER_MEANINGS = {
+    "bundler/commands/init.py": {"systemd"},  # a template
+    "bundler/config/checks/compose.py": {"compose"},  # a kind of file in the bundle
+    "bundler/config/checks/scripts.py": {"script"},
+    "bundler/freeze/build.py": {"script"},  # an option of cx_Freeze
+    "bundler/freeze/run.py": {"script"},
+    "installer/core/format/manifest.py": {"compose", "script"},  # kinds of files in the bundle
+}
+# All that an executable has ever written into a journal: a host may still have one that is unfinished.
+JOURNALED = (
+    *("release.place", "files.change", "removal.account"),
+    *("image.load", "image.tag", "image.store", "image.drop"),
+    *("systemd.before", "systemd.up", "compose.before", "compose.up"),
+    *("script.before", "script.apply", "script.snapshot", "script.forward", "script.remove"),
+)
+
+
+def module_of(name: str) -> str:
+    return "installer/images/method.py" if name == "images" else f"installer/deploy/{name}.py"
+
+
+def product() -> Iterator[tuple[str, ast.Module]]:
+    for package in ("installer", "bundler"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def strings(tree: ast.Module) -> set[str]:
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+@pytest.mark.parametrize("name", sorted({spec.name for spec in METHODS} - IMPLICIT))
+def test_a_method_is_named_in_its_module_and_its_spec_only(name: str) -> None:
+    """The names of the implicit ones, `files` and `images`, are also keys of bundle.json and of reports."""
+    allowed = {SPEC_LIST, module_of(name), *(path for path, words in OTHER_MEANINGS.items() if name in words)}
+    assert {path for path, tree in product() if name in strings(tree)} <= allowed
+
+
+def test_only_the_registry_imports_the_module_of_a_method() -> None:
+    modules = {module_of(spec.name).removesuffix(".py").replace("/", ".") for spec in METHODS}
+    for path, tree in product():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                imported = {str(node.module), *(f"{node.module}.{name.name}" for name in node.names)}
+                assert not imported & modules, path
+            elif isinstance(node, ast.Import):
+                assert not {name.name for name in node.names} & modules, path
+
+
+def test_no_member_is_looked_for_by_name() -> None:
+    """What a method or a handler may have is in its base class."""
+    for path, tree in product():
+        if path.startswith(
+            ("installer/deploy", "installer/images", "installer/planning", "installer/transaction")
+        ):
+            calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+            named = [call for call in calls if ast.unparse(call.func) in ("getattr", "hasattr")]
+            assert not [call for call in named if isinstance(call.args[1], ast.Constant)], path
+
+
+def test_every_spec_has_its_method_and_every_kind_of_item_one_method() -> None:
+    found = list(methods())
+    assert [each.name for each in found] == [spec.name for spec in METHODS]
+    assert all(isinstance(each, Method) for each in found)
+    kinds = [kind for each in found for kind in each.item_kinds]
+    assert len(kinds) == len(set(kinds))
+    assert method("helm") is None
+
+
+@pytest.mark.parametrize("kind", JOURNALED)
+def test_every_kind_of_operation_in_a_journal_has_its_handler(kind: str) -> None:
+    assert isinstance(handler(kind), Handler)
+
+
+def branches() -> Iterator[tuple[str, dict[str, Any]]]:
+    schema = json.loads((ROOT / "schemas/v1/bundle-yaml.schema.json").read_text())
+    for branch in schema["properties"]["deploy"]["items"]["oneOf"]:
+        yield branch["properties"]["method"]["const"], branch["properties"]
+
+
+def test_the_schemas_have_every_method() -> None:
+    assert {name for name, _ in branches()} == set(NAMES)
+    schema = json.loads((ROOT / "schemas/v1/bundle.schema.json").read_text())
+    assert set(schema["$defs"]["deployment"]["properties"]["method"]["enum"]) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_schema_and_the_spec_have_the_same_options(name: str) -> None:
+    keys = {key for method, properties in branches() if method == name for key in properties}
+    assert keys - {"method", "optional"} == {option.key for option in SPECS[name].options}
