@@ -145,7 +145,7 @@ def test_with_it_a_release_fits_that_does_not_fit_without(small: Path) -> None:
         run(system, build.BytesMedium(tar))
     (problem,) = raised.value.problems
     assert problem.where == f"/{STAGING}/{opened(build.BytesMedium(tar)).bundle.identity[:12]}"
-    assert problem.what == "has 8.4 MB free, and 10.3 MB are needed"
+    assert problem.what == "has 8.4 MB free, needs 10.3 MB"
     assert not list((small / STAGING).iterdir())
     staged = run(system, build.BytesMedium(tar), work="/data")
     assert tree(small, staged.area) == {BLOBS + sha256_hex(LAYER): LAYER}
