@@ -14,7 +14,7 @@ from typing import Literal
 from bundler.archive.head import member
 from installer.core.errors import TamperedError
 from installer.core.format.archive import FILE_MODE, Bundle
-from installer.core.format.partial_append import MOST, OPENING
+from installer.core.format.partial_append import MAX_APPEND_BYTES, STATEMENT_START
 from installer.core.format.tar_header import BLOCK, END, Header, decode, encode, extent
 from installer.core.trust.approval import NAME, signed_name
 
@@ -63,11 +63,11 @@ def repair(fd: int, bundle: Bundle) -> tuple[Literal["finished", "dropped", "not
         OSError: It could not be done; the bundle reads as before.
     """
     present = bundle.read_tail()
-    if not bundle.torn:
+    if not bundle.partial_append:
         return "nothing", ""
     at = bundle.tail_end
     first = os.pread(fd, BLOCK, at)
-    name, header = _missing(first, os.pread(fd, MOST, at + BLOCK), bundle.manifest.created)
+    name, header = _missing(first, os.pread(fd, MAX_APPEND_BYTES, at + BLOCK), bundle.manifest.created)
     # The same name twice would be two members of one name, which readers refuse.
     if not name or name in present:
         drop(fd, at)
@@ -116,8 +116,8 @@ def drop(fd: int, at: int) -> None:
     # Header first: then what follows is no member any more, whatever of it is still there.
     _shorten(fd, at, BLOCK)
     os.ftruncate(fd, at + len(END))
-    write_all(fd, bytes(BLOCK - len(OPENING)), at + BLOCK + len(OPENING))
-    _shorten(fd, at + BLOCK, len(OPENING))
+    write_all(fd, bytes(BLOCK - len(STATEMENT_START)), at + BLOCK + len(STATEMENT_START))
+    _shorten(fd, at + BLOCK, len(STATEMENT_START))
     os.fsync(fd)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from installer.core.digest import sha256_hex
-from installer.core.format.archive import FILE_MODE, ROOM
+from installer.core.format.archive import FILE_MODE, RESERVED_SPACE
 from installer.core.format.checksums import sum_lines
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
 from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
@@ -34,7 +34,7 @@ def _parts(name: str, data: bytes, mtime: int) -> list[bytes]:
 
 def reserved_space(size: int, mtime: int) -> bytes:
     """Return the reserved space as a member of `size` bytes, its header included."""
-    return encode(Header(ROOM, FILE_MODE, size - BLOCK, mtime)) + bytes(size - BLOCK)
+    return encode(Header(RESERVED_SPACE, FILE_MODE, size - BLOCK, mtime)) + bytes(size - BLOCK)
 
 
 def make_sums(files: tuple[FileEntry, ...], manifest: bytes) -> bytes:

@@ -18,7 +18,7 @@ from bundler.archive.reading import unverified_bundle
 from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
 from bundler.provenance.git import Checkout, inspect_checkout
-from bundler.provenance.statement import Run, signed_files, statement, write_unsigned
+from bundler.provenance.statement import BuildRun, signed_files, statement, write_unsigned
 from bundler.signing import Signer
 from bundler.signing.bundle import sign
 from installer.core.digest import sha256_hex
@@ -159,7 +159,7 @@ def write_bundle(
     target: Path,
     signers: Sequence[Signer],
     progress: Progress,
-    run: Run | None = None,
+    run: BuildRun | None = None,
 ) -> Created:
     """Write a bundle.
 
@@ -213,7 +213,7 @@ def write_bundle(
     return Created(target, size, identity, manifest, names, unsigned or tuple(signed), unchanged)
 
 
-def _provenance(run: Run | None, planned: Planned, manifest: Manifest, identity: str) -> bytes:
+def _provenance(run: BuildRun | None, planned: Planned, manifest: Manifest, identity: str) -> bytes:
     if run is None:
         return b""
     return statement(run, planned.checkout, planned.config, manifest, identity, datetime.now(UTC))

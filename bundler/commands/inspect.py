@@ -18,7 +18,7 @@ from installer.core.format import manifest_json
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import ApprovalFile, group, parse
+from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.console import safe, table
 from installer.shared.humanize import size_text as size
@@ -70,7 +70,7 @@ def _overview(bundle: Bundle) -> Report:
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
     # Provenance may not be signed by anybody whom hosts trust: it is shown as a claim of its file.
-    claims = [claim for each in group(bundle.read_tail())[0] if (claim := _provenance(each))]
+    claims = [claim for each in group_files(bundle.read_tail())[0] if (claim := _provenance(each))]
     rows = [
         ("product", manifest.product),
         ("version", f"{manifest.version} (sequence {manifest.sequence})"),
@@ -199,7 +199,7 @@ def _documents(bundle: Bundle, *kinds: Kind) -> Report:
 
 def _approvals(bundle: Bundle) -> Report:
     """Show the content of approvals; their signatures were not checked."""
-    approvals, strays = group(bundle.read_tail())
+    approvals, strays = group_files(bundle.read_tail())
     shown, document = [], []
     for each in approvals:
         forms = [signature.form for signature in each.signatures]
@@ -214,10 +214,10 @@ def _approvals(bundle: Bundle) -> Report:
         document.append({"file": each.name, "signatures": forms, "says": content})
     shown += [f"=== {safe(name)}, which is not an approval" for name in strays]
     # It does not count on hosts; the person may believe that it does.
-    if bundle.torn:
+    if bundle.partial_append:
         shown.append("incomplete approval at the end: run `bundle approve BUNDLE --repair`")
     text = "\n".join([*shown, "not verified: run `bundle verify BUNDLE --root root.json --env ENV`"])
-    rest = {"strays": strays, "torn": bundle.torn}
+    rest = {"strays": strays, "torn": bundle.partial_append}
     return Report(text if shown else "none", {"approvals": document, **rest})
 
 

@@ -13,7 +13,7 @@ from bundler.signing.gpg import export_public
 from bundler.trust.root_files import root_bytes
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import KIB
-from installer.core.trust.root import Role, Root, owner_ok
+from installer.core.trust.root import Role, Root, is_owner_name
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.trust.root_view import RootView, view
 from installer.core.trust.signatures import TrustedKey
@@ -106,7 +106,7 @@ def show_root(path: Path, now: datetime | None = None) -> RootView:
 
     Raises:
         UntrustedError: There is no such file.
-        MediumError: It cannot be read.
+        MediaError: It cannot be read.
         TamperedError: It is not a root.
     """
     root, data = load_root(path)
@@ -161,7 +161,7 @@ def _owned(keys: list[TrustedKey], owners: Sequence[str]) -> list[TrustedKey]:
     # One owner for all, one for each, or the names of the files.
     names = list(owners) * (len(keys) if len(owners) == 1 else 1) or [key.owner for key in keys]
     for name in names:
-        if not owner_ok(name):
+        if not is_owner_name(name):
             raise UsageError(
                 "is not a valid owner", where=repr(name[:100]), hint="use 1 to 100 printable characters"
             )

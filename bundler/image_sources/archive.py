@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Self
 
 from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
-from bundler.image_sources.content import ArchiveContent, Expanded, PassingContent, Payload, open_regular
+from bundler.image_sources.content import ArchiveFile, Expanded, Payload, StreamedArchive, open_regular
 from bundler.image_sources.layers import Form, sniff
 from bundler.image_sources.saved import choose, read_images
-from bundler.image_sources.store import passed_layers, store_image, store_layers
+from bundler.image_sources.store import store_image, store_layers, streamed_layers
 from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
@@ -64,7 +64,7 @@ class ArchiveSource(ImageSource):
         where = str(self._path)
         chosen = self._resolved()
         if self._content is None:
-            passing = PassingContent(where)
+            passing = StreamedArchive(where)
             self._pass(passing, sink, {layer.name for _, image in chosen for layer in image.layers})
             again = choose(read_images(passing, self._platforms), self._platforms, where, self._reference)
             # The second pass must describe the same images as the first.
@@ -75,7 +75,7 @@ class ArchiveSource(ImageSource):
                     hint="do not change the file while the bundle is created, and try again",
                 )
             return [
-                store_image(reference, image, passed_layers(image, passing, sink), sink, where)
+                store_image(reference, image, streamed_layers(image, passing, sink), sink, where)
                 for reference, image in chosen
             ]
         return [
@@ -90,16 +90,16 @@ class ArchiveSource(ImageSource):
                 # By content: `docker save | gzip` often keeps the name of a tar file.
                 self._form = sniff(file.read(4))
             if self._form == "tar":
-                content = self._content = ArchiveContent(self._path)
+                content = self._content = ArchiveFile(self._path)
                 images = read_images(content, self._platforms)
             else:
-                passing = PassingContent(where)
+                passing = StreamedArchive(where)
                 self._pass(passing, None)
                 images = read_images(passing, self._platforms)
             self._chosen = choose(images, self._platforms, where, self._reference)
         return self._chosen
 
-    def _pass(self, passing: PassingContent, sink: BlobSink | None, wanted: Container[str] = ()) -> None:
+    def _pass(self, passing: StreamedArchive, sink: BlobSink | None, wanted: Container[str] = ()) -> None:
         with open_regular(self._path) as file:
             # The whole stream is read, so that what follows the archive is found, too.
             passing.take(Expanded(file, self._form, str(self._path)), sink, wanted)

@@ -76,20 +76,20 @@ class _Members:
     """The members of an archive, with its links resolved."""
 
     where: str
-    found: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
 
     def resolve(self, name: str) -> str | None:
-        member = self.found.get(name)
+        member = self.members.get(name)
         if member is not None and member.kind == "link":
             # One step only: engines link a layer to another, and a chain could be a circle.
-            member = self.found.get(member.target)
+            member = self.members.get(member.target)
         return member.name if member is not None and member.kind == "file" else None
 
     def size(self, name: str) -> int:
-        return self.found[name].size
+        return self.members[name].size
 
 
-class ArchiveContent(_Members):
+class ArchiveFile(_Members):
     """A tar archive with random access: only its headers and documents are read at first."""
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +100,7 @@ class ArchiveContent(_Members):
             self._identity = _identity(file)
             length = self._identity[2]
             for member, _ in scan(file, self.where, lambda count: _seek(file, count, length, self.where)):
-                self.found[member.name] = member
+                self.members[member.name] = member
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a member."""
@@ -118,14 +118,14 @@ class ArchiveContent(_Members):
                     where=self.where,
                     hint="do not change the file while the bundle is created, and try again",
                 )
-            file.seek(self.found[name].offset)
+            file.seek(self.members[name].offset)
             yield Body(file, size, f"{self.where}: {name}")
 
     def _file(self) -> BinaryIO:
         return open_regular(self._path)
 
 
-class DirectoryContent:
+class LayoutDirectory:
     """An OCI layout in a directory."""
 
     def __init__(self, path: Path) -> None:
@@ -155,7 +155,7 @@ class DirectoryContent:
             yield file
 
 
-class PassingContent(_Members):
+class StreamedArchive(_Members):
     """An archive that is read once, as a stream: it keeps documents, and layers go to the sink."""
 
     def __init__(self, where: str) -> None:
@@ -200,7 +200,7 @@ class PassingContent(_Members):
             UnfitInputError: The archive is damaged or hostile, or a layer does not match its name.
         """
         for member, body in scan(stream, self.where):
-            self.found[member.name] = member
+            self.members[member.name] = member
             if member.kind == "file":
                 self._take(member, body, sink if wanted is None or member.name in wanted else None)
 
@@ -223,7 +223,7 @@ class PassingContent(_Members):
             # again.
             known = sink.find(digest) if digest else None
             self.layers[member.name] = known or sink.layer(
-                _Again(head, body), digest=digest, size=member.size, where=where
+                _Prefixed(head, body), digest=digest, size=member.size, where=where
             )
 
     def _hold(self, member: Member, head: bytes, body: Body, where: str) -> None:
@@ -253,7 +253,7 @@ def _is_document(head: bytes) -> bool:
 
 
 @dataclass(slots=True)
-class _Again:
+class _Prefixed:
     """A body with its first bytes put back."""
 
     head: bytes

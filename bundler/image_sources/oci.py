@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
-from bundler.image_sources.content import DirectoryContent
+from bundler.image_sources.content import LayoutDirectory
 from bundler.image_sources.saved import choose, read_images
 from bundler.image_sources.store import store_image, store_layers
 from bundler.image_sources.walk import SavedImage
@@ -43,7 +43,7 @@ class LayoutSource(ImageSource):
 
     def __init__(self, path: Path, platforms: Sequence[str], reference: str = "") -> None:
         self._path = path
-        self._content = DirectoryContent(path)
+        self._content = LayoutDirectory(path)
         self._platforms = platforms
         self._reference = reference
         self._chosen: list[tuple[str, SavedImage]] | None = None

@@ -15,7 +15,7 @@ from bundler.image_sources.faults import as_input
 from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
 from bundler.image_sources.saved import choose
 from bundler.image_sources.store import store_image, store_layers
-from bundler.image_sources.walk import SavedImage, Walk
+from bundler.image_sources.walk import ImageWalk, SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.format.manifest import Image
@@ -60,8 +60,8 @@ class RegistrySource(ImageSource):
         Raises:
             UnfitInputError: The registry does not answer, lacks the image, or sends something else.
         """
-        found = self._resolved()
-        return [image.resolved(reference, found.blobs.where) for reference, image in found.chosen]
+        resolved = self._resolved()
+        return [image.resolved(reference, resolved.blobs.where) for reference, image in resolved.chosen]
 
     def pack(self, sink: BlobSink) -> list[Image]:
         """Fetch each layer that the sink lacks.
@@ -69,10 +69,12 @@ class RegistrySource(ImageSource):
         Raises:
             UnfitInputError: A layer is incomplete, or is another.
         """
-        found = self._resolved()
+        resolved = self._resolved()
         return [
-            store_image(reference, image, store_layers(image, found.blobs, sink), sink, found.blobs.where)
-            for reference, image in found.chosen
+            store_image(
+                reference, image, store_layers(image, resolved.blobs, sink), sink, resolved.blobs.where
+            )
+            for reference, image in resolved.chosen
         ]
 
     def _resolved(self) -> _Resolved:
@@ -128,7 +130,7 @@ def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
     return documents.Descriptor(digest, len(data), kind), data
 
 
-class _RegistryWalk(Walk):
+class _RegistryWalk(ImageWalk):
     """The walk from the manifest or index of a tag down to the images."""
 
     def __init__(self, blobs: _Blobs, platforms: Sequence[str]) -> None:

@@ -90,8 +90,8 @@ class CosignSigner(Signer):
                 where=str(path),
                 hint="run `bundle keygen NAME` to create one",
             ) from error
-        sealed = read_sealed(data, str(path))
-        return open_sealed(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
+        sealed = parse_key(data, str(path))
+        return decrypt_key(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
 
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Sign `data` as cosign would.
@@ -125,7 +125,7 @@ class CosignSigner(Signer):
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class EncryptedKey:
     """A private key under a password, its parameters checked.
 
     Attributes:
@@ -141,7 +141,7 @@ class Sealed:
     ciphertext: bytes
 
 
-def read_sealed(data: bytes, where: str) -> Sealed:
+def parse_key(data: bytes, where: str) -> EncryptedKey:
     """Read the outer form of a private key; needs no password.
 
     Args:
@@ -189,10 +189,10 @@ def read_sealed(data: bytes, where: str) -> Sealed:
     # Checked here, since scrypt and secretbox would raise errors that tell a person nothing.
     if len(salt) != 32 or len(nonce) != 24 or len(ciphertext) < 16:
         raise UsageError("is damaged", where=where, hint="restore it from a backup")
-    return Sealed(parameters["N"], salt, nonce, ciphertext)
+    return EncryptedKey(parameters["N"], salt, nonce, ciphertext)
 
 
-def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
+def decrypt_key(sealed: EncryptedKey, password: bytes, where: str) -> CosignSigner:
     """Open a private key with its password.
 
     Args:
@@ -246,10 +246,10 @@ def generate(password: bytes) -> tuple[bytes, CosignSigner]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     private = ec.generate_private_key(ec.SECP256R1())
-    return seal(private, password), _signer(private)
+    return encrypt_key(private, password), _signer(private)
 
 
-def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
+def encrypt_key(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
     """Seal a private key with a password.
 
     Args:

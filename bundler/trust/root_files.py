@@ -12,7 +12,7 @@ from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.root import Root, fingerprint
 from installer.core.trust.root_json import load_root, parse_root
-from installer.core.trust.rotation import signed_by
+from installer.core.trust.rotation import signing_owners
 from installer.core.trust.signatures import Signature, split_name
 
 
@@ -91,7 +91,7 @@ class RootFile:
 
     def _standing(self, root: Root, now: datetime) -> RootStanding:
         # Owners are counted, not keys: a person with two keys signs once.
-        owners, _ = signed_by(root, self.data, self.signatures, now)
+        owners, _ = signing_owners(root, self.data, self.signatures, now)
         rest = sorted({key.owner for key in root.holders("root")} - set(owners.values()))
         needed = root.roles["root"].threshold if "root" in root.roles else 0
         return RootStanding(root.version, needed, tuple(sorted(owners.values())), tuple(rest))
@@ -187,14 +187,14 @@ def root_bytes(root: Root) -> bytes:
 
 
 def _signatures(path: Path) -> tuple[Signature, ...]:
-    found = []
+    signatures = []
     for each in sorted(path.parent.iterdir()):
         if split_name(each.name, path.name):
             with each.open("rb") as file:
                 # Bounded: any file whose name looks like a signature is read.
                 data = file.read(LIMITS.signature_bytes)
-            found.append(Signature.parse(each.name, data, path.name))
-    return tuple(found)
+            signatures.append(Signature.parse(each.name, data, path.name))
+    return tuple(signatures)
 
 
 def _archive(old: RootFile, archived: Path) -> None:

@@ -18,7 +18,7 @@ from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import (
     ExpiredError,
-    MediumError,
+    MediaError,
     NotApprovedError,
     RefusedError,
     TamperedError,
@@ -28,12 +28,12 @@ from installer.core.errors import (
 from installer.core.limits import MIB
 from installer.core.timestamps import parse_time
 from installer.core.verify import Clock
-from installer.core.vsa import VerificationTrace, summary
+from installer.core.vsa import VerificationTrace, make_evidence
 from installer.host.directories import make_directory
 from installer.host.layout import STATE
 from installer.host.system import System
 from installer.state.evidence import EvidenceFile
-from installer.state.state import unreadable_error
+from installer.state.state import cannot_read_error
 
 DIRECTORY = f"{STATE}/evidence.d"
 """No product has a dot in its name."""
@@ -44,7 +44,7 @@ _NAME = re.compile(
     r"(?P<number>[0-9]{6,})-(?P<result>passed|refused|removed)-(?P<id12>[0-9a-f]{12}|unknown)\.json"
 )
 _PARTIAL = re.compile(r"\.([0-9]{6,})\.[0-9]+\.new")
-REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprovedError, MediumError)
+REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprovedError, MediaError)
 """Errors that are refusals; wrong usage, a busy host or a full disk are not."""
 
 
@@ -173,7 +173,7 @@ def refusals(system: System, product: str = "") -> list[Refusal]:
     try:
         names = _names(system)
     except PermissionError as error:
-        raise unreadable_error(DIRECTORY) from error
+        raise cannot_read_error(DIRECTORY) from error
     for match in sorted(names, key=lambda match: int(match["number"])):
         path = f"{DIRECTORY}/{match.group()}"
         if match["result"] == "refused" and (refusal := _refusal(system, path)):
@@ -192,7 +192,7 @@ def _refusal(system: System, path: str) -> Refusal | None:
             identity, why.get("step", 0), why["what"], path,
         )  # fmt: skip
     except PermissionError as error:
-        raise unreadable_error(path) from error
+        raise cannot_read_error(path) from error
     except (TamperedError, KeyError, TypeError, AttributeError, OSError):
         return None
     fits = all(type(value) is (int if name == "step" else str) for name, value in asdict(refusal).items())
@@ -238,7 +238,7 @@ class EvidenceRecorder:
 
     def _write(self, error: WaybillError | None) -> None:
         try:
-            data = summary(self.trace, __version__, self.clock(), error)
+            data = make_evidence(self.trace, __version__, self.clock(), error)
             self.recorded = record(self.system, data, passed=error is None, identity=self.trace.identity)
         except OSError as fault:
             self.warn(f"cannot write evidence of this to {DIRECTORY}: {fault.strerror}")

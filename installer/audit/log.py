@@ -25,7 +25,7 @@ from installer.host.atomic_file import remove_partial, replace_file
 from installer.host.directories import make_directory
 from installer.host.layout import STATE, Layout
 from installer.host.system import SyncError, System
-from installer.state.state import unreadable_error
+from installer.state.state import cannot_read_error
 
 LOG = f"{STATE}/audit.jsonl"
 HEAD = f"{STATE}/audit.head"
@@ -176,7 +176,7 @@ def _read(system: System, path: str, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise unreadable_error(path) from error
+        raise cannot_read_error(path) from error
 
 
 def _read_head(system: System) -> ChainHead | None:

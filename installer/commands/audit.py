@@ -16,7 +16,7 @@ from installer.audit import recorder
 from installer.audit.log import GONE, HEAD, LOG, SEAL, START, Chain
 from installer.audit.record import Record, encode
 from installer.commands.common.session import host_readable
-from installer.core.digest import hashed, sha256_hex
+from installer.core.digest import hash_pieces, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
     NotUndoneError,
@@ -302,7 +302,7 @@ def export(path: Path, records: Iterable[Record]) -> str:
         HostNotReadyError: It cannot be written.
     """
     digest = hashlib.sha256()
-    lines = hashed((record.line + b"\n" for record in records), digest)
+    lines = hash_pieces((record.line + b"\n" for record in records), digest)
     try:
         System().write_new(str(path.absolute()), lines, 0o600)
     except FileExistsError:

@@ -106,7 +106,7 @@ def plan_rollback(
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:
-    retained = "retained releases: " + (", ".join(entry.version for entry in state.kept) or "none")
+    retained = "retained releases: " + (", ".join(entry.version for entry in state.retained) or "none")
     product = context.layout.product
     if version is None:
         if state.previous is None:

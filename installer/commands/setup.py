@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from installer.core.digest import hashed
+from installer.core.digest import hash_pieces
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.core.limits import CHUNK
 from installer.core.trust.root import ENVIRONMENT
@@ -108,7 +108,7 @@ def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
     digest = hashlib.sha256()
-    replace_file(system, PLACE, hashed(_chunks(Path(own)), digest), 0o755)
+    replace_file(system, PLACE, hash_pieces(_chunks(Path(own)), digest), 0o755)
     seen = system.observe(NAME)
     if (seen.kind, seen.target) != ("link", PLACE):
         if seen.kind != "absent":

@@ -15,10 +15,10 @@ from installer.host.context import Context
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
 from installer.state.release import Release, open_release
-from installer.state.state import Entry, State, unseen_error
-from installer.transaction.finalize import committed
+from installer.state.state import Entry, State, cannot_access_error
+from installer.transaction.finalize import committed_state
 from installer.transaction.journal import Journal
-from installer.transaction.state_repair import distrusted, refuse_cut, sound_state
+from installer.transaction.state_repair import read_state, refuse_before_reboot, refuse_truncated
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def product_status(context: Context) -> Status:
     try:
         return _status(context)
     except OSError as error:
-        raise unseen_error(error, context.layout.base) from error
+        raise cannot_access_error(error, context.layout.base) from error
 
 
 def _status(context: Context) -> Status:
@@ -192,7 +192,7 @@ def _status(context: Context) -> Status:
     return Status(
         context.layout.product,
         state.current,
-        state.kept,
+        state.retained,
         state.highest,
         tuple(found),
         unfinished,
@@ -229,7 +229,7 @@ def unfinished_state(context: Context) -> tuple[State, str]:
         HostNotReadyError: This user may not read it.
         OSError: It cannot be looked at.
     """
-    state, unfinished = sound_state(context), ""
+    state, unfinished = read_state(context), ""
     # Backups are listed before the journals are read: each has its record before it is made.
     there = set(context.system.names(context.layout.transactions))
     for number in sorted(name.partition(".")[0] for name in there if name.partition(".")[0].isdecimal()):
@@ -248,13 +248,13 @@ def _open(context: Context, state: State) -> tuple[State, str]:
     backups = system.names(context.layout.backup(number))
     try:
         journal = Journal.open(system, context.layout.journal(number))
-        refuse_cut(context, journal, backups)
+        refuse_truncated(context, journal, backups)
         if not journal.has("BEGIN"):
             return state, ""
         begin = journal.records[0].fields
         if journal.has("COMMIT"):
-            state = committed(context, journal)
-        distrusted(context, journal)
+            state = committed_state(context, journal)
+        refuse_before_reboot(context, journal)
     except FileNotFoundError:  # it ended meanwhile
         return state, ""
     except NotUndoneError as error:

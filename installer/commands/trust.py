@@ -12,11 +12,11 @@ from pathlib import Path
 from installer.audit.recorder import happened, require
 from installer.commands.common.attempt import attempt
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, MediumError, TamperedError, UsageError
+from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.root import ROOT_BYTES, Root, fingerprint
 from installer.core.trust.root_view import RootView, view
-from installer.core.trust.rotation import require_in_force, successor
+from installer.core.trust.rotation import check_successor, require_unexpired
 from installer.core.trust.signatures import Signature, split_name
 from installer.host.layout import STATE, TRUST, Layout
 from installer.host.system import System
@@ -146,11 +146,11 @@ def _update(system: System, path: Path, now: datetime) -> Updated:
     before, where = root.version, str(path)
     candidates = _candidates(path)
     while found := _next(candidates, root, data):
-        root = successor(root, found.data, found.signatures, found.name, now)
+        root = check_successor(root, found.data, found.signatures, found.name, now)
         data, where = found.data, found.name
     if root.version == before:
         return Updated(before, root, fingerprint(data))
-    require_in_force(root, where, now)
+    require_unexpired(root, where, now)
     store_root(system, data)
     remember_time(system, now)
     return Updated(before, root, fingerprint(data), _affected(system, root))
@@ -197,7 +197,7 @@ def _read(path: Path, limit: int) -> bytes:
     except FileNotFoundError:
         raise UsageError("no such file", where=str(path)) from None
     except OSError as error:
-        raise MediumError(f"cannot read: {error.strerror}", where=str(path)) from None
+        raise MediaError(f"cannot read: {error.strerror}", where=str(path)) from None
     if len(data) > limit:
         raise TamperedError(f"is larger than {limit} bytes", where=str(path))
     return data

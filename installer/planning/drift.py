@@ -130,7 +130,7 @@ def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem]
     """
     found: list[Problem] = []
     kept: list[Drifted] = []
-    with system.steady():
+    with system.hold_directories():
         for item in installed:
             try:
                 seen = system.observe(item.path)

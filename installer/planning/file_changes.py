@@ -103,7 +103,7 @@ def compare(
         rendered: Paths of what is rendered from templates.
         back: Whether it is a rollback: what was kept by policy then stays without being asked for again.
     """
-    comparison = _Comparison(system, f"{layout.kept}/{number}", old, wanted, policy, rendered, back)
+    comparison = _Comparison(system, f"{layout.preserved}/{number}", old, wanted, policy, rendered, back)
     comparison.run()
     return comparison.result
 
@@ -133,7 +133,7 @@ class _Comparison:
         self.result = Changes()
 
     def run(self) -> None:
-        with self._system.steady():
+        with self._system.hold_directories():
             self._run()
 
     def _run(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from installer.core.errors import Problem
 from installer.core.format.manifest import Manifest
 from installer.host.directories import parent
-from installer.host.disk_space import Demand, Need, weigh
+from installer.host.disk_space import Demand, Need, sum_demands
 from installer.host.layout import Layout
 from installer.host.system import Space, System
 from installer.planning.file_changes import Changes
@@ -32,7 +32,7 @@ def needs(
         for change in changes.changes
         if change.verb in ("add", "replace", "restore", "make")
     ]
-    return weigh(system, [Demand(layout.base, journal, 16), *staging, *writes])
+    return sum_demands(system, [Demand(layout.base, journal, 16), *staging, *writes])
 
 
 def place_problems(system: System, changes: Changes) -> list[Problem]:

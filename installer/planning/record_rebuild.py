@@ -108,7 +108,7 @@ def _directories(context: Context, state: State) -> dict[str, Installed]:
                 for entry, before in rows:
                     if entry["kind"] == "dir" and before["kind"] == "absent":
                         found[entry["path"]] = Installed(**entry)
-    for kept in state.kept:
+    for kept in state.retained:
         with suppress(DamagedReleaseError, TamperedError):
             items, _ = read_record(system, layout, kept)
             found |= {item.path: item for item in items if item.kind == "dir"}

@@ -41,7 +41,7 @@ def inventory(
         if change.kept
     ]
     items += _of_methods(context, state.current, running=True) if state.current else ()
-    for entry in state.kept:
+    for entry in state.retained:
         items.append(InventoryItem("release", context.layout.release(entry.name), entry.version))
         items += _of_methods(context, entry, running=False)
     # Two retained releases have most images in common; each is looked for once.
@@ -71,7 +71,7 @@ def record_operation(items: Sequence[InventoryItem]) -> Op:
 def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]) -> Iterator[str]:
     """Yield what goes besides the running release, and what stays in any case."""
     running = state.current.name if state.current else ""
-    others = [entry.version for entry in state.kept if entry.name != running]
+    others = [entry.version for entry in state.retained if entry.name != running]
     if others:
         many = "releases" if len(others) > 1 else "release"
         versions = f"{', '.join(others[:-1])} and {others[-1]}" if len(others) > 1 else others[0]

@@ -114,9 +114,9 @@ def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[s
     for path in paths:
         number = 1
         place, _, rest = path.removeprefix(f"{layout.base}/").partition("/")
-        while system.observe(f"{layout.kept}/{place}-{number}", digest=False).kind != "absent":
+        while system.observe(f"{layout.preserved}/{place}-{number}", digest=False).kind != "absent":
             number += 1
-        to = f"{layout.kept}/{place}-{number}/{rest}"
+        to = f"{layout.preserved}/{place}-{number}/{rest}"
         make_directory(system, parent(to))
         system.rename(path, to)
         system.sync_dir(parent(to))

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from installer.core.digest import sha256_hex
-from installer.core.errors import HostNotReadyError, MediumError, WaybillError
+from installer.core.errors import HostNotReadyError, MediaError, WaybillError
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Manifest
-from installer.core.format.payload import keep_nothing
-from installer.core.verify import OpenedBundle, Verified, check_all, payload_extent
+from installer.core.format.payload import discard
+from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.directories import make_directory
-from installer.host.disk_space import Demand, space_problems, weigh
+from installer.host.disk_space import Demand, space_problems, sum_demands
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.humanize import size_text
@@ -31,7 +31,7 @@ KEPT = "the staged files stay: the same command continues with them, `install re
 
 def stage(
     opened: OpenedBundle, system: System, layout: Layout, progress: Progress, *, work: str = ""
-) -> tuple[Verified, Staged]:
+) -> tuple[VerifiedBundle, Staged]:
     """Verify the payload and keep what this host needs of it.
 
     Args:
@@ -47,7 +47,7 @@ def stage(
     Raises:
         HostNotReadyError: There is too little space, or it cannot be written.
         TamperedError: Something is not what was signed. Nothing is left in the staging area.
-        MediumError: The media failed. What was staged stays for the next run of the same bundle.
+        MediaError: The media failed. What was staged stays for the next run of the same bundle.
     """
     bundle = opened.bundle
     directory = layout.stage(bundle.identity)
@@ -55,12 +55,12 @@ def stage(
         make_directory(system, layout.staging)
         area = _area(system, layout, bundle.identity, work, progress)
         tree = _Tree(system, layout, progress, bundle, area)
-        with system.steady():
+        with system.hold_directories():
             have = tree.resume()
             _require_space(system, tree.demands(have))
             tree.prepare()
             progress.start("verify and stage", payload_extent(opened, have))
-            verified = check_all(opened, progress.advance, tree.keep, have)
+            verified = verify_payload(opened, progress.advance, tree.keep, have)
         progress.done()
         # One sync of the file system instead of one per file; the plan relies on what is staged.
         for place in filter(None, (directory, area)):
@@ -73,7 +73,7 @@ def stage(
             hint="free some space there, or check that the file system is writable and intact",
         ) from error
     except BaseException as error:
-        if isinstance(error, WaybillError) and not isinstance(error, MediumError):
+        if isinstance(error, WaybillError) and not isinstance(error, MediaError):
             staging.discard(system, layout, progress, bundle.identity)
         else:
             progress.note(KEPT)
@@ -103,7 +103,7 @@ def demands(
 
 
 def _require_space(system: System, wanted: list[Demand]) -> None:
-    if problems := space_problems(weigh(system, wanted)):
+    if problems := space_problems(sum_demands(system, wanted)):
         raise HostNotReadyError("cannot stage the release", problems=problems)
 
 
@@ -240,7 +240,7 @@ class _Tree:
         if entry.platform in ("", self._platform):
             self._system.write_new(self._at(entry.path), chunks, entry.mode, sync=False)
         else:
-            keep_nothing(entry, chunks)
+            discard(entry, chunks)
 
     def _at(self, path: str) -> str:
         place = self._area if self._area and path.startswith(BLOBS) else self._directory

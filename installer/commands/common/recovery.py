@@ -27,7 +27,7 @@ from installer.state.state import Entry, State, load
 from installer.state.trust_store import remove_partial_files
 from installer.transaction import execute, finalize
 from installer.transaction.journal import Journal
-from installer.transaction.state_repair import distrusted, mend_state, refuse_cut
+from installer.transaction.state_repair import refuse_before_reboot, refuse_truncated, repair_state
 
 _NOT_OURS = "run as root, or use --root DIR with a directory of your own"
 _UNWRITABLE = {
@@ -133,7 +133,7 @@ def recover(context: Context) -> list[Recovered]:
     """
     done = list[Recovered]()
     try:
-        if mended := mend_state(context):
+        if mended := repair_state(context):
             done.append(Recovered("", "repaired", mended))
     except OSError as error:
         raise _stuck(error, "the state", context.layout.state_file) from error
@@ -213,11 +213,11 @@ def _check_link(context: Context, journals: set[str]) -> None:
 def _recover_one(context: Context) -> Recovered:
     layout, number = context.layout, context.transaction
     journal = Journal.open(context.system, layout.journal(number))
-    refuse_cut(context, journal)
+    refuse_truncated(context, journal)
     if not journal.has("BEGIN"):
-        finalize.never_began(context)
+        finalize.not_started(context)
         return Recovered(number, "not-started")
-    distrusted(context, journal)
+    refuse_before_reboot(context, journal)
     context.progress.note(f"recover transaction {number}")
     try:
         # What is only in the cache may be gone after the next power cut, with the journal saying otherwise.
@@ -226,7 +226,7 @@ def _recover_one(context: Context) -> Recovered:
         if goes_on:
             _go_on(context, journal)
         if journal.has("COMMIT"):
-            _mend_images(context, journal, finalize.committed(context, journal))
+            _mend_images(context, journal, finalize.committed_state(context, journal))
             finalize.after_commit(context, journal)
             why = journal.last("COMMIT").get("why", "")
             return Recovered(number, "rolled-forward" if goes_on else "finished", why)
@@ -235,7 +235,7 @@ def _recover_one(context: Context) -> Recovered:
         execute.undo(context, journal, why or "interrupted")
         finalize.after_rollback(context, journal)
     except OSError as error:
-        journal.distrust(error)  # after a failed fsync the kernel may show what is not on the disk
+        journal.require_reboot(error)  # after a failed fsync the kernel may show what is not on the disk
         raise
     return Recovered(number, "undone", why)
 
@@ -256,12 +256,12 @@ def _go_on(context: Context, journal: Journal) -> None:
     def watch() -> None:
         watch_release(context, open_release(context.system, context.layout, new), new.methods)
 
-    execute.go_on(context, journal, watch)
+    execute.roll_forward(context, journal, watch)
 
 
 def _mend_images(context: Context, journal: Journal, stands: State) -> None:
     """Repair the images of the release that remains, if the host was booted since they were changed."""
-    touched = any(op.kind.startswith("image.") for _, op, _ in execute.intents(journal))
+    touched = any(op.kind.startswith("image.") for _, op, _ in execute.begun_operations(journal))
     entry = stands.current
     if not touched or journal.records[0].fields["boot"] == context.system.boot_id():
         return

@@ -72,7 +72,7 @@ def test_a_kept_release_that_was_tampered_with_does_not_come_back(host: Context)
         roll_back(host)
     assert snapshot(root(host), besides=("var",)) == before
     (kept / "bundle.json").write_bytes(b"{}")
-    with pytest.raises(NotUndoneError, match="is not what was installed"):
+    with pytest.raises(NotUndoneError, match="was changed since it was installed"):
         roll_back(host)
 
 

@@ -163,7 +163,7 @@ def test_a_damaged_root_is_put_right_as_its_hint_says(ours: Bench) -> None:
     trusted.write_text("{")
     code, document, _ = ours.run("rollback", "--yes")
     assert (code, document["where"]) == (11, f"{ROOT_FILE}:1")
-    assert "put it back from a backup. Without one, remove it and set up trust anew" in document["hint"]
+    assert "restore it from a backup. Without one, remove it and set up trust again" in document["hint"]
     trusted.unlink()
     typed = fingerprint(carried.read_bytes())
     assert ours.run("trust", "init", str(carried), "--fingerprint", typed)[0] == 0

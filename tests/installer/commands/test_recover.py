@@ -67,7 +67,7 @@ def test_links_that_enable_units_are_among_what_is_brought_to_the_disk(kind: str
 
 
 def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context) -> None:
-    open_journal(cut_short).distrust(SyncError(errno.EIO, os.strerror(errno.EIO)))
+    open_journal(cut_short).require_reboot(SyncError(errno.EIO, os.strerror(errno.EIO)))
     before = snapshot(root(cut_short))
     with pytest.raises(NotUndoneError, match="the disk failed to write") as caught, exclusive(cut_short):
         pass
@@ -80,7 +80,7 @@ def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context)
 
 
 def test_any_other_error_is_no_reason_to_distrust_the_disk(cut_short: Context) -> None:
-    open_journal(cut_short).distrust(OSError(errno.EIO, os.strerror(errno.EIO)))
+    open_journal(cut_short).require_reboot(OSError(errno.EIO, os.strerror(errno.EIO)))
     assert not open_journal(cut_short).has("DISTRUST")
     assert [each.outcome for each in recovered(cut_short)] == ["undone"]
 

@@ -75,7 +75,9 @@ def test_what_fails_before_the_step_is_undone_as_ever(host: Context) -> None:
 
 def test_what_fails_after_the_step_leaves_the_new_release_and_says_so(host: Context) -> None:
     bad = stepped("2.0.0", 2, FORWARD, LATER, later=SCRIPT + b"echo no such unit; exit 1\n")
-    with pytest.raises(IncompleteError, match=r"2\.0\.0 stands, but not whole: .*no such unit") as caught:
+    with pytest.raises(
+        IncompleteError, match=r"2\.0\.0 is INCOMPLETE: committed, but a step failed: .*no such unit"
+    ) as caught:
         install_steps(host, bad)
     assert caught.value.exit_code == 21
     assert "install the same bundle again" in caught.value.hint

@@ -12,7 +12,7 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
 from installer.core.format.manifest import BLOBS, Deployment
-from installer.host.disk_space import weigh
+from installer.host.disk_space import sum_demands
 from installer.host.system import System
 from installer.planning.method_selection import blobs_apart
 from installer.staging.stage import demands
@@ -145,7 +145,7 @@ def test_with_it_a_release_fits_that_does_not_fit_without(small: Path) -> None:
         run(system, build.BytesMedium(tar))
     (problem,) = raised.value.problems
     assert problem.where == f"/{STAGING}/{opened(build.BytesMedium(tar)).bundle.identity[:12]}"
-    assert problem.what == "has 8.4 MB free, and 10.3 MB are needed"
+    assert problem.what == "has 8.4 MB free, needs 10.3 MB"
     assert not list((small / STAGING).iterdir())
     staged = run(system, build.BytesMedium(tar), work="/data")
     assert tree(small, staged.area) == {BLOBS + sha256_hex(LAYER): LAYER}
@@ -156,10 +156,10 @@ def test_with_it_a_release_fits_that_does_not_fit_without(small: Path) -> None:
 @pytest.mark.needs("root")
 def test_every_file_system_is_counted_by_itself(small: Path) -> None:
     system = System(small)
-    found = weigh(system, demands(BIG.manifest, "linux/amd64", LAYOUT.staging, "/data"))
+    found = sum_demands(system, demands(BIG.manifest, "linux/amd64", LAYOUT.staging, "/data"))
     assert [need.path for need in found] == [LAYOUT.staging, "/data"]
     assert found[0].bytes < len(LAYER) < found[1].bytes
-    (one,) = weigh(system, demands(BIG.manifest, "linux/amd64", "/data/x", "/data"))
+    (one,) = sum_demands(system, demands(BIG.manifest, "linux/amd64", "/data/x", "/data"))
     assert one.bytes > len(LAYER)
 
 
