@@ -6,6 +6,7 @@ Raises:
 
 import installer as _installer
 
+# Another distribution named `installer` exists: failing here is clearer than an AttributeError later.
 if getattr(_installer, "WAYBILL", None) != "waybill":
     raise ImportError(
         f"the package `installer` at {_installer.__file__} is not Waybill's: another project has that name. "

@@ -20,7 +20,7 @@ from installer.core.trust.root import APPROVERS, ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApprovalRequest:
     """What an approver states.
 
     Attributes:
@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Approved:
+class AddedStatement:
     """A statement that was added to a bundle or its sidecar.
 
     Attributes:
@@ -98,7 +98,7 @@ def _rows(statement: Approval | Provenance) -> list[tuple[str, str]]:
     ]
 
 
-def make_approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
+def make_approval(request: ApprovalRequest, bundle: Bundle, now: datetime) -> Approval:
     """Return the statement of an approver about a bundle, not yet signed.
 
     Raises:
@@ -113,22 +113,26 @@ def make_approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
         version=bundle.manifest.version,
         role=request.role,
         environment=request.environment,
+        # Whole seconds: the format has no fractions, and a reader would refuse them.
         not_before=now.replace(microsecond=0),
         expires=parse_expiry(request.expires, now),
+        # Host names are compared in lower case; sorted, the same request gives the same bytes.
         targets=tuple(sorted({target.lower() for target in request.targets})),
         change_id=request.change_id,
+        # Versions in bundles have no `v`; people type it.
         rollback_to=request.rollback_to.removeprefix("v"),
         notes=request.notes,
     )
 
 
-def _problems(request: Request, manifest: Manifest) -> Sequence[Problem]:
+def _problems(request: ApprovalRequest, manifest: Manifest) -> Sequence[Problem]:
     problems = []
 
     def check(valid: object, option: str, what: str, hint: str = "") -> None:
         if not valid:
             problems.append(Problem(option, what, hint))
 
+    # All problems at once: an approver should not have to type the command again for each.
     check(request.role in APPROVERS, "--role", f"must be one of {', '.join(APPROVERS)}")
     check(
         ENVIRONMENT.fullmatch(request.environment),
@@ -151,6 +155,7 @@ def _problems(request: Request, manifest: Manifest) -> Sequence[Problem]:
         f"give the version to roll back to, or `{NO_ROLLBACK}` for a first release",
     )
     check(back != manifest.version, "--rollback-to", "is the version that this bundle installs")
+    # Notes are shown on terminals of hosts: control characters could rewrite what is on the screen.
     check(TEXT.fullmatch(request.notes), "--note", "has control characters, or more than 2000 characters")
     check(request.role != "break-glass" or request.notes, "--note", "the role break-glass needs a reason")
     return problems

@@ -14,10 +14,10 @@ from bundler.archive.reading import read_with_tail
 from bundler.signing.bundle import open_locked
 from installer.core.errors import UnfitInputError
 from installer.core.format.archive import Bundle
-from installer.core.format.partial_append import FILES
+from installer.core.format.partial_append import FILES_PER_APPROVAL
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import DIRECTORY
-from installer.core.trust.approval_sidecar import beside, read_sidecar
+from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from installer.core.trust.signatures import FORMS
 
 
@@ -64,7 +64,8 @@ class StatementFiles:
         name = self._free_name(f"{DIRECTORY}{role}-{keyid8}")
         if (
             not name
-            or len(self.present) + FILES > FILES * LIMITS.approvals
+            or len(self.present) + FILES_PER_APPROVAL > FILES_PER_APPROVAL * LIMITS.approvals
+            # A host refuses more: better to find that out here than behind the air gap.
             or len(data) > LIMITS.approval_bytes
         ):
             raise UnfitInputError("has too many approvals, or this one is too long", where=str(self.path))
@@ -106,20 +107,22 @@ def open_statements(path: Path, sidecar: Sidecar | None = None) -> Iterator[Stat
         TamperedError: It is not a bundle.
     """
     exists = path.exists()
+    # A write-protected stick or a bundle of another owner can still be approved.
     if sidecar is None and exists and not os.access(path, os.W_OK):
         sidecar = Sidecar()
-    directory = (sidecar.directory or beside(path)) if sidecar else None
+    directory = (sidecar.directory or sidecar_path(path)) if sidecar else None
+    # Without writing to the bundle, no lock is needed: the sidecar's files are created exclusively.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if sidecar and exists else open_locked(path)
     try:
         bundle = read_with_tail(path)
         # Appending after a truncated append would turn repairable bytes into garbage.
-        if bundle.torn and directory is None:
+        if bundle.partial_append and directory is None:
             raise UnfitInputError(
                 "adding an earlier approval was interrupted",
                 where=str(path),
                 hint=f"run `bundle approve {path} --repair`: it completes or removes that approval",
             )
-        present = {**bundle.read_tail(), **read_sidecar(directory or beside(path))}
+        present = {**bundle.read_tail(), **read_sidecar(directory or sidecar_path(path))}
         yield StatementFiles(path, fd, bundle, directory, present)
     finally:
         os.close(fd)
@@ -140,6 +143,7 @@ def add_provenance(path: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """
     added: dict[str, bytes] = {}
     for name, data in files.items():
+        # Signatures follow their statement; each statement is added together with its own.
         if not name.endswith(".json") or name.endswith(".sigstore.json"):
             continue
         with open_statements(path) as statements:

@@ -1,7 +1,7 @@
-"""The head of a bundle: SHA256SUMS, its signatures, the room for more of them, and bundle.json.
+"""The head of a bundle: SHA256SUMS, its signatures, the space reserved for more of them, and bundle.json.
 
-The head is written last, when all digests are known, into space that was kept free for it. What is left
-over stays free as `SHA256SUMS.room`: there `bundle sign` puts signatures later, and the payload stays where
+The head is written last, when all digests are known, into space that was reserved for it. What remains
+is the member `SHA256SUMS.room`: `bundle sign` writes signatures there later, and the payload stays where
 it is.
 """
 
@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from installer.core.digest import sha256_hex
-from installer.core.format.archive import FILE_MODE, ROOM
+from installer.core.format.archive import FILE_MODE, RESERVED_SPACE
 from installer.core.format.checksums import sum_lines
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
 from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
 from installer.core.limits import KIB
 
+# Enough that everybody who approves can sign, too; small against any payload.
 SPARE = 32 * KIB
-"""Least room for signatures: some fifteen of each kind."""
+"""The least space reserved for signatures, in bytes: about fifteen of each kind."""
+# The payload starts on a page: large files are then written with O_DIRECT.
 ALIGNMENT = 4 * KIB
 
 
@@ -31,8 +33,8 @@ def _parts(name: str, data: bytes, mtime: int) -> list[bytes]:
 
 
 def reserved_space(size: int, mtime: int) -> bytes:
-    """Return the room as a member that takes `size` bytes of the tar, its header included."""
-    return encode(Header(ROOM, FILE_MODE, size - BLOCK, mtime)) + bytes(size - BLOCK)
+    """Return the reserved space as a member of `size` bytes, its header included."""
+    return encode(Header(RESERVED_SPACE, FILE_MODE, size - BLOCK, mtime)) + bytes(size - BLOCK)
 
 
 def make_sums(files: tuple[FileEntry, ...], manifest: bytes) -> bytes:
@@ -41,8 +43,9 @@ def make_sums(files: tuple[FileEntry, ...], manifest: bytes) -> bytes:
 
 
 def size_for(sums_bytes: int, manifest_bytes: int) -> int:
-    """Return the bytes to keep free for a head whose parts have at most these sizes."""
+    """Return the bytes to reserve for a head whose parts have at most these sizes."""
     need = extent(sums_bytes) + extent(manifest_bytes) + BLOCK + SPARE
+    # Rounded up, so that a few bytes more or less of manifest do not move the payload.
     return need + -need % ALIGNMENT
 
 
@@ -53,13 +56,13 @@ def make_head(
 
     Args:
         sums: SHA256SUMS.
-        signatures: Signature files by name, in the order they are to stand.
+        signatures: Signature files by name, in the order in which they are written.
         manifest: bundle.json.
         mtime: Seconds since 1970, the same for all members.
-        size: What `size_for` said.
+        size: The result of `size_for`.
 
     Returns:
-        What stands from the start of the tar to the first file of the payload.
+        Everything from the start of the tar to the first file of the payload.
 
     Raises:
         ValueError: It does not fit.
@@ -69,6 +72,7 @@ def make_head(
         parts += _parts(name, data, mtime)
     tail = _parts(MANIFEST, manifest, mtime)
     left = size - sum(map(len, parts)) - sum(map(len, tail))
+    # The reserved space needs a header of its own, even if nothing is left in it.
     if left < BLOCK:
-        raise ValueError(f"the head is {BLOCK - left} bytes too large for its place")
+        raise ValueError(f"the head is {BLOCK - left} bytes larger than the space reserved for it")
     return [*parts, reserved_space(left, mtime), *tail]

@@ -1,4 +1,4 @@
-"""The `images/` section as it is written: an OCI image layout whose blobs lie in the order they came."""
+"""The writer of the `images/` section: an OCI image layout, its blobs in the order in which they came."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FILE_MODE = 0o644
 
 
 class BlobWriter:
-    """The sink of image sources: appends blobs to the bundle, each distinct one once.
+    """The sink of image sources: appends each distinct blob to the bundle once.
 
     Attributes:
-        offset: Where the next member starts.
-        entries: What was written.
+        offset: Offset of the next member.
+        entries: The files that were written.
         documents: Configurations and manifests by digest.
     """
 
@@ -58,7 +58,8 @@ class BlobWriter:
         size: int = -1,
         where: str,
     ) -> Layer:
-        """Store a layer; see `BlobSink`. One that turns out to be there already is taken back."""
+        """Store a layer; see `BlobSink`. A duplicate, known only after reading, is removed again."""
+        # The header needs the stored size, which is known at the end only: it is written last.
         place = self.offset + BLOCK
 
         def write(data: bytes) -> None:
@@ -72,9 +73,11 @@ class BlobWriter:
         )
         # what came uncompressed is the same as any stored form of it; what came compressed only as itself
         if same := self.find(layer.diff_id, "" if sniff(peek.head) == "tar" else layer.digest):
+            # Nothing of the duplicate may remain behind the next member.
             self._output.truncate(self.offset)
             return same
         self._layers.append(layer)
+        # Only for compressed layers: the format omits what equals the size.
         expanded = layer.expanded if layer.digest != layer.diff_id else 0
         path = blob_path(layer.digest)
         self._append(FileEntry(path, layer.size, layer.digest[7:], FILE_MODE, "image", expanded=expanded))
@@ -109,6 +112,7 @@ class _Peek:
 
     def read(self, size: int, /) -> bytes:
         data = self._stream.read(size)
+        # Progress counts what is read: what is written depends on the compression.
         self._advance(len(data))
         if len(self.head) < 4:
             self.head = (self.head + data)[:4]

@@ -21,17 +21,19 @@ from installer.core.oci import documents
 def resolve(
     config: BundleConfig, problems: list[Problem]
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
-    """Ask every source what it has; what is wrong is added to `problems`."""
+    """Return the sources and their images; problems are added to `problems`."""
     sources = sources_for(config.images, config.platforms)
     images: list[ResolvedImage] = []
     for source in sources:
         try:
             images += source.resolve()
         except WaybillError as error:
+            # One source that fails must not hide what is wrong with the others.
             problems += error.problems or (Problem(error.where, error.what, error.hint),)
+    # Two sources may well offer the same tag; the engine on the host would keep one at random.
     names = [(image.reference, image.platform) for image in images]
     for name, platform in sorted({name for name in names if names.count(name) > 1}):
-        what = f"two images are {name} for {platform}"
+        what = f"two images have the name {name} and the platform {platform}"
         problems.append(Problem("bundle.yaml", what, "remove one of them"))
     return sources, tuple(images)
 
@@ -47,22 +49,23 @@ def write(
     """Write the `images/` section.
 
     Args:
-        sources: What `resolve` gave.
+        sources: The sources that `resolve` returned.
         output: The bundle.
-        offset: Where the section starts.
+        offset: Offset of the section.
         compression: For layers that come uncompressed.
         mtime: Modification time of all members, seconds since 1970.
         advance: Receives the bytes as they are read.
 
     Returns:
-        The files of the section, the images, and the offset behind it.
+        The files of the section, the images, and the offset after it.
 
     Raises:
-        UnfitInputError: An image is not what it says, or cannot be read.
+        UnfitInputError: An image is not what its digests say, or cannot be read.
     """
     blobs = BlobWriter(output, offset, mtime, LayerTransform(compression), advance)
     images = tuple(image for source in sources for image in source.pack(blobs))
     if images:
+        # The documents come after the blobs that they name; both readers, OCI's and Docker's, find theirs.
         blobs.add("images/index.json", documents.make_index(images, blobs.documents))
         blobs.add("images/manifest.json", documents.make_docker_manifest(images))
         blobs.add("images/oci-layout", documents.LAYOUT)

@@ -1,4 +1,4 @@
-"""From a checked bundle.yaml to the list of what goes into the bundle, in the order of the tar."""
+"""Collect the files, links and directories of a bundle from the checked bundle.yaml, in tar order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive.writer import Input
-from bundler.config.model import BundleConfig, Item, Tree
+from bundler.config.model import BundleConfig, InputFile, InputTree
 from installer.core.errors import Problem, UnfitInputError
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry
 from installer.core.format.manifest_rules import section_rank
@@ -16,12 +16,12 @@ from installer.core.format.tar_header import OCTAL_LIMIT
 RELEASE_NOTES = "docs/RELEASE-NOTES.md"
 PLAIN_DIRECTORY = 0o755
 UNKNOWN = "0" * 64
-"""Stands for digests until the files are read: as long as one."""
+"""Placeholder for digests until the files are read, of the same length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What goes into the bundle besides images.
+    """The content of a bundle besides images.
 
     Attributes:
         inputs: Files, in the order of the tar, their digests not yet known.
@@ -44,11 +44,13 @@ def collect(config: BundleConfig) -> Collected:
     inputs = [found for item in config.items if (found := _single(item, problems))]
     for tree in config.trees:
         inputs += _tree_files(tree)
+    # A file of that name in bundle.yaml is the product's own and wins.
     if config.release_notes and not any(item.member == RELEASE_NOTES for item in config.items):
         notes = config.release_notes.encode()
         inputs.append(Input(FileEntry(RELEASE_NOTES, len(notes), UNKNOWN, 0o644, "doc"), data=notes))
     if problems:
         raise UnfitInputError("inputs are missing", where=str(config.directory), problems=problems)
+    # The order of the tar depends on names alone, not on the order of bundle.yaml or of directory listings.
     inputs.sort(key=lambda item: (section_rank(item.entry.path), item.entry.path))
     return Collected(
         tuple(inputs),
@@ -61,12 +63,14 @@ def collect(config: BundleConfig) -> Collected:
             DirectoryEntry(f"{tree.member}/{each.path}", each.mode, _below(tree, each.path))
             for tree in config.trees
             for each in tree.directories
+            # Other directories follow from the paths of their files; listing them would only grow the
+            # manifest.
             if each.empty or each.mode != PLAIN_DIRECTORY
         ),
     )
 
 
-def _single(item: Item, problems: list[Problem]) -> Input | None:
+def _single(item: InputFile, problems: list[Problem]) -> Input | None:
     try:
         size = item.source.stat().st_size
     except OSError as error:
@@ -78,12 +82,13 @@ def _single(item: Item, problems: list[Problem]) -> Input | None:
     return Input(entry, str(item.source))
 
 
-def _tree_files(tree: Tree) -> list[Input]:
+def _tree_files(tree: InputTree) -> list[Input]:
     return [
         Input(
             FileEntry(
                 f"{tree.member}/{file.path}", file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path)
             ),
+            # One shared string for the whole tree: a path for each of 250,000 files would cost memory.
             f"{tree.source}/",
             len(tree.member) + 1,
         )
@@ -91,12 +96,12 @@ def _tree_files(tree: Tree) -> list[Input]:
     ]
 
 
-def _below(tree: Tree, path: str) -> str:
+def _below(tree: InputTree, path: str) -> str:
     return f"{tree.install}/{path}" if tree.install else ""
 
 
 def creation_time(collected: Collected, commit_time: int | None) -> int:
-    """Decide the time that the whole bundle carries.
+    """Return the time of the bundle, which all its members have.
 
     SOURCE_DATE_EPOCH as https://reproducible-builds.org/specs/source-date-epoch/ has it; else the time of the
     commit; else that of the newest input.
@@ -105,14 +110,17 @@ def creation_time(collected: Collected, commit_time: int | None) -> int:
         UnfitInputError: SOURCE_DATE_EPOCH is not a number of seconds since 1970.
     """
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    # An explicit time wins: it makes builds reproducible outside of git, too.
     if given:
         if not (given.isascii() and given.isdigit()) or int(given) >= OCTAL_LIMIT:
             raise UnfitInputError(
-                f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds since 1970",
-                hint="unset it, or set it as `date +%s` prints it",
+                f"SOURCE_DATE_EPOCH is {given!r}, which is not a number of seconds since 1970",
+                hint="unset it, or set it to the output of `date +%s`",
             )
         return int(given)
     if commit_time is not None:
         return commit_time
+    # Without git, the newest input is the best available time that two builds agree on.
     newest = max((Path(item.source).stat().st_mtime for item in collected.inputs if item.source), default=0)
+    # File times before 1970 or beyond the octal field of tar cannot be stored.
     return min(max(0, int(newest)), OCTAL_LIMIT - 1)

@@ -57,6 +57,7 @@ class OutputFile:
             if parents:
                 path.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(path.parent)
+            # Leftovers go first: after a crash their space may be what this file needs.
             self.fd = self._open()
             self._direct = self._open_direct()
         except OSError as error:
@@ -67,6 +68,7 @@ class OutputFile:
         try:
             fd = os.open(self.path.parent, flags | os.O_TMPFILE, self._mode)
         except OSError as error:
+            # Only "not supported" leads to the fallback; a full disk or missing permission is an error.
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
         else:
@@ -83,9 +85,11 @@ class OutputFile:
 
     def _open_direct(self) -> int | None:
         """Open the same file again with O_DIRECT; None if the file system does not support it."""
+        # A file system without nameless files (FAT) has no O_DIRECT worth using.
         if self._sibling is not None:
             return None
         try:
+            # Through /proc, since a nameless file has no other path.
             return os.open(f"/proc/self/fd/{self.fd}", os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
         except OSError:
             return None
@@ -108,6 +112,7 @@ class OutputFile:
         Raises:
             UnfitInputError: The disk is full, or failed.
         """
+        # O_DIRECT takes whole pages at page offsets only; the rest goes the normal way.
         whole, done = len(view) // PAGE * PAGE, 0
         if self._direct is not None and whole and offset % PAGE == 0:
             # What O_DIRECT refuses goes through the page cache below, and a real fault shows there.
@@ -211,8 +216,10 @@ def remove_leftovers(directory: Path) -> None:
         if not _LEFTOVER.fullmatch(path.name):
             continue
         with contextlib.suppress(OSError):
+            # No link is followed, and no pipe waited for: the directory may be writable by others.
             fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
+                # A held lock means that its writer is alive: the file stays.
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
             finally:
@@ -221,6 +228,7 @@ def remove_leftovers(directory: Path) -> None:
 
 def _lock(fd: int) -> None:
     with contextlib.suppress(OSError):
+        # Network file systems may have no locks; then leftovers are never removed, which is safe.
         fcntl.flock(fd, fcntl.LOCK_EX)
 
 

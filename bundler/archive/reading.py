@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from installer.core.format.archive import Bundle, open_bundle, unsafe_no_decision
-from installer.core.format.medium import FileMedium
+from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 
 
 @contextmanager
@@ -24,8 +24,8 @@ def unverified_bundle(path: Path) -> Iterator[Bundle]:
         UsageError: There is no such file.
         TamperedError: It is not a bundle, or its list and manifest do not agree.
     """
-    with closing(FileMedium(path)) as medium:
-        yield open_bundle(medium, unsafe_no_decision)
+    with closing(FileSource(path)) as medium:
+        yield open_bundle(medium, unsafe_trust_anyone)
 
 
 def read_with_tail(path: Path) -> Bundle:

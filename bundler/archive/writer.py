@@ -1,7 +1,7 @@
 """The deterministic writer: the payload first, each input read once, the head last.
 
-Files whose sizes are known are hashed and written by as many threads as there are cores, each at its own
-place, small neighbours together; layers, whose stored size nobody knows before, follow one after the other.
+Files whose sizes are known are hashed and written by one thread for each core, every file at its own
+offset, small neighbours together. Layers, whose stored size is not known before, follow one after the other.
 """
 
 from __future__ import annotations
@@ -10,33 +10,31 @@ import hashlib
 import io
 import os
 import stat
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import cycle
 from threading import Event
 
 from bundler.archive.output_file import PAGE, OutputFile, page_buffer
+from bundler.image_sources.lane import DEPTH, Lane
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
 from installer.core.limits import CHUNK
 
 Advance = Callable[[int], None]
-BUFFERS = 4
-"""Pieces of one large file that are on their way: the hash of one may lag behind by the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file that goes into the bundle: what is known of it before it is read, and where its bytes are.
+    """A file of the bundle before it is read.
 
     Attributes:
         entry: Its entry, with the size that it has now and an empty digest.
-        top: Directory, with a `/` at its end, or file where the bytes are; empty where `data` has them.
-        cut: Where in the entry's path that begins which is below `top`; 0 where `top` is the file.
-        data: Bytes that were made, not found.
+        top: The file, or a directory with a `/` at its end; empty if `data` has the bytes.
+        cut: Index in the entry's path of the part below the directory `top`; 0 if `top` is the file.
+        data: Content that does not come from a file.
     """
 
     entry: FileEntry
@@ -46,7 +44,7 @@ class Input:
 
     @property
     def source(self) -> str:
-        """The file to read; empty where `data` has the bytes. Made when asked for: there may be 250,000."""
+        """The file to read; empty if `data` has the bytes. Computed on demand: there may be 250,000."""
         return self.top + self.entry.path[self.cut :] if self.cut else self.top
 
 
@@ -56,11 +54,11 @@ def write_files(
     """Write files whose sizes are known, in their order.
 
     Args:
-        output: Where to.
+        output: The bundle.
         offset: Of the first header.
-        inputs: What to write.
+        inputs: The files.
         mtime: Seconds since 1970, for the headers.
-        advance: Told the bytes written; called from several threads.
+        advance: Receives the number of bytes written; called from several threads.
 
     Returns:
         The entries with their digests.
@@ -68,20 +66,24 @@ def write_files(
     Raises:
         UnfitInputError: An input cannot be read, or changed while it was read; or the disk is full.
     """
+    # Threads write at their own offsets: without a length, each would extend the file and wait for the
+    # others.
     output.extend(end_of(offset, inputs))
     writing = _Writing(output, mtime, advance, Event())
+    # Hashing dominates, and hashlib releases the interpreter lock: one thread for each core.
     with ThreadPoolExecutor(os.cpu_count() or 1, "pack") as pool:
         futures = [pool.submit(writing.group, place, group) for place, group in _groups(offset, inputs)]
         try:
             return [entry for future in futures for entry in future.result()]
         finally:
+            # After an error the other threads should not go on reading gigabytes.
             writing.stop.set()
             for future in futures:
                 future.cancel()
 
 
 def end_of(offset: int, inputs: Sequence[Input]) -> int:
-    """Return the offset behind the last of `inputs` when the first starts at `offset`."""
+    """Return the offset after the last of `inputs` if the first starts at `offset`."""
     return offset + sum(extent(item.entry.size) for item in inputs)
 
 
@@ -90,6 +92,7 @@ def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequenc
     start, size = 0, 0
     for index, item in enumerate(inputs):
         need = extent(item.entry.size)
+        # Small neighbours share one write call: a tree of icons is thousands of files.
         if index > start and size + need > CHUNK:
             yield offset, inputs[start:index]
             start, offset, size = index, offset + size, 0
@@ -99,7 +102,7 @@ def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequenc
 
 
 def write_header(output: OutputFile, offset: int, entry: FileEntry, mtime: int) -> None:
-    """Write the header of a file and the padding behind its payload."""
+    """Write the header of a file and the padding after its payload."""
     output.write_at(offset, encode(Header(entry.path, entry.mode & 0o755, entry.size, mtime)))
     if tail := padding(entry.size):
         output.write_at(offset + BLOCK + entry.size, bytes(tail))
@@ -116,6 +119,7 @@ class _Writing:
 
     def group(self, offset: int, group: Sequence[Input]) -> list[FileEntry]:
         """Write neighbours: those that fit into one chunk with one call, a large one as it is read."""
+        # A large file streams; holding it in memory would make memory depend on its size.
         if len(group) == 1 and group[0].source and group[0].entry.size >= CHUNK - BLOCK:
             item = group[0]
             digest = self._copy(offset + BLOCK, item.source, item.entry.size)
@@ -137,13 +141,14 @@ class _Writing:
         return encode(Header(entry.path, entry.mode & 0o755, entry.size, self.mtime))
 
     def _copy(self, offset: int, source: str, size: int) -> str:
-        """Copy exactly `size` bytes and gives their SHA-256; a file that changes meanwhile is refused."""
+        """Copy exactly `size` bytes and return their SHA-256; refuse a file that changes meanwhile."""
         fd, before = _open(source, size)
         digest = hashlib.sha256()
-        with os.fdopen(fd, "rb", 0) as file, _Lane("hash") as hashing, _Lane("write") as writing:
-            buffers, done = cycle([page_buffer(CHUNK) for _ in range(BUFFERS)]), 0
+        with os.fdopen(fd, "rb", 0) as file, Lane("hash") as hashing, Lane("write") as writing:
+            buffers, done = cycle([page_buffer(CHUNK) for _ in range(DEPTH)]), 0
             while done < size and not self.stop.is_set():
                 # all pieces but the first begin with a page of the output
+                # The first piece is shorter, so that all others start on a page of the output.
                 length = min(CHUNK - (offset + done) % PAGE, size - done)
                 piece = next(buffers)[:length]
                 _fill(file, piece, source)
@@ -151,14 +156,13 @@ class _Writing:
                 writing.put(self.output.write_pages, offset + done, piece)
                 done += length
                 self.advance(length)
+            # A file that a build is still writing would get a digest of something that never existed.
             _same(before, os.fstat(fd), source)
-            hashing.end()
-            writing.end()
         return digest.hexdigest()
 
 
 def _whole(source: str, size: int) -> bytes:
-    """Read a small file, which has to have exactly `size` bytes, before and after."""
+    """Read a small file that must have `size` bytes before and after."""
     fd, before = _open(source, size)
     try:
         data = os.read(fd, size)
@@ -181,8 +185,9 @@ def _same(before: os.stat_result, after: os.stat_result, source: str) -> None:
 
 
 def _open(source: str, size: int) -> tuple[int, os.stat_result]:
-    """Open what has to be a regular file of `size` bytes still, and does not wait for anybody meanwhile."""
+    """Open a file that must still be a regular file of `size` bytes."""
     try:
+        # O_NONBLOCK: a pipe that took the file's place must not block the build for ever.
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
@@ -205,37 +210,9 @@ def _fill(file: io.RawIOBase, view: memoryview, source: str) -> None:
         raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
 
 
-class _Lane:
-    """A thread that does what one large file needs, in order, beside the reading of it.
-
-    A piece that was put is done with when BUFFERS - 1 more were put.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(1, name)
-        self._pending: deque[Future[None]] = deque()
-
-    def put(self, task: Callable[..., None], *args: object) -> None:
-        """Take the next task; raises what an earlier one has raised."""
-        self._pending.append(self._pool.submit(task, *args))
-        if len(self._pending) == BUFFERS:
-            self._pending.popleft().result()
-
-    def end(self) -> None:
-        """Wait for all tasks; raises what one of them has raised."""
-        while self._pending:
-            self._pending.popleft().result()
-
-    def __enter__(self) -> _Lane:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-
 def _changed(source: str) -> UnfitInputError:
     return UnfitInputError(
         "changed while it was read",
         where=source,
-        hint="wait until the build that writes it has ended, then create again",
+        hint="wait until the build that writes it has finished, then run `bundle create` again",
     )

@@ -18,8 +18,11 @@ from bundler.cli.trust import trust_app
 from installer.shared.console import run_app
 
 app = typer.Typer(
+    # No markup: rich would take the brackets of paths and help texts for styles, and costs start-up time.
     rich_markup_mode=None,
+    # Typing the bare command is a question.
     no_args_is_help=True,
+    # Errors are printed in one place, installer.shared.console.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Create, sign and inspect release bundles that cross an air gap.",
@@ -28,12 +31,14 @@ app = typer.Typer(
 
 def main() -> None:
     """Run `bundle` and exit with its code."""
+    # Everything that a command raises becomes a message and an exit code there.
     sys.exit(run_app(console, app, sys.argv[1:]))
 
 
 def _version(value: bool) -> None:
     if value:
         print(f"bundle {__version__}")
+        # Eager, so that --version works without a command.
         raise typer.Exit
 
 
@@ -50,6 +55,7 @@ def options(
     """Show in the help which options every command has; `--log-format` is taken before typer sees it."""
 
 
+# The order of this table is the order of the help: a release from its beginning to its end.
 app.add_typer(trust_app, name="trust")
 for command, example in (
     (release.init, "bundle init lan-chat --template service"),
@@ -69,6 +75,7 @@ for command, example in (
 
 
 @app.command(hidden=True)
+# Run by the build of the executables; of no use to people.
 def selftest() -> None:
     """Import every module of this executable."""
     from installer.shared import frozen
@@ -76,4 +83,5 @@ def selftest() -> None:
     failed = frozen.selftest()
     console.result("\n".join(f"{name}: {reason}" for name, reason in failed.items()) or "ok", lambda: failed)
     if failed:
+        # The build stops at it.
         raise typer.Exit(1)

@@ -16,6 +16,7 @@ from installer.shared.console import Console, safe
 if TYPE_CHECKING:
     from bundler.signing import Signer
 
+# One console for all commands: --json and --log-format are set once.
 console = Console("bundle")
 
 
@@ -27,6 +28,7 @@ def option(*names: str, text: str, metavar: str | None = None) -> Any:
         text: The help.
         metavar: The placeholder of the value.
     """
+    # Empty defaults would be shown as `[default: ]`; real ones stand in the text.
     return typer.Option(*names, help=text, metavar=metavar, show_default=False)
 
 
@@ -42,6 +44,7 @@ def argument(metavar: str, text: str = "") -> Any:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout")]
 BundleFile = Annotated[Path, argument("BUNDLE", "The bundle")]
+# Never the key itself or its password: arguments show up in process lists.
 Key = Annotated[Path | None, option("--key", text="cosign private key, NAME.key")]
 GpgKey = Annotated[
     str | None, option("--gpg-key", metavar="FPR", text="Fingerprint of a GPG key, held by gpg-agent")
@@ -61,9 +64,11 @@ def prompt(question: str) -> str:
     Raises:
         UsageError: There is no terminal to ask on.
     """
+    # A pipeline must fail with the name of the variable, not wait for an answer.
     if not sys.stdin.isatty():
         what = "a password is needed, but there is no terminal to ask on"
         raise UsageError(what, hint="set COSIGN_PASSWORD")
+    # Escaped: the path of a key may have control characters.
     return getpass.getpass(safe(question))
 
 
@@ -80,6 +85,7 @@ def load_signers(key: Path | None, gpg_key: str | None, variable: str = "COSIGN_
     """
     signers: list[Signer] = []
     if key is not None:
+        # Imported only if such a key is given: cryptography takes long to load.
         from bundler.signing.cosign import CosignSigner
 
         signers.append(CosignSigner.load(key, prompt, variable))
@@ -113,10 +119,12 @@ def chosen_form(forms: Mapping[str, object], others: Mapping[str, Mapping[str, o
         UsageError: Two forms are selected, or an option has no meaning with the selected one.
     """
     given = [name for name, value in forms.items() if value]
+    # Doing one of the two silently would look as if both had been done.
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} cannot be used together", hint="run them one by one")
     form = given[0] if given else ""
     for name, value in others.get(form, {}).items():
+        # An option that would be ignored is refused: the person meant something by it.
         if value:
             what = f"{name} cannot be used {f'with {form}' if form else 'without ' + ' or '.join(forms)}"
             raise UsageError(what, hint=f"leave {name} out")

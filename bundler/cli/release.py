@@ -27,7 +27,7 @@ from installer.shared.humanize import size_text
 
 if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned
-    from bundler.provenance.statement import Run
+    from bundler.provenance.statement import BuildRun
 
 
 def init(
@@ -37,12 +37,13 @@ def init(
     template: Annotated[str, typer.Option(help="Name of the template: service or compose")] = "service",
     json: Json = False,
 ) -> None:
-    """Create a bundle.yaml and the files it names, ready for `create`."""
+    """Create a bundle.yaml and its files from a template."""
     from bundler.commands.init import init_project
 
     console.json_output = json
     written = [directory / path for path in init_project(directory, template)]
     lines = [f"wrote {path}" for path in written]
+    # The line can be pasted, whatever the directory is called.
     where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
     lines.append(f"next: bundle create v0.1.0{where}")
     console.result("\n".join(lines), lambda: {"written": [str(path) for path in written]})
@@ -51,9 +52,13 @@ def init(
 def keygen(
     name: Annotated[Path, argument("NAME", "Writes NAME.key and NAME.pub")], json: Json = False
 ) -> None:
-    """Generate a key pair in cosign's format; the password is COSIGN_PASSWORD, or asked for."""
+    """Generate a key pair in cosign's format.
+
+    The password is COSIGN_PASSWORD, or asked for.
+    """
     from bundler.commands.keygen import generate_key_pair
 
+    # Set before anything can fail, so that errors are JSON, too.
     console.json_output = json
     pair = generate_key_pair(name, prompt)
     text = f"{pair.private}  keep it secret\n{pair.public}  goes into root.json\nkey id {pair.keyid8}"
@@ -95,32 +100,41 @@ def create(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, but write nothing")] = False,
     json: Json = False,
 ) -> None:
-    """Collect the inputs, check them and write a bundle; sign it if a key is given."""
+    """Check the inputs and write a bundle.
+
+    All problems of the inputs are reported at once. The bundle is signed if a key is given.
+    """
     from bundler.commands.create import plan_bundle, write_bundle
     from bundler.config.loader import load
     from bundler.provenance.builder import find_builder
-    from bundler.provenance.statement import Run
+    from bundler.provenance.statement import BuildRun
 
     console.json_output = json
+    # The time before anything is read is when the build started.
     started, identity = datetime.now(UTC), find_builder(builder, os.environ)
     config = load(directory, version, platforms=platform or ())
+    # Warnings go to stderr: stdout has the result alone.
     for warning in config.warnings:
         console.log(f"warning: {warning}", "warning")
+    # Passwords are asked for before the long part begins.
     signers = load_signers(key, gpg_key)
     # A runner may hold one key for both roles: then it needs one password only.
     own = "WAYBILL_PROVENANCE_PASSWORD"
     variable = own if own in os.environ else "COSIGN_PASSWORD"
     provenance_signers = load_signers(provenance_key, provenance_gpg_key, variable)
     planned = plan_bundle(config)
+    # Next to bundle.yaml, not in the current directory: -C may lead elsewhere.
     target = output or directory / "dist" / f"{config.product}-{config.version}.tar"
+    # After all checks, before the first byte is written.
     if dry_run:
         console.result(_planned_text(planned, target), lambda: _planned_json(planned, target))
         return
     parameters = {"command": "bundle create", "version": version, "platforms": platform or []}
-    run = Run(identity, parameters, started, provenance_signers)
+    run = BuildRun(identity, parameters, started, provenance_signers)
     created = write_bundle(planned, target, signers, console.progress(), run)
     console.result(
         _created_text(created, planned, run),
+        # JSON is made only if it is printed.
         lambda: {
             **created.as_json(),
             "builder": identity.identity,
@@ -131,6 +145,7 @@ def create(
 
 def _planned_text(planned: Planned, target: Path) -> str:
     rows = [(item.entry.path, size_text(item.entry.size)) for item in planned.collected.inputs]
+    # An upper bound: layers shrink by compression.
     rows += [
         (f"image {image.reference} {image.platform}", f"<= {size_text(image.payload)}")
         for image in planned.images
@@ -151,7 +166,7 @@ def _planned_json(planned: Planned, target: Path) -> dict[str, Any]:
     }
 
 
-def _created_text(created: Created, planned: Planned, run: Run) -> str:
+def _created_text(created: Created, planned: Planned, run: BuildRun) -> str:
     manifest = created.manifest
     groups: dict[str, list[int]] = {}
     for entry in manifest.files:
@@ -160,6 +175,7 @@ def _created_text(created: Created, planned: Planned, run: Run) -> str:
     rows += [(name, str(len(sizes)), size_text(sum(sizes))) for name, sizes in groups.items()]
     lines = [table(rows, right=(1, 2))]
     lines += [f"image {image.reference} {image.platform} {image.config[:19]}" for image in manifest.images]
+    # An unsigned bundle is of no use to a host: the next command is shown.
     signed = ", ".join(created.signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"
     provenance = ", ".join(created.provenance) or "already signed by this key"
     lines += [
@@ -180,7 +196,7 @@ def inspect(
     view: Annotated[str, argument("[files|images|config|approvals|sbom|docs]", "What to show")] = "",
     json: Json = False,
 ) -> None:
-    """Show the content of a bundle from its head, without verifying it."""
+    """Show the content of a bundle, without verifying it."""
     from bundler.commands.inspect import inspect_bundle
 
     console.json_output = json
@@ -193,7 +209,10 @@ def diff(
     new: Annotated[Path, argument("NEW", "The later bundle")],
     json: Json = False,
 ) -> None:
-    """Show what changes between two bundles: files, images and layers, texts, sizes."""
+    """Show what changes between two bundles.
+
+    Files, images and layers, configuration and documents, sizes.
+    """
     from bundler.commands.diff import diff_bundles
 
     console.json_output = json
@@ -205,7 +224,10 @@ def installer(
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write")] = Path("dist/install"),
     json: Json = False,
 ) -> None:
-    """Write the standalone executable `install`, which travels with bundles."""
+    """Write the standalone executable `install`.
+
+    It travels with bundles: hosts need no Python.
+    """
     from bundler.commands.installer import create_installer
 
     console.json_output = json

@@ -24,7 +24,7 @@ from bundler.cli.options import (
 from installer.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from bundler.approvals.approval import Request
+    from bundler.approvals.approval import ApprovalRequest
     from bundler.approvals.statements import Sidecar
     from bundler.signing.bundle import Signed
 
@@ -46,10 +46,14 @@ def sign(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sign a bundle in place; the payload is not rewritten."""
+    """Sign a bundle in place.
+
+    The payload is not rewritten. If the key is on another machine, use --prepare and --attach.
+    """
     from bundler.commands.sign import attach_signatures, prepare_sums, sign_bundle
 
     console.json_output = json
+    # One form at a time: sign, prepare, or attach.
     keys = {"--key": key, "--gpg-key": gpg_key}
     form = chosen_form(
         {"--prepare": prepare, "--attach": attach},
@@ -61,6 +65,7 @@ def sign(
     )
     if form == "--prepare":
         made = prepare_sums(bundle, output)
+        # The identity follows the file, since people compare both with the sheet.
         first, *rest = made.instructions(f"bundle sign {bundle} --attach SIG --public KEY.pub")
         console.result("\n".join([first, f"identity {made.identity}", *rest]), made.as_json)
     elif form == "--attach":
@@ -83,6 +88,7 @@ def _print_signed(signed: Signed) -> None:
 
 def _required_public(public: Path | None) -> Path:
     if public is None:
+        # Without it nobody would know whether the right key has signed before a host refuses.
         what = "the public key is missing: a signature is verified before it is attached"
         raise UsageError(what, hint="give --public KEY.pub or --public root.json")
     return public
@@ -130,12 +136,16 @@ def approve(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Approve a bundle for one environment, in one role, for a limited time. Verify it first."""
-    from bundler.approvals.approval import Request
+    """Approve a bundle for one environment.
+
+    The approval is given in one role, for a limited time. Verify the bundle before you approve it.
+    """
+    from bundler.approvals.approval import ApprovalRequest
     from bundler.approvals.statements import Sidecar
 
     console.json_output = json
     keys = {"--key": key, "--gpg-key": gpg_key}
+    # What the statement says; with --attach the statement exists already.
     content = {
         "--role": role,
         "--env": env,
@@ -154,7 +164,8 @@ def approve(
             "--repair": {**keys, **content, **attached, "--sidecar": sidecar, "--output": output},
         },
     )
-    request = Request(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
+    request = ApprovalRequest(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
+    # A directory implies a sidecar.
     outside = Sidecar(output) if sidecar or output else None
     if form == "--repair":
         _repair(bundle)
@@ -169,17 +180,18 @@ def approve(
 
 
 def _approve(
-    bundle: Path, key: Path | None, gpg_key: str | None, request: Request, sidecar: Sidecar | None
+    bundle: Path, key: Path | None, gpg_key: str | None, request: ApprovalRequest, sidecar: Sidecar | None
 ) -> None:
     from bundler.commands.approve import approve_bundle
 
+    # One time for all signers, so that their statements are equal.
     now = datetime.now(UTC)
     signers = required_signers(key, gpg_key)
     done = [approve_bundle(bundle, signer, request, now, sidecar) for signer in signers]
     console.result("\n".join(each.as_text() for each in done), done[-1].as_json)
 
 
-def _prepare(bundle: Path, request: Request, output: Path | None) -> None:
+def _prepare(bundle: Path, request: ApprovalRequest, output: Path | None) -> None:
     from bundler.commands.approve import prepare_approval
 
     made = prepare_approval(bundle, request, datetime.now(UTC), output)
@@ -219,16 +231,21 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Verify a bundle as a host does, with one public key or a root."""
+    """Verify a bundle as a host does.
+
+    With --root as hosts with that root.json, with --key by one public key only.
+    """
     from bundler.commands.verify import load_trust, verify_bundle
-    from installer.core.trust.policy import Destination
+    from installer.core.trust.policy import HostFacts
 
     console.json_output = json
     trust = load_trust(key, root)
+    # Silently ignoring --env would look like an approval by its policy.
     if root is None and (env or target or approvals):
         what = "--env, --target and --approvals need a root: a single key has no policy"
         raise UsageError(what, hint="give --root root.json instead of --key")
-    destination = Destination(environment=env, name=target.lower())
+    # Host names are compared in lower case.
+    destination = HostFacts(environment=env, name=target.lower())
     verification = verify_bundle(bundle, trust, console.progress(), destination, approvals or ())
     if verification.warning:
         console.log(verification.warning, "warning")

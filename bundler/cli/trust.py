@@ -55,6 +55,7 @@ def _print_edited(edited: Edited, what: str) -> None:
     archived = str(edited.archived) if edited.archived else ""
     console.result(
         "\n".join([*lines, "", shown.as_text()]),
+        # These names are read by scripts.
         lambda: {**shown.as_json(), "kept": archived, "dropped": list(edited.dropped)},
     )
 
@@ -150,13 +151,15 @@ def add_key(
     from bundler.config.durations import parse_expiry
 
     console.json_output = json
-    found = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
-    if not found or not role:
+    added = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
+    # Both lists may be empty for typer, but not together.
+    if not added or not role:
         raise UsageError("key or role is missing", hint="give KEY.pub or --gpg FPR, and --role ROLE")
+    # A key may have to stop counting when its owner leaves.
     until = parse_expiry(not_after, _now()) if not_after else None
-    found = [replace(each, owner=owner or each.owner, not_after=until) for each in found]
-    edited = add_keys(path, found, role, _now(), threshold)
-    _print_edited(edited, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in found))
+    added = [replace(each, owner=owner or each.owner, not_after=until) for each in added]
+    edited = add_keys(path, added, role, _now(), threshold)
+    _print_edited(edited, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in added))
 
 
 @trust_app.command("set-policy", epilog="Example: bundle trust set-policy root.json production --max-age 14d")
@@ -198,13 +201,17 @@ def set_policy(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the policy")] = False,
     json: Json = False,
 ) -> None:
-    """Set the policy of an environment; `production` starts with all roles, change id and rollback plan."""
+    """Set the policy of an environment.
+
+    `production` starts with all roles, change id and rollback plan required.
+    """
     from bundler.commands import trust_edit
     from bundler.trust.root_files import load
 
     console.json_output = json
     policy = trust_edit.make_policy(
         environment,
+        # Options that are not given keep the present policy.
         load(path).root.environments.get(environment),
         requires=require,
         change_id=change_id,
@@ -232,7 +239,10 @@ def set_product(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Set the security floor of a product, or reset a sequence number that went too far."""
+    """Set the security floor of a product.
+
+    Or reset a sequence number that went too far.
+    """
     from bundler.commands import trust_edit
 
     console.json_output = json
@@ -253,7 +263,10 @@ def revoke(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Revoke keys and bundles; effective on a host as soon as it has the new root."""
+    """Revoke keys and bundles.
+
+    Effective on a host as soon as it has the new root.
+    """
     from bundler.commands import trust_edit
 
     console.json_output = json
@@ -277,7 +290,7 @@ def rotate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Renew the root before it expires; replace and remove keys."""
+    """Renew the root; replace and remove keys."""
     from bundler.commands import trust_edit
     from bundler.commands.trust_init import key_from_file
 
@@ -287,6 +300,7 @@ def rotate(
         keyid, _, file = each.partition("=")
         if not file:
             raise UsageError(f"{each!r:.80} is not ID=KEY.pub", where="--replace")
+        # Read before the root is changed: a missing file changes nothing.
         replaced[keyid] = key_from_file(Path(file))
     edited = trust_edit.rotate(path, _now(), expires=expires, replaced=replaced, removed=remove or ())
     _print_edited(edited, f"version {edited.file.root.version}")
@@ -308,7 +322,10 @@ def sign(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sign the root; several people do so one after the other. Signatures are files next to it."""
+    """Sign the root.
+
+    Several people sign one after the other. Signatures are files next to the root.
+    """
     from bundler.commands.trust_sign import attach_to_root, prepare_root, sign_root
 
     console.json_output = json
@@ -326,6 +343,7 @@ def sign(
         lines = made.instructions(f"bundle trust sign {path} --attach SIG")
         console.result("\n".join(lines), lambda: {"path": str(made.path), "fingerprint": made.identity})
         return
+    # One time, so that signing and its report agree about expiry.
     now = _now()
     if form == "--attach":
         signed = attach_to_root(path, attach or [], public, now)
@@ -347,12 +365,16 @@ def sheet(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a page of fingerprints that travels apart from the media, to be compared by hand."""
+    """Write a page of fingerprints, to be compared by hand.
+
+    It travels apart from the media.
+    """
     from bundler.archive.new_file import write_new
     from bundler.commands.trust_sheet import make_sheet
 
     console.json_output = json
     page = make_sheet(path, installer, _now())
+    # On stderr, too: the page may be printed without a look at it.
     for warning in page.warnings:
         console.log(warning, "warning")
     if output is None:

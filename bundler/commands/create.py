@@ -18,7 +18,7 @@ from bundler.archive.reading import unverified_bundle
 from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
 from bundler.provenance.git import Checkout, inspect_checkout
-from bundler.provenance.statement import Run, signed_files, statement, write_unsigned
+from bundler.provenance.statement import BuildRun, signed_files, statement, write_unsigned
 from bundler.signing import Signer
 from bundler.signing.bundle import sign
 from installer.core.digest import sha256_hex
@@ -33,6 +33,7 @@ from installer.shared.progress import Progress
 if TYPE_CHECKING:
     from bundler.image_sources.base import ImageSource, ResolvedImage
 
+# A file system that is filled to the last byte breaks other programs.
 RESERVE = 16 * MIB
 """Bytes that must stay free on the file system of the bundle."""
 _LARGEST = LIMITS.json_integer
@@ -61,6 +62,7 @@ class Planned:
     @property
     def payload_bytes(self) -> int:
         """The largest possible payload in bytes: layers count uncompressed."""
+        # What compression saves is not known before: the check of free space must not depend on it.
         return sum(item.entry.size for item in self.collected.inputs) + sum(
             image.payload for image in self.images
         )
@@ -115,10 +117,13 @@ def plan_bundle(config: BundleConfig) -> Planned:
         UnfitInputError: Inputs or images are missing or not valid; all problems at once.
     """
     problems: list[Problem] = []
+    # Files first: they decide the time of the bundle if git does not.
     collected = collect(config)
     checkout = inspect_checkout(config.directory, (item.source for item in collected.inputs if item.source))
     created = creation_time(collected, checkout.time)
+    # Counted from the time in the bundle, so that the same inputs give the same expiry.
     expires = created + config.expires
+    # A commit of last year with `expires: 180d` would make a bundle that no host accepts.
     if expires <= time.time() or expires >= OCTAL_LIMIT:
         what = "the bundle would have expired already: its time is that of the commit or SOURCE_DATE_EPOCH"
         problems.append(Problem("bundle.yaml", what, "make a new commit, or set a longer `expires`"))
@@ -144,6 +149,7 @@ def plan_bundle(config: BundleConfig) -> Planned:
         values_schema=config.values_schema,
         source=checkout.source,
     )
+    # Before an hour of packing, not after it.
     _check_manifest(manifest)
     return Planned(config, manifest, collected, sources, images, checkout)
 
@@ -153,7 +159,7 @@ def write_bundle(
     target: Path,
     signers: Sequence[Signer],
     progress: Progress,
-    run: Run | None = None,
+    run: BuildRun | None = None,
 ) -> Created:
     """Write a bundle.
 
@@ -168,20 +174,24 @@ def write_bundle(
         UnfitInputError: An input changed or cannot be read, an image is not what its digest says, the disk is
             full, or another bundle has the name. Nothing is left behind.
     """
+    # A full disk at 90 % costs the whole run.
     _check_space(target, planned)
     created = planned.manifest.created
+    # The payload comes first on the disk; the head goes into the space before it when all digests are known.
     start = _head_size(planned)
     with OutputFile(target) as output:
         progress.start(f"create {target.name}", planned.payload_bytes)
         files = write_files(output, start, planned.collected.inputs, created, progress.advance)
         offset = end_of(start, planned.collected.inputs)
         blobs, images, end = _write_images(planned, output, offset, progress)
+        # Only now are the digests known.
         manifest = replace(planned.manifest, files=(*files, *blobs), images=images)
         _check_manifest(manifest)
         data = manifest_json.dump(manifest)
         sums = head.make_sums(manifest.files, data)
         signatures = {name: text for signer in signers for name, text in signer.files(SUMS, sums).items()}
         output.write_parts(0, head.make_head(sums, signatures, data, created, start))
+        # The identity covers the list, and the list covers every byte of the payload.
         identity = sha256_hex(sums)
         document = _provenance(run, planned, manifest, identity)
         signed = signed_files(run, document) if run else {}
@@ -190,6 +200,7 @@ def write_bundle(
         progress.done()
         size, names = end + len(tail), tuple(signatures)
         unchanged = _exists_already(target, identity)
+        # After the write: only the finished list tells whether it is the same bundle.
         if unchanged:
             # It may have been handed on and approved: it is signed further, never replaced.
             names = _add_signatures(target, signers)
@@ -197,11 +208,12 @@ def write_bundle(
             size = target.stat().st_size
         else:
             output.publish()
+    # Without a key, the statement waits next to the bundle for a signature from elsewhere.
     unsigned = (str(write_unsigned(target, document)),) if run and not run.signers else ()
     return Created(target, size, identity, manifest, names, unsigned or tuple(signed), unchanged)
 
 
-def _provenance(run: Run | None, planned: Planned, manifest: Manifest, identity: str) -> bytes:
+def _provenance(run: BuildRun | None, planned: Planned, manifest: Manifest, identity: str) -> bytes:
     if run is None:
         return b""
     return statement(run, planned.checkout, planned.config, manifest, identity, datetime.now(UTC))
@@ -247,8 +259,10 @@ def _write_images(
 
 def _head_size(planned: Planned) -> int:
     """Return the space to reserve for the head, with every number and name of an image at its longest."""
+    # The head must fit whatever the images turn out to be: it cannot grow over the payload.
     largest = FileEntry(blob_path("sha256:" + UNKNOWN), _LARGEST, UNKNOWN, 0o644, "image", expanded=_LARGEST)
     layer = Layer("sha256:" + UNKNOWN, _LARGEST, "x" * 128, "sha256:" + UNKNOWN, _LARGEST)
+    # Three more: index.json, manifest.json and oci-layout.
     blobs = sum(image.blobs for image in planned.images) + 3
     images = tuple(
         Image(each.reference, each.platform, layer.digest, layer.digest, (layer,) * each.blobs)
@@ -257,6 +271,7 @@ def _head_size(planned: Planned) -> int:
     manifest = replace(planned.manifest, files=planned.manifest.files + (largest,) * blobs, images=images)
     data = manifest_json.dump(manifest)
     sums = head.make_sums(manifest.files, data)
+    # The limits of readers on hosts.
     for what, count, most in (
         ("files", len(manifest.files), LIMITS.members),
         ("bytes of manifest", len(data), LIMITS.manifest_bytes),
@@ -272,6 +287,7 @@ def _head_size(planned: Planned) -> int:
 
 def _check_space(target: Path, planned: Planned) -> None:
     parent = target.parent
+    # The directory may not exist yet; its parent is on the same file system.
     while not parent.exists():
         parent = parent.parent
     free, need = shutil.disk_usage(parent).free, planned.payload_bytes + RESERVE
@@ -297,6 +313,7 @@ def _exists_already(target: Path, identity: str) -> bool:
                 # The identity covers the list only: a damaged copy has it too.
                 check_payload(bundle)
                 return True
+    # A damaged file is other content, too.
     except WaybillError:
         pass
     raise UnfitInputError(

@@ -18,7 +18,9 @@ from installer.core.format.methods import FILE_KINDS
 from installer.shared.console import table
 from installer.shared.humanize import size_text as size
 
+# Everything in a manifest that changes what happens on a host, besides files and images.
 _SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")
+# Kinds that people read; a diff of a binary tells nothing.
 _TEXT = ("template", "values", "schema", *FILE_KINDS, "doc")
 
 
@@ -99,6 +101,7 @@ def diff_bundles(old: Path, new: Path) -> Difference:
 
 
 def _compare(old: Bundle, new: Bundle) -> Difference:
+    # Blobs of images have digests for names: their changes are shown as images and layers.
     before, after = _files_without_images(old.manifest), _files_without_images(new.manifest)
     files = []
     for path in sorted(before.keys() | after.keys()):
@@ -113,7 +116,9 @@ def _compare(old: Bundle, new: Bundle) -> Difference:
         and change.change == "changed"
         and two.kind in _TEXT
     ]
+    # Deployment and health are in the manifest: without this, a changed step would not show.
     texts.append("\n".join(_text_diff(MANIFEST, _settings(old.manifest), _settings(new.manifest))).rstrip())
+    # By digest: a layer that both have is not carried again.
     old_layers = {layer.digest: layer.size for image in old.manifest.images for layer in image.layers}
     new_layers = {layer.digest: layer.size for image in new.manifest.images for layer in image.layers}
     return Difference(
@@ -132,6 +137,7 @@ def _files_without_images(manifest: Manifest) -> dict[str, FileEntry]:
 
 
 def _change(one: FileEntry | None, two: FileEntry | None) -> str:
+    # Bytes before place: a file that changed and moved is shown as changed.
     if one is None or two is None:
         return "removed" if two is None else "added"
     if one.sha256 != two.sha256:
@@ -144,6 +150,7 @@ def _images(old: Manifest, new: Manifest) -> Iterable[Change]:
     before, after = _keyed(old, new), _keyed(new, old)
     for key in sorted(before.keys() | after.keys()):
         one, two = before.get(key), after.get(key)
+        # The configuration covers the layers: equal digests mean equal images.
         if one and two and one.config == two.config and one.reference == two.reference:
             continue
         names = " -> ".join(dict.fromkeys(image.reference for image in (one, two) if image))
@@ -162,6 +169,7 @@ def _keyed(manifest: Manifest, other: Manifest) -> dict[tuple[str, str], Image]:
     """Return images by name; by name and tag if one of the two manifests has several tags of a name."""
 
     def name(image: Image) -> str:
+        # A new tag of an image is a change of it, not another image.
         return image.reference.rpartition(":")[0] or image.reference
 
     counts = [Counter((name(image), image.platform) for image in each.images) for each in (manifest, other)]

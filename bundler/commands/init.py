@@ -13,6 +13,7 @@ from installer.core.errors import UnfitInputError, UsageError
 from installer.core.schema_errors import did_you_mean
 
 DEFAULT = "service"
+# `service` is what people look for; the directory has the name of the deployment method.
 _ALIASES = {"service": "systemd"}
 _PLACEHOLDER = "example-product"
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -46,9 +47,11 @@ def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
         hint = f"did you mean {close}?" if close else f"use one of {', '.join(known)}"
         raise UsageError(f"unknown template {template}", hint=hint)
     product = directory.absolute().name
+    # A directory may have any name; a product's name is restricted by the schema.
     product = product if _PRODUCT.fullmatch(product) else _PLACEHOLDER
     source = resources.templates() / _ALIASES.get(template, template)
     wanted = {Path(name.replace(_PLACEHOLDER, product)): entry for name, entry in _files(source)}
+    # lexists: a dangling link counts, too, since writing would follow it.
     if os.path.lexists(directory / "bundle.yaml"):
         where = str(directory / "bundle.yaml")
         raise UnfitInputError(
@@ -59,11 +62,13 @@ def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
     written: list[Path] = []
     try:
         for path, entry in sorted(wanted.items()):
+            # A CHANGELOG or config of the project is worth more than the one of the template.
             if os.path.lexists(directory / path):
                 continue
             _write(directory / path, entry.read_bytes().replace(_PLACEHOLDER.encode(), product.encode()))
             written.append(path)
     except OSError as error:
+        # All or nothing: half a template is harder to understand than none.
         for path in written:
             (directory / path).unlink(missing_ok=True)
         where = str(error.filename or directory)
@@ -90,6 +95,7 @@ def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A wheel and an executable keep no modes: a script is recognised by its first line.
     mode = 0o777 if data.startswith(b"#!") else 0o666
+    # O_EXCL: a file that appeared meanwhile is not overwritten.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

@@ -18,7 +18,7 @@ from installer.core.format import manifest_json
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import ApprovalFile, group, parse
+from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.console import safe, table
 from installer.shared.humanize import size_text as size
@@ -69,7 +69,8 @@ def _overview(bundle: Bundle) -> Report:
     layers = {layer.digest for image in manifest.images for layer in image.layers}
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
-    claims = [claim for each in group(bundle.read_tail())[0] if (claim := _provenance(each))]
+    # Provenance may not be signed by anybody whom hosts trust: it is shown as a claim of its file.
+    claims = [claim for each in group_files(bundle.read_tail())[0] if (claim := _provenance(each))]
     rows = [
         ("product", manifest.product),
         ("version", f"{manifest.version} (sequence {manifest.sequence})"),
@@ -88,6 +89,7 @@ def _overview(bundle: Bundle) -> Report:
         ("approvals", ", ".join(approvals) or "none"),
         ("checked", "list and manifest agree; `bundle verify` checks signatures and payload"),
     ]
+    # Escaped: an unverified bundle may hold control characters for the terminal.
     text = "\n".join(f"{name:<11} {safe(value)}" for name, value in rows)
     # A hundred thousand files would only be dumped to be thrown away.
     without_files = manifest_json.dump(replace(manifest, files=()))
@@ -119,6 +121,7 @@ def _probes(manifest: Manifest) -> str:
     probes: dict[str, list[str]] = {}
     for item in manifest.health:
         words = f"{item.kind} {item.target or ' '.join(item.command)}"
+        # The same probe often guards several steps.
         probes.setdefault(words, []).append(item.when)
     shown = [f"{words} ({', '.join(when)})" if all(when) else words for words, when in probes.items()]
     return "; ".join(shown) or "none"
@@ -135,6 +138,7 @@ def _files(bundle: Bundle) -> Report:
     manifest = bundle.manifest
     rows = [("MODE", "SIZE", "PATH", "ON THE HOST")]
     rows += [(f"{e.mode:04o}", size(e.size), e.path, e.install or "-") for e in manifest.files]
+    # Links have neither mode nor size of their own.
     rows += [("link", "-", f"{link.path} -> {link.target}", link.install or "-") for link in manifest.links]
     document = {
         "files": [asdict(entry) | {"mode": f"{entry.mode:04o}"} for entry in manifest.files],
@@ -151,6 +155,7 @@ def _images(bundle: Bundle) -> Report:
     for image in bundle.manifest.images:
         stored = sum(layer.size for layer in image.layers)
         unpacked = sum(layer.expanded for layer in image.layers)
+        # The saving is what these layers would take if each image carried its own.
         shared += sum(layer.size for layer in image.layers if layer.digest in seen)
         seen |= {layer.digest for layer in image.layers}
         layers = str(len(image.layers))
@@ -169,12 +174,14 @@ def document_text(bundle: Bundle, entry: FileEntry) -> str | None:
     Raises:
         TamperedError: Its digest is not the one on the list.
     """
+    # A document that large is not for reading on a terminal.
     if entry.size > LIMITS.document_bytes:
         return None
     try:
         text = bundle.read_file(entry.path).decode("utf-8")
     except UnicodeDecodeError:
         return None
+    # Binary data can be valid UTF-8 by accident.
     return None if "\0" in text else text
 
 
@@ -192,23 +199,25 @@ def _documents(bundle: Bundle, *kinds: Kind) -> Report:
 
 def _approvals(bundle: Bundle) -> Report:
     """Show the content of approvals; their signatures were not checked."""
-    approvals, strays = group(bundle.read_tail())
+    approvals, strays = group_files(bundle.read_tail())
     shown, document = [], []
     for each in approvals:
         forms = [signature.form for signature in each.signatures]
         try:
             rows = list(asdict(parse(each.data, each.name)).items())
         except TamperedError as error:
+            # A broken approval is shown, not refused: this command is for finding out what is wrong.
             rows = [("unreadable", str(error))]
         lines = [f"  {name:<12} {safe(_value_text(value))}" for name, value in rows if value]
         shown.append("\n".join([f"=== {each.name}, signatures: {', '.join(forms) or 'none'}", *lines]))
         content = {name: _value_text(value) for name, value in rows}
         document.append({"file": each.name, "signatures": forms, "says": content})
     shown += [f"=== {safe(name)}, which is not an approval" for name in strays]
-    if bundle.torn:
+    # It does not count on hosts; the person may believe that it does.
+    if bundle.partial_append:
         shown.append("incomplete approval at the end: run `bundle approve BUNDLE --repair`")
     text = "\n".join([*shown, "not verified: run `bundle verify BUNDLE --root root.json --env ENV`"])
-    rest = {"strays": strays, "torn": bundle.torn}
+    rest = {"strays": strays, "torn": bundle.partial_append}
     return Report(text if shown else "none", {"approvals": document, **rest})
 
 

@@ -40,5 +40,6 @@ def create_installer(path: Path, progress: Progress) -> InstallerFile:
         UsageError: It is neither carried, nor can it be built on this machine.
         UnfitInputError: The build failed.
     """
+    # Imported only by this command: the build machinery is of no use elsewhere.
     write_installer(path, progress)
     return InstallerFile(path, path.stat().st_size, file_digest(path))

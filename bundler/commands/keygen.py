@@ -42,20 +42,24 @@ def generate_key_pair(name: Path, prompt: Prompt | None = None) -> KeyPair:
     Raises:
         UsageError: A file exists, the directory cannot be written to, or the two passwords differ.
     """
+    # `keygen release.key` would silently write release.key.key.
     if name.suffix in (".key", ".pub"):
         raise UsageError(
             f"give the name without {name.suffix}", where=str(name), hint=f"try {name.with_suffix('')}"
         )
     private, public = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
+    # Before the password is asked for: nobody likes to type it twice for nothing.
     for path in (private, public):
         if os.path.lexists(path):
             raise file_exists(path)
     password = ask_password(f"Password for {private}: ", prompt)
+    # A typing error in a new password would lock the key for ever.
     if PASSWORD_VARIABLE not in os.environ and ask_password("Repeat the password: ", prompt) != password:
         raise UsageError(
             "the two passwords differ", where=str(private), hint="nothing was written; try again"
         )
     sealed, signer = generate(password)
+    # The private half first: a public key without it must never be handed on.
     write_new(private, sealed, 0o600)
     try:
         write_new(public, signer.public.encode(), 0o644)

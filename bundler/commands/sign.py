@@ -29,6 +29,7 @@ def sign_bundle(path: Path, signers: Sequence[Signer]) -> Signed:
         TamperedError: It is not a bundle.
     """
     results = [sign(path, signer) for signer in signers]
+    # Each signer sees the bundle as the one before has left it.
     added = tuple(name for result in results for name in result.added)
     return Signed(results[-1].identity, added, results[-1].signatures)
 
@@ -66,6 +67,7 @@ def attach_signatures(path: Path, signatures: Sequence[Path], public: Path) -> S
         BusyError: Another process signs it.
         TamperedError: It is not a bundle.
     """
+    # Read before the bundle is locked: a typing error should not keep others waiting.
     keys = public_keys(public)
     return add_signatures(
         path, lambda sums: {each.name: each.data for each in match_signatures(signatures, keys, {SUMS: sums})}

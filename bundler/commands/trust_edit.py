@@ -33,15 +33,18 @@ def add_keys(
     Raises:
         UsageError: There is no such role, or hosts would not accept the root.
     """
+    # Checked here as well as in the root's own parser, for a message that lists the roles.
     for role in roles:
         if role not in ROLES:
             raise UsageError(f"unknown role {role!r:.40}", hint=f"use one of {', '.join(ROLES)}")
 
     def change(root: Root) -> Root:
+        # A key that is given again replaces the old entry: owner and expiry can be corrected.
         held = {**root.keys, **{key.keyid: key for key in keys}}
         new = dict(root.roles)
         for role in roles:
             before = new.get(role, Role((), 1))
+            # Sorted: the order in which keys were added must not change the fingerprint.
             ids = tuple(sorted({*before.keys, *(key.keyid for key in keys)}))
             new[role] = Role(ids, threshold or before.threshold)
         return replace(root, keys=held, roles=new)
@@ -101,6 +104,7 @@ def make_policy(
     Raises:
         UsageError: A value is not valid.
     """
+    # Production starts strict: leaving a requirement out is a decision somebody has to type.
     start = base or (PRODUCTION if environment == "production" else Policy({}))
     changes: dict[str, Any] = {
         "requires": _requires(requires) if requires else None,
@@ -120,6 +124,7 @@ def _requires(given: Sequence[str]) -> dict[str, int]:
     asked: dict[str, int] = {}
     for each in given:
         role, _, number = each.partition("=")
+        # These two are never required for a release: one is for roots, one for emergencies.
         if role not in ROLES or role in ("root", "break-glass") or not (number or "1").isdecimal():
             raise UsageError(
                 f"{each!r:.40} is not ROLE or ROLE=N",
@@ -143,6 +148,7 @@ def set_product(path: Path, product: str, now: datetime, *, floor: str = "", res
     Raises:
         UsageError: `floor` implies no sequence number.
     """
+    # Digits are a sequence number; anything with a dot is a version.
     sequence = int(floor) if floor.isdecimal() else default_sequence(parse(floor)) if floor else None
     if floor and sequence is None:
         raise UsageError(
@@ -151,6 +157,7 @@ def set_product(path: Path, product: str, now: datetime, *, floor: str = "", res
 
     def change(root: Root) -> Root:
         before = root.products.get(product, ProductRule())
+        # A counter, not a flag: hosts act once on each increase.
         rule = ProductRule(before.floor if sequence is None else sequence, before.reset + reset)
         return replace(root, products={**root.products, product: rule})
 
@@ -171,6 +178,7 @@ def revoke(path: Path, keys: Sequence[str], bundles: Sequence[str], now: datetim
     """
     if not keys and not bundles:
         raise UsageError("nothing to revoke", hint="give --key ID or --bundle IDENTITY")
+    # Ids are resolved now, so that the root stores full ids, whatever was typed.
     root = load(path).root
     ids = frozenset(find_key(root, each).keyid for each in keys)
     identities = frozenset(_identity(each) for each in bundles)
@@ -209,6 +217,7 @@ def rotate(
         swaps: dict[str, str] = {}
         for old_id, new in (replaced or {}).items():
             old = find_key(root, old_id)
+            # The old key goes: two keys of one owner would not count twice, but could be stolen twice.
             del keys[old.keyid]
             keys[new.keyid] = replace(new, owner=old.owner)
             swaps[old.keyid] = new.keyid
@@ -228,18 +237,22 @@ def find_key(root: Root, given: str) -> TrustedKey:
     Raises:
         UsageError: There is none, or there are two.
     """
+    # People copy fingerprints with spaces and in capitals.
     wanted = "".join(given.lower().split())
-    found = [key for key in root.keys.values() if wanted in (key.keyid, key.keyid8)]
-    if len(found) != 1:
+    matching = [key for key in root.keys.values() if wanted in (key.keyid, key.keyid8)]
+    if len(matching) != 1:
         listed = ", ".join(f"{key.keyid8} ({key.owner})" for key in root.keys.values())
         what = (
-            f"{given[:80]} is not a key of this root" if not found else f"two keys have the id {given[:80]}"
+            f"{given[:80]} is not a key of this root"
+            if not matching
+            else f"two keys have the id {given[:80]}"
         )
         raise UsageError(what, hint=f"keys of this root: {listed}")
-    return found[0]
+    return matching[0]
 
 
 def _identity(given: str) -> str:
+    # An identity works without the file: a bad bundle may be out of reach.
     if HEX.fullmatch(given):
         return given
     if not Path(given).is_file():

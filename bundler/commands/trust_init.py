@@ -13,7 +13,7 @@ from bundler.signing.gpg import export_public
 from bundler.trust.root_files import root_bytes
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import KIB
-from installer.core.trust.root import Role, Root, owner_ok
+from installer.core.trust.root import Role, Root, is_owner_name
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.trust.root_view import RootView, view
 from installer.core.trust.signatures import TrustedKey
@@ -66,7 +66,9 @@ def init_root(
             "a root needs at least one release key",
             hint="give --release-key NAME.pub or --gpg-release FINGERPRINT",
         )
+    # Owners count in policies, so each key needs one.
     keys = _owned(keys, owners)
+    # The parser would reject it with a message about JSON; here it can name the key.
     twice = next(
         (key.keyid8 for at, key in enumerate(keys) if key.keyid in {k.keyid for k in keys[:at]}), None
     )
@@ -78,11 +80,14 @@ def init_root(
         *(key_from_gpg(f, gpg_home) for f in gpg_root),
     ]
     if heads:
+        # Without the role, hosts accept no successor; that is allowed for a first trial.
         roles["root"] = Role(tuple(sorted({key.keyid for key in heads})), root_threshold)
+    # A release key wins over the same key given for the role root: its owner was named.
     held = {key.keyid: key for key in (*heads, *keys)}
     root = Root(1, parse_expiry(expires, now), held, roles)
     data = root_bytes(root)
     try:
+        # The reader of the hosts decides whether it is valid.
         parse_root(data, str(path))
     except TamperedError as error:
         raise UsageError(
@@ -101,7 +106,7 @@ def show_root(path: Path, now: datetime | None = None) -> RootView:
 
     Raises:
         UntrustedError: There is no such file.
-        MediumError: It cannot be read.
+        MediaError: It cannot be read.
         TamperedError: It is not a root.
     """
     root, data = load_root(path)
@@ -116,6 +121,7 @@ def key_from_file(path: Path) -> TrustedKey:
     """
     try:
         with path.open("rb") as file:
+            # Bounded: a wrong path may be a disk image.
             data = file.read(_PUBLIC_BYTES)
     except OSError as error:
         raise UsageError(f"the public key cannot be read: {error.strerror}", where=str(path)) from error
@@ -152,9 +158,10 @@ def _owned(keys: list[TrustedKey], owners: Sequence[str]) -> list[TrustedKey]:
             f"{len(owners)} owners for {len(keys)} keys",
             hint="give --owner once for all, or once for each key",
         )
+    # One owner for all, one for each, or the names of the files.
     names = list(owners) * (len(keys) if len(owners) == 1 else 1) or [key.owner for key in keys]
     for name in names:
-        if not owner_ok(name):
+        if not is_owner_name(name):
             raise UsageError(
                 "is not a valid owner", where=repr(name[:100]), hint="use 1 to 100 printable characters"
             )

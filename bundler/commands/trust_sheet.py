@@ -63,13 +63,16 @@ class Sheet:
 
     def as_html(self) -> str:
         """Return the page as one document to print; the QR code holds the root's fingerprint."""
+        # Only the page needs it: text is made without.
         import segno
 
+        # Level M survives a folded or stained print; the code holds nothing but the fingerprint.
         code = segno.make(f"sha256:{self.view.fingerprint}", error="m", micro=False)
         svg = code.svg_inline(border=2, omitsize=True, title="fingerprint of the root")
         parts = [f"<p class=warn>{escape(each)}</p>" for each in self.warnings]
         for number, (title, groups) in enumerate(self._groups()):
             block = f"<pre>{escape(chr(10).join(groups))}</pre>"
+            # One code only: a person who scans must not have to choose.
             picture = svg if number == 0 else ""
             parts.append(f"<h2>{escape(title)}</h2><div class=print>{block}{picture}</div>")
         facts = "<br>".join(escape(fact) for fact in self._facts())
@@ -131,5 +134,6 @@ def _warnings(file: RootFile, now: datetime) -> list[str]:
 
 
 def _lines(digits: str) -> list[str]:
+    # Two lines, to be compared group by group.
     half = display_fingerprint(digits)
     return [half[:39], half[40:]]

@@ -30,6 +30,7 @@ class RootSigned:
     def as_text(self, now: datetime) -> str:
         """Return it in words for people."""
         added = [f"wrote {name}" for name in self.added] or ["already signed by this key"]
+        # Both versions count: hosts need the signatures of the old and of the new root's owners.
         standings = self.file.standings(now)
         missing = max(each.missing for each in standings)
         if self.file.complete(now):
@@ -64,6 +65,7 @@ def sign_root(path: Path, signers: Sequence[Signer], now: datetime) -> RootSigne
     added: list[str] = []
     for signer in signers:
         _require_role(file, signer.keyid, signer.keyid8)
+        # Written at once: if the second key fails, the first signature is not lost.
         added += _write_signatures(file, signer.files(path.name, file.data))
     return RootSigned(load(path), tuple(added))
 
@@ -102,18 +104,19 @@ def attach_to_root(path: Path, signatures: Sequence[Path], public: Path | None, 
         keys = public_keys(public)
     else:
         keys = [key for root in (file.root, file.previous) if root for key in root.keys.values()]
-    found = match_signatures(signatures, keys, {path.name: file.data})
+    attached = match_signatures(signatures, keys, {path.name: file.data})
     ids = {key.keyid8: key.keyid for key in keys}
     # All are checked before the first is written.
-    for each in found:
+    for each in attached:
         _require_role(file, ids[each.keyid8], each.keyid8)
-    added = _write_signatures(file, {each.name: each.data for each in found})
+    added = _write_signatures(file, {each.name: each.data for each in attached})
     return RootSigned(load(path), tuple(added))
 
 
 def _load_checked(path: Path, now: datetime) -> RootFile:
     """Load a root whose existing signatures are all of its present bytes."""
     file = load(path)
+    # Raises if a signature is of other bytes: signing on would hide that the root was changed.
     file.standings(now)
     return file
 

@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from installer.core.errors import UsageError
-from installer.core.format.medium import open_medium
+from installer.core.format.bundle_source import open_source
 from installer.core.limits import MIB
-from installer.core.trust.approval_sidecar import beside, read_sidecar
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root_json import load_root
 from installer.core.trust.verifier import Trust, pinned_key_trust
-from installer.core.verify import Verified, check_all, decide, open_trusted, payload_extent, report
+from installer.core.verify import (
+    VerifiedBundle,
+    check_approvals,
+    open_trusted,
+    payload_extent,
+    report,
+    verify_payload,
+)
 from installer.shared.progress import Progress
 
 
@@ -29,7 +36,7 @@ class Verification:
         decision: What the policy of the environment decided; None without an environment.
     """
 
-    verified: Verified
+    verified: VerifiedBundle
     decision: Decision | None
 
     @property
@@ -51,7 +58,7 @@ def verify_bundle(
     source: str,
     trust: Trust,
     progress: Progress,
-    destination: Destination | None = None,
+    destination: HostFacts | None = None,
     approvals: Sequence[Path] = (),
 ) -> Verification:
     """Verify a bundle as a host would.
@@ -66,22 +73,24 @@ def verify_bundle(
     Raises:
         WaybillError: Whatever a host would refuse it for.
     """
-    host = destination or Destination()
-    sidecar = beside(Path(source))
-    found = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
-    found += [(str(each), read_sidecar(each, required=True)) for each in approvals]
-    with closing(open_medium(source)) as medium:
+    # Without an environment, no policy is evaluated.
+    host = destination or HostFacts()
+    sidecar = sidecar_path(Path(source))
+    sidecars = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
+    sidecars += [(str(each), read_sidecar(each, required=True)) for each in approvals]
+    with closing(open_source(source)) as medium:
+        # From here on nothing of the bundle is read that a trusted signature does not cover.
         opened = open_trusted(medium, trust, lambda _manifest: host)
         decision = None
         # The approvals of a file are checked before its payload, so that a refusal comes at once.
         # A stream has them at its end.
         if host.environment and medium.parallel:
-            decision = decide(opened, trust, found)
+            decision = check_approvals(opened, trust, sidecars)
         progress.start("verify", payload_extent(opened))
-        verified = check_all(opened, progress.advance)
+        verified = verify_payload(opened, progress.advance)
         progress.done()
         if host.environment and decision is None:
-            decision = decide(opened, trust, found)
+            decision = check_approvals(opened, trust, sidecars)
     return Verification(verified, decision)
 
 
@@ -102,6 +111,7 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
         )
     try:
         with key.open("rb") as file:
+            # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
             text = file.read(MIB).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot be read as a public key: {error}", where=str(key)) from None

@@ -1,4 +1,4 @@
-"""The entries of bundle.yaml as items of a bundle: paths filled in, inputs looked at, names given."""
+"""Turn entries of bundle.yaml into items of a bundle: fill in placeholders, check inputs, assign names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bundler.config.checks import images, inputs, trees
-from bundler.config.checks.destinations import Place
+from bundler.config.checks.destinations import InstallPath
 from bundler.config.durations import seconds
-from bundler.config.model import Item, Tree
-from bundler.image_sources.entry import ImageEntry
+from bundler.config.model import InputFile, InputTree
+from bundler.image_sources import source_kind
+from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.core.format.methods import IMPLICIT, SPECS, Option
@@ -24,9 +25,9 @@ class Entries:
     """Everything that bundle.yaml lists, with the problems found on the way.
 
     Args:
-        directory: Where bundle.yaml is.
+        directory: Directory of bundle.yaml.
         document: For the lines.
-        value: What of the document fits the schema; list items that do not are None.
+        value: The valid part of the document; list items that are not valid are None.
         version: Filled in for `{version}`.
         platforms: The platforms to make.
     """
@@ -42,22 +43,23 @@ class Entries:
         self.directory, self.document, self.value = directory, document, value
         self.version, self.platforms = version, platforms
         self.problems: list[Problem] = []
-        self.items: list[Item] = []
-        self.trees: list[Tree] = []
+        self.items: list[InputFile] = []
+        self.trees: list[InputTree] = []
         self.images: list[ImageEntry] = []
         self.deploy: list[Deployment] = []
         self.health: list[HealthCheck] = []
-        self.places: list[Place] = []
+        self.places: list[InstallPath] = []
         self.probe_places: list[str] = []
         self.rollback = self.values = self.values_schema = ""
+        # Everything is read before anything is compared: duplicates are found across sections.
         self._read()
-        self._twins()
+        self._merge_duplicates()
 
-    def where(self, item: Item | Tree | ImageEntry) -> str:
+    def where(self, item: InputFile | InputTree | ImageEntry) -> str:
         """Return `bundle.yaml:LINE` of an entry."""
         return f"{self.document.name}:{item.line}"
 
-    def of_kind(self, *kinds: Kind) -> Iterator[Item]:
+    def of_kind(self, *kinds: Kind) -> Iterator[InputFile]:
         """Return the items of some kinds, each source once."""
         return (item for item in self.items if item.kind in kinds)
 
@@ -70,9 +72,10 @@ class Entries:
         self._deploy()
         self._health()
         listed = ("binaries", "trees", "images", "config")
+        # Only if nothing else is wrong: an entry that was refused would make a release look empty.
         if not any(self.value.get(key) for key in listed) and not self.problems:
-            what = f"ships nothing: {', '.join(listed)} are all empty"
-            self.problems.append(Problem(self.document.name, what, "list what the release is made of"))
+            what = f"is empty: none of {', '.join(listed)} is given"
+            self.problems.append(Problem(self.document.name, what, "list the content of the release"))
 
     def _each(self, key: str) -> Iterator[tuple[strict_yaml.Path, Any]]:
         for number, entry in enumerate(self.value.get(key) or []):
@@ -81,6 +84,7 @@ class Entries:
 
     def _binaries(self) -> None:
         for path, entry in self._each("binaries"):
+            # One entry of binaries is one file for each platform that is built.
             for platform in self.platforms:
                 os_name, arch = platform.split("/", 1)
                 given = self._fill(entry["path"], (*path, "path"), os=os_name, arch=arch)
@@ -96,13 +100,14 @@ class Entries:
             where = self.document.where((*path, "path"))
             source = self.directory / given
             problem = inputs.directory_problem(source, given, where)
+            # A tree of `.` takes the name of its directory: a member needs a name of its own.
             member = f"trees/{source.resolve().name if given in ('.', '..') else given.rpartition('/')[2]}"
             problem = problem or inputs.member_problem(member, given, where)
             if problem:
                 self.problems.append(problem)
                 continue
             install = self._install(entry, path, given, is_tree=True)
-            tree = Tree(given, source, member, install, self._line((*path, "path")))
+            tree = InputTree(given, source, member, install, self._line((*path, "path")))
             tree, problems = trees.survey(tree, where)
             self.trees.append(tree)
             self.problems += problems
@@ -111,28 +116,21 @@ class Entries:
         for path, entry in self._each("images"):
             where, line = self.document.where(path), self._line(path)
             name = "" if isinstance(entry, str) else self._fill(entry.get("as", ""), (*path, "as"))
-            if isinstance(entry, str):
-                reference = self._fill(entry, path)
+            kind, source = source_kind(entry), None
+            text = self._fill(entry if isinstance(entry, str) else entry[kind.key], path)
+            # Only a registry may be written as a URL.
+            scheme, _, reference = text.rpartition("://") if kind.key else ("", "", text)
+            if kind.takes == "reference":
                 problem = images.reference_problem(reference, where)
-                kind = ImageEntry("docker", reference, None, line)
-            elif "registry" in entry:
-                scheme, _, reference = self._fill(entry["registry"], path).rpartition("://")
-                problem = images.reference_problem(reference, where)
-                kind = ImageEntry("registry", reference, None, line, name, scheme)
             else:
-                word = "archive" if "archive" in entry else "oci"
-                given = self._fill(entry[word], path)
-                source = self.directory / given
-                look = inputs.file_problem if word == "archive" else inputs.directory_problem
-                problem = look(source, given, where)
-                if not problem and word == "oci" and not (source / "oci-layout").is_file():
-                    hint = "name the directory that has oci-layout and index.json in it"
-                    problem = Problem(where, f"{given} is not an OCI image layout", hint)
-                kind = ImageEntry("archive" if word == "archive" else "oci", given, source, line, name)
+                source = self.directory / text
+                check = inputs.file_problem if kind.takes == "file" else inputs.directory_problem
+                problem = check(source, text, where) or kind.path_problem(source, text, where)
+                scheme, reference = "", text
             if name and not problem:
                 problem = images.reference_problem(name, self.document.where((*path, "as")))
             self.problems += [problem] if problem else []
-            self.images += [] if problem else [kind]
+            self.images += [] if problem else [ImageEntry(kind, reference, source, line, name, scheme)]
 
     def _config(self) -> None:
         for path, entry in self._each("config"):
@@ -199,7 +197,7 @@ class Entries:
         item = self._file(given, member, option.kind, path, {"mode": mode})
         name = given.rpartition("/")[2]
         if item and option.directory:
-            self.places.append(Place(f"{option.directory}/{name}", given, self.where(item)))
+            self.places.append(InstallPath(f"{option.directory}/{name}", given, self.where(item)))
         if item and option.name_pattern and not re.fullmatch(option.name_pattern, name):
             what = f"{given} does not have the name of a {method} {option.kind}"
             self.problems.append(Problem(self.where(item), what, option.name_hint))
@@ -210,8 +208,8 @@ class Entries:
         for path, entry in self._each("health"):
             when = entry.get("when", "")
             if when and when not in methods:
-                hint = f"in deploy are: {', '.join(sorted(methods))}"
-                what = f"the probe waits for {when}, which is not in deploy"
+                hint = f"use one of {', '.join(sorted(methods))}"
+                what = f"the probe has when: {when}, which is not a step in deploy"
                 self.problems.append(Problem(self.document.where((*path, "when")), what, hint))
             kind = next(word for word in ("http", "tcp", "command", "container") if word in entry)
             words = tuple(self._fill(word, path) for word in entry[kind]) if kind == "command" else ()
@@ -238,7 +236,7 @@ class Entries:
         *,
         platform: str = "",
         empty: bool = False,
-    ) -> Item | None:
+    ) -> InputFile | None:
         where = self.document.where(path)
         source = self.directory / given
         problem = inputs.file_problem(source, given, where, may_be_empty=empty)
@@ -248,7 +246,7 @@ class Entries:
         if problem or name_problem:
             return None
         default = "0755" if kind == "binary" else "0644"
-        item = Item(
+        item = InputFile(
             given, source, member, kind, int(entry.get("mode", default), 8), install, entry.get("owner", ""),
             platform, self._line(path),
         )  # fmt: skip
@@ -271,43 +269,46 @@ class Entries:
         known = {"os": os_name, "arch": arch} if platform else {}
         install = self._fill(entry["install"], where, **known)
         install = install.rstrip("/") or "/" if is_tree else install
-        self.places.append(Place(install, given, self.document.where(where), platform, is_tree))
+        self.places.append(InstallPath(install, given, self.document.where(where), platform, is_tree))
         return install
 
-    def _twins(self) -> None:
+    def _merge_duplicates(self) -> None:
         """Join entries of one file, and reports different files that would get one name in the bundle."""
-        kept: dict[tuple[str, str], Item] = {}
-        seen: dict[str, Item | Tree] = {}
+        merged: dict[tuple[str, str], InputFile] = {}
+        seen: dict[str, InputFile | InputTree] = {}
         for item in self.items:
+            # Lower case: hosts and sticks may have file systems that do not tell A from a.
             first = seen.setdefault(item.member.lower(), item)
             if first is item:
-                kept[item.member, item.install] = item
-            elif not isinstance(first, Item) or first.source != item.source or first.kind != item.kind:
-                self._twin(item, first)
+                merged[item.member, item.install] = item
+            elif not isinstance(first, InputFile) or first.source != item.source or first.kind != item.kind:
+                self._name_clash(item, first)
             elif item.install != first.install:
-                what = f"{item.given} is listed before, in line {first.line}, to go elsewhere"
+                what = f"{item.given} is listed in line {first.line}, too, with another destination"
                 self.problems.append(Problem(self.where(item), what, "copy the file under another name"))
-        self.items = list(kept.values())
-        names: dict[str, Tree] = {}
+        # The same file twice, for example a unit in two steps, is one member.
+        self.items = list(merged.values())
+        names: dict[str, InputTree] = {}
         for tree in self.trees:
             if names.setdefault(tree.member.lower(), tree) is not tree:
-                self._twin(tree, names[tree.member.lower()])
+                self._name_clash(tree, names[tree.member.lower()])
 
-    def _twin(self, item: Item | Tree, first: Item | Tree) -> None:
+    def _name_clash(self, item: InputFile | InputTree, first: InputFile | InputTree) -> None:
         what = (
             f"{item.given} and {first.given} (line {first.line}) would both be {first.member} in the bundle"
         )
         self.problems.append(Problem(self.where(item), what, "rename one of them"))
 
+    # Only in bundle.yaml: the files themselves are shipped byte for byte.
     def _fill(self, text: str, path: strict_yaml.Path, **known: str) -> str:
         words = {"version": self.version, **known}
 
         def value(match: re.Match[str]) -> str:
             if match[1] in words:
                 return words[match[1]]
-            hint = "known here: " + ", ".join(f"{{{word}}}" for word in words)
+            hint = "use " + ", ".join(f"{{{word}}}" for word in words)
             self.problems.append(
-                Problem(self.document.where(path), f"{match[0]} is not filled in here", hint)
+                Problem(self.document.where(path), f"{match[0]} is not a known placeholder here", hint)
             )
             return match[0]
 

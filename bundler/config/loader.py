@@ -1,7 +1,7 @@
-"""bundle.yaml, read for one version: everything that is wrong with it and its inputs, said at once.
+"""Read bundle.yaml for one version, and report all problems of it and its inputs at once.
 
-1 the file      strict YAML, then the schema; what does not fit is set aside, the rest is looked at
-2 the entries   paths filled in, inputs there and readable, names that fit (`bundler/config/entries.py`)
+1 the file      strict YAML, then the schema; what is not valid is set aside, the rest is checked further
+2 the entries   placeholders, existence and permissions of inputs, names (`bundler/config/entries.py`)
 3 the content   changelog, values, templates, Compose files, secrets, destinations (`checks/`)
 """
 
@@ -32,20 +32,23 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
     """Read and checks bundle.yaml and its inputs for a release.
 
     Args:
-        directory: Where bundle.yaml is.
+        directory: Directory of bundle.yaml.
         version: The version to make; a leading `v` is dropped.
-        platforms: Only these of the platforms in bundle.yaml; all where empty.
+        platforms: Only these of the platforms in bundle.yaml; empty: all.
 
     Raises:
-        UnfitInputError: Something is not fit to ship; `problems` has all of it, with places and hints.
+        UnfitInputError: It cannot be bundled; `problems` has every problem, with place and hint.
     """
     problems: list[Problem] = []
     parsed = _version(version, problems)
     document, sha256 = _read(directory)
     problems += document.problems
+    # Without a document there is nothing more to check.
     if document.value is None:
         raise _unfit(problems, directory)
+    # What does not fit the schema is removed here, so that the checks below need not doubt types.
     value, whole = _fitting(document, problems)
+    # From here on each step adds its problems: a person sees all of them in one run.
     chosen = _platforms(value, platforms, problems)
     sequence = _sequence(value, parsed, problems)
     upgrade_from = _upgrade_from(value, document, parsed, problems)
@@ -83,40 +86,44 @@ def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
     path = directory / NAME
     try:
         with path.open("rb") as file:
+            # The hash is that of the very bytes that are parsed: the file may change meanwhile.
             data = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
-        hint = "bundle init lays one down; -C names the directory where it is"
+        hint = "run `bundle init` to create one, or give its directory with -C"
         return strict_yaml.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),)), ""
     except OSError as error:
         problem = Problem(
-            str(path), f"cannot be read: {error.strerror}", "it must be a file that you may read"
+            str(path), f"cannot be read: {error.strerror}", "check that it is a file, and its permissions"
         )
         return strict_yaml.Document(NAME, None, {}, (problem,)), ""
     document = strict_yaml.load(data, NAME)
     if isinstance(document.value, dict) or document.problems:
         return document, sha256_hex(data)
     problem = Problem(
-        f"{NAME}:1", "must hold a mapping of keys to values", "bundle init lays down an example"
+        f"{NAME}:1", "must be a mapping of keys to values", "run `bundle init` to create an example"
     )
     return strict_yaml.Document(NAME, None, {}, (problem,)), ""
 
 
 def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[dict[str, Any], set[str]]:
-    """Validate; gives what of the document fits, and the names of the top-level keys that fit wholly."""
+    """Validate; return the valid part of the document, and the top-level keys that are valid as a whole."""
     if not isinstance(document.value, dict):
         return {}, set()
     value: dict[str, Any] = document.value
     schema = resources.schema(SCHEMA)
-    found = schema_errors.findings(schema, value, document.where)
+    findings = schema_errors.findings(schema, value, document.where)
+    # One problem for each place: a broken value would otherwise be reported by parser and schema.
     taken = {problem.where for problem in problems}
-    problems += [finding.problem for finding in found if finding.problem.where not in taken]
+    problems += [finding.problem for finding in findings if finding.problem.where not in taken]
     for path, text in _texts(value):
-        if not text.isprintable() and not any(finding.path == path for finding in found):
+        # A line break in a path or name would forge lines in reports on the host.
+        if not text.isprintable() and not any(finding.path == path for finding in findings):
             what = f"{schema_errors.dotted(path)} has a control character or a line break"
-            problems.append(Problem(document.where(path), what, "write it in one line"))
-            found.append(schema_errors.Finding("control", path, problems[-1]))
-    damaged = {str(finding.path[0]) for finding in found if finding.path}
-    for finding in found:
+            problems.append(Problem(document.where(path), what, "write it on one line"))
+            findings.append(schema_errors.Finding("control", path, problems[-1]))
+    # Later checks must not call an image missing that stands in an entry which was removed.
+    damaged = {str(finding.path[0]) for finding in findings if finding.path}
+    for finding in findings:
         _set_aside(value, finding)
     # What is left of an entry may lack something now; then the entry goes as a whole.
     for finding in schema_errors.findings(schema, value, document.where):
@@ -126,8 +133,9 @@ def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[d
 
 
 def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
-    """Remove what does not fit: a key, or the entry of a list that it is in (the place stays, as None)."""
+    """Remove what is not valid: a key, or the list entry that it is in (replaced by None)."""
     path = finding.path
+    # An unknown key is removed alone; the rest of its entry can still be checked.
     if finding.keyword != "additionalProperties":
         ends = [end for end, part in enumerate(path, 1) if isinstance(part, int)]
         path = path[: ends[0]] if ends else path
@@ -140,6 +148,7 @@ def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
     if isinstance(value, dict):
         value.pop(path[-1], None)
     elif isinstance(value, list):
+        # The place stays, so that the numbers of later entries still lead to their lines.
         value[int(path[-1])] = None
 
 
@@ -161,12 +170,13 @@ def _version(version: str, problems: list[Problem]) -> Version | None:
 
 
 def _sequence(value: dict[str, Any], version: Version | None, problems: list[Problem]) -> int:
+    # An explicit number wins: some products have releases that versions cannot order.
     if isinstance(value.get("sequence"), int):
         return int(value["sequence"])
     sequence = default_sequence(version) if version else 0
     if sequence is None or (version and sequence == 0):
-        what = f"no sequence number follows from the version {version}"
-        hint = "give sequence: a number above that of every earlier release, or use alpha.N, beta.N or rc.N"
+        what = f"the version {version} implies no sequence number"
+        hint = "set sequence: to a number above that of every earlier release, or use alpha.N, beta.N or rc.N"
         problems.append(Problem(NAME, what, hint))
     return sequence or 0
 
@@ -184,8 +194,8 @@ def _upgrade_from(
         problems.append(Problem(where, f"upgrade_from: {error.what}", error.hint))
         return ""
     if version is not None and least >= version:
-        hint = "name an earlier version, which hosts can be upgraded from"
-        problems.append(Problem(where, f"upgrade_from is {least}, which is not before {version}", hint))
+        hint = "give an earlier version that hosts can be upgraded from"
+        problems.append(Problem(where, f"upgrade_from is {least}, which is not lower than {version}", hint))
     return str(least)
 
 
@@ -194,15 +204,18 @@ def _platforms(value: dict[str, Any], chosen: Sequence[str], problems: list[Prob
     for platform in chosen:
         if platform not in listed:
             hint = f"listed: {', '.join(listed) or 'none'}"
-            problems.append(Problem("--platform", f"{platform} is not among platforms of {NAME}", hint))
+            problems.append(
+                Problem("--platform", f"{platform} is not listed under platforms in {NAME}", hint)
+            )
     return tuple(platform for platform in listed if not chosen or platform in chosen)
 
 
 def _unfit(problems: list[Problem], directory: Path) -> UnfitInputError:
+    # Two checks may find the same.
     unique = list(dict.fromkeys(problems))
-    count = "one thing stands" if len(unique) == 1 else f"{len(unique)} things stand"
+    count = f"{len(unique)} problem{'' if len(unique) == 1 else 's'}"
     return UnfitInputError(
-        f"not fit to ship: {count} in the way",
+        f"cannot be bundled: {count}",
         where=str(directory / NAME),
         problems=sorted(unique, key=_order),
     )
@@ -210,6 +223,7 @@ def _unfit(problems: list[Problem], directory: Path) -> UnfitInputError:
 
 def _order(problem: Problem) -> tuple[bool, str, int]:
     """bundle.yaml first, then file by file, each from its top."""
+    # Line numbers are compared as numbers: line 9 comes before line 10.
     match = re.fullmatch(r"(.*?)(?::([0-9]+))?", problem.where)
     name, line = (match[1], match[2]) if match else (problem.where, None)
     return name != NAME, name, int(line or 0)

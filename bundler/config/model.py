@@ -1,4 +1,4 @@
-"""What bundle.yaml says, checked and filled in: the one thing that `create` works from."""
+"""The checked content of bundle.yaml: the only input of `create`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bundler.image_sources.entry import ImageEntry
+from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.core.semver import Version
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A single file that goes into the bundle.
+class InputFile:
+    """A single file of the bundle.
 
     Attributes:
-        given: Its path as bundle.yaml has it, filled in; messages show this.
-        source: Where it is.
+        given: Its path in bundle.yaml, placeholders filled in, for messages.
+        source: Its path on this machine.
         member: Its bundle path.
-        kind: What it is for.
+        kind: Its purpose.
         mode: Permission bits on the host.
-        install: Where it goes on the host; empty where it stays in the release directory.
+        install: Its path on the host; empty if it stays in the release directory.
         owner: `user:group`; empty for root.
         platform: `os/arch`; empty for all.
         line: Of bundle.yaml.
@@ -39,6 +39,7 @@ class Item:
     line: int = 0
 
 
+# Named tuples: a tree may have 250,000 of them, and they sort by path.
 class TreeFile(NamedTuple):
     """A regular file of a tree: its path in the tree, size and mode."""
 
@@ -63,14 +64,14 @@ class TreeDirectory(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
-    """A directory that goes into the bundle, with what was found in it, each list sorted bytewise.
+class InputTree:
+    """A directory of the bundle with its content, each list sorted bytewise.
 
     Attributes:
-        given: Its path as bundle.yaml has it, filled in.
-        source: Where it is.
+        given: Its path in bundle.yaml, placeholders filled in.
+        source: Its path on this machine.
         member: `trees/<name>`.
-        install: The directory on the host; empty where it stays in the release directory.
+        install: The directory on the host; empty if it stays in the release directory.
         line: Of bundle.yaml.
         files: Regular files.
         links: Symbolic links.
@@ -92,11 +93,11 @@ class BundleConfig:
     """bundle.yaml for one version, with every check passed.
 
     Attributes:
-        directory: Where bundle.yaml is.
+        directory: Directory of bundle.yaml.
         product: The product's name.
         version: The version.
-        sequence: Given, or what follows from the version.
-        platforms: `os/arch` each; only the chosen ones where some were chosen.
+        sequence: The sequence number, given or implied by the version.
+        platforms: `os/arch` each; limited by `--platform`.
         expires: Seconds from creation.
         compression: Of image layers that come uncompressed.
         items: All single files, unique by member, in the order of bundle.yaml.
@@ -104,13 +105,13 @@ class BundleConfig:
         images: Image sources.
         deploy: Steps, with bundle paths in their options.
         health: Probes.
-        rollback: Bundle path of the rollback plan; empty where there is none.
-        values: Bundle path of the defaults; empty where there is none.
-        values_schema: Bundle path of the values' schema; empty where there is none.
+        rollback: Bundle path of the rollback plan; empty if there is none.
+        values: Bundle path of the defaults; empty if there is none.
+        values_schema: Bundle path of the values' schema; empty if there is none.
         release_notes: The changelog's section of this version.
         upgrade_from: The least version that a host must run to be upgraded; empty: any.
         sha256: Of the bytes of bundle.yaml, in hex.
-        warnings: What does not stand in the way, but should be known.
+        warnings: What should be known, but does not prevent a bundle.
     """
 
     directory: Path
@@ -120,8 +121,8 @@ class BundleConfig:
     platforms: tuple[str, ...]
     expires: int
     compression: Literal["zstd", "gzip", "none"]
-    items: tuple[Item, ...]
-    trees: tuple[Tree, ...]
+    items: tuple[InputFile, ...]
+    trees: tuple[InputTree, ...]
     images: tuple[ImageEntry, ...]
     deploy: tuple[Deployment, ...]
     health: tuple[HealthCheck, ...]

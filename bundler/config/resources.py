@@ -10,6 +10,7 @@ from typing import Any
 
 from installer.core.errors import WaybillError
 
+# Two levels above this package.
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -27,7 +28,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def templates() -> Traversable:
-    """Return the directory of what `bundle init` lays down, one directory for each template.
+    """Return the directory of the templates of `bundle init`, one directory for each.
 
     Raises:
         WaybillError: The installation is damaged.
@@ -36,7 +37,8 @@ def templates() -> Traversable:
 
 
 def _find(package: str, name: str) -> Traversable:
+    # A wheel and an executable have the data inside of the packages, a checkout next to them.
     for place in (files(package).joinpath(name), _CHECKOUT / name):
         if place.is_dir():
             return place
-    raise WaybillError(f"{name} is missing in this installation", hint="install Waybill again")
+    raise WaybillError(f"{name} is missing in this installation", hint="reinstall Waybill")

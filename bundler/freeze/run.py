@@ -1,6 +1,7 @@
-"""Runs cx_Freeze; started as a script by `build`, in a Python that sees only what is to be frozen.
+"""Run cx_Freeze; started as a script by `build`, in a Python that sees only what is to be frozen.
 
-It is given one JSON object: the options of `cx_Freeze.Freezer`, and `path`, the directories to import from.
+Its argument is one JSON object: the options of `cx_Freeze.Freezer`, and `path`, the directories to import
+from.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 
 def main(options: dict[str, Any]) -> None:
-    """Freeze as told."""
+    """Freeze a program."""
     sys.path[:0] = options["path"]
     from cx_Freeze import Executable, Freezer
 

@@ -35,6 +35,7 @@ def pack(app: Path, name: str, version: str) -> bytes:
         The whole self-extracting file; the same directory gives the same bytes.
     """
     raw, unpacked = _tar(app)
+    # gzip and tar are on every host; mtime=0 keeps the bytes equal from build to build.
     payload = gzip.compress(raw, compresslevel=9, mtime=0)
     template = files("bundler.freeze").joinpath("self_extract.sh").read_text(encoding="utf-8")
     room = f"{(unpacked + len(payload)) // 1_000_000 + 1} MB"
@@ -51,6 +52,7 @@ def pack(app: Path, name: str, version: str) -> bytes:
 
 def _with_offset(template: str) -> bytes:
     offset, head = 0, b""
+    # The head contains its own length, whose digits change the length.
     while offset != len(head) + 1:
         offset = len(head) + 1
         head = template.replace("@OFFSET@", str(offset)).encode()
@@ -77,16 +79,16 @@ def _runs(content: bytes) -> bool:
 
 
 def settle(app: Path) -> None:
-    """Take out of the frozen directory `app` what differs from build to build, and what is never loaded.
+    """Remove from the frozen directory `app` what differs between builds, and what is never loaded.
 
     Dates and build paths go, so that the same inputs make the same bytes; debugging symbols are blanked.
     """
     for path in app.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            kept = _settled_zip(content) if path.suffix == ".zip" else settled(path.name, content)
-            if kept != content:
-                path.write_bytes(kept)
+            keep = _settled_zip(content) if path.suffix == ".zip" else settled(path.name, content)
+            if keep != content:
+                path.write_bytes(keep)
 
 
 def settled(name: str, content: bytes) -> bytes:
@@ -100,6 +102,7 @@ def _settled_zip(content: bytes) -> bytes:
     squashed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(squashed, "w") as target:
         for name in sorted(source.namelist()):
+            # cx_Freeze writes the time of the build into it.
             if name == "BUILD_CONSTANTS.pyc":
                 continue
             member = zipfile.ZipInfo(name, SQUASHED_DATE)
@@ -115,8 +118,8 @@ def without_symbols(content: bytes) -> bytes:
     blanked = bytearray(content)
     elf = ELFFile(io.BytesIO(content))
     for section in elf.iter_sections():
-        kept = section["sh_flags"] & SHF_ALLOC or section["sh_type"] in ("SHT_NULL", "SHT_NOBITS")
-        if not kept and section.name.startswith((".debug_", ".zdebug_", ".symtab", ".strtab")):
+        keep = section["sh_flags"] & SHF_ALLOC or section["sh_type"] in ("SHT_NULL", "SHT_NOBITS")
+        if not keep and section.name.startswith((".debug_", ".zdebug_", ".symtab", ".strtab")):
             start, size = section["sh_offset"], section["sh_size"]
             blanked[start : start + size] = bytes(size)
     return bytes(blanked)
@@ -126,6 +129,7 @@ def _settled_pyc(name: str, content: bytes) -> bytes:
     body = content[PYC_HEADER:]
     if name.startswith("__main__"):
         body = marshal.dumps(_renamed(marshal.loads(body), "main.py"))  # noqa: S302 - our own build's output
+    # Zeros for the modification time and size of the source.
     return content[:8] + bytes(8) + body
 
 

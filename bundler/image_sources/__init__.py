@@ -1,53 +1,39 @@
-"""Where images come from: one file per source, one protocol (`base`)."""
+"""Image sources: one module for each, one abstract class (`base`), and their registry."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import assert_never
+from collections.abc import Mapping, Sequence
 
 from bundler.image_sources.archive import ArchiveSource
-from bundler.image_sources.base import ImageSource
-from bundler.image_sources.docker import EngineImage, EngineSource
-from bundler.image_sources.entry import ImageEntry
+from bundler.image_sources.base import ImageEntry, ImageSource
+from bundler.image_sources.docker import EngineSource
 from bundler.image_sources.oci import LayoutSource
 from bundler.image_sources.registry import RegistrySource
 
+SOURCES: tuple[type[ImageSource], ...] = (ArchiveSource, LayoutSource, RegistrySource, EngineSource)
+
+
+def source_kind(entry: str | Mapping[str, object]) -> type[ImageSource]:
+    """Return the class of source that an entry of `images` in bundle.yaml means.
+
+    Args:
+        entry: The entry, valid by the schema.
+    """
+    if isinstance(entry, str):
+        return next(kind for kind in SOURCES if not kind.key)
+    return next(kind for kind in SOURCES if kind.key in entry)
+
 
 def sources_for(entries: Sequence[ImageEntry], platforms: tuple[str, ...]) -> tuple[ImageSource, ...]:
-    """Make the sources of a bundle: one for each entry, and one for all that the engine saves at once.
+    """Return the sources of a bundle, in the order in which their images are packed.
 
     Args:
         entries: `images` of bundle.yaml.
         platforms: The platforms of the bundle.
-
-    Returns:
-        The sources. The engine comes last, because layers that were compressed before serve its images too.
     """
-    others = tuple(_source(entry, platforms) for entry in entries if entry.kind != "docker")
-    wanted = [_wanted(entry) for entry in entries if entry.kind == "docker"]
-    return (*others, EngineSource(wanted, platforms)) if wanted else others
-
-
-def _source(entry: ImageEntry, platforms: tuple[str, ...]) -> ImageSource:
-    match entry.kind:
-        case "docker":
-            return EngineSource([_wanted(entry)], platforms)
-        case "archive":
-            return ArchiveSource(_path(entry), platforms, entry.name)
-        case "oci":
-            return LayoutSource(_path(entry), platforms, entry.name)
-        case "registry":
-            location = f"{entry.scheme}://{entry.reference}" if entry.scheme else entry.reference
-            return RegistrySource(location, platforms, entry.name)
-    assert_never(entry.kind)
-
-
-def _wanted(entry: ImageEntry) -> EngineImage:
-    return EngineImage(entry.reference, entry.name, f"bundle.yaml:{entry.line}" if entry.line else "")
-
-
-def _path(entry: ImageEntry) -> Path:
-    if entry.source is None:
-        raise ValueError(entry)
-    return entry.source
+    sources = [each.kind.from_entries([each], platforms) for each in entries if not each.kind.takes_all]
+    # They come last: images of a stream reuse layers that other sources have stored.
+    for kind in SOURCES:
+        if kind.takes_all and (own := [each for each in entries if each.kind is kind]):
+            sources.append(kind.from_entries(own, platforms))
+    return tuple(sources)

@@ -1,37 +1,42 @@
-"""What an image source promises, and what it is given to put the image into.
+"""The contract of image sources, and of the sink that they store images in.
 
-A source is asked twice: `resolve` looks (and finds everything that is wrong, at once), `pack` moves the bytes
-once. Where the bytes go is the sink's business; what an image is, is the source's.
+A source is called twice: `resolve` looks and reports all problems at once, `pack` moves the bytes once. The
+source knows what an image is; the sink knows where its bytes go.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol, Self
 
+from installer.core.errors import Problem
 from installer.core.format.manifest import Image, Layer
 
 
+# A protocol, not an abstract class: files, sockets and members of archives fit as they are.
 class Readable(Protocol):
-    """Anything that bytes can be read from, once, from its start to its end."""
+    """A stream that can be read once, from its start to its end."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, and none only at the end."""
+        """Return at most `size` bytes; none only at the end."""
         ...
 
 
 class BlobSink(Protocol):
-    """Where images are put: the `images/` section of a bundle.
+    """The store for images: the `images/` section of a bundle.
 
-    A layer that arrives uncompressed is the same as any stored layer of its `diff_id`, whatever that one's
-    form. A layer that arrives compressed is the same only as one of the same bytes, because registry digests
-    and image signatures cover them.
+    A layer that arrives uncompressed equals any stored layer of its `diff_id`, whatever the form of that one.
+    A layer that arrives compressed equals only one of the same bytes, because registry digests and image
+    signatures cover them.
 
-    After an error in any of the methods the sink is abandoned, not used further.
+    After an error in any of its methods the sink must not be used again.
     """
 
     def find(self, diff_id: str, digest: str = "") -> Layer | None:
-        """Return a layer that is stored already, so that it need not be read again.
+        """Return a stored layer, so that it need not be read again; None if there is none.
 
         Args:
             diff_id: Digest of the uncompressed layer.
@@ -49,26 +54,26 @@ class BlobSink(Protocol):
         size: int = -1,
         where: str,
     ) -> Layer:
-        """Store a layer; reads the stream exactly once, in chunks of 1 MiB, to its end.
+        """Store a layer; read the stream exactly once, in chunks of 1 MiB, to its end.
 
-        Bytes that are gzip or zstd already are kept as they are. An uncompressed layer is stored in the form
+        Bytes that are gzip or zstd are stored as they are. An uncompressed layer is stored in the form that
         the bundle asks for.
 
         Args:
             stream: The layer as the source has it.
-            diff_id: Digest of the uncompressed layer, where known.
-            digest: Digest of the bytes of `stream`, where known.
-            media_type: Media type of those bytes, where known.
-            size: Number of those bytes, where known.
+            diff_id: Digest of the uncompressed layer, if known.
+            digest: Digest of the bytes of `stream`, if known.
+            media_type: Media type of those bytes, if known.
+            size: Number of those bytes, if known.
             where: How errors name it.
 
         Raises:
-            UnfitInputError: A digest or the size is not what was said, or the compression is broken.
+            UnfitInputError: A digest or the size is not the expected one, or the compression is broken.
         """
         ...
 
     def document(self, data: bytes, *, where: str) -> str:
-        """Store a configuration or manifest byte for byte, once, and gives its digest."""
+        """Store a configuration or manifest byte for byte, once; return its digest."""
         ...
 
 
@@ -79,11 +84,11 @@ class ResolvedImage:
     Attributes:
         reference: Name and tag that it will have in the bundle.
         platform: `os/arch` or `os/arch/variant`.
-        config: Digest of its configuration; empty where the source does not know it yet.
-        blobs: Blobs it adds at most: its layers, its configuration and its manifest.
-        payload: Bytes it adds at most as the source knows them, uncompressed. For progress and for
-            the check of free space: an engine knows the size of the files, not of the layers.
-        diff_ids: Digests of its uncompressed layers, from the lowest; empty where not known yet.
+        config: Digest of its configuration; empty if the source does not know it yet.
+        blobs: The largest number of blobs it adds: its layers, its configuration and its manifest.
+        payload: The largest number of bytes it adds, uncompressed, for progress and the check of free space.
+            An estimate: an engine knows the size of the files, not of the layers.
+        diff_ids: Digests of its uncompressed layers, from the lowest; empty if not known yet.
         where: Where it comes from, as errors name it.
     """
 
@@ -96,24 +101,76 @@ class ResolvedImage:
     where: str
 
 
-class ImageSource(Protocol):
-    """One place that images come from: an engine, an archive, an OCI layout or a registry."""
+@dataclass(frozen=True, slots=True)
+class ImageEntry:
+    """One entry of `images` in bundle.yaml.
 
+    Attributes:
+        kind: The class of its source.
+        reference: Name and tag, or the path as bundle.yaml has it.
+        path: The file or directory; None for a reference.
+        line: Line in bundle.yaml.
+        name: `as`: name and tag in the bundle; empty for its own.
+        scheme: `http` or `https` if a registry is written as a URL.
+    """
+
+    kind: type[ImageSource]
+    reference: str
+    path: Path | None = None
+    line: int = 0
+    name: str = ""
+    scheme: str = ""
+
+
+class ImageSource(ABC):
+    """A place that images come from: an engine, an archive, an OCI layout or a registry.
+
+    Attributes:
+        key: The key of its entries in bundle.yaml; empty for entries that are a plain string.
+        takes: What an entry names.
+        takes_all: Whether one source takes all entries of its kind; else each entry is a source.
+    """
+
+    key: ClassVar[str]
+    takes: ClassVar[Literal["reference", "file", "directory"]]
+    takes_all: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
+        """Return the source of an entry, or of all entries with `takes_all`.
+
+        Args:
+            entries: Entries of this kind; exactly one without `takes_all`.
+            platforms: Platforms of the bundle.
+        """
+
+    @classmethod
+    def path_problem(cls, path: Path, given: str, where: str) -> Problem | None:  # noqa: ARG003 - for subclasses
+        """Return why a readable file or directory cannot be such a source; by default nothing.
+
+        Args:
+            path: The file or directory.
+            given: Its path in bundle.yaml, for messages.
+            where: `bundle.yaml:LINE`.
+        """
+        return None
+
+    @abstractmethod
     def resolve(self) -> list[ResolvedImage]:
-        """Look what is there without reading payload. May be called again; the first answer is kept.
+        """Find the images without reading payload. May be called again; the first answer is kept.
 
         Raises:
-            UnfitInputError: With every problem found.
+            UnfitInputError: Images cannot be taken; all problems at once.
         """
-        ...
 
+    @abstractmethod
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Put the images into the sink, in the order of `resolve`.
+        """Store the images, in the order of `resolve`.
 
         Layers that no image of the answer names were stored in vain (a stream is read before its manifest is
         seen); the sink may drop them.
 
         Raises:
-            UnfitInputError: The images are not what was resolved, or what they say of themselves.
+            UnfitInputError: The images are not what was resolved, or not what their digests say.
         """
-        ...

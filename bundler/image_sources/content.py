@@ -1,4 +1,4 @@
-"""Members of an archive or files of a layout by name: looked up at will, or passing by once."""
+"""Content of archives and layouts by name: with random access, or read once from a stream."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from installer.core.limits import MIB
 from installer.core.oci.documents import MAX_DOCUMENT
 
 BLOBS = "blobs/sha256/"
+# Many small documents must not add up to a full memory.
 MAX_HELD = 64 * MIB
 """Bytes of all documents of one archive together that are held in memory."""
+# Docker writes these for versions before 1.10; nothing reads them.
 _LEGACY = ("VERSION", "json", "repositories")
 
 
@@ -33,7 +35,7 @@ class Content(Protocol):
     where: str
 
     def resolve(self, name: str) -> str | None:
-        """Return the name under which the bytes of `name` lie; None where there is no such member."""
+        """Return the member that has the bytes of `name`, links followed; None if there is none."""
         ...
 
     def size(self, name: str) -> int:
@@ -63,39 +65,42 @@ class Payload(Protocol):
 
 
 def blob_digest(name: str) -> str:
-    """Return the digest that a name claims (`blobs/sha256/<hex>`, `<hex>.json`); else an empty text."""
+    """Return the digest in a name (`blobs/sha256/<hex>`, `<hex>.json`); empty if it has none."""
+    # Both forms of archive name their documents by digest, in two ways.
     text = name.removeprefix(BLOBS) if name.startswith(BLOBS) else name.removesuffix(".json")
     return f"sha256:{text}" if text != name and HEX.fullmatch(text) else ""
 
 
 @dataclass(slots=True)
 class _Members:
-    """The members of an archive, and where its links lead."""
+    """The members of an archive, with its links resolved."""
 
     where: str
-    found: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
 
     def resolve(self, name: str) -> str | None:
-        member = self.found.get(name)
+        member = self.members.get(name)
         if member is not None and member.kind == "link":
-            member = self.found.get(member.target)
+            # One step only: engines link a layer to another, and a chain could be a circle.
+            member = self.members.get(member.target)
         return member.name if member is not None and member.kind == "file" else None
 
     def size(self, name: str) -> int:
-        return self.found[name].size
+        return self.members[name].size
 
 
-class ArchiveContent(_Members):
-    """A tar archive in a file that can be read anywhere: only its headers and documents are read at first."""
+class ArchiveFile(_Members):
+    """A tar archive with random access: only its headers and documents are read at first."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self._path = path
         with self._file() as file:
+            # Device, inode, size and time: a file that is replaced meanwhile has another identity.
             self._identity = _identity(file)
             length = self._identity[2]
             for member, _ in scan(file, self.where, lambda count: _seek(file, count, length, self.where)):
-                self.found[member.name] = member
+                self.members[member.name] = member
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a member."""
@@ -104,20 +109,23 @@ class ArchiveContent(_Members):
 
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
-        """Open a member; the archive has to be the one that was scanned."""
+        """Open a member; refuse an archive that has changed since it was scanned."""
         with self._file() as file:
+            # Offsets of the scan would lead into other bytes.
             if _identity(file) != self._identity:
                 raise UnfitInputError(
-                    "changed while it was read", where=self.where, hint="leave the file alone and try again"
+                    "changed while it was read",
+                    where=self.where,
+                    hint="do not change the file while the bundle is created, and try again",
                 )
-            file.seek(self.found[name].offset)
+            file.seek(self.members[name].offset)
             yield Body(file, size, f"{self.where}: {name}")
 
     def _file(self) -> BinaryIO:
         return open_regular(self._path)
 
 
-class DirectoryContent:
+class LayoutDirectory:
     """An OCI layout in a directory."""
 
     def __init__(self, path: Path) -> None:
@@ -125,7 +133,7 @@ class DirectoryContent:
         self._path = path
 
     def resolve(self, name: str) -> str | None:
-        """Return the name, where there is such a file."""
+        """Return the name if there is such a file."""
         return name if (self._path / name).is_file() else None
 
     def size(self, name: str) -> int:
@@ -139,15 +147,16 @@ class DirectoryContent:
 
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
-        """Open a file, which has to be of this size."""
+        """Open a file that must have this size."""
         with open_regular(self._path / name) as file:
+            # Checked before reading: the digest would tell as well, but only after gigabytes.
             if (now := os.fstat(file.fileno()).st_size) != size:
                 raise UnfitInputError(f"is {now} bytes, not {size}", where=f"{self.where}/{name}", hint=AGAIN)
             yield file
 
 
-class PassingContent(_Members):
-    """An archive that passes by once: its documents are held, its layers go to the sink as they come."""
+class StreamedArchive(_Members):
+    """An archive that is read once, as a stream: it keeps documents, and layers go to the sink."""
 
     def __init__(self, where: str) -> None:
         super().__init__(where)
@@ -156,7 +165,7 @@ class PassingContent(_Members):
         self._room = MAX_HELD
 
     def document(self, name: str) -> bytes:
-        """Return the bytes of a document that came by."""
+        """Return the bytes of a document that was read."""
         if self.size(name) > MAX_DOCUMENT and name not in self.layers:
             raise UnfitInputError(_too_large(self.size(name)), where=f"{self.where}: {name}", hint=AGAIN)
         if name not in self._held:
@@ -166,11 +175,12 @@ class PassingContent(_Members):
         return self._held[name]
 
     def layer(self, name: str, sink: BlobSink) -> Layer:
-        """Return a layer that came by; one that looked like a document is put into the sink now.
+        """Return a layer that was read; one that looked like a document goes to the sink now.
 
         Raises:
             UnfitInputError: It was neither.
         """
+        # A layer may be as short as a document and begin like one.
         if name not in self.layers:
             where = f"{self.where}: {name}"
             self.layers[name] = sink.layer(
@@ -179,18 +189,18 @@ class PassingContent(_Members):
         return self.layers[name]
 
     def take(self, stream: Readable, sink: BlobSink | None, wanted: Container[str] | None = None) -> None:
-        """Let an archive pass by.
+        """Read an archive.
 
         Args:
             stream: The archive.
-            sink: Takes the layers; without one they are passed over.
-            wanted: Members that are layers of the images that are wanted; None where that is not known yet.
+            sink: Takes the layers; None: they are skipped.
+            wanted: Members that are layers of the images to pack; None: all of them.
 
         Raises:
-            UnfitInputError: The archive is damaged or hostile, or a layer is not what its name says.
+            UnfitInputError: The archive is damaged or hostile, or a layer does not match its name.
         """
         for member, body in scan(stream, self.where):
-            self.found[member.name] = member
+            self.members[member.name] = member
             if member.kind == "file":
                 self._take(member, body, sink if wanted is None or member.name in wanted else None)
 
@@ -200,16 +210,20 @@ class PassingContent(_Members):
         if kind == "ignored":
             return
         head = b""
+        # One block tells a tar header from JSON and from compressed data.
         while len(head) < BLOCK and (chunk := body.read(BLOCK - len(head))):
             head += chunk
         if kind == "document" or (kind == "blob" and _is_document(head)):
+            # Larger ones are reported when something asks for them; often nothing does.
             if member.size <= MAX_DOCUMENT:
                 self._hold(member, head, body, where)
         elif sink is not None:
             digest = blob_digest(member.name)
+            # An uncompressed layer under this digest is stored already: its bytes need not be compressed
+            # again.
             known = sink.find(digest) if digest else None
             self.layers[member.name] = known or sink.layer(
-                _Again(head, body), digest=digest, size=member.size, where=where
+                _Prefixed(head, body), digest=digest, size=member.size, where=where
             )
 
     def _hold(self, member: Member, head: bytes, body: Body, where: str) -> None:
@@ -222,7 +236,7 @@ class PassingContent(_Members):
 
 
 def _kind(name: str) -> str:
-    """Return what a member is by its name, in the forms that engines write."""
+    """Return the kind of a member by its name, in the forms that engines write."""
     if name.startswith(BLOBS):
         return "blob"
     if name.rpartition("/")[2] in _LEGACY:
@@ -234,12 +248,13 @@ def _kind(name: str) -> str:
 
 def _is_document(head: bytes) -> bool:
     """Return whether a blob that begins like this is JSON and not a layer."""
+    # A tar archive may begin with a file whose name starts with a brace.
     return head[:1] in (b"{", b"[") and sniff(head) == "tar" and head[257:262] != b"ustar"
 
 
 @dataclass(slots=True)
-class _Again:
-    """A body whose beginning was looked at."""
+class _Prefixed:
+    """A body with its first bytes put back."""
 
     head: bytes
     body: Body
@@ -253,11 +268,11 @@ class _Again:
 
 @dataclass(slots=True)
 class Expanded:
-    """A compressed file, read as what it expands to.
+    """A stream that decompresses a file.
 
     Attributes:
         stream: The compressed file.
-        form: What it is.
+        form: Its compression.
         where: How errors name it.
     """
 
@@ -284,6 +299,7 @@ class Expanded:
         return chunk
 
 
+# Size first: nothing is allocated for a document that is refused.
 def read_document(stream: Readable, size: int, where: str) -> bytes:
     """Read a document whose size is known.
 
@@ -292,7 +308,7 @@ def read_document(stream: Readable, size: int, where: str) -> bytes:
     """
     if size > MAX_DOCUMENT:
         raise UnfitInputError(
-            f"is {size} bytes, more than the {MAX_DOCUMENT} a document may have", where=where, hint=AGAIN
+            f"is {size} bytes, more than the {MAX_DOCUMENT} that a document may have", where=where, hint=AGAIN
         )
     data = b""
     while len(data) < size:
@@ -308,22 +324,26 @@ def _too_large(size: int) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; a pipe or a device in its place is not waited for.
+    """Open a regular file for reading; refuse pipes and devices without waiting for them.
 
     Raises:
-        UnfitInputError: It is not there, not readable, or not a regular file.
+        UnfitInputError: It does not exist, is not readable, or is not a regular file.
     """
     try:
+        # O_NONBLOCK: opening a pipe would wait for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise UnfitInputError("is not there", where=str(path), hint="check the path in bundle.yaml") from None
+        raise UnfitInputError(
+            "does not exist", where=str(path), hint="check the path in bundle.yaml"
+        ) from None
     except OSError as error:
         raise UnfitInputError(
             f"cannot be opened: {error.strerror}", where=str(path), hint="check its permissions"
         ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnfitInputError("is not a regular file", where=str(path), hint="name a file")
+        raise UnfitInputError("is not a regular file", where=str(path), hint="give the path of a file")
+    # Unbuffered: layers are read in large chunks, and seeks would throw buffers away.
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
@@ -333,6 +353,7 @@ def _identity(file: BinaryIO) -> tuple[int, int, int, int]:
 
 
 def _seek(file: BinaryIO, count: int, length: int, where: str) -> None:
+    # A seek beyond the end succeeds: a truncated archive would go unnoticed.
     if file.seek(count, os.SEEK_CUR) > length:
         raise UnfitInputError(
             f"ends at byte {length}, in the middle of a member",

@@ -1,7 +1,7 @@
-"""Images from a running engine, through its API: looked at first, then saved in one stream, never to a file.
+"""Images from a running Docker engine, through its API: inspected first, then saved in one stream.
 
-Engines up to 24 write `<id>/layer.tar` and say what an image is at the very end of the stream; later ones
-write an OCI layout. Both pass by once.
+Engines up to 24 write `<id>/layer.tar` and describe the images at the very end of the stream; later ones
+write an OCI layout. Both are read once and never stored in a file.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from bundler.image_sources.base import BlobSink, ResolvedImage
-from bundler.image_sources.content import PassingContent
+from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
+from bundler.image_sources.content import StreamedArchive
 from bundler.image_sources.faults import raise_problems
 from bundler.image_sources.saved import read_images
-from bundler.image_sources.store import passed_layers, store_image
+from bundler.image_sources.store import store_image, streamed_layers
 from bundler.image_sources.walk import SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, UnfitInputError
@@ -40,12 +40,12 @@ PLATFORM_CHOICE = (1, 48)
 
 @dataclass(frozen=True, slots=True)
 class EngineImage:
-    """One image that is wanted from the engine.
+    """One image to take from the engine.
 
     Attributes:
-        name: What the engine knows it by: a reference or an id.
+        name: Its name in the engine: a reference or an id.
         reference: Its name in the bundle; empty for the same.
-        where: Where it is asked for, as errors name it; empty for its name.
+        where: Place in bundle.yaml, as errors name it; empty for its name.
     """
 
     name: str
@@ -54,7 +54,7 @@ class EngineImage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Inspected:
     wanted: EngineImage
     id: str
     platform: str
@@ -64,6 +64,7 @@ class _Found:
 
     def resolved(self) -> ResolvedImage:
         # The engine counts bytes of files; headers and padding of a layer's tar come on top.
+        # An estimate that is too high only asks for more free space.
         payload = self.size + self.size // 8 + len(self.diff_ids) * MIB
         return ResolvedImage(
             familiar(self.wanted.reference or self.wanted.name),
@@ -76,7 +77,7 @@ class _Found:
         )
 
 
-class EngineSource:
+class EngineSource(ImageSource):
     """All images that a bundle takes from the engine.
 
     Args:
@@ -84,10 +85,23 @@ class EngineSource:
         platforms: Platforms of the bundle.
     """
 
+    key = ""
+    takes = "reference"
+    takes_all = True
+
+    @classmethod
+    def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
+        """Return one source for all entries: the engine saves them in one stream, shared layers once."""
+        images = [
+            EngineImage(each.reference, each.name, f"bundle.yaml:{each.line}" if each.line else "")
+            for each in entries
+        ]
+        return cls(images, platforms)
+
     def __init__(self, images: Sequence[EngineImage], platforms: Sequence[str]) -> None:
         self._images = images
         self._platforms = platforms
-        self._found: list[_Found] | None = None
+        self._inspected: list[_Inspected] | None = None
 
     def resolve(self) -> list[ResolvedImage]:
         """Ask the engine for each image.
@@ -95,37 +109,38 @@ class EngineSource:
         Raises:
             UnfitInputError: The engine does not answer, or images are missing or for another platform.
         """
-        if self._found is None:
+        if self._inspected is None:
             with connected() as client:
-                self._found = self._inspect(client)
-        return [found.resolved() for found in self._found]
+                self._inspected = self._inspect(client)
+        return [inspected.resolved() for inspected in self._inspected]
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Have the engine save the images and takes them from its stream.
+        """Have the engine save the images, and store them from its stream.
 
         Raises:
-            UnfitInputError: The engine stops, or its images are not those that it had before.
+            UnfitInputError: The engine stops, or its images have changed.
         """
         self.resolve()
         packed: dict[int, Image] = {}
-        found = dict(enumerate(self._found or ()))
+        inspected = dict(enumerate(self._inspected or ()))
         with connected() as client:
+            # Only the old form needs batches; one stream stores shared layers once.
             old = _api(client) < OCI_FORM
-            for batch in _batches(found) if old else [found]:
-                content = PassingContent("the stream of the Docker engine")
+            for batch in _batches(inspected) if old else [inspected]:
+                content = StreamedArchive("the stream of the Docker engine")
                 with _saved(client, list(batch.values())) as stream:
                     content.take(stream, sink)
                 images = read_images(content, self._platforms)
                 for number, each in batch.items():
                     image = _match(each, images)
                     reference = familiar(each.wanted.reference or each.wanted.name)
-                    layers = passed_layers(image, content, sink)
+                    layers = streamed_layers(image, content, sink)
                     packed[number] = store_image(reference, image, layers, sink, content.where)
         return [packed[number] for number in sorted(packed)]
 
-    def _inspect(self, client: DockerClient) -> list[_Found]:
+    def _inspect(self, client: DockerClient) -> list[_Inspected]:
         containerd = _uses_containerd(client)
-        found, problems = [], []
+        inspected, problems = [], []
         for image in self._images:
             answer = _look(client, image)
             if isinstance(answer, Problem):
@@ -135,27 +150,28 @@ class EngineSource:
             platform = "/".join(str(part) for part in parts if part)
             diff_ids = tuple((answer.get("RootFS") or {}).get("Layers") or ())
             size = int(answer.get("Size") or 0)
-            each = _Found(image, str(answer["Id"]), platform, size, diff_ids, containerd)
+            each = _Inspected(image, str(answer["Id"]), platform, size, diff_ids, containerd)
             fault = self._fault(each)
             if fault is None:
-                found.append(each)
+                inspected.append(each)
             else:
                 problems.append(fault)
         raise_problems(problems)
-        return found
+        return inspected
 
-    def _fault(self, found: _Found) -> Problem | None:
-        """Return why an image that the engine has cannot be taken."""
-        name, where = found.wanted.name, found.wanted.where or found.wanted.name
-        reference = found.wanted.reference or name
-        is_id = not found.wanted.reference and found.id.removeprefix("sha256:").startswith(name)
+    def _fault(self, inspected: _Inspected) -> Problem | None:
+        """Return why an image of the engine cannot be taken; None if it can."""
+        name, where = inspected.wanted.name, inspected.wanted.where or inspected.wanted.name
+        reference = inspected.wanted.reference or name
+        # An id is no name for a host, and changes with every build.
+        is_id = not inspected.wanted.reference and inspected.id.removeprefix("sha256:").startswith(name)
         if is_id or reference_fault(reference) or split_reference(reference)[2]:
-            hint = f"`docker tag {name} NAME:TAG`, and list NAME:TAG"
-            return Problem(where, f"{name} is not a name and tag that the image can go by", hint)
-        if not any(platform_matches(wanted, found.platform) for wanted in self._platforms):
+            hint = f"run `docker tag {name} NAME:TAG`, and list NAME:TAG"
+            return Problem(where, f"{name} is not a name and tag", hint)
+        if not any(platform_matches(wanted, inspected.platform) for wanted in self._platforms):
             wanted = " or ".join(self._platforms)
-            hint = f"`docker pull --platform {self._platforms[0]} {name}`, or build it for that platform"
-            return Problem(where, f"{name} is for {found.platform}, not for {wanted}", hint)
+            hint = f"run `docker pull --platform {self._platforms[0]} {name}`, or build it for that platform"
+            return Problem(where, f"{name} is for {inspected.platform}, not for {wanted}", hint)
         return None
 
 
@@ -164,7 +180,7 @@ def connected() -> Iterator[DockerClient]:
     """Connect to the engine of DOCKER_HOST, of the current Docker context, or of the usual socket.
 
     Raises:
-        UnfitInputError: It does not answer; the hint says why, as far as that can be seen.
+        UnfitInputError: It does not answer.
     """
     import docker.errors
     import requests.exceptions
@@ -178,8 +194,8 @@ def connected() -> Iterator[DockerClient]:
     except requests.exceptions.ConnectionError as error:
         raise _unreachable(error) from None
     except docker.errors.APIError as error:
-        what = f"the Docker engine answered: {error.explanation or error}"
-        raise UnfitInputError(what, hint="look at the engine's log") from None
+        what = f"the Docker engine reports an error: {error.explanation or error}"
+        raise UnfitInputError(what, hint="check the engine's log") from None
     finally:
         client.close()
 
@@ -191,20 +207,23 @@ def _client() -> DockerClient:
     url = os.environ.get("DOCKER_HOST", "")
     if not url:
         context = ContextAPI.get_current_context()
+        # The library's `from_env` ignores contexts; the docker command does not.
         if context is not None and context.name != "default" and context.Host:
             return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False)
     if url.startswith("unix://") or not url:
-        # The client hides why a socket does not answer.
+        # The client library hides why a socket does not answer.
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            # Connecting once by hand shows the reason, for example a missing permission.
             probe.connect(url.removeprefix("unix://") or DEFAULT_SOCKET)
     return docker.from_env()
 
 
 def _unreachable(error: Exception) -> UnfitInputError:
     where = os.environ.get("DOCKER_HOST") or f"unix://{DEFAULT_SOCKET}"
+    # By far the most frequent cause, with a remedy of its own.
     if isinstance(error, PermissionError):
         return UnfitInputError(
-            "this user may not use the Docker engine",
+            "permission denied: this user may not use the Docker engine",
             where=where,
             hint="join the group `docker` and log in again, or run as root",
         )
@@ -223,6 +242,7 @@ def _api(client: DockerClient) -> tuple[int, ...]:
 
 def _uses_containerd(client: DockerClient) -> bool:
     status = client.info().get("DriverStatus") or []
+    # That store keeps compressed layers; the id is then a digest of the manifest.
     return any("io.containerd.snapshotter" in str(row) for row in status)
 
 
@@ -237,17 +257,18 @@ def _look(client: DockerClient, image: EngineImage) -> dict[str, Any] | Problem:
         repository = split_reference(image.name)[0]
         tags = sorted({tag for image in client.images.list(name=repository) for tag in image.tags})
         have = f"; it has {', '.join(tags[:5])}" if tags else ""
-        hint = f"`docker pull {image.name}`, or `docker build -t {image.name} …`"
+        hint = f"run `docker pull {image.name}`, or `docker build -t {image.name} …`"
         return Problem(where, f"the Docker engine has no image {image.name}{have}", hint)
     except docker.errors.APIError as error:
-        what = f"the Docker engine says of {image.name}: {error.explanation or error}"
+        what = f"the Docker engine reports for {image.name}: {error.explanation or error}"
         return Problem(where, what, "check the reference")
 
 
 @contextmanager
-def _saved(client: DockerClient, images: Sequence[_Found]) -> Iterator[_Stream]:
+def _saved(client: DockerClient, images: Sequence[_Inspected]) -> Iterator[_Stream]:
     parameters: dict[str, Any] = {"names": [image.wanted.name for image in images]}
     platforms = {image.platform for image in images}
+    # Without it, images of several platforms would come with layers of all of them.
     if images[0].containerd and len(platforms) == 1 and _api(client) >= PLATFORM_CHOICE:
         system, architecture, *variant = platforms.pop().split("/")
         chosen = {"os": system, "architecture": architecture, "variant": variant[0] if variant else ""}
@@ -258,11 +279,12 @@ def _saved(client: DockerClient, images: Sequence[_Found]) -> Iterator[_Stream]:
         f"{api.base_url}/v{api.api_version}/images/get", params=parameters, stream=True, timeout=None
     )
     try:
+        # The stream has begun to be an error message, not an archive.
         if response.status_code != 200:
             raise UnfitInputError(
-                f"the Docker engine does not save the images: {response.text[:300].strip()}",
+                f"the Docker engine cannot save the images: {response.text[:300].strip()}",
                 where=", ".join(image.wanted.name for image in images),
-                hint="`docker save` says more; an image whose content is missing has to be pulled again",
+                hint="run `docker save` for details; pull an image again if its content is missing",
             )
         yield _Stream(response)
     finally:
@@ -281,34 +303,35 @@ class _Stream:
         except (HTTPError, OSError) as error:
             raise UnfitInputError(
                 f"the Docker engine stopped in the middle of saving the images ({error})",
-                hint="look at the engine's log and its free disk space, and try again",
+                hint="check the engine's log and its free disk space, and try again",
             ) from None
 
 
-def _match(wanted: _Found, images: Sequence[SavedImage]) -> SavedImage:
-    """Find the image that was inspected among those that came."""
+def _match(wanted: _Inspected, images: Sequence[SavedImage]) -> SavedImage:
+    """Find the image that was inspected among those of the stream."""
     for image in images:
         if (
+            # The id is a digest of the configuration or, with containerd, of the index.
             wanted.id in (image.top, oci_digest(image.config))
             and image.platform == wanted.platform
             and tuple(layer.diff_id for layer in image.layers) == wanted.diff_ids
         ):
             return image
     raise UnfitInputError(
-        "the engine saved another image than it had a moment ago",
+        "the image changed in the engine while it was saved",
         where=wanted.wanted.name,
-        hint="leave the image alone while the bundle is made, and try again",
+        hint="do not build or tag the image while the bundle is created, and try again",
     )
 
 
-def _batches(found: dict[int, _Found]) -> list[dict[int, _Found]]:
-    """Part the images so that the old form of one stream has one order only.
+def _batches(inspected: dict[int, _Inspected]) -> list[dict[int, _Inspected]]:
+    """Divide the images into batches whose streams are deterministic in the old form.
 
-    There, two images may know one layer by two ids, and which of the two has the bytes is left to chance: one
-    image's uppermost layer is in the midst of the other's. Such images do not come in one stream.
+    In that form two images may have one layer under two ids, if it is the uppermost layer of one of them
+    only; the engine writes the bytes under either id at random. Such images must not be in one stream.
     """
-    batches: list[tuple[dict[int, _Found], dict[str, tuple[str, ...]]]] = []
-    for number, image in found.items():
+    batches: list[tuple[dict[int, _Inspected], dict[str, tuple[str, ...]]]] = []
+    for number, image in inspected.items():
         chains: dict[str, tuple[str, ...]] = {}
         for depth, diff_id in enumerate(image.diff_ids, start=1):
             top = image.id if depth == len(image.diff_ids) else ""

@@ -1,4 +1,4 @@
-"""How sources report what is wrong with their images: as faults of the input, all at once."""
+"""Errors of image sources: problems of the input, reported all at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AGAIN = "save the image again, and check that the copy was complete"
 
 @contextmanager
 def as_input() -> Iterator[None]:
-    """Turn what the strict parsers find into a fault of the input.
+    """Turn errors of the strict parsers into errors of the input.
 
     Raises:
         UnfitInputError: In place of TamperedError.
@@ -21,21 +21,23 @@ def as_input() -> Iterator[None]:
     try:
         yield
     except TamperedError as error:
+        # "Tampered" is about bundles; a broken input of a build is another exit code.
         raise UnfitInputError(error.what, where=error.where, hint=error.hint or AGAIN) from None
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:
-    """Raise all problems as one error; one alone stands for itself.
+    """Raise all problems as one error; a single problem without a list.
 
     Raises:
-        UnfitInputError: If there is any.
+        UnfitInputError: There is a problem.
     """
+    # A list of one item would only hide the message one level deeper.
     if len(problems) == 1:
         raise UnfitInputError(problems[0].what, where=problems[0].where, hint=problems[0].hint)
     if problems:
-        raise UnfitInputError(f"{len(problems)} problems with the images", problems=problems)
+        raise UnfitInputError(f"{len(problems)} problems with images", problems=problems)
 
 
 def problems_of(error: UnfitInputError) -> list[Problem]:
-    """Return the problems of an error: its own where it has no others."""
+    """Return the problems of an error; the error itself if it has no list."""
     return list(error.problems) or [Problem(error.where, error.what, error.hint)]

@@ -27,6 +27,7 @@ from installer.core.oci.reference import DOCKER_HUB
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
 
+# A restart of a registry behind a load balancer takes seconds; everything longer is for the person.
 TRIES = 3
 MAX_REDIRECTS = 5
 TIMEOUT = 30.0
@@ -37,6 +38,7 @@ def uses_plain_http(host: str) -> bool:
     """Return whether a registry is spoken to without TLS: loopback, and what the environment lists."""
     listed = {each.strip() for each in os.environ.get("WAYBILL_INSECURE_REGISTRIES", "").split(",")}
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    # Docker makes the same exception for loopback: nothing leaves the machine.
     if name == "localhost" or host in listed:
         return True
     try:
@@ -158,6 +160,7 @@ class Connection:
 
         error: Exception | None = None
         for attempt in range(TRIES):
+            # Longer each time, and not at all before the first try.
             time.sleep(0.3 * attempt)
             try:
                 response = send()
@@ -167,6 +170,7 @@ class Connection:
                 ) from None
             except (requests.RequestException, OSError) as problem:
                 error = problem
+                # It will not get better by itself.
                 if _bad_certificate(problem):
                     break
                 continue

@@ -1,14 +1,12 @@
-"""How a layer gets its stored form: recognised, hashed, compressed or kept, in one pass and in flat memory.
+"""Bring layers into their stored form: recognise, hash, compress or keep, in one pass and flat memory.
 
-Hashing, (de)compressing and writing run beside each other. The result depends on the bytes and the settings
+Hashing, (de)compressing and writing run in parallel. The result depends on the bytes and the settings
 only: zstd cuts its jobs by size, so two workers give the same bytes on one core as on sixty-four.
 """
 
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from bundler.image_sources.base import Readable
+from bundler.image_sources.lane import Lane
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Layer
 from installer.core.limits import CHUNK, GIB, KIB
@@ -27,29 +26,31 @@ if TYPE_CHECKING:
 Compression = Literal["zstd", "gzip", "none"]
 Form = Literal["tar", "gzip", "zstd"]
 
+# Far above any real layer; a bomb ends here instead of filling the disk.
 MAX_EXPANDED = 256 * GIB
 """Bytes that one layer may expand to."""
 MAX_ZSTD_WINDOW = 2**27
 """The largest window that `zstd` itself decompresses without being asked: 128 MiB."""
+# zstd may expand 2 KiB to 64 MiB at once: a larger piece could fill the memory in one call.
 ZSTD_PIECE = 2 * KIB
 """Compressed bytes handed to zstd at once: they expand to 64 MiB at the very worst."""
 
 _MEDIA_TYPES: dict[Form, str] = {"tar": LAYER_TAR, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
 _MAGIC: tuple[tuple[bytes, Form], ...] = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
-_REBUILD = "fetch or build the image again; the copy at hand is damaged"
+_REBUILD = "the copy is damaged: fetch or build the image again"
 
 
 def sniff(head: bytes) -> Form:
-    """Return what the first four bytes of a layer are the beginning of."""
+    """Return the form of a layer by its first four bytes."""
     return next((form for magic, form in _MAGIC if head.startswith(magic)), "tar")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTransform:
-    """Brings layers into the form in which a bundle stores them.
+    """The transformation of layers into the form in which a bundle stores them.
 
     Attributes:
-        compression: For layers that arrive uncompressed; the others are kept as they are.
+        compression: For layers that arrive uncompressed; others are stored as they are.
         max_expanded: Most bytes that a layer may expand to.
     """
 
@@ -67,33 +68,35 @@ class LayerTransform:
         size: int = -1,
         where: str = "layer",
     ) -> Layer:
-        """Read a layer to its end and writes its stored form.
+        """Read a layer to its end and write its stored form.
 
         Args:
             stream: The layer.
             write: Takes the stored bytes, piece by piece.
-            diff_id: Expected digest of the uncompressed layer; empty where it is not known.
-            digest: Expected digest of the bytes of `stream`; empty where it is not known.
-            media_type: Media type of those bytes; empty where it is not known.
-            size: Expected number of those bytes; -1 where it is not known.
+            diff_id: Expected digest of the uncompressed layer; empty if unknown.
+            digest: Expected digest of the bytes of `stream`; empty if unknown.
+            media_type: Media type of those bytes; empty if unknown.
+            size: Expected number of those bytes; -1 if unknown.
             where: How errors name it.
 
         Returns:
             What was written.
 
         Raises:
-            UnfitInputError: It is empty, is not what was expected, expands beyond the limit, or its
+            UnfitInputError: It is empty, is not as expected, expands beyond the limit, or its
                 compression is broken.
         """
         chunks = _chunks(stream, size, where)
+        # The first bytes decide the form; the media type is only compared with it.
         head = next(chunks, b"")
         if not head:
             raise UnfitInputError("the layer is empty", where=where, hint=_REBUILD)
         form = sniff(head)
         if media_type and layer_form(media_type) != form:
             raise UnfitInputError(
-                f"the layer is called {media_type} and is {form}", where=where, hint=_REBUILD
+                f"the layer has the media type {media_type}, but is {form}", where=where, hint=_REBUILD
             )
+        # Uncompressed layers are compressed; compressed ones keep their bytes, which signatures cover.
         if form == "tar":
             layer = self._compress(head, chunks, write, where)
             read, read_digest = layer.expanded, layer.diff_id
@@ -101,6 +104,7 @@ class LayerTransform:
             layer = self._keep(form, head, chunks, write, where)
             layer = replace(layer, media_type=media_type or layer.media_type)
             read, read_digest = layer.size, layer.digest
+        # Size before digest: "ends early" tells more than "another digest".
         if size >= 0 and read != size:
             raise UnfitInputError(f"the layer ends after {read} of {size} bytes", where=where, hint=_REBUILD)
         if digest and read_digest != digest:
@@ -122,14 +126,16 @@ class LayerTransform:
         form: Form = "tar" if self.compression == "none" else self.compression
         compressor = _compressor(form)
         plain, stored = _Hash(), _Hash()
-        with _Stage(plain.update) as hashing:
+        # Hashing runs in its own thread: it takes as long as compressing.
+        with Lane("hash") as hashing:
             chunk, read = head, 0
             while chunk:
                 read += len(chunk)
                 self._bound(read, where)
-                hashing.put(chunk)
+                hashing.put(plain.update, chunk)
                 if compressor is None:
                     write(chunk)
+                # A compressor buffers: many calls give nothing.
                 elif out := compressor.compress(chunk):
                     stored.update(out)
                     write(out)
@@ -154,21 +160,23 @@ class LayerTransform:
         plain, stored = _Hash(), _Hash()
         expander = _expander(form)
         produced = 0
-        with _Stage(plain.update) as hashing_plain:
+        with Lane("hash-plain") as hashing_plain:
 
             def expand_chunk(chunk: bytes) -> None:
                 nonlocal produced
+                # Errors of both libraries become one error with the layer's name.
                 with _broken(form, where):
                     for out in expander.feed(chunk):
                         produced += len(out)
                         self._bound(produced, where)
-                        hashing_plain.put(out)
+                        hashing_plain.put(plain.update, out)
 
-            with _Stage(expand_chunk) as expanding, _Stage(stored.update) as hashing:
+            # Reading, hashing, expanding and hashing again overlap: the slowest of them sets the pace.
+            with Lane("expand") as expanding, Lane("hash") as hashing:
                 chunk = head
                 while chunk:
-                    hashing.put(chunk)
-                    expanding.put(chunk)
+                    hashing.put(stored.update, chunk)
+                    expanding.put(expand_chunk, chunk)
                     write(chunk)
                     chunk = next(chunks, b"")
         _finish(expander, form, where)
@@ -179,7 +187,7 @@ class LayerTransform:
             raise UnfitInputError(
                 f"the layer expands to more than the {self.max_expanded} bytes allowed",
                 where=where,
-                hint="split the image's content over several layers, or find out who made this one",
+                hint="split the content of the image into several layers, or check where it comes from",
             )
 
 
@@ -199,45 +207,6 @@ class _Hash:
         return "sha256:" + self._sha.hexdigest()
 
 
-class _Stage:
-    """A thread that does one thing to each chunk, in order, while its caller goes on.
-
-    Its first error comes out of the next `put`, or at the end of the `with` block.
-    """
-
-    def __init__(self, work: Callable[[bytes], None]) -> None:
-        self._work = work
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=4)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> _Stage:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._error = self._error or RuntimeError("given up")
-        self._chunks.put(None)
-        self._thread.join()
-        if kind is None and self._error:
-            raise self._error
-
-    def put(self, chunk: bytes) -> None:
-        if self._error:
-            raise self._error
-        self._chunks.put(chunk)
-
-    def _run(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            if self._error:
-                continue
-            try:
-                self._work(chunk)
-            except BaseException as error:
-                self._error = error
-
-
 class _Compressor(Protocol):
     def compress(self, data: bytes, /) -> bytes: ...
 
@@ -253,12 +222,13 @@ def _compressor(form: Form) -> _Compressor | None:
             level=3, threads=2, write_content_size=False, write_checksum=False
         ).compressobj()
     if form == "gzip":
+        # 31: a gzip header without time and name, so that the bytes depend on the content alone.
         return zlib.compressobj(6, zlib.DEFLATED, 31)
     return None
 
 
 def expand(stream: Readable, form: Form, where: str) -> Iterator[bytes]:
-    """Return what a gzip or zstd stream expands to, piece by piece; pieces may be empty.
+    """Yield the decompressed content of a gzip or zstd stream in pieces, which may be empty.
 
     Raises:
         UnfitInputError: The stream is broken or ends early.
@@ -299,10 +269,11 @@ class _Expander(Protocol):
         ...
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Return what `chunk` expands to."""
+        """Yield the decompressed content of `chunk`."""
         ...
 
 
+# zlib reads one member; files may have several, and none may expand without bounds.
 class _Gunzip:
     def __init__(self) -> None:
         self._member: zlib._Decompress | None = None
@@ -315,9 +286,11 @@ class _Gunzip:
         data, more = chunk, True
         while more:
             member = self._member or zlib.decompressobj(31)
+            # Bounded output: one call may otherwise expand a chunk a thousandfold.
             out = member.decompress(data, CHUNK)
             yield out
             self._member = None if member.eof else member
+            # gzip files may be several members, one after the other; pigz and bgzip write such files.
             data = member.unused_data if member.eof else member.unconsumed_tail
             more = bool(data) or (len(out) == CHUNK and not member.eof)
 
@@ -337,6 +310,7 @@ class _Unzstd:
             data = chunk[start : start + ZSTD_PIECE]
             while data:
                 if self._frame is None:
+                    # A larger window is refused, as `zstd` does: it is memory that the sender chooses.
                     self._frame = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
                 yield self._frame.decompress(data)
                 data = self._frame.unused_data if self._frame.eof else b""
@@ -344,6 +318,7 @@ class _Unzstd:
                     self._frame = None
 
 
+# Sniffing needs four bytes, and a pipe may deliver one.
 def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
     """Read a stream to its end; the first chunk has at least four bytes, if the stream has."""
     head = b""
@@ -352,8 +327,9 @@ def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
     read = len(head)
     chunk = head
     while chunk:
+        # A source that sends without end is stopped here.
         if 0 <= size < read:
-            raise UnfitInputError(f"the layer goes on beyond its {size} bytes", where=where, hint=_REBUILD)
+            raise UnfitInputError(f"the layer has more than its {size} bytes", where=where, hint=_REBUILD)
         yield chunk
         chunk = stream.read(CHUNK)
         read += len(chunk)

@@ -1,6 +1,6 @@
 """Images from a registry, by tag or by digest (OCI distribution specification, v2).
 
-What a tag means is asked once; after that everything is fetched by its digest and checked against it.
+A tag is resolved once; after that everything is fetched by its digest and checked against it.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from bundler.image_sources.base import BlobSink, Readable, ResolvedImage
+from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, Readable, ResolvedImage
 from bundler.image_sources.faults import as_input
 from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
 from bundler.image_sources.saved import choose
 from bundler.image_sources.store import store_image, store_layers
-from bundler.image_sources.walk import SavedImage, Walk
+from bundler.image_sources.walk import ImageWalk, SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.format.manifest import Image
@@ -29,54 +29,67 @@ if TYPE_CHECKING:
 _ACCEPT = ", ".join((*documents.INDEXES, *documents.MANIFESTS))
 
 
-class RegistrySource:
+class RegistrySource(ImageSource):
     """One reference of a registry, for all platforms of the bundle.
 
     Args:
-        location: `HOST[:PORT]/NAME[:TAG][@DIGEST]`, after `http://` where the registry speaks no TLS.
+        location: `HOST[:PORT]/NAME[:TAG][@DIGEST]`, after `http://` for a registry without TLS.
         platforms: Platforms of the bundle.
-        reference: Name that the image has in the bundle; empty for its own.
+        reference: Name of the image in the bundle; empty: its own.
     """
+
+    key = "registry"
+    takes = "reference"
+
+    @classmethod
+    def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
+        """Return the source of one entry."""
+        (entry,) = entries
+        location = f"{entry.scheme}://{entry.reference}" if entry.scheme else entry.reference
+        return cls(location, platforms, entry.name)
 
     def __init__(self, location: str, platforms: Sequence[str], reference: str = "") -> None:
         self._location = location
         self._wanted = reference
         self._platforms = platforms
-        self._found: _Found | None = None
+        self._cached: _Resolved | None = None
 
     def resolve(self) -> list[ResolvedImage]:
         """Fetch manifests and configurations.
 
         Raises:
-            UnfitInputError: The registry does not answer or lacks the image, or what it gives is not what was
-                asked for.
+            UnfitInputError: The registry does not answer, lacks the image, or sends something else.
         """
-        found = self._resolved()
-        return [image.resolved(reference, found.blobs.where) for reference, image in found.chosen]
+        resolved = self._resolved()
+        return [image.resolved(reference, resolved.blobs.where) for reference, image in resolved.chosen]
 
     def pack(self, sink: BlobSink) -> list[Image]:
         """Fetch each layer that the sink lacks.
 
         Raises:
-            UnfitInputError: A layer does not come whole, or is another.
+            UnfitInputError: A layer is incomplete, or is another.
         """
-        found = self._resolved()
+        resolved = self._resolved()
         return [
-            store_image(reference, image, store_layers(image, found.blobs, sink), sink, found.blobs.where)
-            for reference, image in found.chosen
+            store_image(
+                reference, image, store_layers(image, resolved.blobs, sink), sink, resolved.blobs.where
+            )
+            for reference, image in resolved.chosen
         ]
 
-    def _resolved(self) -> _Found:
-        if self._found is None:
+    def _resolved(self) -> _Resolved:
+        if self._cached is None:
             scheme, given, bare = self._location.rpartition("://")
             fault = reference_fault(bare)
             if fault or scheme not in ("", "http", "https"):
-                what = f"the reference {fault}" if fault else "is neither of http nor of https"
+                what = f"the reference {fault}" if fault else "has a scheme other than http and https"
                 raise UnfitInputError(what, where=self._location, hint="write `registry: HOST/NAME:TAG`")
             name, tag, digest = split_reference(bare)
             if digest and not tag and not self._wanted:
-                what = "the image has a digest and no tag to go by"
-                raise UnfitInputError(what, where=self._location, hint="name it: `as: NAME:TAG`")
+                what = "the image has a digest but no tag"
+                raise UnfitInputError(
+                    what, where=self._location, hint="give it a name in bundle.yaml: `as: NAME:TAG`"
+                )
             reference = familiar(self._wanted or f"{name}:{tag or 'latest'}")
             host, repository = split_host(name)
             connection = Connection(host, plain=scheme == "http" if given else uses_plain_http(host))
@@ -84,20 +97,21 @@ class RegistrySource:
             with as_input():
                 root, data = _root(blobs, digest or tag or "latest")
                 walk = _RegistryWalk(blobs, self._platforms)
+                # It was fetched by its tag: asking again could give another one.
                 walk.known[root.digest] = data
                 images = list(walk.entry(root, (reference,), root.digest, 0))
-            self._found = _Found(blobs, choose(images, self._platforms, blobs.where))
-        return self._found
+            self._cached = _Resolved(blobs, choose(images, self._platforms, blobs.where))
+        return self._cached
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Resolved:
     blobs: _Blobs
     chosen: list[tuple[str, SavedImage]]
 
 
 def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
-    """Fetch what a tag or a digest names."""
+    """Fetch the manifest or index of a tag or digest."""
     path = f"/v2/{blobs.repository}/manifests/{tag}"
     response = blobs.connection.get(path, {"Accept": _ACCEPT}, blobs.where)
     data = _document(response, blobs.where)
@@ -116,8 +130,8 @@ def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
     return documents.Descriptor(digest, len(data), kind), data
 
 
-class _RegistryWalk(Walk):
-    """The walk from what a tag names down to the images."""
+class _RegistryWalk(ImageWalk):
+    """The walk from the manifest or index of a tag down to the images."""
 
     def __init__(self, blobs: _Blobs, platforms: Sequence[str]) -> None:
         super().__init__(blobs.where, platforms)
@@ -126,8 +140,10 @@ class _RegistryWalk(Walk):
 
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         where = f"{self.where}: {entry.digest}"
+        # Each document once: both platforms of an index may share one.
         if entry.digest not in self.known:
             manifest = entry.media_type in (*documents.INDEXES, *documents.MANIFESTS)
+            # Manifests and blobs have different paths, whatever their digest.
             path = f"/v2/{self._blobs.repository}/{'manifests' if manifest else 'blobs'}/{entry.digest}"
             headers = {"Accept": entry.media_type} if manifest else {}
             response = self._blobs.connection.get(path, headers, where)
@@ -157,7 +173,7 @@ class _Blobs:
 
 @dataclass(slots=True)
 class _BlobStream:
-    """A blob that goes on where it was when the connection breaks."""
+    """A blob that continues where it was after the connection broke."""
 
     blobs: _Blobs
     digest: str
@@ -179,6 +195,7 @@ class _BlobStream:
                 return chunk
             self.close()
             self.failures += 1
+            # Progress resets nothing: a registry that breaks off each megabyte would never end.
             if self.failures >= TRIES:
                 raise UnfitInputError(
                     f"the registry ends the layer after {self.offset} of {self.size} bytes",
@@ -198,6 +215,7 @@ class _BlobStream:
 
     def _open(self) -> Response:
         path = f"/v2/{self.blobs.repository}/blobs/{self.digest}"
+        # The first request asks for everything: a registry need not support ranges.
         headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
         self._response = response = self.blobs.connection.get(path, headers, self._where)
         # A registry without ranges sends the whole blob: what is known already is skipped.
@@ -218,9 +236,10 @@ def _document(response: Response, where: str) -> bytes:
         raise UnfitInputError(f"the connection broke: {error}", where=where, hint="try again") from None
     finally:
         response.close()
+    # The limit is that of the reader on the host.
     if len(data) > documents.MAX_DOCUMENT:
-        what = f"is more than the {documents.MAX_DOCUMENT} bytes that a document may have"
+        what = f"is larger than the {documents.MAX_DOCUMENT} bytes that a document may have"
         raise UnfitInputError(
-            what, where=where, hint="this is no manifest or configuration: check the address"
+            what, where=where, hint="this is not a manifest or configuration: check the address"
         )
     return data

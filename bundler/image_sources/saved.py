@@ -1,7 +1,7 @@
-"""Which images an archive or a layout holds: the two forms of `docker save` and OCI's, read as one.
+"""Find the images in an archive or layout: both forms of `docker save`, and OCI's.
 
 An archive may describe its images twice, in `manifest.json` and in `index.json`. Engines differ in which of
-the two they believe, so both have to say the same.
+the two they use, so both must agree.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from bundler.image_sources.content import BLOBS, Content, blob_digest
 from bundler.image_sources.faults import AGAIN, as_input, raise_problems
-from bundler.image_sources.walk import SavedImage, SavedLayer, Walk
+from bundler.image_sources.walk import ImageWalk, SavedImage, SavedLayer
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, TamperedError, UnfitInputError
 from installer.core.jsonio import loads_strict
@@ -20,7 +20,7 @@ from installer.core.oci.reference import familiar, reference_fault, split_refere
 
 
 def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
-    """Find the images that an archive or a layout holds for some of the platforms.
+    """Find the images for the given platforms in an archive or layout.
 
     Args:
         content: The archive or the layout.
@@ -30,12 +30,13 @@ def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
         The images in the order in which they are described.
 
     Raises:
-        UnfitInputError: It holds no images, or what it says is broken or contradicts itself.
+        UnfitInputError: It contains no images, or its documents are broken or contradictory.
     """
     with as_input():
         docker, index = content.resolve("manifest.json"), content.resolve("index.json")
         if index is not None:
             images = list(_LayoutWalk(content, platforms).images(index))
+            # Both descriptions exist: they must agree, since engines read one or the other.
             if docker is not None:
                 _agree(content, docker, images, platforms)
             return images
@@ -48,7 +49,7 @@ def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
     )
 
 
-class _LayoutWalk(Walk):
+class _LayoutWalk(ImageWalk):
     """The walk through a layout, in an archive or in a directory."""
 
     def __init__(self, content: Content, platforms: Sequence[str]) -> None:
@@ -58,8 +59,9 @@ class _LayoutWalk(Walk):
     def images(self, name: str) -> Iterator[SavedImage]:
         """Go through `index.json`."""
         layout = f"{self.where}: oci-layout"
-        found = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
-        if not isinstance(found, dict) or found.get("imageLayoutVersion") != "1.0.0":
+        document = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
+        # Another version may lay out blobs in another way.
+        if not isinstance(document, dict) or document.get("imageLayoutVersion") != "1.0.0":
             raise TamperedError("is not of version 1.0.0", where=layout)
         index = documents.parse_index(self._content.document(name), f"{self.where}: {name}")
         for entry in index.manifests:
@@ -71,7 +73,7 @@ class _LayoutWalk(Walk):
         return self._content.document(name), f"{self.where}: {name}"
 
     def layer(self, layer: documents.Descriptor) -> str:
-        """Find a blob, which has to have its size."""
+        """Find a blob, and check its size."""
         name = _required(self._content, _blob_name(layer.digest))
         if (size := self._content.size(name)) != layer.size:
             raise TamperedError(f"is {size} bytes, not {layer.size}", where=f"{self.where}: {name}")
@@ -82,6 +84,7 @@ def _names(entry: documents.Descriptor) -> tuple[str, ...]:
     """Return the references of an outermost entry; one that is only a tag is none."""
     for key in (documents.CONTAINERD_NAME, documents.REF_NAME):
         name = entry.annotations.get(key, "")
+        # `docker buildx` writes the tag alone under this key.
         if name and not reference_fault(name) and split_reference(name)[1]:
             return (familiar(name),)
     return ()
@@ -93,12 +96,13 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
         where = f"{content.where}: {config_name}"
         config = content.document(config_name)
         digest, claimed = oci_digest(config), blob_digest(saved.config)
+        # The name of the configuration is its digest in both forms.
         if claimed and claimed != digest:
             raise TamperedError(f"has the digest {digest}, not {claimed}", where=where)
         about = documents.parse_config(config, where)
         if len(about.diff_ids) != len(saved.layers):
             raise TamperedError(
-                f"has {len(about.diff_ids)} layers, and manifest.json {len(saved.layers)}", where=where
+                f"has {len(about.diff_ids)} layers, but manifest.json has {len(saved.layers)}", where=where
             )
         layers = []
         for layer, diff_id in zip(saved.layers, about.diff_ids, strict=True):
@@ -112,20 +116,21 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
 def _agree(content: Content, name: str, images: Sequence[SavedImage], platforms: Sequence[str]) -> None:
     """Check that `manifest.json` describes no image other than `index.json` does."""
     for other in _docker_images(content, name):
+        # Images for other platforms are not packed, so they cannot do harm.
         if not any(documents.platform_matches(wanted, other.platform) for wanted in platforms):
             continue
-        twins = [
+        matching = [
             image
             for image in images
             if image.config == other.config
             and [layer.name for layer in image.layers] == [layer.name for layer in other.layers]
         ]
-        known = {each for twin in twins for each in twin.names}
-        if not twins or not known.issuperset(other.names):
+        known = {each for image in matching for each in image.names}
+        if not matching or not known.issuperset(other.names):
             raise TamperedError(
-                f"describes {', '.join(other.names) or 'an image'} otherwise than index.json",
+                f"describes {', '.join(other.names) or 'an image'} differently from index.json",
                 where=f"{content.where}: {name}",
-                hint="do not use this archive: engines would not load the same image from it",
+                hint="do not use this archive: engines would load different images from it",
             )
 
 
@@ -134,10 +139,10 @@ def _blob_name(digest: str) -> str:
 
 
 def _required(content: Content, name: str) -> str:
-    found = content.resolve(name)
-    if found is None:
+    document = content.resolve(name)
+    if document is None:
         raise TamperedError(f"lacks {name}", where=content.where)
-    return found
+    return document
 
 
 def choose(
@@ -146,16 +151,16 @@ def choose(
     """Choose, for each reference, the images for the platforms of the bundle.
 
     Args:
-        images: What is there.
+        images: The images of the place.
         platforms: Platforms of the bundle.
         where: How errors name the place.
-        reference: Name that the one image that is meant has in the bundle; empty to take all by their names.
+        reference: Name in the bundle of the one image to take; empty: all, by their own names.
 
     Returns:
         References and images, in the order in which they are described.
 
     Raises:
-        UnfitInputError: An image has no name, is there twice, or is not there for a platform.
+        UnfitInputError: An image has no name, occurs twice, or does not exist for a platform.
     """
     groups: dict[str, list[SavedImage]] = {}
     problems: list[Problem] = []
@@ -164,17 +169,18 @@ def choose(
     else:
         for image in images:
             if not image.names:
-                what = f"holds an image without a name ({image.top[:19]}…)"
+                what = f"contains an image without a name ({image.top[:19]}…)"
                 problems.append(Problem(where, what, "name it in bundle.yaml: `as: NAME:TAG`"))
             for name in image.names:
                 groups.setdefault(name, []).append(image)
     if not images:
-        problems.append(Problem(where, "holds no image"))
+        problems.append(Problem(where, "contains no image"))
     chosen: list[tuple[str, SavedImage]] = []
     for name, group in groups.items():
-        found, wrong = _by_platform(name, group, platforms, where)
-        chosen += [(name, image) for image in found]
+        document, wrong = _by_platform(name, group, platforms, where)
+        chosen += [(name, image) for image in document]
         problems += wrong
+    # The same image may be described by several entries: each problem once.
     if problems:
         raise_problems(list(dict.fromkeys(problems)))
     return chosen
@@ -186,9 +192,9 @@ def _meant(images: Sequence[SavedImage], reference: str, where: str) -> list[Sav
     if len(tops) > 1 and not named:
         have = ", ".join(sorted({name for image in images for name in image.names})) or "none has a name"
         raise UnfitInputError(
-            f"holds {len(tops)} images, and which of them is to be {reference} is not clear ({have})",
+            f"contains {len(tops)} images, and none of them is named {reference} ({have})",
             where=where,
-            hint="save that image alone, or leave `as` out to take all of them",
+            hint="save that image alone, or remove `as` to take all of them",
         )
     return named or list(images)
 
@@ -201,9 +207,12 @@ def _by_platform(
     problems = []
     for wanted in platforms:
         fits = [image for image in group if documents.platform_matches(wanted, image.platform)]
+        # `linux/arm64` matches `linux/arm64/v8`, too; the exact one is preferred.
         exact = [image for image in fits if image.platform == wanted] or fits
         if len({oci_digest(image.config) for image in exact if image.platform == exact[0].platform}) > 1:
-            problems.append(Problem(where, f"holds two images called {name} for {exact[0].platform}", AGAIN))
+            problems.append(
+                Problem(where, f"contains two images named {name} for {exact[0].platform}", AGAIN)
+            )
         elif exact:
             chosen.setdefault(exact[0].platform, exact[0])
         elif len(offered) > 1:

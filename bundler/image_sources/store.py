@@ -1,4 +1,4 @@
-"""How an image of an archive, a layout or an engine's stream is put into the sink."""
+"""Store the images of an archive, a layout or an engine's stream in the sink."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bundler.image_sources.base import BlobSink
-from bundler.image_sources.content import PassingContent, Payload
+from bundler.image_sources.content import Payload, StreamedArchive
 from bundler.image_sources.faults import AGAIN
 from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
@@ -15,14 +15,15 @@ from installer.core.oci import documents
 
 
 def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[Layer]:
-    """Put the layers of an image into the sink, from the lowest; those that it has are not read."""
+    """Store the layers of an image, from the lowest; do not read those that the sink has."""
     stored = []
     for layer in image.layers:
+        # Only an uncompressed layer may be replaced by a stored form of other bytes.
         compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
-        found = sink.find(layer.diff_id, layer.digest if compressed else "")
-        if found is None:
+        stored_layer = sink.find(layer.diff_id, layer.digest if compressed else "")
+        if stored_layer is None:
             with content.open(layer.name, layer.size) as stream:
-                found = sink.layer(
+                stored_layer = sink.layer(
                     stream,
                     diff_id=layer.diff_id,
                     digest=layer.digest,
@@ -30,12 +31,12 @@ def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[La
                     size=layer.size,
                     where=f"{content.where}: {layer.name}",
                 )
-        stored.append(found)
+        stored.append(stored_layer)
     return stored
 
 
-def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) -> list[Layer]:
-    """Return the layers of an image that went to the sink when they passed by.
+def streamed_layers(image: SavedImage, content: StreamedArchive, sink: BlobSink) -> list[Layer]:
+    """Return the layers of an image that went to the sink while the archive was read.
 
     Raises:
         UnfitInputError: A member is named as a layer and did not look like one.
@@ -46,32 +47,34 @@ def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) ->
 def store_image(
     reference: str, image: SavedImage, layers: Sequence[Layer], sink: BlobSink, where: str
 ) -> Image:
-    """Put the documents of an image whose layers are stored into the sink.
+    """Store the documents of an image whose layers are stored.
 
-    The original manifest is kept where it still describes the stored layers; else a new one is made.
+    The original manifest is kept if it still describes the stored layers; otherwise a new one is made.
 
     Raises:
         UnfitInputError: A layer is not the one that the configuration names.
     """
-    for said, stored in zip(image.layers, layers, strict=True):
-        if stored.diff_id != said.diff_id:
+    for described, stored in zip(image.layers, layers, strict=True):
+        # The configuration is what the image id covers: it decides.
+        if stored.diff_id != described.diff_id:
             raise UnfitInputError(
                 f"the layer's uncompressed digest is {stored.diff_id}, and the configuration of {reference} "
-                f"says {said.diff_id}",
-                where=f"{where}: {said.name}",
+                f"says {described.diff_id}",
+                where=f"{where}: {described.name}",
                 hint=AGAIN,
             )
     config = sink.document(image.config, where=f"{where}: configuration of {reference}")
     manifest = image.manifest
-    kept = manifest is not None and all(
-        stored.digest == said.digest
-        and documents.layer_form(stored.media_type) == documents.layer_form(said.media_type)
-        for said, stored in zip(image.layers, layers, strict=True)
+    # A kept manifest keeps the digest that registries and signatures know.
+    unchanged = manifest is not None and all(
+        stored.digest == described.digest
+        and documents.layer_form(stored.media_type) == documents.layer_form(described.media_type)
+        for described, stored in zip(image.layers, layers, strict=True)
     )
-    if manifest is not None and kept:
+    if manifest is not None and unchanged:
         layers = [
-            replace(stored, media_type=said.media_type)
-            for said, stored in zip(image.layers, layers, strict=True)
+            replace(stored, media_type=described.media_type)
+            for described, stored in zip(image.layers, layers, strict=True)
         ]
     else:
         layers = [

@@ -18,12 +18,13 @@ from installer.core.limits import CHUNK, KIB, MIB
 
 BLOCK = 512
 MAX_MEMBERS = 100_000
+# Real headers have some hundred bytes; a larger one would only fill memory.
 MAX_PAX = 64 * KIB
 MAX_END = MIB
 """Zero bytes that may follow the end: tar fills up to a record, which is never so large."""
 
 _AGAIN = "save the image again, and check that the copy was complete"
-_HOSTILE = "do not use this archive: no engine writes such a one"
+_HOSTILE = "do not use this archive: no engine writes such archives"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Member:
         kind: A regular file, or a symbolic link to another member.
         size: Bytes of the file.
         target: Name of the member that the link means.
-        offset: Where the file's bytes begin in the archive.
+        offset: Offset of the file's bytes in the archive.
     """
 
     name: str
@@ -73,15 +74,15 @@ class Body:
 def scan(
     stream: Readable, where: str, skip: Callable[[int], None] | None = None
 ) -> Iterator[tuple[Member, Body]]:
-    """Go through an archive from its start to its end.
+    """Read an archive from its start to its end.
 
     Args:
         stream: The archive.
         where: How errors name it.
-        skip: Passes over bytes of the stream; without it they are read.
+        skip: Skips bytes of the stream; None: they are read.
 
     Yields:
-        Files and links, in the order of the archive. What is not read of a body is passed over.
+        Files and links, in the order of the archive. The unread rest of a body is skipped.
 
     Raises:
         UnfitInputError: The archive is damaged, or is not one that an engine would write.
@@ -123,7 +124,7 @@ class _Scanner:
             pax = {}
 
     def finish(self, body: Body, member: Member) -> None:
-        """Pass over what is left of a body and its padding."""
+        """Skip the rest of a body and its padding."""
         rest = body.left + -member.size % BLOCK
         if self._skip is not None:
             self._skip(rest)
@@ -134,15 +135,18 @@ class _Scanner:
         self._offset += member.size + -member.size % BLOCK
 
     def _member(self, name: str, size: int, flag: str, link: str) -> Member | None:
+        # Directories follow from the names of files.
         if flag == "5":
             return None
         clean = name.removeprefix("./")
         if not _plain(clean):
-            raise self._fault(f"has a member called {name[:120]!r}", "", _HOSTILE)
+            raise self._fault(f"has a member named {name[:120]!r}", "", _HOSTILE)
+        # Hard links, devices and pipes have no place in an image archive.
         if flag not in ("0", "\0", "2"):
             raise self._fault(f"is of the type {flag!r}: neither a file nor a symbolic link", clean, _HOSTILE)
+        # Readers differ in which of two members counts: the first or the last.
         if clean in self._names:
-            raise self._fault("is there twice", clean, _HOSTILE)
+            raise self._fault("occurs twice", clean, _HOSTILE)
         if len(self._names) >= MAX_MEMBERS:
             raise self._fault(f"has more than {MAX_MEMBERS} members", "", _HOSTILE)
         self._names.add(clean)
@@ -157,8 +161,11 @@ class _Scanner:
         for component in link.split("/"):
             if component == ".." and here:
                 here.pop()
+            # A link that leaves the archive would read a file of this machine.
             elif component in ("", "..") or not _plain(component):
-                raise self._fault(f"is a link to {link[:120]!r}, which leads out", name, _HOSTILE)
+                raise self._fault(
+                    f"is a link to {link[:120]!r}, which leads out of the archive", name, _HOSTILE
+                )
             else:
                 here.append(component)
         return "/".join(here)
@@ -167,23 +174,24 @@ class _Scanner:
         if header[257:262] != b"ustar" or self._octal(header[148:156]) != _checksum(header):
             begin = self._offset - BLOCK
             raise self._fault(
-                f"has no tar header at byte {begin}" if begin else "is no tar archive", "", _AGAIN
+                f"has no tar header at byte {begin}" if begin else "is not a tar archive", "", _AGAIN
             )
         name = self._text(header[0:100])
         if header[257:263] == b"ustar\0" and (prefix := self._text(header[345:500])):
             name = f"{prefix}/{name}"
         elif header[257:263] == b"ustar " and header[345:500].strip(b"\0 01234567"):
             # GNU has times there, others a prefix: some readers would give the member another name
-            raise self._fault("has a name that readers disagree on", name, _HOSTILE)
+            raise self._fault("has a name that tar readers interpret differently", name, _HOSTILE)
         flag = header[156:157].decode("latin-1")
         return name, 0 if flag in "125" else self._octal(header[124:136]), flag, self._text(header[157:257])
 
     def _octal(self, digits: bytes) -> int:
+        # GNU's base-256 form, for sizes of 8 GiB and more.
         if digits[0] == 0x80:
             return int.from_bytes(digits[1:], "big")
         text = digits.strip(b" \0")
         if text and not all(0x30 <= digit < 0x38 for digit in text):
-            raise self._fault(f"has a number that is none at byte {self._offset - BLOCK}", "", _AGAIN)
+            raise self._fault(f"has an invalid number at byte {self._offset - BLOCK}", "", _AGAIN)
         return int(text or b"0", 8)
 
     def _text(self, raw: bytes) -> str:
@@ -198,25 +206,28 @@ class _Scanner:
         if size > MAX_PAX:
             raise self._fault(f"has an extended header of {size} bytes", "", _HOSTILE)
         data = b"".join(self._block() for _ in range(-(-size // BLOCK)))[:size]
-        found: dict[str, str] = {}
+        fields: dict[str, str] = {}
         while data:
             length, space, _ = data.partition(b" ")
             end = int(length) if space and length.isdigit() and len(length) < 6 else 0
             key, equals, value = data[len(length) + 1 : end - 1].partition(b"=")
             if not equals or data[end - 1 : end] != b"\n":
                 raise self._fault(f"has a broken extended header at byte {self._offset}", "", _AGAIN)
+            # The size decides where the next header is looked for.
             if key == b"size" and not (value.isdigit() and len(value) < 16):
                 raise self._fault(f"has a broken extended header at byte {self._offset}", "", _HOSTILE)
-            found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+            fields[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
             data = data[end:]
-        return found
+        return fields
 
     def _block(self) -> bytes:
         block = b""
         while len(block) < BLOCK:
             chunk = self._stream.read(BLOCK - len(block))
             if not chunk:
-                raise self._fault(f"ends at byte {self._offset + len(block)} without an end", "", _AGAIN)
+                raise self._fault(
+                    f"ends at byte {self._offset + len(block)} without an end-of-archive marker", "", _AGAIN
+                )
             block += chunk
         self._offset += BLOCK
         return block
@@ -225,8 +236,9 @@ class _Scanner:
         read = 0
         while chunk := self._stream.read(CHUNK):
             read += len(chunk)
+            # Data after the end could be another archive that other readers see.
             if chunk.count(0) != len(chunk) or read > MAX_END:
-                raise self._fault("goes on after its end", "", _HOSTILE)
+                raise self._fault("continues after its end-of-archive marker", "", _HOSTILE)
 
     def _fault(self, what: str, name: str, hint: str) -> UnfitInputError:
         return UnfitInputError(what, where=f"{self._where}: {name}" if name else self._where, hint=hint)

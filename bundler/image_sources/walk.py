@@ -1,4 +1,4 @@
-"""The way from an index down to the images for the platforms of a bundle, wherever the documents lie."""
+"""The walk from an index down to the images for the platforms of a bundle, for all kinds of places."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _ATTESTATION = "vnd.docker.reference.type"
 
 @dataclass(frozen=True, slots=True)
 class SavedLayer:
-    """Where a layer lies, and what is said of it.
+    """The location of a layer, and its description there.
 
     Attributes:
         name: Name of its member or file.
-        digest: Digest of the bytes there; empty where nothing says it.
-        media_type: Media type of the bytes there; empty where nothing says it.
+        digest: Digest of the bytes there; empty if unknown.
+        media_type: Media type of the bytes there; empty if unknown.
         size: Number of the bytes there.
         diff_id: Digest of the uncompressed layer.
     """
@@ -38,11 +38,11 @@ class SavedImage:
     """One image for one platform.
 
     Attributes:
-        names: References it has where it lies.
-        top: Digest by which the outermost index knows it; of the configuration where there is no index.
+        names: Its references in that place.
+        top: Its digest in the outermost index; that of the configuration if there is no index.
         platform: `os/arch` or `os/arch/variant`.
         config: Its configuration.
-        manifest: Its manifest; None where it has none yet.
+        manifest: Its manifest; None if it has none yet.
         layers: From the lowest.
     """
 
@@ -54,7 +54,7 @@ class SavedImage:
     layers: tuple[SavedLayer, ...]
 
     def resolved(self, reference: str, where: str) -> ResolvedImage:
-        """Return what a source says of it before its payload is read."""
+        """Return what is known of it before its payload is read."""
         return ResolvedImage(
             reference,
             self.platform,
@@ -66,8 +66,8 @@ class SavedImage:
         )
 
 
-class Walk(ABC):
-    """Follows descriptors; what they say is checked against what they lead to.
+class ImageWalk(ABC):
+    """A walk along descriptors; each is checked against the document it leads to.
 
     Args:
         where: How errors name the place.
@@ -93,13 +93,14 @@ class Walk(ABC):
 
         Args:
             entry: The entry.
-            names: References that lead here.
+            names: References of the entry.
             top: Digest of the outermost manifest or index.
             depth: Indexes above the entry.
 
         Raises:
-            TamperedError: A document is not what its descriptor says, or is broken.
+            TamperedError: A document does not match its descriptor, or is broken.
         """
+        # BuildKit adds attestations as manifests; they are not images.
         if _ATTESTATION in entry.annotations:
             return
         if entry.platform and not self._wanted(entry.platform):
@@ -107,6 +108,7 @@ class Walk(ABC):
         elif entry.media_type in documents.MANIFESTS:
             yield self._image(entry, names, top)
         elif entry.media_type in documents.INDEXES:
+            # Real images have two levels; more is an attack or a circle.
             if depth >= documents.MAX_DEPTH:
                 raise TamperedError(f"nests indexes deeper than {documents.MAX_DEPTH}", where=self.where)
             data, where = self._checked(entry)
@@ -118,11 +120,13 @@ class Walk(ABC):
         manifest = documents.parse_manifest(data, where, entry.media_type)
         config, config_where = self._checked(manifest.config)
         about = documents.parse_config(config, config_where)
+        # The variant may be missing in one of the two.
         if entry.platform and entry.platform.split("/")[:2] != about.platform.split("/")[:2]:
-            what = f"is for {about.platform}, and is listed for {entry.platform}"
+            what = f"is for {about.platform}, but listed for {entry.platform}"
             raise TamperedError(what, where=config_where)
+        # The two lists are matched by position below.
         if len(about.diff_ids) != len(manifest.layers):
-            what = f"has {len(manifest.layers)} layers, and its configuration has {len(about.diff_ids)}"
+            what = f"has {len(manifest.layers)} layers, but its configuration has {len(about.diff_ids)}"
             raise TamperedError(what, where=where)
         if not self._wanted(about.platform):
             return SavedImage(names, top, about.platform, b"", None, ())

@@ -1,6 +1,6 @@
-"""Who runs `bundle create`: what provenance calls the builder, and the run of it.
+"""Identify who runs `bundle create`: the builder and the run in provenance.
 
-What is said here is a claim. It counts because a key with the role `provenance` signs it, and that key is the
+The identity is a claim. It counts because a key with the role `provenance` signs it, and that key is the
 runner's alone.
 """
 
@@ -14,7 +14,7 @@ from installer.core.errors import UsageError
 from installer.core.trust.root import BUILDER
 
 LOCAL = "urn:waybill:builder:unnamed"
-"""The builder where nobody says which: a person's own machine."""
+"""The builder without any information: a person's own machine."""
 VARIABLE = "WAYBILL_BUILDER_ID"
 INFLUENCES = (
     "COSIGN_PASSWORD", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST",
@@ -27,11 +27,11 @@ INFLUENCES = (
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Who builds.
+    """The builder.
 
     Attributes:
         identity: Its id, a URI.
-        invocation: The URL of this very run; empty where nobody says.
+        invocation: The URL of this run; empty if unknown.
         variables: Names of the variables that are set and can change what `create` does.
     """
 
@@ -41,23 +41,25 @@ class Builder:
 
 
 def find_builder(given: str, environ: Mapping[str, str]) -> Builder:
-    """Find out who builds: what was given, then WAYBILL_BUILDER_ID, then what a CI system says of itself.
+    """Find the builder: `--builder`, then WAYBILL_BUILDER_ID, then the variables of a CI system.
 
     Args:
-        given: From `--builder`; empty where it was not given.
+        given: The value of `--builder`; may be empty.
         environ: The environment.
 
     Raises:
-        UsageError: What was given is not a builder id.
+        UsageError: The given id is not valid.
     """
     known = _github(environ) or _gitlab(environ) or Builder(LOCAL)
+    # The option wins over the variable, as everywhere in this command.
     chosen = given or environ.get(VARIABLE, "")
     if chosen and not BUILDER.fullmatch(chosen):
         raise UsageError(
             f"{chosen!r:.80} is not a builder id",
             where="--builder" if given else VARIABLE,
-            hint="a URI that names the pipeline, such as https://ci.example/lan-chat/release",
+            hint="use a URI of the pipeline, such as https://ci.example/lan-chat/release",
         )
+    # Names only: values may be secret, and provenance is public.
     names = tuple(name for name in INFLUENCES if name in environ)
     return Builder(chosen or known.identity, known.invocation, names)
 
@@ -67,6 +69,7 @@ def _github(environ: Mapping[str, str]) -> Builder | None:
     if environ.get("GITHUB_ACTIONS") != "true":
         return None
     server, repository = environ.get("GITHUB_SERVER_URL", ""), environ.get("GITHUB_REPOSITORY", "")
+    # The reference differs with each branch and tag; a policy pins the workflow.
     workflow, _, _ = environ.get("GITHUB_WORKFLOW_REF", "").partition("@")
     run, attempt = environ.get("GITHUB_RUN_ID", ""), environ.get("GITHUB_RUN_ATTEMPT", "1")
     return _known(f"{server}/{workflow}", f"{server}/{repository}/actions/runs/{run}/attempts/{attempt}")
@@ -81,6 +84,7 @@ def _gitlab(environ: Mapping[str, str]) -> Builder | None:
 
 
 def _known(identity: str, invocation: str) -> Builder | None:
-    """Take what a CI system says where it is whole: a URL without a gap."""
+    """Return the builder if its URL is complete; else None."""
+    # A variable that is missing would leave a gap in the URL, and a policy could match too much.
     whole = re.fullmatch(r"https?://[^/]+(/[^/\s]+)+", identity) and BUILDER.fullmatch(identity)
     return Builder(identity, invocation if BUILDER.fullmatch(invocation) else "") if whole else None

@@ -1,4 +1,4 @@
-"""What git says about the inputs of a release: commit, tag, repository, and what is not as committed."""
+"""Ask git about the inputs of a release: commit, tag, repository, and uncommitted changes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """The checkout that bundle.yaml lies in.
+    """The git checkout of bundle.yaml.
 
     Attributes:
-        commit: Full commit id; empty where there is none.
-        time: The commit's time, in seconds since 1970; None where there is none.
-        tag: A tag that points to it.
-        repository: The URL of `origin`, without a user's name, password or token; empty where there is none.
+        commit: Full commit id; empty if there is none.
+        time: The commit's time, in seconds since 1970; None if there is none.
+        tag: A tag of the commit.
+        repository: The URL of `origin`, without a user's name, password or token; empty if there is none.
         changed: Tracked files below the directory that differ from the commit, and inputs that git neither
             tracks nor ignores; paths from the top of the checkout, sorted.
-        unknown: Why nothing is known; empty where something is.
+        unknown: Why nothing is recorded; empty otherwise.
     """
 
     commit: str = ""
@@ -41,28 +41,29 @@ class Checkout:
 
     @property
     def source(self) -> Source:
-        """What the manifest says of it."""
+        """The entry in the manifest."""
         return Source(self.commit, self.tag, bool(self.changed))
 
     def as_text(self) -> str:
         """Return it as a line for people."""
         if not self.commit:
-            return f"not known: {self.unknown}"
+            return f"not recorded: {self.unknown}"
         names = ", ".join(self.changed[:5]) + (", …" if len(self.changed) > 5 else "")
         tag = f", tag {self.tag}" if self.tag else ", no tag"
-        return f"commit {self.commit}{tag}, " + (f"NOT clean: {names}" if names else "clean")
+        return f"commit {self.commit}{tag}, " + (f"uncommitted changes: {names}" if names else "clean")
 
 
 def inspect_checkout(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
-    """Ask git where a directory is from.
+    """Ask git about the checkout of a directory.
 
     Args:
         directory: Of bundle.yaml.
         inputs: Files that go into the bundle.
 
     Returns:
-        What it says. Without git, or outside of a checkout with a commit, that and why nothing is known.
+        The checkout. Without git, or without a commit, `unknown` has the reason.
     """
+    # `--no-show-signature`: a setting of the user would add lines about signatures.
     head, error = _git(directory, "log", "-1", "--no-show-signature", "--format=%H %ct")
     if not head:
         return Checkout(unknown=_reason(error))
@@ -85,6 +86,7 @@ def plain_url(origin: str) -> str:
         match = _SCP.fullmatch(origin)
         if match is None:
             return ""
+        # One form for one repository: a policy compares text.
         origin = f"ssh://{match[1]}/{match[2].lstrip('/')}"
     try:
         parts = urlsplit(origin)
@@ -94,37 +96,42 @@ def plain_url(origin: str) -> str:
     if parts.scheme not in ("https", "http", "ssh", "git") or not host:
         return ""
     at = f"{host}:{port}" if port else host
+    # Rebuilt from its parts: user, password and token are left out, and query and fragment, too.
     return f"{parts.scheme}://{at}{parts.path.rstrip('/').removesuffix('.git')}"
 
 
 def _changed(directory: Path, inputs: Iterable[str]) -> tuple[str, ...]:
     top, _ = _git(directory, "rev-parse", "--show-toplevel")
-    said, error = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
+    output, error = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
     if error:
         return ("(git status failed)",)
+    # A repository may have several products: only changes below this one's directory count.
     below = _inside(top, directory)
-    rows = list(_rows(said))
-    found = {path for state, path in rows if state != "??" and f"{path}/".startswith(below)}
-    others = {path for _, path in rows} - found
+    rows = list(_rows(output))
+    # Untracked files count only if they go into the bundle: build output lies next to the sources.
+    changed = {path for state, path in rows if state != "??" and f"{path}/".startswith(below)}
+    others = {path for _, path in rows} - changed
     if others:
         listed = {path for each in inputs if (path := _inside(top, Path(each)).rstrip("/"))}
-        found |= others & listed
-    return tuple(sorted(found))
+        changed |= others & listed
+    return tuple(sorted(changed))
 
 
-def _rows(said: str) -> Iterable[tuple[str, str]]:
-    """Take `git status -z` apart; of a rename both names count."""
-    words = iter(said.split("\0"))
+def _rows(output: str) -> Iterable[tuple[str, str]]:
+    """Parse `git status -z`; both names of a rename count."""
+    words = iter(output.split("\0"))
     for word in words:
         if len(word) < 4:
             continue
         yield word[:2], word[3:]
+        # The old name follows as a word of its own.
         if word[0] in "RC":
             yield word[:2], next(words, "")
 
 
 def _inside(top: str, path: Path) -> str:
     """Return a path from the top of the checkout, with a slash at its end; empty for the top or outside."""
+    # The parent is resolved and the name is not: an input that is a link counts as the link.
     relative = os.path.relpath(f"{_real(path.parent)}/{path.name}", top)
     return "" if relative == "." or relative.startswith("..") else f"{relative}/"
 
@@ -140,13 +147,15 @@ def _reason(error: str) -> str:
     if "does not have any commits" in error or "bad default revision" in error:
         return "the git repository has no commit yet"
     if "dubious ownership" in error:
-        return "git does not trust the owner of this directory (git config safe.directory)"
-    return error or "git said nothing"
+        return "git refuses a directory of another owner: see `git config safe.directory`"
+    return error or "git printed nothing"
 
 
 def _git(directory: Path, *words: str) -> tuple[str, str]:
-    """Run git; gives what it said, or why it failed. Nothing of the repository's is run."""
+    """Run git; return its output, or why it failed. No program of the repository is run."""
+    # GIT_DIR and its like would make git look at another repository.
     environment = {key: value for key, value in child_environment().items() if not key.startswith("GIT_")}
+    # fsmonitor is a program that the repository's own configuration can name.
     command: Sequence[str] = ["git", "-c", "core.fsmonitor=false", "-C", str(directory), *words]
     try:
         done = subprocess.run(
@@ -154,6 +163,7 @@ def _git(directory: Path, *words: str) -> tuple[str, str]:
             capture_output=True,
             timeout=_SECONDS,
             check=False,
+            # Messages are compared below; optional locks would write into the repository.
             env=environment | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
         )
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""SLSA provenance of a bundle: made by `bundle create`, signed where a provenance key is given.
+"""SLSA provenance of a bundle: made by `bundle create`, signed if a provenance key is given.
 
-It is a statement about the bundle's identity, so it cannot be a part of what that identity covers: it lies
-among the approvals, or unsigned beside the bundle. https://slsa.dev/spec/v1.0/provenance is the form.
+It is a statement about the bundle's identity, so that identity cannot cover it: it is stored
+with the approvals, or unsigned next to the bundle. The format is https://slsa.dev/spec/v1.0/provenance.
 """
 
 from __future__ import annotations
@@ -31,36 +31,42 @@ from installer.core.trust.provenance import PREDICATE
 
 BUILD_TYPE = "urn:waybill:create:v1"
 CHANGED = 50
-"""So many names of changed files are given; of more, their number."""
-Row = dict[str, Any]
+"""The largest number of changed files that are listed; for more, only their number is given."""
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run of `bundle create`, as provenance tells of it.
+class BuildRun:
+    """One run of `bundle create`, as provenance describes it.
 
     Attributes:
         builder: Who runs it.
-        parameters: What was asked for, by name; nothing secret.
+        parameters: The parameters by name; nothing secret.
         started: When it began.
-        signers: Who signs the provenance; none: it is written beside the bundle, to be signed elsewhere.
+        signers: Keys that sign the provenance; none: it is written next to the bundle, to be signed
+            elsewhere.
     """
 
     builder: Builder
-    parameters: Row
+    parameters: Json
     started: datetime
     signers: Sequence[Signer] = ()
 
 
 def statement(
-    run: Run, checkout: Checkout, config: BundleConfig, manifest: Manifest, identity: str, finished: datetime
+    run: BuildRun,
+    checkout: Checkout,
+    config: BundleConfig,
+    manifest: Manifest,
+    identity: str,
+    finished: datetime,
 ) -> bytes:
-    """Return the statement about a bundle; it always fits into what a reader takes.
+    """Return the statement about a bundle, never larger than readers accept.
 
     Args:
         run: The run that made it.
-        checkout: What git says of the inputs.
-        config: bundle.yaml, checked.
+        checkout: The git checkout of the inputs.
+        config: The checked bundle.yaml.
         manifest: Of the bundle.
         identity: Of the bundle.
         finished: When it was done.
@@ -69,11 +75,13 @@ def statement(
         UnfitInputError: The parameters alone are too long.
     """
     groups = _groups(config, manifest)
+    # A reader refuses statements above a limit: details are folded until it fits.
     while True:
         rows = [_source(checkout), *(row for group in groups.values() for row in group)]
         data = jsonio.dumps(_document(run, checkout, rows, identity, finished))
         if len(data) <= LIMITS.approval_bytes:
             return data
+        # Largest first: the fewest details are lost.
         name = max(groups, key=lambda name: len(groups[name]))
         if len(groups[name]) < 2:
             raise UnfitInputError("the provenance would be too long", hint="shorten paths or parameters")
@@ -81,8 +89,8 @@ def statement(
         groups[name] = [_folded(name, manifest)]
 
 
-def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
-    """Sign a statement; gives the members that go behind the payload."""
+def signed_files(run: BuildRun, data: bytes) -> dict[str, bytes]:
+    """Sign a statement; return the members to write after the payload."""
     files: dict[str, bytes] = {}
     for signer in run.signers:
         name = f"{DIRECTORY}provenance-{signer.keyid8}.json"
@@ -91,12 +99,12 @@ def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
 
 
 def unsigned_path(bundle: Path) -> Path:
-    """Return where the statement lies while nobody has signed it."""
+    """Return the path of the unsigned statement."""
     return bundle.with_name(f"{bundle.name}.provenance.json")
 
 
 def write_unsigned(bundle: Path, data: bytes) -> Path:
-    """Write the statement beside the bundle; one of an earlier run is replaced.
+    """Write the statement next to the bundle; replace that of an earlier run.
 
     Raises:
         UnfitInputError: It cannot be written.
@@ -106,8 +114,9 @@ def write_unsigned(bundle: Path, data: bytes) -> Path:
     return path
 
 
-def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, finished: datetime) -> Row:
-    internal: Row = {"variables": list(run.builder.variables)}
+def _document(run: BuildRun, checkout: Checkout, rows: list[Json], identity: str, finished: datetime) -> Json:
+    internal: Json = {"variables": list(run.builder.variables)}
+    # It decides the time in the bundle, so whoever rebuilds it needs it.
     if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
         internal["SOURCE_DATE_EPOCH"] = epoch
     if checkout.unknown:
@@ -130,22 +139,25 @@ def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, fini
     return make_statement(PREDICATE, predicate, identity)
 
 
-def _source(checkout: Checkout) -> Row:
+def _source(checkout: Checkout) -> Json:
+    # Without a commit there is nothing to name; `internalParameters` has the reason.
     if not checkout.commit:
         return {}
+    # A tag reads better than a commit; the digest below has the commit in any case.
     revision = f"refs/tags/{checkout.tag}" if checkout.tag else checkout.commit
-    said: Row = {"dirty": bool(checkout.changed)}
+    # A policy can require a clean tree: this is what it reads.
+    annotations: Json = {"dirty": bool(checkout.changed)}
     if checkout.tag:
-        said["tag"] = checkout.tag
+        annotations["tag"] = checkout.tag
     if checkout.changed:
-        said |= {"changed": list(checkout.changed[:CHANGED]), "changedCount": len(checkout.changed)}
-    row: Row = {"name": "source", "digest": {"gitCommit": checkout.commit}, "annotations": said}
+        annotations |= {"changed": list(checkout.changed[:CHANGED]), "changedCount": len(checkout.changed)}
+    row: Json = {"name": "source", "digest": {"gitCommit": checkout.commit}, "annotations": annotations}
     return row | ({"uri": f"git+{checkout.repository}@{revision}"} if checkout.repository else {})
 
 
-def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
-    """Return what went in, by the part of the bundle it is in: bundle.yaml, each file, tree and image."""
-    groups: dict[str, list[Row]] = {
+def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Json]]:
+    """Return the inputs by the part of the bundle they are in: bundle.yaml, each file, tree and image."""
+    groups: dict[str, list[Json]] = {
         "bundle.yaml": [{"name": "bundle.yaml", "digest": {"sha256": config.sha256}}]
     }
     given = {item.member: item.given for item in config.items}
@@ -159,6 +171,7 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
             }
             groups.setdefault(top, []).append(row)
     for tree in config.trees:
+        # A tree may have 100,000 files: one row with a digest over all of them.
         row = {"name": tree.given, **_folded(tree.member, manifest)}
         groups.setdefault("trees", []).append({**row, "name": tree.given})
     for image in manifest.images:
@@ -172,11 +185,12 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
     return groups
 
 
-def _folded(name: str, manifest: Manifest) -> Row:
+def _folded(name: str, manifest: Manifest) -> Json:
     """Return all files below a path of the bundle as one row.
 
     The digest is in-toto's `dirHash1`, that of Go's modules: the SHA-256 of their lines in SHA256SUMS.
     """
+    # dirHash1 hashes the lines in the order of their paths.
     below = sorted((each for each in manifest.files if each.path.startswith(f"{name}/")), key=_path)
     lines = "".join(f"{each.sha256}  {each.path}\n" for each in below)
     return {

@@ -28,6 +28,7 @@ class Signer(ABC):
         """The public key: PEM, or OpenPGP armor."""
 
     @abstractmethod
+    # Small files are signed, never a bundle itself: cosign and GPG both hold what they sign in memory.
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Sign bytes.
 

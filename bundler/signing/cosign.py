@@ -1,7 +1,7 @@
-"""Key pairs in cosign's format: made, read, and signed with.
+"""Key pairs in cosign's format: generate, read, and sign.
 
-A private key is PKCS#8, sealed with NaCl's secretbox under a key that scrypt makes of the password. What is
-written here cosign reads, and the other way round.
+A private key is PKCS#8, encrypted with NaCl's secretbox under a key that scrypt derives from the password.
+Keys work with cosign in both directions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
+# cosign writes this label; older versions wrote the second of those below, and both are read.
 LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY"
 PASSWORD_VARIABLE = "COSIGN_PASSWORD"
 _LABELS = (LABEL, "ENCRYPTED COSIGN PRIVATE KEY")
 _PEM = re.compile(r"\s*-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----\s*")
 _COSTS = (32768, 65536, 131072)
-"""scrypt's N that is accepted; a larger one would be a way to stop the machine."""
+"""Accepted values of scrypt's N; a larger one would be a denial of service."""
+# What cosign itself uses; its readers accept no other block size and parallelism.
 _COST, _BLOCK, _PARALLEL = 65536, 8, 1
+# Far above any key: a larger file is not a key, and is not read.
 _KEY_BYTES = 64 * KIB
 
 
@@ -69,26 +72,26 @@ class CosignSigner(Signer):
 
         Args:
             path: `NAME.key`.
-            prompt: Asks for the password where the variable is not set.
+            prompt: Asks for the password if the variable is not set.
             variable: The variable of the environment that has the password.
 
         Returns:
             The signer.
 
         Raises:
-            UsageError: It cannot be read or is no such key; the password is wrong or nobody can be asked.
+            UsageError: It cannot be read or is not such a key; the password is wrong or there is no terminal.
         """
         try:
             with path.open("rb") as file:
                 data = file.read(_KEY_BYTES + 1)
         except OSError as error:
             raise UsageError(
-                f"the key cannot be read: {error.strerror}",
+                f"cannot read the key: {error.strerror}",
                 where=str(path),
-                hint="make one with `bundle keygen NAME`",
+                hint="run `bundle keygen NAME` to create one",
             ) from error
-        sealed = read_sealed(data, str(path))
-        return open_sealed(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
+        sealed = parse_key(data, str(path))
+        return decrypt_key(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
 
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Sign `data` as cosign would.
@@ -102,6 +105,7 @@ class CosignSigner(Signer):
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.hashes import SHA256
 
+        # Ed25519 signs the message itself; ECDSA signs its digest.
         if isinstance(self._private, ec.EllipticCurvePrivateKey):
             signature = self._private.sign(data, ec.ECDSA(SHA256()))
         else:
@@ -111,6 +115,8 @@ class CosignSigner(Signer):
             "mediaType": cosign.MEDIA_TYPE,
             "verificationMaterial": {"publicKey": {"hint": _b64(bytes.fromhex(self.keyid))}},
             "messageSignature": {
+                # cosign needs the digest for Ed25519, too: without it, it cannot verify even its own
+                # signature.
                 "messageDigest": {"algorithm": "SHA2_256", "digest": _b64(hashlib.sha256(data).digest())},
                 "signature": encoded.decode(),
             },
@@ -119,7 +125,7 @@ class CosignSigner(Signer):
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class EncryptedKey:
     """A private key under a password, its parameters checked.
 
     Attributes:
@@ -135,7 +141,7 @@ class Sealed:
     ciphertext: bytes
 
 
-def read_sealed(data: bytes, where: str) -> Sealed:
+def parse_key(data: bytes, where: str) -> EncryptedKey:
     """Read the outer form of a private key; needs no password.
 
     Args:
@@ -151,38 +157,42 @@ def read_sealed(data: bytes, where: str) -> Sealed:
     text = data[:_KEY_BYTES].decode("ascii", "replace")
     match = _PEM.fullmatch(text)
     if match is None or match[1] not in _LABELS:
-        hint = "make one with `bundle keygen NAME`"
+        hint = "run `bundle keygen NAME` to create one"
+        # Wrong files of the right kind are common: the hint says which one is needed.
         if match is not None and match[1].endswith("PRIVATE KEY"):
-            hint = "take an openssl key over with `cosign import-key-pair --key FILE`"
+            hint = "convert an openssl key with `cosign import-key-pair --key FILE`"
         elif match is not None and match[1] == "PUBLIC KEY":
-            hint = "this is the public half; sign with NAME.key"
+            hint = "this is the public half: sign with NAME.key"
         raise UsageError(f"is not a PEM file with the label {LABEL}", where=where, hint=hint)
     try:
+        # The parameters are checked before any work is done with them.
         document = loads_strict(
             cosign.decode_base64("".join(match[2].split()), "it", where), where, _KEY_BYTES
         )
         kdf, cipher = document["kdf"], document["cipher"]
         if kdf["name"] != "scrypt" or cipher["name"] != "nacl/secretbox":
-            raise UsageError("is sealed in a way that is not known", where=where)
+            raise UsageError("is encrypted in an unknown way", where=where)
         parameters = kdf["params"]
+        # A forged key file could otherwise ask for gigabytes of memory.
         if parameters["N"] not in _COSTS or parameters["r"] != _BLOCK or parameters["p"] != _PARALLEL:
             raise UsageError(
-                f"asks for scrypt with {parameters}, which is not among what is allowed",
+                f"has scrypt parameters that are not allowed: {parameters}",
                 where=where,
-                hint=f"N is one of {', '.join(map(str, _COSTS))}; r is {_BLOCK}; p is {_PARALLEL}",
+                hint=f"allowed: N {', '.join(map(str, _COSTS))}; r {_BLOCK}; p {_PARALLEL}",
             )
         salt, nonce, ciphertext = (
             cosign.decode_base64(part, "it", where)
             for part in (kdf["salt"], cipher["nonce"], document["ciphertext"])
         )
     except (TamperedError, KeyError, TypeError):
-        raise UsageError("is a damaged key", where=where, hint="restore it from a backup") from None
+        raise UsageError("is damaged", where=where, hint="restore it from a backup") from None
+    # Checked here, since scrypt and secretbox would raise errors that tell a person nothing.
     if len(salt) != 32 or len(nonce) != 24 or len(ciphertext) < 16:
-        raise UsageError("is a damaged key", where=where, hint="restore it from a backup")
-    return Sealed(parameters["N"], salt, nonce, ciphertext)
+        raise UsageError("is damaged", where=where, hint="restore it from a backup")
+    return EncryptedKey(parameters["N"], salt, nonce, ciphertext)
 
 
-def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
+def decrypt_key(sealed: EncryptedKey, password: bytes, where: str) -> CosignSigner:
     """Open a private key with its password.
 
     Args:
@@ -194,7 +204,7 @@ def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
         The signer.
 
     Raises:
-        UsageError: The password is wrong, or the key is of a kind that is not used here.
+        UsageError: The password is wrong, or the type of the key is not supported.
     """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
     from cryptography.hazmat.primitives.serialization import load_der_private_key
@@ -209,26 +219,26 @@ def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
         raise UsageError(
             "the password is wrong",
             where=where,
-            hint=f"{PASSWORD_VARIABLE} is used where it is set, even if empty",
+            hint=f"if {PASSWORD_VARIABLE} is set, it is used, even if empty",
         ) from None
     try:
+        # The password was right, since secretbox authenticates: what fails here is the content.
         private = load_der_private_key(plain, None)
     except ValueError:
-        raise UsageError("holds no PKCS#8 key", where=where) from None
+        raise UsageError("does not contain a PKCS#8 key", where=where) from None
+    # Other curves could be opened, but no verifier on a host would accept their signatures.
     if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
         return _signer(private)
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return _signer(private)
-    raise UsageError(
-        "is a key of a kind that is not used here", where=where, hint="use ECDSA on P-256, or Ed25519"
-    )
+    raise UsageError("is a key of an unsupported type", where=where, hint="use ECDSA on P-256, or Ed25519")
 
 
 def generate(password: bytes) -> tuple[bytes, CosignSigner]:
     """Make a new key pair, ECDSA on P-256.
 
     Args:
-        password: What to seal the private key with; may be empty.
+        password: The password of the private key; may be empty.
 
     Returns:
         The bytes of `NAME.key`, and the signer, whose `public` is the text of `NAME.pub`.
@@ -236,10 +246,10 @@ def generate(password: bytes) -> tuple[bytes, CosignSigner]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     private = ec.generate_private_key(ec.SECP256R1())
-    return seal(private, password), _signer(private)
+    return encrypt_key(private, password), _signer(private)
 
 
-def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
+def encrypt_key(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
     """Seal a private key with a password.
 
     Args:
@@ -252,7 +262,9 @@ def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) 
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from nacl.secret import SecretBox
 
+    # Encrypted by secretbox below, not by PKCS#8: that is cosign's format.
     plain = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    # Fresh for each key: the same password must never give the same encryption key.
     salt, nonce = os.urandom(32), os.urandom(24)
     ciphertext = SecretBox(_stretch(password, salt, _COST)).encrypt(plain, nonce).ciphertext
     document: dict[str, Any] = {
@@ -264,31 +276,34 @@ def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) 
         "cipher": {"name": "nacl/secretbox", "nonce": _b64(nonce)},
         "ciphertext": _b64(ciphertext),
     }
+    # cosign's own files have no line break at the end of the JSON.
     body = _b64(dumps(document).rstrip(b"\n"))
     lines = [body[at : at + 64] for at in range(0, len(body), 64)]
     return "\n".join([f"-----BEGIN {LABEL}-----", *lines, f"-----END {LABEL}-----", ""]).encode()
 
 
 def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_VARIABLE) -> bytes:
-    """Get a password: from the environment where it is set, even if empty; else by asking.
+    """Get a password: from the environment if it is set, even if empty; else by asking.
 
     Args:
-        question: What to show.
-        prompt: Asks a person; None where there is no terminal.
+        question: The text of the prompt.
+        prompt: Asks a person; None if there is no terminal.
         variable: The variable of the environment that may have it.
 
     Returns:
         The password.
 
     Raises:
-        UsageError: It is not set and nobody can be asked.
+        UsageError: It is not set and there is no terminal.
     """
     given = os.environ.get(variable)
+    # Set but empty is an answer, too: cosign uses it as the empty password.
     if given is not None:
+        # The exact bytes of the environment, whatever the locale.
         return os.fsencode(given)
     if prompt is None:
         raise UsageError(
-            "the key's password is needed, and there is no terminal to ask on",
+            "the password of the key is needed, but there is no terminal to ask on",
             hint=f"set {variable}",
         )
     return prompt(question).encode()

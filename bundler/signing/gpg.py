@@ -1,6 +1,6 @@
-"""Signs with GPG; the private key stays in gpg-agent or on a smartcard.
+"""Sign with GPG; the private key stays in gpg-agent or on a smart card.
 
-A passphrase is asked for by the agent's own pinentry. Where there is nobody to ask (CI), it is taken from
+The agent's own pinentry asks for a passphrase. Without a terminal (CI), it is taken from
 WAYBILL_GPG_PASSPHRASE.
 """
 
@@ -18,19 +18,20 @@ from installer.core.trust import gpgv
 
 PASSPHRASE_VARIABLE = "WAYBILL_GPG_PASSPHRASE"
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}")
+# SHA-256, SHA-384 and SHA-512 by their OpenPGP numbers; hosts accept no other.
 _HASHES = ("8", "9", "10")
-_LISTING = "`gpg --list-secret-keys` shows the fingerprints"
+_LISTING = "run `gpg --list-secret-keys` to see the fingerprints"
 
 
 class GpgSigner(Signer):
     """Signs with one key of a GPG keyring.
 
     Args:
-        fingerprint: The whole fingerprint, of the primary key or of a signing subkey; spaces are allowed.
+        fingerprint: The full fingerprint, of the primary key or of a signing subkey; spaces are allowed.
         home: The GnuPG home; None: GNUPGHOME, or GPG's default.
 
     Raises:
-        UsageError: It is not a fingerprint, or its secret key is not there.
+        UsageError: It is not a fingerprint, or GPG has no such secret key.
         ExpiredError: The key is expired, revoked or disabled.
         HostNotReadyError: GPG is not installed.
     """
@@ -39,16 +40,19 @@ class GpgSigner(Signer):
         wanted = normal_fingerprint(fingerprint)
         self._gpg = _gpg(home)
         found = self._gpg.list_keys(secret=True, keys=[wanted])
+        # A short id could match two keys; a full fingerprint matches one or none.
         if len(found) != 1:
             raise UsageError("GPG has no secret key with this fingerprint", where=wanted, hint=_LISTING)
         listed = self._gpg.list_keys(keys=[wanted])
         trust = listed[0]["trust"] if listed else ""
+        # GPG would sign with an expired key and exit 0, and hosts would then refuse the bundle.
         if trust in ("r", "e", "d"):
             state = {"r": "revoked", "e": "expired", "d": "disabled"}[trust]
-            raise ExpiredError(f"the GPG key is {state}", where=wanted, hint="sign with a key in force")
+            raise ExpiredError(f"the GPG key is {state}", where=wanted, hint="sign with a valid key")
         self._keyid = str(found[0]["fingerprint"]).lower()
         self._public = _exported(self._gpg, self._keyid)
         computed, self._ring = gpgv.load_public_key(self._public, f"GPG key {self._keyid}")
+        # What hosts pin is computed here from the exported bytes; GPG's own word is not enough.
         if computed != self._keyid:
             raise UsageError("GPG exported another key", where=wanted)
 
@@ -83,18 +87,21 @@ class GpgSigner(Signer):
         # python-gnupg 0.5.7 announces an empty passphrase but does not send it: GPG then takes the first line
         # of the data for it. So an empty one counts as none.
         passphrase = os.environ.get(PASSPHRASE_VARIABLE) or None
+        # SHA-256 and binary mode, whatever gpg.conf of the user says.
         arguments = ["--local-user", self._keyid, "--digest-algo", "SHA256", "--no-textmode"]
         made = self._gpg.sign(
             data, keyid=self._keyid, detach=True, clearsign=False, passphrase=passphrase, extra_args=arguments
         )
         if made.status in ("key expired", "key revoked") and not made.data:
             raise ExpiredError(f"the GPG {made.status}", where=self._keyid)
+        # python-gnupg does not raise an error: each of the three can fail alone.
         if made.returncode != 0 or made.type != "D" or made.hash_algo not in _HASHES:
             raise UsageError(
                 f"GPG did not sign: {_reason(made)}",
                 where=self._keyid,
                 hint=f"unlock the key in gpg-agent, or set {PASSPHRASE_VARIABLE}",
             )
+        # Armor with CR LF verifies, but is not the same bytes on every machine.
         signature = bytes(made.data).replace(b"\r\n", b"\n")
         with suppress(CheckFailedError):  # Signing needs no gpgv; hosts that verify do, and say so.
             gpgv.verify(self._keyid, self._ring, signature, data, f"{self.keyid8}.asc")
@@ -105,7 +112,7 @@ def export_public(fingerprint: str, home: Path | None = None) -> str:
     """Export a public key of a GPG keyring, its secret half not being needed.
 
     Args:
-        fingerprint: The whole fingerprint; spaces are allowed.
+        fingerprint: The full fingerprint; spaces are allowed.
         home: The GnuPG home; None: GNUPGHOME, or GPG's default.
 
     Returns:
@@ -121,7 +128,7 @@ def export_public(fingerprint: str, home: Path | None = None) -> str:
         raise UsageError(
             "GPG has no public key with this fingerprint",
             where=wanted,
-            hint="`gpg --list-keys` shows the fingerprints",
+            hint="run `gpg --list-keys` to see the fingerprints",
         )
     return exported
 
@@ -130,7 +137,7 @@ def normal_fingerprint(text: str) -> str:
     """Return a fingerprint as 40 lower-case hex digits.
 
     Args:
-        text: What a person typed, with or without spaces and `0x`.
+        text: The fingerprint as typed, with or without spaces and `0x`.
 
     Returns:
         The digits.
@@ -140,11 +147,12 @@ def normal_fingerprint(text: str) -> str:
     """
     digits = "".join(text.lower().split()).removeprefix("0x").removesuffix("!")
     if not _FINGERPRINT.fullmatch(digits):
-        raise UsageError("is not a whole GPG fingerprint (40 hex digits)", where=text[:80], hint=_LISTING)
+        raise UsageError("is not a full GPG fingerprint (40 hex digits)", where=text[:80], hint=_LISTING)
     return digits
 
 
 def _exported(gpg: Any, fingerprint: str) -> str:
+    # Without other people's signatures the same key always exports to the same bytes.
     return str(gpg.export_keys([fingerprint], minimal=True)).replace("\r\n", "\n").strip() + "\n"
 
 
@@ -160,7 +168,7 @@ def _gpg(home: Path | None) -> Any:
 
 
 def _environment() -> dict[str, str]:
-    """Tell the agent's pinentry which terminal to ask on: GPG's own input is a pipe."""
+    """Return an environment that tells pinentry which terminal to use: GPG's own input is a pipe."""
     environment = dict(os.environ)
     if "GPG_TTY" not in environment:
         with suppress(OSError):
@@ -169,8 +177,9 @@ def _environment() -> dict[str, str]:
 
 
 def _reason(made: Any) -> str:
+    # python-gnupg keeps the log of gpg; its last line is the reason.
     lines = [line for line in str(made.stderr).splitlines() if line.startswith("gpg: ")]
     if lines and "Inappropriate ioctl" in lines[-1]:
-        return "its passphrase is needed, and there is no terminal to ask on"
+        return "its passphrase is needed, but there is no terminal to ask on"
     last = lines[-1].removeprefix("gpg: ") if lines else made.status or "no reason given"
     return repr(str(last)[:200])

@@ -12,7 +12,7 @@ from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.root import Root, fingerprint
 from installer.core.trust.root_json import load_root, parse_root
-from installer.core.trust.rotation import signed_by
+from installer.core.trust.rotation import signing_owners
 from installer.core.trust.signatures import Signature, split_name
 
 
@@ -90,7 +90,8 @@ class RootFile:
             return False
 
     def _standing(self, root: Root, now: datetime) -> RootStanding:
-        owners, _ = signed_by(root, self.data, self.signatures, now)
+        # Owners are counted, not keys: a person with two keys signs once.
+        owners, _ = signing_owners(root, self.data, self.signatures, now)
         rest = sorted({key.owner for key in root.holders("root")} - set(owners.values()))
         needed = root.roles["root"].threshold if "root" in root.roles else 0
         return RootStanding(root.version, needed, tuple(sorted(owners.values())), tuple(rest))
@@ -163,6 +164,7 @@ def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
     archived = None
     try:
         if released:
+            # The old version stays next to the new one: hosts that missed it take both, one after the other.
             archived = numbered(path, old.root.version)
             _archive(old, archived)
         if data != old.data:
@@ -180,17 +182,19 @@ def root_bytes(root: Root) -> bytes:
     """Return the bytes of a root: the same root gives the same bytes, formatted to be read and compared."""
     import json
 
+    # People compare this file by eye, and the fingerprint covers its bytes: one layout only.
     return (json.dumps(root.document(), ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
 
 
 def _signatures(path: Path) -> tuple[Signature, ...]:
-    found = []
+    signatures = []
     for each in sorted(path.parent.iterdir()):
         if split_name(each.name, path.name):
             with each.open("rb") as file:
+                # Bounded: any file whose name looks like a signature is read.
                 data = file.read(LIMITS.signature_bytes)
-            found.append(Signature.parse(each.name, data, path.name))
-    return tuple(found)
+            signatures.append(Signature.parse(each.name, data, path.name))
+    return tuple(signatures)
 
 
 def _archive(old: RootFile, archived: Path) -> None:
@@ -199,5 +203,6 @@ def _archive(old: RootFile, archived: Path) -> None:
         write_new(archived, old.data, 0o644)
     for each in old.signatures:
         path = archived.with_name(archived.name + each.name.removeprefix(old.path.name))
+        # After an interrupted run some of the files exist already.
         if not path.exists():
             write_new(path, each.data, 0o644)

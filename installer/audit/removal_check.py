@@ -170,7 +170,7 @@ def _why_left(context: Context, directory: str) -> str:
 def _staying(context: Context, copies: dict[str, str]) -> Iterator[Residue]:
     """Name what a removal leaves on purpose: copies of edited files, history, values and evidence."""
     system, layout = context.system, context.layout
-    for path in system.tree(layout.kept):
+    for path in system.tree(layout.preserved):
         if system.observe(path, digest=False).kind != "dir":
             yield Residue(
                 "stays", "copy", path, copies.get(path, "a copy of a file that Waybill did not install")

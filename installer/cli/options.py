@@ -13,7 +13,7 @@ from installer.core.errors import UsageError
 from installer.shared.console import Console
 
 if TYPE_CHECKING:
-    from installer.commands.common.bundle_verifier import BundleSource
+    from installer.commands.common.bundle_verifier import BundleInput
     from installer.commands.common.session import Session
     from installer.planning.plan import Options
     from installer.shared.values import Layer
@@ -117,11 +117,11 @@ class Verification:
         ),
     ] = None
 
-    def source(self, bundle: str) -> BundleSource:
+    def source(self, bundle: str) -> BundleInput:
         """Return a bundle with what was chosen about its verification."""
-        from installer.commands.common.bundle_verifier import BundleSource
+        from installer.commands.common.bundle_verifier import BundleInput
 
-        return BundleSource(bundle, self.env, tuple(self.approvals or ()))
+        return BundleInput(bundle, self.env, tuple(self.approvals or ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from installer.audit.evidence import EvidenceRecorder
 from installer.commands.common.attempt import attempt
 from installer.commands.common.bundle_verifier import (
-    BundleSource,
+    BundleInput,
     BundleVerifier,
     audit_fields,
     opened_bundle,
@@ -42,7 +42,7 @@ class _Choices:
 
 def apply(
     session: Session,
-    source: BundleSource,
+    source: BundleInput,
     options: Options = DEFAULT_OPTIONS,
     *,
     work_dir: Path | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from installer.commands.common.bundle_verifier import BundleSource, opened_bundle
+from installer.commands.common.bundle_verifier import BundleInput, opened_bundle
 from installer.commands.common.session import Session, host_readable
 from installer.commands.status import unfinished_state
 from installer.core.verify import OpenedBundle
@@ -20,7 +20,7 @@ from installer.state.state import State
 
 def plan(
     session: Session,
-    source: BundleSource,
+    source: BundleInput,
     options: Options = DEFAULT_OPTIONS,
     *,
     work_dir: Path | None = None,

@@ -13,7 +13,6 @@ from installer.core.errors import RefusedError, TamperedError
 from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.planning.desired_state import Desired
-from installer.planning.irreversible import check_rollback
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import Planner
 from installer.shared.redaction import LIMIT
@@ -103,12 +102,11 @@ def plan_rollback(
             wanted.items[index] = replace(item, source=to)
     evidence = entry.evidence.with_time(entry.verified)
     fresh = replace(entry, record=number, record_sha256="", installed=0, evidence=evidence, incomplete="")
-    planned = Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
-    return check_rollback(planned, options.data_restored)
+    return Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:
-    retained = "retained releases: " + (", ".join(entry.version for entry in state.kept) or "none")
+    retained = "retained releases: " + (", ".join(entry.version for entry in state.retained) or "none")
     product = context.layout.product
     if version is None:
         if state.previous is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from installer.commands.common.bundle_verifier import BundleSource, opened_bundle
+from installer.commands.common.bundle_verifier import BundleInput, opened_bundle
 from installer.commands.common.session import Session
 from installer.core.trust.policy import Decision
-from installer.core.verify import Verified, check_all, payload_extent, report
+from installer.core.verify import VerifiedBundle, payload_extent, report, verify_payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class VerifyResult:
         notes: What is out of the ordinary, in words.
     """
 
-    verified: Verified
+    verified: VerifiedBundle
     decision: Decision
     notes: tuple[str, ...]
 
@@ -34,7 +34,7 @@ class VerifyResult:
         return self.verified.as_json() | {"policy": self.decision.as_json()}
 
 
-def verify(session: Session, source: BundleSource) -> VerifyResult:
+def verify(session: Session, source: BundleInput) -> VerifyResult:
     """Verify a bundle. Nothing is written; no rights of root are needed.
 
     Raises:
@@ -43,7 +43,7 @@ def verify(session: Session, source: BundleSource) -> VerifyResult:
     progress = session.ui.progress()
     with opened_bundle(session, source) as (verifier, opened):
         progress.start("verify", payload_extent(opened))
-        verified = check_all(opened, progress.advance)
+        verified = verify_payload(opened, progress.advance)
         progress.done()
         decision = verifier.decide(opened)
     return VerifyResult(verified, decision, tuple(verifier.trace.notes))

@@ -1,4 +1,4 @@
-"""SHA-256 in the two spellings the formats use: bare hex, and OCI's `sha256:` + hex."""
+"""SHA-256 in the two spellings of the formats: hex, and `sha256:` + hex as in OCI."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def oci_digest(data: bytes) -> str:
     return "sha256:" + sha256_hex(data)
 
 
-def hashed(pieces: Iterable[bytes], running: hashlib._Hash) -> Iterator[bytes]:
-    """Pass pieces on and hashe them on the way."""
+def hash_pieces(pieces: Iterable[bytes], running: hashlib._Hash) -> Iterator[bytes]:
+    """Yield the pieces and update `running` with each."""
     for piece in pieces:
         running.update(piece)
         yield piece

@@ -1,8 +1,8 @@
-"""The verification of both commands: is this what a trusted key released, and may it be installed here?
+"""Verification, as both commands do it: did a trusted key release this bundle, and may it be installed here?
 
-`steps` numbers what is checked. `open_trusted` takes steps 1 to 14, which look at the head only, whatever the
-size; `decide` 15 to 18, which look at the approvals; `check_all` 19, one pass over the rest, which may keep
-what it reads (`installer.staging.stage`). The decisions are taken in `trust`, from bytes and a clock alone.
+`steps` numbers the checks. `open_trusted` does steps 1 to 14, which read only the head, whatever the size of
+the bundle; `check_approvals` does 15 to 18; `verify_payload` does 19, one pass over the rest, which can store
+what it reads (`installer.staging.stage`). `trust` takes the decisions, from bytes and a clock alone.
 """
 
 from __future__ import annotations
@@ -15,45 +15,47 @@ from typing import Any
 from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
 from installer.core.format.archive import Bundle, open_bundle
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import Manifest
-from installer.core.format.medium import Medium
-from installer.core.format.payload import Sink, check_payload, keep_nothing, to_read
+from installer.core.format.payload import Sink, check_payload, discard, to_read
 from installer.core.format.tar_header import extent
 from installer.core.timestamps import format_seconds
-from installer.core.trust.approval import group
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.approval import group_files
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.signatures import Signature
-from installer.core.trust.steps import at_step
+from installer.core.trust.steps import verification_step
 from installer.core.trust.verifier import Trust
 from installer.core.vsa import VerificationTrace
 
 Clock = Callable[[], datetime]
-Beside = Sequence[tuple[str, Mapping[str, bytes]]]
-"""Approvals from beside the bundle: how errors name the place, and its files under `approvals/…`."""
-TORN = "an approval was cut short while it was added and does not count; `bundle approve --repair` mends it"
+ApprovalSources = Sequence[tuple[str, Mapping[str, bytes]]]
+"""Approvals from next to the bundle: how errors name their place, and the files as `approvals/…`."""
+PARTIAL_APPEND = (
+    "an interrupted append of an approval does not count; `bundle approve --repair` completes or removes it"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedBundle:
-    """A bundle after step 14: released and fit for this host, its payload not yet read."""
+    """A bundle after step 14: released and suitable for this host; its payload is not read yet."""
 
     bundle: Bundle
     evidence: SignatureEvidence
-    destination: Destination = field(default_factory=Destination)
+    destination: HostFacts = field(default_factory=HostFacts)
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedBundle:
     """A bundle after step 19.
 
     Attributes:
         manifest: What it carries.
         identity: SHA-256 of SHA256SUMS, in hex.
-        evidence: Who released it, and by which root that counts.
+        evidence: The signatures that count, and by which root.
         approvals: Names of the approvals it carries.
         payload_bytes: Bytes that were checked.
-        notes: What is not as it should be and does no harm.
+        notes: What is unusual and harmless.
     """
 
     manifest: Manifest
@@ -80,34 +82,34 @@ class Verified:
         }
 
 
-def nowhere(_manifest: Manifest) -> Destination:
-    """Say nothing of a host: for verification away from one."""
-    return Destination()
+def any_host(_manifest: Manifest) -> HostFacts:
+    """Return no facts: for a verification that is not for one host."""
+    return HostFacts()
 
 
 def open_trusted(
-    medium: Medium,
+    medium: BundleSource,
     trust: Trust,
-    destination: Callable[[Manifest], Destination] = nowhere,
+    destination: Callable[[Manifest], HostFacts] = any_host,
     trail: VerificationTrace | None = None,
 ) -> OpenedBundle:
     """Do steps 1 to 14.
 
     Args:
         medium: The bundle.
-        trust: Whom to believe, and the clock.
-        destination: Says what the host is, once the product is known.
-        trail: Takes down what becomes known, also where it is refused.
+        trust: The root and the clock.
+        destination: Returns what is known about the host, once the product is known.
+        trail: Records what becomes known, also if the bundle is refused.
 
     Returns:
-        The opened bundle with the grounds on which it is trusted.
+        The opened bundle with the signatures that count.
 
     Raises:
         UntrustedError: No trusted key signed it.
-        TamperedError: It is not a bundle, or a signature does not fit its bytes.
-        ExpiredError: It, the trust or the key is expired, it is revoked, or the clock was set back.
-        RefusedError: It is not for this host, or older than what it has had.
-        MediumError: The medium failed.
+        TamperedError: It is not a bundle, or a signature is not of its bytes.
+        ExpiredError: The bundle, the root or a key has expired or was revoked, or the clock was set back.
+        RefusedError: It is not for this host, or older than what the host has had.
+        MediaError: Reading failed.
     """
     evidence: list[SignatureEvidence] = []
     trail = trail or VerificationTrace()
@@ -121,6 +123,7 @@ def open_trusted(
     try:
         bundle = open_bundle(medium, decide_head)
     except WaybillError as error:
+        # The reader knows no steps: before the decision it read the head, after it the list and the manifest.
         error.step = error.step or (7 if evidence else 1)
         raise
     trail.manifest = bundle.manifest
@@ -129,75 +132,79 @@ def open_trusted(
     return OpenedBundle(bundle, evidence[0], host)
 
 
-def decide(
-    opened: OpenedBundle, trust: Trust, beside: Beside = (), trail: VerificationTrace | None = None
+def check_approvals(
+    opened: OpenedBundle, trust: Trust, beside: ApprovalSources = (), trail: VerificationTrace | None = None
 ) -> Decision:
-    """Do steps 15 to 18. Of a stream the approvals are known only after `check_all`.
+    """Do steps 15 to 18. Of a stream the approvals are known only after `verify_payload`.
 
     Args:
         opened: After steps 1 to 14.
-        trust: Whom to believe, and the clock.
-        beside: Approvals that do not lie in the bundle.
-        trail: Takes down what becomes known, also where it is refused.
+        trust: The root and the clock.
+        beside: Approvals that are not in the bundle.
+        trail: Records what becomes known, also if the bundle is refused.
 
     Returns:
-        The grounds on which it may be installed.
+        The owners, approvals and provenance that count.
 
     Raises:
-        NotApprovedError: Something that the policy asks for is missing.
+        NotApprovedError: Something that the policy requires is missing.
         WrongTargetError: The approvals are for other hosts.
-        UsageError: Nobody said which environment this is.
+        UsageError: The environment of the host is not known.
         TamperedError: An approval was changed after it was signed, or what follows the payload is malformed.
-        MediumError: The medium failed.
+        MediaError: Reading failed.
     """
-    with at_step(19):
+    with verification_step(19):
         inside = opened.bundle.read_tail()
     trail = trail or VerificationTrace()
-    trail.approvals = [each for where, files in (("", inside), *beside) for each in group(files, where)[0]]
+    trail.approvals = [
+        each for where, files in (("", inside), *beside) for each in group_files(files, where)[0]
+    ]
     trail.decision = trust.check_approvals(
-        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.judged_by
+        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.note_approvals
     )
     return trail.decision
 
 
 def payload_extent(opened: OpenedBundle, have: frozenset[str] = frozenset()) -> int:
-    """Return the bytes that step 19 reads, where the files `have` are there already."""
+    """Return the number of bytes that step 19 reads if the files `have` are present already."""
     return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
 
 
-def check_all(
+def verify_payload(
     opened: OpenedBundle,
     advance: Callable[[int], None] = lambda _count: None,
-    sink: Sink = keep_nothing,
+    sink: Sink = discard,
     have: frozenset[str] = frozenset(),
-) -> Verified:
+) -> VerifiedBundle:
     """Do step 19.
 
     Args:
         opened: After steps 1 to 14.
-        advance: Told the bytes as they are read, from several threads.
+        advance: Called with the bytes as they are read, from several threads.
         sink: Takes the files while they are checked.
-        have: Files that the sink has already, found to be as signed; the medium need not be read for them.
+        have: Paths of files that the sink has already, as signed; they are not read again.
 
     Returns:
-        What is now known of the bundle.
+        The verified bundle.
 
     Raises:
         TamperedError: Something is not what was signed.
-        MediumError: The medium failed.
+        MediaError: Reading failed.
     """
     bundle = opened.bundle
-    with at_step(19):
+    with verification_step(19):
         approvals = check_payload(bundle, sink, advance, have=have)
     names = tuple(
         name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
     )
-    notes = (TORN,) if bundle.torn else ()
-    return Verified(bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes)
+    notes = (PARTIAL_APPEND,) if bundle.partial_append else ()
+    return VerifiedBundle(
+        bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes
+    )
 
 
-def report(verified: Verified, decision: Decision | None = None) -> str:
-    """Return what was checked, and on what grounds it is trusted and approved, a line each, for people."""
+def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
+    """Return what was checked, and why it is trusted and approved, as lines of text."""
     manifest, evidence = verified.manifest, verified.evidence
     rows = [
         ("verified", f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"),
@@ -209,16 +216,16 @@ def report(verified: Verified, decision: Decision | None = None) -> str:
     for (owner, scheme, keyid), found in files.items():
         rows += [
             ("released by", f"{owner}, {scheme} key {keyid[:16]}"),
-            *(("", f"good: {name}") for name in found),
+            *(("", f"valid: {name}") for name in found),
         ]
     rows += [("not counted", f"{item.file}: {item.reason}") for item in evidence.rejected]
-    # a single pinned key is a root that nobody published: it has no version
-    by = f"by root version {evidence.root_version}" if evidence.root_version else "by the given key alone"
+    # A single pinned key is a root without a version.
+    by = f"by root version {evidence.root_version}" if evidence.root_version else "by the given key only"
     rows += [
-        ("threshold", f"{len(evidence.owners)} of {evidence.threshold} needed, {by}"),
-        ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, every one as signed"),
+        ("threshold", f"{len(evidence.owners)} of {evidence.threshold} required, {by}"),
+        ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, all as signed"),
         ("expires", format_seconds(manifest.expires)),
-        ("made from", manifest.source.text()),
+        ("source", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),
         *(decision.rows() if decision else ()),
         *(("note", note) for note in verified.notes),

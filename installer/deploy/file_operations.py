@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from installer.core.digest import hashed
+from installer.core.digest import hash_pieces
 from installer.core.errors import Problem
 from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
@@ -85,7 +85,7 @@ class ChangeFiles(Handler):
 
     @staticmethod
     def _look(system: System, entries: list[Json]) -> list[Json]:
-        with system.steady():
+        with system.hold_directories():
             return [system.observe(entry["path"]).as_json() for entry in entries]
 
     def places(self, args: Json) -> set[str]:
@@ -94,7 +94,7 @@ class ChangeFiles(Handler):
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Back up, write next to the target, rename into place, remove; sync each stage before the next."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._do(context.system, args, preimage)
 
     def _do(self, system: System, args: Json, preimage: Json) -> None:
@@ -153,7 +153,7 @@ class ChangeFiles(Handler):
                 system.symlink(entry["target"], new)
                 continue
             digest = hashlib.sha256()
-            chunks = hashed(system.chunks(entry["source"]), digest)
+            chunks = hash_pieces(system.chunks(entry["source"]), digest)
             system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
             # Checked again while it is copied: the staged file may have changed since it was verified.
             if digest.hexdigest() != entry["sha256"]:
@@ -166,7 +166,7 @@ class ChangeFiles(Handler):
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Restore each entry, the last one first. Leave and report what is in a third state."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._undo(context, args, preimage)
 
     def _undo(self, context: Context, args: Json, preimage: Json) -> None:
@@ -230,7 +230,7 @@ class ChangeFiles(Handler):
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Move replaced files that the operator keeps; remove other backups and empty directories."""
-        with context.system.steady():
+        with context.system.hold_directories():
             self._finish(context.system, args, preimage)
 
     def _finish(self, system: System, args: Json, preimage: Json) -> None:

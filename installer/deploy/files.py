@@ -38,7 +38,7 @@ class Files(Method):
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
         """Look for files and links first, then for directories: those that are not empty say why."""
         system = context.system
-        with system.steady():
+        with system.hold_directories():
             for item in sorted(items, key=lambda item: self.item_kinds.index(item.kind)):
                 try:
                     yield _residue(context, item)

@@ -157,7 +157,7 @@ def _claims(context: Context, tag: str, image: Image) -> bool:
     try:
         return any(
             (each.reference, each.config) == (image.reference, image.config)
-            for entry in load(context.system, layout).kept
+            for entry in load(context.system, layout).retained
             for each in read_manifest(context.system, layout.release(entry.name))[0].images
         )
     except (OSError, WaybillError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from installer.core.errors import Problem
@@ -40,34 +40,36 @@ def with_irreversible(
     return replace(entry, irreversible=tuple(by_step.values()))
 
 
-def irreversible_since(plan: Plan) -> list[tuple[Entry, str]]:
-    """Return what a rollback does not undo: each newer release that ran since, with what it did for good."""
-    newer = plan.state.past(plan.new) if plan.verb == "rollback" and plan.new else ()
-    return [(entry, text) for entry in newer for text in entry.irreversible]
+def passed_by(state: State, target: Entry | None) -> list[tuple[Entry, str]]:
+    """Return what a rollback passes: each newer release that ran since, with what is not undone."""
+    newer = state.past(target) if target else ()
+    return [(entry, step) for entry in newer for step in entry.irreversible]
 
 
-def check_rollback(plan: Plan, data_restored: bool) -> Plan:
-    """Return the plan of a rollback with a problem, or else a note, for everything it does not undo.
-
-    Args:
-        plan: The plan.
-        data_restored: Whether the operator confirms that the data was restored by hand.
-    """
-    done = irreversible_since(plan)
-    if data_restored:
-        notes = [f"{entry.version} ran since: {text}; the data was restored" for entry, text in done]
-        return replace(plan, notes=(*plan.notes, *notes))
-    version = plan.new.version if plan.new else ""
-    hint = f"install a newer release; or restore the data of {version} by hand, then add --data-restored"
-    problems = [Problem(f"{entry.version} ran since", text, hint) for entry, text in done]
-    return replace(plan, problems=(*plan.problems, *problems))
+def rollback_problems(state: State, target: Entry) -> list[Problem]:
+    """Return why a rollback to `target` is refused: releases that ran since did what cannot be undone."""
+    hint = (
+        "install a newer release instead. If you have restored the data to what "
+        f"{target.version} can read: install rollback --data-restored"
+    )
+    return [
+        Problem(f"{entry.version} ran here", f"its {step}", hint) for entry, step in passed_by(state, target)
+    ]
 
 
-def point_of_no_return(plan: Plan) -> Iterator[str]:
-    """Yield the lines that say which step is the point of no return, why, and what that means."""
+def rollback_notes(state: State, target: Entry) -> list[str]:
+    """Return the notes of a rollback to `target` for which the operator says that the data were restored."""
+    return [
+        f"{entry.version} ran here, and its {step}; --data-restored: you say that the data were restored"
+        for entry, step in passed_by(state, target)
+    ]
+
+
+def final_lines(plan: Plan) -> Iterable[str]:
+    """Yield for people what the point of no return of a plan is, and what that means."""
     steps = plan.final_steps
     if steps and plan.new:
         yield f"POINT OF NO RETURN: {steps[0]}"
-        for text in plan.new.irreversible:
-            yield f"  {text}"
-        yield "  a failure before it is undone; after it, a failure leaves the release INCOMPLETE"
+        for each in plan.new.irreversible:
+            yield f"  {each}"
+        yield f"  a failure before this step is undone; after it, {plan.new.version} stays and is INCOMPLETE"

@@ -8,45 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.deploy.inventory import RECORD, InventoryItem
 from installer.deploy.operation import Op
 from installer.deploy.registry import method, methods
 from installer.host.context import Context
+from installer.planning.file_changes import Changes
 from installer.planning.method_selection import targets
-from installer.planning.plan import Plan
 from installer.state.release import Installed, Release
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State
 from installer.transaction import journal as journals
 
 
-def with_inventory(context: Context, old: Release | None, plan: Plan) -> Plan:
-    """Return the plan of a removal with its inventory, and with notes on what goes besides what runs.
+def inventory(
+    context: Context, state: State, old: Release | None, changes: Changes
+) -> tuple[InventoryItem, ...]:
+    """Return everything that a product has on the host.
 
     Args:
-        context: The host.
+        context: The product.
+        state: Its state.
         old: The release that runs.
-        plan: What will be done.
+        changes: What becomes of its files.
     """
-    items = _inventory(context, old, plan)
-    record = Op(RECORD, {"things": [item.as_json() for item in items]}, "stage")
-    notes = (*plan.notes, *_notes(context, plan.state, items))
-    return replace(plan, operations=(record, *plan.operations), notes=notes)
-
-
-def _inventory(context: Context, old: Release | None, plan: Plan) -> tuple[InventoryItem, ...]:
-    stays = {each.path: "edited here, and kept" for each in plan.changes.drifted if each.treatment == "keep"}
+    stays = {each.path: "edited here, and kept" for each in changes.drifted if each.treatment == "keep"}
     items = [_installed(item, stays.get(item.path, "")) for item in (old.installed if old else ())]
     items += [
         InventoryItem("copy", change.kept, why=f"{change.path} as it was edited here")
-        for change in plan.changes.changes
+        for change in changes.changes
         if change.kept
     ]
-    items += _of_methods(context, plan.old, running=True) if plan.old else ()
-    for entry in plan.state.kept:
+    items += _of_methods(context, state.current, running=True) if state.current else ()
+    for entry in state.retained:
         items.append(InventoryItem("release", context.layout.release(entry.name), entry.version))
         items += _of_methods(context, entry, running=False)
     # Two retained releases have most images in common; each is looked for once.
@@ -68,10 +63,15 @@ def _of_methods(context: Context, entry: Entry, *, running: bool) -> Iterator[In
             yield from used.inventory(context, target, running=running) if used else ()
 
 
-def _notes(context: Context, state: State, items: Sequence[InventoryItem]) -> Iterator[str]:
+def record_operation(items: Sequence[InventoryItem]) -> Op:
+    """Return the operation that does nothing but keep the inventory in the journal."""
+    return Op(RECORD, {"things": [item.as_json() for item in items]}, "stage")
+
+
+def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]) -> Iterator[str]:
     """Yield what goes besides the running release, and what stays in any case."""
     running = state.current.name if state.current else ""
-    others = [entry.version for entry in state.kept if entry.name != running]
+    others = [entry.version for entry in state.retained if entry.name != running]
     if others:
         many = "releases" if len(others) > 1 else "release"
         versions = f"{', '.join(others[:-1])} and {others[-1]}" if len(others) > 1 else others[0]

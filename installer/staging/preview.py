@@ -1,4 +1,4 @@
-"""A verified bundle as `plan` needs it, without staging it: only the documents that a plan reads."""
+"""Verifies a bundle for `plan` without staging it: only the documents that a plan reads are written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError
 from installer.core.format.manifest import FileEntry, Kind
 from installer.core.format.methods import FILE_KINDS
-from installer.core.format.payload import keep_nothing
+from installer.core.format.payload import discard
 from installer.core.limits import LIMITS
-from installer.core.verify import OpenedBundle, Verified, check_all, payload_extent
+from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
@@ -32,8 +32,8 @@ def previewed(
     *,
     work: str = "",
     apart: bool = False,
-) -> Iterator[tuple[Verified, Staged]]:
-    """Verifies a bundle and keeps its documents for as long as the plan is made.
+) -> Iterator[tuple[VerifiedBundle, Staged]]:
+    """Verify a bundle and keep its documents while the plan is made.
 
     They lie in a private directory (0700) in the work directory, else in /tmp or in the directory that
     `--root` names, and are removed at the end.
@@ -59,9 +59,9 @@ def previewed(
     try:
         system.mkdir(base, 0o700)
     except OSError as error:
-        hint = "the plan needs room for the documents of the bundle: name a directory by --work-dir"
+        hint = "the plan needs space for the documents of the bundle: name a directory with --work-dir"
         raise HostNotReadyError(
-            f"cannot be written: {error.strerror}", where=parent or system.root, hint=hint
+            f"cannot write: {error.strerror}", where=parent or system.root, hint=hint
         ) from error
     try:
 
@@ -69,7 +69,7 @@ def previewed(
             if entry.kind in READ_BY_PLANS and entry.size <= LIMITS.document_bytes:
                 system.write_new(f"{base}/{entry.path}", chunks, 0o600, sync=False)
             else:
-                keep_nothing(entry, chunks)
+                discard(entry, chunks)
 
         for entry in opened.bundle.manifest.of_kind(*READ_BY_PLANS):
             for above in reversed(PurePosixPath(base, entry.path).parents):
@@ -77,7 +77,7 @@ def previewed(
                     system.mkdir(str(above), 0o700)
                     made.add(str(above))
         progress.start("verify", payload_extent(opened))
-        verified = check_all(opened, progress.advance, keep)
+        verified = verify_payload(opened, progress.advance, keep)
         progress.done()
         area = work if apart else ""
         wanted = demands(verified.manifest, system.platform(), layout.staging, area)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from installer.core.trust.policy import Decision
-    from installer.core.verify import Verified
+    from installer.core.verify import VerifiedBundle
 
 Row = dict[str, str]
 
@@ -36,7 +36,7 @@ class Evidence:
     document: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, verified: Verified, decision: Decision) -> Evidence:
+    def of(cls, verified: VerifiedBundle, decision: Decision) -> Evidence:
         """Return the evidence of a bundle that passed all steps."""
         accepted = verified.evidence.accepted
         return cls(

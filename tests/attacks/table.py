@@ -61,7 +61,9 @@ FORMAT_ROWS = (
             "a pipe in the sidecar",
             "a directory in the sidecar",
         )
-        + ("tests/installer/core/format/test_medium::test_a_named_pipe_does_not_hang_and_is_not_a_bundle",),
+        + (
+            "tests/installer/core/format/test_bundle_source::test_a_named_pipe_does_not_hang_and_is_not_a_bundle",
+        ),
     ),
     Row(
         "setuid, owner, xattr",
@@ -191,7 +193,7 @@ FORMAT_ROWS = (
             "test_media_rereads_differ::test_what_is_staged_is_what_was_hashed_whatever_a_second_reading_says",
             "test_media_rereads_differ::test_a_head_that_changes_after_it_was_judged_changes_nothing",
             "tests/installer/core/format/test_payload::test_every_byte_of_the_medium_is_read_exactly_once",
-            "tests/installer/core/format/test_medium::test_a_bundle_swapped_under_its_name_is_still_the_one_that_was_opened",
+            "tests/installer/core/format/test_bundle_source::test_a_bundle_swapped_under_its_name_is_still_the_one_that_was_opened",
         ),
     ),
     Row(

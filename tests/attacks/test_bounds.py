@@ -19,7 +19,7 @@ from installer.core.format.tar_header import BLOCK, END
 from installer.core.limits import LIMITS, MIB
 from installer.core.oci import documents as oci
 from installer.core.trust import approval, cosign
-from installer.core.trust.quorum import assign
+from installer.core.trust.quorum import assign_owners
 from installer.core.trust.root_json import MOST_KEYS, parse_root
 from installer.shared import strict_yaml
 from installer.shared.template import render
@@ -96,7 +96,7 @@ def test_an_archive_that_expands_without_end_is_read_in_little_memory(tmp_path: 
     (tmp_path / "images.tar").write_bytes(bomb(form))
     said = bounded(lambda: ArchiveSource(tmp_path / "images.tar", ("linux/amd64",)).resolve())
     assert said.startswith("UnfitInputError: "), said
-    assert "goes on after its end" in said
+    assert "continues after its end-of-archive marker" in said
 
 
 def test_a_window_that_is_too_wide_is_refused_in_little_memory() -> None:
@@ -165,7 +165,9 @@ def test_as_many_owners_as_a_root_may_have_are_assigned() -> None:
     """Each of them has to make room for the next: the deepest search there is."""
     names = frozenset(f"{n:05d}" for n in range(MOST_KEYS))
     with ends():
-        filled = assign({"release": MOST_KEYS // 2, "ops": MOST_KEYS // 2}, {"release": names, "ops": names})
+        filled = assign_owners(
+            {"release": MOST_KEYS // 2, "ops": MOST_KEYS // 2}, {"release": names, "ops": names}
+        )
     assert {role: len(owners) for role, owners in filled.items()} == {"release": 128, "ops": 128}
 
 

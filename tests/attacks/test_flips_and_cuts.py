@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from installer.core.errors import TamperedError, UntrustedError, WaybillError
-from installer.core.format.archive import ROOM
+from installer.core.format.archive import RESERVED_SPACE
 from installer.core.format.manifest import SUMS
 from installer.core.format.tar_header import BLOCK, END
 from tests.rig import bundlebuild as build
@@ -36,7 +36,7 @@ def idle(plan: Plan) -> set[int]:
     (document,) = [part for part in plan.head if part.name.endswith(".sigstore.json")]
     hint = document.data.index(b'{"hint":') + 1
     start = places(plan, document.name)[0]
-    return {*places(plan, ROOM), *range(start + hint, start + document.data.index(b"}", hint))}
+    return {*places(plan, RESERVED_SPACE), *range(start + hint, start + document.data.index(b"}", hint))}
 
 
 def test_the_bundle_is_good_to_begin_with(plan: Plan) -> None:
@@ -60,7 +60,7 @@ def test_one_bit_turned_at_any_byte_is_refused_and_in_an_idle_one_has_no_effect(
             assert place in without_effect
             assert (bundle.identity, bundle.manifest) == (good.identity, good.manifest)
             continue
-        assert place not in places(plan, ROOM)
+        assert place not in places(plan, RESERVED_SPACE)
         assert refused.exit_code in (10, 11), place
         assert refused.where, place
 
@@ -79,7 +79,7 @@ def test_a_flip_without_a_signature_check_is_refused_everywhere_but_in_what_only
 ) -> None:
     """The reader alone, as `inspect` uses it: only signature files and the room can differ unseen."""
     tar = plan.tar()
-    unseen = {ROOM, *(part.name for part in plan.head[1:3])}
+    unseen = {RESERVED_SPACE, *(part.name for part in plan.head[1:3])}
     allowed = {place for name in unseen for place in places(plan, name)}
     for place in range(len(tar)):
         data = bytearray(tar)
@@ -110,7 +110,7 @@ def test_every_shorter_length_of_a_pipe_is_refused(plan: Plan) -> None:
 @pytest.mark.parametrize("more", [b"\0", b"x", b"\0" * 512, END, b"\0" * 8192])
 def test_every_longer_length_is_refused(plan: Plan, more: bytes) -> None:
     for medium in (BytesMedium(plan.tar() + more), stream(plan.tar() + more)):
-        with pytest.raises(TamperedError, match="something follows the end"):
+        with pytest.raises(TamperedError, match="the end of the archive is followed by other bytes"):
             verified(medium)
 
 
@@ -129,7 +129,7 @@ def test_every_pair_of_blocks_exchanged_is_refused(plan: Plan) -> None:
 
 def test_every_block_left_out_or_doubled_is_refused(plan: Plan) -> None:
     tar = plan.tar()
-    room = places(plan, ROOM)
+    room = places(plan, RESERVED_SPACE)
     for begin in range(0, len(tar), BLOCK):
         for data in (tar[:begin] + tar[begin + BLOCK :], tar[: begin + BLOCK] + tar[begin:]):
             with pytest.raises((TamperedError, UntrustedError)):
@@ -156,7 +156,7 @@ def test_every_member_left_out_or_doubled_is_refused(plan: Plan) -> None:
         twice = [each for each in plan.parts for _ in range(2 if each is part else 1)]
         with pytest.raises((TamperedError, UntrustedError)):
             verified(BytesMedium(b"".join(each.tar() for each in twice) + END))
-        if part.name == ROOM or part.name.startswith(f"{SUMS}."):
+        if part.name == RESERVED_SPACE or part.name.startswith(f"{SUMS}."):
             continue
         with pytest.raises((TamperedError, UntrustedError)):
             verified(BytesMedium(plan.without(part.name).tar()))
@@ -164,7 +164,7 @@ def test_every_member_left_out_or_doubled_is_refused(plan: Plan) -> None:
 
 def test_all_signatures_stripped_is_untrusted(plan: Plan) -> None:
     bare = replace(plan, head=(plan.head[0], *plan.head[3:]))
-    with pytest.raises(UntrustedError, match="carries no signature"):
+    with pytest.raises(UntrustedError, match="has no signature"):
         verified(BytesMedium(bare.tar()))
 
 

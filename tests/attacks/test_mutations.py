@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from installer.core.errors import NotApprovedError, RefusedError, TamperedError, UntrustedError
 from installer.core.trust.approval_sidecar import read_sidecar
 from installer.core.trust.root import Root
-from installer.core.trust.rotation import successor
+from installer.core.trust.rotation import check_successor
 from installer.core.trust.signatures import Signature
-from installer.core.verify import decide
+from installer.core.verify import check_approvals
 from tests.fuzz.catalogue import TARGETS
 from tests.fuzz.trust import bare, opened
 from tests.rig import bundlebuild as build
@@ -69,7 +69,7 @@ def test_of_a_root_or_of_its_signatures(data: st.DataObject) -> None:
             for each, content in bad.items()
             if each != "root.json"
         ]
-        found = successor(old, bad["root.json"], signatures, "root.json", NOW)
+        found = check_successor(old, bad["root.json"], signatures, "root.json", NOW)
     except (TamperedError, UntrustedError, RefusedError):
         return
     assert found.document() == new.document()
@@ -126,7 +126,7 @@ def test_of_approvals_beside_the_bundle(
     )
     way()
     try:
-        decision = decide(bare(), world.trust(), [(str(folder), read_sidecar(folder))])
+        decision = check_approvals(bare(), world.trust(), [(str(folder), read_sidecar(folder))])
     except (TamperedError, NotApprovedError):
         return
     assert (decision.filled, decision.rollback_to, decision.change_id) == (

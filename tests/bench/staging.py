@@ -10,8 +10,8 @@ from pathlib import Path
 
 from installer.commands.common.plan_execution import execute_plan
 from installer.commands.common.recovery import exclusive
-from installer.core.format.archive import open_bundle, unsafe_no_decision
-from installer.core.format.medium import FileMedium
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.verify import OpenedBundle
 from installer.host.context import Context
@@ -26,7 +26,7 @@ from installer.staging.stage import stage
 def main() -> None:
     """Does it once; what is there already is gone on with."""
     bundle, root, until = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    found = open_bundle(FileMedium(bundle), unsafe_no_decision)
+    found = open_bundle(FileSource(bundle), unsafe_trust_anyone)
     opened = OpenedBundle(found, SignatureEvidence("", "release", 1, 0, ()))
     context = Context(System(root), Layout(found.manifest.product), Progress(), resume=found.identity)
     with exclusive(context) as (state, _):

@@ -60,7 +60,7 @@ NEXT = [
     ("staged only", f"apply {SECOND} --on-drift keep", 0),
     ("staged only", "recover", 0),
     ("incomplete", "apply forward", 0),
-    ("incomplete", "rollback --data-fits", 0),
+    ("incomplete", "rollback --data-restored", 0),
 ]
 
 

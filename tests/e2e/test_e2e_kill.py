@@ -42,13 +42,13 @@ def test_killed_upgrade_is_undone_or_finished_by_the_next_run(clean, desk, trees
     assert clean.version() == GOOD
     assert clean.serving() == GOOD
     assert clean.tree(*PLACES) == trees[GOOD]
-    assert "nothing was left unfinished" in clean.install("recover")
+    assert "nothing to recover" in clean.install("recover")
 
 
 def test_killed_upgrade_succeeds_when_it_is_simply_run_again(clean, desk, trees):
     clean.apply(desk.release(GOOD))
     kill_at(clean, desk.release(BETTER), "health: watching")
-    assert "was cut short: undone" in clean.apply(desk.release(BETTER))
+    assert "was interrupted: undone" in clean.apply(desk.release(BETTER))
     assert clean.version() == BETTER
     assert clean.serving() == BETTER
     assert clean.tree(*PLACES) == trees[BETTER]
@@ -96,10 +96,10 @@ def test_the_unit_of_setup_recovers_at_boot_without_anybody(clean, desk, trees):
             "success",
             "0",
         ]
-        assert "was cut short: undone" in host.check("journalctl -u waybill-recover -o cat")
+        assert "was interrupted: undone" in host.check("journalctl -u waybill-recover -o cat")
         assert clean.version() == GOOD
         assert clean.serving() == GOOD
-        assert "nothing was left unfinished" in clean.install("recover")
+        assert "nothing to recover" in clean.install("recover")
         host.reboot()  # with nothing to do it is not even started
         assert host.check("systemctl show -p ConditionResult --value waybill-recover").strip() == "no"
         assert clean.serving() == GOOD
@@ -121,5 +121,5 @@ def test_a_second_installer_is_told_that_it_is_busy(clean, desk):
     assert done.rc == 0, done
     assert "second=16" in done.out
     assert "third=16" in done.out
-    assert "another install runs (process" in done.err
+    assert "another install is running (process" in done.err
     assert clean.version() == BETTER

@@ -93,11 +93,11 @@ def test_killed_in_the_step_the_next_command_goes_on_from_there(host: Host) -> N
     (host.root / "wait").unlink()
     rc, out, err = host.run("recover")
     assert rc == 0, err
-    assert "had no way back any more: brought to its end" in out
+    assert "was past the point of no return: completed" in out
     now = host.status()
     assert (now["current"]["version"], now["current"]["incomplete"], now["drift"]) == ("1.4.0", "", [])
     assert (host.root / "started").exists()
-    assert host.run("recover").out == "nothing was left unfinished\n"
+    assert host.run("recover").out == "nothing to recover\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
@@ -114,7 +114,7 @@ def test_what_fails_after_it_ends_with_21_and_the_same_bundle_mends_it(host: Hos
     rc, out, err = host.run(host.bundle, "--yes", "--only", "script", "--json")
     said = json.loads(out)
     assert (rc, said["exit"], said["error"]) == (21, 21, "incomplete")
-    assert "1.4.0 stands, but not whole" in err
+    assert "1.4.0 is INCOMPLETE: committed, but a step failed" in err
     assert "deploy/start.sh" in host.status()["current"]["incomplete"]
     (host.root / "broken").unlink()
     assert host.run(host.bundle, "--yes").rc == 0

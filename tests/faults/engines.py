@@ -284,7 +284,7 @@ class Told:
         if now != wanted:
             more, less = sorted(set(now) - set(wanted)), sorted(set(wanted) - set(now))
             found.append(f"the engine has {more} more, {less} less")
-        return found + list(self._unsound(machine, [entry.version for entry in state.kept]))
+        return found + list(self._unsound(machine, [entry.version for entry in state.retained]))
 
     def _unsound(self, machine: Machine, versions: Sequence[str]) -> list[str]:
         """Reads all images back, and runs those of the releases that are there."""

@@ -108,18 +108,18 @@ def consistent(root: Path, state: State, *, copies: bool = False) -> list[str]:
 def _own(root: Path, state: State, *, copies: bool) -> list[str]:
     base = root / "var/lib/waybill/lan-chat"
     system, found = on(root).system, []
-    names = {entry.name for entry in state.kept}
+    names = {entry.name for entry in state.retained}
     link = base / "current"
     at = str(link.readlink()) if link.is_symlink() else ""
     if at != (f"releases/{state.current.name}" if state.current else ""):
         found.append(f"the link says {at!r}")
     there = [path.name for path in (base / "rendered").glob("*")]
-    records = {entry.record for entry in state.kept}
-    records |= snapshot_records(Layout("lan-chat"), state.kept, there)
+    records = {entry.record for entry in state.retained}
+    records |= snapshot_records(Layout("lan-chat"), state.retained, there)
     for what, wanted in (("releases", names), ("rendered", records)):
         if {path.name for path in (base / what).glob("*")} != wanted:
             found.append(f"{what}: {[path.name for path in (base / what).glob('*')]}")
-    for entry in state.kept:
+    for entry in state.retained:
         directory = f"/var/lib/waybill/lan-chat/releases/{entry.name}"
         manifest, identity = read_manifest(system, directory)
         bad = [
@@ -171,7 +171,7 @@ def _told(root: Path, state: State) -> list[str]:
     lines = [(int(line["transaction"]), line["outcome"]) for line in finalize.history(on(root))]
     if not set(lines) <= set(ended):
         found.append(f"the history says {lines}, the audit log {ended}")
-    for entry in state.kept:
+    for entry in state.retained:
         if kept := entry.evidence.file:
             path = root / kept.path[1:]
             if not path.is_file() or sha256_hex(path.read_bytes()) != kept.sha256:

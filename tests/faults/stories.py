@@ -16,7 +16,7 @@ from installer.commands.common.recovery import exclusive
 from installer.commands.metrics import SETTING, publish
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
 from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.verify import OpenedBundle
@@ -107,7 +107,7 @@ def install(
         system, lambda: datetime.fromtimestamp(int(system.now()), UTC), progress.note, trace
     )
     with attempting(within, "apply"), recorder.record_refusals():
-        opened = OpenedBundle(open_bundle(medium or BytesMedium(tar(spec)), unsafe_no_decision), EVIDENCE)
+        opened = OpenedBundle(open_bundle(medium or BytesMedium(tar(spec)), unsafe_trust_anyone), EVIDENCE)
         bundle = opened.bundle
         trace.identity, trace.manifest = bundle.identity, bundle.manifest
         with exclusive(replace(within, resume=bundle.identity)) as (state, _):

@@ -234,8 +234,8 @@ class Machine(RuleBasedStateMachine):
             kind, _, *rest = wanted[CONFIG]
             wanted[CONFIG] = (kind, self.model.edited, *rest)
         assert now == wanted
-        assert tuple(entry.sequence for entry in state.kept) == self.model.kept
-        assert {entry.sequence for entry in state.kept if entry.irreversible} == self.model.marked
+        assert tuple(entry.sequence for entry in state.retained) == self.model.kept
+        assert {entry.sequence for entry in state.retained if entry.irreversible} == self.model.marked
         assert state.highest >= self.highest or not self.highest
         self.highest = max(state.highest, 0)
         assert consistent(self.root, state, copies=True) == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from installer.commands.common.recovery import exclusive
-from installer.core.errors import HostNotReadyError, MediumError, TamperedError
+from installer.core.errors import HostNotReadyError, MediaError, TamperedError
 from installer.core.format.archive import BLOCK
 from installer.host.system import System
 from installer.staging.area import clear
@@ -95,7 +95,7 @@ def test_a_medium_that_was_pulled_is_put_back_and_the_rest_is_read(tmp_path: Pat
     whole = plan(files)
     data, system, notes = whole.tar(), System(tmp_path), Notes()
     pulled = Reads(data, fail=lambda offset: offset > whole.offset("trees/web/c"))
-    with pytest.raises(MediumError):
+    with pytest.raises(MediaError):
         run(system, pulled.medium(), notes)
     assert "the same command goes on from there" in notes.lines[-1]
     there = {path for path in tree(tmp_path, f"/{STAGING}") if path.rpartition("/")[2] in files}
@@ -174,7 +174,7 @@ def test_what_is_ours_is_ours_wherever_its_removal_was_cut_short(fault: str, tmp
         clear(System(root), LAYOUT, notes)
         assert not [line for line in notes.lines if "not ours" in line], at
         assert not list((root / STAGING).iterdir())
-        assert not (root / LAYOUT.kept[1:]).exists()
+        assert not (root / LAYOUT.preserved[1:]).exists()
         shutil.rmtree(root)
     assert len(counting.trace) > len(FILES)
 
@@ -211,7 +211,7 @@ def test_a_file_that_is_not_ours_is_moved_away_and_named(name: str, resume: str,
         found = tree(tmp_path, staged.directory)
         assert {each: found[each] for each in FILES} == FILES
         assert not [each for each in found if (each not in FILES and "mine" in each) or "notes" in each]
-    (kept,) = [each for each in (tmp_path / LAYOUT.kept[1:]).rglob("*") if each.is_file()]
+    (kept,) = [each for each in (tmp_path / LAYOUT.preserved[1:]).rglob("*") if each.is_file()]
     assert kept.read_bytes() == b"somebody's work"
     line = next(line for line in notes.lines if "not ours" in line)
     assert line.startswith(f"/{STAGING}/")
@@ -226,7 +226,7 @@ def test_a_work_area_is_found_by_whoever_comes_later(tmp_path: Path) -> None:
     area = tmp_path / staged.area[1:]
     (area / "mine.txt").write_bytes(b"somebody's work")
     clear(system, LAYOUT, notes)
-    assert f"{staged.area}/mine.txt is not ours" in notes.lines[-1]
+    assert f"{staged.area}/mine.txt was not created by Waybill" in notes.lines[-1]
     assert (area / "mine.txt").read_bytes() == b"somebody's work"
     assert not list((tmp_path / STAGING).iterdir())
 
@@ -239,4 +239,4 @@ def test_a_link_that_leads_elsewhere_removes_nothing(tmp_path: Path) -> None:
     (tmp_path / STAGING / f"{IDENTITY[:12]}.work").symlink_to("/precious")
     clear(system, LAYOUT, notes)
     assert (tmp_path / "precious/images").read_bytes() == b"x"
-    assert "is not ours" in notes.lines[-1]
+    assert "was not created by Waybill" in notes.lines[-1]

@@ -15,7 +15,7 @@ from installer.commands import history
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.jsonio import dumps
-from installer.core.vsa import VerificationTrace, summary
+from installer.core.vsa import VerificationTrace, make_evidence
 from installer.host.context import Context
 from installer.planning import drift
 from installer.shared.progress import Progress
@@ -51,7 +51,7 @@ def evidences() -> list[bytes]:
     """Gives evidence of refusals, more or less known of the bundle."""
     trails = [VerificationTrace("b.tar"), VerificationTrace("b.tar", "a" * 64, 3, "production", "b" * 64)]
     refused = TamperedError("is not what was signed", where="b.tar")
-    return [summary(each, "1.0.0", NOW, refused) for each in trails] + [b'{"predicate":{}}', b"[]"]
+    return [make_evidence(each, "1.0.0", NOW, refused) for each in trails] + [b'{"predicate":{}}', b"[]"]
 
 
 def check_history(data: bytes) -> None:
@@ -63,7 +63,7 @@ def check_history(data: bytes) -> None:
         _told(history.events(context), [])
     line = {**_line(), "transaction": "000009"}
     for _ in range(2):
-        finalize.remember(context, line)
+        finalize.add_history(context, line)
     rest = host().read(LAYOUT.history, finalize.HISTORY_LIMIT)
     whole = data[: data.rfind(b"\n") + 1]
     but_last = whole[: whole[:-1].rfind(b"\n") + 1]  # which counts as torn where it is damaged
@@ -106,7 +106,7 @@ def check_staging(data: bytes) -> None:
     same(host().names(LAYOUT.staging), [])
     for each in ("/srv/other/keep", f"{AREA}/images/notes"):
         same(host().read(each, 99), b"not ours")
-    kept = {path.read_bytes() for path in (top / LAYOUT.kept[1:]).rglob("*") if path.is_file()}
+    kept = {path.read_bytes() for path in (top / LAYOUT.preserved[1:]).rglob("*") if path.is_file()}
     if theirs - kept:
         raise AssertionError(f"lost: {theirs - kept}")
 

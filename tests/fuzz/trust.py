@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from bundler.signing.cosign import generate, read_sealed
+from bundler.signing.cosign import generate, parse_key
 from installer.core.errors import (
     CheckFailedError,
     ExpiredError,
-    MediumError,
+    MediaError,
     NotApprovedError,
     TamperedError,
     UntrustedError,
@@ -25,11 +25,11 @@ from installer.core.intoto import make_statement
 from installer.core.jsonio import dumps
 from installer.core.trust import approval, approval_sidecar, cosign, gpgv
 from installer.core.trust.policy import Decision
-from installer.core.trust.provenance import PREDICATE, Provenance, parse_predicate, why_not
-from installer.core.trust.quorum import assign
+from installer.core.trust.provenance import PREDICATE, Provenance, parse_predicate, why_rejected
+from installer.core.trust.quorum import assign_owners
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signatures import TrustedKey
-from installer.core.verify import OpenedBundle, decide, open_trusted
+from installer.core.verify import OpenedBundle, check_approvals, open_trusted
 from tests.fuzz.target import Target, refusal, same
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.trustworld import APPROVALS, World, person, root
@@ -92,7 +92,7 @@ def armor(label: str, packets: bytes) -> bytes:
 def check_sealed(data: bytes) -> None:
     """A sealed private key that is read asks for no more work than is allowed."""
     with refusal(UsageError):
-        found = read_sealed(data, "k.key")
+        found = parse_key(data, "k.key")
         same((len(found.salt), len(found.nonce), found.cost <= 131072), (32, 24, True))
 
 
@@ -126,7 +126,7 @@ def check_status(data: bytes) -> None:
     """What gpgv says is good only in the one shape."""
     status = data.decode("utf-8", "replace")
     with refusal(TamperedError, CheckFailedError, UntrustedError, ExpiredError):
-        gpgv.judge(0, status, FPR, "SHA256SUMS.x.asc")
+        gpgv.check_status(0, status, FPR, "SHA256SUMS.x.asc")
         words = [line.split(" ") for line in status.split("\n") if line.startswith("[GNUPG:] ")]
         kinds = [word[1] for word in words]
         bad = {"BADSIG", "ERRSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG", "KEYREVOKED", "NODATA", "FAILURE"}
@@ -164,8 +164,8 @@ def check_approval(data: bytes) -> None:
             return
         same(parse_predicate(predicate(found), "again", found.identity), found)
         same(f"{found.builder} {found.source()}".isprintable(), True)
-        same(why_not(found, [found.builder], [found.repository], found.clean is True, found.commit), "")
-        if not why_not(found, [f"{found.builder}/"], [], clean=False, commit=""):
+        same(why_rejected(found, [found.builder], [found.repository], found.clean is True, found.commit), "")
+        if not why_rejected(found, [f"{found.builder}/"], [], clean=False, commit=""):
             raise AssertionError("another builder counts")
 
 
@@ -211,9 +211,9 @@ def check_names(data: bytes) -> None:
         if plain not in (b".", b".."):
             (folder / plain.decode("utf-8", "surrogateescape")).write_bytes(content)
     try:
-        with refusal(TamperedError, MediumError):
+        with refusal(TamperedError, MediaError):
             files = approval_sidecar.read_sidecar(folder)
-            found, strays = approval.group(files, "beside")
+            found, strays = approval.group_files(files, "beside")
             listed = {each.name for each in found} | {s.name for each in found for s in each.signatures}
             same(listed | {*strays}, set(files))
     finally:
@@ -233,7 +233,7 @@ def check_owners(data: bytes) -> None:
     needs = {role: data[at] % 3 for at, role in enumerate(roles) if at < len(data)}
     pairs = {(roles[byte % 3], chr(97 + byte // 3 % 5)) for byte in data[3:16]}
     signed_by = {role: frozenset(owner for each, owner in pairs if each == role) for role in roles}
-    filled = assign(needs, signed_by)
+    filled = assign_owners(needs, signed_by)
     seated = [(role, owner) for role, owners in filled.items() for owner in owners]
     if len({owner for _, owner in seated}) != len(seated) or not {*seated} <= pairs:
         raise AssertionError(f"somebody counts twice, or for what is not theirs: {filled}")
@@ -256,7 +256,7 @@ def opened() -> tuple[World, OpenedBundle, dict[str, bytes], Decision]:
     """Gives a good world after step 14, its approvals, and what they decide."""
     world = World()
     found = open_trusted(BytesMedium(world.tar()), world.trust(), lambda _: world.host)
-    return world, found, world.files(APPROVALS), decide(found, world.trust())
+    return world, found, world.files(APPROVALS), check_approvals(found, world.trust())
 
 
 def check_decision(data: bytes) -> None:
@@ -265,7 +265,7 @@ def check_decision(data: bytes) -> None:
     name = sorted(files)[data[0] % len(files)] if data else ""
     changed = {**files, name: data[1:]} if name else files
     with refusal(TamperedError, NotApprovedError):
-        decision = decide(bare(), world.trust(), [("", changed)])
+        decision = check_approvals(bare(), world.trust(), [("", changed)])
         same(
             (decision.filled, decision.rollback_to, decision.change_id),
             (good.filled, good.rollback_to, good.change_id),

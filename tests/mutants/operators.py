@@ -24,7 +24,7 @@ TEXTS = frozenset(
 """Functions that only say something, or only keep what they are given."""
 STATUS = re.compile(r"""["']\.?[A-Za-z][A-Za-z0-9]*([-./ _][A-Za-z0-9]+)?["']""")
 """A word that the program goes by: `COMMIT`, `never-began`, `rolled back`. Sentences are longer."""
-OTHER_ERROR = '__import__("installer.core.errors", fromlist=["MediumError"]).MediumError'
+OTHER_ERROR = '__import__("installer.core.errors", fromlist=["MediaError"]).MediaError'
 """An error with another exit code than any decision of the verification and of the recovery."""
 PASS = cst.Pass()
 TRUE, FALSE = cst.Name("True"), cst.Name("False")
@@ -176,7 +176,7 @@ def functions(node: cst.Call) -> Iterator[cst.CSTNode]:
 
 def steps(node: cst.Call) -> Iterator[cst.CSTNode]:
     """A step of the verification has another number."""
-    if name_of(node.func) == "at_step":
+    if name_of(node.func) == "verification_step":
         yield node.with_changes(args=[cst.Arg(cst.Integer("99"))])
 
 

@@ -20,9 +20,9 @@ from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
-from installer.core.format.archive import ROOM, Bundle, open_bundle, unsafe_no_decision
+from installer.core.format.archive import RESERVED_SPACE, Bundle, open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import BundleSource, FileSource, StreamSource
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, LinkEntry, Manifest
-from installer.core.format.medium import FileMedium, Medium, StreamMedium
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, Header, encode, padding
 from installer.core.trust.signatures import Signature
@@ -159,7 +159,7 @@ def plan(
     listed = tuple(entry_for(path, data, **(entries or {}).get(path, {})) for path, data in files.items())
     manifest = Manifest(files=listed, **values)
     mtime = manifest.created
-    rooms = () if room < 0 else (Part(ROOM, bytes(room), mtime=mtime),)
+    rooms = () if room < 0 else (Part(RESERVED_SPACE, bytes(room), mtime=mtime),)
     head = (Part(SUMS, b"", mtime=mtime), *signatures, *rooms, Part(MANIFEST, b"", mtime=mtime))
     payload = tuple(
         Part(entry.path, data, entry.mode & 0o755, mtime)
@@ -189,7 +189,7 @@ def signed(base: Plan | None = None) -> Plan:
     files = [
         Part(f"{SUMS}.{signer.keyid8}.{form}", data, mtime=made) for form, data in signer.sign(sums).items()
     ]
-    rest = tuple(part for part in base.head[1:] if part.name in (ROOM, MANIFEST))
+    rest = tuple(part for part in base.head[1:] if part.name in (RESERVED_SPACE, MANIFEST))
     return replace(base, head=(base.head[0], *files, *rest))
 
 
@@ -205,36 +205,36 @@ class BytesMedium:
         self._fault = fault
 
     def read_into(self, offset: int, view: memoryview) -> None:
-        """Fills `view`; see `Medium`."""
-        from installer.core.format.medium import ended
+        """Fills `view`; see `BundleSource`."""
+        from installer.core.format.bundle_source import truncated_error
 
         self._fault(offset, len(view))
         piece = self._data[offset : offset + len(view)]
         if len(piece) < len(view):
-            raise ended(self.name, len(self._data))
+            raise truncated_error(self.name, len(self._data))
         view[:] = piece
 
     def at_end(self, offset: int) -> bool:
-        """Says whether nothing follows; see `Medium`."""
+        """Says whether nothing follows; see `BundleSource`."""
         return offset >= len(self._data)
 
     def close(self) -> None:
         """Does nothing."""
 
 
-def read(medium: Medium | bytes, workers: int = 1) -> Bundle:
+def read(medium: BundleSource | bytes, workers: int = 1) -> Bundle:
     """Reads a bundle from its first to its last byte as every command does, without asking for a signature.
 
     Raises:
         WaybillError: It is refused.
     """
     chosen = BytesMedium(medium) if isinstance(medium, bytes) else medium
-    bundle = open_bundle(chosen, unsafe_no_decision)
+    bundle = open_bundle(chosen, unsafe_trust_anyone)
     check_payload(bundle, workers=workers)
     return bundle
 
 
-def verified(medium: Medium | bytes) -> Bundle:
+def verified(medium: BundleSource | bytes) -> Bundle:
     """Reads a bundle as `read` does, and trusts `key` alone to have signed it.
 
     Raises:
@@ -251,16 +251,16 @@ def verified(medium: Medium | bytes) -> Bundle:
     return bundle
 
 
-def stream(data: bytes) -> StreamMedium:
+def stream(data: bytes) -> StreamSource:
     """Gives a bundle as a pipe would."""
-    return StreamMedium(io.BufferedReader(io.BytesIO(data)), "-")  # type: ignore[arg-type]
+    return StreamSource(io.BufferedReader(io.BytesIO(data)), "-")  # type: ignore[arg-type]
 
 
-def on_disk(directory: Path, data: bytes, name: str = "b.tar") -> FileMedium:
+def on_disk(directory: Path, data: bytes, name: str = "b.tar") -> FileSource:
     """Gives a bundle as a file."""
     path = directory / name
     path.write_bytes(data)
-    return FileMedium(path)
+    return FileSource(path)
 
 
 def raw_header(header: bytes, **fields: bytes) -> bytes:

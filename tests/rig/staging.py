@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from installer.core.digest import sha256_hex
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import BLOBS
-from installer.core.format.medium import Medium
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.verify import OpenedBundle
 from installer.host.layout import Layout
@@ -48,10 +48,10 @@ class Reads:
         return BytesMedium(self.data, self._read)
 
     def _read(self, offset: int, size: int) -> None:
-        from installer.core.errors import MediumError
+        from installer.core.errors import MediaError
 
         if self.fail(offset):
-            raise MediumError(f"reading failed: {os.strerror(errno.EIO)}", where="b.tar")
+            raise MediaError(f"cannot be read: {os.strerror(errno.EIO)}", where="b.tar")
         self.ranges.append((offset, offset + size))
 
     def touched(self, begin: int, end: int) -> bool:
@@ -59,12 +59,12 @@ class Reads:
         return any(first < end and begin < last for first, last in self.ranges)
 
 
-def opened(medium: Medium) -> OpenedBundle:
+def opened(medium: BundleSource) -> OpenedBundle:
     """Opens a bundle without asking who signed it."""
-    return OpenedBundle(open_bundle(medium, unsafe_no_decision), EVIDENCE)
+    return OpenedBundle(open_bundle(medium, unsafe_trust_anyone), EVIDENCE)
 
 
-def run(system: System, medium: Medium, notes: Notes | None = None, work: str = "") -> Staged:
+def run(system: System, medium: BundleSource, notes: Notes | None = None, work: str = "") -> Staged:
     """Stages a bundle, the lock aside, as `install` does."""
     _, found = stage(opened(medium), system, LAYOUT, notes or Notes(), work=work)
     return found

@@ -14,22 +14,22 @@ from typing import Any
 
 from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import SUMS, Manifest
-from installer.core.format.medium import Medium
 from installer.core.trust.approval import Approval
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import PRODUCTION, Role, Root
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signatures import TrustedKey
 from installer.core.trust.verifier import Trust
-from installer.core.verify import OpenedBundle, Verified, check_all, decide, open_trusted
+from installer.core.verify import OpenedBundle, VerifiedBundle, check_approvals, open_trusted, verify_payload
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import CREATED, BytesMedium, Part, Plan
 
 MADE = datetime.fromtimestamp(CREATED, UTC)
 NOW = MADE + timedelta(days=3)
 HOST = "chat01.plant.example"
-RUNNING = Destination(
+RUNNING = HostFacts(
     "production", HOST, "linux/amd64", 100_030_000_999, version="1.3.0", running=100_030_000_999
 )
 FILES = {"docs/ROLLBACK.md": b"Go back.\n", "docs/a": b"alpha\n", "trees/t/b": b"beta" * 150}
@@ -138,7 +138,7 @@ class World:
     """
 
     root: Root = field(default_factory=root)
-    host: Destination = RUNNING
+    host: HostFacts = RUNNING
     plan: Plan = field(
         default_factory=lambda: build.plan(FILES, room=512, rollback="docs/ROLLBACK.md", upgrade_from="1.2.0")
     )
@@ -185,7 +185,7 @@ class World:
         """Gives the host's trust."""
         return Trust(self.root, lambda: self.now, self.known)
 
-    def verify(self, medium: Medium | None = None) -> tuple[Verified, Decision]:
+    def verify(self, medium: BundleSource | None = None) -> tuple[VerifiedBundle, Decision]:
         """Takes all steps.
 
         Raises:
@@ -195,7 +195,7 @@ class World:
         opened: OpenedBundle = open_trusted(medium, trust, lambda _manifest: self.host)
         beside = [("beside", self.files(self.beside))] if self.beside else []
         if medium.parallel:
-            decision = decide(opened, trust, beside)
-            return check_all(opened), decision
-        verified = check_all(opened)
-        return verified, decide(opened, trust, beside)
+            decision = check_approvals(opened, trust, beside)
+            return verify_payload(opened), decision
+        verified = verify_payload(opened)
+        return verified, check_approvals(opened, trust, beside)

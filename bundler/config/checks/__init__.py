@@ -1,1 +1,1 @@
-"""What `bundle create` looks at before it reads anything large; each check gives all its problems."""
+"""Checks of `bundle create` before it reads anything large; each returns all its problems."""

@@ -8,18 +8,19 @@ from installer.core.errors import Problem, UsageError
 from installer.core.schema_errors import did_you_mean
 from installer.core.semver import Version, parse
 
+# A changelog of a long-lived product is large; a log file given by mistake is larger.
 MAX_BYTES = 4 * 1024 * 1024
 _HEADING = re.compile(r"##[ \t]+\[?(?P<name>[^\]\s()]+)\]?(?:[ \t(].*)?")
 _FENCE = re.compile(r"[ \t]*(```|~~~)")
 
 
 def section(data: bytes, given: str, version: Version) -> tuple[str, list[Problem]]:
-    """Find what a changelog says of a version.
+    """Find the section of a version in a changelog.
 
     Args:
         data: The file.
-        given: How bundle.yaml names it.
-        version: The version that is made.
+        given: Its path in bundle.yaml, for messages.
+        version: The version.
 
     Returns:
         The text below the version's heading, and the problems.
@@ -34,34 +35,41 @@ def section(data: bytes, given: str, version: Version) -> tuple[str, list[Proble
         return "", [_absent(given, version, [(line, name) for line, name, _ in sections])]
     line, body = matching[0]
     if len(matching) > 1:
-        what = f"has two sections for {version}, the other in line {matching[1][0]}"
-        return body, [Problem(f"{given}:{line}", what, "make one of them")]
+        what = f"has two sections for {version}; the other is in line {matching[1][0]}"
+        return body, [Problem(f"{given}:{line}", what, "merge them")]
     if not any(row.strip() and not row.lstrip().startswith("#") for row in body.splitlines()):
         return "", [
-            Problem(f"{given}:{line}", f"says nothing about {version}", "write what changed for the operator")
+            Problem(
+                f"{given}:{line}",
+                f"has an empty section for {version}",
+                "describe what changes for the operator",
+            )
         ]
     return body, []
 
 
 def _sections(text: str) -> list[tuple[int, str, str]]:
-    found: list[tuple[int, str, list[str]]] = []
+    sections: list[tuple[int, str, list[str]]] = []
     fenced = False
     for number, row in enumerate(text.splitlines(), 1):
+        # A heading inside of a code block is an example, not a section.
         fenced ^= bool(_FENCE.match(row))
         match = None if fenced else _HEADING.fullmatch(row.rstrip())
         if match:
-            found.append((number, match["name"], []))
-        elif found and not re.match(r"\[[^\]]+\]:\s", row):
-            found[-1][2].append(row)
-    return [(number, name, "\n".join(rows).strip("\n") + "\n") for number, name, rows in found]
+            sections.append((number, match["name"], []))
+        # Link definitions at the end of the file belong to no section.
+        elif sections and not re.match(r"\[[^\]]+\]:\s", row):
+            sections[-1][2].append(row)
+    return [(number, name, "\n".join(rows).strip("\n") + "\n") for number, name, rows in sections]
 
 
 def _is(name: str, version: Version) -> bool:
     try:
-        found = parse(name)
+        sections = parse(name)
     except UsageError:
         return False
-    return str(found) == str(version)
+    # Compared as versions: `v1.4.0` and `1.4.0` are the same.
+    return str(sections) == str(version)
 
 
 def _absent(given: str, version: Version, headings: list[tuple[int, str]]) -> Problem:
@@ -70,5 +78,5 @@ def _absent(given: str, version: Version, headings: list[tuple[int, str]]) -> Pr
         hint = f"rename the heading [Unreleased] in line {unreleased} to [{version}] - DATE, or add a section"
     else:
         close = did_you_mean(str(version), [name for _, name in headings])
-        hint = f"add a heading ## [{version}] - DATE" + (f"; the closest there is {close}" if close else "")
+        hint = f"add a heading ## [{version}] - DATE" + (f"; the closest heading is {close}" if close else "")
     return Problem(given, f"has no section for {version}", hint)

@@ -1,6 +1,6 @@
-"""Which images a Compose file uses, and what else it needs that a bundle would not carry.
+"""Find the images that a Compose file uses, and whatever it needs that a bundle would not have.
 
-Compose files are other people's format: anchors, aliases and merge keys are fine here. They are read as a
+Compose files may have anchors, aliases and merge keys. They are read as a
 graph of nodes in which an alias is a second way to the same node, so nothing is ever multiplied out.
 """
 
@@ -27,7 +27,7 @@ KIND: Kind = "compose"
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ImageUse:
     """An image that a service uses: its reference, the service, and the line."""
 
     reference: str
@@ -36,80 +36,87 @@ class Use:
 
 
 @dataclass(slots=True)
-class Compose:
-    """What was found in a Compose file."""
+class ComposeFile:
+    """The result of reading a Compose file."""
 
-    uses: list[Use] = field(default_factory=list)
+    uses: list[ImageUse] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
-def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
+def read(data: bytes, name: str, variables: Mapping[str, str]) -> ComposeFile:
     """Read a Compose file.
 
     Args:
         data: Its bytes.
-        name: How bundle.yaml names it.
-        variables: What the host sets when Compose is driven: `WAYBILL_VERSION`, `WAYBILL_PRODUCT`.
+        name: Its path in bundle.yaml, for messages.
+        variables: Variables that the host sets for Compose: `WAYBILL_VERSION`, `WAYBILL_PRODUCT`.
     """
     import yaml
 
-    found = Compose()
+    result = ComposeFile()
+    # Compose reads such files, too; the limit guards this process, not the format.
     if len(data) > MAX_BYTES:
-        found.problems.append(Problem(name, "is larger than 1 MiB", "is it a Compose file?"))
-        return found
+        result.problems.append(Problem(name, "is larger than 1 MiB", "is it a Compose file?"))
+        return result
     try:
+        # Nodes, not objects: they keep line numbers, and aliases are shared instead of copied.
         root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        found.problems.append(
-            Problem(f"{name}:{line}", f"is not YAML: {error.problem}", "docker compose config shows it")
+        result.problems.append(
+            Problem(
+                f"{name}:{line}", f"is not YAML: {error.problem}", "run `docker compose config` for details"
+            )
         )
-        return found
+        return result
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        found.problems.append(Problem(name, "is not YAML in UTF-8", "is it a Compose file?"))
-        return found
+        result.problems.append(Problem(name, "is not YAML in UTF-8", "is it a Compose file?"))
+        return result
     top = dict(_entries(root))
     services = dict(_entries(top.get("services")))
     if not services:
-        found.problems.append(Problem(f"{name}:1", "has no services", "is it a Compose file?"))
+        result.problems.append(Problem(f"{name}:1", "has no services", "is it a Compose file?"))
     for service, node in services.items():
-        _service(service, node, name, variables, found)
-    _carried(top, services, name, found)
-    return found
+        _service(service, node, name, variables, result)
+    _carried(top, services, name, result)
+    return result
 
 
-def _service(service: str, node: Node, name: str, variables: Mapping[str, str], found: Compose) -> None:
+def _service(service: str, node: Node, name: str, variables: Mapping[str, str], result: ComposeFile) -> None:
     entries = dict(_entries(node))
     line = node.start_mark.line + 1
     image = entries.get("image")
     if "container_name" in entries:
-        found.containers.append(_text(entries["container_name"]))
+        result.containers.append(_text(entries["container_name"]))
+    # The image would be built from sources that are not on the host.
     if "build" in entries:
         where = f"{name}:{entries['build'].start_mark.line + 1}"
-        hint = "build the image before, name it under images, and remove build:"
-        found.problems.append(Problem(where, f"service {service} is built; the host has no sources", hint))
+        hint = "build the image first, list it under images, and replace build: by image:"
+        result.problems.append(
+            Problem(where, f"service {service} has build:, but the host has no sources", hint)
+        )
         return
     if image is None:
+        # The extended service may have the image.
         if "extends" not in entries:
-            found.problems.append(
-                Problem(f"{name}:{line}", f"service {service} names no image", "give it image:")
-            )
+            result.problems.append(Problem(f"{name}:{line}", f"service {service} has no image", "add image:"))
         return
     line = image.start_mark.line + 1
     reference, problem = _fill(_text(image), variables)
     if problem:
-        found.problems.append(
+        result.problems.append(
             Problem(f"{name}:{line}", f"the image of service {service} {problem[0]}", problem[1])
         )
         return
-    found.uses.append(Use(reference, service, line))
+    result.uses.append(ImageUse(reference, service, line))
 
 
 def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str] | None]:
+    # Placeholders of bundle.yaml are not replaced here: the file must stay valid for Compose.
     if re.search(r"(?<!\$)\{[a-z]+\}", text):
-        hint = "write ${WAYBILL_VERSION}; Compose files are shipped as they are"
-        return text, ("has {…}, which is filled in only in bundle.yaml", hint)
+        hint = "write ${WAYBILL_VERSION}: Compose files are shipped unchanged"
+        return text, ("has {…}, which is replaced in bundle.yaml only", hint)
     unknown: list[str] = []
 
     def value(match: re.Match[str]) -> str:
@@ -118,6 +125,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
         variable = match["bare"] or match["name"]
         if variable in variables:
             return variables[variable]
+        # A default without further variables is known now; the host may still set the variable.
         if match["how"] in ("-", ":-") and "$" not in match["rest"]:
             return str(match["rest"])
         unknown.append(variable)
@@ -125,14 +133,15 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
 
     filled = _VARIABLE.sub(value, text)
     if unknown:
-        hint = f"known are {', '.join(variables)}; or give a default: ${{{unknown[0]}:-…}}"
-        return text, (f"depends on ${unknown[0]}, which only the host knows", hint)
+        hint = f"use {' or '.join(variables)}, or give a default: ${{{unknown[0]}:-…}}"
+        return text, (f"depends on ${unknown[0]}, which is known on the host only", hint)
     return filled, None
 
 
-def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, found: Compose) -> None:
-    """Report files beside the Compose file that it refers to: only the file itself travels."""
+def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, result: ComposeFile) -> None:
+    """Report files that the Compose file refers to: only the file itself is shipped."""
     referring: list[tuple[str, Node]] = [("include", item) for item in _items(top.get("include"))]
+    # Only the Compose file itself is shipped: relative paths would lead to nothing on the host.
     for section in ("configs", "secrets"):
         for key, node in _entries(top.get(section)):
             referring += [(f"{section}.{key}", value) for word, value in _entries(node) if word == "file"]
@@ -148,9 +157,9 @@ def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, f
         path = next((_text(value) for key, value in _entries(node) if key == "path"), _text(node))
         if path and not path.startswith(("/", "$")):
             where = f"{name}:{node.start_mark.line + 1}"
-            hint = "install it with config or trees, and name it by its absolute path on the host"
-            found.problems.append(
-                Problem(where, f"{what} refers to {path}, which does not travel with the file", hint)
+            hint = "install it with config or trees, and refer to its absolute path on the host"
+            result.problems.append(
+                Problem(where, f"{what} refers to {path}, which is not shipped with the Compose file", hint)
             )
 
 
@@ -158,6 +167,7 @@ def _entries(node: Node | None, depth: int = 0) -> Iterator[tuple[str, Node]]:
     """Return the entries of a mapping, with merged-in mappings first, so that its own entries win."""
     from yaml import MappingNode, ScalarNode
 
+    # Merge keys can nest without end, since an alias may contain itself.
     if not isinstance(node, MappingNode) or depth > MERGE_DEPTH:
         return
     yield from _merged(node, depth)

@@ -1,4 +1,4 @@
-"""Whether what is installed has a place of its own on the host, and a safe one."""
+"""Check that every destination on the host is safe and used once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from installer.core.errors import Problem
 from installer.core.format.member_names import destination_fault
 
-_OURS = ("/var/lib/waybill", "/etc/waybill", "/var/cache/waybill", "/opt/waybill")
+# Files cannot be created there, or vanish.
 _KERNEL = ("/proc", "/sys", "/dev")
 _FLEETING = ("/tmp", "/run", "/var/run")  # noqa: S108  names to refuse, nothing is written there
 # Directories that belong to the system: a release puts things into them, never in their place.
@@ -22,15 +22,15 @@ _SYSTEM = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Something that goes to a place on the host.
+class InstallPath:
+    """A destination on the host.
 
     Attributes:
-        install: The place.
-        given: What goes there, as bundle.yaml names it.
+        install: The path.
+        given: The input, as bundle.yaml names it.
         where: `bundle.yaml:LINE`.
         platform: `os/arch`; empty for all.
-        is_tree: Whether it is a whole directory.
+        is_tree: Whether it is a directory.
     """
 
     install: str
@@ -40,39 +40,41 @@ class Place:
     is_tree: bool = False
 
 
-def check(places: Sequence[Place]) -> list[Problem]:
-    """Check all places of a release against the rules and against each other."""
+def check(places: Sequence[InstallPath]) -> list[Problem]:
+    """Check all destinations of a release against the rules and against each other."""
     problems = [problem for place in places if (problem := _unsafe(place))]
+    # Sorted by components, a path is followed directly by what lies below it: one pass finds all clashes.
     ordered = sorted(places, key=lambda place: place.install.split("/"))
     for number, place in enumerate(ordered):
         for other in ordered[number + 1 :]:
             if other.install != place.install and not other.install.startswith(place.install + "/"):
                 break
+            # Different platforms never meet on one host.
             if not place.platform or not other.platform or place.platform == other.platform:
                 problems.append(_clash(place, other))
     return problems
 
 
-def _unsafe(place: Place) -> Problem | None:
+def _unsafe(place: InstallPath) -> Problem | None:
     path = place.install
+    # The rule that a host applies to the manifest, too: absolute, plain, and none of Waybill's own
+    # directories.
     if fault := destination_fault(path):
         return Problem(
             place.where,
             f"install: {path} {fault}",
-            "write a plain absolute path, such as /opt/product/bin/tool",
-        )
-    if _inside(path, _OURS):
-        return Problem(
-            place.where, f"install: {path} is Waybill's own", "install it below /opt or /etc of the product"
+            "use a plain absolute path, such as /opt/product/bin/tool",
         )
     if _inside(path, _KERNEL):
         return Problem(
-            place.where, f"install: {path} belongs to the kernel", "use a service or sysctl.d for settings"
+            place.where, f"install: {path} is a kernel file system", "use a service, or sysctl.d for settings"
         )
     if _inside(path, _FLEETING):
-        return Problem(place.where, f"install: {path} is gone after a reboot", "use /var/lib, or tmpfiles.d")
+        return Problem(
+            place.where, f"install: {path} does not survive a reboot", "use /var/lib, or tmpfiles.d"
+        )
     if _SYSTEM.fullmatch(path):
-        return Problem(place.where, f"install: {path} is a directory of the system", "name a place inside it")
+        return Problem(place.where, f"install: {path} is a system directory", "choose a path inside it")
     return None
 
 
@@ -80,18 +82,19 @@ def _inside(path: str, tops: tuple[str, ...]) -> bool:
     return any(path == top or path.startswith(top + "/") for top in tops)
 
 
-def _clash(place: Place, other: Place) -> Problem:
+def _clash(place: InstallPath, other: InstallPath) -> Problem:
     first, second = sorted((place, other), key=lambda item: _line(item.where))
     if place.install == other.install:
-        what = f"{second.given} and {first.given} ({first.where}) both go to {place.install}"
-        return Problem(second.where, what, "give each its own place")
+        what = f"{second.given} and {first.given} ({first.where}) both install to {place.install}"
+        return Problem(second.where, what, "choose different paths")
     if place.is_tree:
-        what = f"{other.given} goes to {other.install}, inside the tree {place.given} ({place.where})"
-        return Problem(other.where, what, "put it into the tree, or install it elsewhere")
-    what = f"{other.given} goes to {other.install}, but {place.install} is a file ({place.where})"
+        what = f"{other.given} installs to {other.install}, inside the tree {place.given} ({place.where})"
+        return Problem(other.where, what, "move it into the tree, or install it elsewhere")
+    what = f"{other.given} installs to {other.install}, but {place.install} is a file ({place.where})"
     return Problem(other.where, what, "install one of them elsewhere")
 
 
 def _line(where: str) -> int:
+    # Problems refer to the later of two lines, so the earlier entry counts as the right one.
     digits = where.rpartition(":")[2]
     return int(digits) if digits.isdigit() else 0

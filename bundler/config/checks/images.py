@@ -1,4 +1,4 @@
-"""Whether every image that is used is also on the list of what travels."""
+"""Check that every image that is used is listed under `images`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bundler.config.checks.compose import Use
-from bundler.image_sources.entry import ImageEntry
+from bundler.config.checks.compose import ImageUse
+from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
 from installer.core.oci.documents import MAX_DOCUMENT
@@ -27,6 +27,7 @@ def normalise(reference: str) -> str | None:
     if match is None:
         return None
     host, name = match["host"] or "docker.io", match["name"]
+    # Docker Hub has two names and implied parts; without one form `redis` and its full name would differ.
     if host in ("docker.io", "index.docker.io"):
         host, name = "docker.io", name if "/" in name else f"library/{name}"
     ending = f"@{match['digest']}" if match["digest"] else f":{match['tag'] or 'latest'}"
@@ -34,29 +35,29 @@ def normalise(reference: str) -> str | None:
 
 
 def reference_problem(reference: str, where: str) -> Problem | None:
-    """Return what is wrong with the name of an image, and when it has no tag."""
+    """Return a problem if an image reference is not valid, or has no tag."""
     if normalise(reference) is None:
-        return Problem(where, f"{reference} is not the name of an image", "write name:tag in lower case")
+        return Problem(where, f"{reference} is not a valid image reference", "use NAME:TAG in lower case")
     match = _REFERENCE.fullmatch(reference)
+    # Without a tag, `latest` would be whatever the engine has today.
     if match and not match["tag"] and not match["digest"]:
-        return Problem(
-            where, f"{reference} has no tag", f"write {reference}:{{version}}, or the tag that is meant"
-        )
+        return Problem(where, f"{reference} has no tag", f"write {reference}:{{version}}, or another tag")
     return None
 
 
-def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> list[Problem]:
+def missing(uses: Iterable[tuple[str, ImageUse]], sources: Sequence[ImageEntry]) -> list[Problem]:
     """Names every image that is used and not listed.
 
     Args:
         uses: File and use.
-        sources: What bundle.yaml lists. Where one does not say which images are in it, nothing is missed.
+        sources: Entries of bundle.yaml. If an archive does not name its images, nothing is reported.
     """
     listed: dict[str, str] = {}
     certain = True
     for source in sources:
-        own = source.name or (source.reference if source.source is None else "")
-        names = [own] if own else names_in(source.source) if source.source else None
+        own = source.name or (source.reference if source.path is None else "")
+        names = [own] if own else names_in(source.path) if source.path else None
+        # An archive without names may contain any image: then nothing can be called missing.
         certain = certain and names is not None
         listed |= {normalise(name) or name: name for name in names or []}
     if not certain:
@@ -66,19 +67,23 @@ def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> l
         full = normalise(use.reference)
         where = f"{file}:{use.line}"
         if full is None:
-            what = f"service {use.service} has {use.reference!r}, which is not the name of an image"
-            problems.append(Problem(where, what, "write name:tag in lower case"))
+            what = f"service {use.service} has {use.reference!r}, which is not a valid image reference"
+            problems.append(Problem(where, what, "use NAME:TAG in lower case"))
         elif full not in listed:
             close = did_you_mean(use.reference, listed.values())
-            hint = f"add {use.reference} to images" + (f"; listed is {close}" if close else "")
+            hint = f"add {use.reference} to images" + (f"; did you mean {close}?" if close else "")
             problems.append(
-                Problem(where, f"service {use.service} uses {use.reference}, which images lacks", hint)
+                Problem(
+                    where,
+                    f"service {use.service} uses {use.reference}, which is not listed under images",
+                    hint,
+                )
             )
     return problems
 
 
 def names_in(source: Path) -> list[str] | None:
-    """Return the names of the images in an archive or layout, by its index; None when it does not tell."""
+    """Return the names of the images in an archive or layout from its index; None if it has no names."""
     try:
         names = [name for document in _documents(source) for name in _names(document)]
     except (WaybillError, OSError, AttributeError, TypeError):
@@ -88,11 +93,11 @@ def names_in(source: Path) -> list[str] | None:
 
 def _documents(source: Path) -> list[object]:
     """Read the lists of images, with the reader that packs them later; layers are skipped over, not read."""
-    from bundler.image_sources.content import ArchiveContent, DirectoryContent
+    from bundler.image_sources.content import ArchiveFile, LayoutDirectory
 
-    content = DirectoryContent(source) if source.is_dir() else ArchiveContent(source)
-    found = [content.resolve(name) for name in ("manifest.json", "index.json")]
-    return [loads_strict(content.document(name), name, MAX_DOCUMENT) for name in found if name]
+    content = LayoutDirectory(source) if source.is_dir() else ArchiveFile(source)
+    listed_names = [content.resolve(name) for name in ("manifest.json", "index.json")]
+    return [loads_strict(content.document(name), name, MAX_DOCUMENT) for name in listed_names if name]
 
 
 def _names(document: object) -> Iterable[str]:

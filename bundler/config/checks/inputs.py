@@ -1,4 +1,4 @@
-"""Whether an input is there, is what it should be, can be read, and has a name that a bundle can carry."""
+"""Check that an input exists, has the right type, can be read, and has a name that the format allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from installer.core.errors import Problem
 from installer.core.format.member_names import path_fault
 from installer.core.schema_errors import did_you_mean
 
-NAME_HINT = "rename it, or put it into an archive file (for example a tar) and ship that"
+# One hint for all names that the format does not allow.
+NAME_HINT = "rename it, or ship it inside an archive file such as a tar"
 _ELF_MACHINES = {
     3: "386",
     21: "ppc64le",
@@ -24,13 +25,13 @@ _ELF_MACHINES = {
 
 
 def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = False) -> Problem | None:
-    """Return why a path is not a regular file that can be read.
+    """Return a problem if a path is not a readable regular file.
 
     Args:
         source: The file.
-        given: How bundle.yaml names it.
+        given: Its path in bundle.yaml, for messages.
         where: `bundle.yaml:LINE`.
-        may_be_empty: Whether a size of 0 is fine.
+        may_be_empty: Whether a size of 0 is allowed.
     """
     try:
         status = source.stat()
@@ -38,51 +39,61 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
         return _missing(source, given, where, error)
     if stat.S_ISDIR(status.st_mode):
         return Problem(
-            where, f"{given} is a directory, a file is needed", "name the file; directories go under trees"
+            where,
+            f"{given} is a directory, but a file is needed",
+            "name the file; list directories under trees",
         )
     if not stat.S_ISREG(status.st_mode):
         return Problem(
             where, f"{given} is not a regular file", "devices, pipes and sockets cannot be shipped"
         )
     try:
+        # Opened, not asked with access(2): that would ignore mounts and security modules.
         os.close(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
-        return Problem(where, f"{given} cannot be read: {error.strerror}", "check owner and mode of the file")
+        return Problem(
+            where, f"{given} cannot be read: {error.strerror}", "check the owner and permissions of the file"
+        )
+    # An empty binary or script is nearly always an interrupted build.
     if status.st_size == 0 and not may_be_empty:
-        return Problem(where, f"{given} is empty", "was it built completely?")
+        return Problem(where, f"{given} is empty", "check that the build completed")
     return None
 
 
 def directory_problem(source: Path, given: str, where: str) -> Problem | None:
-    """Return why a path is not a directory that can be read; the arguments are those of `file_problem`."""
+    """Return a problem if a path is not a readable directory; arguments as for `file_problem`."""
     try:
         status = source.stat()
     except OSError as error:
         return _missing(source, given, where, error)
     if not stat.S_ISDIR(status.st_mode):
-        return Problem(where, f"{given} is a file, a directory is needed", "single files go under binaries")
+        return Problem(
+            where, f"{given} is a file, but a directory is needed", "list single files under binaries"
+        )
     try:
         with os.scandir(source):
             return None
     except OSError as error:
         return Problem(
-            where, f"{given} cannot be read: {error.strerror}", "check owner and mode of the directory"
+            where,
+            f"{given} cannot be read: {error.strerror}",
+            "check the owner and permissions of the directory",
         )
 
 
 def member_problem(member: str, given: str, where: str) -> Problem | None:
-    """Return why a bundle cannot carry a file under the name it would get."""
+    """Return a problem if the format does not allow the name of a member."""
     fault = path_fault(member)
     return Problem(where, f"the name of {given} {fault}", NAME_HINT) if fault else None
 
 
 def member_name(section: str, given: str, group: str = "") -> str:
-    """Return the bundle path of an input: its own path where that is in the section already, else its name.
+    """Return the bundle path of an input: its own path if that is in the section already, else its name.
 
     Args:
         section: For example `config`.
         given: The path in bundle.yaml.
-        group: A directory in the section for what comes from elsewhere.
+        group: A directory in the section for inputs that are not in it.
     """
     path = posixpath.normpath(given)
     if path.startswith(section + "/"):
@@ -91,7 +102,7 @@ def member_name(section: str, given: str, group: str = "") -> str:
 
 
 def machine_problem(source: Path, given: str, platform: str, where: str) -> Problem | None:
-    """Return when an ELF file is made for another architecture than the platform it is listed for."""
+    """Return a problem if an ELF file is built for another architecture than its platform."""
     try:
         with source.open("rb") as file:
             head = file.read(20)
@@ -99,20 +110,24 @@ def machine_problem(source: Path, given: str, platform: str, where: str) -> Prob
         return None
     if len(head) < 20 or head[:4] != b"\x7fELF":
         return None
+    # ELF stores the byte order of all further fields in its sixth byte.
     order = "little" if head[5] == 1 else "big"
     machine = _ELF_MACHINES.get(int.from_bytes(head[18:20], order))  # type: ignore[arg-type]
     wanted = platform.partition("/")[2]
+    # Unknown machines are not reported: a wrong warning would be worse than none.
     if machine is None or machine == wanted:
         return None
     return Problem(
-        where, f"{given} is made for {machine}, it is listed for {platform}", "build it for that platform"
+        where, f"{given} is built for {machine}, but listed for {platform}", "build it for that platform"
     )
 
 
 def _missing(source: Path, given: str, where: str, error: OSError) -> Problem:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         return Problem(
-            where, f"{given} cannot be read: {error.strerror}", "check the modes of the directories above"
+            where,
+            f"{given} cannot be read: {error.strerror}",
+            "check the permissions of the directories above it",
         )
     try:
         beside = [entry.name for entry in os.scandir(source.parent)]

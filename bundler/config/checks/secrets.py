@@ -1,7 +1,7 @@
-"""Secrets that must not travel: private keys, tokens, passwords.
+"""Find secrets in inputs: private keys, tokens, passwords.
 
-Made to be believed: a finding is nearly always a secret, because a check that cries wolf is switched off.
-Text files up to 1 MiB are read. What is found is never shown; its kind and line are.
+Made to have few false alarms: a check that is often wrong is switched off.
+Text files up to 1 MiB are read. Messages show the kind and line of a finding, never its value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from pathlib import Path
 from installer.core.errors import Problem
 
 MAX_BYTES = 1024 * 1024
-HINT = "remove it and change the secret; if it is none, list the file under secrets_allow with a reason"
+HINT = (
+    "remove it and change the secret; if it is not a secret, list the file under secrets_allow with a reason"
+)
+# These names mean a secret, whatever the content: some are encrypted.
 _KEY_FILES = re.compile(
     r"(?:cosign\.key|id_(?:rsa|dsa|ecdsa|ed25519)|\.netrc|\.pgpass|\.git-credentials|\.vault-token)"
 )
@@ -68,7 +71,7 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One entry of `secrets_allow`: a glob, and where bundle.yaml has it."""
+    """One entry of `secrets_allow`: a glob, and its place in bundle.yaml."""
 
     pattern: str
     where: str
@@ -76,10 +79,10 @@ class Allowance:
 
 @dataclass(slots=True)
 class Scanner:
-    """Looks through files and remembers which allowances were needed.
+    """A scanner that remembers which allowances were needed.
 
     Attributes:
-        allowed: What bundle.yaml allows.
+        allowed: The entries of `secrets_allow`.
     """
 
     allowed: Sequence[Allowance] = ()
@@ -88,19 +91,21 @@ class Scanner:
     def file(
         self, source: Path | str, shown: str, *, is_config: bool = False, most: int = MAX_BYTES
     ) -> list[Problem]:
-        """Look through one file; a file that cannot be read has no findings here.
+        """Search one file; other checks report a file that cannot be read.
 
         Args:
             source: The file.
-            shown: How messages name it; allowances are matched against this.
+            shown: Its name in messages; allowances are matched against it.
             is_config: Whether `password: …` lines count too.
-            most: Bytes that it has, where that is known.
+            most: Its size in bytes, if known.
         """
         try:
+            # O_NONBLOCK: a pipe among the inputs must not block the scan.
             fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return []
         try:
+            # One byte more than expected tells a file that has grown.
             data = os.read(fd, most + 1)
         except OSError:
             return []
@@ -109,22 +114,25 @@ class Scanner:
         return self.data(data, shown, is_config=is_config)
 
     def data(self, data: bytes, shown: str, *, is_config: bool = False) -> list[Problem]:
-        """Look through bytes; see `file`."""
+        """Search bytes; see `file`."""
         found = list(_findings(data, shown, is_config=is_config))
         if not found:
             return []
         allowances = [entry for entry in self.allowed if matches(entry.pattern, shown)]
+        # Used even if several match: none of them is superfluous.
         self._used.update(entry.pattern for entry in allowances)
         if allowances:
             return []
-        return [Problem(f"{shown}:{line}" if line else shown, f"holds {what}", HINT) for line, what in found]
+        return [
+            Problem(f"{shown}:{line}" if line else shown, f"contains {what}", HINT) for line, what in found
+        ]
 
     def unused(self) -> list[Problem]:
-        """Report allowances that allowed nothing: they would hide the next secret."""
+        """Return a problem for each allowance that allowed nothing: it would hide the next secret."""
         return [
             Problem(
                 entry.where,
-                f"secrets_allow has {entry.pattern}, where no secret is found",
+                f"secrets_allow lists {entry.pattern}, but no secret was found there",
                 "remove the entry",
             )
             for entry in self.allowed
@@ -135,23 +143,27 @@ class Scanner:
 def matches(pattern: str, path: str) -> bool:
     """Whether a glob covers a path: `*` stays within one directory, `**` spans any."""
     parts = re.split(r"(\*\*/?|\*|\?)", pattern)
+    # Everything else of a pattern is text: a dot in a file name matches a dot.
     words = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
     return re.fullmatch("".join(words.get(part, re.escape(part)) for part in parts), path) is not None
 
 
 def _findings(data: bytes, shown: str, *, is_config: bool) -> Iterator[tuple[int, str]]:
     if _KEY_FILES.fullmatch(shown.rpartition("/")[2]):
-        yield 0, "a secret, by its name"
+        yield 0, "a secret, according to its name"
         return
+    # Binary files match such patterns by accident.
     if len(data) > MAX_BYTES or b"\0" in data[:8192]:
         return
     for match in _PEM.finditer(data) if b"PRIVATE KEY" in data else ():
         yield _line(data, match.start()), f"a private key ({match[1].decode().title()})"
     for what, marks, pattern in _TOKENS:
         for match in pattern.finditer(data) if any(mark in data for mark in marks) else ():
+            # AWS documents its own example key; manuals have it.
             if b"EXAMPLE" not in match[0].upper():
                 yield _line(data, match.start()), what
     for match in _JWT.finditer(data) if b"eyJ" in data else ():
+        # Base64 text of this form is common; a JWT has JSON with `alg` in its first part.
         if _is_token_header(match[1]):
             yield _line(data, match.start()), "a JSON Web Token"
     if is_config:
@@ -164,12 +176,14 @@ def _literals(data: bytes) -> Iterable[tuple[int, str]]:
             yield _line(data, match.start()), "a password in a URL"
     for match in _ASSIGNMENT.finditer(data):
         value = match["value"].strip(b"\"'")
+        # `secret: tls-cert` in Kubernetes names a secret, and is none.
         is_name = match["key"].lower().endswith(b"secret") and re.fullmatch(rb"[a-z_.-]+", value)
         if _is_literal(value) and not is_name:
             yield _line(data, match.start("key")), f"a literal {match['key'].decode()}"
 
 
 def _is_literal(value: bytes) -> bool:
+    # References to variables, files and templates are how a secret should be given.
     if len(value) < 4 or value[:1] in b"$/<%{[@" or b"{{" in value or b"${" in value or b"$(" in value:
         return False
     return not _PLACEHOLDER.fullmatch(value) and b"change" not in value.lower()

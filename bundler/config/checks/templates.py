@@ -1,4 +1,4 @@
-"""Whether templates are sound before they travel: syntax, and that every value they use can be there."""
+"""Check templates before they are shipped: syntax, and that every value they use can be set."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from installer.shared.template import RenderError, chain, parse, render
 if TYPE_CHECKING:
     from jinja2 import nodes
 
+# With one of these keywords it cannot be told without a value what is allowed.
 _OPEN = ("allOf", "anyOf", "oneOf", "if", "$dynamicRef")
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What values there can be.
+class KnownValues:
+    """The values that templates can use.
 
     Attributes:
         values: The defaults, with the built-ins.
-        schema: The values schema; None where there is none, and the site may set anything.
+        schema: The values schema; None: the site may set anything.
     """
 
     values: Mapping[str, Any]
     schema: Mapping[str, Any] | None
 
     def set_by_default(self, path: Path) -> bool:
-        """Whether the defaults have a value there that is not null."""
+        """Return whether the defaults have a value there that is not null."""
         value: Any = self.values
         for part in path:
+            # Elements of lists have no names to check.
             if isinstance(value, list):
                 return True
             if not isinstance(value, Mapping) or part not in value:
@@ -41,7 +43,7 @@ class Known:
         return value is not None
 
     def possible(self, path: Path) -> bool:
-        """Whether the defaults have the key, or the schema lets the site set it."""
+        """Return whether the defaults have the key, or the schema lets the site set it."""
         value: Any = self.values
         for part in path:
             if isinstance(value, list):
@@ -56,7 +58,7 @@ class Known:
         return True
 
     def beside(self, path: Path) -> list[str]:
-        """Return the keys that are known where the last part of a path should be."""
+        """Return the known keys next to the last part of a path, for suggestions."""
         value: Any = self.values
         node: Any = self.schema or {}
         for part in path[:-1]:
@@ -66,13 +68,13 @@ class Known:
         return [str(key) for key in value] + listed if isinstance(value, Mapping) else listed
 
 
-def check(template: bytes, name: str, known: Known) -> list[Problem]:
+def check(template: bytes, name: str, known: KnownValues) -> list[Problem]:
     """Check one template.
 
     Args:
         template: Its bytes.
-        name: How bundle.yaml names it.
-        known: What values there can be.
+        name: Its path in bundle.yaml, for messages.
+        known: The values that templates can use.
     """
     from jinja2 import meta
 
@@ -95,6 +97,7 @@ def check(template: bytes, name: str, known: Known) -> list[Problem]:
         for path, line in sorted(wanted.items(), key=lambda use: use[1])
         if not known.possible(path)
     ]
+    # A template that needs values of the site cannot be rendered yet.
     if problems or not all(known.set_by_default(path) for path in wanted):
         return problems
     try:
@@ -104,17 +107,17 @@ def check(template: bytes, name: str, known: Known) -> list[Problem]:
     return []
 
 
-def _hint(path: Path, known: Known) -> str:
+def _hint(path: Path, known: KnownValues) -> str:
     close = did_you_mean(path[-1], known.beside(path))
     if close:
         return f"did you mean {'.'.join((*path[:-1], close))}?"
     if path[0] == "waybill":
-        return "known there: version, product, environment"
+        return "waybill has: version, product, environment"
     return "give it a default in the values file, or describe it in the values schema"
 
 
 def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]]:
-    """Find what a template reads: line, path, and whether it says itself what happens without it."""
+    """Yield the values that a template reads: line, path, and whether it handles a missing value."""
     from jinja2 import nodes
 
     path = chain(node)
@@ -122,11 +125,13 @@ def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]
         if not (isinstance(node, nodes.Name) and node.ctx != "load"):
             yield node.lineno, path, guarded
         return
+    # A method of a value: `name.upper()` uses `name`, not a key `upper`.
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         yield from _uses(node.node.node, guarded=guarded)
         for argument in (*node.args, *node.kwargs):
             yield from _uses(argument, guarded=guarded)
         return
+    # `default` and `is defined` say that the template works without the value.
     is_guard = (isinstance(node, nodes.Filter) and node.name in ("default", "d")) or (
         isinstance(node, nodes.Test) and node.name in ("defined", "undefined")
     )
@@ -136,7 +141,8 @@ def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]
 
 
 def _allows(schema: Mapping[str, Any], node: Any, path: Path, depth: int = 0) -> bool:
-    """Whether a schema speaks of a path; where it is too clever to tell, yes."""
+    """Return whether a schema allows a path; True if that cannot be decided."""
+    # References may go in circles; then anything is possible, and nothing is reported.
     if depth > 32 or node is True:
         return True
     if not isinstance(node, Mapping):

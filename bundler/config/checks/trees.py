@@ -1,4 +1,4 @@
-"""What is in a tree: every file, link and directory, and whatever of it cannot travel."""
+"""List the content of a tree, and report what cannot be shipped."""
 
 from __future__ import annotations
 
@@ -8,42 +8,46 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bundler.config.checks.inputs import NAME_HINT
-from bundler.config.model import Tree, TreeDirectory, TreeFile, TreeLink
+from bundler.config.model import InputTree, TreeDirectory, TreeFile, TreeLink
 from installer.core.errors import Problem
 from installer.core.format.member_names import link_target_fault, path_fault
 
+# Setuid and setgid never travel; the sticky bit and write access for all would be a risk on the host.
 _MODE_BITS = 0o775
+# The same mistake in a thousand files is one mistake.
 _MOST = 25
 
 
-def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
+def survey(tree: InputTree, where: str) -> tuple[InputTree, list[Problem]]:
     """Walk a tree once.
 
     Args:
         tree: The tree, without its content.
-        where: `bundle.yaml:LINE`, for faults of the tree as a whole.
+        where: `bundle.yaml:LINE`, for problems of the tree as a whole.
 
     Returns:
-        The tree with its content, sorted bytewise, and the problems, of which at most 25 are kept.
+        The tree with its content, sorted bytewise, and at most 25 problems.
     """
     walk = _Walk(tree)
     walk.directory("")
     problems = walk.problems[:_MOST]
     if len(walk.problems) > _MOST:
-        problems.append(Problem(where, f"{tree.given} has {len(walk.problems) - _MOST} more of these", ""))
+        problems.append(
+            Problem(where, f"{tree.given} has {len(walk.problems) - _MOST} more such problems", "")
+        )
     if not walk.files and not problems:
-        problems.append(Problem(where, f"{tree.given} has no file in it", "was it built completely?"))
-    found = replace(
+        problems.append(Problem(where, f"{tree.given} contains no files", "check that the build completed"))
+    surveyed = replace(
         tree,
         files=tuple(sorted(walk.files)),
         links=tuple(sorted(walk.links)),
         directories=tuple(sorted(walk.directories)),
     )
-    return found, problems
+    return surveyed, problems
 
 
 class _Walk:
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: InputTree) -> None:
         self.tree = tree
         self.files: list[TreeFile] = []
         self.links: list[TreeLink] = []
@@ -52,7 +56,7 @@ class _Walk:
         self._folded: dict[str, str] = {}
 
     def directory(self, relative: str) -> bool:
-        """Take in one directory; gives whether anything is in it."""
+        """Add one directory; return whether anything is in it."""
         any_entry = False
         for entry in self._entries(relative):
             any_entry = True
@@ -62,22 +66,24 @@ class _Walk:
             try:
                 self._entry(entry, path)
             except OSError as error:
-                self._problem(path, f"cannot be read: {error.strerror}", "check owner and mode")
+                self._problem(path, f"cannot be read: {error.strerror}", "check its owner and permissions")
         return any_entry
 
     def _entries(self, relative: str) -> Iterator[os.DirEntry[str]]:
         try:
             with os.scandir(self.tree.source / relative) as entries:
+                # Bytewise: the order of a directory listing differs between file systems and locales.
                 yield from sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            self._problem(relative, f"cannot be read: {error.strerror}", "check owner and mode")
+            self._problem(relative, f"cannot be read: {error.strerror}", "check its owner and permissions")
 
     def _entry(self, entry: os.DirEntry[str], path: str) -> None:
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
+            # Checked as text, never followed: what it leads to here says nothing about the host.
             target = os.readlink(entry.path)  # noqa: PTH115  Path would lose a final "/."
             if fault := link_target_fault(f"{self.tree.member}/{path}", target, self.tree.member):
-                hint = "make it relative and keep it inside the tree, or ship what it points to"
+                hint = "make it relative and keep it inside the tree, or ship its target"
                 self._problem(path, f"is a link to {target!r:.120}, which {fault}", hint)
             else:
                 self.links.append(TreeLink(path, target))
@@ -87,21 +93,26 @@ class _Walk:
         elif stat.S_ISREG(status.st_mode):
             if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
                 self._problem(
-                    path, "is setuid or setgid", "chmod ug-s; give rights through the service instead"
+                    path,
+                    "is setuid or setgid",
+                    "run `chmod ug-s`; grant privileges in the unit of the service instead",
                 )
             if not os.access(entry.path, os.R_OK):
-                self._problem(path, "cannot be read: Permission denied", "check owner and mode")
+                self._problem(path, "cannot be read: Permission denied", "check its owner and permissions")
             self.files.append(TreeFile(path, status.st_size, status.st_mode & _MODE_BITS))
         else:
             self._problem(
-                path, "is a device, pipe or socket", "remove it; only files, links and directories travel"
+                path,
+                "is a device, pipe or socket",
+                "remove it: a bundle has files, links and directories only",
             )
 
     def _name_fits(self, path: str) -> bool:
         fault = path_fault(f"{self.tree.member}/{path}")
-        twin = self._folded.setdefault(path.lower(), path)
-        if twin != path:
-            fault = f"differs from {twin} in letter case only"
+        # Two names that differ only in case become one file on some file systems.
+        first_path = self._folded.setdefault(path.lower(), path)
+        if first_path != path:
+            fault = f"differs from {first_path} only in case"
         if fault:
             self._problem(path, f"has a name that a bundle cannot carry: it {fault}", NAME_HINT)
         return not fault

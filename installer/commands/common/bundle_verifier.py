@@ -9,14 +9,14 @@ from pathlib import Path
 
 from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.format.bundle_source import BundleSource, open_source
 from installer.core.format.manifest import Manifest
-from installer.core.format.medium import Medium, open_medium
 from installer.core.limits import LIMITS
-from installer.core.trust.approval_sidecar import beside, read_sidecar
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import fingerprint
 from installer.core.trust.verifier import Trust
-from installer.core.verify import Beside, OpenedBundle, decide, open_trusted
+from installer.core.verify import ApprovalSources, OpenedBundle, check_approvals, open_trusted
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
@@ -25,11 +25,11 @@ from installer.shared.progress import Progress
 from installer.state.host_identity import environment, host_name
 from installer.state.state import State
 from installer.state.trust_store import ROOT_FILE
-from installer.transaction.state_repair import sound_state
+from installer.transaction.state_repair import read_state
 
 
 @dataclass(frozen=True, slots=True)
-class BundleSource:
+class BundleInput:
     """A bundle as the operator names it, and what decides on it besides.
 
     Attributes:
@@ -58,11 +58,11 @@ class BundleVerifier:
     system: System
     trust: Trust
     environment: str
-    beside: Beside
+    beside: ApprovalSources
     trace: VerificationTrace
     _unread_state: str = ""
 
-    def open(self, medium: Medium) -> OpenedBundle:
+    def open(self, medium: BundleSource) -> OpenedBundle:
         """Take all steps that need no payload; of a stream the approvals are not among them.
 
         Raises:
@@ -81,7 +81,7 @@ class BundleVerifier:
             WaybillError: The bundle is refused.
         """
         if self.trace.decision is None:
-            decision = decide(opened, self.trust, self.beside, self.trace)
+            decision = check_approvals(opened, self.trust, self.beside, self.trace)
             self.trace.notes += [decision.warning()] if decision.warning() else []
             return decision
         return self.trace.decision
@@ -98,9 +98,9 @@ class BundleVerifier:
         self.trace.notes = [note for note in self.trace.notes if note != self._unread_state]
         self.trust.check_manifest(bundle.manifest, self._at(state), bundle.medium.name, bundle.identity)
 
-    def _destination(self, manifest: Manifest) -> Destination:
+    def _destination(self, manifest: Manifest) -> HostFacts:
         try:
-            state = sound_state(Context(self.system, Layout(manifest.product), Progress()))
+            state = read_state(Context(self.system, Layout(manifest.product), Progress()))
         except (HostNotReadyError, NotUndoneError) as error:
             # `verify` needs no rights. What this user may not read is named, and checked before applying.
             self._unread_state = f"{error.where}: {error.what}; not checked whether this is a downgrade"
@@ -108,8 +108,8 @@ class BundleVerifier:
             state = State()
         return self._at(state)
 
-    def _at(self, state: State) -> Destination:
-        return Destination(
+    def _at(self, state: State) -> HostFacts:
+        return HostFacts(
             environment=self.environment,
             name=host_name(self.system),
             platform=self.system.platform(),
@@ -117,13 +117,13 @@ class BundleVerifier:
             reset=state.reset,
             version=state.current.version if state.current else "",
             running=state.current.sequence if state.current else -1,
-            kept=tuple((entry.sequence, entry.identity) for entry in state.kept),
+            retained=tuple((entry.sequence, entry.identity) for entry in state.retained),
         )
 
 
 @contextmanager
 def opened_bundle(
-    session: Session, source: BundleSource, trace: VerificationTrace | None = None
+    session: Session, source: BundleInput, trace: VerificationTrace | None = None
 ) -> Iterator[tuple[BundleVerifier, OpenedBundle]]:
     """Open a bundle after the verification of its head; close it afterwards.
 
@@ -137,28 +137,28 @@ def opened_bundle(
             is refused.
     """
     verifier = bundle_verifier(session, source, trace or VerificationTrace())
-    medium = open_medium(source.path)
+    medium = open_source(source.path)
     try:
         yield verifier, verifier.open(medium)
     finally:
         medium.close()
 
 
-def bundle_verifier(session: Session, source: BundleSource, trace: VerificationTrace) -> BundleVerifier:
+def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTrace) -> BundleVerifier:
     """Return the verifier of one bundle.
 
     Raises:
         WaybillError: There is no trust, the environment is in doubt, or approvals cannot be read.
     """
     system, path = session.system, Path(source.path)
-    trace.file, trace.host = source.path, Destination(name=host_name(system), platform=system.platform())
+    trace.file, trace.host = source.path, HostFacts(name=host_name(system), platform=system.platform())
     trace.environment = source.environment
     trace.environment = chosen = environment(system, source.environment)
     with suppress(OSError):  # what is wrong with the file is said below
         trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
     trust = session.trust()
     trace.root_version = trust.root.version
-    found = [] if source.path == "-" else [(str(beside(path)), read_sidecar(beside(path)))]
+    found = [] if source.path == "-" else [(str(sidecar_path(path)), read_sidecar(sidecar_path(path)))]
     found += [(str(directory), read_sidecar(directory, required=True)) for directory in source.approvals]
     return BundleVerifier(system, trust, chosen, found, trace)
 

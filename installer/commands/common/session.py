@@ -14,7 +14,7 @@ from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.shared.ui import Ui
-from installer.state.state import unseen_error
+from installer.state.state import cannot_access_error
 from installer.state.trust_store import known_time, load_trust
 
 SILENT = Ui()
@@ -123,4 +123,4 @@ def host_readable() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unseen_error(error, STATE) from error
+        raise cannot_access_error(error, STATE) from error

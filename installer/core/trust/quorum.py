@@ -1,8 +1,7 @@
-"""Who counts for what: each owner fills one place at most, however many keys and roles are theirs.
+"""Assigns owners to roles: each owner counts once, however many keys and roles they have.
 
-A policy asks for so many owners of each role. Whether the owners who signed can fill all places, each of them
-one, is the assignment problem; augmenting paths solve it exactly, so that the order of signatures never
-decides.
+A policy requires a number of owners in each role. Whether the owners who signed can fill all places is the
+assignment problem; augmenting paths solve it exactly, so that the order of signatures never decides.
 """
 
 from __future__ import annotations
@@ -10,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def assign(needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]) -> dict[str, tuple[str, ...]]:
+def assign_owners(
+    needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]
+) -> dict[str, tuple[str, ...]]:
     """Fill as many places as can be filled.
 
     Args:
-        needs: Role to how many owners it asks for.
-        signed: Role to the owners whose signatures count for it, as `fold` gives them.
+        needs: Number of owners that each role requires.
+        signed: Role to the owners whose signatures count for it, as `fold_owner` gives them.
 
     Returns:
-        Role to the owners that fill its places, sorted; each owner is there once. A role that could not be
-        filled has fewer owners than it asks for.
+        The owners of each role, sorted; each owner appears once. A role that could not be filled has fewer
+        owners than it requires.
     """
     place_of: dict[str, tuple[str, int]] = {}
     holder: dict[tuple[str, int], str] = {}
@@ -30,6 +31,7 @@ def assign(needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]) -> di
                 continue
             seen.add(owner)
             taken = place_of.get(owner)
+            # An owner who sits elsewhere may move if that place can be given to somebody else.
             if taken is None or seat(taken, seen):
                 place_of[owner], holder[place] = place, owner
                 return True
@@ -47,6 +49,6 @@ def assign(needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]) -> di
     }
 
 
-def fold(owner: str) -> str:
-    """Return an owner's name as it is compared: letter case makes no second person."""
+def fold_owner(owner: str) -> str:
+    """Return an owner's name as it is compared: two spellings in upper and lower case are one person."""
     return owner.casefold()

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from installer.core.digest import HEX
-from installer.core.errors import MediumError, TamperedError, UntrustedError, WaybillError
+from installer.core.errors import MediaError, TamperedError, UntrustedError, WaybillError
 from installer.core.fields import Document, Value
 from installer.core.jsonio import loads_strict
-from installer.core.trust.quorum import assign, fold
+from installer.core.trust.quorum import assign_owners, fold_owner
 from installer.core.trust.root import (
     APPROVERS,
     BUILDER,
@@ -28,7 +28,7 @@ from installer.core.trust.root import (
     ProductRule,
     Role,
     Root,
-    owner_ok,
+    is_owner_name,
 )
 from installer.core.trust.signatures import TrustedKey
 
@@ -52,7 +52,7 @@ def load_root(path: Path) -> tuple[Root, bytes]:
 
     Raises:
         UntrustedError: There is no such file.
-        MediumError: It cannot be read.
+        MediaError: It cannot be read.
         TamperedError: It is not a root.
     """
     try:
@@ -65,7 +65,7 @@ def load_root(path: Path) -> tuple[Root, bytes]:
             hint="give the path of the root.json that was carried here",
         ) from None
     except OSError as error:
-        raise MediumError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise MediaError(f"cannot be read: {error.strerror}", where=str(path)) from error
     return parse_root(data, str(path)), data
 
 
@@ -122,7 +122,7 @@ def _key(keyid: str, value: Value) -> TrustedKey | None:
         scheme = taken.take("scheme").choice(("cosign", "gpg"))
         owner, public = taken.take("owner"), taken.take("public")
         not_after = taken.take("not_after").time() if taken.has("not_after") else None
-    if not owner_ok(owner.raw):
+    if not is_owner_name(owner.raw):
         return owner.expected("1 to 100 printable characters without a space at either end", None)
     if not public.text(_LINES, "a public key as text"):
         return None
@@ -166,7 +166,7 @@ def _role(value: Value, keys: Mapping[str, TrustedKey], listed: frozenset[str]) 
     for keyid in ids:
         if keyid not in listed:
             named.note(f"names {keyid}, which `keys` does not have")
-    owners = {fold(keys[keyid].owner) for keyid in ids if keyid in keys}
+    owners = {fold_owner(keys[keyid].owner) for keyid in ids if keyid in keys}
     if threshold > len(owners) and all(keyid in keys for keyid in ids):
         least.note(f"is {threshold}, but the keys of the role have {len(owners)} owners")
     return Role(tuple(sorted(ids)), threshold)
@@ -233,9 +233,10 @@ def _check_policy(value: Value, root: Root, policy: Policy) -> None:
         wanted.append({"release": wanted[0]["release"], "break-glass": root.roles["break-glass"].threshold})
     for needs in wanted:
         owners = {
-            role: frozenset(fold(root.keys[keyid].owner) for keyid in root.roles[role].keys) for role in needs
+            role: frozenset(fold_owner(root.keys[keyid].owner) for keyid in root.roles[role].keys)
+            for role in needs
         }
-        filled = assign(needs, owners)
+        filled = assign_owners(needs, owners)
         if short := [role for role in needs if len(filled[role]) < needs[role]]:
             what = f"cannot be met: there are too few owners for {', '.join(short)}"
             value.note(what, "one owner never counts for two roles: name more people")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.approvals.approval import Request
+from bundler.approvals.approval import ApprovalRequest
 from bundler.approvals.statements import Sidecar
 from bundler.commands import trust_sign
 from bundler.commands.approve import attach_approval, prepare_approval
@@ -21,10 +21,10 @@ from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import file_digest, sha256_hex
 from installer.core.errors import UsageError
-from installer.core.format.medium import FileMedium
+from installer.core.format.bundle_source import FileSource
 from installer.core.trust.approval import Approval
 from installer.core.trust.root import Role
-from installer.core.trust.rotation import successor
+from installer.core.trust.rotation import check_successor
 from installer.core.trust.signatures import TrustedKey
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
@@ -32,7 +32,7 @@ from tests.rig.product import Product
 from tests.rig.signing import Cosign, gpg_home
 from tests.rig.trustworld import NOW, World, headed, person
 
-ASKED = Request("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
+ASKED = ApprovalRequest("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
 OPS = person("Ops")
 Holder = Callable[[Path], bytes]
 
@@ -110,7 +110,7 @@ class TestApprovals:
         done = attach_approval(path, [made(tmp_path / "SIG", far[1](prepared.path))], far[0])
         assert done.files[0].startswith("approvals/ops-")
         assert tail(path)[done.files[0]] == prepared.path.read_bytes()
-        _, decision = instead(world, far[0]).verify(FileMedium(path))
+        _, decision = instead(world, far[0]).verify(FileSource(path))
         assert decision.filled["ops"] == ("Ops",)
 
     def test_the_bundle_is_as_if_it_had_been_approved_here(self, path: Path, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ class TestRoots:
             assert done.added == (f"root.json.{person(name).key.keyid8}.sig",)
         file = done.file
         assert file.complete(NOW)
-        assert successor(before, file.data, file.signatures, "root.json", NOW).version == 2
+        assert check_successor(before, file.data, file.signatures, "root.json", NOW).version == 2
 
     def test_the_holder_of_the_role_signs_with_any_tool(
         self, tmp_path: Path, far: tuple[Path, Holder]

@@ -15,9 +15,9 @@ import pytest
 from bundler.archive import append
 from bundler.commands import approve
 from installer.core.errors import TamperedError, UnfitInputError
-from installer.core.format.partial_append import MOST
+from installer.core.format.partial_append import MAX_APPEND_BYTES
 from installer.core.format.tar_header import BLOCK, END
-from installer.core.verify import TORN
+from installer.core.verify import PARTIAL_APPEND
 from tests.rig import bundlebuild as build
 from tests.rig.approving import ASKED, OPS, tail
 from tests.rig.bundlebuild import BytesMedium
@@ -86,8 +86,8 @@ class TestKill:
             bundle = build.read(state)
             found = bundle.read_tail()
             assert found in (old, new)
-            assert bundle.torn == (state not in (before, after) and found == old)
-            notes.add((bundle.torn, len(found)))
+            assert bundle.partial_append == (state not in (before, after) and found == old)
+            notes.add((bundle.partial_append, len(found)))
         assert notes == {(False, len(old)), (True, len(old)), (False, len(new))}
 
     def test_the_note_is_in_the_report_and_the_policy_does_not_count_it(
@@ -99,7 +99,7 @@ class TestKill:
         sidecar = replace(complete, approvals=world.approvals, beside=(Said("ops"),))
         for medium in (BytesMedium(torn), build.stream(torn)):
             verified, _ = sidecar.verify(medium)
-            assert verified.notes == (TORN,)
+            assert verified.notes == (PARTIAL_APPEND,)
 
     def test_blocks_may_reach_the_disk_in_any_order_between_two_syncs(
         self, steps: tuple[bytes, list[Step], bytes]
@@ -211,7 +211,7 @@ class TestNotTorn:
         assert tail(data.ljust(len(data) + 600, b"x"))
         for medium in (BytesMedium, build.stream):
             with pytest.raises(TamperedError, match="something long"):
-                build.read(medium(data.ljust(len(data) + MOST + BLOCK, b"x")))
+                build.read(medium(data.ljust(len(data) + MAX_APPEND_BYTES + BLOCK, b"x")))
 
     def test_a_bit_of_a_header(self, path: Path) -> None:
         place = path.stat().st_size - len(END)

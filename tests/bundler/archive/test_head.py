@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bundler.archive.head import ALIGNMENT, SPARE, make_head, make_sums, size_for
-from installer.core.format.archive import ROOM, read_head
+from installer.core.format.archive import RESERVED_SPACE, read_head
 from installer.core.format.checksums import parse_sums
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.format.tar_header import BLOCK, END, extent
@@ -18,7 +18,7 @@ def test_there_is_room_for_signatures_whatever_the_sizes(sums: int, manifest: in
     size = size_for(sums, manifest)
     assert size % ALIGNMENT == 0
     head = read_head(BytesMedium(b"".join(make_head(b"s" * sums, {}, b"m" * manifest, 1, size))))
-    assert SPARE <= head.room < SPARE + ALIGNMENT + BLOCK
+    assert SPARE <= head.reserved < SPARE + ALIGNMENT + BLOCK
     assert (head.manifest_offset + extent(manifest), head.manifest_size) == (size, manifest)
 
 
@@ -33,15 +33,15 @@ def test_signatures_take_their_place_from_the_room() -> None:
 
 
 def test_what_does_not_fit_is_not_written() -> None:
-    with pytest.raises(ValueError, match="bytes too large"):
+    with pytest.raises(ValueError, match="bytes larger than"):
         make_head(b"s" * 100, {}, b"m" * 100_000, 1, size_for(100, 100))
 
 
 def test_the_last_block_of_room_may_be_its_header_alone() -> None:
     size = extent(10) + extent(10) + BLOCK
     head = read_head(BytesMedium(b"".join([*make_head(b"s" * 10, {}, b"m" * 10, 1, size), END])))
-    assert head.room == 0
-    assert f"{SUMS}.room" == ROOM
+    assert head.reserved == 0
+    assert f"{SUMS}.room" == RESERVED_SPACE
 
 
 def test_the_list_is_sorted_by_bytes_and_names_the_manifest() -> None:

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from bundler.archive.output_file import PAGE, OutputFile
-from bundler.archive.writer import BUFFERS, Input, end_of, write_files
+from bundler.archive.writer import Input, end_of, write_files
+from bundler.image_sources.lane import DEPTH
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, extent
 from installer.core.limits import CHUNK, MIB
 from tests.rig.loop import Loop
 
-SIZES = [3, (BUFFERS + 2) * CHUNK + 4097, CHUNK, 70_000, CHUNK - 1, 3 * CHUNK + 511, 2 * CHUNK, 9 * CHUNK + 1]
+SIZES = [3, (DEPTH + 2) * CHUNK + 4097, CHUNK, 70_000, CHUNK - 1, 3 * CHUNK + 511, 2 * CHUNK, 9 * CHUNK + 1]
 Pwrite = Callable[[int, bytes | memoryview, int], int]
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from bundler.archive.output_file import OutputFile
-from bundler.archive.writer import BUFFERS, Input, end_of, write_files
+from bundler.archive.writer import Input, end_of, write_files
+from bundler.image_sources.lane import DEPTH
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, decode, extent, padding
 from installer.core.limits import CHUNK
 
-SIZES = [0, 1, 511, 512, 513, 70_000, (BUFFERS + 2) * CHUNK + 4097, 0, 3]
+SIZES = [0, 1, 511, 512, 513, 70_000, (DEPTH + 2) * CHUNK + 4097, 0, 3]
 MTIME = 1_790_000_000
 
 

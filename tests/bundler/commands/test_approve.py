@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from bundler.approvals.approval import Request
+from bundler.approvals.approval import ApprovalRequest
 from bundler.approvals.statements import Sidecar, open_statements
 from bundler.commands import approve
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import FileEntry
-from installer.core.format.medium import FileMedium
 from installer.core.format.tar_header import BLOCK, END
-from installer.core.trust.approval import Approval, group, parse
-from installer.core.trust.approval_sidecar import beside, read_sidecar
+from installer.core.trust.approval import Approval, group_files, parse
+from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.approving import ASKED, OPS, tail
@@ -36,7 +36,7 @@ class TestGood:
         after = path.read_bytes()
         assert after.startswith(before[: -len(END)])
         assert done.files == tuple(list(tail(after))[-3:])
-        _, decision = world.verify(FileMedium(path))
+        _, decision = world.verify(FileSource(path))
         assert decision.filled["ops"] == ("Ops",)
         assert not decision.broken
 
@@ -96,10 +96,10 @@ class TestBeside:
         before = path.read_bytes()
         done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar())
         assert path.read_bytes() == before
-        assert done.directory == beside(path) == path.with_name("b.tar.approvals")
-        files = read_sidecar(beside(path))
+        assert done.directory == sidecar_path(path) == path.with_name("b.tar.approvals")
+        files = read_sidecar(sidecar_path(path))
         assert set(files) == set(done.files)
-        found, strays = group(files, "x")
+        found, strays = group_files(files, "x")
         assert (len(found), len(found[0].signatures), strays) == (1, 2, [])
 
     def test_both_count_together(self, world: World, path: Path) -> None:
@@ -120,7 +120,7 @@ class TestBeside:
 
     def test_where_the_bundle_cannot_be_written_to(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "access", lambda _path, _mode: False)
-        assert approve.approve_bundle(path, OPS, ASKED, NOW).directory == beside(path)
+        assert approve.approve_bundle(path, OPS, ASKED, NOW).directory == sidecar_path(path)
 
     def test_what_is_none_is_left_alone_and_what_cannot_be_is_refused(
         self, path: Path, tmp_path: Path
@@ -131,7 +131,7 @@ class TestBeside:
         (place / "sub").mkdir()
         assert read_sidecar(place) == {}
         (place / "ops-00000000.json").symlink_to("/etc/passwd")
-        with pytest.raises(TamperedError, match="is a link, which is not followed"):
+        with pytest.raises(TamperedError, match="is a symbolic link, which is not followed"):
             read_sidecar(place)
 
     def test_too_large_a_file_is_refused(self, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ class TestRefused:
 
     def test_everything_wrong_is_said_at_once(self, path: Path) -> None:
         with pytest.raises(UsageError) as caught:
-            approve.approve_bundle(path, OPS, Request("x", "Y", targets=("-",), notes="\n"), NOW)
+            approve.approve_bundle(path, OPS, ApprovalRequest("x", "Y", targets=("-",), notes="\n"), NOW)
         assert len(caught.value.problems) == 4
 
     def test_an_expiry_in_the_past(self, path: Path) -> None:
@@ -193,7 +193,7 @@ class TestRefused:
                 approve.approve_bundle(path, OPS, ASKED, NOW)
 
     def test_more_than_fit(self, path: Path) -> None:
-        bundle = open_bundle(FileMedium(path), unsafe_no_decision)
+        bundle = open_bundle(FileSource(path), unsafe_trust_anyone)
         assert bundle.read_tail()
         many = [f"approvals/ops-{OPS.keyid8}.{n}.json" for n in range(2, 100)]
         said = replace(ASKED, rollback_to="1.3.0")

@@ -16,7 +16,7 @@ import pytest
 
 from bundler.signing.bundle import sign
 from installer.core.errors import UnfitInputError
-from installer.core.format.medium import FileMedium
+from installer.core.format.bundle_source import FileSource
 from installer.core.limits import LIMITS
 from tests.rig import bundlebuild as build
 from tests.rig.product import EPOCH, ROOT, YAML, Product
@@ -36,7 +36,7 @@ class TestReproducible:
 
     def test_what_is_written_is_read_by_the_strict_reader_and_by_tar(self, product: Product) -> None:
         created = product.create()
-        medium = FileMedium(created.path)
+        medium = FileSource(created.path)
         bundle = build.read(medium)
         medium.close()
         assert (bundle.identity, created.size) == (created.identity, created.path.stat().st_size)

@@ -14,9 +14,9 @@ from bundler.signing import Signer
 from bundler.signing.bundle import sign
 from bundler.signing.cosign import CosignSigner, generate
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import MANIFEST, SUMS
-from installer.core.format.medium import FileMedium
 from installer.core.format.tar_header import END
 from installer.core.limits import LIMITS
 from installer.core.trust.signatures import Signature
@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def signatures(path: Path | bytes) -> list[str]:
-    medium = BytesMedium(path) if isinstance(path, bytes) else FileMedium(path)
+    medium = BytesMedium(path) if isinstance(path, bytes) else FileSource(path)
     try:
         return list(build.read(medium).head.signatures)
     finally:
@@ -149,8 +149,8 @@ def test_the_last_of_the_room_can_be_used(tmp_path: Path) -> None:
     path = tmp_path / "b.tar"
     path.write_bytes(build.plan(room=1024).tar())
     sign(path, Stub("00000000"))
-    medium = FileMedium(path)
-    assert build.read(medium).head.room == 0
+    medium = FileSource(path)
+    assert build.read(medium).head.reserved == 0
     medium.close()
 
 
@@ -284,4 +284,4 @@ def test_a_bundle_that_may_not_be_written_to_is_said(path: Path) -> None:
 
 def test_reading_a_bundle_decides_nothing_about_trust() -> None:
     assert reading.open_bundle is open_bundle
-    assert reading.unsafe_no_decision is unsafe_no_decision
+    assert reading.unsafe_no_decision is unsafe_trust_anyone

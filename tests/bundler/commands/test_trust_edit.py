@@ -18,7 +18,7 @@ from bundler.trust.root_files import load
 from installer.core.digest import file_digest
 from installer.core.errors import TamperedError, UsageError
 from installer.core.trust.root import PRODUCTION, Policy, fingerprint
-from installer.core.trust.rotation import successor
+from installer.core.trust.rotation import check_successor
 from tests.rig.signing import gpg_home
 from tests.rig.trustworld import NOW, TEAM, World, person
 
@@ -164,7 +164,7 @@ class TestSign:
         sign(path, "Ann", "Ben", "Cid")
         assert load(path).complete(NOW)
         old, new = load(path.with_name("1.root.json")), load(path)
-        assert successor(old.root, new.data, new.signatures, "root.json", NOW) == new.root
+        assert check_successor(old.root, new.data, new.signatures, "root.json", NOW) == new.root
 
 
 class TestRotate:

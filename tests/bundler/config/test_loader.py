@@ -118,7 +118,7 @@ def test_platforms_can_be_chosen(product_dir):
         "bin/linux-arm64/chatd",
     ]
     assert load(product_dir, "1.4.0", platforms=["linux/arm64"]).platforms == ("linux/arm64",)
-    assert "linux/arm is not among platforms" in faults(product_dir, platforms=["linux/arm"])[0]
+    assert "linux/arm is not listed under platforms" in faults(product_dir, platforms=["linux/arm"])[0]
 
 
 def test_everything_wrong_is_said_at_once_in_the_order_of_the_file(product_dir):
@@ -169,12 +169,12 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("product: twice\n", 8, "'product' twice", "keep one"),
         ("images: [{archve: x.tar}]\n", 8, "unknown key archve", "did you mean archive?"),
         ("images:\n  - lan-chat/web\n", 9, "has no tag", "lan-chat/web:{version}"),
-        ("images:\n  - Lan-Chat:1\n", 9, "not the name of an image", ""),
-        ("images: [{archive: docs}]\n", 8, "is a directory, a file is needed", ""),
+        ("images:\n  - Lan-Chat:1\n", 9, "not a valid image reference", ""),
+        ("images: [{archive: docs}]\n", 8, "is a directory, but a file is needed", ""),
         ("images: [{oci: docs}]\n", 8, "not an OCI image layout", "oci-layout"),
-        ("images: [{oci: CHANGELOG.md}]\n", 8, "is a file, a directory is needed", ""),
+        ("images: [{oci: CHANGELOG.md}]\n", 8, "is a file, but a directory is needed", ""),
         ("trees: [{path: build/{arch}}]\n", 8, "not YAML", "quotes"),
-        ("trees: [{path: 'build/{arch}'}]\n", 8, "{arch} is not filled in here", "{version}"),
+        ("trees: [{path: 'build/{arch}'}]\n", 8, "{arch} is not a known placeholder here", "{version}"),
         ("trees: [{path: nothing}]\n", 8, "nothing does not exist", ""),
         ("config: [{template: a.j2}]\n", 8, "install is missing", "rendered file"),
         ("deploy: [{method: compos, file: x}]\n", 8, "'compos'", "did you mean compose?"),
@@ -189,7 +189,7 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("deploy: [{method: script, apply: a, roll_forward_only: why}]\n", 8, "too short", ""),
         ("deploy: [{method: salt, state: x}]\n", 8, "salt is not available in this version", "script step"),
         ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not available", "later version"),
-        ("health: [{tcp: 'a:1', when: compose}]\n", 8, "waits for compose", "in deploy are"),
+        ("health: [{tcp: 'a:1', when: compose}]\n", 8, "has when: compose", "use one of"),
         ("health: [{http: 'ftp://x'}]\n", 8, "right form", "URL"),
         ("secrets_allow: [{path: '**', reason: because we can}]\n", 8, "right form", ""),
         ("secrets_allow: [{path: a.pem}]\n", 8, "reason is missing", ""),
@@ -213,7 +213,7 @@ def test_a_version_that_is_not_semantic_is_refused_with_the_other_problems(produ
 
 def test_a_version_without_a_sequence_asks_for_one(product_dir):
     put(product_dir, "CHANGELOG.md", "## [1.4.0-dev.1]\n- x\n")
-    assert "no sequence number follows" in faults(product_dir, "1.4.0-dev.1")[0]
+    assert "implies no sequence number" in faults(product_dir, "1.4.0-dev.1")[0]
     add(product_dir, "sequence: 17\n")
     assert load(product_dir, "1.4.0-dev.1").sequence == 17
 
@@ -233,19 +233,19 @@ def test_an_empty_binary_a_directory_and_a_pipe_are_no_binaries(product_dir):
     assert "not a regular file" in faults(product_dir)[0]
     binary.unlink()
     binary.mkdir()
-    assert "is a directory, a file is needed" in faults(product_dir)[0]
+    assert "is a directory, but a file is needed" in faults(product_dir)[0]
 
 
 def test_a_binary_for_another_architecture_is_noticed(product_dir):
     put(product_dir, "build/linux-amd64/chatd", elf(183))
     assert faults(product_dir) == [
-        "bundle.yaml:5: build/linux-amd64/chatd is made for arm64, it is listed for linux/amd64"
+        "bundle.yaml:5: build/linux-amd64/chatd is built for arm64, but listed for linux/amd64"
     ]
 
 
 def test_a_release_that_ships_nothing_is_refused(product_dir):
     put(product_dir, "bundle.yaml", "schema: waybill/v1\nproduct: a\nplatforms: [linux/amd64]\n")
-    assert "ships nothing" in faults(product_dir)[0]
+    assert "is empty" in faults(product_dir)[0]
 
 
 def test_names_that_a_bundle_cannot_carry_are_named_all_at_once(product_dir):
@@ -257,7 +257,7 @@ def test_names_that_a_bundle_cannot_carry_are_named_all_at_once(product_dir):
     found = faults(product_dir)
     assert len(found) == 6
     assert all("a name that a bundle cannot carry" in fault for fault in found)
-    assert "put it into an archive file" in hints(product_dir)
+    assert "ship it inside an archive file" in hints(product_dir)
 
 
 def test_links_that_lead_out_and_files_that_are_no_files_are_refused(product_dir):

@@ -142,7 +142,7 @@ def test_an_image_with_two_tags_is_there_under_both(archive: Callable[..., Path]
 def test_one_of_several_images_is_meant_by_its_name(archive: Callable[..., Path]) -> None:
     path = archive(saved_new([ONE, TWO]))
     assert [image.reference for image in pack(path, name=TWO.tag)[0]] == [TWO.tag]
-    with pytest.raises(UnfitInputError, match="which of them"):
+    with pytest.raises(UnfitInputError, match="none of them is named"):
         pack(path, name="other:1")
 
 
@@ -198,15 +198,15 @@ BAD: dict[str, tuple[Mapping[str, bytes | Path], str]] = {
     ),
     "manifest.json and index.json disagree on layers": (
         {**BOTH, "manifest.json": dumps([docker_entry(OTHER)])},
-        "otherwise than index.json",
+        "differently from index.json",
     ),
     "manifest.json and index.json disagree on tags": (
         {**NEW, "manifest.json": dumps([{**docker_entry(ONE), "RepoTags": ["nginx:latest"]}])},
-        "describes nginx:latest otherwise",
+        "describes nginx:latest differently",
     ),
     "two images of one name": (
         {**BOTH, "index.json": layout([ONE, OTHER])["index.json"], "manifest.json": b"[]"},
-        "two images called",
+        "two images named",
     ),
     "a layer's name that climbs": (
         lying(OLD, manifest__json=text(OLD).replace(b"/layer.tar", b"/../../x.tar")),
@@ -231,7 +231,7 @@ BAD: dict[str, tuple[Mapping[str, bytes | Path], str]] = {
         lying(NEW, index__json=b" " * (documents.MAX_DOCUMENT + 1)),
         "more than",
     ),
-    "an index without images": (lying(NEW, index__json=index([]), manifest__json=b"[]"), "holds no image"),
+    "an index without images": (lying(NEW, index__json=index([]), manifest__json=b"[]"), "contains no image"),
 }  # fmt: skip
 
 
@@ -267,8 +267,8 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello" * 300)
     os.mkfifo(tmp_path / "pipe")
     for name, words in {
-        "absent": "not there",
-        "text": "is no tar archive",
+        "absent": "does not exist",
+        "text": "is not a tar archive",
         ".": "not a regular",
         "pipe": "not a regular",
     }.items():

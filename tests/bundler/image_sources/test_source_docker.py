@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.image_sources.docker import EngineImage, EngineSource, _batches, _Found
+from bundler.image_sources.docker import EngineImage, EngineSource, _batches, _Inspected
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 from installer.core.oci import documents
@@ -108,7 +108,7 @@ def test_an_image_that_changes_in_between_is_noticed(engine: Engine) -> None:
     source = EngineSource([EngineImage("waybill-test/moving:1")], AMD64)
     source.resolve()
     load(engine, tar(saved_old([Built("waybill-test/moving:1", [TOOLS])])))
-    with pytest.raises(UnfitInputError, match="another image than"):
+    with pytest.raises(UnfitInputError, match="changed in the engine"):
         source.pack(MemorySink())
 
 
@@ -117,7 +117,7 @@ def test_an_image_that_goes_in_between_is_named(engine: Engine) -> None:
     source = EngineSource([EngineImage("waybill-test/going:1")], AMD64)
     source.resolve()
     engine.client.images.remove("waybill-test/going:1", force=True)
-    with pytest.raises(UnfitInputError, match="does not save"):
+    with pytest.raises(UnfitInputError, match="cannot save"):
         source.pack(MemorySink())
 
 
@@ -182,8 +182,8 @@ def test_an_engine_that_may_not_be_used_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_images_that_would_come_in_either_order_do_not_come_in_one_stream() -> None:
-    def found(name: str, *diff_ids: str) -> _Found:
-        return _Found(EngineImage(name), f"id of {name}", "linux/amd64", 0, diff_ids, containerd=False)
+    def found(name: str, *diff_ids: str) -> _Inspected:
+        return _Inspected(EngineImage(name), f"id of {name}", "linux/amd64", 0, diff_ids, containerd=False)
 
     parent, child, other = found("parent", "a", "b"), found("child", "a", "b", "c"), found("other", "a", "d")
     assert _batches({0: parent, 1: child, 2: other}) == [{0: parent, 2: other}, {1: child}]

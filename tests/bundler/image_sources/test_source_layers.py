@@ -125,7 +125,7 @@ BAD: dict[str, tuple[bytes, dict[str, object], str]] = {
     "another diff_id": (PLAIN, {"diff_id": oci_digest(b"x")}, "uncompressed digest is"),
     "another diff_id, compressed": (ZSTD, {"diff_id": oci_digest(b"x")}, "uncompressed digest is"),
     "shorter than said": (PLAIN, {"size": len(PLAIN) + 1}, "ends after"),
-    "longer than said": (PLAIN, {"size": len(PLAIN) - 1}, "goes on beyond"),
+    "longer than said": (PLAIN, {"size": len(PLAIN) - 1}, "has more than"),
     "gzip, called tar": (GZIP, {"media_type": documents.LAYER_TAR}, "is gzip"),
     "tar, called zstd": (PLAIN, {"media_type": documents.LAYER_ZSTD}, "is tar"),
     "gzip cut": (GZIP[:-9], {}, "ends early"),

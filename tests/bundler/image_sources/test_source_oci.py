@@ -148,7 +148,7 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
     "a manifest called an index": (nested(0, {**AMD.entry(), "mediaType": documents.INDEX}), "is called"),
     "a platform that is not the image's": (
         nested(0, AMD.entry(platform={"os": "linux", "architecture": "arm64"})),
-        "is listed for",
+        "but listed for",
     ),
     "a configuration that lies about its layers": (
         layout([Built("chat:1", [b"x"], extra={"rootfs": {"type": "layers", "diff_ids": [digest(b"")]}})]),
@@ -171,7 +171,11 @@ def test_a_layout_that_lies_is_refused(tmp_path: Path, fault: str) -> None:
 
 def test_what_is_no_layout_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(tar(saved_new([AMD])))
-    for name, words in {"file": "not a directory", "absent": "not there", ".": "neither an archive"}.items():
+    for name, words in {
+        "file": "not a directory",
+        "absent": "does not exist",
+        ".": "neither an archive",
+    }.items():
         with pytest.raises(UnfitInputError, match=words) as raised:
             LayoutSource(tmp_path / name, AMD64).resolve()
         assert raised.value.hint

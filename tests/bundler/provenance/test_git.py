@@ -87,7 +87,7 @@ def test_without_a_repository_a_commit_or_git_it_says_why(
     assert inspect_checkout(place).unknown == "the git repository has no commit yet"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert inspect_checkout(place).unknown == "git is not installed"
-    assert inspect_checkout(place).as_text() == "not known: git is not installed"
+    assert inspect_checkout(place).as_text() == "not recorded: git is not installed"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a directory to somebody else")

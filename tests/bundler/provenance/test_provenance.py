@@ -16,15 +16,15 @@ from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotApprovedError, TamperedError, WaybillError
-from installer.core.format.medium import FileMedium
-from installer.core.format.partial_append import OPENING
+from installer.core.format.bundle_source import FileSource
+from installer.core.format.partial_append import STATEMENT_START
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import parse
-from installer.core.trust.policy import Decision, Destination
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.provenance import Provenance
 from installer.core.trust.root import Policy
 from installer.core.trust.verifier import Trust
-from installer.core.verify import check_all, decide, open_trusted
+from installer.core.verify import check_approvals, open_trusted, verify_payload
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.gitcheckout import commit_all
@@ -101,17 +101,17 @@ class Pipeline:
         sign(self.path(), person("Rea").signer)
         return self
 
-    def decide(self, trust: Trust | None = None, data: bytes | None = None) -> Decision:
+    def check_approvals(self, trust: Trust | None = None, data: bytes | None = None) -> Decision:
         """Decides as hosts of the environment `plant` do.
 
         Raises:
             WaybillError: They refuse it.
         """
-        medium = BytesMedium(data) if data is not None else FileMedium(self.path())
+        medium = BytesMedium(data) if data is not None else FileSource(self.path())
         chosen = trust or self.trust()
-        opened = open_trusted(medium, chosen, lambda _manifest: Destination("plant"))
-        decision = decide(opened, chosen)
-        check_all(opened)
+        opened = open_trusted(medium, chosen, lambda _manifest: HostFacts("plant"))
+        decision = check_approvals(opened, chosen)
+        verify_payload(opened)
         return decision
 
 
@@ -198,7 +198,7 @@ class TestRecorded:
     def test_what_is_written_is_what_the_reader_reads(self, pipeline: Pipeline) -> None:
         created = pipeline.committed().create()
         data = pipeline.tail()[created["provenance"][0]]
-        assert data.startswith(OPENING)
+        assert data.startswith(STATEMENT_START)
         assert parse(data, "x") == Provenance(
             created["identity"], PIPELINE, ORIGIN, pipeline.commit, "v1.4.0", True
         )
@@ -315,7 +315,7 @@ class TestPolicy:
         pipeline.create()
         assert "was built from a repository that it does not name" in self.refused(pipeline)
         said = self.refused(pipeline, trust=pipeline.trust(replace(STRICT, repositories=())))
-        assert "says not whether it was clean" in said
+        assert "does not state whether the tree was clean" in said
 
     def test_another_repository(self, pipeline: Pipeline) -> None:
         pipeline.committed(origin="https://git.example/fork.git").create()
@@ -328,10 +328,10 @@ class TestPolicy:
         foreign = other.tail()
         pipeline.committed().create(key="")
         pipeline.released()
-        medium = FileMedium(pipeline.path())
-        opened = open_trusted(medium, other.trust(), lambda _manifest: Destination("plant"))
+        medium = FileSource(pipeline.path())
+        opened = open_trusted(medium, other.trust(), lambda _manifest: HostFacts("plant"))
         with pytest.raises(NotApprovedError) as caught:
-            decide(opened, other.trust(), [("beside", foreign)])
+            check_approvals(opened, other.trust(), [("beside", foreign)])
         assert "is about another bundle" in str(caught.value)
 
     def test_signed_by_a_key_without_the_role(self, pipeline: Pipeline) -> None:
@@ -340,7 +340,7 @@ class TestPolicy:
 
     def test_signed_by_nobody(self, pipeline: Pipeline) -> None:
         pipeline.committed().create(key="")
-        assert "nobody has" in self.refused(pipeline)
+        assert "missing: 1 approval in role provenance" in self.refused(pipeline)
 
     def test_one_byte_changed_anywhere_in_the_statement(self, pipeline: Pipeline) -> None:
         created = pipeline.committed().create()
@@ -370,10 +370,10 @@ class TestPolicy:
             root(environments={"plant": STRICT}, expires=datetime.now(UTC) + timedelta(days=9)),
             lambda: datetime.now(UTC),
         )
-        opened = open_trusted(FileMedium(pipeline.path()), trust, lambda _manifest: Destination("plant"))
+        opened = open_trusted(FileSource(pipeline.path()), trust, lambda _manifest: HostFacts("plant"))
         with pytest.raises(NotApprovedError, match="not approved") as caught:
-            decide(opened, trust, [("beside", files)])
-        assert f"speaks of commit {'0' * 40}" in str(caught.value)
+            check_approvals(opened, trust, [("beside", files)])
+        assert f"names commit {'0' * 40}" in str(caught.value)
 
     def test_the_policy_is_set_and_shown_by_the_command(self, pipeline: Pipeline) -> None:
         path = pipeline.product.directory.parent / "root.json"

@@ -13,7 +13,7 @@ from bundler.signing.bundle import sign
 from bundler.trust.root_files import root_bytes
 from installer.core.digest import file_digest
 from installer.core.errors import UsageError
-from installer.core.format.medium import FileMedium
+from installer.core.format.bundle_source import FileSource
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 from tests.rig.signing import Cosign, gpg_home
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def names(path: Path) -> list[str]:
-    medium = FileMedium(path)
+    medium = FileSource(path)
     try:
         return sorted(build.read(medium).head.signatures)
     finally:

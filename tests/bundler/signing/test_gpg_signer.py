@@ -124,7 +124,7 @@ class TestKey:
         "text", ["", "Release", "r@example.org", "0x11223344", "1" * 39, "1" * 41, "--armor"]
     )
     def test_what_is_no_whole_fingerprint_is_refused(self, text: str) -> None:
-        with pytest.raises(UsageError, match="not a whole GPG fingerprint"):
+        with pytest.raises(UsageError, match="not a full GPG fingerprint"):
             normal_fingerprint(text)
 
     def test_an_unknown_one_is_told(self, home: GpgHome) -> None:

@@ -17,7 +17,7 @@ from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.core.vsa import VerificationTrace
 from installer.host.system import System
 from installer.state import host_identity
-from installer.state.state import unreadable_error
+from installer.state.state import cannot_read_error
 from installer.state.trust_store import TIME_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench, environment, release
@@ -185,14 +185,14 @@ class TestGlass:
         assert "role security" in " ".join(document["events"][0]["broken"])
         from installer.commands.history import Event
 
-        assert "BREAK-GLASS, without: role provenance" in Event(**document["events"][0]).text()
+        assert "BREAK-GLASS, without: 1 approval in role provenance" in Event(**document["events"][0]).text()
 
     def test_the_status_says_it_as_long_as_it_runs(self, bench: Bench, broken: Path) -> None:
         bench.run(str(broken), "--yes")
         found = bench.run("status")[1]["products"][0]
         assert any("role security" in what for what in found["break_glass"])
         text = status(Session(System(bench.host))).text()
-        assert "BREAK-GLASS without role security: one person must have signed" in text
+        assert "BREAK-GLASS without 1 approval in role security" in text
         again = release("1.5.0", 100_050_000_999)
         assert bench.run(str(bench.bundle(again)), "--yes")[0] == 0
         assert bench.run("status")[1]["products"][0]["break_glass"] == []
@@ -208,9 +208,9 @@ def test_others_than_root_are_told_what_was_not_looked_at(
     host_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(*_args: object) -> None:
-        raise unreadable_error("/var/lib/waybill/lan-chat/state.json")
+        raise cannot_read_error("/var/lib/waybill/lan-chat/state.json")
 
-    monkeypatch.setattr(bundle_verifier, "sound_state", closed)
+    monkeypatch.setattr(bundle_verifier, "read_state", closed)
     world = World(host=World().host)
     trace = VerificationTrace()
     verifier = bundle_verifier.BundleVerifier(System(host_dir), world.trust(), "production", (), trace)

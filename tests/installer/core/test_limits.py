@@ -18,9 +18,9 @@ import pytest
 from bundler.archive.head import make_sums
 from installer.core.errors import TamperedError, WaybillError
 from installer.core.format import manifest_json
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
+from installer.core.format.bundle_source import FileSource
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry
-from installer.core.format.medium import FileMedium
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import BLOCK, Header, encode, extent
 from installer.core.limits import LIMITS, MIB
@@ -60,8 +60,8 @@ def test_files_around_2_4_and_8_gib_are_found_behind_by_us_and_by_tar(
     tmp_path: Path, edge: int, step: int
 ) -> None:
     path, _ = sparse(tmp_path, edge + step)
-    medium = FileMedium(path)
-    bundle = open_bundle(medium, unsafe_no_decision)
+    medium = FileSource(path)
+    bundle = open_bundle(medium, unsafe_trust_anyone)
     assert bundle.read_file("docs/last") == b"final"
     assert bundle.read_tail() == {}
     medium.close()
@@ -75,8 +75,8 @@ def test_files_around_2_4_and_8_gib_are_found_behind_by_us_and_by_tar(
 
 def test_a_large_file_takes_no_memory(tmp_path: Path, memory: Callable[[], int]) -> None:
     path, _ = sparse(tmp_path, 400 * MIB)
-    medium = FileMedium(path)
-    bundle = open_bundle(medium, unsafe_no_decision)
+    medium = FileSource(path)
+    bundle = open_bundle(medium, unsafe_trust_anyone)
     with pytest.raises(TamperedError, match="docs/big is not what was signed"):
         check_payload(bundle, workers=1)
     medium.close()
@@ -94,7 +94,7 @@ def claiming(name: str, size: int) -> bytes:
     [
         (SUMS, LIMITS.sums_bytes),
         (f"{SUMS}.0a1b2c3d.sig", LIMITS.signature_bytes),
-        ("SHA256SUMS.room", LIMITS.room_bytes),
+        ("SHA256SUMS.room", LIMITS.reserved_bytes),
         (MANIFEST, LIMITS.manifest_bytes),
         (SUMS, 2**53),
         (MANIFEST, 2**53),
@@ -106,7 +106,7 @@ def test_a_claim_of_any_size_takes_no_memory(
 ) -> None:
     data = claiming(name, size)
     (tmp_path / "b.tar").write_bytes(data)
-    medium = build.stream(data) if as_stream else FileMedium(tmp_path / "b.tar")
+    medium = build.stream(data) if as_stream else FileSource(tmp_path / "b.tar")
     with pytest.raises(WaybillError) as caught:
         build.read(medium)
     medium.close()
@@ -160,7 +160,7 @@ def test_twenty_thousand_files_are_read_in_bounded_memory(memory: Callable[[], i
     del plan
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
-    bundle = open_bundle(BytesMedium(head.getvalue()), unsafe_no_decision)
+    bundle = open_bundle(BytesMedium(head.getvalue()), unsafe_trust_anyone)
     assert bundle.manifest.files == files
     # 100,000 files may take 250 MB all told
     assert memory() - before < 20_000 * 2000 + len(sums) + len(document) + 8 * MIB
@@ -172,12 +172,12 @@ def test_a_process_reads_a_large_bundle_in_little_memory(tmp_path: Path) -> None
     script = (
         "import re, sys\n"
         "from pathlib import Path\n"
-        "from installer.core.format.archive import open_bundle, unsafe_no_decision\n"
+        "from installer.core.format.archive import open_bundle, unsafe_trust_anyone\n"
         "from installer.core.errors import TamperedError\n"
-        "from installer.core.format.medium import FileMedium\n"
+        "from installer.core.format.bundle_source import FileSource\n"
         "from installer.core.format.payload import check_payload\n"
         "try:\n"
-        "    check_payload(open_bundle(FileMedium(Path(sys.argv[1])), unsafe_no_decision))\n"
+        "    check_payload(open_bundle(FileSource(Path(sys.argv[1])), unsafe_trust_anyone))\n"
         "except TamperedError:\n"
         "    print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
     )

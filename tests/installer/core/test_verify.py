@@ -8,8 +8,14 @@ import pytest
 
 from installer.core import errors
 from installer.core.format.tar_header import BLOCK
-from installer.core.trust.policy import Destination
-from installer.core.verify import TORN, check_all, decide, open_trusted, payload_extent
+from installer.core.trust.policy import HostFacts
+from installer.core.verify import (
+    PARTIAL_APPEND,
+    check_approvals,
+    open_trusted,
+    payload_extent,
+    verify_payload,
+)
 from installer.core.vsa import VerificationTrace
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
@@ -18,7 +24,7 @@ from tests.rig.trustworld import APPROVALS, World, person
 
 def test_away_from_a_host_nothing_of_a_host_is_checked() -> None:
     world = replace(World(), host=replace(World().host, platform="linux/arm64"))
-    assert open_trusted(BytesMedium(world.tar()), world.trust()).destination == Destination()
+    assert open_trusted(BytesMedium(world.tar()), world.trust()).destination == HostFacts()
 
 
 def test_the_trail_says_all_that_was_found_of_a_good_bundle() -> None:
@@ -27,7 +33,7 @@ def test_the_trail_says_all_that_was_found_of_a_good_bundle() -> None:
     assert (trail.identity, trail.manifest, trail.host) == (world.identity, world.plan.manifest, world.host)
     assert trail.released == opened.evidence
     assert trail.decision is None
-    decision = decide(opened, world.trust(), trail=trail)
+    decision = check_approvals(opened, world.trust(), trail=trail)
     assert trail.decision == decision
     assert [found.role for found in trail.approvals] == ["ops", "provenance", "security"]
 
@@ -47,17 +53,17 @@ def test_the_trail_of_a_refused_bundle_says_what_was_known_until_then() -> None:
     trail, world = VerificationTrace(), World(approvals=APPROVALS[:2])
     opened = open_trusted(BytesMedium(world.tar()), world.trust(), lambda _manifest: world.host)
     with pytest.raises(errors.NotApprovedError):
-        decide(opened, world.trust(), trail=trail)
+        check_approvals(opened, world.trust(), trail=trail)
     assert [found.role for found in trail.approvals] == ["provenance", "security"]
-    assert trail.judged is not None
-    assert [item.role for item in trail.judged.counted] == ["provenance", "security"]
+    assert trail.approval_check is not None
+    assert [item.role for item in trail.approval_check.counted] == ["provenance", "security"]
     assert trail.decision is None
 
 
 def test_progress_is_told_beforehand_how_much_there_is() -> None:
     opened = open_trusted(BytesMedium(World().tar()), World().trust())
     counts: list[int] = []
-    check_all(opened, counts.append)
+    verify_payload(opened, counts.append)
     assert payload_extent(opened) == sum(counts) > 0
     assert payload_extent(opened, frozenset({"docs/a"})) < payload_extent(opened)
 
@@ -76,8 +82,8 @@ def test_an_approval_that_was_cut_short_is_noted_and_does_no_harm() -> None:
     tar = World().tar()
     at = tar.index(b"approvals/ops-")  # its header is written last
     torn = tar[:at] + bytes(BLOCK) + tar[at + BLOCK : at + 2 * BLOCK]
-    verified = check_all(open_trusted(BytesMedium(torn), World().trust()))
-    assert verified.notes == (TORN,)
+    verified = verify_payload(open_trusted(BytesMedium(torn), World().trust()))
+    assert verified.notes == (PARTIAL_APPEND,)
     assert len(verified.approvals) == len(APPROVALS) - 1
 
 
@@ -86,5 +92,5 @@ def test_what_the_reader_refuses_has_its_step(as_stream: bool) -> None:
     tar = World().tar() + b"x"
     medium = build.stream(tar) if as_stream else BytesMedium(tar)
     with pytest.raises(errors.TamperedError) as caught:
-        check_all(open_trusted(medium, World().trust()))
+        verify_payload(open_trusted(medium, World().trust()))
     assert caught.value.step == 19

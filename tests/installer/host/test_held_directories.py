@@ -37,7 +37,7 @@ def test_a_thousand_files_of_one_directory_cost_one_walk(
     (tmp_path / "a/b").mkdir(parents=True)
 
     def write() -> None:
-        with system.steady():
+        with system.hold_directories():
             for number in range(1000):
                 system.write_new(f"/a/b/{number}", b"x", 0o644, sync=False)
 
@@ -59,7 +59,7 @@ MOVES: dict[str, Callable[[System], object]] = {
 def test_what_we_move_is_found_where_it_then_is(move: str, tmp_path: Path) -> None:
     system = System(tmp_path)
     (tmp_path / "a/b").mkdir(parents=True)
-    with system.steady():
+    with system.hold_directories():
         system.write_new("/a/b/old", b"old", 0o644)
         MOVES[move](system)
         (tmp_path / "a/b").mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_a_link_on_the_way_that_we_change_is_followed_anew(tmp_path: Path) -> No
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to("one")
-    with system.steady():
+    with system.hold_directories():
         system.write_new("/link/first", b"", 0o644)
         system.symlink("two", "/link.new")
         system.rename("/link.new", "/link")
@@ -91,7 +91,7 @@ def test_no_link_leads_out_and_none_of_others_counts(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "root/out").symlink_to("../../outside")
     system = System(tmp_path / "root")
-    with system.steady(), pytest.raises(FileNotFoundError):
+    with system.hold_directories(), pytest.raises(FileNotFoundError):
         system.write_new("/out/file", b"", 0o644)
     assert not list((tmp_path / "outside").iterdir())
 
@@ -107,7 +107,7 @@ def test_few_are_held_and_none_afterwards_with_several_threads(tmp_path: Path) -
         system.write_new(f"/d{number % (3 * safe_path.MAX_HELD)}/{number}", b"%d" % number, 0o644, sync=False)
         most = max(most, descriptors())
 
-    with system.steady(), ThreadPoolExecutor(4) as pool:
+    with system.hold_directories(), ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(2000)))
     assert most - before <= safe_path.MAX_HELD + 4 * 4
     assert descriptors() == before
@@ -119,7 +119,7 @@ def test_few_are_held_and_none_afterwards_with_several_threads(tmp_path: Path) -
 def test_outside_of_it_every_walk_is_made_anew(tmp_path: Path) -> None:
     system = System(tmp_path)
     (tmp_path / "a").mkdir()
-    with system.steady():
+    with system.hold_directories():
         system.write_new("/a/x", b"", 0o644)
     os.rename(tmp_path / "a", tmp_path / "b")
     assert system.observe("/a/x").kind == "absent"

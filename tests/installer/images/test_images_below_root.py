@@ -193,7 +193,7 @@ def test_a_release_that_goes_gives_up_what_it_had_in_the_engine(root: Root, meth
     state = State(entries[2], (entries[2], entries[1], entries[0]), 3, 3)
     save(context.system, context.layout, state)
     execute(context, Change("apply", "000004", state, entries[3], ()), lambda: None)
-    assert load(context.system, context.layout).kept == (
+    assert load(context.system, context.layout).retained == (
         load(context.system, context.layout).current, entries[2], entries[1],
     )  # fmt: skip
     assert root.site.everything() == (before if "compose" in methods else loaded)

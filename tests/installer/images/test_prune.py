@@ -56,7 +56,7 @@ def in_engine(swept: Swept, forgotten: list[list[str]], host: Context) -> None:
 
 def driven(within: Context, methods: Callable[[Entry], tuple[str, ...]]) -> State:
     state = load(within.system, within.layout)
-    kept = tuple(replace(entry, methods=methods(entry)) for entry in state.kept)
+    kept = tuple(replace(entry, methods=methods(entry)) for entry in state.retained)
     changed = replace(state, current=kept[0], kept=kept)
     save(within.system, within.layout, changed)
     return changed
@@ -116,7 +116,7 @@ def test_a_release_whose_manifest_is_not_what_it_was_is_passed_over(
     host: Context, swept: Swept, damage: str
 ) -> None:
     state = load(host.system, host.layout)
-    manifest = root(host) / STATE / "releases" / state.kept[1].name / "bundle.json"
+    manifest = root(host) / STATE / "releases" / state.retained[1].name / "bundle.json"
     manifest.chmod(0o600)
     manifest.unlink() if damage == "removed" else manifest.write_bytes(b"{")
     install(host, THREE, Options(keep=2))

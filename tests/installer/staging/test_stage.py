@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import TamperedError
-from installer.core.format.archive import open_bundle, unsafe_no_decision
+from installer.core.format.archive import open_bundle, unsafe_trust_anyone
 from installer.core.format.manifest import DirectoryEntry, LinkEntry
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.verify import OpenedBundle
@@ -24,7 +24,7 @@ EVIDENCE = SignatureEvidence("", "release", 1, 0, ())
 
 
 def staged(root: Path, plan: Plan) -> Staged:
-    opened = OpenedBundle(open_bundle(BytesMedium(plan.tar()), unsafe_no_decision), EVIDENCE)
+    opened = OpenedBundle(open_bundle(BytesMedium(plan.tar()), unsafe_trust_anyone), EVIDENCE)
     _, result = stage(opened, System(root), Layout("lan-chat"), Progress())
     return result
 

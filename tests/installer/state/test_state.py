@@ -22,11 +22,11 @@ from installer.state.state import (
     DamagedStateError,
     Entry,
     State,
+    cannot_access_error,
     load,
     next_transaction,
     reserve,
     save,
-    unseen_error,
 )
 from tests.faults.faulty import FaultySystem
 
@@ -62,7 +62,7 @@ def test_what_was_saved_is_loaded(place: tuple[System, Layout]) -> None:
 
 def test_a_host_may_keep_one_release_only(place: tuple[System, Layout]) -> None:
     state = State(keep=1).after(1, entry(1)).after(2, entry(2))
-    assert state.kept == (entry(2),)
+    assert state.retained == (entry(2),)
     save(*place, state)
     assert load(*place) == state
 
@@ -86,7 +86,7 @@ def test_three_releases_are_kept_the_last_run_first() -> None:
     state = State()
     for number in (1, 2, 3, 4):
         state = state.after(number, entry(number))
-    assert [each.version for each in state.kept] == ["4.0.0", "3.0.0", "2.0.0"]
+    assert [each.version for each in state.retained] == ["4.0.0", "3.0.0", "2.0.0"]
     assert state.previous == entry(3)
 
 
@@ -112,7 +112,7 @@ def test_what_runs_is_kept_first_also_where_it_was_kept_before() -> None:
     state = State().after(1, entry(1)).after(2, entry(2))
     newer = replace(entry(1), record="000003")
     state = state.after(3, newer)
-    assert state.kept == (newer, entry(2))
+    assert state.retained == (newer, entry(2))
     assert state.previous == entry(2)
 
 
@@ -240,7 +240,10 @@ def test_a_record_that_is_not_what_was_written_is_refused_with_what_to_do(
     spoil(path)
     with pytest.raises(DamagedReleaseError) as caught:
         read_record(system, layout, kept, hint)
-    assert caught.value.what in ("cannot be read: No such file or directory", "is not what was installed")
+    assert caught.value.what in (
+        "cannot be read: No such file or directory",
+        "was changed since it was installed",
+    )
     assert (caught.value.hint == hint) if hint else ("Install p 1.0.0 again" in caught.value.hint)
     assert caught.value.exit_code == 21
 
@@ -273,15 +276,15 @@ def test_a_state_of_root_is_refused_to_others_in_words(
     [
         (PermissionError(13, "Permission denied", "/a"), "cannot be read by this user", "/a", "run as root"),
         (PermissionError(13, "Permission denied"), "cannot be read by this user", "/b", "run as root"),
-        (OSError(5, "Input/output error", "/a"), "cannot be looked at: Input/output error", "/a", "disk"),
-        (OSError(5, "Input/output error"), "cannot be looked at: Input/output error", "/b", "disk"),
+        (OSError(5, "Input/output error", "/a"), "cannot be read: Input/output error", "/a", "disk"),
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error", "/b", "disk"),
     ],
     ids=["another's, named", "another's", "a failing disk, named", "a failing disk"],
 )
 def test_what_cannot_be_looked_at_is_named_with_what_to_do(
     error: OSError, what: str, where: str, hint: str
 ) -> None:
-    said = unseen_error(error, "/b")
+    said = cannot_access_error(error, "/b")
     assert (said.what, said.where) == (what, where)
     assert hint in said.hint
 
@@ -327,7 +330,7 @@ def test_a_release_of_the_same_sequence_is_not_gone_back_past() -> None:
 
 def test_what_was_gone_back_past_is_done_anew_the_next_time_and_all_else_stays_done() -> None:
     state = ran(1, 2, 3).after(4, replace(entry(2), irreversible=("step of 2",)))
-    assert {each.sequence: each.irreversible for each in state.kept} == {
+    assert {each.sequence: each.irreversible for each in state.retained} == {
         2: ("step of 2",),
         3: (),
         1: ("step of 1",),

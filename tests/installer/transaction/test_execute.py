@@ -67,7 +67,9 @@ def test_a_way_back_that_fails_at_first_is_tried_again_after_a_pause(host: Conte
     install_steps(host, scripted("1.0.0", 1))
     twice = b'n=$(cat "$WAYBILL_ROOT/n" || echo 0); echo $((n + 1)) > "$WAYBILL_ROOT/n"; [ "$n" -ge 2 ]\n'
     system = Patient(root(host))
-    with pytest.raises(RolledBackError, match=r"apply failed and was undone, 1\.0\.0 is as it was before"):
+    with pytest.raises(
+        RolledBackError, match=r"apply failed and was rolled back, 1\.0\.0 is as it was before"
+    ):
         install_steps(context(system), scripted("2.0.0", 2, SCRIPT + b"exit 4\n", SCRIPT + twice))
     assert system.slept == [2.0, 4.0]
     assert log(host).count("undo 2.0.0 with 2.0.0") == 3
@@ -116,7 +118,7 @@ def test_what_cannot_be_cleared_after_the_commit_is_said_and_done_later(
     failing = Failing(root(host), "rename", f"/{STATE}/txn/", error)
     done = install(context(failing), TWO)
     assert deployed(host) == "two"
-    assert "the next command, or `install recover`, does the rest" in done.text()
+    assert "the next command, or `install recover`, completes it" in done.text()
     assert "Input/output error" in done.text()
     state = load(host.system, host.layout)
     assert state.current is not None
@@ -154,11 +156,11 @@ def test_the_first_signal_is_heard_and_no_other() -> None:
 def test_what_could_not_be_undone_keeps_what_is_known_of_the_cause(host: Context) -> None:
     within = replace(host, transaction="000007")
     problem = Problem("container chat-1", "does not answer")
-    found = execute.not_undone(within, StepError("said no", problems=[problem]), "unhealthy")
+    found = execute.not_undone_error(within, StepError("said no", problems=[problem]), "unhealthy")
     assert found.what == "the release failed (unhealthy) and could not be fully undone: said no"
     assert (found.where, found.problems) == (within.layout.journal("000007"), (problem,))
-    assert execute.not_undone(within, full(), "unhealthy").problems == ()
-    assert execute.not_undone(within, found, "again") is found
+    assert execute.not_undone_error(within, full(), "unhealthy").problems == ()
+    assert execute.not_undone_error(within, found, "again") is found
 
 
 def test_what_is_undone_is_not_undone_again(host: Context) -> None:
@@ -169,7 +171,7 @@ def test_what_is_undone_is_not_undone_again(host: Context) -> None:
     for op in ops:
         journal.append("INTENT", op=op.as_json(), preimage={})
     journal.append("UNDONE", of=4)
-    assert execute.intents(journal) == [(2, ops[0], {}), (3, ops[1], {})]
+    assert execute.begun_operations(journal) == [(2, ops[0], {}), (3, ops[1], {})]
 
 
 def test_in_another_thread_signals_are_left_alone(host: Context) -> None:
@@ -304,8 +306,8 @@ def test_of_a_way_back_that_fails_only_a_failed_sync_is_a_reason_to_distrust_the
 
 
 def test_what_is_said_of_a_release_that_stands_in_part_names_it_where_there_is_one() -> None:
-    assert execute.incomplete(None, "no such unit").what == (
-        "the release stands, but not whole: no such unit"
+    assert execute.incomplete_error(None, "no such unit").what == (
+        "the release is INCOMPLETE: committed, but a step failed: no such unit"
     )
 
 
@@ -339,7 +341,7 @@ def test_a_log_has_what_is_begun_done_and_decided(host: Context) -> None:
     names = [fields["step"] for _, fields in steps]
     assert names[0] == "begun"
     assert names[-2:] == ["health", "committed"]
-    assert names.count("staged") == names.count("no way back") == 1
+    assert names.count("staged") == names.count("point of no return") == 1
     assert names.count("do") == names.count("do done") > 0
     assert {fields["transaction"] for _, fields in steps} == {"000001"}
     assert (steps[0][1]["verb"], steps[0][1]["version"]) == ("apply", "1.0.0")

@@ -51,12 +51,12 @@ def test_a_commit_brings_about_the_same_state_before_and_after_it_is_saved(host:
     install(host, TWO)
     after = load(host.system, host.layout)
     within, journal = ended(host, 2)
-    assert finalize.committed(within, journal) == after
+    assert finalize.committed_state(within, journal) == after
     save(host.system, host.layout, before)
-    assert finalize.committed(within, journal) == after
+    assert finalize.committed_state(within, journal) == after
     later = replace(after, transaction=3, highest=7)
     save(host.system, host.layout, later)
-    assert finalize.committed(within, journal) == later
+    assert finalize.committed_state(within, journal) == later
 
 
 def test_the_number_of_kept_releases_is_the_one_that_was_chosen_at_the_beginning(host: Context) -> None:
@@ -64,10 +64,10 @@ def test_the_number_of_kept_releases_is_the_one_that_was_chosen_at_the_beginning
     within, journal = ended(host, 1)
     begin, commit = journal.records[0].fields, {"at": 7}
     del within
-    derived = finalize.derive(State(keep=5), 1, {**begin, "state": {"keep": 2}}, commit)
+    derived = finalize.derive_state(State(keep=5), 1, {**begin, "state": {"keep": 2}}, commit)
     assert (derived.keep, derived.transaction, derived.current and derived.current.installed) == (2, 1, 7)
-    assert finalize.derive(State(keep=5), 1, {**begin, "state": {}}, commit).keep == 5
-    assert finalize.derive(derived, 2, {**begin, "new": None}, commit).current is None
+    assert finalize.derive_state(State(keep=5), 1, {**begin, "state": {}}, commit).keep == 5
+    assert finalize.derive_state(derived, 2, {**begin, "new": None}, commit).current is None
 
 
 def test_ending_twice_is_ending_once(host: Context) -> None:
@@ -246,7 +246,7 @@ def test_of_what_failed_the_state_keeps_as_much_as_it_has_room_for(host: Context
     install(host, ONE)
     _, journal = ended(host, 1)
     for why, kept in (("x" * 2000, "x" * finalize.REASON), ("x", "x")):
-        derived = finalize.derive(State(), 1, journal.records[0].fields, {"at": 7, "why": why})
+        derived = finalize.derive_state(State(), 1, journal.records[0].fields, {"at": 7, "why": why})
         assert derived.current is not None
         assert derived.current.incomplete == kept
 
@@ -256,7 +256,7 @@ def test_what_never_began_is_cleared_with_the_room_kept_for_its_state(host: Cont
     spare, backup = root(host) / STATE / "state.json.new", root(host) / STATE / "txn/000002.backup"
     spare.write_bytes(bytes(9))
     backup.mkdir()
-    finalize.never_began(replace(host, transaction="000002"))
+    finalize.not_started(replace(host, transaction="000002"))
     assert not spare.exists()
     assert not backup.exists()
 

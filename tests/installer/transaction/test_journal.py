@@ -40,7 +40,7 @@ def test_what_was_written_is_read_back(system: System) -> None:
 def test_it_is_allocated_before_it_is_used(system: System) -> None:
     write(system, 0)
     assert set(content(system)) == {0}
-    assert len(content(system)) >= journals.ROOM
+    assert len(content(system)) >= journals.RESERVED
 
 
 def test_a_last_record_torn_at_any_byte_is_ignored(system: System) -> None:
@@ -148,12 +148,12 @@ def test_a_failed_sync_is_written_down_where_that_can_be_done(tmp_path: Path) ->
     (tmp_path / "txn").mkdir()
     counting = FaultySystem(tmp_path)
     journal = write(counting)
-    journal.distrust(OSError(errno.EIO, "x"))
+    journal.require_reboot(OSError(errno.EIO, "x"))
     assert not journal.has("DISTRUST")
     counting.at, counting.fault = len(counting.trace) + 1, "EIO"
-    journal.distrust(SyncError(errno.EIO, "x"))
+    journal.require_reboot(SyncError(errno.EIO, "x"))
     assert not journal.has("DISTRUST")
-    journal.distrust(SyncError(errno.EIO, "x"))
+    journal.require_reboot(SyncError(errno.EIO, "x"))
     assert journal.has("DISTRUST")
     assert Journal.open(System(tmp_path), PATH).records[-1].fields["boot"] == counting.boot_id()
 
@@ -252,7 +252,7 @@ def test_the_room_is_kept_until_the_end(system: System) -> None:
 
 def left_after(journal: Journal, type_: str) -> int:
     """How long a filler of the next record of a type may be until the room for the way back is touched."""
-    reserved = journals.ROOM + (journal._operations + 1) * journals.ROOM_PER_OPERATION
+    reserved = journals.RESERVED + (journal._operations + 1) * journals.RESERVED_PER_OPERATION
     number, previous = len(journal.records) + 1, "0" * 64
     bare = f'{{"filler":"","n":{number},"prev":"{previous}","type":"{type_}"}}'
     return journal.size - journal._offset - reserved - 64 - len(" \n") - len(bare)
@@ -295,7 +295,7 @@ def test_room_is_made_for_a_record_longer_than_a_step_of_it(system: System) -> N
     journal = write(system, 0)
     journal.append("INTENT", filler="x" * (2 * journals.STEP))
     assert journal.size == len(content(system)) == 3 * journals.STEP
-    assert journal.size - journal._offset >= journals.ROOM
+    assert journal.size - journal._offset >= journals.RESERVED
 
 
 def test_a_journal_that_may_not_be_found_again_is_not_begun(tmp_path: Path) -> None:

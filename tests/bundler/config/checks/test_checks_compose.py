@@ -11,7 +11,10 @@ import pytest
 
 from bundler.config.checks.compose import read
 from bundler.config.checks.images import missing, names_in, normalise
-from bundler.image_sources.entry import ImageEntry
+from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.base import ImageEntry
+from bundler.image_sources.docker import EngineSource
+from bundler.image_sources.oci import LayoutSource
 
 VARIABLES = {"WAYBILL_VERSION": "1.4.0", "WAYBILL_PRODUCT": "lan-chat"}
 
@@ -21,7 +24,7 @@ def compose(text: str):
 
 
 def docker(*references: str) -> list[ImageEntry]:
-    return [ImageEntry("docker", reference) for reference in references]
+    return [ImageEntry(EngineSource, reference) for reference in references]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +69,10 @@ def test_a_graph_of_aliases_is_not_multiplied_out():
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which only the host knows"),
-        ("services:\n  a:\n    image: web:{version}\n", 3, "filled in only in bundle.yaml"),
-        ("services:\n  a:\n    build: .\n", 3, "is built; the host has no sources"),
-        ("services:\n  a:\n    command: x\n", 3, "names no image"),
+        ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which is known on the host only"),
+        ("services:\n  a:\n    image: web:{version}\n", 3, "replaced in bundle.yaml only"),
+        ("services:\n  a:\n    build: .\n", 3, "has build:, but the host has no sources"),
+        ("services:\n  a:\n    command: x\n", 3, "has no image"),
         ("services: {}\n", 1, "no services"),
         ("[]", 1, "no services"),
         ("services:\n  a: {image: 'a:1', env_file: .env}\n", 2, "env_file of a refers to .env"),
@@ -116,8 +119,8 @@ def test_an_image_that_is_not_listed_is_named_with_file_and_line():
     assert missing(uses, docker("docker.io/library/redis:7")) == []
     problem = missing(uses, docker("redis:6"))[0]
     assert str(problem) == (
-        "compose.yaml:2: service a uses redis:7, which images lacks\n"
-        "  hint: add redis:7 to images; listed is redis:6"
+        "compose.yaml:2: service a uses redis:7, which is not listed under images\n"
+        "  hint: add redis:7 to images; did you mean redis:6?"
     )
 
 
@@ -139,7 +142,10 @@ def test_images_in_archives_and_layouts_count(tmp_path):
     (tmp_path / "layout/index.json").write_text(json.dumps(index))
     assert names_in(tmp_path / "layout") == ["docker.io/library/web:1"]
     uses = [("c", use) for use in compose("services:\n  a: {image: 'redis:7'}\n  b: {image: web:1}\n").uses]
-    sources = [ImageEntry("archive", "saved.tar", saved), ImageEntry("oci", "layout", tmp_path / "layout")]
+    sources = [
+        ImageEntry(ArchiveSource, "saved.tar", saved),
+        ImageEntry(LayoutSource, "layout", tmp_path / "layout"),
+    ]
     assert missing(uses, sources) == []
 
 
@@ -148,7 +154,7 @@ def test_where_an_archive_does_not_tell_nothing_is_called_missing(tmp_path, docu
     source = archive(tmp_path / "a.tar", "manifest.json", document)
     assert names_in(source) is None
     uses = [("c", use) for use in compose("services:\n  a: {image: 'redis:7'}\n").uses]
-    assert missing(uses, [ImageEntry("archive", "a.tar", source)]) == []
+    assert missing(uses, [ImageEntry(ArchiveSource, "a.tar", source)]) == []
 
 
 def test_a_broken_archive_does_not_tell(tmp_path):

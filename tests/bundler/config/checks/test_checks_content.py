@@ -54,7 +54,9 @@ def test_images_of_compose_files_have_to_be_listed(product_dir):
         "services:\n  db: {image: 'redis:7'}\n  web: {image: 'web:${WAYBILL_VERSION}'}\n",
     )
     add(product_dir, "deploy: [{method: compose, file: deploy/compose.yaml}]\nimages: ['web:{version}']\n")
-    assert faults(product_dir) == ["deploy/compose.yaml:2: service db uses redis:7, which images lacks"]
+    assert faults(product_dir) == [
+        "deploy/compose.yaml:2: service db uses redis:7, which is not listed under images"
+    ]
     add(
         product_dir,
         "deploy: [{method: compose, file: deploy/compose.yaml}]\nimages: ['web:{version}', 'redis:7']\n",
@@ -69,7 +71,10 @@ def test_secrets_are_refused_unless_they_are_allowed_with_a_reason(product_dir):
     text = "trees: [{path: web}]\ndeploy: [{method: script, apply: deploy/apply.sh, undo: deploy/apply.sh}]\n"
     add(product_dir, text)
     found = faults(product_dir)
-    assert found == ["deploy/apply.sh:2: holds a literal DB_PASSWORD", "web/app.js:1: holds a GitHub token"]
+    assert found == [
+        "deploy/apply.sh:2: contains a literal DB_PASSWORD",
+        "web/app.js:1: contains a GitHub token",
+    ]
     assert token not in "".join(found)
     allow = """\
 secrets_allow:
@@ -79,7 +84,7 @@ secrets_allow:
     add(product_dir, text + allow)
     load(product_dir, "1.4.0")
     add(product_dir, text + allow + "  - {path: old/*, reason: nobody knows}\n")
-    assert faults(product_dir) == ["bundle.yaml:13: secrets_allow has old/*, where no secret is found"]
+    assert faults(product_dir) == ["bundle.yaml:13: secrets_allow lists old/*, but no secret was found there"]
 
 
 def test_a_script_that_no_shell_would_run_is_named(product_dir):
@@ -98,6 +103,6 @@ def test_a_unit_goes_where_systemd_looks_and_clashes_there(product_dir):
         "deploy: [{method: systemd, units: [a.service, unit.txt]}]\n",
     )
     found = faults(product_dir)
-    assert any("both go to /etc/systemd/system/a.service" in fault for fault in found)
+    assert any("both install to /etc/systemd/system/a.service" in fault for fault in found)
     assert any("unit.txt does not have the name of a systemd unit" in fault for fault in found)
     assert len(found) == 2

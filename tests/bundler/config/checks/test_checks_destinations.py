@@ -5,33 +5,33 @@ from __future__ import annotations
 import pytest
 
 from bundler.config.checks import changelog
-from bundler.config.checks.destinations import Place, check
+from bundler.config.checks.destinations import InstallPath, check
 from installer.core.semver import parse
 
 
-def place(install: str, line: int = 1, **more) -> Place:
-    return Place(install, f"input{line}", f"bundle.yaml:{line}", **more)
+def place(install: str, line: int = 1, **more) -> InstallPath:
+    return InstallPath(install, f"input{line}", f"bundle.yaml:{line}", **more)
 
 
 @pytest.mark.parametrize(
     ("install", "what"),
     [
         ("/", "names a directory"),
-        ("/etc", "directory of the system"),
-        ("/usr/bin", "directory of the system"),
-        ("/usr/local/bin", "directory of the system"),
-        ("/etc/systemd/system", "directory of the system"),
+        ("/etc", "system directory"),
+        ("/usr/bin", "system directory"),
+        ("/usr/local/bin", "system directory"),
+        ("/etc/systemd/system", "system directory"),
         ("/opt/../etc/passwd", "`..` component"),
         ("/opt//x", "empty"),
         ("/opt/a b", "quoting"),
         ("/opt/x/", "names a directory"),
-        ("/var/lib/waybill/x", "Waybill's own"),
-        ("/etc/waybill/trust/root.json", "Waybill's own"),
-        ("/opt/waybill", "Waybill's own"),
+        ("/var/lib/waybill/x", "Waybill"),
+        ("/etc/waybill/trust/root.json", "Waybill"),
+        ("/opt/waybill", "Waybill"),
         ("/proc/sys/x", "kernel"),
         ("/dev/sda", "kernel"),
-        ("/tmp/x", "after a reboot"),
-        ("/run/x", "after a reboot"),
+        ("/tmp/x", "survive a reboot"),
+        ("/run/x", "survive a reboot"),
     ],
 )
 def test_an_unsafe_place_is_refused(install, what):
@@ -48,7 +48,7 @@ def test_an_ordinary_place_is_fine(install):
 def test_two_inputs_for_one_place_are_named_with_both_lines():
     problem = check([place("/opt/x", 7), place("/opt/x", 3)])[0]
     assert problem.where == "bundle.yaml:7"
-    assert problem.what == "input7 and input3 (bundle.yaml:3) both go to /opt/x"
+    assert problem.what == "input7 and input3 (bundle.yaml:3) both install to /opt/x"
 
 
 def test_one_place_for_two_platforms_is_fine():
@@ -102,11 +102,11 @@ def test_headings_inside_of_code_do_not_count():
     ("text", "what"),
     [
         ("## [Unreleased]\n- x\n", "rename the heading [Unreleased] in line 1"),
-        ("## [1.4.1]\n- x\n", "the closest there is 1.4.1"),
+        ("## [1.4.1]\n- x\n", "the closest heading is 1.4.1"),
         ("# Changelog\n", "add a heading ## [1.4.0]"),
         ("## [1.4.0-rc.1]\n- x\n", "no section for 1.4.0"),
-        ("## [1.4.0]\n\n### Added\n\n## [1.3.0]\n- x\n", "says nothing about 1.4.0"),
-        ("## [1.4.0]\n- x\n## 1.4.0\n- y\n", "two sections for 1.4.0, the other in line 3"),
+        ("## [1.4.0]\n\n### Added\n\n## [1.3.0]\n- x\n", "has an empty section for 1.4.0"),
+        ("## [1.4.0]\n- x\n## 1.4.0\n- y\n", "two sections for 1.4.0; the other is in line 3"),
     ],
 )
 def test_a_version_without_a_section_of_its_own_is_refused(text, what):

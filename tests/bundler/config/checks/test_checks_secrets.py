@@ -54,20 +54,20 @@ TOKENS = {
 @pytest.mark.parametrize("kind", TOKENS)
 def test_tokens_are_found_and_never_shown(kind):
     text = f"first line\nX = '{TOKENS[kind]}'\n"
-    assert found(text) == [f"a.txt:2: holds {kind}"]
+    assert found(text) == [f"a.txt:2: contains {kind}"]
 
 
 def test_private_keys_are_found_also_inside_of_json():
     key = pem()
-    assert found("# note\n" + key) == ["a.txt:2: holds a private key (Private Key)"]
-    assert found(json.dumps({"key": key})) == ["a.txt:1: holds a private key (Private Key)"]
+    assert found("# note\n" + key) == ["a.txt:2: contains a private key (Private Key)"]
+    assert found(json.dumps({"key": key})) == ["a.txt:1: contains a private key (Private Key)"]
     cosign = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n" + "eyJrZGYi" * 20 + "\n-----END"
     assert "Encrypted Sigstore" in found(cosign)[0]
 
 
 @pytest.mark.parametrize("name", ["keys/cosign.key", "id_ed25519", "home/.netrc"])
 def test_key_files_are_found_by_name(name):
-    assert found("x", name) == [f"{name}: holds a secret, by its name"]
+    assert found("x", name) == [f"{name}: contains a secret, according to its name"]
 
 
 @pytest.mark.parametrize(

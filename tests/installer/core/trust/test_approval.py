@@ -13,9 +13,9 @@ import jsonschema
 import pytest
 
 from installer.core.errors import TamperedError
-from installer.core.format.partial_append import OPENING
+from installer.core.format.partial_append import STATEMENT_START
 from installer.core.jsonio import dumps
-from installer.core.trust.approval import Approval, group, parse, signed_name
+from installer.core.trust.approval import Approval, group_files, parse, signed_name
 from installer.core.trust.provenance import Provenance
 from tests.rig.documents import at, schema, validator, without
 
@@ -57,7 +57,7 @@ SLSA = {
 def test_what_is_written_is_read_the_same_and_fits_the_schema(approval: Approval) -> None:
     data = approval.to_bytes()
     assert parse(data, "x") == approval
-    assert data.startswith(OPENING)
+    assert data.startswith(STATEMENT_START)
     assert all(approval.document()["predicate"].values())
     assert data.count(b"\n") == 1
     assert data.endswith(b"\n")
@@ -185,7 +185,7 @@ class TestFiles:
             "approvals/ops-0a1b2c3d.2.json.asc",
             "approvals/break-glass-00000000.json",
         ]
-        found, strays = group(dict.fromkeys(names, b"x"), "beside")
+        found, strays = group_files(dict.fromkeys(names, b"x"), "beside")
         assert strays == []
         assert [(each.name[10:], each.role, len(each.signatures)) for each in found] == [
             ("break-glass-00000000.json", "break-glass", 0),
@@ -208,4 +208,4 @@ class TestFiles:
         ],
     )
     def test_what_is_none_is_a_stray(self, name: str) -> None:
-        assert group({name: b"x"}) == ([], [name])
+        assert group_files({name: b"x"}) == ([], [name])

@@ -9,7 +9,7 @@ import pytest
 
 from installer.core import errors
 from installer.core.limits import LIMITS
-from installer.core.trust.policy import Destination
+from installer.core.trust.policy import HostFacts
 from installer.core.trust.root import PRODUCTION, ProductRule
 from tests.rig import bundlebuild as build
 from tests.rig.policies import BROKEN, GLASS, missing, refused, with_policy
@@ -30,14 +30,16 @@ class TestOtherHosts:
 
     def test_where_they_are_what_is_missing_their_hosts_are_named(self) -> None:
         error = refused(World(approvals=(*APPROVALS[:2], self.AWAY)), errors.WrongTargetError)
-        assert error.what == "is approved for chat02, and this host is chat01.plant.example"
+        assert error.what == "approves chat02, and this host is chat01.plant.example"
 
     def test_where_they_would_not_do_either_what_is_missing_is_listed(self) -> None:
-        assert {"role security", "role ops"} <= missing(World(approvals=(APPROVALS[0], self.AWAY))).keys()
+        assert {f"missing: 1 approval in role {role}" for role in ("security", "ops")} <= missing(
+            World(approvals=(APPROVALS[0], self.AWAY))
+        ).keys()
 
     def test_they_do_not_keep_those_who_may_from_breaking_the_glass(self) -> None:
         world = World(root=with_policy(GLASS), approvals=(*APPROVALS[:2], self.AWAY, *BROKEN))
-        assert [text.split(":")[0] for text in world.verify()[1].broken] == ["role ops"]
+        assert [text.split(":")[0] for text in world.verify()[1].broken] == ["1 approval in role ops"]
 
     def test_where_nothing_is_asked_for_they_are_only_not_counted(self) -> None:
         host = replace(World().host, environment="")
@@ -48,18 +50,16 @@ class TestOtherHosts:
 
 class TestSequence:
     def test_what_runs_may_be_applied_again_however_old(self) -> None:
-        World(
-            host=Destination("production", highest=2**40, running=100_040_000_999, version="1.4.0")
-        ).verify()
+        World(host=HostFacts("production", highest=2**40, running=100_040_000_999, version="1.4.0")).verify()
 
     def test_of_two_releases_with_one_number_only_the_kept_one_may_be_applied(self) -> None:
         number, world = 100_040_000_999, World()
         for highest in (number, 2**40):
             runs = replace(world.host, highest=highest, running=number, version="1.4.0")
-            replace(world, host=replace(runs, kept=((number, world.identity),))).verify()
-            other = replace(world, host=replace(runs, kept=((number, "f" * 64),)))
+            replace(world, host=replace(runs, retained=((number, world.identity),))).verify()
+            other = replace(world, host=replace(runs, retained=((number, "f" * 64),)))
             error = refused(other, errors.DowngradeError)
-            assert "is not the release with this number that this host has (ffffffffffff)" in error.what
+            assert "has the same sequence number as another release on this host (ffffffffffff)" in error.what
             assert "higher `sequence`" in error.hint
             forgets = root(products={"lan-chat": ProductRule(reset=1)})
             replace(other, root=forgets).verify()
@@ -79,7 +79,7 @@ class TestSequence:
     def test_a_twin_has_the_same_number_and_is_not_kept_itself(
         self, sequence: int, identity: str, twin: str
     ) -> None:
-        assert Destination(kept=((1, "a"), (2, "b"), (2, "c"))).twin(sequence, identity) == twin
+        assert HostFacts(retained=((1, "a"), (2, "b"), (2, "c"))).same_sequence(sequence, identity) == twin
 
     def test_a_reset_lets_the_host_forget_once(self) -> None:
         high = replace(World().host, highest=2**50)
@@ -92,10 +92,10 @@ class TestSequence:
         plan = build.plan(FILES, room=512, rollback="docs/ROLLBACK.md", sequence=2**53)
         error = refused(World(plan=plan), errors.JumpError)
         assert "set-product" in error.hint
-        World(plan=plan, host=Destination("production")).verify()
+        World(plan=plan, host=HostFacts("production")).verify()
 
     def test_the_first_one_may_come_from_nowhere(self) -> None:
-        World(host=Destination("production")).verify()
+        World(host=HostFacts("production")).verify()
 
     def test_the_bounds_themselves_are_within(self) -> None:
         sequence = World().plan.manifest.sequence
@@ -135,11 +135,11 @@ def test_a_product_that_the_environment_takes_is_let_in() -> None:
 
 
 def test_a_target_is_one_of_several_and_a_host_without_a_name_is_any_of_them() -> None:
-    here = Destination(name="chat01.plant.example")
+    here = HostFacts(name="chat01.plant.example")
     assert here.is_target(())
     assert here.is_target(("chat02", "chat01"))
     assert not here.is_target(("chat02", "chat03"))
-    assert Destination().is_target(("chat02",))
+    assert HostFacts().is_target(("chat02",))
 
 
 def test_two_clocks_may_differ_by_minutes() -> None:

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from installer.core.errors import MediumError, TamperedError, UntrustedError
+from installer.core.errors import MediaError, TamperedError, UntrustedError
 from installer.core.timestamps import format_time, parse_time
 from installer.core.trust.root import ROOT_BYTES, Root, display_fingerprint, fingerprint, same_fingerprint
 from installer.core.trust.root_json import load_root, parse_root
@@ -227,7 +227,7 @@ class TestFile:
             load_root(tmp_path / "root.json")
 
     def test_a_directory_cannot_be_read(self, tmp_path: Path) -> None:
-        with pytest.raises(MediumError, match="Is a directory"):
+        with pytest.raises(MediaError, match="Is a directory"):
             load_root(tmp_path)
 
 

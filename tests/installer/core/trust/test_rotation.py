@@ -10,7 +10,7 @@ import pytest
 
 from installer.core.errors import ExpiredError, RefusedError, TamperedError, UntrustedError, WaybillError
 from installer.core.trust.root import Root
-from installer.core.trust.rotation import require_in_force, successor
+from installer.core.trust.rotation import check_successor, require_unexpired
 from installer.core.trust.signatures import Signature
 from tests.rig.trustworld import NOW, headed, person
 
@@ -29,7 +29,7 @@ def signed(data: bytes, *names: str) -> list[Signature]:
 
 def step(old: Root, new: Root, *names: str) -> Root:
     data = encoded(new)
-    return successor(old, data, signed(data, *names), "root.json", NOW)
+    return check_successor(old, data, signed(data, *names), "root.json", NOW)
 
 
 def refused(kind: type[WaybillError], old: Root, new: Root, *names: str) -> str:
@@ -73,7 +73,7 @@ def test_one_person_with_two_keys_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "words"), [(1, "only ever replaced"), (3, "version 2 has to come first")]
+    ("version", "words"), [(1, "replaced only by a later"), (3, "version 2 must be applied first")]
 )
 def test_versions_go_up_by_one(version: int, words: str) -> None:
     assert words in refused(RefusedError, headed(1, "Ann"), headed(version, "Ann"), "Ann")
@@ -82,7 +82,7 @@ def test_versions_go_up_by_one(version: int, words: str) -> None:
 def test_a_root_that_names_nobody_is_never_replaced() -> None:
     bare = headed(1, "Ann")
     bare = replace(bare, roles={name: role for name, role in bare.roles.items() if name != "root"})
-    assert "set up trust anew" in refused(UntrustedError, bare, headed(2, "Ann"), "Ann")
+    assert "set up trust again" in refused(UntrustedError, bare, headed(2, "Ann"), "Ann")
 
 
 def test_a_successor_must_be_replaceable_too() -> None:
@@ -93,16 +93,16 @@ def test_a_successor_must_be_replaceable_too() -> None:
 
 def test_nothing_is_parsed_before_it_is_signed() -> None:
     with pytest.raises(UntrustedError):
-        successor(headed(1, "Ann"), b"\xff{{{", [], "root.json", NOW)
+        check_successor(headed(1, "Ann"), b"\xff{{{", [], "root.json", NOW)
     data = b"not json"
     with pytest.raises(TamperedError):
-        successor(headed(1, "Ann"), data, signed(data, "Ann"), "root.json", NOW)
+        check_successor(headed(1, "Ann"), data, signed(data, "Ann"), "root.json", NOW)
 
 
 def test_a_byte_that_was_changed() -> None:
     data = encoded(headed(2, "Ann"))
     with pytest.raises(TamperedError):
-        successor(headed(1, "Ann"), data + b" ", signed(data, "Ann"), "root.json", NOW)
+        check_successor(headed(1, "Ann"), data + b" ", signed(data, "Ann"), "root.json", NOW)
 
 
 def test_a_key_that_the_old_root_has_revoked_signs_nothing() -> None:
@@ -121,19 +121,19 @@ def test_expiry_is_looked_at_on_the_last_one_only() -> None:
     past = headed(2, "Ann", expires=NOW - timedelta(days=1))
     middle = step(headed(1, "Ann", expires=NOW - timedelta(days=9)), past, "Ann")
     with pytest.raises(ExpiredError, match="version 2"):
-        require_in_force(middle, "root.json", NOW)
-    require_in_force(step(middle, headed(3, "Ann"), "Ann"), "root.json", NOW)
+        require_unexpired(middle, "root.json", NOW)
+    require_unexpired(step(middle, headed(3, "Ann"), "Ann"), "root.json", NOW)
 
 
 def test_a_root_is_in_force_until_its_last_second() -> None:
     last = headed(2, "Ann", expires=NOW)
-    require_in_force(last, "root.json", NOW)
+    require_unexpired(last, "root.json", NOW)
     with pytest.raises(ExpiredError):
-        require_in_force(last, "root.json", NOW + timedelta(seconds=1))
+        require_unexpired(last, "root.json", NOW + timedelta(seconds=1))
 
 
 def test_signatures_without_end_are_refused() -> None:
     data = encoded(headed(2, "Ann"))
-    successor(headed(1, "Ann"), data, signed(data, "Ann") * 32, "root.json", NOW)
+    check_successor(headed(1, "Ann"), data, signed(data, "Ann") * 32, "root.json", NOW)
     with pytest.raises(TamperedError, match="more than 64"):
-        successor(headed(1, "Ann"), data, signed(data, "Ann") * 40, "root.json", NOW)
+        check_successor(headed(1, "Ann"), data, signed(data, "Ann") * 40, "root.json", NOW)

@@ -223,7 +223,7 @@ GOOD = f"""[GNUPG:] NEWSIG
 
 class TestJudgement:
     def test_the_one_good_shape(self) -> None:
-        gpgv.judge(0, GOOD, FPR)
+        gpgv.check_status(0, GOOD, FPR)
 
     @pytest.mark.parametrize("word", ["NEWSIG", "GOODSIG", "VALIDSIG"])
     def test_each_word_is_needed_exactly_once(self, word: str) -> None:
@@ -232,7 +232,7 @@ class TestJudgement:
         twice = "".join(line * 2 if f" {word}" in line else line for line in lines)
         for status in (without, twice):
             with pytest.raises((CheckFailedError, TamperedError)):
-                gpgv.judge(0, status, FPR)
+                gpgv.check_status(0, status, FPR)
 
     @pytest.mark.parametrize(
         "word",
@@ -252,37 +252,37 @@ class TestJudgement:
         kinds = {"NO_PUBKEY": UntrustedError, **dict.fromkeys(gpgv._STALE, ExpiredError)}
         for status in (GOOD + f"[GNUPG:] {word} x\n", f"[GNUPG:] {word} x\n" + GOOD):
             with pytest.raises(WaybillError) as caught:
-                gpgv.judge(0, status, FPR)
+                gpgv.check_status(0, status, FPR)
             assert type(caught.value) is kinds.get(word, TamperedError)
 
     def test_two_signatures_are_tampering_and_not_a_tool_that_failed(self) -> None:
         with pytest.raises(TamperedError, match="holds more than one signature"):
-            gpgv.judge(0, GOOD + "[GNUPG:] NEWSIG\n", FPR)
+            gpgv.check_status(0, GOOD + "[GNUPG:] NEWSIG\n", FPR)
 
     def test_lines_that_are_no_status_mean_nothing(self) -> None:
-        gpgv.judge(0, "gpgv: BADSIG\n" + GOOD + "[GNUPG]: NO_PUBKEY x\n", FPR)
+        gpgv.check_status(0, "gpgv: BADSIG\n" + GOOD + "[GNUPG]: NO_PUBKEY x\n", FPR)
 
     def test_what_nothing_else_explains_is_told_with_the_last_line_of_the_log(self) -> None:
         with pytest.raises(CheckFailedError, match="gpgv ended with 2: 'out of memory'"):
-            gpgv.judge(2, GOOD, FPR, log="first\nout of memory\n")
+            gpgv.check_status(2, GOOD, FPR, log="first\nout of memory\n")
         with pytest.raises(CheckFailedError, match="gpgv ended with 2: 'no reason given'"):
-            gpgv.judge(2, GOOD, FPR)
+            gpgv.check_status(2, GOOD, FPR)
 
     @pytest.mark.parametrize("code", [1, 2, -9, 127])
     def test_another_exit_code_is_never_good(self, code: int) -> None:
         with pytest.raises(CheckFailedError):
-            gpgv.judge(code, GOOD, FPR)
+            gpgv.check_status(code, GOOD, FPR)
 
     def test_another_primary_fingerprint_is_refused_though_the_short_id_is_the_same(self) -> None:
         with pytest.raises(UntrustedError):
-            gpgv.judge(0, GOOD.replace(FPR.upper() + "\n", "F" * 32 + "11223344\n"), FPR)
+            gpgv.check_status(0, GOOD.replace(FPR.upper() + "\n", "F" * 32 + "11223344\n"), FPR)
 
     def test_words_in_a_user_id_mean_nothing(self) -> None:
-        gpgv.judge(0, GOOD.replace("User", "[GNUPG:] BADSIG 0 Mallory"), FPR)
+        gpgv.check_status(0, GOOD.replace("User", "[GNUPG:] BADSIG 0 Mallory"), FPR)
 
     def test_a_short_validsig_is_a_dialect(self) -> None:
-        with pytest.raises(CheckFailedError, match="dialect"):
-            gpgv.judge(0, GOOD.replace(f" 22 8 00 {FPR.upper()}", ""), FPR)
+        with pytest.raises(CheckFailedError, match="output of this version of gpgv"):
+            gpgv.check_status(0, GOOD.replace(f" 22 8 00 {FPR.upper()}", ""), FPR)
 
 
 @pytest.fixture
@@ -336,7 +336,7 @@ class TestTheProgram:
     @pytest.mark.parametrize("stream", ["$2", "2"])
     def test_one_that_never_stops_talking_is_ended(self, program: Callable[[str], None], stream: str) -> None:
         program(f'eval "exec yes >&{stream}"\n')
-        with pytest.raises(CheckFailedError, match="far too much"):
+        with pytest.raises(CheckFailedError, match="too much output"):
             self.verify()
 
     def test_one_that_cannot_start_is_told(self, program: Callable[[str], None], tmp_path: Path) -> None:

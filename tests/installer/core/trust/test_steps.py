@@ -20,9 +20,9 @@ from installer.core.errors import WaybillError
 from installer.core.format.tar_header import END
 from installer.core.trust import steps, verifier
 from installer.core.trust.approval import Approval
-from installer.core.trust.policy import Destination
+from installer.core.trust.policy import HostFacts
 from installer.core.trust.root import PRODUCTION, ProductRule, Role
-from installer.core.trust.steps import STEPS, at_step
+from installer.core.trust.steps import STEPS, verification_step
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
 from tests.rig.trustworld import APPROVALS, FILES, HOST, MADE, NOW, Said, World, person, root
@@ -68,7 +68,7 @@ ONLY: dict[int, tuple[type[WaybillError], Callable[[World], World]]] = {
     5: (errors.TamperedError, bad_signature),
     6: (
         errors.UntrustedError,
-        lambda w: replace(w, signers=("Eve",), host=Destination(), root=root(environments={})),
+        lambda w: replace(w, signers=("Eve",), host=HostFacts(), root=root(environments={})),
     ),
     8: (
         errors.ClockError,
@@ -118,15 +118,15 @@ def without(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     @contextmanager
     def lenient(step: int) -> Iterator[None]:
         try:
-            with at_step(step):
+            with verification_step(step):
                 yield
         except WaybillError:
             if step != number:
                 raise
 
     with monkeypatch.context() as patch:
-        patch.setattr(verifier, "at_step", lenient)
-        patch.setattr(verify, "at_step", lenient)
+        patch.setattr(verifier, "verification_step", lenient)
+        patch.setattr(verify, "verification_step", lenient)
         yield
 
 
@@ -212,7 +212,7 @@ def test_the_host_name_may_be_short_in_a_target() -> None:
 
 
 def test_a_step_inside_another_keeps_its_number() -> None:
-    with pytest.raises(WaybillError) as caught, steps.at_step(2), steps.at_step(1):
+    with pytest.raises(WaybillError) as caught, steps.verification_step(2), steps.verification_step(1):
         raise WaybillError("x")
     assert caught.value.step == 1
 

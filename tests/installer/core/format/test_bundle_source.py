@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from installer.core.errors import MediumError, TamperedError, UsageError
-from installer.core.format.medium import FileMedium, StreamMedium
+from installer.core.errors import MediaError, TamperedError, UsageError
+from installer.core.format.bundle_source import FileSource, StreamSource
 from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
 
@@ -31,7 +31,7 @@ def test_a_file_and_a_pipe_give_the_same_bundle(tmp_path: Path) -> None:
     thread = threading.Thread(target=feed)
     thread.start()
     with os.fdopen(reader, "rb") as stream:
-        from_pipe = build.read(StreamMedium(stream, "-"))
+        from_pipe = build.read(StreamSource(stream, "-"))
     thread.join()
     medium = build.on_disk(tmp_path, tar)
     from_file = build.read(medium)
@@ -45,7 +45,7 @@ def test_reading_does_not_change_the_file_nor_need_the_right_to(tmp_path: Path) 
     path.write_bytes(build.plan().tar())
     path.chmod(0o400)
     before = path.stat()
-    medium = FileMedium(path)
+    medium = FileSource(path)
     build.read(medium)
     medium.close()
     after = path.stat()
@@ -60,18 +60,18 @@ def test_reading_does_not_change_the_file_nor_need_the_right_to(tmp_path: Path) 
 def test_a_bundle_that_is_not_there_is_a_wrong_usage(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match="no such bundle"):
-        FileMedium(tmp_path / name)
+        FileSource(tmp_path / name)
 
 
 def test_a_directory_is_not_a_bundle(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a file"):
-        FileMedium(tmp_path)
+    with pytest.raises(UsageError, match="is not a regular file"):
+        FileSource(tmp_path)
 
 
 def test_a_named_pipe_does_not_hang_and_is_not_a_bundle(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(UsageError, match="is not a file"):
-        FileMedium(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="is not a regular file"):
+        FileSource(tmp_path / "fifo")
 
 
 def test_a_file_that_may_not_be_read_is_a_fault_of_the_medium(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_a_file_that_may_not_be_read_is_a_fault_of_the_medium(tmp_path: Path) ->
     if user == 0:
         os.seteuid(65534)
     try:
-        with pytest.raises(MediumError, match="cannot be opened: Permission denied"):
-            FileMedium(tmp_path / "b.tar")
+        with pytest.raises(MediaError, match="cannot be opened: Permission denied"):
+            FileSource(tmp_path / "b.tar")
     finally:
         os.seteuid(user)
 
@@ -132,9 +132,9 @@ class Failing(io.RawIOBase):
 def test_a_pipe_that_fails_at_any_block_is_a_fault_of_the_medium() -> None:
     tar = build.plan().tar()
     for good in range(0, len(tar) + 1, 256):
-        with pytest.raises(MediumError) as caught:
-            build.read(StreamMedium(io.BufferedReader(Failing(tar, good), 256), "-"))
-        assert caught.value.what == "reading failed: Input/output error"
+        with pytest.raises(MediaError) as caught:
+            build.read(StreamSource(io.BufferedReader(Failing(tar, good), 256), "-"))
+        assert caught.value.what == "cannot be read: Input/output error"
         assert caught.value.where.startswith("-@")
 
 
@@ -173,9 +173,9 @@ def test_a_medium_that_is_pulled_out_is_a_fault_of_the_medium(stick: Path) -> No
     os.posix_fadvise(medium._fd, 0, 0, os.POSIX_FADV_DONTNEED)
     fcntl.ioctl(directory, EXT4_IOC_SHUTDOWN, (2).to_bytes(4, "little"))
     os.close(directory)
-    with pytest.raises(MediumError) as caught:
+    with pytest.raises(MediaError) as caught:
         build.read(medium)
     medium.close()
     assert "Input/output error" in caught.value.what
     assert caught.value.where.startswith(f"{stick}/b.tar@")
-    assert "put it back" in caught.value.hint
+    assert "insert it again" in caught.value.hint

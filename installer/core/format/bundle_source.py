@@ -1,6 +1,6 @@
 """What a bundle is read from: opened once, and every byte read once.
 
-A medium may vanish, shrink or answer differently the second time. Nothing here ever writes to it.
+Media may vanish, shrink or return other bytes on the second read. Nothing here ever writes to it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from installer.core.errors import MediumError, TamperedError, UsageError
+from installer.core.errors import MediaError, TamperedError, UsageError
 from installer.core.limits import CHUNK
 
 
-class Medium(Protocol):
+class BundleSource(Protocol):
     """A source of bytes.
 
     Attributes:
         name: How errors name it.
-        size: Its bytes; None where only the end of the stream tells.
+        size: Its size in bytes; None where it is known only at the end.
         parallel: Whether several threads may read at different offsets.
     """
 
@@ -32,18 +32,18 @@ class Medium(Protocol):
         """Fill `view` from `offset`.
 
         Raises:
-            MediumError: The medium failed.
+            MediaError: Reading failed.
             TamperedError: It ends before the view is full.
         """
 
     def at_end(self, offset: int) -> bool:
-        """Return whether the medium has no byte at `offset` or behind it."""
+        """Return whether there is no byte at `offset` or after it."""
 
     def close(self) -> None:
-        """Let go of the medium."""
+        """Close the source."""
 
 
-class FileMedium:
+class FileSource:
     """A regular file or block device, read with pread(2) through one descriptor."""
 
     parallel = True
@@ -52,58 +52,61 @@ class FileMedium:
         """Open `path` for reading.
 
         Raises:
-            UsageError: It is not there, or is not a regular file or block device.
-            MediumError: It cannot be opened.
+            UsageError: It does not exist, or is not a regular file or block device.
+            MediaError: It cannot be opened.
         """
         self.name = str(path)
         try:
+            # O_NONBLOCK: opening a FIFO that nobody writes to must fail below, not hang.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(
                 "no such bundle", where=self.name, hint="give the path of a bundle file, or -"
             ) from None
         except OSError as error:
-            raise MediumError(f"cannot be opened: {error.strerror}", where=self.name) from None
+            raise MediaError(f"cannot be opened: {error.strerror}", where=self.name) from None
         status = os.fstat(self._fd)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
             os.close(self._fd)
-            raise UsageError("is not a file", where=self.name, hint="give the path of a bundle file, or -")
+            raise UsageError(
+                "is not a regular file", where=self.name, hint="give the path of a bundle file, or -"
+            )
         self.size: int | None = status.st_size if stat.S_ISREG(status.st_mode) else None
         self._end = os.lseek(self._fd, 0, os.SEEK_END)
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def read_into(self, offset: int, view: memoryview) -> None:
-        """Fill `view` from `offset`; see `Medium`."""
+        """Fill `view` from `offset`; see `BundleSource`."""
         if offset + len(view) > self._end:
-            # asked before, since sizes that are only claimed add up to more than pread(2) can take
-            raise ended(self.name, self._end)
+            # Checked before reading: claimed sizes can add up to more than pread(2) accepts.
+            raise truncated_error(self.name, self._end)
         done = 0
         while done < len(view):
             try:
                 count = os.preadv(self._fd, [view[done:]], offset + done)
             except OSError as error:
-                raise MediumError(
-                    f"reading failed: {error.strerror}",
+                raise MediaError(
+                    f"cannot be read: {error.strerror}",
                     where=f"{self.name}@{offset + done}",
-                    hint="the medium was removed or is damaged: put it back, or copy the bundle again",
+                    hint="the media was removed or is damaged: insert it again, or copy the bundle again",
                 ) from None
             if count == 0:
-                raise ended(self.name, offset + done)
+                raise truncated_error(self.name, offset + done)
             done += count
 
     def at_end(self, offset: int) -> bool:
-        """Return whether nothing follows; see `Medium`."""
+        """Return whether nothing follows; see `BundleSource`."""
         try:
             return os.pread(self._fd, 1, offset) == b""
         except OSError as error:
-            raise MediumError(f"reading failed: {error.strerror}", where=f"{self.name}@{offset}") from None
+            raise MediaError(f"cannot be read: {error.strerror}", where=f"{self.name}@{offset}") from None
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
 
 
-class StreamMedium:
+class StreamSource:
     """Standard input or a pipe: read in order, in one go."""
 
     parallel = False
@@ -116,19 +119,19 @@ class StreamMedium:
         self._offset = 0
 
     def read_into(self, offset: int, view: memoryview) -> None:
-        """Fill `view`; `offset` is where the stream stands. See `Medium`."""
+        """Fill `view`; `offset` is where the stream stands. See `BundleSource`."""
         if offset != self._offset:
             raise AssertionError(f"a stream is read in order: at {self._offset}, asked for {offset}")
         done = 0
         while done < len(view):
             piece = self._read(min(CHUNK, len(view) - done))
             if not piece:
-                raise ended(self.name, self._offset)
+                raise truncated_error(self.name, self._offset)
             view[done : done + len(piece)] = piece
             done += len(piece)
 
     def at_end(self, offset: int) -> bool:
-        """Return whether nothing follows; see `Medium`."""
+        """Return whether nothing follows; see `BundleSource`."""
         if offset != self._offset:
             raise AssertionError("a stream is read in order")
         return not self._read(1)
@@ -137,29 +140,29 @@ class StreamMedium:
         try:
             piece = self._stream.read(count)
         except OSError as error:
-            raise MediumError(
-                f"reading failed: {error.strerror}",
+            raise MediaError(
+                f"cannot be read: {error.strerror}",
                 where=f"{self.name}@{self._offset}",
-                hint="what writes into the pipe failed, or the medium behind it: try again",
+                hint="the program that writes into the pipe failed, or the media that it reads: try again",
             ) from None
         self._offset += len(piece)
         return piece
 
     def close(self) -> None:
-        """Leave the stream to its owner."""
+        """Do nothing: the caller owns the stream."""
 
 
-def open_medium(name: str) -> Medium:
-    """Open a bundle by what a person typed: a path, or `-` for standard input.
+def open_source(name: str) -> BundleSource:
+    """Open a bundle by the argument of a command: a path, or `-` for standard input.
 
     Raises:
         UsageError: There is no such file.
-        MediumError: It cannot be opened.
+        MediaError: It cannot be opened.
     """
-    return StreamMedium(sys.stdin.buffer, "standard input") if name == "-" else FileMedium(Path(name))
+    return StreamSource(sys.stdin.buffer, "standard input") if name == "-" else FileSource(Path(name))
 
 
-def ended(name: str, offset: int) -> TamperedError:
+def truncated_error(name: str, offset: int) -> TamperedError:
     """Return the error for a bundle that ends too early."""
     return TamperedError(
         f"ends at byte {offset}, before the bundle does",
