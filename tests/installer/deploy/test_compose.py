@@ -212,8 +212,8 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
         ("docker", "is not installed"),
         ("docker", "is not installed"),
     ]
-    assert "Compose alone does not say what runs" in str(problems)
-    assert "the probes of lan-chat-nats-1 ask it" in str(problems)
+    assert "Compose alone cannot tell the state of containers" in str(problems)
+    assert "the health checks of lan-chat-nats-1 need it" in str(problems)
     assert all("command line" in problem.hint for problem in problems)
 
 

@@ -47,7 +47,10 @@ def test_an_engine_killed_while_it_loads_gives_a_clear_error_and_the_next_run_is
             own.engine.kill()
 
     own.meter.advance = kill_in_the_middle  # type: ignore[method-assign]
-    with ends(), pytest.raises(StepError, match=r"closed the connection|not running|did not answer") as refusal:
+    with (
+        ends(),
+        pytest.raises(StepError, match=r"closed the connection|not running|did not answer") as refusal,
+    ):
         own.apply(None, release.target())
     assert "start it" in refusal.value.hint
     own.engine.start()
