@@ -116,7 +116,7 @@ def open_statements(path: Path, sidecar: Sidecar | None = None) -> Iterator[Stat
     try:
         bundle = read_with_tail(path)
         # Appending after a truncated append would turn repairable bytes into garbage.
-        if bundle.torn and directory is None:
+        if bundle.partial_append and directory is None:
             raise UnfitInputError(
                 "adding an earlier approval was interrupted",
                 where=str(path),

@@ -214,10 +214,10 @@ def _approvals(bundle: Bundle) -> Report:
         document.append({"file": each.name, "signatures": forms, "says": content})
     shown += [f"=== {safe(name)}, which is not an approval" for name in strays]
     # It does not count on hosts; the person may believe that it does.
-    if bundle.torn:
+    if bundle.partial_append:
         shown.append("incomplete approval at the end: run `bundle approve BUNDLE --repair`")
     text = "\n".join([*shown, "not verified: run `bundle verify BUNDLE --root root.json --env ENV`"])
-    rest = {"strays": strays, "torn": bundle.torn}
+    rest = {"strays": strays, "torn": bundle.partial_append}
     return Report(text if shown else "none", {"approvals": document, **rest})
 
 

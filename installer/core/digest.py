@@ -1,4 +1,4 @@
-"""SHA-256 in the two spellings the formats use: bare hex, and OCI's `sha256:` + hex."""
+"""SHA-256 in the two spellings of the formats: hex, and `sha256:` + hex as in OCI."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def oci_digest(data: bytes) -> str:
 
 
 def hash_pieces(pieces: Iterable[bytes], running: hashlib._Hash) -> Iterator[bytes]:
-    """Pass pieces on and hashe them on the way."""
+    """Yield the pieces and update `running` with each."""
     for piece in pieces:
         running.update(piece)
         yield piece

@@ -1,25 +1,32 @@
-"""Every error that a person can meet, with its exit code.
+"""Every error that a command can end with, and its exit code.
 
     WaybillError                    exit   meaning
     ├── UsageError                  2      wrong usage
     ├── UntrustedError              10     no trust set up, or no trusted signature
+    │   └── CheckFailedError        10     a signature could not be checked
     ├── TamperedError               11     tampered or malformed
-    ├── ExpiredError                12     expired or revoked
-    ├── RefusedError                13     downgrade, wrong product or target, unsupported jump
+    ├── ExpiredError                12     expired
+    │   ├── RevokedError            12     the host's root revoked the bundle
+    │   └── ClockError              12     the host's clock is behind
+    ├── RefusedError                13     refused by a rule of the host
+    │   ├── DowngradeError          13     older than what the host had
+    │   ├── FloorError              13     below the security floor
+    │   ├── JumpError               13     an upgrade that is not supported
+    │   ├── WrongProductError       13     a product that the environment does not admit
+    │   ├── WrongPlatformError      13     another platform
+    │   └── WrongTargetError        13     approved for other hosts
     ├── NotApprovedError            14     an approval is missing
-    ├── HostNotReadyError           15     preflight: all reasons listed
-    ├── BusyError                   16     another install runs
+    ├── HostNotReadyError           15     the host is not ready: all reasons listed
+    ├── BusyError                   16     another install is running
     ├── DeclinedError               17     declined at the prompt
-    ├── MediaError                 18     the medium failed or a part is missing
-    ├── RolledBackError             20     apply failed, the host is back on the old release
-    ├── NotUndoneError              21     apply failed and is not fully undone
-    └── UnfitInputError             30     `bundle`: the input is not fit to ship
+    ├── MediaError                  18     the media failed or a part is missing
+    ├── RolledBackError             20     failed and rolled back
+    ├── NotUndoneError              21     failed and not fully undone
+    │   └── IncompleteError         21     committed, but a step failed past the point of no return
+    └── UnfitInputError             30     `bundle`: the input cannot be bundled
 
-"The signature is bad" (`UntrustedError`, `TamperedError`) and "it could not be checked" (`CheckFailedError`,
-exit 10 too: what cannot be checked is not trusted) are different errors. So are the refusals of a policy:
-`ClockError` and `RevokedError` (12), `DowngradeError`, `FloorError`, `JumpError`, `WrongProductError`,
-`WrongPlatformError` and `WrongTargetError` (13) have codes of their own. `IncompleteError` (21) is a failure
-past a step that cannot be undone: the new release stands, and something of it is missing.
+A bad signature (`TamperedError`, `UntrustedError`) and one that could not be checked (`CheckFailedError`) are
+different errors with different remedies. Each class has a `code` of its own, which `--json` prints.
 """
 
 from __future__ import annotations
@@ -31,10 +38,10 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an input.
+    """One problem of an input.
 
     Attributes:
-        where: The file, member or field, with `:line` or `@offset` where there is one.
+        where: The file, member or field, with `:line` or `@offset` where known.
         what: What is wrong, in one sentence without a full stop.
         hint: What to do about it; may be empty.
     """
@@ -49,23 +56,23 @@ class Problem:
 
 
 class WaybillError(Exception):
-    """The root of all errors that are not faults of ours.
+    """The root of all errors that are not internal errors.
 
     Args:
         what: What is wrong, in one sentence without a full stop.
         where: The file, member or field, with `:line` or `@offset` where there is one.
-        hint: What the reader can do about it; where it is empty, the remedy of the kind of error.
-        problems: Further problems of the same input; all are shown.
+        hint: What the reader can do about it; empty for the remedy of this class of errors.
+        problems: Further problems of the same input; all of them are shown.
     """
 
     code = "error"
     exit_code = 1
     remedy = ""
-    """What the reader can do where nothing better is known."""
+    """The hint of an error that has none of its own."""
     step = 0
-    """The step of the verification that refused; 0 outside of one. See `steps`."""
+    """The step of the verification that refused; 0 outside of a verification. See `steps`."""
     document: Mapping[str, object] = MappingProxyType({})
-    """What else is known, for the one document that `--json` prints."""
+    """Further facts for the document that `--json` prints."""
 
     def __init__(
         self, what: str, *, where: str = "", hint: str = "", problems: Sequence[Problem] = ()
@@ -96,7 +103,7 @@ class WaybillError(Exception):
 
 
 class UsageError(WaybillError):
-    """The command was called in a way that makes no sense."""
+    """The command was called with wrong arguments."""
 
     code, exit_code = "usage", 2
 
@@ -108,16 +115,16 @@ class UntrustedError(WaybillError):
 
 
 class CheckFailedError(UntrustedError):
-    """A signature could not be checked at all, which is not the same as a bad one."""
+    """A signature could not be checked at all, which is not the same as a bad signature."""
 
     code = "check-failed"
 
 
 class TamperedError(WaybillError):
-    """Bytes are not what was signed, or are not in the one form the format allows."""
+    """Bytes are not what was signed, or not in the one form that the format allows."""
 
     code, exit_code = "tampered", 11
-    remedy = "it was changed after it was made, or is damaged: get it again from where it was made"
+    remedy = "the file was changed or is damaged: copy it again from its source"
 
 
 class ExpiredError(WaybillError):
@@ -133,19 +140,19 @@ class RevokedError(ExpiredError):
 
 
 class ClockError(ExpiredError):
-    """The host's clock is behind a time that is known to have passed: no expiry can be judged."""
+    """The host's clock is behind a time that is known to have passed: no expiry can be checked."""
 
     code = "clock-set-back"
 
 
 class RefusedError(WaybillError):
-    """A downgrade, a wrong product, platform or target, or an unsupported jump."""
+    """A rule of the host refuses the bundle: see the subclasses."""
 
     code, exit_code = "refused", 13
 
 
 class DowngradeError(RefusedError):
-    """The release is older than what the host has had."""
+    """The release is older than one that was installed on the host."""
 
     code = "downgrade"
 
@@ -157,19 +164,19 @@ class FloorError(RefusedError):
 
 
 class JumpError(RefusedError):
-    """The release cannot be reached from the one that runs, or its sequence number leaps too far."""
+    """The release does not upgrade the running one, or its sequence number is too far ahead."""
 
     code = "unsupported-jump"
 
 
 class WrongProductError(RefusedError):
-    """The environment's policy does not let this product in."""
+    """The policy of the environment does not admit this product."""
 
     code = "wrong-product"
 
 
 class WrongPlatformError(RefusedError):
-    """The release is not made for this host's platform."""
+    """The bundle was not created for the platform of this host."""
 
     code = "wrong-platform"
 
@@ -181,55 +188,55 @@ class WrongTargetError(RefusedError):
 
 
 class NotApprovedError(WaybillError):
-    """An approval that the policy asks for is missing."""
+    """An approval that the policy requires is missing."""
 
     code, exit_code = "not-approved", 14
 
 
 class HostNotReadyError(WaybillError):
-    """Preflight found reasons why the release cannot be applied here; `problems` lists all of them."""
+    """The release cannot be applied on this host as it is; `problems` lists all reasons."""
 
     code, exit_code = "host-not-ready", 15
 
 
 class BusyError(WaybillError):
-    """Another install runs."""
+    """Another install is running."""
 
     code, exit_code = "busy", 16
 
 
 class DeclinedError(WaybillError):
-    """The person said no."""
+    """The operator declined."""
 
     code, exit_code = "declined", 17
 
 
 class MediaError(WaybillError):
-    """The medium failed, ended early or lacks a part."""
+    """Reading the bundle source failed, or a part of the bundle is missing."""
 
     code, exit_code = "medium", 18
-    remedy = "the medium was removed or is damaged: put it back, or copy its content again"
+    remedy = "the media was removed or is damaged: insert it again, or copy the bundle again"
 
 
 class RolledBackError(WaybillError):
-    """The apply failed; the host is back on the old release."""
+    """The operation failed; the host runs the old release again."""
 
     code, exit_code = "rolled-back", 20
 
 
 class NotUndoneError(WaybillError):
-    """The apply failed and is not fully undone; the message says what to do."""
+    """The operation failed and is not fully undone; the message says what to do."""
 
     code, exit_code = "not-undone", 21
 
 
 class IncompleteError(NotUndoneError):
-    """Something failed where there was no way back any more: the new release stands, but not whole."""
+    """A step failed past the point of no return: the new release is committed, but INCOMPLETE."""
 
     code = "incomplete"
 
 
 class UnfitInputError(WaybillError):
-    """An input of `bundle` is not fit to ship; `problems` lists everything found at once."""
+    """An input of `bundle` cannot be bundled; `problems` lists everything that was found."""
 
     code, exit_code = "unfit-input", 30

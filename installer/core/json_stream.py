@@ -1,7 +1,7 @@
-"""A large JSON object read piece by piece, as strictly as `jsonio` reads a small one.
+"""Reads a large JSON object piece by piece, as strictly as `jsonio` reads a small one.
 
 bundle.json may list 250,000 files. Each becomes an entry as soon as it is read: as dictionaries they would
-take several times the memory, and 64 MiB of brackets, which no manifest is, would take gigabytes.
+take several times the memory, and a hostile 64 MiB of brackets would take gigabytes.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 def load_object(
     data: bytes, what: str, limit: int, readers: Mapping[str, Callable[[Any, str], object]]
 ) -> dict[str, Any]:
-    """Parse an object whose origin was verified before.
+    """Parse an object.
 
     Args:
         data: The text, UTF-8 without a byte order mark.
         what: How errors name it.
-        limit: Most bytes that are looked at.
-        readers: What takes each element of a list, and the place of it, by the list's key.
+        limit: Largest size in bytes.
+        readers: By the key of a list: called with each element and its path, such as `files[3]`.
 
     Returns:
-        The object; in place of the lists of `readers` there are tuples of what the readers gave.
+        The object; each list with a reader is a tuple of what the reader returned.
 
     Raises:
-        TamperedError: It is what `jsonio.loads_strict` refuses, no object, has an element or all else that
-            takes more than `LIMITS.json_piece`, or a list of `readers` has more than `LIMITS.members`.
+        TamperedError: `jsonio.loads_strict` would refuse it, it is not an object, an element or everything
+            else takes more than `LIMITS.json_piece`, or a list has more than `LIMITS.members` elements.
     """
     if len(data) > limit:
         raise TamperedError(f"is {len(data)} bytes, more than the {limit} allowed", where=what)
@@ -49,24 +49,24 @@ def load_object(
     sign = text.take() if text.next() == "}" else ","
     while sign == ",":
         if text.next() != '"':
-            raise text.fault("is not JSON: a key is due")
+            raise text.fault("is not JSON: a key is expected")
         key, size = text.value(31)
         if key in found:
             raise TamperedError(f"has the key {key!r:.80} twice", where=what)
         if text.take() != ":":
-            raise text.fault("is not JSON: `:` is due")
+            raise text.fault("is not JSON: `:` is expected")
         if key in readers and text.next() == "[":
             found[key] = _elements(text, readers[key], what, key)
         else:
             found[key], more = text.value(31)
             left -= size + more
             if left < 0:
-                raise text.fault(f"has more than {LIMITS.json_piece} bytes beside its lists")
+                raise text.fault(f"has more than {LIMITS.json_piece} bytes outside of its lists")
         sign = text.take()
     if sign != "}":
-        raise text.fault("is not JSON: `,` or `}` is due")
+        raise text.fault("is not JSON: `,` or `}` is expected")
     if text.next():
-        raise text.fault("is not JSON: something follows the object")
+        raise text.fault("is not JSON: other text follows the object")
     return found
 
 
@@ -80,18 +80,18 @@ def _elements(text: _Text, read: Callable[[Any, str], object], what: str, path: 
         found.append(read(text.value(30)[0], f"{path}[{len(found)}]"))
         sign = text.take()
     if sign != "]":
-        raise text.fault("is not JSON: `,` or `]` is due")
+        raise text.fault("is not JSON: `,` or `]` is expected")
     return tuple(found)
 
 
 class _Text:
-    """The text from some place on: a window of it that holds the next piece, however large that may be."""
+    """A text with a position, of which only a window is decoded at a time."""
 
     def __init__(self, data: bytes, what: str) -> None:
         self._data, self._what = memoryview(data), what
         self._window, self._at = "", 0
         self._enough = -1
-        """Up to where in the window a whole piece, or all that is left, follows."""
+        """Up to here a piece that begins in the window also ends in it."""
         self._read, self._lines = 0, 1
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._scan = decoder(what).raw_decode
@@ -103,14 +103,14 @@ class _Text:
         try:
             more = self._utf8.decode(chunk, final=last)
         except UnicodeDecodeError as error:
-            place = self._read + len(chunk) - len(error.object) + error.start
-            raise TamperedError("is not UTF-8", where=f"{self._what}@{place}") from None
+            position = self._read + len(chunk) - len(error.object) + error.start
+            raise TamperedError("is not UTF-8", where=f"{self._what}@{position}") from None
         self._window, self._at = self._window[self._at :] + more, 0
         self._read += len(chunk)
         self._enough = len(self._window) - (0 if last else LIMITS.json_piece)
 
     def next(self) -> str:
-        """Pass over white space and return the character that follows; an empty text at the end."""
+        """Skip white space and return the next character; an empty text at the end."""
         while True:
             self._at = _SPACE.match(self._window, self._at).end()  # type: ignore[union-attr]
             if self._at <= self._enough:
@@ -118,13 +118,13 @@ class _Text:
             self._fill()
 
     def take(self) -> str:
-        """Return the same, and pass over it."""
+        """Return the next character and move after it."""
         character = self.next()
         self._at += len(character)
         return character
 
     def value(self, depth: int) -> tuple[Any, int]:
-        """Return the next value, which may nest `depth` deep, and how many characters it took."""
+        """Return the next value, at most `depth` deep, and its length in characters."""
         self.next()
         begin, ends = self._at, self._enough == len(self._window)
         try:
@@ -132,6 +132,7 @@ class _Text:
         except json.JSONDecodeError as error:
             end, why = len(self._window), f"is not JSON: {error.msg}"
             self._at = error.pos
+            # Elsewhere the value may only be cut by the end of the window.
             if ends:
                 raise self.fault(why) from None
         except RecursionError:
@@ -144,6 +145,6 @@ class _Text:
         return value, end - begin
 
     def fault(self, what: str) -> TamperedError:
-        """Return the error for this place."""
+        """Return an error for the current position."""
         line = self._lines + self._window.count("\n", 0, self._at)
         return TamperedError(what, where=f"{self._what}:{line}")

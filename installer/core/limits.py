@@ -1,4 +1,4 @@
-"""All limits in one place, with their units. They are looked at before anything is read or allocated."""
+"""All limits with their units. They are checked before anything is read or allocated."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a bundle may at most be.
+    """The largest bundle that is accepted.
 
     Attributes:
         members: Members of the tar, all kinds together.
-        sums_bytes: Size of SHA256SUMS; holds `members` lines of the longest kind.
+        sums_bytes: Size of SHA256SUMS; enough for `members` of the longest lines.
         manifest_bytes: Size of bundle.json.
         signature_bytes: Size of one signature file.
         signatures: Number of signature files.
-        reserved_bytes: Size of the room that is kept free for later signatures.
+        reserved_bytes: Size of the space reserved for later signatures.
         approval_bytes: Size of one approval or of one of its signature files.
         approvals: Number of approvals.
         document_bytes: Size of one document that is held in memory: a template, a values file, a unit.
-        json_depth: How deep JSON may nest.
+        json_depth: Deepest nesting of JSON.
         json_piece: Size of one value of a large JSON object that is read piece by piece.
         json_integer: Largest absolute integer in JSON.
-        sequence_jump: How far the sequence number of a product may leap in one upgrade: 100 major versions.
+        sequence_jump: Largest rise of the sequence number in one upgrade: 100 major versions.
     """
 
     members: int = 250_000
@@ -46,4 +46,4 @@ class Limits:
 
 LIMITS = Limits()
 CHUNK = MIB
-"""Bytes moved at a time: a 1 MiB buffer reaches the full speed of OpenSSL's SHA-256."""
+"""Bytes moved at a time: a buffer of 1 MiB reaches the full speed of OpenSSL's SHA-256."""

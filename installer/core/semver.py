@@ -96,7 +96,7 @@ def compare(left: str, right: str) -> int:
 
 
 def default_sequence(version: Version) -> int | None:
-    """Return the sequence number that follows from a version, or None where it must be given explicitly.
+    """Return the sequence number of a version, or None if it must be given explicitly.
 
     The number is `(major * 10^8 + minor * 10^4 + patch) * 1000 + rank`. The rank is 999 for a final
     release, N for `alpha.N`, 300 + N for `beta.N` and 600 + N for `rc.N`, with N below 300.
@@ -125,7 +125,7 @@ def _why(bare: str, length: int) -> str:
         missing = 2 - bare.count(".")
         return f"give all three numbers, for example {bare}{'.0' * missing}"
     if re.match(r"0[0-9]|[0-9]+\.0[0-9]|[0-9]+\.[0-9]+\.0[0-9]", bare):
-        return "numbers have no leading zeros"
+        return "numbers must not have leading zeros"
     return "write MAJOR.MINOR.PATCH with an optional prerelease, for example 1.4.0 or 1.4.0-rc.1"
 
 

@@ -1,9 +1,8 @@
 """Verification, as both commands do it: did a trusted key release this bundle, and may it be installed here?
 
-`steps` numbers what is checked. `open_trusted` takes steps 1 to 14, which look at the head only, whatever the
-size; `check_approvals` 15 to 18, which look at the approvals; `verify_payload` 19, one pass over the rest,
-which may keep
-what it reads (`installer.staging.stage`). The decisions are taken in `trust`, from bytes and a clock alone.
+`steps` numbers the checks. `open_trusted` does steps 1 to 14, which read only the head, whatever the size of
+the bundle; `check_approvals` does 15 to 18; `verify_payload` does 19, one pass over the rest, which can store
+what it reads (`installer.staging.stage`). `trust` takes the decisions, from bytes and a clock alone.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from installer.core.vsa import VerificationTrace
 
 Clock = Callable[[], datetime]
 ApprovalSources = Sequence[tuple[str, Mapping[str, bytes]]]
-"""Approvals from beside the bundle: how errors name the place, and its files under `approvals/…`."""
+"""Approvals from next to the bundle: how errors name their place, and the files as `approvals/…`."""
 PARTIAL_APPEND = (
-    "an approval was cut short while it was added and does not count; `bundle approve --repair` mends it"
+    "an interrupted append of an approval does not count; `bundle approve --repair` completes or removes it"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedBundle:
-    """A bundle after step 14: released and fit for this host, its payload not yet read."""
+    """A bundle after step 14: released and suitable for this host; its payload is not read yet."""
 
     bundle: Bundle
     evidence: SignatureEvidence
@@ -53,10 +52,10 @@ class VerifiedBundle:
     Attributes:
         manifest: What it carries.
         identity: SHA-256 of SHA256SUMS, in hex.
-        evidence: Who released it, and by which root that counts.
+        evidence: The signatures that count, and by which root.
         approvals: Names of the approvals it carries.
         payload_bytes: Bytes that were checked.
-        notes: What is not as it should be and does no harm.
+        notes: What is unusual and harmless.
     """
 
     manifest: Manifest
@@ -84,7 +83,7 @@ class VerifiedBundle:
 
 
 def any_host(_manifest: Manifest) -> HostFacts:
-    """Say nothing of a host: for verification away from one."""
+    """Return no facts: for a verification that is not for one host."""
     return HostFacts()
 
 
@@ -98,19 +97,19 @@ def open_trusted(
 
     Args:
         medium: The bundle.
-        trust: Whom to believe, and the clock.
-        destination: Says what the host is, once the product is known.
-        trail: Takes down what becomes known, also where it is refused.
+        trust: The root and the clock.
+        destination: Returns what is known about the host, once the product is known.
+        trail: Records what becomes known, also if the bundle is refused.
 
     Returns:
-        The opened bundle with the grounds on which it is trusted.
+        The opened bundle with the signatures that count.
 
     Raises:
         UntrustedError: No trusted key signed it.
-        TamperedError: It is not a bundle, or a signature does not fit its bytes.
-        ExpiredError: It, the trust or the key is expired, it is revoked, or the clock was set back.
-        RefusedError: It is not for this host, or older than what it has had.
-        MediaError: The medium failed.
+        TamperedError: It is not a bundle, or a signature is not of its bytes.
+        ExpiredError: The bundle, the root or a key has expired or was revoked, or the clock was set back.
+        RefusedError: It is not for this host, or older than what the host has had.
+        MediaError: Reading failed.
     """
     evidence: list[SignatureEvidence] = []
     trail = trail or VerificationTrace()
@@ -124,6 +123,7 @@ def open_trusted(
     try:
         bundle = open_bundle(medium, decide_head)
     except WaybillError as error:
+        # The reader knows no steps: before the decision it read the head, after it the list and the manifest.
         error.step = error.step or (7 if evidence else 1)
         raise
     trail.manifest = bundle.manifest
@@ -139,19 +139,19 @@ def check_approvals(
 
     Args:
         opened: After steps 1 to 14.
-        trust: Whom to believe, and the clock.
-        beside: Approvals that do not lie in the bundle.
-        trail: Takes down what becomes known, also where it is refused.
+        trust: The root and the clock.
+        beside: Approvals that are not in the bundle.
+        trail: Records what becomes known, also if the bundle is refused.
 
     Returns:
-        The grounds on which it may be installed.
+        The owners, approvals and provenance that count.
 
     Raises:
-        NotApprovedError: Something that the policy asks for is missing.
+        NotApprovedError: Something that the policy requires is missing.
         WrongTargetError: The approvals are for other hosts.
-        UsageError: Nobody said which environment this is.
+        UsageError: The environment of the host is not known.
         TamperedError: An approval was changed after it was signed, or what follows the payload is malformed.
-        MediaError: The medium failed.
+        MediaError: Reading failed.
     """
     with verification_step(19):
         inside = opened.bundle.read_tail()
@@ -166,7 +166,7 @@ def check_approvals(
 
 
 def payload_extent(opened: OpenedBundle, have: frozenset[str] = frozenset()) -> int:
-    """Return the bytes that step 19 reads, where the files `have` are there already."""
+    """Return the number of bytes that step 19 reads if the files `have` are present already."""
     return sum(extent(member.entry.size) for member in to_read(opened.bundle, have))
 
 
@@ -180,16 +180,16 @@ def verify_payload(
 
     Args:
         opened: After steps 1 to 14.
-        advance: Told the bytes as they are read, from several threads.
+        advance: Called with the bytes as they are read, from several threads.
         sink: Takes the files while they are checked.
-        have: Files that the sink has already, found to be as signed; the medium need not be read for them.
+        have: Paths of files that the sink has already, as signed; they are not read again.
 
     Returns:
-        What is now known of the bundle.
+        The verified bundle.
 
     Raises:
         TamperedError: Something is not what was signed.
-        MediaError: The medium failed.
+        MediaError: Reading failed.
     """
     bundle = opened.bundle
     with verification_step(19):
@@ -197,14 +197,14 @@ def verify_payload(
     names = tuple(
         name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
     )
-    notes = (PARTIAL_APPEND,) if bundle.torn else ()
+    notes = (PARTIAL_APPEND,) if bundle.partial_append else ()
     return VerifiedBundle(
         bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes
     )
 
 
 def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
-    """Return what was checked, and on what grounds it is trusted and approved, a line each, for people."""
+    """Return what was checked, and why it is trusted and approved, as lines of text."""
     manifest, evidence = verified.manifest, verified.evidence
     rows = [
         ("verified", f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"),
@@ -216,16 +216,16 @@ def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
     for (owner, scheme, keyid), found in files.items():
         rows += [
             ("released by", f"{owner}, {scheme} key {keyid[:16]}"),
-            *(("", f"good: {name}") for name in found),
+            *(("", f"valid: {name}") for name in found),
         ]
     rows += [("not counted", f"{item.file}: {item.reason}") for item in evidence.rejected]
-    # a single pinned key is a root that nobody published: it has no version
-    by = f"by root version {evidence.root_version}" if evidence.root_version else "by the given key alone"
+    # A single pinned key is a root without a version.
+    by = f"by root version {evidence.root_version}" if evidence.root_version else "by the given key only"
     rows += [
-        ("threshold", f"{len(evidence.owners)} of {evidence.threshold} needed, {by}"),
-        ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, every one as signed"),
+        ("threshold", f"{len(evidence.owners)} of {evidence.threshold} required, {by}"),
+        ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, all as signed"),
         ("expires", format_seconds(manifest.expires)),
-        ("made from", manifest.source.text()),
+        ("source", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),
         *(decision.rows() if decision else ()),
         *(("note", note) for note in verified.notes),

@@ -1,7 +1,7 @@
-"""The evidence of a verification: an in-toto Statement with a SLSA verification summary, made of its trail.
+"""The evidence of a verification: an in-toto Statement with a SLSA verification summary.
 
-https://slsa.dev/spec/v1.0/verification_summary is the form; `schemas/v1/evidence.schema.json` fixes what is
-written here. Fields that the form does not know begin with `waybill_`, as it asks for.
+The form is https://slsa.dev/spec/v1.0/verification_summary; `schemas/v1/evidence.schema.json` describes what
+is written here. Extension fields begin with `waybill_`, as the specification requires.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class VerificationTrace:
-    """What a verification came to know, whether or not it refused in the end; what it did not is empty.
+    """What became known in a verification, whether or not it refused the bundle; the rest is empty.
 
     Attributes:
-        file: What the operator called the bundle.
-        root_sha256: Of the bytes of the root that decided.
-        root_version: Its version; 0 where there is no trust.
-        environment: The host's.
-        identity: The bundle's, not yet trusted where a refusal follows.
+        file: The argument by which the operator named the bundle.
+        root_sha256: SHA-256 of the root that decided.
+        root_version: Its version; 0 without a root.
+        environment: The environment of the host.
+        identity: The identity of the bundle; not trusted if a refusal follows.
         signatures: The signature files of its list.
-        released: Who released it, once enough owners have.
+        released: The release signatures, once enough owners have signed.
         manifest: Its manifest, once the list is trusted.
-        host: What the host is, once the product is known.
+        host: What is known about the host, once the product is known.
         approvals: All statements that were found.
-        approval_check: Which of them count, once they were looked at.
-        decision: Why it may be installed, once that is so.
-        notes: What is out of the ordinary, in words.
+        approval_check: Which of them count, once they are checked.
+        decision: Why it may be installed, once that is decided.
+        notes: Remarks about what was unusual.
     """
 
     file: str = ""
@@ -63,7 +63,7 @@ class VerificationTrace:
     notes: list[str] = field(default_factory=list)
 
     def note_approvals(self, check: ApprovalCheck) -> None:
-        """Take note of what was judged."""
+        """Record the check of the approvals."""
         self.approval_check = check
 
 
@@ -76,13 +76,13 @@ def make_evidence(
     """Return the evidence of one verification.
 
     Args:
-        trail: What it came to know.
-        version: Of the program that verified.
-        now: When.
-        refusal: What it refused with; None where it passed.
+        trail: What became known.
+        version: The version of the program that verified.
+        now: The time of the verification.
+        refusal: The error that refused the bundle; None if it passed.
 
     Returns:
-        The statement, in the one written form.
+        The bytes of the statement.
     """
     result = "FAILED" if refusal else "PASSED"
     predicate: Row = {
@@ -186,7 +186,7 @@ def _refusal(error: WaybillError) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """Return text that UTF-8 can carry: a file's name may be bytes that are none."""
+    """Return `value` with texts that UTF-8 can encode: a file name may be bytes that are not text."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):

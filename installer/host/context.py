@@ -15,10 +15,10 @@ class Context:
 
     Attributes:
         system: The host.
-        layout: Where this product's things lie.
-        progress: Told what happens.
+        layout: The paths of this product.
+        progress: Receives progress and notes.
         transaction: Its id; empty while planning.
-        resume: Identity of the bundle whose staged files are not to be cleared; empty for none.
+        resume: Identity of the bundle whose staged files must not be cleared; empty for none.
     """
 
     system: System

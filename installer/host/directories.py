@@ -1,4 +1,4 @@
-"""Directories of the host: made with their parents, and brought to the disk."""
+"""Creation and sync of directories on the host."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ def parent(path: str) -> str:
 
 
 def make_directory(system: System, path: str) -> None:
-    """Make a directory and those above it; one that is there is left as it is.
-
-    What only the installer reads is 0700. A release has to be reached by the services that run from it.
+    """Create a directory and its parents; an existing one is not changed.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     if system.observe(path, digest=False).kind == "dir":
         return
     if system.observe(parent(path), digest=False).kind == "absent":
         make_directory(system, parent(path))
+    # Only the installer reads its state: 0700. Services run from releases: 0755 for these.
     ours = path.startswith(f"{STATE}/") and path.count("/") > STATE.count("/") + 1
     try:
         system.mkdir(path, 0o700 if ours and not path.endswith("/releases") else 0o755)
-    except FileExistsError:  # another process was quicker
+    except FileExistsError:  # another process created it meanwhile
         if system.observe(path, digest=False).kind != "dir":
             raise
+    # The parent too: without it a power cut can lose the name of the new directory with all that is in it.
     system.sync_dir(path)
     system.sync_dir(parent(path))
 
 
 def sync_directories(system: System, directories: Iterable[str]) -> None:
-    """Wait until the entries of directories are on the disk; one that is gone is no error.
+    """Wait until the entries of directories are on the disk; one that no longer exists is skipped.
 
     Raises:
-        OSError: They are not.
+        OSError: A sync failed.
     """
     for path in sorted(directories):
         with suppress(FileNotFoundError, NotADirectoryError):

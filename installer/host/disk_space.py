@@ -1,4 +1,4 @@
-"""The space that is needed and free on the file systems of a host."""
+"""Disk space: what a plan needs, and what the file systems of the host have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from installer.host.system import Space, System
 from installer.shared.humanize import size_text
 
 SLACK = 4 * MIB
-"""Bytes that are asked for on every file system on top of what was counted."""
+"""Bytes required on every file system in addition to what was counted: directories and metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is needed in one place.
+    """The need of one directory.
 
     Attributes:
-        path: A directory, which need not be there yet.
-        bytes: Needed, without what file systems round up.
+        path: A directory, which need not exist yet.
+        bytes: Needed, not rounded up to blocks.
         inodes: Needed.
     """
 
@@ -53,15 +53,15 @@ class Demand:
     inodes: int = 1
 
     def plus(self, size: int) -> Demand:
-        """Return it with one more file of `size` bytes."""
+        """Return the demand with one more file of `size` bytes."""
         return Demand(self.path, self.bytes + size, self.inodes + 1)
 
 
 def sum_demands(system: System, demands: Iterable[Demand]) -> list[Need]:
-    """Add up what is needed on each file system; every one is named by the first place on it.
+    """Add up the demands on each file system; each is named by its first directory.
 
     Raises:
-        OSError: A file system cannot be asked.
+        OSError: The free space cannot be determined.
     """
     spaces: dict[str, Space] = {}
     sums: dict[int, list[Any]] = {}
@@ -70,21 +70,21 @@ def sum_demands(system: System, demands: Iterable[Demand]) -> list[Need]:
             spaces[demand.path] = system.space(demand.path)
         space = spaces[demand.path]
         row = sums.setdefault(space.device, [demand.path, SLACK, 16, space])
-        # a file takes whole blocks: half a block each on top, on average
+        # A file takes whole blocks: on average half a block more than its size.
         row[1] += -(-(demand.bytes + (demand.inodes - 1) * space.block // 2) // space.block) * space.block
         row[2] += demand.inodes
     return [Need(row[0], row[1], row[2], max(row[3].bytes, 0), row[3].inodes) for row in sums.values()]
 
 
 def space_problems(found: list[Need]) -> list[Problem]:
-    """Return where there is too little room, with numbers."""
+    """Return the file systems with too little space, with numbers."""
     problems = []
     for need in found:
         if need.bytes > need.free:
             problems.append(
                 Problem(
                     need.path,
-                    f"has {size_text(need.free)} free, and {size_text(need.bytes)} are needed",
+                    f"has {size_text(need.free)} free, needs {size_text(need.bytes)}",
                     f"free {size_text(need.bytes - need.free)} there",
                 )
             )
@@ -92,7 +92,7 @@ def space_problems(found: list[Need]) -> list[Problem]:
             problems.append(
                 Problem(
                     need.path,
-                    f"has {need.free_inodes} inodes free, and {need.inodes} are needed",
+                    f"has {need.free_inodes} inodes free, needs {need.inodes}",
                     "remove small files there",
                 )
             )

@@ -1,4 +1,4 @@
-"""Looks at the host, or at a directory that stands for one, and changes nothing."""
+"""Read access to the host, or to a directory that represents one; nothing is changed here."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ from installer.host.http_probe import Answer
 from installer.host.safe_path import HeldDirs, ParentDir, open_parent
 from installer.shared import process
 
+# O_NOFOLLOW: a link that a service account plants must not make root read another file. O_NONBLOCK: opening
+# a FIFO must not wait for a writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OCTAL = re.compile(rb"\\([0-7]{3})")
-"""How the kernel writes a blank and the like in its table of mounts."""
+"""The escapes of blanks and the like in /proc/self/mountinfo."""
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is at a path: only the fields that its kind has are set.
+    """What is at a path; only the fields of its kind are set.
 
     Attributes:
         kind: `absent`, `file`, `link`, `dir`, or `other` (device, socket, pipe).
-        sha256: Of a file's bytes, in hex; empty where it was not asked for.
+        sha256: Of the bytes of a file, in hex; empty if it was not requested.
         size: Of a file.
         mode: Permission bits of a file or directory.
         uid: Owner of a file or directory.
@@ -59,15 +61,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What a file system has left.
+    """Free space of a file system.
 
     Attributes:
-        device: Tells file systems apart.
-        bytes: Free for us.
-        inodes: Free for us; -1 where the file system does not count them.
-        block: Bytes of one block.
+        device: Number that distinguishes file systems.
+        bytes: Bytes free for this user.
+        inodes: Inodes free for this user; -1 if the file system does not count them.
+        block: Size of one block.
         readonly: Mounted read-only.
-        noexec: Mounted so that nothing on it can be run.
+        noexec: Mounted so that no program on it can be run.
     """
 
     device: int
@@ -79,10 +81,10 @@ class Space:
 
 
 class Host:
-    """A host to look at.
+    """Read access to a host.
 
     Args:
-        root: The directory that host paths lie below; `/` is the host itself.
+        root: The directory that host paths are resolved below; `/` is the host itself.
     """
 
     def __init__(self, root: str | Path = "/") -> None:
@@ -93,9 +95,9 @@ class Host:
 
     @contextmanager
     def hold_directories(self) -> Iterator[None]:
-        """While inside, the way to a directory is walked once and not once for every file in it.
+        """Hold directories open, so that a path is walked once per directory and not once per file.
 
-        For loops over many files, and for no longer: somebody else may replace a directory at any time.
+        Use it around loops over many files, and no longer: others may replace a directory at any time.
         """
         if self._held is not None:
             yield
@@ -108,14 +110,14 @@ class Host:
             held.forget()
 
     def open_parent(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
-        """Open the directory that holds `path`; see `resolve.place`."""
+        """Open the directory that holds `path`; see `safe_path.open_parent`."""
         head, _, name = path.rpartition("/")
         if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
             return open_parent(self.root, path, follow=follow)
         return self._held.open(head or "/", name)
 
     def open_directory(self, directory: str) -> AbstractContextManager[ParentDir]:
-        """Open a directory itself, through links too; its name in the place is `.`."""
+        """Open a directory itself, following links; the name in the result is `.`."""
         if self._held is None:
             return open_parent(self.root, directory, follow=True)
         return self._held.open(directory)
@@ -124,7 +126,7 @@ class Host:
         """Return the path by which other programs reach a host path.
 
         Raises:
-            OSError: A directory on the way is missing.
+            OSError: A directory of the path does not exist.
         """
         with self.open_parent(path, follow=follow) as at:
             return str(Path(self.root, *at.parts))
@@ -137,7 +139,7 @@ class Host:
             digest: Whether to read a file and hash it.
 
         Raises:
-            OSError: It cannot be looked at; a missing parent is no error but `absent`.
+            OSError: It cannot be examined; if a parent is missing, the result is `absent`.
         """
         try:
             with self.open_parent(path) as at:
@@ -163,10 +165,10 @@ class Host:
         return Seen("file", digest_hex, status.st_size, mode, *owner)
 
     def is_dir(self, path: str) -> bool:
-        """Return whether a directory is at `path`, or where a link there leads.
+        """Return whether `path` is a directory or a link to one.
 
         Raises:
-            OSError: It cannot be looked at.
+            OSError: It cannot be examined.
         """
         try:
             with self.open_parent(path, follow=True) as at:
@@ -175,16 +177,16 @@ class Host:
             return False
 
     def writable(self, directory: str) -> bool:
-        """Return whether we may make and remove names in a directory that is there."""
+        """Return whether this user may create and remove names in an existing directory."""
         with self.open_parent(directory, follow=True) as at:
             return os.access(at.name, os.W_OK | os.X_OK, dir_fd=at.fd, effective_ids=True)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
-        """Read a file whole.
+        """Read a whole file.
 
         Args:
             path: A host path.
-            limit: Most bytes that are read.
+            limit: Largest number of bytes that is read.
             follow: Whether a link in the last component is followed.
 
         Raises:
@@ -208,7 +210,7 @@ class Host:
         return _chunks(fd)
 
     def names(self, path: str) -> list[str]:
-        """List a directory, sorted; a missing one is empty.
+        """List a directory, sorted; a directory that does not exist is empty.
 
         Raises:
             OSError: It cannot be listed.
@@ -235,7 +237,7 @@ class Host:
         return [path + point.removeprefix(real) for point in found]
 
     def users(self, directory: str) -> list[int]:
-        """Return the processes that run a program from a directory, or work in it; those that we may see."""
+        """Return the visible processes that run a program from a directory or work in it."""
         real = self.real(directory, follow=False)
         found = set()
         for process_ in Path("/proc").glob("[0-9]*"):
@@ -261,10 +263,10 @@ class Host:
         return sorted(found)
 
     def space(self, path: str) -> Space:
-        """Return what is left on the file system that holds `path`, or would hold it.
+        """Return the free space of the file system that holds `path`, or would hold it.
 
         Raises:
-            OSError: The file system cannot be asked.
+            OSError: It cannot be determined.
         """
         while True:
             try:
@@ -289,11 +291,11 @@ class Host:
         )
 
     def user_id(self, name: str) -> int | None:
-        """Return the number of a user (a name or a number), or None where there is none."""
+        """Return the id of a user, given by name or number; None if there is no such user."""
         return self._id(name, "/etc/passwd", lambda: pwd.getpwnam(name).pw_uid)
 
     def group_id(self, name: str) -> int | None:
-        """Return the number of a group (a name or a number), or None where there is none."""
+        """Return the id of a group, given by name or number; None if there is no such group."""
         return self._id(name, "/etc/group", lambda: grp.getgrnam(name).gr_gid)
 
     def _id(self, name: str, table: str, lookup: Callable[[], int]) -> int | None:
@@ -313,7 +315,7 @@ class Host:
         return None
 
     def which(self, tool: str) -> str | None:
-        """Return where a program is on the PATH, or None."""
+        """Return the path of a program on the PATH, or None."""
         return shutil.which(tool, path=process.environment().get("PATH"))
 
     def platform(self) -> str:
@@ -322,23 +324,23 @@ class Host:
         return "linux/" + {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(machine, machine)
 
     def boot_id(self) -> str:
-        """Return what tells one run of the kernel from the next."""
+        """Return the id of this boot of the kernel."""
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
     def now(self) -> float:
-        """Return the wall clock, in seconds since 1970; not to be trusted for anything but records."""
+        """Return the wall clock in seconds since 1970; it may be set, so use it for records only."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Return the clock that only goes forward."""
+        """Return a clock in seconds that is never set back, for time-outs."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Wait for some seconds."""
         time.sleep(seconds)
 
     def http_get(self, url: str, timeout: float) -> Answer:
-        """Ask an HTTP server, without proxies and without following redirects.
+        """Send a GET request, without proxies and without following redirects.
 
         Raises:
             OSError: There was no answer in time.
@@ -348,10 +350,10 @@ class Host:
         return http_get(url, timeout)
 
     def tcp_connect(self, host: str, port: int, timeout: float) -> None:
-        """Connect and close.
+        """Open a TCP connection and close it.
 
         Raises:
-            OSError: Nobody listens there, or not in time.
+            OSError: The connection was refused or timed out.
         """
         socket.create_connection((host, port), timeout).close()
 

@@ -1,4 +1,4 @@
-"""Asks an HTTP server on this host: no proxies, no redirects, a bounded answer."""
+"""HTTP request of a health check: no proxies, no redirects, a limited answer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ BODY_LIMIT = 64 * 1024
 
 
 def http_get(url: str, timeout: float) -> Answer:
-    """Ask once.
+    """Send one GET request.
 
     Args:
-        url: `http://…` or `https://…`; the certificate of the latter has to be good.
+        url: `http://…` or `https://…`; the certificate of the latter must be valid.
         timeout: Seconds for each step of the connection.
 
     Returns:
         The status and the first bytes of the body.
 
     Raises:
-        OSError: There was no answer, or none that is HTTP.
+        OSError: There was no answer, or one that is not HTTP.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -35,6 +35,7 @@ def http_get(url: str, timeout: float) -> Answer:
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", target, headers={"User-Agent": "waybill", "Connection": "close"})
+        # http.client by itself: urllib would use the proxy of the environment for a local service.
         answer = connection.getresponse()
         return Answer(answer.status, answer.read(BODY_LIMIT))
     except http.client.HTTPException as error:
@@ -45,7 +46,7 @@ def http_get(url: str, timeout: float) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an HTTP server said: its status and the first bytes of the body."""
+    """The answer of an HTTP server: its status and the first bytes of the body."""
 
     status: int
     body: bytes

@@ -1,4 +1,4 @@
-"""Where things lie on a host, per product. Every path here is a host path."""
+"""Paths on a host, per product. Every path here is a host path."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def staging(self) -> str:
-        """Holds what is being verified; the next run of the same bundle goes on there, others clear it."""
+        """Holds what is being verified; the next run of the same bundle continues there, others clear it."""
         return f"{self.base}/staging"
 
     @property
@@ -53,7 +53,7 @@ class Layout:
 
     @property
     def preserved(self) -> str:
-        """Holds files of others that were replaced because the operator said so, or that were in the way."""
+        """Holds files not installed by Waybill that were replaced on request or moved out of the way."""
         return f"{self.base}/kept"
 
     @property
@@ -77,15 +77,15 @@ class Layout:
         return f"{CONFIG}/{self.product}/values.yaml"
 
     def stage(self, identity: str) -> str:
-        """Return where the bundle with this identity is staged."""
+        """Return the staging directory of the bundle with this identity."""
         return f"{self.staging}/{identity[:12]}"
 
     def work_link(self, identity: str) -> str:
-        """Return the link that says where else parts of the bundle with this identity are staged."""
+        """Return the link to the directory outside of the state where parts of this bundle are staged."""
         return f"{self.stage(identity)}.work"
 
     def release(self, name: str) -> str:
-        """Return where the release `<sequence>-<id12>` lies."""
+        """Return the directory of the release `<sequence>-<id12>`."""
         return f"{self.releases}/{name}"
 
     def journal(self, transaction: str) -> str:
@@ -93,11 +93,11 @@ class Layout:
         return f"{self.transactions}/{transaction}.log"
 
     def backup(self, transaction: str) -> str:
-        """Return where a transaction keeps what it replaces."""
+        """Return the directory of backups of a transaction."""
         return f"{self.transactions}/{transaction}.backup"
 
     def record(self, transaction: str) -> str:
-        """Return where the record of a transaction lies."""
+        """Return the directory of the record of a transaction."""
         return f"{self.rendered}/{transaction}"
 
 

@@ -1,4 +1,4 @@
-"""Locks that the kernel gives back when a process ends, however it ends."""
+"""File locks (flock), which the kernel releases when a process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Lock:
         """Take a lock.
 
         Args:
-            root: The directory that stands for `/`.
-            path: A host path; made where it is not there.
-            wait: Seconds to wait for whoever holds it.
-            with_directory: Whether the directory that holds it is locked too: whoever takes the file for a
-                stale lock and removes it does not let a second one in.
+            root: The directory that represents `/`.
+            path: A host path; created if it does not exist.
+            wait: Seconds to wait for another process.
+            with_directory: Whether its directory is locked too: if somebody removes the file as a stale
+                lock, a second process still cannot take it.
 
         Raises:
             BusyError: Another process holds it.
@@ -53,17 +53,18 @@ class Lock:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise BusyError(
-                f"another install runs (process {holder or 'unknown'})",
+                f"another install is running (process {holder or 'unknown'})",
                 where=path,
-                hint="wait until it has ended",
+                hint="wait until it has ended, then try again",
             ) from None
-        with suppress(OSError):  # only a courtesy to whoever finds it taken, who may meet a full disk
+        # The process id is only for the message above; the lock works without it, also on a full disk.
+        with suppress(OSError):
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         return cls(*fds)
 
     def release(self) -> None:
-        """Return the lock back; a second time does nothing."""
+        """Release the lock; a second call does nothing."""
         _close(self._fds)
         self._fds = ()
 

@@ -1,4 +1,4 @@
-"""Finds a host path below a root directory as a chroot would: no link and no `..` ever leads out of it."""
+"""Resolves host paths below a root directory as in a chroot: no link and no `..` leads out of it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 MAX_LINKS = 40
 MAX_HELD = 128
-"""So many directories are held open at a time."""
+"""Directories that are held open at a time; the limit of open files is often 1024."""
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ParentDir(NamedTuple):
-    """Where a path was found.
+    """The open parent directory of a path.
 
     Attributes:
-        fd: The open directory that holds it; -1 never occurs.
-        name: Its name in there; `.` for the root itself.
-        parts: All components below the root, free of links but for the last.
+        fd: The directory.
+        name: The last component of the path; `.` for the root itself.
+        parts: All components below the root, without links except in the last.
     """
 
     fd: int
@@ -34,24 +34,25 @@ class ParentDir(NamedTuple):
 def open_parent(root: str, path: str, *, follow: bool = False) -> Iterator[ParentDir]:
     """Open the directory that holds `path`.
 
-    The walk goes component by component with `O_NOFOLLOW`, so that nobody can swap a directory for a link
-    under our feet; links are read and followed by us. A link counts only if root or we ourselves made it: a
-    service account must not be able to steer what the installer writes.
+    Each component is opened with `O_NOFOLLOW`, so that nobody can replace a directory by a link during the
+    walk; links are read and followed here. A link counts only if root or this user owns it: a service account
+    must not be able to redirect what the installer writes.
 
     Args:
-        root: The directory that stands for `/`.
+        root: The directory that represents `/`.
         path: An absolute path as the host sees it.
         follow: Whether a link as last component is followed too.
 
     Yields:
-        The place; its descriptor is closed afterwards.
+        The parent directory; its descriptor is closed afterwards.
 
     Raises:
-        OSError: A directory on the way is missing, is not a directory, or is a link that does not count.
+        OSError: A component is missing, is not a directory, or is a link that does not count.
     """
     if not path.startswith("/"):
         raise ValueError(f"not an absolute path: {path!r}")
     todo = [part for part in path.split("/") if part not in ("", ".")]
+    # Every link starts the walk again from the root: each component of its target is checked too.
     for _ in range(MAX_LINKS):
         found = _walk(root, todo, path, follow)
         if isinstance(found, ParentDir):
@@ -68,17 +69,18 @@ def open_parent(root: str, path: str, *, follow: bool = False) -> Iterator[Paren
 
 
 def _name(error: OSError, at: ParentDir, path: str) -> None:
-    """Have an error name the whole path: the call that failed knew the last component alone."""
+    """Let an error name the whole path: the call that failed knew only the last component."""
     if error.filename == at.name:
         error.filename = path
 
 
 def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | list[str]:
-    """Walk until the end or until the first link; then return the components to walk instead."""
+    """Walk to the end, or to the first link; then return the components to walk instead."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for index, part in enumerate(todo):
             last = index == len(todo) - 1
+            # Resolved in the text, and stopping at the root: `..` of an open directory could lead out of it.
             if part == "..":
                 return _and_close(fd, todo[: max(index - 1, 0)] + todo[index + 1 :])
             if last and not follow:
@@ -118,13 +120,13 @@ def _link(fd: int, name: str, path: str) -> str | None:
     owner = os.stat(name, dir_fd=fd, follow_symlinks=False).st_uid
     if owner not in (0, os.geteuid()):
         raise PermissionError(
-            errno.EPERM, f"the link {name} on the way belongs to user {owner}, not to root", path
+            errno.EPERM, f"the symbolic link {name} belongs to user {owner}, not to root", path
         )
     return target
 
 
 class HeldDir:
-    """A place in a directory that is held open elsewhere too; leaving the `with` closes this descriptor."""
+    """A duplicate of a directory that is held open; leaving the `with` closes only the duplicate."""
 
     __slots__ = ("_path", "_place")
 
@@ -142,13 +144,13 @@ class HeldDir:
 
 
 class HeldDirs:
-    """Directories that stay open while thousands of files in them are looked at or written.
+    """Directories that stay open while thousands of files in them are read or written.
 
-    Whoever moves a directory meanwhile finds in it what was written a moment later too. Where we ourselves
-    change what a path leads to, `forget` is called. Several threads may use it.
+    If somebody moves a directory meanwhile, files are still written into the moved one. Where the installer
+    itself changes what a path leads to, it calls `forget`. Several threads may use it.
 
     Args:
-        root: The directory that stands for `/`.
+        root: The directory that represents `/`.
     """
 
     def __init__(self, root: str) -> None:
@@ -158,10 +160,10 @@ class HeldDirs:
         self._changes = 0
 
     def open(self, directory: str, name: str = ".") -> HeldDir:
-        """Open a directory, or opens it again, for something with a name in it.
+        """Return the open directory of a path, opening it if necessary.
 
         Raises:
-            OSError: It is missing, is not a directory, or a link on the way does not count.
+            OSError: It is missing, is not a directory, or a link in the path does not count.
         """
         with self._lock:
             found = self._open.get(directory)
@@ -176,6 +178,7 @@ class HeldDirs:
 
     def _keep(self, directory: str, found: ParentDir, changes: int) -> None:
         with self._lock:
+            # Opened before a `forget` by another thread: what it leads to may have changed since.
             if directory in self._open or changes != self._changes:
                 return
             self._open[directory] = found._replace(fd=os.dup(found.fd))
@@ -183,7 +186,7 @@ class HeldDirs:
                 os.close(self._open.popitem(last=False)[1].fd)
 
     def forget(self) -> None:
-        """Close all of them: a path may lead elsewhere from now on."""
+        """Close all of them: a path may lead to another directory from now on."""
         with self._lock:
             self._changes += 1
             while self._open:

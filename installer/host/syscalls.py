@@ -1,4 +1,4 @@
-"""What the kernel can do and Python has no name for."""
+"""System calls that Python has no function for."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 
 
 def syncfs(fd: int) -> int:
-    """Wait for a whole file system; gives 0, or what went wrong."""
+    """Wait until a whole file system is on the disk; return 0 or the errno."""
     return 0 if ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0 else ctypes.get_errno()
 
 
 def fallocate(fd: int, start: int, size: int) -> int:
-    """Keep room behind the end of a file, whose length stays; gives 0, or what went wrong."""
+    """Allocate space after the end of a file without changing its length; return 0 or the errno."""
     done = ctypes.CDLL(None, use_errno=True).fallocate(
         fd, _KEEP_SIZE, ctypes.c_int64(start), ctypes.c_int64(size)
     )

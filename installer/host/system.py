@@ -1,8 +1,8 @@
 """The one place where the installer changes the host.
 
-Every path is a *host path*: absolute, as the host sees it, found below `root` as in a chroot. Everything that
-changes something goes through `System.around`, so that a test can kill, fail or fill the disk at every single
-step. Nothing here decides anything.
+Every path is a *host path*: absolute, as the host sees it, resolved below `root` as in a chroot. Every effect
+goes through `System.around`, so that a test can kill the process, let a call fail or fill the disk at every
+single effect. Nothing here decides anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SYNC_EACH = 8
 
 
 class SyncError(OSError):
-    """What was written may not be on the disk, and no later sync will say so: the kernel has forgotten it."""
+    """A failed sync: what was written may not be on the disk, and a later sync will not report it again."""
 
 
 def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
@@ -47,15 +47,15 @@ def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[An
 
 
 class System(Host):
-    """A host, and everything that can be done to it."""
+    """A host, and every effect that the installer has on it."""
 
     def around(self, name: str, args: tuple[Any, ...], call: Callable[[], T]) -> T:
-        """Do one effect; the hook for tests."""
+        """Carry out one effect; tests override it."""
         del name, args
         return call()
 
     def effect(self, name: str, call: Callable[[], T]) -> T:
-        """Do an effect that a client library brings about (an engine's), counted like all others.
+        """Carry out an effect of a client library, such as that of an engine, counted like all others.
 
         Args:
             name: What it is, for traces: `docker.load`.
@@ -65,17 +65,19 @@ class System(Host):
 
     @_effect
     def mkdir(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
-        """Make a directory with exactly this mode; its parent has to be there.
+        """Create a directory with exactly this mode; its parent must exist.
 
         Raises:
-            OSError: It is there already, or cannot be made.
+            OSError: It exists already, or cannot be created.
         """
         with self.open_parent(path) as at:
             os.mkdir(at.name, mode, dir_fd=at.fd)
             fd = os.open(at.name, LIST, dir_fd=at.fd)
             try:
+                # The owner first: chown(2) clears setuid and setgid bits of a mode set before.
                 if (uid, gid) != (-1, -1):
                     os.fchown(fd, uid, gid)
+                # mkdir(2) applies the umask; fchmod(2) does not.
                 os.fchmod(fd, mode)
             finally:
                 os.close(fd)
@@ -91,20 +93,21 @@ class System(Host):
         *,
         sync: bool = True,
     ) -> None:
-        """Write a file that is not there yet; removes it again where that fails.
+        """Write a new file; remove it again if that fails.
 
         Args:
             path: A host path.
             data: Its bytes, or pieces of them.
             mode: Its permission bits, whatever the umask.
-            uid: Its owner; -1 for whoever runs us.
-            gid: Its group; -1 for whoever runs us.
-            sync: Whether it is on the disk when this returns; else `sync_files` is to follow.
+            uid: Its owner; -1 for the user who runs the installer.
+            gid: Its group; -1 for the group of that user.
+            sync: Whether it is on the disk when this returns; otherwise `sync_files` must follow.
 
         Raises:
-            OSError: It is there already, or cannot be written.
+            OSError: It exists already, or cannot be written.
         """
         with self.open_parent(path) as at:
+            # 0600 until its content is complete: nobody reads or runs half of a file.
             fd = os.open(at.name, _NEW, 0o600, dir_fd=at.fd)
             try:
                 for chunk in (data,) if isinstance(data, bytes) else data:
@@ -123,16 +126,16 @@ class System(Host):
 
     @_effect
     def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
-        """Write into a file that is there, in one call, and wait until it is on the disk.
+        """Write into an existing file, in one call, and wait until it is on the disk.
 
         Args:
             path: A host path.
-            offset: Where in the file.
-            data: What.
-            truncate: Whether the file ends after it.
+            offset: The offset in the file.
+            data: The bytes.
+            truncate: Whether the file is to end after them.
 
         Raises:
-            OSError: It could not be written whole; how much of it is there is then unknown.
+            OSError: It could not be written; an unknown part of it may be in the file.
         """
         with self.open_parent(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
@@ -147,12 +150,12 @@ class System(Host):
 
     @_effect
     def append(self, path: str, data: bytes) -> None:
-        """Add to the end of a file that is there, in one call, and wait until it is on the disk.
+        """Append to an existing file, in one call, and wait until it is on the disk.
 
         The file is opened for appending only, so that it may be marked append-only (`chattr +a`).
 
         Raises:
-            OSError: It could not be added whole; how much of it is there is then unknown.
+            OSError: It could not be appended; an unknown part of it may be in the file.
         """
         with self.open_parent(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
@@ -164,12 +167,12 @@ class System(Host):
 
     @_effect
     def reserve(self, path: str, size: int) -> None:
-        """Keep `size` bytes of the disk for what will be appended to a file; its length stays as it is.
+        """Reserve `size` bytes of the disk for what will be appended to a file, without changing its length.
 
-        Where the file system has no such thing, nothing is kept.
+        Nothing is reserved on a file system that does not support it.
 
         Raises:
-            OSError: There is no room for them.
+            OSError: There is not enough space.
         """
         with self.open_parent(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
@@ -191,6 +194,8 @@ class System(Host):
         try:
             os.fsync(fd)
         except OSError as error:
+            # Never tried again: the kernel reports a failed write once and marks the pages clean. A second
+            # fsync(2) would succeed although the data is lost.
             raise SyncError(error.errno, error.strerror) from error
 
     @_effect
@@ -198,7 +203,7 @@ class System(Host):
         """Wait until the entries of a directory are on the disk.
 
         Raises:
-            OSError: They are not.
+            OSError: The sync failed.
         """
         with self.open_directory(path) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
@@ -208,15 +213,15 @@ class System(Host):
             os.close(fd)
 
     def sync_files(self, paths: Sequence[str]) -> None:
-        """Wait until the bytes of files are on the disk; many of them cost one wait per file system.
+        """Wait until the content of files is on the disk, with one sync per file system for many.
 
         Raises:
-            OSError: They are not.
+            OSError: The sync failed.
         """
         if len(paths) > _SYNC_EACH:
             self.sync_all({path.rpartition("/")[0] or "/" for path in paths})
             if syscalls.version() >= (5, 8):
-                return  # before 5.8 syncfs(2) did not report failed writes
+                return  # before Linux 5.8, syncfs(2) did not report failed writes: then each file is synced
         for path in paths:
             with self.open_parent(path) as at:
                 fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
@@ -226,10 +231,10 @@ class System(Host):
                 os.close(fd)
 
     def sync_all(self, directories: Iterable[str]) -> None:
-        """Wait until everything on the file systems that hold directories, or would, is on the disk.
+        """Wait until everything on the file systems of some directories is on the disk.
 
         Raises:
-            OSError: It is not.
+            OSError: The sync failed.
         """
         for directory in {self.space(each).device: each for each in directories}.values():
             self._sync_holder(directory)
@@ -242,14 +247,14 @@ class System(Host):
 
     @_effect
     def sync_fs(self, path: str, *, of_engine: bool = False) -> None:
-        """Wait until everything on the file system that holds the directory `path` is on the disk.
+        """Wait until everything on the file system of the directory `path` is on the disk.
 
         Args:
             path: A host path.
-            of_engine: It is the engine's: a path of this machine, whatever the root is.
+            of_engine: Whether the path is one of the engine: on this machine, whatever the root is.
 
         Raises:
-            OSError: It is not.
+            OSError: The sync failed.
         """
         with open_parent("/" if of_engine else self.root, path, follow=True) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
@@ -261,7 +266,7 @@ class System(Host):
 
     @_effect
     def rename(self, source: str, target: str) -> None:
-        """Rename, replacing a file or link (never a directory that has something in it) at the target.
+        """Rename, replacing a file, a link or an empty directory at the target.
 
         Raises:
             OSError: It cannot be renamed.
@@ -275,20 +280,20 @@ class System(Host):
 
     @_effect
     def link(self, source: str, target: str) -> None:
-        """Return a file (or link) a second name.
+        """Give a file or link a second name.
 
         Raises:
-            OSError: It cannot be done; EXDEV where the two are on different file systems.
+            OSError: It cannot be linked; EXDEV if the two are on different file systems.
         """
         with self.open_parent(source) as old, self.open_parent(target) as new:
             os.link(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
 
     @_effect
     def symlink(self, target: str, path: str) -> None:
-        """Make a symbolic link at `path`.
+        """Create a symbolic link at `path`.
 
         Raises:
-            OSError: Something is there already, or it cannot be made.
+            OSError: Something exists there, or it cannot be created.
         """
         with self.open_parent(path) as at:
             os.symlink(target, at.name, dir_fd=at.fd)
@@ -315,7 +320,7 @@ class System(Host):
 
     @contextmanager
     def _leading_elsewhere(self, *places: ParentDir) -> Iterator[None]:
-        """Have directories found anew where one of them, or a link to one, is moved or removed."""
+        """Forget held directories if one of them, or a link to one, is moved or removed."""
         held, moved = self._held, False
         for at in places if held else ():
             with suppress(FileNotFoundError):
@@ -328,12 +333,13 @@ class System(Host):
 
     @_effect
     def set_owner_mode(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
-        """Set the owner, then the mode, of a file or directory that is no link.
+        """Set the owner, then the mode, of a file or directory; never of what a link points to.
 
         Raises:
-            OSError: It cannot be done.
+            OSError: It cannot be changed.
         """
         with self.open_parent(path) as at:
+            # By a descriptor: between a check and chmod(2) by name, somebody could put a link in its place.
             fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at.fd)
             try:
                 if (uid, gid) != (-1, -1):
@@ -343,7 +349,7 @@ class System(Host):
                 os.close(fd)
 
     def remove_tree(self, path: str) -> None:
-        """Remove a directory of ours with all that is in it; see `tree_removal`.
+        """Remove a directory of Waybill with its content; see `tree_removal`.
 
         Raises:
             OSError: Something in it cannot be removed.
@@ -360,28 +366,29 @@ class System(Host):
         stdin: bytes = b"",
         cwd: str | None = None,
     ) -> Completed:
-        """Run a program on the host; what it says is bounded, and so is its time.
+        """Run a program on the host, with limits for its output and its time.
 
         Args:
             argv: The program and its arguments, paths as `real` gives them.
             timeout: Seconds after which it and its children are killed.
-            env: Variables on top of the user's.
-            stdin: What it reads.
+            env: Variables in addition to the user's.
+            stdin: Its standard input.
             cwd: Its working directory, as `real` gives it.
         """
         try:
             return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
         finally:
+            # The program may have moved or mounted something.
             if self._held is not None:
                 self._held.forget()
 
     def lock(self, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Lock:
-        """Take the lock `path`; the kernel gives it back when the process ends.
+        """Take the lock `path`; the kernel releases it when the process ends.
 
         Args:
-            path: A host path; made where it is not there.
-            wait: Seconds to wait for whoever holds it.
-            with_directory: Whether the directory that holds it is locked too, against a removal of the file.
+            path: A host path; created if it does not exist.
+            wait: Seconds to wait for another process.
+            with_directory: Whether its directory is locked too, in case somebody removes the file.
 
         Raises:
             BusyError: Another process holds it.

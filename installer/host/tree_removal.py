@@ -1,4 +1,4 @@
-"""Removal of a directory of ours with all that is in it, and of nothing that is only mounted there."""
+"""Removal of a directory of Waybill with its content, but of nothing that is mounted in it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ def remove_tree(
     """Remove a directory; remove links in it, and never follow them.
 
     Args:
-        host: Looks.
+        host: Reads the directory.
         path: The directory, as a host path.
         rmdir: Removes an empty directory.
         unlink: Removes a file or link.
 
     Raises:
-        OSError: Something in it cannot be removed; EBUSY where something is mounted there: then nothing was.
+        OSError: Something in it cannot be removed; EBUSY, before any removal, if something is mounted there.
     """
+    # A mount may hold the data of the operator: looked for before the first removal.
     if mounted := host.mounts(path):
-        raise OSError(errno.EBUSY, "something is mounted there, and is not ours to remove", mounted[0])
+        raise OSError(
+            errno.EBUSY, "a file system is mounted there, which Waybill does not remove", mounted[0]
+        )
 
     def remove(path: str) -> None:
         seen = host.observe(path, digest=False)

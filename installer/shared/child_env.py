@@ -1,7 +1,7 @@
-"""The environment that child processes get.
+"""The environment of child processes.
 
-The standalone executable starts through a shell head (`self_extract.sh`) that hides the variables
-which would make it load foreign libraries. What we start is not ours: it gets them back as they were.
+The standalone executable starts through a shell script (`self_extract.sh`) that hides variables such as
+LD_LIBRARY_PATH, which would make it load foreign libraries. Child processes get them back unchanged.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ OWN = ("WAYBILL_EXE", "WAYBILL_FRESH")
 
 
 def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a child process: the person's own, without what our start added.
+    """Return the environment for a child process: the user's own, without what the start of Waybill added.
 
     Args:
         environ: The environment of this process; `os.environ` by default.
 
     Returns:
-        A new dictionary, to be changed and passed on freely.
+        A new dictionary, which the caller may change.
     """
     source = os.environ if environ is None else environ
     added = {name for name in source if name in OWN or name.startswith(ORIGINAL)}

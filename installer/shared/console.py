@@ -1,6 +1,6 @@
-"""What both commands say, ask and exit with: stdout for results, stderr for everything else.
+"""The terminal of both commands: stdout for results, stderr for everything else, prompts and exit codes.
 
-The only module besides the two `cli` modules that prints.
+The only module besides those in the two `cli` folders that prints.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from installer.shared.progress import Progress
 from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
-REPORT = "please report it with the lines above: see SECURITY.md and CONTRIBUTING.md of the project"
+REPORT = "report it with the lines above; CONTRIBUTING.md and SECURITY.md of the project say where"
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def safe(text: str) -> str:
-    """Return text from outside as it may be shown: control and bidirectional characters are spelled out."""
+    """Return text with control and bidirectional characters escaped."""
+    # Names and notes come from bundles: an escape sequence could rewrite what the operator approved.
     return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
 
 
@@ -49,7 +50,7 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
 
 
 class Console(Ui):
-    """One run of a command, towards the person or script that typed it.
+    """The terminal of one run of a command.
 
     Args:
         program: `bundle` or `install`.
@@ -71,11 +72,11 @@ class Console(Ui):
         sys.stdout.flush()
 
     def rows(self, rows: Sequence[Sequence[str]], alarming: Callable[[Sequence[str]], bool]) -> None:
-        """Print a table; on a terminal its last column wraps, and what is alarming stands out.
+        """Print a table; on a terminal, the last column wraps and alarming rows are highlighted.
 
         Args:
             rows: Its rows; the first one is the heading.
-            alarming: Tells which rows stand out.
+            alarming: Returns whether a row is alarming.
         """
         if self.json_output:
             return
@@ -95,12 +96,13 @@ class Console(Ui):
         Rich(highlight=False, markup=False).print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
-        """Say something on stderr, as a line or as JSON; where nobody listens any more, to nobody."""
+        """Print a message on stderr, as a line or as JSON."""
         line = safe(text)
         if self.log_format == "json":
             row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
             line = json.dumps(row, ensure_ascii=True)
-        with suppress(OSError):  # a lost session must not stop what goes on
+        # A terminal that was closed must not stop a transaction.
+        with suppress(OSError):
             print(line, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
@@ -132,7 +134,7 @@ class Console(Ui):
             self.log(f"error: {error}")
 
     def progress(self) -> Progress:
-        """Return what long operations report to."""
+        """Return the object that long operations report to."""
         if self.log_format == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             return _Bar(self)
         return _Lines(self)
@@ -141,11 +143,13 @@ class Console(Ui):
         """Ask for a line.
 
         Raises:
-            UsageError: There is no terminal; names the flag that answers.
+            UsageError: There is no terminal; the error names the option that answers.
             DeclinedError: The terminal was closed.
         """
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("an answer is needed, and there is no terminal to ask on", hint=f"give {flag}")
+            raise UsageError(
+                "this command needs an answer, and there is no terminal to ask on", hint=f"give {flag}"
+            )
         print(safe(question), end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         if not line:
@@ -154,7 +158,7 @@ class Console(Ui):
 
 
 class _Lines(Progress):
-    """A line at the start and end of a phase, and one every five seconds in between."""
+    """Progress as lines: one every five seconds, and one at the end of a phase."""
 
     EVERY = 5.0
 
@@ -162,23 +166,23 @@ class _Lines(Progress):
         self._console = console
         self._lock = threading.Lock()
         self._label, self._total, self._done = "", 0, 0
-        self._began = self._said = 0.0
+        self._began = self._reported = 0.0
 
     def start(self, label: str, total: int) -> None:
         self._label, self._total, self._done = label, total, 0
-        self._began = self._said = time.monotonic()
+        self._began = self._reported = time.monotonic()
 
     def advance(self, count: int) -> None:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._said < self.EVERY:
+            if now - self._reported < self.EVERY:
                 return
-            self._said = now
+            self._reported = now
         rate = self._done / max(now - self._began, 0.001)
         left = f", {(self._total - self._done) / max(rate, 1):.0f} s left" if self._total else ""
         of = f" of {size(self._total)}" if self._total else ""
-        self._say(f"{self._label}: {size(self._done)}{of}, {size(int(rate))}/s{left}")
+        self._line(f"{self._label}: {size(self._done)}{of}, {size(int(rate))}/s{left}")
 
     def note(self, text: str) -> None:
         self._console.log(text)
@@ -192,9 +196,9 @@ class _Lines(Progress):
     def done(self) -> None:
         took = time.monotonic() - self._began
         if self._done:
-            self._say(f"{self._label}: {size(self._done)} in {took:.1f} s")
+            self._line(f"{self._label}: {size(self._done)} in {took:.1f} s")
 
-    def _say(self, text: str) -> None:
+    def _line(self, text: str) -> None:
         if self._console.log_format == "json":
             self._console.log(text, phase=self._label, done=self._done, total=self._total)
         else:
@@ -202,7 +206,7 @@ class _Lines(Progress):
 
 
 class _Bar(Progress):
-    """A bar with bytes, rate and time left, by rich."""
+    """Progress as a bar with bytes, rate and time left."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -251,11 +255,11 @@ class _Bar(Progress):
 
 
 def run(console: Console, command: Callable[[], None]) -> int:
-    """Run a command and turn whatever it raises into a message and an exit code.
+    """Run a command and turn what it raises into a message and an exit code.
 
     Args:
-        console: Where to say it.
-        command: What to run.
+        console: The terminal.
+        command: The command.
 
     Returns:
         The exit code of the process.
@@ -269,14 +273,14 @@ def run(console: Console, command: Callable[[], None]) -> int:
         console.log("interrupted", "error")
         return 130
     except BrokenPipeError:
-        # whoever read our output has gone; python must not complain when it flushes at the end
+        # The reader of the output has ended; Python must not report it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception:  # the last line of defence: a fault of ours
+    except Exception:  # an internal error: no class of ours covers it
         import traceback
 
         console.log(traceback.format_exc(), "error")
-        console.log(f"this is a fault in {console.program} {__version__}: {REPORT}", "error")
+        console.log(f"internal error in {console.program} {__version__}: {REPORT}", "error")
         return 1
     return 0
 
@@ -284,12 +288,12 @@ def run(console: Console, command: Callable[[], None]) -> int:
 def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
     """Run a command line application and return the exit code of the process.
 
-    SIGTERM and SIGHUP (a lost session) end it as Ctrl-C does, so that what has to be cleaned up is.
+    SIGTERM and SIGHUP (a lost session) end it like Ctrl-C, so that it cleans up.
 
     Args:
-        console: Where to say what went wrong.
+        console: The terminal.
         app: A Typer application.
-        words: What was typed after the command's name.
+        words: The arguments of the command.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -298,7 +302,7 @@ def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
 
 
 def _take_log_format(console: Console, words: list[str]) -> list[str]:
-    """Take `--log-format` from wherever it stands: before or behind the command, as one word or two."""
+    """Take `--log-format` from any position: before or after the subcommand, as one word or two."""
     left = []
     rest = iter(words)
     for word in rest:
@@ -332,13 +336,13 @@ def _invoke(console: Console, app: Any, words: list[str]) -> None:
             sys.exit(UsageError.exit_code)
         hint = f"see `{console.program} --help`, or --help after a command"
         raise UsageError(error.format_message(), hint=hint) from None
-    # without standalone mode click gives the code of `Exit` back instead of raising it
+    # Without standalone mode click returns the code of `Exit` instead of raising it.
     if isinstance(code, int) and code:
         sys.exit(code)
 
 
 def _document(value: Any) -> str:
-    """Return JSON that can be printed: bytes of a name that are no text become escapes."""
+    """Return a value as JSON; bytes of a file name that are not text are escaped."""
     text = json.dumps(value, ensure_ascii=False, indent=1)
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -1,7 +1,7 @@
-"""What only the standalone executables need: hold the unpacked directory, prune old ones, test themselves.
+"""Tasks of the standalone executables: lock the unpacked directory, prune old ones, test themselves.
 
-The shell head unpacks the program into `<cache>/<name>-<digest>` and starts it there. A running program holds
-a shared lock on its directory's marker, so that a newer version never removes what still runs.
+The shell script unpacks the program into `<cache>/<name>-<digest>` and starts it there. A running program
+holds a shared lock on the marker of its directory, so that a newer version never removes what still runs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 
 MARKER = ".complete"
 LEFT_BEHIND = 3600.0
-"""Seconds after which a half-unpacked directory is the rest of a killed first start."""
+"""Seconds after which a half-unpacked directory is a remainder of a killed first start."""
 
 UNUSED = 7 * 24 * 3600.0
-"""Seconds for which a version was not started before another one removes it. Between the head's look at the
-marker and the lock on it lies the start of the program: a version in use must never go in that time."""
+"""Seconds for which a version was not started before another one removes it. The program starts between the
+script's check of the marker and the lock on it: a version in use must not be removed in that time."""
 
 _held: list[int] = []
 
@@ -34,7 +34,7 @@ def executable() -> Path | None:
 
 
 def hold() -> None:
-    """Lock this program's unpacked directory for as long as it runs; after a first start prunes old ones."""
+    """Lock the unpacked directory of this program while it runs; after a first start prune old ones."""
     home = Path(sys.prefix)
     with contextlib.suppress(OSError):
         _held.append(_lock(home / MARKER, fcntl.LOCK_SH))
@@ -47,10 +47,10 @@ def prune(home: Path) -> list[Path]:
     """Remove the directories of other versions that nobody ran for a week, and of killed first starts.
 
     Args:
-        home: The unpacked directory that stays; its siblings `<name>-<digest>` are looked at.
+        home: The unpacked directory that stays; its siblings `<name>-<digest>` are checked.
 
     Returns:
-        What was removed.
+        The removed directories.
     """
     removed = []
     name = home.name.rpartition("-")[0]
@@ -90,7 +90,7 @@ def _lock(path: Path, how: int) -> int:
 
 
 def modules() -> list[str]:
-    """Name every module that this executable carries, in order; from source only the program's own."""
+    """Return every module in this executable, sorted; from source only those of the program."""
     if getattr(sys, "frozen", False):
         return carried(Path(sys.prefix))
     import installer
@@ -99,7 +99,7 @@ def modules() -> list[str]:
 
 
 def carried(app: Path) -> list[str]:
-    """Name every module in the frozen directory `app`, in order."""
+    """Return every module in the frozen directory `app`, sorted."""
     import zipfile
 
     lib = app / "lib"
@@ -110,7 +110,7 @@ def carried(app: Path) -> list[str]:
 
 
 def module_name(file: str) -> str:
-    """Return the name of the module in `file`, a path below the library; empty where there is none."""
+    """Return the name of the module in `file`, a path below the library; empty if it is not one."""
     parts = file.split("/")
     if parts[-1].endswith(".pyc"):
         parts[-1] = parts[-1].removesuffix(".pyc")
@@ -126,10 +126,10 @@ def module_name(file: str) -> str:
 
 
 def selftest() -> dict[str, str]:
-    """Import every module that the executable carries.
+    """Import every module in the executable.
 
     Returns:
-        The modules that failed, each with its reason; empty when all is well.
+        The modules that failed, each with its reason.
     """
     failed = {}
     for name in modules():

@@ -1,10 +1,10 @@
-"""Numbers as people read them."""
+"""Sizes in words."""
 
 from __future__ import annotations
 
 
 def size_text(count: int) -> str:
-    """Return bytes in the decimal units in which media are sold: `1.4 GB`."""
+    """Return a number of bytes in decimal units, as media is sold: `1.4 GB`."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:

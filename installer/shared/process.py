@@ -1,4 +1,4 @@
-"""Runs a child process: bounded in time and output, in a session of its own, with the user's environment."""
+"""Child processes: limited in time and output, in a session of their own, with the user's environment."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ OUTPUT_LIMIT = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """How a child ended.
+    """The result of a child process.
 
     Attributes:
-        argv: What was run.
-        status: Its exit status; negative for a signal; 127 where it could not be started.
-        stdout: The last mebibyte of what it wrote.
-        stderr: The same for its standard error.
-        timed_out: Whether it was killed because its time was up.
+        argv: The program and its arguments.
+        status: Its exit status; negative for a signal; 127 if it could not be started.
+        stdout: The last mebibyte of its standard output.
+        stderr: The last mebibyte of its standard error.
+        timed_out: Whether it was killed because of its time-out.
     """
 
     argv: tuple[str, ...]
@@ -38,13 +38,13 @@ class Completed:
 
     @property
     def ok(self) -> bool:
-        """Whether it ended by itself with status 0."""
+        """Whether it ended by itself, with status 0."""
         return self.status == 0 and not self.timed_out
 
     def reason(self) -> str:
-        """Say in one line why it failed: the time-out, or the last line that it wrote."""
+        """Return in one line why it failed: the time-out, or the last line of its output."""
         if self.timed_out:
-            return "did not end in time and was killed"
+            return "timed out and was killed"
         text = (self.stderr.strip() or self.stdout.strip()).decode("utf-8", "replace")
         last = text.splitlines()[-1][:400] if text else "no output"
         how = f"killed by signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
@@ -52,10 +52,10 @@ class Completed:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a child: the user's own, without what the executable set for itself.
+    """Return the environment of a child: that of the user, without what the executable set for itself.
 
     Args:
-        extra: Variables on top.
+        extra: Additional variables.
     """
     return child_environment() | dict(extra or {})
 
@@ -73,14 +73,14 @@ def run(
     Args:
         argv: The program and its arguments; no shell is involved.
         timeout: Seconds after which it and its children are killed.
-        env: Variables on top of the user's.
-        stdin: What it reads.
+        env: Variables in addition to the user's.
+        stdin: Its standard input.
         cwd: Its working directory.
 
     Returns:
-        How it ended; a program that cannot be started gives status 127, not an exception.
+        The result; a program that cannot be started has status 127 and raises nothing.
     """
-    held = _HeldSignals()
+    held = _DelayedSignals()
     try:
         child = subprocess.Popen(
             list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -102,22 +102,22 @@ def run(
     return Completed(tuple(argv), child.returncode, out, err, timed_out)
 
 
-class _HeldSignals:
-    """Holds back what would end us while a child starts: in between, it would run on alone."""
+class _DelayedSignals:
+    """Delays signals while a child starts: one between its start and the `try` would leave it running."""
 
     def __init__(self) -> None:
-        self._came: list[int] = []
+        self._received: list[int] = []
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if callable(signal.getsignal(number)):
-                    self._before[number] = signal.signal(number, lambda came, _: self._came.append(came))
+                    self._before[number] = signal.signal(number, lambda came, _: self._received.append(came))
 
     def release(self) -> None:
-        """Hear signals again, and hand on what came."""
+        """Restore the handlers, and raise the signals that came meanwhile."""
         for number, action in self._before.items():
             signal.signal(number, action)
-        for number in self._came:
+        for number in self._received:
             signal.raise_signal(number)
 
 
@@ -133,7 +133,7 @@ def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tupl
             selector.register(child.stdin, selectors.EVENT_WRITE)
         else:
             child.stdin.close()
-        # A daemon that a script leaves behind may hold the pipes open: the end of the child itself counts.
+        # A daemon that a script leaves running may hold the pipes open: the end of the child itself counts.
         while selector.get_map() and (child.poll() is None or selector.select(0)):
             if time.monotonic() > deadline:
                 _kill(child)
@@ -148,6 +148,7 @@ def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tupl
                     continue
                 buffer = kept[key.fileobj]  # type: ignore[index]
                 buffer += chunk
+                # The last bytes: the reason of a failure is at the end of a log.
                 del buffer[: max(0, len(buffer) - OUTPUT_LIMIT)]
     try:
         child.wait(max(0.0, deadline - time.monotonic()))
@@ -170,6 +171,7 @@ def _send(child: subprocess.Popen[bytes], unsent: memoryview, selector: selector
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
+    # The whole process group: a shell script must not leave its children running.
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

@@ -1,6 +1,6 @@
-"""Progress is an object that is passed in and does nothing by default.
+"""The object that long operations report to; it does nothing by default.
 
-Workers call it from several threads; an implementation that prints makes itself safe for that.
+Several threads call it; an implementation that prints must be safe for that.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Progress:
-    """What a long operation reports; this one reports nothing.
+    """Receives the progress of a long operation; this one ignores it.
 
     Bytes are counted once, where they are read or written; totals are known before the first byte moves.
     """
@@ -21,10 +21,10 @@ class Progress:
         """Count `count` further bytes of the phase."""
 
     def note(self, text: str) -> None:
-        """Say one thing that happened, in a line of its own."""
+        """Report one thing that happened, in a line of its own."""
 
     def step(self, text: str, **fields: Any) -> None:
-        """Return how far a transaction is: for people where there is a text, with all its facts for a log."""
+        """Report a step of a transaction: to people if there is a text, with all facts to a log."""
         del fields
         if text:
             self.note(text)

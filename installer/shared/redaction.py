@@ -1,4 +1,4 @@
-"""Shows how configuration will change, without showing secrets."""
+"""Diffs of configuration files, without secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Diff:
 
     Attributes:
         path: Where it is.
-        text: A unified diff; empty where it is no text, or too large to show.
+        text: A unified diff; empty if the file is not text, or too large to show.
         note: Why there is no diff.
     """
 
@@ -43,8 +43,8 @@ def diff(path: str, old: bytes, new: bytes) -> Diff:
 
     Args:
         path: Where it is.
-        old: What is there; empty where nothing is.
-        new: What will be there.
+        old: The present content; empty if there is none.
+        new: The new content.
     """
     if max(len(old), len(new)) > LIMIT:
         return Diff(path, "", f"too large to show ({len(old)} and {len(new)} bytes)")
@@ -57,7 +57,7 @@ def diff(path: str, old: bytes, new: bytes) -> Diff:
 
 
 def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
-    """Compare the true lines and shows the masked ones: a changed secret shows as changed, and no more."""
+    """Compare the true lines and show the masked ones: of a changed secret only the change is visible."""
     shown_before, shown_after = list(mask(before)), list(mask(after))
     matcher = SequenceMatcher(None, before, after, autojunk=len(before) + len(after) > 2000)
     for group in matcher.get_grouped_opcodes(CONTEXT):
@@ -102,7 +102,7 @@ def mask(lines: list[str]) -> Iterator[str]:
 
 
 def secrets_of(lines: list[str]) -> frozenset[str]:
-    """Return the values that `mask` would replace, short ones aside: they would hide half of any text."""
+    """Return the values that `mask` would replace, except short ones, which occur in any text."""
     found: set[str] = set()
     for line, masked in zip(lines, mask(lines), strict=True):
         if line != masked:
@@ -113,7 +113,7 @@ def secrets_of(lines: list[str]) -> frozenset[str]:
 
 
 def conceal(lines: list[str], secrets: frozenset[str]) -> list[str]:
-    """Return lines without secrets: none of those given, and none that `mask` knows by its name."""
+    """Return lines without the given secrets, and without those that `mask` finds."""
     hidden = []
     for line in lines:
         for secret in sorted(secrets, key=len, reverse=True):

@@ -1,9 +1,9 @@
-"""YAML as people mean it: safe, bounded, with a line for every node, and nothing that changes silently.
+"""A strict, bounded YAML reader that knows the line of every node.
 
 Built on the events of PyYAML's parser, so no YAML tag ever reaches a constructor. Refused, with its line:
-anchors, aliases and merge keys; tags; several documents; keys given twice; keys that are not text; and plain
-scalars that YAML versions read differently or that lose something, such as `no`, `1.10`, `0755` or
-`2024-01-01`. Whoever means the text puts it in quotes.
+anchors, aliases and merge keys; tags; several documents; duplicate keys; keys that are not text; and plain
+scalars that versions of YAML read differently or that lose their form, such as `no`, `1.10`, `0755` or
+`2024-01-01`. In quotes they are text.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Document:
         name: What to call it in messages, mostly the path of the file.
         value: Mappings, lists, text, integers, floats, booleans and None.
         lines: The line, from 1, of every key and list item, by its path from the root.
-        problems: Everything wrong with it; the value is only fit for use when there is none.
+        problems: Everything wrong with it; the value must not be used unless there is none.
     """
 
     name: str
@@ -125,7 +125,7 @@ class _TooMuchError(Exception):
 
 
 class _Builder:
-    """Makes plain values of parser events and notes lines and problems on the way."""
+    """Builds plain values from parser events, and collects lines and problems."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -173,7 +173,7 @@ class _Builder:
         return self._mapping(events, path, depth)
 
     def _bare(self, event: Any) -> None:
-        """Refuse what stands before a value or key."""
+        """Refuse an anchor or tag before a value or key."""
         if event.anchor:
             self._problem(
                 event, f"sets the anchor &{event.anchor}", "write values out; anchors are not read here"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import nodes
 
 MAX_TAGS = 20_000
+"""Compiling more takes seconds and hundreds of megabytes."""
 
 # Jinja2 turns every CR into LF. These count as white space for it just like CR does, and pass unchanged.
 _STAND_INS = "\x1f\x1e\x1d\x1c\u2028\u2029\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u205f\u3000"
@@ -29,8 +30,8 @@ class RenderError(HostNotReadyError):
 
     Attributes:
         template: Its name.
-        line: The line in it, 0 where none is known.
-        key: The value it asks for, as `a.b.c`; empty where the fault is another one.
+        line: The line in it; 0 if not known.
+        key: The value that is missing, as `a.b.c`; empty for another error.
     """
 
     def __init__(self, what: str, *, template: str, line: int = 0, key: str = "", hint: str = "") -> None:
@@ -75,7 +76,7 @@ def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     except (RecursionError, MemoryError) as error:
         what = "nests without end" if isinstance(error, RecursionError) else "needs too much memory"
         raise RenderError(what, template=name, hint="simplify the template") from None
-    except Exception as error:  # whatever an expression raises is a fault of the template
+    except Exception as error:  # an expression can raise anything: it is an error of the template
         line = _line(error, name)
         what = f"{_lower(str(error)) or type(error).__name__}"
         raise RenderError(

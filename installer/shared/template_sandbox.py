@@ -1,8 +1,8 @@
 """The Jinja2 environment of `installer/shared/template.py`: what a template may do, and how much of it.
 
-Jinja2's sandbox keeps templates away from attributes and methods that reach further than the values. It does
-not bound time and memory. That is done here: rounds of loops and calls are counted, texts that expressions
-make are measured, and large repetitions, paddings and powers are refused before they are computed.
+The sandbox of Jinja2 hides attributes and methods that reach beyond the values. It does not limit time and
+memory. That is done here: iterations and calls are counted, texts of expressions are measured, and large
+repetitions, paddings and powers are refused before they are computed.
 
 Import this inside functions only: Jinja2 takes 40 ms to load.
 """
@@ -46,7 +46,7 @@ _PRINTABLE = (str, int, float, list, tuple, dict)
 
 
 class TemplateRefusedError(TemplateError):
-    """A template does more than it may, or prints what has no text."""
+    """A template exceeds a limit, or prints a value that has no text."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class TemplateRefusedError(TemplateError):
 
 
 class Budget:
-    """What one rendering has used so far."""
+    """The resources that one rendering has used."""
 
     def __init__(self) -> None:
         self.steps = 0

@@ -1,9 +1,9 @@
-"""The values of a host: the bundle's defaults, with the site's files laid over them.
+"""The values of a host: the defaults of the bundle, overridden by the files of the site.
 
     bundle defaults  ←  /etc/waybill/<product>/values.yaml  ←  --values FILE  ←  waybill.version, …
 
 Mappings are merged key by key; anything else replaces what was there. The result has to fit the bundle's
-schema. Everything wrong in any of the files is said at once, with file, line and key.
+schema. All problems of all files are reported at once, with file, line and key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from installer.shared import strict_yaml
 
 BUILT_IN = "waybill"
 SCHEMA_SECONDS = 10.0
-"""Processor time that a schema may take to judge the values."""
+"""Processor time for the validation of the values by a schema."""
 SITE_VALUES = "/etc/waybill/{product}/values.yaml"
 
 
@@ -69,8 +69,8 @@ def resolve(layers: Sequence[Layer], schema: Layer | None, built_ins: BuiltIns) 
     values, problems = examine(layers, schema, built_ins)
     if problems:
         raise HostNotReadyError(
-            "the values for the templates are not usable",
-            hint="correct the values files; nothing was changed",
+            "the values for the templates are not valid",
+            hint="fix the values files; nothing was changed",
             problems=problems,
         )
     return values
@@ -232,12 +232,12 @@ def _misfits(
 
 
 class _TooSlowError(BaseException):
-    """Raised in the midst of what runs too long: nothing on the way may take it for an error of its own."""
+    """Ends a validation that takes too long; a BaseException, so that nothing handles it on the way."""
 
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """End what takes too long of this process's own time; the matcher of patterns hears signals."""
+    """Raise _TooSlowError after SCHEMA_SECONDS of processor time, also inside of a regular expression."""
 
     def stop(_number: int, _frame: object) -> None:
         raise _TooSlowError

@@ -1,4 +1,4 @@
-"""What this host is: its name and its environment."""
+"""The name and the environment of this host."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SMALL = 4096
 
 
 def environment(system: System, given: str) -> str:
-    """Return the environment of this host: its own setting, or what the operator says where it has none.
+    """Return the environment of this host: its own setting, or the argument of the operator if it has none.
 
     Args:
         system: The host.
-        given: From `--env`; empty where it was not given.
+        given: From `--env`; empty if not given.
 
     Raises:
         HostNotReadyError: The setting is damaged.
-        RefusedError: It says another one than the operator.
+        RefusedError: The setting and the argument differ.
     """
     try:
         text = system.read(ENVIRONMENT_FILE, _SMALL).decode("ascii", "replace").strip()
@@ -36,11 +36,12 @@ def environment(system: System, given: str) -> str:
         raise HostNotReadyError(
             "does not name an environment", where=ENVIRONMENT_FILE, hint="one word, such as: production"
         )
+    # The setting of the host wins: else `--env test` would be a way around the approvals of production.
     if given not in ("", text):
         raise RefusedError(
             f"this host belongs to the environment {text}, not {given}",
             where=ENVIRONMENT_FILE,
-            hint="leave out --env, or go to a host of that environment",
+            hint="leave out --env, or use a host of that environment",
         )
     return text
 

@@ -1,4 +1,4 @@
-"""A release on this host: what it has outside of its directory, and the record that says so."""
+"""A release on this host, and the record of what it has outside of its directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from installer.state.state import MIB, Entry
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One thing that a release has on the host outside of its own directory.
+    """One file, link or directory that a release has on the host outside of its own directory.
 
     Attributes:
         path: Where, as a host path.
@@ -28,10 +28,10 @@ class Installed:
         uid: Owner; -1 where owners are not changed.
         gid: Group; -1 where owners are not changed.
         target: Of a link.
-        source: Where a file's bytes are taken from, as a host path: in the release's directory, or rendered.
-        origin: Its bundle path; empty for a directory that is there only to hold others.
-        policy: `kept`: the operator's own version stands there; `beside`: it is the release's version of such
-            a file, laid beside it.
+        source: The host path that its bytes are copied from: in the release directory, or rendered.
+        origin: Its bundle path; empty for a directory that only holds others.
+        policy: `kept`: the version of the operator was kept there; `beside`: the version of the release,
+            written next to such a file.
     """
 
     path: str
@@ -54,12 +54,12 @@ class Release:
     Attributes:
         manifest: Its verified manifest.
         identity: SHA-256 of its SHA256SUMS, in hex.
-        directory: Where its members lie under their bundle paths once the transaction began, as a host path.
-        staged: Where they lie now, while planning; the same as `directory` for a retained release.
-        installed: What it has outside of `directory`, in the order in which it is made.
+        directory: Holds its members under their bundle paths once the transaction has begun; a host path.
+        staged: Holds them now, while planning; the same as `directory` for a retained release.
+        installed: What it has outside of `directory`, in the order in which it is created.
         health: Its probes, their targets rendered with the host's values.
-        blobs: Where the blobs of its images lie while operations run, where that is not `directory`; empty:
-            nowhere, only the engine has them.
+        blobs: Holds its image blobs while operations run, if that is not `directory`; empty: only the engine
+            has them.
     """
 
     manifest: Manifest
@@ -72,15 +72,15 @@ class Release:
 
     @property
     def blobs_at(self) -> str:
-        """The directory below which its images are loaded from; empty where they are not kept."""
+        """The directory that its images are loaded from; empty if their blobs are not retained."""
         return self.directory if self.blobs is None else self.blobs
 
     def now(self, path: str) -> str:
-        """Return the host path at which a member can be read while planning."""
+        """Return the host path of a member while planning."""
         return f"{self.staged}/{path}"
 
     def then(self, path: str) -> str:
-        """Return the host path that a member has while operations run; the one to put into their args."""
+        """Return the host path of a member while operations run, for their arguments."""
         return f"{self.directory}/{path}"
 
 
@@ -88,7 +88,7 @@ RECORD_LIMIT = 512 * MIB
 
 
 class DamagedReleaseError(NotUndoneError):
-    """What is kept of a release is missing or was changed."""
+    """Files of a retained release are missing or were changed."""
 
 
 def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ...]) -> bytes:
@@ -102,9 +102,9 @@ def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ..
 
 
 def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -> Release:
-    """Return a kept release with what it has on the host.
+    """Return a retained release with what it has on the host.
 
-    Its manifest and record are read only where they are, byte for byte, what was verified and written.
+    Its manifest and record are parsed only if they are, byte for byte, what was verified and written.
 
     Raises:
         DamagedReleaseError: One of them is missing or was changed; `hint` says what to do.
@@ -121,13 +121,15 @@ def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -
 def read_record(
     system: System, layout: Layout, entry: Entry, hint: str = ""
 ) -> tuple[tuple[Installed, ...], tuple[HealthCheck, ...]]:
-    """Return what a release has on the host outside of its directory, and its probes, by its record.
+    """Return what a release has on the host outside of its directory, and its health checks.
 
     Raises:
         DamagedReleaseError: The record is missing or was changed; `hint` says what to do.
     """
     path = f"{layout.record(entry.record)}/record.json"
     data = _exact(system, path, entry.record_sha256, hint or _again(layout, entry))
+    # Not read field by field: the digest says that these are the bytes that this program wrote, and a release
+    # may have 250,000 files.
     record = jsonio.loads_strict(data, path, RECORD_LIMIT)
     installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
     health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
@@ -136,8 +138,8 @@ def read_record(
 
 def _again(layout: Layout, entry: Entry) -> str:
     return (
-        f"the disk may be losing data, or somebody edited it. Install {layout.product} {entry.version} again "
-        "from its bundle: what is on the host as installed is known again by that"
+        f"the disk may be losing data, or somebody edited the file. Install {layout.product} {entry.version} "
+        "again from its bundle: that writes the file anew"
     )
 
 
@@ -147,5 +149,5 @@ def _exact(system: System, path: str, sha256: str, hint: str) -> bytes:
     except OSError as error:
         raise DamagedReleaseError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
     if sha256_hex(data) != sha256:
-        raise DamagedReleaseError("is not what was installed", where=path, hint=hint)
+        raise DamagedReleaseError("was changed since it was installed", where=path, hint=hint)
     return data

@@ -1,4 +1,4 @@
-"""A release that is kept on the host, verified again before it is used: a disk forgets, and people edit."""
+"""Verification of a retained release before it is used: its files may have been damaged or edited."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from installer.host.system import System
 from installer.shared.progress import Progress
 
 DAMAGED = (
-    "the kept release is damaged, and there is no way back to it: go to another one (`install status` lists "
-    "what is kept), or have this version made again with a higher `sequence` in bundle.yaml"
+    "the retained release is damaged, and a rollback to it is not possible: roll back to another one "
+    "(`install status` lists them), or create this version again with a higher `sequence` in bundle.yaml"
 )
 
 
 def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
-    """Read what a release directory says it is; for looking at it, not for installing it.
+    """Read the manifest in a release directory, to look at it, not to install it.
 
     Args:
         system: The host.
@@ -53,23 +53,23 @@ def verify_retained(
     *,
     blobs: bool = True,
 ) -> VerifiedBundle:
-    """Verify a release directory as if it had just come: signature, list, manifest, every file.
+    """Verify a release directory like a new bundle: signature, list, manifest, every file.
 
     Args:
         system: The host.
         directory: Of the release, as a host path.
         platform: `os/arch` of this host.
-        trust: Whom to believe.
-        progress: Told the bytes.
-        blobs: Whether the blobs of its images are kept there too.
+        trust: The root and the clock.
+        progress: Receives the bytes read.
+        blobs: Whether its image blobs are retained there too.
 
     Returns:
-        What is now known of it.
+        The verified release.
 
     Raises:
         UntrustedError: No trusted key signed it.
-        ExpiredError: A key was revoked, or the trust is expired.
-        TamperedError: A file is not what was signed; the message says which.
+        ExpiredError: A key was revoked, or the root has expired.
+        TamperedError: A file is not what was signed; the error names it.
         OSError: Something cannot be read.
     """
     sums = system.read(f"{directory}/{SUMS}", LIMITS.sums_bytes)
@@ -78,13 +78,14 @@ def verify_retained(
         for name in system.names(directory)
         if name.startswith(SUMS + ".") and name.endswith(tuple(f".{form}" for form in FORMS))
     ]
+    # By the root of today: a release that was revoked since it was installed must not run again.
     evidence = trust.check_release(sums, signatures)
     manifest, identity = read_manifest(system, directory)
     entries = [
         entry for entry in manifest.for_platform(platform) if blobs or not entry.path.startswith(BLOBS)
     ]
     size = sum(entry.size for entry in entries)
-    progress.start("verify the kept release", size)
+    progress.start("verify the retained release", size)
     with system.hold_directories():
         for entry in entries:
             seen = system.observe(f"{directory}/{entry.path}")

@@ -1,7 +1,7 @@
-"""What this host knows of one product: which release runs, which are kept, how far it ever came.
+"""The state of one product on this host: the running release, the retained ones, the highest number.
 
-`state.json` is written only after a transaction stands, and can be derived from the journal again. Files of
-ours are read with the strict JSON reader all the same: a disk that loses data is no attacker, but no friend.
+`state.json` is written only after a transaction is committed, and can be derived from the journal again. It
+is read as strictly as a bundle: a failing disk can change it.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ MIB = 1024 * 1024
 STATE_LIMIT = 4 * MIB
 KEEP = 3
 _SLACK = 4096
-"""Bytes that a state may grow by between BEGIN and COMMIT: it learns the time."""
+"""Bytes by which a state may grow between BEGIN and COMMIT, which adds the time and a reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One release that this host keeps.
+    """One retained release.
 
     Attributes:
         name: Its directory, `<sequence>-<id12>`.
-        version: As its manifest says.
-        sequence: As its manifest says.
+        version: Of its manifest.
+        sequence: Of its manifest.
         identity: SHA-256 of its SHA256SUMS.
-        manifest: SHA-256 of its bundle.json: a kept one is parsed only where it still is what was verified.
-        record: The transaction whose record says what it has on the host.
+        manifest: SHA-256 of its bundle.json, which is parsed only if it still is what was verified.
+        record: The transaction whose record lists what it has on the host.
         record_sha256: Of that record.
         installed: When that transaction was committed, in seconds since 1970; 0 before.
-        methods: Which methods were driven.
-        evidence: What the verification found: who signed, who approved.
-        blobs: Whether its directory has the blobs of its images; with `--work-dir` only the engine has them.
-        irreversible: What it did to the host that going back does not undo, in words.
-        incomplete: What failed past the point from which there was no way back; empty where it is whole.
+        methods: The deployment methods that were run.
+        evidence: The result of the verification: who signed, who approved.
+        blobs: Whether its directory has its image blobs; with `--work-dir` only the engine has them.
+        irreversible: Its effects on the host that a rollback does not undo, in words.
+        incomplete: What failed past the point of no return; empty if nothing did.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Entry:
         return {**asdict(self), "evidence": dict(self.evidence.document)}
 
     def brief(self) -> dict[str, Any]:
-        """Return what tells it from others, as a JSON object."""
+        """Return what identifies it, as a JSON object."""
         names = ("version", "sequence", "identity")
         return {"release": self.name} | {name: getattr(self, name) for name in names}
 
@@ -115,16 +115,16 @@ def _integer(value: Value) -> int:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known of one product.
+    """The state of one product.
 
     Attributes:
-        current: The release that runs; None where none does.
+        current: The running release; None if there is none.
         retained: The releases whose directories are retained, the running one first, then by when each ran
             last.
-        highest: The highest sequence that was ever committed.
+        highest: The highest sequence number that was ever committed.
         transaction: Number of the last transaction that ended.
-        reset: Number of the last reset by the root that let `highest` fall.
-        keep: How many releases this host keeps of the product, the running one too.
+        reset: Number of the last reset of `highest` by the root.
+        keep: How many releases this host retains of the product, the running one included.
     """
 
     current: Entry | None = None
@@ -136,43 +136,45 @@ class State:
 
     @property
     def previous(self) -> Entry | None:
-        """The release that ran before the current one, where it is kept."""
+        """The release that ran before the current one, if it is retained."""
         others = [entry for entry in self.retained if self.current is None or entry.name != self.current.name]
         return others[0] if others else None
 
     def after(self, transaction: int, new: Entry | None) -> State:
-        """Return the state once a transaction stands.
+        """Return the state after a transaction is committed.
 
         Args:
             transaction: Its number.
-            new: The release that now runs; None where none does.
+            new: The release that runs then; None if none does.
         """
         if new is None:
             return replace(self, current=None, retained=(), transaction=transaction)
-        # What was gone back past has been brought back by hand, or fits: it is done anew the next time.
+        # A rollback past an irreversible step is allowed only if the operator restored the data: the step
+        # is done again when that release is installed again.
         past = {entry.name for entry in self.past(new)}
         rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.retained]
         entries = (new, *(entry for entry in rest if entry.name != new.name))[: self.keep]
+        # Only a newer reset than the last one may lower `highest`: applied twice it would allow a downgrade.
         reset = new.evidence.reset
         highest = new.sequence if reset > self.reset else max(self.highest, new.sequence)
         return State(new, entries, highest, transaction, max(self.reset, reset), self.keep)
 
     def past(self, entry: Entry) -> tuple[Entry, ...]:
-        """Return the newer releases that ran here after `entry` last did: going to it goes back past them.
+        """Return the newer releases that ran after `entry` last did: a rollback to it goes past them.
 
-        None of them can have been given up: of what is kept the release that ran longest ago goes first.
+        All of them are retained: the release that ran longest ago is removed first.
         """
         names = [each.name for each in self.retained]
         since = self.retained[: names.index(entry.name)] if entry.name in names else ()
         return tuple(each for each in since if each.sequence > entry.sequence)
 
     def goes(self, new: Entry | None) -> tuple[Entry, ...]:
-        """Return the releases that are not kept any more once `new` runs, or nothing does."""
+        """Return the releases that are no longer retained once `new` runs, or nothing does."""
         kept = {entry.name for entry in self.after(self.transaction, new).retained}
         return tuple(entry for entry in self.retained if entry.name not in kept)
 
     def find(self, version: str) -> Entry | None:
-        """Return a kept release by version (with or without `v`) or by name."""
+        """Return a retained release by version (with or without `v`) or by name."""
         wanted = version.removeprefix("v")
         return next((entry for entry in self.retained if wanted in (entry.version, entry.name)), None)
 
@@ -223,29 +225,27 @@ class DamagedStateError(NotUndoneError):
 
 
 def cannot_read_error(path: str) -> HostNotReadyError:
-    """Return the error for what only root may read on this host."""
+    """Return the error for what this user may not read."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
 
 
 def cannot_access_error(error: OSError, where: str) -> HostNotReadyError:
-    """Return the error for what cannot be looked at; `where` is said where the error itself names nothing."""
+    """Return the error for what cannot be read; `where` is used if the error names no file."""
     if isinstance(error, PermissionError):
         return cannot_read_error(error.filename or where)
-    hint = "look at what is there: something else may be in its place, or the disk may be failing"
-    return HostNotReadyError(
-        f"cannot be looked at: {error.strerror}", where=error.filename or where, hint=hint
-    )
+    hint = "look at that path: something else may be in its place, or the disk may be failing"
+    return HostNotReadyError(f"cannot be read: {error.strerror}", where=error.filename or where, hint=hint)
 
 
 def load(system: System, layout: Layout) -> State:
     """Read `state.json`.
 
     Returns:
-        What it says; an empty state where there is none.
+        The state; an empty one if there is none.
 
     Raises:
         DamagedStateError: It is damaged.
-        NotUndoneError: It is of a newer installer.
+        NotUndoneError: A newer installer wrote it.
         HostNotReadyError: It cannot be read, by this user or at all.
     """
     try:
@@ -255,7 +255,7 @@ def load(system: System, layout: Layout) -> State:
     except PermissionError as denied:
         raise cannot_read_error(layout.state_file) from denied
     except OSError as failed:
-        hint = "the disk may be failing, or somebody put something else there: put it back from a backup"
+        hint = "the disk may be failing, or something else is in its place: restore it from a backup"
         raise HostNotReadyError(
             f"cannot be read: {failed.strerror}", where=layout.state_file, hint=hint
         ) from None
@@ -317,7 +317,8 @@ _NUMBER = re.compile(r"(\d{6,})\.(?:log|done|backup)")
 
 
 def next_transaction(system: System, layout: Layout, state: State) -> str:
-    """Return the id of the transaction that comes next."""
+    """Return the id of the next transaction."""
+    # Never a number that was used: journal, backup and record of a transaction are named by it.
     found = [
         int(match[1]) for name in system.names(layout.transactions) if (match := _NUMBER.fullmatch(name))
     ]

@@ -1,4 +1,4 @@
-"""The host's trust: `/etc/waybill/trust/root.json`, set up once by a person who checks a fingerprint."""
+"""The trust of the host: `/etc/waybill/trust/root.json`, set up by a person who compares a fingerprint."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _EARLIER_PARTIAL = (f"{TRUST}/.root.json.new", f"{STATE}/.trusted-time.new")
 
 
 def load_trust(system: System) -> tuple[Root, bytes]:
-    """Read the host's trust.
+    """Read the root of the host.
 
     Returns:
         The root and its exact bytes.
 
     Raises:
-        UntrustedError: None is set up.
+        UntrustedError: No trust is set up.
         TamperedError: The file is damaged.
     """
     try:
@@ -39,9 +39,9 @@ def load_trust(system: System) -> tuple[Root, bytes]:
     except FileNotFoundError:
         below = "" if system.live else f" --root {system.root}"
         raise UntrustedError(
-            "this host trusts nobody yet",
+            "no trust is set up on this host",
             where=ROOT_FILE,
-            hint=f"get root.json and the printed trust sheet, then run `install trust init root.json{below}`",
+            hint=f"with root.json and the printed trust sheet, run `install trust init root.json{below}`",
         ) from None
     except OSError as error:
         raise UntrustedError(f"the trust cannot be read: {error.strerror}", where=ROOT_FILE) from None
@@ -52,8 +52,8 @@ def load_trust(system: System) -> tuple[Root, bytes]:
         raise TamperedError(
             error.what,
             where=error.where,
-            hint="somebody edited it, or the disk has lost data: put it back from a backup. Without one, "
-            f"remove it and set up trust anew, by its sheet: `install trust init root.json{below}`",
+            hint="somebody edited it, or the disk lost data: restore it from a backup. Without one, remove "
+            f"it and set up trust again by the trust sheet: `install trust init root.json{below}`",
             problems=error.problems,
         ) from None
 
@@ -61,14 +61,14 @@ def load_trust(system: System) -> tuple[Root, bytes]:
 def init_trust(
     system: System, path: Path, given: str, ask: Callable[[str], str], clock: Clock
 ) -> tuple[Root, str]:
-    """Set up trust on a host that has none, after its fingerprint was compared.
+    """Set up trust on a host that has none, after the fingerprint of the root was compared.
 
     Args:
         system: The host.
         path: The root.json that was carried here.
-        given: The fingerprint from the trust sheet; empty to have it asked for.
+        given: The fingerprint from the trust sheet; empty to ask for it.
         ask: Asks a person for a line.
-        clock: Tells the time.
+        clock: Returns the time.
 
     Returns:
         The root that is now trusted, and its fingerprint.
@@ -82,7 +82,7 @@ def init_trust(
     root, data = load_root(path)
     digits = fingerprint(data)
     if clock() >= root.expires:
-        raise ExpiredError("the root is expired", where=str(path), hint="ask for the current root.json")
+        raise ExpiredError("the root has expired", where=str(path), hint="ask for the current root.json")
     try:
         present = system.read(ROOT_FILE, LIMITS.document_bytes)
     except FileNotFoundError:
@@ -91,19 +91,20 @@ def init_trust(
         return root, digits
     if present:
         raise RefusedError(
-            f"this host trusts another root already: {display_fingerprint(fingerprint(present))}",
+            f"this host already trusts another root: {display_fingerprint(fingerprint(present))}",
             where=ROOT_FILE,
-            hint="a root is replaced by its successor; to start anew, remove the file by hand",
+            hint="its successor replaces it: `install trust update`; to start again, remove the file",
         )
+    # To be typed, not confirmed: whoever only answers "yes" has not looked at the trust sheet.
     typed = given or ask(
-        f"{path} says it is a root for {', '.join(sorted({key.owner for key in root.keys.values()}))}.\n"
-        "Type its fingerprint from the trust sheet (spaces do not matter): "
+        f"{path} is a root for {', '.join(sorted({key.owner for key in root.keys.values()}))}.\n"
+        "Type the fingerprint on the trust sheet (spaces do not matter): "
     )
     if not same_fingerprint(typed, digits):
         raise UntrustedError(
             "the fingerprint is not that of this file; nothing was changed",
             where=str(path),
-            hint="compare with the trust sheet; if it truly differs, leave this medium and tell security",
+            hint="compare it with the trust sheet; if it differs, do not use this media and tell security",
         )
     store_root(system, data)
     remember_time(system, clock())
@@ -111,7 +112,7 @@ def init_trust(
 
 
 def store_root(system: System, data: bytes) -> None:
-    """Write the root that is trusted from now on, whole or not at all.
+    """Replace the root of the host.
 
     Raises:
         HostNotReadyError: It cannot be written; the old one is still there.
@@ -128,33 +129,31 @@ def store_root(system: System, data: bytes) -> None:
 
 
 def known_time(system: System) -> datetime | None:
-    """Return the last time that is known to have passed on this host; None where none is.
+    """Return the last time that is known to have passed on this host; None if none is recorded.
 
     Raises:
-        HostNotReadyError: What was written down is damaged.
+        HostNotReadyError: The record is damaged.
     """
     try:
         text = system.read(TIME_FILE, 64).decode("ascii", "replace").strip()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-    except OSError:  # too long, a link, a bad disk: not to be taken for none
+    except OSError:  # too long, a link, a bad disk: must not be taken for "none recorded"
         text = ""
     moment = parse_time(text)
     if moment is None:
         raise HostNotReadyError(
-            "does not hold a time", where=TIME_FILE, hint="see that the clock is right, then remove the file"
+            "does not contain a time", where=TIME_FILE, hint="check the clock, then remove the file"
         )
     return moment
 
 
 def remember_time(system: System, now: datetime) -> None:
-    """Write down that this time has passed, so that a clock that is set back is noticed.
-
-    Where it cannot be written, nothing is lost but that: no install fails for it.
-    """
+    """Record that this time has passed, so that a clock that is set back is noticed."""
     known = known_time(system)
     if known is not None and known >= now:
         return
+    # Not a reason to fail an installation that is complete: the next one records a later time.
     with suppress(OSError):
         make_directory(system, STATE)
         replace_file(system, TIME_FILE, f"{format_time(now)}\n".encode(), 0o644)

@@ -1,1 +1,1 @@
-"""Transactions: the journal, execution, and what follows the last decision."""
+"""Transactions: the journal, their execution, and what follows COMMIT or a rollback."""

@@ -1,7 +1,7 @@
-"""Clears releases and records that nothing needs any more.
+"""Removal of releases and records that are not needed any more.
 
-What we did not put there is moved to `kept` and named. What is in use waits: a mount, or a process that runs
-from a release; the next command tries again.
+What Waybill did not put there is moved to `kept` and reported. What is in use is left for the next command: a
+mount, or a process that runs from a release.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _IN_RECORD = re.compile(r"record\.json|[0-9]+|snapshot-.+")
 
 
 def remove_releases(context: Context, wanted: Set[str]) -> None:
-    """Remove the directories of releases that are not kept any more.
+    """Remove the directories of releases that are not retained any more.
 
     Args:
         context: The host.
-        wanted: Names of those that are.
+        wanted: Names of the retained ones.
 
     Raises:
         OSError: One cannot be removed.
     """
     system, layout, progress = context.system, context.layout, context.progress
-    # What an earlier removal left goes first: the next one takes its name.
+    # What an interrupted removal left goes first: the next removal uses the same name.
     names = sorted(system.names(layout.releases), key=lambda name: not name.endswith(area.GOING))
     for name in (name for name in names if name not in wanted):
         path = f"{layout.releases}/{name}"
@@ -39,13 +39,13 @@ def remove_releases(context: Context, wanted: Set[str]) -> None:
         elif name.endswith(area.GOING):
             system.remove_tree(path)
         elif users := system.users(path):
-            progress.note(f"{path} is left for now: process {users[0]} runs from it")
+            progress.note(f"{path} is not removed yet: process {users[0]} runs from it")
         else:
             area.remove(system, layout, progress, path)
 
 
 def remove_records(context: Context, wanted: Set[str]) -> None:
-    """Remove the records of transactions that no release is known by any more.
+    """Remove the records of transactions that no retained release refers to.
 
     Args:
         context: The host.
@@ -70,5 +70,5 @@ def remove_records(context: Context, wanted: Set[str]) -> None:
 def _is_free(context: Context, path: str) -> bool:
     mounted = context.system.mounts(path)
     if mounted:
-        context.progress.note(f"{path} is left: something is mounted at {mounted[0]}")
+        context.progress.note(f"{path} is not removed: something is mounted at {mounted[0]}")
     return not mounted

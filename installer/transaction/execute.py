@@ -1,13 +1,14 @@
-"""One transaction: everything that changes the host, so that it is done whole or not at all.
+"""One transaction: all changes of the host, done completely or not at all.
 
-    BEGIN → INTENT, DONE … → STAGED → INTENT, DONE … → COMMIT → END            it stands
+    BEGIN → INTENT, DONE … → STAGED → INTENT, DONE … → COMMIT → END            committed
                           │                         └→ FORWARD → INTENT, DONE … → COMMIT → END
-                          └→ ABORT → UNDOING, UNDONE … → ROLLED-BACK → END      it never was
+                          └→ ABORT → UNDOING, UNDONE … → ROLLED-BACK → END      rolled back
 
-The effect of an operation begins only after its INTENT is on the disk, and its DONE is written only after the
-effect is on the disk. COMMIT is one record; what comes after it is derived from the journal and done again
-where it was cut short. FORWARD comes before the first step that cannot be undone, and holds what is left to
-do: from there on nothing is undone. Whoever comes next goes on; what fails is told, and the release stands.
+An operation takes effect only after its INTENT is on the disk, and its DONE is written only after the effect
+is on the disk. COMMIT is one record; what follows is derived from the journal and done again after an
+interruption. FORWARD marks the point of no return: it precedes the first step that cannot be undone, and
+lists what is left to do. From there on nothing is undone; recovery rolls forward, failures are reported, and
+the release is committed.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ from installer.transaction import finalize
 from installer.transaction import journal as journals
 from installer.transaction.journal import Journal, Record
 
-SAID = 16 * 1024
-"""Bytes of what services said that go into the journal."""
+PROBLEM_BYTES = 16 * 1024
+"""Largest size of the problems of a failure in the journal."""
 UNDO_TRIES = 3
 UNDO_PAUSE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a transaction is to bring about.
+    """The change that a transaction makes.
 
     Attributes:
         verb: `apply`, `rollback` or `remove`.
         number: The id of the transaction.
-        state: What stands before it.
-        new: The release that is to run; None where none is.
-        operations: In any order; phases sort them.
+        state: The state before it.
+        new: The release that is to run; None if none is.
+        operations: In any order; they are sorted by phase.
     """
 
     verb: str
@@ -64,11 +65,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a transaction that stands ended.
+    """The end of a committed transaction.
 
     Attributes:
-        state: What stands now.
-        pending: What could not be cleared after COMMIT, in words; the next command does it. Empty: nothing.
+        state: The state now.
+        pending: What could not be cleaned up after COMMIT, in words; the next command does it. May be empty.
     """
 
     state: State
@@ -76,19 +77,19 @@ class Outcome:
 
 
 class Interrupted(BaseException):
-    """A signal asked us to stop."""
+    """A signal ended the transaction."""
 
 
 class _Signals:
-    """Turns SIGINT, SIGTERM and SIGHUP into an orderly way back, and then does not hear them any more."""
+    """Turns the first SIGINT, SIGTERM or SIGHUP into an orderly undo, and ignores later ones."""
 
     def __init__(self) -> None:
-        self.deaf = False
+        self.ignored = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if not self.deaf:
-            self.deaf = True
+        if not self.ignored:
+            self.ignored = True
             raise Interrupted(signal.Signals(number).name)
 
 
@@ -109,20 +110,20 @@ def _signals() -> Iterator[_Signals]:
 
 
 def execute(context: Context, change: Change, health: Callable[[], None]) -> Outcome:
-    """Do a change, or undoes what it did of it. The caller holds the lock and has recovered.
+    """Make a change, or undo it completely. The caller holds the lock and has recovered.
 
     Args:
-        context: The host; the transaction's id is filled in here.
-        change: What to do.
-        health: Watches the new release; raises StepError where it is not healthy.
+        context: The host; the id of the transaction is set here.
+        change: The change.
+        health: Checks the health of the new release; raises StepError if it is not healthy.
 
     Returns:
-        How it ended, once it stands.
+        How it ended, once it is committed.
 
     Raises:
-        RolledBackError: It could not be done; the host is as it was.
-        NotUndoneError: It could not be done and not fully undone.
-        IncompleteError: It stands, but something failed past the point from which there was no way back.
+        RolledBackError: It failed; the host is as it was before.
+        NotUndoneError: It failed and could not be fully undone.
+        IncompleteError: It is committed, but a step failed past the point of no return.
     """
     context = replace(context, transaction=change.number)
     with _signals() as signals:
@@ -131,31 +132,32 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             known = {"verb": change.verb, "version": change.new.version if change.new else ""}
             context.progress.step("", step="begun", transaction=change.number, **known)
         except BaseException as error:
-            signals.deaf = True
+            signals.ignored = True
             with suppress(OSError):
                 finalize.not_started(context)
             raise RolledBackError(
-                f"could not begin: {reason(error)}", hint="nothing was changed; put it right and try again"
+                f"could not begin: {reason(error)}", hint="nothing was changed; fix the cause and try again"
             ) from error
         failed: BaseException | None = None
         try:
             _forward(context, journal, change, health, signals)
-            signals.deaf = True
+            # From here on a signal must not undo what is committed.
+            signals.ignored = True
             if not journal.has("FORWARD"):
                 journal.append("COMMIT", at=int(context.system.now()))
         except BaseException as error:
-            signals.deaf = True
+            signals.ignored = True
             if not journal.has("FORWARD"):
-                undo(context, journal, _in_full(error), _said(error))
+                undo(context, journal, _in_full(error), _problems(error))
                 with suppress(OSError, WaybillError):  # the next command does it again
                     finalize.after_rollback(context, journal)
                 raise _rolled_back(change, error) from error
             failed = error
         if journal.has("FORWARD"):
-            _stand(context, journal, failed)
+            _commit_forward(context, journal, failed)
         outcome = _finish(context, journal)
         if failed is not None:
-            raise incomplete_error(outcome.state.current, reason(failed), _said(failed)) from failed
+            raise incomplete_error(outcome.state.current, reason(failed), _problems(failed)) from failed
         context.progress.step("", step="committed", transaction=change.number)
         return outcome
 
@@ -165,6 +167,8 @@ def _begin(context: Context, change: Change) -> Journal:
     make_directory(system, layout.transactions)
     make_directory(system, layout.releases)
     finalize.create_history(context)
+    # Everything that the end of the transaction needs is allocated before it begins: a disk that fills up
+    # meanwhile must not keep it from ending.
     reserve(system, layout, change.state.after(int(change.number), change.new))
     expected = sum(2 * len(repr(op.args)) + 1024 for op in change.operations)
     journal = Journal.create(system, layout.journal(change.number), expected)
@@ -190,10 +194,12 @@ def _forward(
         ops = [op for op in change.operations if op.phase == phase]
         for place, op in enumerate(ops):
             if is_point_of_no_return(op) and not journal.has("FORWARD"):
-                signals.deaf = True
+                signals.ignored = True
                 journal.append("FORWARD", rest=[each.as_json() for each in ops[place:]])
-                note = f"{op.label}: there is no way back from here on, and Ctrl-C is not heard"
-                context.progress.step(note, step="no way back", transaction=change.number)
+                note = (
+                    f"{op.label}: point of no return; from here on nothing is undone, and Ctrl-C is ignored"
+                )
+                context.progress.step(note, step="point of no return", transaction=change.number)
             _do(context, journal, op)
         if phase == "stage":
             journal.append("STAGED")
@@ -203,10 +209,11 @@ def _forward(
 
 
 def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None) -> None:
-    """Do an operation; again with the preimage of then, where an earlier process has begun it."""
-    with _told(context, op, "do", op.label):
+    """Carry out an operation; if an earlier process began it, with the preimage that it recorded."""
+    with _reported(context, op, "do", op.label):
         found = handler(op.kind)
         if begun is None:
+            # The preimage is recorded before the effect: afterwards nothing could tell what was there.
             journal.append("INTENT", op=op.as_json(), preimage=found.observe(context, op.args))
             begun = journal.records[-1]
         found.do(context, op.args, begun.fields["preimage"])
@@ -214,15 +221,15 @@ def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None)
 
 
 def roll_forward(context: Context, journal: Journal, health: Callable[[], None]) -> None:
-    """Go on with a transaction that was cut short where there was no way back: it stands then.
+    """Complete a transaction that was interrupted past its point of no return, and commit it.
 
     Args:
         context: The host; its lock is held.
-        journal: The transaction's, with FORWARD and without COMMIT.
-        health: Watches the new release; raises StepError where it is not healthy.
+        journal: Its journal, with FORWARD and without COMMIT.
+        health: Checks the health of the new release; raises StepError if it is not healthy.
 
     Raises:
-        NotUndoneError: Its end cannot be written; nothing is lost, and the next command goes on.
+        NotUndoneError: Its end cannot be recorded; nothing is lost, and the next command continues.
     """
     at = next(place for place, record in enumerate(journal.records) if record.type == "FORWARD")
     left = [Op.from_json(each) for each in journal.records[at].fields["rest"]]
@@ -237,28 +244,28 @@ def roll_forward(context: Context, journal: Journal, health: Callable[[], None])
         health()
     except Exception as error:
         failed = error
-    _stand(context, journal, failed)
+    _commit_forward(context, journal, failed)
 
 
-def _stand(context: Context, journal: Journal, failed: BaseException | None) -> None:
-    """Decide that a transaction stands that cannot be undone any more, whatever failed of it."""
+def _commit_forward(context: Context, journal: Journal, failed: BaseException | None) -> None:
+    """Commit a transaction that cannot be undone any more, with what failed of it."""
     ended: dict[str, Any] = {"at": int(context.system.now())}
     if failed is not None:
-        ended |= {"why": _in_full(failed)[:2000], "said": _bounded(_said(failed))}
+        ended |= {"why": _in_full(failed)[:2000], "said": _bounded(_problems(failed))}
     try:
         journal.append("COMMIT", **ended)
     except Exception as error:
         journal.require_reboot(error)
         raise NotUndoneError(
-            f"the release cannot be undone any more, and its end cannot be written: {reason(error)}",
+            f"the release is past its point of no return, and its commit cannot be recorded: {reason(error)}",
             where=journal.path,
-            hint="put right what is named here, then run `install recover`: it goes on where this stopped",
+            hint="fix the cause named above, then run `install recover`: it continues from here",
         ) from error
 
 
 @contextmanager
-def _told(context: Context, op: Op, step: str, label: str) -> Iterator[None]:
-    """Say that an operation is done or undone, and how that ended: each a line of a structured log."""
+def _reported(context: Context, op: Op, step: str, label: str) -> Iterator[None]:
+    """Report the beginning and the end of an operation, each as a line of a structured log."""
     progress, began = context.progress, context.system.monotonic()
     facts = {"transaction": context.transaction, "kind": op.kind, "phase": op.phase}
     progress.step(label, step=step, **facts)
@@ -276,7 +283,7 @@ def _told(context: Context, op: Op, step: str, label: str) -> Iterator[None]:
 
 
 def begun_operations(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
-    """Return the operations whose effects may be there, in the order in which they were begun."""
+    """Return the operations whose effects may be on the host, in the order in which they began."""
     undone = {record.fields["of"] for record in journal.records if record.type == "UNDONE"}
     return [
         (record.number, Op.from_json(record.fields["op"]), record.fields["preimage"])
@@ -285,17 +292,17 @@ def begun_operations(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
     ]
 
 
-def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] = ()) -> None:
-    """Undo a transaction in reverse, from its journal alone; `said` is kept there with the reason.
+def undo(context: Context, journal: Journal, why: str, problems: Sequence[Problem] = ()) -> None:
+    """Undo a transaction in reverse order, from its journal alone, and record the reason and the problems.
 
     Raises:
         NotUndoneError: Something could not be undone; the journal stays open, and `recover` tries again.
     """
     try:
         if not journal.has("ABORT"):
-            journal.append("ABORT", why=why[:2000], said=_bounded(said))
+            journal.append("ABORT", why=why[:2000], said=_bounded(problems))
         for number, op, preimage in reversed(begun_operations(journal)):
-            with _told(context, op, "undo", f"undo: {op.label}" if op.label else ""):
+            with _reported(context, op, "undo", f"undo: {op.label}" if op.label else ""):
                 journal.append("UNDOING", of=number)
                 _undo_one(context, op, preimage)
                 journal.append("UNDONE", of=number)
@@ -307,14 +314,14 @@ def undo(context: Context, journal: Journal, why: str, said: Sequence[Problem] =
     context.progress.step("", step="rolled back", transaction=context.transaction, reason=why)
 
 
-def _bounded(said: Sequence[Problem]) -> list[str]:
-    """Return problems as lines, no more than the journal keeps room for; the last ones say most."""
+def _bounded(problems: Sequence[Problem]) -> list[str]:
+    """Return problems as lines, within the space of the journal; the last ones are the most specific."""
     lines: list[str] = []
-    room = SAID
-    for problem in reversed(said):
+    space = PROBLEM_BYTES
+    for problem in reversed(problems):
         line = f"{problem.where}: {problem.what}"[:1000]
-        room -= len(json.dumps(line)) + 1
-        if room < 0:
+        space -= len(json.dumps(line)) + 1
+        if space < 0:
             break
         lines.insert(0, line)
     return lines
@@ -338,11 +345,11 @@ def _finish(context: Context, journal: Journal) -> Outcome:
     except (OSError, WaybillError) as error:
         journal.require_reboot(error)
         state = finalize.committed_state(context, journal)
-        return Outcome(state, f"{reason(error)}; the next command, or `install recover`, does the rest")
+        return Outcome(state, f"{reason(error)}; the next command, or `install recover`, completes it")
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why a transaction failed."""
+    """Return in one line why a transaction failed."""
     if isinstance(error, WaybillError):
         return str(error).split("\n", 1)[0]
     if isinstance(error, OSError):
@@ -353,42 +360,44 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _said(error: BaseException) -> Sequence[Problem]:
+def _problems(error: BaseException) -> Sequence[Problem]:
     return error.problems if isinstance(error, WaybillError) else ()
 
 
 def _in_full(error: BaseException) -> str:
-    return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in _said(error))])
+    return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in _problems(error))])
 
 
 def _rolled_back(change: Change, error: BaseException) -> RolledBackError:
     old = change.state.current
-    stands = f"{old.version} is as it was before" if old else "nothing is installed, as before"
+    now = f"{old.version} is as it was before" if old else "nothing is installed, as before"
     hint = error.hint if isinstance(error, WaybillError) else ""
     return RolledBackError(
-        f"{change.verb} failed and was undone, {stands}: {reason(error)}", hint=hint, problems=_said(error)
+        f"{change.verb} failed and was rolled back, {now}: {reason(error)}",
+        hint=hint,
+        problems=_problems(error),
     )
 
 
-def incomplete_error(new: Entry | None, why: str, said: Sequence[Problem] = ()) -> IncompleteError:
-    """Say that a release stands of which something failed, and which ways lead on from there."""
+def incomplete_error(new: Entry | None, why: str, problems: Sequence[Problem] = ()) -> IncompleteError:
+    """Return the error for a committed release of which a step failed, with what to do next."""
     version, final = (new.version, "; ".join(new.irreversible)) if new else ("the release", "")
     return IncompleteError(
-        f"{version} stands, but not whole: {why}",
-        hint=f"there was no way back any more: {final}. Put right what is named, and install the same bundle "
-        "again, or a newer one. To go back all the same: bring the data back by hand, rollback --data-fits",
-        problems=said,
+        f"{version} is INCOMPLETE: committed, but a step failed: {why}",
+        hint=f"it was past its point of no return: {final}. Fix the cause and install the same bundle again, "
+        "or a newer one. To roll back, restore the data by hand, then run: install rollback --data-restored",
+        problems=problems,
     )
 
 
 def not_undone_error(context: Context, error: Exception, why: str) -> NotUndoneError:
-    """Return what could not be undone and what to do about it."""
+    """Return the error for a failure that could not be undone, with what to do next."""
     if isinstance(error, NotUndoneError):
         return error
     return NotUndoneError(
         f"the release failed ({why}) and could not be fully undone: {reason(error)}",
         where=context.layout.journal(context.transaction),
-        hint="put right what is named here, then run `install recover`: it goes on where this stopped. "
+        hint="fix the cause named above, then run `install recover`: it continues from here. "
         "Nothing else is changed until then",
-        problems=_said(error),
+        problems=_problems(error),
     )

@@ -1,4 +1,4 @@
-"""What comes after a transaction's last decision: derived from the journal, and done again if cut short."""
+"""What follows COMMIT or ROLLED-BACK: derived from the journal, and done again after an interruption."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from installer.transaction.journal import Journal
 
 KEEP_JOURNALS = 10
 REASON = 400
-"""Characters of what failed that the state keeps; it has room for no more."""
+"""Characters of a failure in the state: more was not reserved for it."""
 HISTORY_LIMIT = 256 * 1024 * 1024
 _SECONDS = range(-62135596800, 253402300800)
-"""Since 1970, of the years 1 to 9999: what a clock may say, and what can be shown."""
+"""Seconds since 1970 of the years 1 to 9999, which can be formatted."""
 _KINDS = {
     "transaction": str, "verb": str, "outcome": str, "began": int, "ended": int, "version": str,
     "identity": str, "evidence": dict,
@@ -38,7 +38,7 @@ _KINDS = {
 
 
 def committed_state(context: Context, journal: Journal) -> State:
-    """Return the state that a committed journal brings about, whatever of it is written already."""
+    """Return the state after a committed journal, whether or not it is written already."""
     state = load(context.system, context.layout)
     number = int(context.transaction)
     if state.transaction >= number:
@@ -47,7 +47,7 @@ def committed_state(context: Context, journal: Journal) -> State:
 
 
 def derive_state(before: State, number: int, begin: Mapping[str, Any], commit: Mapping[str, Any]) -> State:
-    """Return the state that a transaction brings about, from what stood before and two of its records."""
+    """Return the state after a transaction, from the state before and two of its records."""
     ended = {"installed": commit["at"], "incomplete": commit.get("why", "")[:REASON]}
     new = Entry.from_json({**begin["new"], **ended}) if begin["new"] else None
     keep = begin.get("state", {}).get("keep", before.keep)  # the operator may have chosen another number
@@ -55,10 +55,10 @@ def derive_state(before: State, number: int, begin: Mapping[str, Any], commit: M
 
 
 def after_commit(context: Context, journal: Journal) -> State:
-    """Write the state and the history, clears backups, staging and old releases, and end the journal.
+    """Write state and history, remove backups, staging and old releases, and end the journal.
 
     Raises:
-        OSError: It could not be done; it will be done again.
+        OSError: It could not be done; the next command does it again.
     """
     system, layout = context.system, context.layout
     for record in journal.records:
@@ -66,7 +66,7 @@ def after_commit(context: Context, journal: Journal) -> State:
             op = Op.from_json(record.fields["op"])
             handler(op.kind).finish(context, op.args, record.fields["preimage"])
     before, state = load(system, layout), committed_state(context, journal)
-    # Before the state is written: it alone knows how the releases that go were installed.
+    # Before the state is written: only the old state knows how the removed releases were installed.
     _sweep(context, before.retained, state)
     save(system, layout, state)
     _forget(context, before.retained, state)
@@ -75,43 +75,43 @@ def after_commit(context: Context, journal: Journal) -> State:
     _end(journal)
     why = {"why": commit["why"]} if "why" in commit else {}
     add_history(context, {**_line(context, begin, "incomplete" if why else "done", commit["at"]), **why})
-    _put_away(context, journal)
+    _archive(context, journal)
     return state
 
 
 def after_rollback(context: Context, journal: Journal) -> None:
-    """Write the history, clears backups, staging and what the transaction rendered, and end the journal.
+    """Write the history, remove backups, staging and rendered files, and end the journal.
 
     Raises:
-        OSError: It could not be done; it will be done again.
+        OSError: It could not be done; the next command does it again.
     """
     begin, abort = journal.records[0].fields, journal.last("ABORT")
     line = _line(context, begin, "rolled back", journal.last("ROLLED-BACK")["at"])
-    # A full disk must not stand in the way of the end: what is cleared first makes room for the line.
+    # On a full disk what is removed first makes space for the line; without space the line is left out.
     state = load(context.system, context.layout)
     _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state, undone=True)
     _clear(context, state)
     _end(journal)
     with suppress(OSError):
         add_history(context, {**line, "why": abort["why"]})
-    _put_away(context, journal)
+    _archive(context, journal)
 
 
 def not_started(context: Context) -> None:
-    """Clear what a transaction without BEGIN has laid down.
+    """Remove what a transaction without BEGIN has created.
 
     Raises:
-        OSError: It could not be cleared.
+        OSError: It could not be removed.
     """
     context.system.remove_tree(context.layout.journal(context.transaction))
     _clear(context, load(context.system, context.layout))
 
 
 def clear(context: Context) -> None:
-    """Clear staging, unused records and releases; what runs and what is kept stays.
+    """Remove staging, and records and releases that are not retained.
 
     Raises:
-        OSError: It could not be cleared.
+        OSError: Something could not be removed.
     """
     _clear(context, load(context.system, context.layout))
 
@@ -130,14 +130,15 @@ def _clear(context: Context, state: State) -> None:
     there = system.names(layout.transactions)
     ended = [name for name in there if name.endswith(".done") and name[:-5].isdecimal()]
     for number in (name.removesuffix(".done") for name in ended):
-        if f"{number}.backup" in there:  # the power went between two names of one directory
+        # A power cut can keep the new name of a journal and bring back the directory of its backups.
+        if f"{number}.backup" in there:
             system.remove_tree(layout.backup(number))
     for name in ended[:-KEEP_JOURNALS]:
         system.remove_tree(f"{layout.transactions}/{name}")
 
 
 def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:
-    """Return up the images in the engine of releases that go; a release that used none leaves it in peace."""
+    """Untag the images of removed releases in the engine; without such images it is not contacted."""
     wanted = {entry.name for entry in state.retained}
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
@@ -160,12 +161,12 @@ def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
 
 
 def _end(journal: Journal) -> None:
-    """End the journal; the room that it gives back is what a full disk has for the rest."""
+    """End the journal; the space that this frees is what a full disk has for the rest."""
     if not journal.has("END"):
         journal.append("END")
 
 
-def _put_away(context: Context, journal: Journal) -> None:
+def _archive(context: Context, journal: Journal) -> None:
     system = context.system
     system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
     system.sync_dir(parent(journal.path))
@@ -188,28 +189,28 @@ def _line(context: Context, begin: dict[str, Any], outcome: str, ended: int) -> 
 
 
 def add_history(context: Context, line: dict[str, Any]) -> None:
-    """Add a line to the history, once; a torn last line of an earlier crash is overwritten."""
+    """Add a line to the history unless it is there; a truncated last line is overwritten."""
     system, path = context.system, context.layout.history
     create_history(context)
     rows, end = _rows(system.read(path, HISTORY_LIMIT), path)
-    # a damaged line is named by `history`; it keeps no transaction from ending
+    # A damaged line is reported by `history`; it must not keep a transaction from ending.
     if all(row is None or row["transaction"] != line["transaction"] for row in rows):
         system.write_at(path, end, jsonio.dumps(line), truncate=True)
     system.sync_dir(parent(path))
 
 
 def create_history(context: Context) -> None:
-    """Make an empty history where there is none; while there is room for it.
+    """Create an empty history if there is none, while there is space for it.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     if context.system.observe(context.layout.history, digest=False).kind == "absent":
         context.system.write_new(context.layout.history, b"", 0o600)
 
 
 def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any] | None], int]:
-    """Return the lines of a history, None for a damaged one, and where the next goes; a torn last is none."""
+    """Return the lines of a history, None for a damaged one, and the offset of the next line."""
     lines = data.split(b"\n")[:-1]
     rows = [_row(line, path) for line in lines]
     if rows and rows[-1] is None:
@@ -218,7 +219,7 @@ def _rows(data: bytes, path: str) -> tuple[list[dict[str, Any] | None], int]:
 
 
 def _row(line: bytes, path: str) -> dict[str, Any] | None:
-    """Read a line as `_line` gives it; None where it is damaged."""
+    """Read a line as `_line` returns it; return None if it is damaged."""
     try:
         row = jsonio.loads_strict(line, path, HISTORY_LIMIT)
     except TamperedError:
@@ -228,10 +229,10 @@ def _row(line: bytes, path: str) -> dict[str, Any] | None:
 
 
 def history(context: Context) -> list[dict[str, Any]]:
-    """Read the history, from the oldest to the newest; a torn last line is left out.
+    """Read the history, from the oldest to the newest line, without a truncated last one.
 
     Raises:
-        HostNotReadyError: A line is damaged, or this user may not read it.
+        HostNotReadyError: A line is damaged, or this user may not read the file.
     """
     path = context.layout.history
     try:
@@ -245,14 +246,14 @@ def history(context: Context) -> list[dict[str, Any]]:
         raise HostNotReadyError(
             "is damaged",
             where=f"{path}:{rows.index(None) + 1}",
-            hint="the disk has lost data or somebody edited the file: put it back from a backup; "
-            "`install audit` tells the same from another file",
+            hint="the disk lost data or somebody edited the file: restore it from a backup; "
+            "`install audit` has the same information in another file",
         )
     return [row for row in rows if row]
 
 
 def transactions(system: System, layout: Layout) -> list[str]:
-    """Return the transactions that a history has, as far as it is not damaged.
+    """Return the transactions of a history, without damaged lines.
 
     Raises:
         OSError: It cannot be read.

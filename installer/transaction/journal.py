@@ -1,9 +1,9 @@
 """The journal of one transaction: what is about to be done, written before it is done.
 
 A record is one line, `<sha256 of the JSON> <JSON>`, written by one call and synced before anything else is
-done. Records are numbered and each names the hash of the one before it. The file is allocated and filled with
-zero bytes at the start: the way back needs no disk space. A last record that was written only in part is
-ignored; a bad one with a good one after it stops everything, because what lies between is unknown.
+done. Records are numbered, and each has the hash of the one before it. The file is allocated and filled with
+zero bytes at the start, so that a rollback needs no disk space. A truncated last record is ignored; a damaged
+record with a valid one after it stops everything, because what happened between them is unknown.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MIB = 1024 * 1024
 STEP = MIB // 4
 """Bytes by which a journal is allocated."""
 RESERVED = 64 * 1024
-"""Bytes that are kept free for the records of the way back, on top of those per operation."""
+"""Bytes reserved for the records of an undo, in addition to those per operation."""
 RESERVED_PER_OPERATION = 2048
 LIMIT = 1024 * MIB
-"""No journal is larger; more is not read."""
+"""Largest size of a journal that is read."""
 SCHEMA = "waybill/journal/v1"
 _START = "0" * 64
 
@@ -47,11 +47,11 @@ class Record:
 
 
 class Tail(NamedTuple):
-    """What a journal holds, and where it goes on.
+    """The content of a journal, and where the next record goes.
 
     Attributes:
         records: Its records.
-        offset: Where the next one goes.
+        offset: Offset of the next record.
         previous: Hash of the last one.
     """
 
@@ -68,10 +68,10 @@ def read(data: bytes, path: str) -> Tail:
         path: How errors name it.
 
     Returns:
-        Its records; a torn last one is left out.
+        Its records, without a truncated last one.
 
     Raises:
-        NotUndoneError: A record in the middle is bad.
+        NotUndoneError: A record in the middle is damaged.
     """
     records: list[Record] = []
     offset, previous = 0, _START
@@ -87,10 +87,10 @@ def read(data: bytes, path: str) -> Tail:
         later = _parse(line, None, None, path)
         if later is not None and later.number > len(records):
             raise NotUndoneError(
-                f"record {len(records) + 1} of the journal is damaged, and later ones are not",
+                f"record {len(records) + 1} of the journal is damaged, and later records are valid",
                 where=f"{path}@{offset}",
-                hint="the disk has lost data: check it, put this file back and run `install recover`; "
-                "without a copy of it, `install recover --help` says how to go on",
+                hint="the disk lost data: check it, restore this file and run `install recover`; without a "
+                "copy of it, see `install recover --help`",
             )
     return Tail(records, offset, previous)
 
@@ -102,7 +102,7 @@ def _lines(data: bytes, offset: int) -> Iterator[bytes]:
 
 
 def _parse(line: bytes, number: int | None, previous: str | None, where: str) -> Record | None:
-    """Read a line; None where it is torn, damaged, or not the one that is due."""
+    """Read a line; return None if it is truncated, damaged, or not the next record."""
     if len(line) < 66 or line[64:65] != b" " or sha256_hex(line[65:]).encode() != line[:64]:
         return None
     try:
@@ -114,9 +114,9 @@ def _parse(line: bytes, number: int | None, previous: str | None, where: str) ->
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise NotUndoneError(
-        "a record of the journal is whole, and of a form that this program does not know",
+        "a record of the journal is undamaged and has an unknown form",
         where=where,
-        hint="use the program that wrote it, or a newer one; `install recover --help` says more",
+        hint="use the installer that wrote it, or a newer one; see `install recover --help`",
     )
 
 
@@ -126,7 +126,7 @@ class Journal:
     Args:
         system: The host.
         path: Its file, as a host path.
-        tail: What is in it, and where it goes on.
+        tail: Its content, and where the next record goes.
         size: Bytes that are allocated.
     """
 
@@ -142,16 +142,17 @@ class Journal:
 
     @classmethod
     def create(cls, system: System, path: str, expected: int) -> Journal:
-        """Allocate a journal and fill it with zero bytes, on the disk.
+        """Create a journal filled with zero bytes, durably.
 
         Args:
             system: The host.
-            path: Where; nothing may be there.
-            expected: How many bytes of records are expected.
+            path: Its path; nothing may exist there.
+            expected: Expected size of its records.
 
         Raises:
-            OSError: There is no room for it, or it is there already.
+            OSError: There is not enough space, or it exists already.
         """
+        # Written, not only allocated: on some file systems an overwrite of allocated blocks needs new space.
         size = -(-(expected + RESERVED) // STEP) * STEP
         system.write_new(path, (bytes(STEP) for _ in range(size // STEP)), 0o600)
         system.sync_dir(path.rsplit("/", 1)[0])
@@ -159,7 +160,7 @@ class Journal:
 
     @classmethod
     def open(cls, system: System, path: str) -> Journal:
-        """Open a journal that an earlier process wrote; a torn last record is overwritten by the next.
+        """Open a journal that an earlier process wrote; the next record overwrites a truncated last one.
 
         Raises:
             NotUndoneError: It is damaged in the middle.
@@ -172,7 +173,7 @@ class Journal:
         return journal
 
     def append(self, type_: str, **fields: Any) -> None:
-        """Write a record; when this returns, it is on the disk. END ends the file too.
+        """Write a record and wait until it is on the disk. END also truncates the file.
 
         Raises:
             OSError: It may be there, in part or not at all; the next record overwrites it.
@@ -185,8 +186,9 @@ class Journal:
         ).encode()
         line = sha256_hex(body).encode() + b" " + body + b"\n"
         if type_ in _MAY_GROW:
-            self._make_room(len(line))
-        # A record whose writing failed may be there all the same: none of it may outlive the one written now.
+            self._extend(len(line))
+        # A record whose writing failed may be in the file all the same: it is overwritten completely, so that
+        # no old line with a valid hash follows this one.
         padded = line + bytes(max(0, self._dirty - len(line)))
         self._dirty = max(self._dirty, len(line))
         self._system.write_at(self.path, self._offset, padded, truncate=type_ == "END")
@@ -196,28 +198,30 @@ class Journal:
         self._operations += type_ == "INTENT"
         self.records.append(Record(number, type_, fields))
 
-    def _make_room(self, length: int) -> None:
+    def _extend(self, length: int) -> None:
         reserved = RESERVED + (self._operations + 1) * RESERVED_PER_OPERATION
         while self._offset + length + reserved > self.size:
             self._system.write_at(self.path, self.size, bytes(STEP))
             self.size += STEP
 
     def require_reboot(self, error: BaseException) -> None:
-        """Write down that a sync failed: what this kernel shows from now on may not be on the disk.
+        """Record that a sync failed, so that nothing continues before a reboot.
 
-        The kernel reports a failed write once and forgets it; a second sync would say that all is well. So
-        nothing is done again before the next boot, when only what is on the disk is there.
+        Args:
+            error: What failed; only a failed sync is recorded.
         """
+        # The kernel reports a failed write once and forgets it; a second sync would succeed. Until the next
+        # boot the page cache may show data that is not on the disk.
         if isinstance(error, SyncError):
             with suppress(OSError):
                 self.append("DISTRUST", boot=self._system.boot_id())
 
     def has(self, type_: str) -> bool:
-        """Whether a record of this type was written."""
+        """Return whether a record of this type was written."""
         return any(record.type == type_ for record in self.records)
 
     def last(self, type_: str) -> dict[str, Any]:
-        """Return the fields of the last record of a type, which is there."""
+        """Return the fields of the last record of a type that the journal has."""
         return next(record.fields for record in reversed(self.records) if record.type == type_)
 
 

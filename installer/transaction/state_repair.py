@@ -1,7 +1,7 @@
-"""Mends what recovery stands on: a state that is gone, damaged or behind. Refuses a journal cut by hand.
+"""Repair of the state before recovery, if it is missing, damaged or old; refusal of a truncated journal.
 
-The newest journal says what stood before its transaction, what was to come, and whether it stands: the state
-can always be derived from it again. What was damaged is kept beside it.
+The newest journal has the state before its transaction, the new release, and whether it was committed: the
+state can always be derived from it. A damaged state file is kept next to it.
 """
 
 from __future__ import annotations
@@ -20,73 +20,73 @@ from installer.transaction import journal as journals
 from installer.transaction.finalize import derive_state
 from installer.transaction.journal import Journal, Record
 
-GUIDE = "`install recover --help` says how to go on"
+GUIDE = "See `install recover --help`"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundState:
-    """What is known of what stands, before anything is mended.
+    """The state as far as it is known, before any repair.
 
     Attributes:
-        state: What stands.
-        wrong: What is wrong with `state.json`, in words; empty where nothing is.
-        damaged: Whether there is one that cannot be read.
+        state: The state.
+        problem: What is wrong with `state.json`, in words; empty if nothing is.
+        damaged: Whether it exists and cannot be read.
     """
 
     state: State
-    wrong: str = ""
+    problem: str = ""
     damaged: bool = False
 
 
 def find_state(context: Context) -> FoundState:
-    """Return what stands, by `state.json`, or by the newest journal where that says more. Changes nothing.
+    """Return the state by `state.json`, or by the newest journal if that is newer. Nothing is changed.
 
     Raises:
-        NotUndoneError: Neither tells.
+        NotUndoneError: Neither has it.
         HostNotReadyError: This user may not read it.
     """
     system, layout = context.system, context.layout
     there = system.observe(layout.state_file, digest=False).kind != "absent"
-    stood = _newest(system, layout)
+    derived = _newest(system, layout)
     try:
         state = load(system, layout)
     except DamagedStateError as error:
-        if stood is None:
+        if derived is None:
             raise
-        return FoundState(stood, error.what, damaged=True)
-    if stood is not None and (not there or state.transaction < stood.transaction):
-        if not there and stood == State():
-            return FoundState(state)  # no transaction ever stood
-        return FoundState(stood, f"the state is {'older than the journal' if there else 'missing'}")
-    if not there and stood is None and (system.names(layout.releases) or _had(system, layout)):
+        return FoundState(derived, error.what, damaged=True)
+    if derived is not None and (not there or state.transaction < derived.transaction):
+        if not there and derived == State():
+            return FoundState(state)  # no transaction was ever committed
+        return FoundState(derived, f"the state is {'older than the journal' if there else 'missing'}")
+    if not there and derived is None and (system.names(layout.releases) or _has_history(system, layout)):
         raise NotUndoneError(
-            "the state is missing, and no journal tells it",
+            "the state is missing, and no journal has it",
             where=layout.state_file,
-            hint=f"put it back from a backup; nothing is touched until then. {GUIDE}",
+            hint=f"restore it from a backup; nothing is changed until then. {GUIDE}",
         )
     return FoundState(state)
 
 
-def _had(system: System, layout: Layout) -> bool:
-    """Whether the history has it that something was installed here, though neither state nor journal does."""
+def _has_history(system: System, layout: Layout) -> bool:
+    """Return whether the history has a line, although neither state nor journal exists."""
     return system.observe(layout.history, digest=False).size > 0
 
 
 def read_state(context: Context) -> State:
-    """Return what stands to whoever may only look.
+    """Return the state for a command that changes nothing.
 
     Raises:
-        DamagedStateError: `state.json` is missing, damaged or old; recovery derives it again.
-        NotUndoneError: It cannot be derived, or is of another installer.
-        HostNotReadyError: This user may not read it, or it cannot be looked at.
+        DamagedStateError: `state.json` is missing, damaged or old; `recover` derives it again.
+        NotUndoneError: It cannot be derived, or another version of the installer wrote it.
+        HostNotReadyError: It cannot be read, by this user or at all.
     """
     try:
         found = find_state(context)
     except OSError as error:
         raise cannot_access_error(error, context.layout.base) from error
-    if found.wrong:
+    if found.problem:
         raise DamagedStateError(
-            found.wrong,
+            found.problem,
             where=context.layout.state_file,
             hint="`install recover` derives it from the journal again",
         )
@@ -94,42 +94,42 @@ def read_state(context: Context) -> State:
 
 
 def repair_state(context: Context) -> str:
-    """Derive the state from the newest journal, where it is missing, damaged or older than that.
+    """Write the state of the newest journal if `state.json` is missing, damaged or older.
 
     Args:
         context: The host; its lock is held.
 
     Returns:
-        What was done, in words; empty where the state is as it should be.
+        What was done, in words; empty if nothing was wrong.
 
     Raises:
         NotUndoneError: It cannot be derived; nothing was changed.
         OSError: It cannot be written.
     """
     system, layout, found = context.system, context.layout, find_state(context)
-    if not found.wrong:
+    if not found.problem:
         return ""
     if found.damaged:
         system.rename(layout.state_file, f"{layout.state_file}.damaged")
     save(system, layout, found.state)
-    kept = ", and kept as state.json.damaged" if found.damaged else ""
-    return f"{found.wrong.replace(' is ', ' was ', 1)}: derived from the journal again{kept}"
+    kept = "; the damaged file is now state.json.damaged" if found.damaged else ""
+    return f"{found.problem.replace(' is ', ' was ', 1)}: derived from the journal again{kept}"
 
 
 def _newest(system: System, layout: Layout) -> State | None:
-    """Return what stands by the newest journal that says it; None where none does."""
+    """Return the state by the newest journal that has one; None if none does."""
     for number, path in _journals(system, layout):
         with suppress(NotUndoneError, OSError, TamperedError, KeyError, TypeError, ValueError):
             records = journals.read(system.read(path, journals.LIMIT), path).records
             if records and "state" in records[0].fields:
-                return _stands(number, records, ended=path.endswith(".done"))
+                return _state_of(number, records, ended=path.endswith(".done"))
     return None
 
 
-def _stands(number: int, records: list[Record], *, ended: bool) -> State:
+def _state_of(number: int, records: list[Record], *, ended: bool) -> State:
     before = State.from_json(records[0].fields["state"])
     commit = next((record.fields for record in records if record.type == "COMMIT"), None)
-    # An open one is recovered, and then brings about what it says itself.
+    # An open transaction is recovered afterwards, and that writes its own result.
     return derive_state(before, number, records[0].fields, commit) if ended and commit else before
 
 
@@ -141,22 +141,22 @@ def _journals(system: System, layout: Layout) -> Iterator[tuple[int, str]]:
 
 
 def refuse_truncated(context: Context, journal: Journal, backups: Sequence[str] | None = None) -> None:
-    """Refuse a journal that somebody emptied, cut off or brought here from a newer installer.
+    """Refuse a journal that somebody emptied or truncated, or that a newer installer wrote.
 
-    A power cut leaves none of these: the file was allocated whole, and on the disk, before BEGIN.
+    A power cut leaves none of these: the whole file was allocated and synced before BEGIN.
 
     Args:
         context: The host.
         journal: The journal of the context's transaction.
-        backups: What lies in its `.backup`; None: looked for now.
+        backups: The names in its `.backup`; None to list them now.
 
     Raises:
-        NotUndoneError: It is one; nothing was changed.
+        NotUndoneError: It is such a journal; nothing was changed.
     """
     system, backup = context.system, context.layout.backup(context.transaction)
     if not journal.has("BEGIN"):
         if backups if backups is not None else system.observe(backup, digest=False).kind != "absent":
-            raise _refusal(journal, "the journal is empty, and yet something was replaced")
+            raise _refusal(journal, "the journal is empty, although files were replaced")
         return
     begin = journal.records[0].fields
     schema = begin.get("schema", journals.SCHEMA)
@@ -167,11 +167,11 @@ def refuse_truncated(context: Context, journal: Journal, backups: Sequence[str] 
             where=journal.path,
             hint="run `recover` with the installer that began the transaction, or with a newer one",
         )
-    # END gives the room back; the power may take it and leave the shorter file.
+    # END truncates the file; a power cut can lose the record and keep the shorter length.
     decided = journal.has("COMMIT") or journal.has("ROLLED-BACK")
     if journal.size < begin.get("room", 0) and not decided:
         raise _refusal(
-            journal, f"the journal has {journal.size} bytes, not the {begin['room']} it began with"
+            journal, f"the journal has {journal.size} bytes, not the {begin['room']} that were allocated"
         )
     known = {
         value
@@ -183,22 +183,21 @@ def refuse_truncated(context: Context, journal: Journal, backups: Sequence[str] 
     names = system.names(backup) if backups is None else backups
     lacking = [name for name in names if f"{backup}/{name}" not in known]
     if lacking:
-        raise _refusal(journal, f"the journal does not know the backup {lacking[0]}: its end is missing")
+        raise _refusal(journal, f"the journal has no record of the backup {lacking[0]}: its end is missing")
 
 
 def refuse_before_reboot(context: Context, journal: Journal) -> None:
-    """Refuse to go on with a journal in the boot in which the disk failed to write.
+    """Refuse to continue before a reboot if a sync failed in this boot.
 
     Raises:
-        NotUndoneError: This is that boot.
+        NotUndoneError: The host was not rebooted since.
     """
     boots = [record.fields["boot"] for record in journal.records if record.type == "DISTRUST"]
     if context.system.boot_id() in boots:
         raise NotUndoneError(
-            "the disk failed to write, and what this kernel shows of it may not be there",
+            "the disk failed to write; a reboot is required before anything continues",
             where=journal.path,
-            hint="look at dmesg, see that the disk is sound, and reboot; then run `install recover`. "
-            "Nothing is changed until then",
+            hint="check dmesg and the disk, reboot, then run `install recover`; nothing is changed before",
         )
 
 
@@ -212,8 +211,8 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _refusal(journal: Journal, what: str) -> NotUndoneError:
     return NotUndoneError(
-        f"{what}: somebody cut it, or the disk has lost data",
+        f"{what}: somebody truncated it, or the disk lost data",
         where=journal.path,
-        hint="put the journal back and run `install recover`; what was replaced lies in .backup beside it. "
+        hint="restore the journal and run `install recover`; the replaced files are in .backup next to it. "
         + GUIDE,
     )

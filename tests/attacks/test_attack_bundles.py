@@ -129,7 +129,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"bundle\.json.*2\^53",
     ),
     "dirty padding": (dirty_padding, 11, r"b\.tar@\d+: .*padding"),
-    "a byte after the end": (after_the_end(b"x"), 11, r"b\.tar@\d+: something follows"),
+    "a byte after the end": (after_the_end(b"x"), 11, r"b\.tar@\d+: the end of the archive is followed"),
     "a second archive after the end": (
         after_the_end(Part("bin/evil", b"x").tar() + END),
         11,
@@ -225,7 +225,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"config/a\.j2:1",
     ),
     # signatures
-    "no signature": (stripped, 10, r"carries no signature"),
+    "no signature": (stripped, 10, r"has no signature"),
     "a stranger's signature": (by_a_stranger, 10, r"not .*trusted|stranger|nobody"),
     "the signature of another bundle": (of_another, 11, r"SHA256SUMS\.[0-9a-f]{8}\.sig: "),
     "a signature that is noise": (signature("sig", lambda _: b"\xff" * 90), 11, r"\.sig: is not base64"),

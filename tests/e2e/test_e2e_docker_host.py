@@ -135,7 +135,7 @@ def small(host: Site) -> Iterator[Site]:
 def test_on_a_small_disk_images_wait_elsewhere_and_the_engine_alone_keeps_them(small, bundles):
     said = small.apply(bundles["1.0.0"], exit_code=15)
     assert "/var/lib/waybill/shop/staging" in said
-    assert " free, and " in said
+    assert " free, needs " in said
     for version in ("1.0.0", "1.1.0"):
         small.apply(bundles[version], more="--work-dir /data")
         assert running(small) == of_release(version)

@@ -121,5 +121,5 @@ def test_a_second_installer_is_told_that_it_is_busy(clean, desk):
     assert done.rc == 0, done
     assert "second=16" in done.out
     assert "third=16" in done.out
-    assert "another install runs (process" in done.err
+    assert "another install is running (process" in done.err
     assert clean.version() == BETTER

@@ -114,7 +114,7 @@ def test_what_fails_after_it_ends_with_21_and_the_same_bundle_mends_it(host: Hos
     rc, out, err = host.run(host.bundle, "--yes", "--only", "script", "--json")
     said = json.loads(out)
     assert (rc, said["exit"], said["error"]) == (21, 21, "incomplete")
-    assert "1.4.0 stands, but not whole" in err
+    assert "1.4.0 is INCOMPLETE: committed, but a step failed" in err
     assert "deploy/start.sh" in host.status()["current"]["incomplete"]
     (host.root / "broken").unlink()
     assert host.run(host.bundle, "--yes").rc == 0

@@ -145,7 +145,7 @@ def test_only_one_installer_runs_and_declining_changes_nothing(running):
     shell = f"({wait}; {second}; echo n; sleep 1) | ({terminal} >/dev/null; echo $?)"
     assert running.host.check(f"cd /media/usb; {shell}").strip() == "17"
     assert running.host.check("cat /tmp/second-code").strip() == "16"
-    assert "another install runs" in running.host.check("cat /tmp/second")
+    assert "another install is running" in running.host.check("cat /tmp/second")
     assert running.tree(*PLACES[:2]) == before
     assert running.version() == BETTER
 

@@ -51,7 +51,7 @@ class Reads:
         from installer.core.errors import MediaError
 
         if self.fail(offset):
-            raise MediaError(f"reading failed: {os.strerror(errno.EIO)}", where="b.tar")
+            raise MediaError(f"cannot be read: {os.strerror(errno.EIO)}", where="b.tar")
         self.ranges.append((offset, offset + size))
 
     def touched(self, begin: int, end: int) -> bool:

@@ -1,9 +1,9 @@
 """The strict reader: the only code that reads bundles, for both commands.
 
-Order is security here. `open_bundle` reads the head (SHA256SUMS and its signatures), lets the caller decide
-whether to trust these exact bytes, and only then parses them and bundle.json. From then on the signed
-manifest says what every byte of the tar has to be: `payload.check_payload` compares headers and padding byte
-for byte and hashes every payload, each byte of the medium read once.
+The order is what makes it safe. `open_bundle` reads the head (SHA256SUMS and its signatures), lets the caller
+decide whether to trust these exact bytes, and only then parses them and bundle.json. From then on the signed
+manifest determines every byte of the tar: `payload.check_payload` compares headers and padding byte for byte
+and hashes every payload, with one read of each byte.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from installer.core.format.tar_header import BLOCK, END, Header, decode, differe
 from installer.core.limits import CHUNK, LIMITS
 
 RESERVED_SPACE = SUMS + ".room"
-"""A member of zero bytes behind the signatures, where later signatures are added in place. It is not signed
-and never read."""
+"""A member of zero bytes after the signatures, where later signatures are added in place. It is not signed
+and its content is never used."""
 _SIGNATURE = re.compile(r"SHA256SUMS\.[0-9a-f]{8}\.(sig|sigstore\.json|asc)")
 FILE_MODE = 0o644
 
 HeadCheck = Callable[[bytes, Mapping[str, bytes]], None]
-"""Takes the exact bytes of SHA256SUMS and the signature files by name; raises where they are not trusted."""
+"""Takes the exact bytes of SHA256SUMS and the signature files by name; raises if not trusted."""
 
 
 def unsafe_trust_anyone(_sums: bytes, _signatures: Mapping[str, bytes]) -> None:
-    """Trust anyone: for looking at a bundle (`inspect`, `diff`) and for signing it, never for installing."""
+    """Trust anyone: to inspect, compare or sign a bundle, never to install it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What stands before the payload.
+    """What precedes the payload.
 
     Attributes:
         sums: The exact bytes of SHA256SUMS.
@@ -64,14 +64,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where a file of the manifest lies in the tar: `offset` is that of its header."""
+    """A file of the manifest and the offset of its header in the tar."""
 
     entry: FileEntry
     offset: int
 
 
 def read_exact(medium: BundleSource, offset: int, size: int) -> bytes:
-    """Read `size` bytes, which the caller has bounded; what is only claimed takes no memory."""
+    """Read `size` bytes; the caller has checked the size against a limit."""
+    # In pieces: a size that a header only claims must not allocate memory before the bytes are there.
     pieces = []
     for begin in range(0, size, CHUNK):
         piece = bytearray(min(CHUNK, size - begin))
@@ -96,8 +97,8 @@ def read_head(medium: BundleSource) -> Head:
     """Read SHA256SUMS, its signatures, and the header of bundle.json.
 
     Raises:
-        TamperedError: It does not start as a bundle does.
-        MediaError: The medium failed.
+        TamperedError: It does not start like a bundle.
+        MediaError: Reading failed.
     """
     first = decode(read_exact(medium, 0, BLOCK), f"{medium.name}@0")
     if first.name != SUMS or first.mode != FILE_MODE:
@@ -107,25 +108,25 @@ def read_head(medium: BundleSource) -> Head:
             hint="this is not a bundle",
         )
     sums = _payload(medium, 0, first, LIMITS.sums_bytes)
-    offset, signatures, room, room_seen = extent(first.size), dict[str, bytes](), 0, False
+    offset, signatures, reserved, reserved_seen = extent(first.size), dict[str, bytes](), 0, False
     while True:
         where = f"{medium.name}@{offset}"
         header = decode(read_exact(medium, offset, BLOCK), where)
         if header.mtime != first.mtime or header.mode != FILE_MODE:
             raise TamperedError(
-                f"{header.name} has another time or mode than the format gives it", where=where
+                f"{header.name} has a time or mode that the format does not allow", where=where
             )
         if header.name == MANIFEST:
-            return Head(sums, signatures, room, offset, header.size, first.mtime)
-        if room_seen:
-            raise TamperedError(f"{header.name} stands where {MANIFEST} is due", where=where)
+            return Head(sums, signatures, reserved, offset, header.size, first.mtime)
+        if reserved_seen:
+            raise TamperedError(f"{header.name} is in the place of {MANIFEST}", where=where)
         if header.name == RESERVED_SPACE:
-            room, room_seen = _pass_room(medium, offset, header), True
+            reserved, reserved_seen = _skip_reserved(medium, offset, header), True
         else:
-            # in the order in which they were added: a later one must not move those that are there
+            # In the order in which they were added: adding one must not move the others.
             if not _SIGNATURE.fullmatch(header.name) or header.name in signatures:
                 raise TamperedError(
-                    f"{header.name} stands where a signature or {MANIFEST} is due", where=where
+                    f"{header.name} is in the place of a signature or {MANIFEST}", where=where
                 )
             if len(signatures) == LIMITS.signatures:
                 raise TamperedError(f"has more than {LIMITS.signatures} signatures", where=where)
@@ -133,11 +134,12 @@ def read_head(medium: BundleSource) -> Head:
         offset += extent(header.size)
 
 
-def _pass_room(medium: BundleSource, offset: int, header: Header) -> int:
-    """Pass over the room. A stream has to be read on; what is in the room is never looked at."""
+def _skip_reserved(medium: BundleSource, offset: int, header: Header) -> int:
+    """Skip the reserved space: read over it in a stream, and never use its content."""
     if header.size > LIMITS.reserved_bytes or header.size % BLOCK:
         raise TamperedError(
-            f"{RESERVED_SPACE} has {header.size} bytes, which no bundle has", where=f"{medium.name}@{offset}"
+            f"{RESERVED_SPACE} has {header.size} bytes, which the format does not allow",
+            where=f"{medium.name}@{offset}",
         )
     if not medium.parallel:
         for begin in range(0, header.size, CHUNK):
@@ -146,7 +148,7 @@ def _pass_room(medium: BundleSource, offset: int, header: Header) -> int:
 
 
 class Bundle:
-    """An opened bundle: its head was decided on, its manifest parsed and found consistent with SHA256SUMS.
+    """An opened bundle: its head is trusted, its manifest parsed and consistent with SHA256SUMS.
 
     Attributes:
         medium: What it is read from.
@@ -154,9 +156,9 @@ class Bundle:
         identity: SHA-256 of SHA256SUMS, in hex: what approvals, receipts and logs name.
         manifest: bundle.json.
         manifest_bytes: Its exact bytes.
-        members: Every file of the manifest with its place.
-        end: Offset behind the last of them.
-        tail_end: Offset behind the last approval, once `read_tail` has read them.
+        members: Every file of the manifest with its offset.
+        end: Offset after the last of them.
+        tail_end: Offset after the last approval, once `read_tail` has read them.
         partial_append: Whether an append was interrupted there, once `read_tail` has looked.
     """
 
@@ -183,11 +185,11 @@ class Bundle:
         return sum(member.entry.size for member in self.members)
 
     def expected_header(self, entry: FileEntry) -> Header:
-        """Return the header that the format dictates for a file."""
+        """Return the header that the format prescribes for a file."""
         return Header(entry.path, entry.mode & 0o755, entry.size, self.manifest.created)
 
     def read_file(self, path: str) -> bytes:
-        """Read and check one document by random access: for `inspect` and `diff`.
+        """Read and check one document by random access, for `inspect` and `diff`.
 
         Raises:
             TamperedError: It is not what the manifest says, or is larger than a document may be.
@@ -198,7 +200,9 @@ class Bundle:
             raise KeyError(path)
         where = f"{self.medium.name}@{member.offset}"
         if member.entry.size > LIMITS.document_bytes:
-            raise TamperedError(f"{path} is too large for a document", where=where)
+            raise TamperedError(
+                f"{path} is larger than {LIMITS.document_bytes} bytes, the limit of a document", where=where
+            )
         block = read_exact(self.medium, member.offset, BLOCK)
         self.check_header(block, member)
         data = read_exact(self.medium, member.offset + BLOCK, member.entry.size)
@@ -207,7 +211,7 @@ class Bundle:
         return data
 
     def check_header(self, block: bytes | memoryview, member: Member) -> None:
-        """Compare a header block with the one that the format dictates.
+        """Compare a header block with the one that the format prescribes.
 
         Raises:
             TamperedError: It differs; the message says how.
@@ -218,12 +222,13 @@ class Bundle:
             raise TamperedError(difference(bytes(block), expected, where), where=where)
 
     def read_tail(self) -> dict[str, bytes]:
-        """Read what follows the payload: approvals, then the end of the archive. Asked again, says the same.
+        """Read what follows the payload: approvals, then the end of the archive.
 
-        Where an append was cut short, what it left is not parsed, and `torn` says so.
+        What an interrupted append left is not parsed; `partial_append` is then set. Every call returns the
+        same.
 
         Returns:
-            The approvals' files by name; nothing about them was checked but their form.
+            The files of approvals by name; only their form was checked.
 
         Raises:
             TamperedError: Something else follows, or follows the end.
@@ -236,7 +241,7 @@ class Bundle:
         return dict(self._tail)
 
     def _read_approvals(self, found: dict[str, bytes]) -> tuple[int, bytes]:
-        """Read members up to a block that is none; gives its offset and the block."""
+        """Read members into `found` up to a block that is not a header; return its offset and the block."""
         offset, folded = self.end, set[str]()
         while any(block := read_exact(self.medium, offset, BLOCK)):
             where = f"{self.medium.name}@{offset}"
@@ -246,10 +251,10 @@ class Bundle:
             if not header.name.startswith("approvals/") or header.name.count("/") != 1:
                 raise TamperedError(f"{header.name} {self._stray(header.name)}", where=where)
             if header.name.lower() in folded:
-                raise TamperedError(f"{header.name} is there twice, letter case aside", where=where)
+                raise TamperedError(f"{header.name} occurs twice, ignoring case", where=where)
             if header != Header(header.name, FILE_MODE, header.size, self.manifest.created):
                 raise TamperedError(
-                    f"{header.name} has another time or mode than the format gives it", where=where
+                    f"{header.name} has a time or mode that the format does not allow", where=where
                 )
             folded.add(header.name.lower())
             if len(found) == FILES_PER_APPROVAL * LIMITS.approvals:
@@ -261,22 +266,26 @@ class Bundle:
     def _stray(self, name: str) -> str:
         listed = name in (SUMS, MANIFEST) or any(member.entry.path == name for member in self.members)
         return (
-            "stands behind the payload: twice, or not in its place" if listed else "is not on the signed list"
+            "is after the payload: it is a duplicate, or in the wrong place"
+            if listed
+            else "is not on the signed list"
         )
 
     def _read_end(self, offset: int, first: bytes) -> None:
-        """Check that the archive ends here, or with what an append leaves that was cut short."""
+        """Check that the archive ends here, or with what an interrupted append leaves."""
         where, behind = f"{self.medium.name}@{offset}", offset + len(END)
         second = read_exact(self.medium, offset + BLOCK, BLOCK)
-        self.torn = is_partial_append(first, second, self.manifest.created)
-        if self.torn:
+        self.partial_append = is_partial_append(first, second, self.manifest.created)
+        if self.partial_append:
             if not ends_within(self.medium, behind):
-                raise TamperedError("something long follows the end of the archive", where=where)
+                raise TamperedError(
+                    "the archive is followed by more than an interrupted append can leave", where=where
+                )
         elif any(first) or any(second):
             raise TamperedError("the end of the archive is not two zero blocks", where=where)
         elif not self.medium.at_end(behind):
             raise TamperedError(
-                "something follows the end of the archive", where=f"{self.medium.name}@{behind}"
+                "the end of the archive is followed by other bytes", where=f"{self.medium.name}@{behind}"
             )
 
 
@@ -285,26 +294,27 @@ def wrong_digest_error(member: Member, medium: str) -> TamperedError:
     return TamperedError(
         f"{member.entry.path} is not what was signed: its SHA-256 differs",
         where=f"{medium}@{member.offset + BLOCK}",
-        hint="the bundle was changed or is damaged: take it from its source again",
+        hint="the bundle was changed or is damaged: copy it again from its source",
     )
 
 
 def open_bundle(medium: BundleSource, decide: HeadCheck) -> Bundle:
-    """Read the head of a bundle, has it decided on, then parses it.
+    """Read the head of a bundle, let the caller decide about it, then parse it.
 
     Args:
         medium: What to read.
-        decide: Raises where the head is not trusted; nothing is parsed before it returns.
+        decide: Raises if the head is not trusted; nothing is parsed before it returns.
 
     Returns:
-        The bundle, of which the payload is not yet read.
+        The bundle; its payload is not read yet.
 
     Raises:
         WaybillError: What `decide` raises.
-        TamperedError: The head is not a bundle's, or its parts contradict each other.
-        MediaError: The medium failed.
+        TamperedError: The head is not that of a bundle, or its parts contradict each other.
+        MediaError: Reading failed.
     """
     head = read_head(medium)
+    # Before any parser sees a byte: an attacker without a key must not reach the JSON reader.
     decide(head.sums, head.signatures)
     header = Header(MANIFEST, FILE_MODE, head.manifest_size, head.mtime)
     data = _payload(medium, head.manifest_offset, header, LIMITS.manifest_bytes)
@@ -315,6 +325,7 @@ def open_bundle(medium: BundleSource, decide: HeadCheck) -> Bundle:
             f"{MANIFEST} is not what {SUMS} lists", where=f"{medium.name}@{head.manifest_offset}"
         )
     manifest = manifest_json.parse(data)
+    # Headers are not signed; this one field of them is not determined by the manifest otherwise.
     if manifest.created != head.mtime:
         raise TamperedError("the headers have another time than the manifest", where=medium.name)
     check_sums(head.sums, manifest.files, digest)

@@ -1,6 +1,6 @@
 """What a bundle is read from: opened once, and every byte read once.
 
-A medium may vanish, shrink or answer differently the second time. Nothing here ever writes to it.
+Media may vanish, shrink or return other bytes on the second read. Nothing here ever writes to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class BundleSource(Protocol):
 
     Attributes:
         name: How errors name it.
-        size: Its bytes; None where only the end of the stream tells.
+        size: Its size in bytes; None where it is known only at the end.
         parallel: Whether several threads may read at different offsets.
     """
 
@@ -32,15 +32,15 @@ class BundleSource(Protocol):
         """Fill `view` from `offset`.
 
         Raises:
-            MediaError: The medium failed.
+            MediaError: Reading failed.
             TamperedError: It ends before the view is full.
         """
 
     def at_end(self, offset: int) -> bool:
-        """Return whether the medium has no byte at `offset` or behind it."""
+        """Return whether there is no byte at `offset` or after it."""
 
     def close(self) -> None:
-        """Let go of the medium."""
+        """Close the source."""
 
 
 class FileSource:
@@ -52,11 +52,12 @@ class FileSource:
         """Open `path` for reading.
 
         Raises:
-            UsageError: It is not there, or is not a regular file or block device.
+            UsageError: It does not exist, or is not a regular file or block device.
             MediaError: It cannot be opened.
         """
         self.name = str(path)
         try:
+            # O_NONBLOCK: opening a FIFO that nobody writes to must fail below, not hang.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(
@@ -67,7 +68,9 @@ class FileSource:
         status = os.fstat(self._fd)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
             os.close(self._fd)
-            raise UsageError("is not a file", where=self.name, hint="give the path of a bundle file, or -")
+            raise UsageError(
+                "is not a regular file", where=self.name, hint="give the path of a bundle file, or -"
+            )
         self.size: int | None = status.st_size if stat.S_ISREG(status.st_mode) else None
         self._end = os.lseek(self._fd, 0, os.SEEK_END)
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -75,7 +78,7 @@ class FileSource:
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` from `offset`; see `BundleSource`."""
         if offset + len(view) > self._end:
-            # asked before, since sizes that are only claimed add up to more than pread(2) can take
+            # Checked before reading: claimed sizes can add up to more than pread(2) accepts.
             raise truncated_error(self.name, self._end)
         done = 0
         while done < len(view):
@@ -83,9 +86,9 @@ class FileSource:
                 count = os.preadv(self._fd, [view[done:]], offset + done)
             except OSError as error:
                 raise MediaError(
-                    f"reading failed: {error.strerror}",
+                    f"cannot be read: {error.strerror}",
                     where=f"{self.name}@{offset + done}",
-                    hint="the medium was removed or is damaged: put it back, or copy the bundle again",
+                    hint="the media was removed or is damaged: insert it again, or copy the bundle again",
                 ) from None
             if count == 0:
                 raise truncated_error(self.name, offset + done)
@@ -96,7 +99,7 @@ class FileSource:
         try:
             return os.pread(self._fd, 1, offset) == b""
         except OSError as error:
-            raise MediaError(f"reading failed: {error.strerror}", where=f"{self.name}@{offset}") from None
+            raise MediaError(f"cannot be read: {error.strerror}", where=f"{self.name}@{offset}") from None
 
     def close(self) -> None:
         """Close the file."""
@@ -138,19 +141,19 @@ class StreamSource:
             piece = self._stream.read(count)
         except OSError as error:
             raise MediaError(
-                f"reading failed: {error.strerror}",
+                f"cannot be read: {error.strerror}",
                 where=f"{self.name}@{self._offset}",
-                hint="what writes into the pipe failed, or the medium behind it: try again",
+                hint="the program that writes into the pipe failed, or the media that it reads: try again",
             ) from None
         self._offset += len(piece)
         return piece
 
     def close(self) -> None:
-        """Leave the stream to its owner."""
+        """Do nothing: the caller owns the stream."""
 
 
 def open_source(name: str) -> BundleSource:
-    """Open a bundle by what a person typed: a path, or `-` for standard input.
+    """Open a bundle by the argument of a command: a path, or `-` for standard input.
 
     Raises:
         UsageError: There is no such file.

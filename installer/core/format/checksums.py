@@ -1,7 +1,7 @@
 """SHA256SUMS: the signed list, in the one form that the manifest gives it.
 
-Whoever has the manifest knows every byte of the list, so it is compared, not interpreted; it is parsed only
-where they do not agree, to say why.
+The manifest determines every byte of the list, so the list is compared, not interpreted. It is parsed only if
+the two do not agree, to report why.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def has_line(data: bytes, digest: str, path: str) -> bool:
 
 
 def check_sums(data: bytes, files: tuple[FileEntry, ...], manifest: str) -> None:
-    """Refuse a list that is not that of these files.
+    """Refuse a list that is not the list of these files.
 
     Args:
         data: The list.
-        files: Of the manifest, which is sound.
+        files: The files of the manifest, which is valid.
         manifest: Digest of bundle.json, in hex.
 
     Raises:
@@ -60,7 +60,9 @@ def check_sums(data: bytes, files: tuple[FileEntry, ...], manifest: str) -> None
     found = parse_sums(data)
     listed = {entry.path for entry in files} | {MANIFEST}
     if odd := sorted(listed.symmetric_difference(found)):
-        raise TamperedError(f"{SUMS} and {MANIFEST} do not list the same files: {odd[0]}", where=SUMS)
+        raise TamperedError(
+            f"{SUMS} and {MANIFEST} do not list the same files: {odd[0]} is in one of them only", where=SUMS
+        )
     odd = [entry.path for entry in files if found[entry.path] != entry.sha256]
     raise TamperedError(f"{SUMS} and {MANIFEST} do not agree on {(odd or [MANIFEST])[0]}", where=SUMS)
 

@@ -1,7 +1,7 @@
-"""bundle.json: what a bundle carries and what is to be done with it.
+"""bundle.json as data: what a bundle carries and how it is deployed.
 
-The dataclasses are the format. `parse` is strict: it knows every key, every type and every bound, and refuses
-the rest; `schemas/v1/bundle.schema.json` says the same for editors and other languages.
+The dataclasses are the format. `manifest_json.parse` accepts exactly their keys, types and limits;
+`schemas/v1/bundle.schema.json` describes the same for editors and other languages.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ SCHEMA = "waybill/bundle/v1"
 SUMS = "SHA256SUMS"
 MANIFEST = "bundle.json"
 BLOBS = "images/blobs/sha256/"
-"""Where the blobs of images lie, in the bundle and in the directory of a release."""
+"""The directory of image blobs, in the bundle and in the directory of a release."""
 SECTIONS = ("sbom", "docs", "config", "deploy", "bin", "trees", "images")
-"""The sections of the tar in their order, behind SHA256SUMS and bundle.json."""
+"""The sections of the tar in their order, after SHA256SUMS and bundle.json."""
 
 Kind = Literal[
     "binary", "tree", "template", "values", "schema", "doc", "unit", "compose", "script", "deploy", "image",
@@ -35,7 +35,7 @@ class FileEntry:
         sha256: Of those bytes, in hex.
         mode: Permission bits; masked 0755 in the tar, on the host exactly these. Never setuid or the like.
         kind: What it is for.
-        install: Where it goes on the host; empty where it stays in the release's directory.
+        install: Its destination on the host; empty if it stays in the directory of the release.
         owner: `user:group` on the host; empty for root.
         platform: `os/arch` that it is for; empty for all.
         expanded: Bytes after decompression, for compressed image layers; 0 otherwise.
@@ -115,7 +115,7 @@ class Deployment:
     Attributes:
         method: One of `methods.NAMES`.
         options: What the method is told; paths are bundle paths. Keys are checked by the method.
-        optional: Driven only where `--only` names it.
+        optional: Run only if `--only` names it.
     """
 
     method: str
@@ -134,7 +134,7 @@ class HealthCheck:
         within: Seconds in which it has to pass for the first time.
         stable: Seconds for which it then has to keep passing.
         status: Expected HTTP status.
-        when: Probed only if this method is used; empty for always.
+        when: Probed only if this method is run; empty for always.
     """
 
     kind: Literal["http", "tcp", "command", "container"]
@@ -148,7 +148,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the release was made from: what git said, empty where there is no git.
+    """The source of the release according to git; empty without git.
 
     Attributes:
         commit: Full commit id.
@@ -161,9 +161,9 @@ class Source:
     dirty: bool = False
 
     def text(self) -> str:
-        """Say it in words."""
+        """Return it in words."""
         if not self.commit:
-            return "not said"
+            return "not recorded"
         tag = f", tag {self.tag}" if self.tag else ""
         return f"commit {self.commit}{tag}" + (", with uncommitted changes" if self.dirty else "")
 
@@ -175,7 +175,7 @@ class Manifest:
     Attributes:
         product: Name, `[a-z0-9][a-z0-9-]*`.
         version: Semantic version without `v`.
-        sequence: Number that rises with every release; decides what is a downgrade.
+        sequence: Number that rises with every release; a lower one is a downgrade.
         created: Seconds since 1970, UTC; the mtime of every member.
         expires: Seconds since 1970, UTC; after it the bundle is not installed any more.
         platforms: `os/arch` each.
@@ -188,8 +188,8 @@ class Manifest:
         rollback: Bundle path of the rollback plan; empty where there is none.
         values: Bundle path of the values' defaults; empty where there is none.
         values_schema: Bundle path of the values' schema; empty where there is none.
-        source: Where it was made from.
-        upgrade_from: The least version that a host must run to be upgraded; empty: any.
+        source: The source it was created from.
+        upgrade_from: The lowest version that can be upgraded to this one; empty: any.
     """
 
     product: str

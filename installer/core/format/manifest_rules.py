@@ -1,4 +1,4 @@
-"""What a manifest has to fulfil beyond the types of its fields: order, names, places, and being closed."""
+"""Rules of a manifest beyond the types of its fields: order, names, destinations and references."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def check(manifest: Manifest) -> None:
     """Refuse a manifest that contradicts itself.
 
     Raises:
-        TamperedError: Paths or destinations clash or do not fit, the order is not the format's, or something
-            names a file that is not there.
+        TamperedError: Paths or destinations conflict or are not allowed, the order is wrong, or something
+            refers to a file that is not in the bundle.
     """
-    _order(manifest.files)
-    _names(manifest)
-    _destinations(manifest)
-    _closed(manifest)
+    _check_order(manifest.files)
+    _check_names(manifest)
+    _check_destinations(manifest)
+    _check_references(manifest)
 
 
 def _fault(what: str) -> TamperedError:
@@ -46,8 +46,8 @@ def section_rank(path: str) -> int:
     return SECTIONS.index(top)
 
 
-def _order(files: Iterable[FileEntry]) -> None:
-    """Sections in order; within one sorted bytewise, but for images, which stand as they were written."""
+def _check_order(files: Iterable[FileEntry]) -> None:
+    """Require sections in order; files sorted bytewise within each, except images, which keep their order."""
     last_rank, last_path = -1, ""
     for entry in files:
         rank = section_rank(entry.path)
@@ -55,12 +55,12 @@ def _order(files: Iterable[FileEntry]) -> None:
             rank == last_rank and (entry.path > last_path or rank == len(SECTIONS) - 1)
         )
         if not in_order:
-            raise _fault(f"{entry.path} does not stand in its place")
+            raise _fault(f"{entry.path} is not in its place")
         last_rank, last_path = rank, entry.path
 
 
-def _names(manifest: Manifest) -> None:
-    """Name fit the tar, are unique when lower-cased, and no file is also a directory."""
+def _check_names(manifest: Manifest) -> None:
+    """Require names that fit the tar, are unique when lower-cased, and are not both file and directory."""
     files = [entry.path for entry in manifest.files] + [link.path for link in manifest.links]
     directories = [directory.path for directory in manifest.directories]
     for path in chain(files, directories):
@@ -72,10 +72,10 @@ def _names(manifest: Manifest) -> None:
         if not path.startswith("trees/"):
             raise _fault(f"directory {path} is in no tree")
     if len(set(folders)) != len(folders):
-        raise _fault(f"directory {_first_twice(folders)} is there twice, letter case aside")
+        raise _fault(f"directory {_first_twice(folders)} occurs twice, ignoring case")
     taken = set(folded)
     if len(taken) != len(folded):
-        raise _fault(f"{_first_twice(folded)} is there twice, letter case aside")
+        raise _fault(f"{_first_twice(folded)} occurs twice, ignoring case")
     if clash := taken & (_above((*folded, *folders)) | set(folders)):
         raise _fault(f"{min(clash)} is both a file and a directory")
     for link in manifest.links:
@@ -83,14 +83,14 @@ def _names(manifest: Manifest) -> None:
 
 
 def _link(link: LinkEntry) -> None:
-    """A link stays in its tree, in the bundle and, since its place there mirrors that, on the host."""
+    """Require that a link stays in its tree, in the bundle and on the host."""
     if not link.path.startswith("trees/"):
         raise _fault(f"link {link.path} is in no tree")
     top = "/".join(link.path.split("/")[:2])
     if fault := link_target_fault(link.path, link.target, top):
         raise _fault(f"link {link.path} -> {link.target!r:.120} {fault}")
     if link.install and not link.install.endswith(link.path.removeprefix(top)):
-        raise _fault(f"link {link.path} goes to {link.install!r:.120}, which is another place of its tree")
+        raise _fault(f"link {link.path} goes to {link.install!r:.120}, which is another path of its tree")
 
 
 def _first_twice(items: Iterable[str]) -> str:
@@ -99,11 +99,12 @@ def _first_twice(items: Iterable[str]) -> str:
         if item in seen:
             return item
         seen.add(item)
-    raise ValueError("nothing is there twice")
+    raise ValueError("nothing occurs twice")
 
 
 def _above(paths: Iterable[str]) -> set[str]:
-    """Return all directories above these paths; that of neighbours is taken apart once."""
+    """Return all directories above these paths."""
+    # Neighbours share their directory: each is taken apart once, which matters with 250,000 files.
     nearest = {path[: max(0, path.rfind("/"))] for path in paths} - {""}
     return nearest | {above for path in nearest for above in _parents(path)}
 
@@ -115,8 +116,8 @@ def _parents(path: str) -> Iterable[str]:
         cut = path.find("/", cut + 1)
 
 
-def _destinations(manifest: Manifest) -> None:
-    """Places on the host are absolute, plain, taken once for each platform, and not below a file or link."""
+def _check_destinations(manifest: Manifest) -> None:
+    """Require absolute, plain destinations, each used once per platform and not below a file or link."""
     platforms = ("", *manifest.platforms)
     alone = {platform: (platform,) for platform in platforms}
     taken: dict[str, tuple[str, ...]] = {}
@@ -145,16 +146,16 @@ def _destinations(manifest: Manifest) -> None:
 
 
 def _meet(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
-    """Return whether there is a platform that both are for; the empty one stands for all."""
+    """Return whether two lists of platforms have one in common; an empty name means all."""
     return bool(some and others) and ("" in some or "" in others or not set(some).isdisjoint(others))
 
 
-def _closed(manifest: Manifest) -> None:
-    """Whatever is named is there, with the size it is said to have."""
+def _check_references(manifest: Manifest) -> None:
+    """Require that what is referred to is in the bundle, with the stated size."""
     by_path = {entry.path: entry for entry in manifest.files}
     for name in (manifest.rollback, manifest.values, manifest.values_schema):
         if name and name not in by_path:
-            raise _fault(f"{name} is named, but not in the bundle")
+            raise _fault(f"{name} is referred to and not in the bundle")
     for entry in manifest.files:
         if entry.path.startswith("images/blobs/") and entry.path != blob_path(entry.sha256):
             raise _fault(f"{entry.path} is not named by its digest")
@@ -173,6 +174,6 @@ def _closed(manifest: Manifest) -> None:
             listed = by_path[blob_path(layer.digest)].expanded
             said = expands.setdefault(layer.digest, (layer.diff_id, layer.expanded))
             if said != (layer.diff_id, layer.expanded) or listed != (0 if plain else layer.expanded):
-                raise _fault(f"image {image.reference}: {layer.digest} expands to several things")
+                raise _fault(f"image {image.reference}: {layer.digest} has several expanded forms")
             if plain and layer.expanded != layer.size:
-                raise _fault(f"image {image.reference}: {layer.digest} is not compressed, but has two sizes")
+                raise _fault(f"image {image.reference}: {layer.digest} is not compressed, and has two sizes")

@@ -1,7 +1,8 @@
-"""Which names a bundle may carry, and how a path is split into ustar's prefix and name.
+"""The grammar of member names and destinations, and how a path is split into ustar's prefix and name.
 
 The grammar is a subset of POSIX portable file names that holds Helm's `_helpers.tpl`, systemd's
-`name@.service` and ordinary release trees; nothing in it can climb, hide, or mean something to a shell.
+`name@.service` and ordinary release trees. No name can contain `..`, start with `-`, or need quoting in a
+shell.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import re
 _WORD = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._@+%=,][A-Za-z0-9._@+%=,~-]*"
 COMPONENT = re.compile(_WORD)
 _PATH = re.compile(rf"{_WORD}(?:/{_WORD})*")
-"""Whole paths, looked at in one go: a bundle may have 250,000."""
+"""Matches a whole path at once: a bundle may have 250,000."""
 MAX_NAME = 100
 MAX_PREFIX = 155
 MAX_COMPONENT = 255
-"""What Linux file systems take as one name."""
+"""The longest name in a directory that Linux file systems accept."""
 _PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._@+%=,:~-]{1,255})+")
-"""Places as nearly all are; what is not like this is looked at more closely."""
-OURS = ("/var/lib/waybill", "/etc/waybill", "/var/cache/waybill", "/opt/waybill")
-"""Where trust, state and the installer itself are: no release writes there."""
-_OURS = tuple(f"{path}/" for path in OURS)
+"""Destinations as nearly all are; others are checked one component at a time."""
+WAYBILL_DIRECTORIES = ("/var/lib/waybill", "/etc/waybill", "/var/cache/waybill", "/opt/waybill")
+"""Trust, state and the installer itself: a release that could write there could change what verifies it."""
+_WAYBILL_DIRECTORIES = tuple(f"{path}/" for path in WAYBILL_DIRECTORIES)
 
 
 def path_fault(path: str) -> str | None:
@@ -72,7 +73,7 @@ def destination_fault(path: str) -> str | None:
     Returns:
         The fault in a few words, or None where the path is good.
     """
-    ours = f"{path}/".startswith(_OURS)
+    ours = f"{path}/".startswith(_WAYBILL_DIRECTORIES)
     if _PLAIN.fullmatch(path) and len(path) <= 1024 and not ours:
         return None
     if not path.startswith("/"):
@@ -82,7 +83,7 @@ def destination_fault(path: str) -> str | None:
     if path == "/" or path.endswith("/"):
         return "names a directory"
     if ours:
-        return "is Waybill's own"
+        return "belongs to Waybill"
     for component in path[1:].split("/"):
         if component in ("", ".", ".."):
             return "has an empty, `.` or `..` component"
@@ -112,9 +113,9 @@ def link_target_fault(path: str, target: str, top: str) -> str | None:
     climbing = True
     for component in target.split("/"):
         if component == "..":
-            # behind a name it would count from where that name leads, should it be a link itself
+            # After a name, `..` would start from wherever that name leads if it is itself a link.
             if not climbing:
-                return "has a `..` behind a name"
+                return "has a `..` after a name"
             if not here:
                 return "leads out of the bundle"
             here.pop()

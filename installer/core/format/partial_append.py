@@ -1,13 +1,14 @@
-"""What an append that was cut short may leave behind the payload: one form, told from everything else.
+"""What an interrupted append may leave after the payload, in the one form that is told from tampering.
 
-`bundle approve` writes behind the last member, in this order, each made durable before the next:
+`bundle approve` writes after the last member, in this order, each made durable before the next:
 
 1. into the second of the two zero blocks: the first block of the first new payload;
-2. behind it: the rest of the new members and the new end of the archive;
-3. into the first of the two zero blocks: the header of the first new member. Now they count.
+2. after it: the rest of the new members and the new end of the archive;
+3. into the first of the two zero blocks: the header of the first new member. From now on they count.
 
-Cut short before 3, the archive ends at its first zero block, as for every tar; what stands behind is never
-parsed. Cut short within 3, the first block holds the beginning of a header of an approval and zeros.
+Interrupted before 3, the archive ends at its first zero block, as every tar does; what follows is never
+parsed. Interrupted within 3, the first block holds the beginning of a header of an approval,
+and zeros.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ FILE_MODE = 0o644
 FILES_PER_APPROVAL = 4
 """An approval is a statement and up to three signature files."""
 MAX_APPEND_BYTES = FILES_PER_APPROVAL * extent(LIMITS.approval_bytes) + len(END)
-"""Bytes that an append takes at most."""
+"""The largest number of bytes that an append writes."""
 _NAME = re.compile(rb"approvals/[a-z0-9.-]*")
 _SIZE = slice(124, 136)
 _OCTAL = re.compile(rb"[0-7]{0,12}")
 
 STATEMENT_START = b'{"_type":"https://in-toto.io/Statement/v1","'
-"""How every statement of ours begins; also how a torn append is told from tampering."""
+"""The first bytes of every statement of Waybill: they tell a truncated append from foreign bytes."""
 
 
 def is_partial_header(block: bytes, mtime: int) -> bool:
@@ -56,28 +57,28 @@ def is_partial_header(block: bytes, mtime: int) -> bool:
 
 
 def is_partial_append(first: bytes, second: bytes, mtime: int) -> bool:
-    """Return whether the two blocks behind the last member are what an append leaves that was cut short.
+    """Return whether the two blocks after the last member are what an interrupted append leaves.
 
     Args:
         first: The block where the archive ends, or a header would begin.
-        second: The block behind it.
+        second: The block after it.
         mtime: The time that all headers of the bundle have.
     """
     begun = second.rstrip(b"\0")
     if not begun:
         return False
     if any(first):
-        # the header comes last: by then the whole statement is there
+        # The header is written last: by then the whole statement is there.
         return second.startswith(STATEMENT_START) and is_partial_header(first, mtime)
     return second.startswith(STATEMENT_START) or STATEMENT_START.startswith(begun)
 
 
 def ends_within(medium: BundleSource, offset: int) -> bool:
-    """Return whether a medium ends at `offset` or so soon behind it as an append may reach.
+    """Return whether a source ends at `offset`, or no further after it than an append can reach.
 
     Args:
         medium: What is read.
-        offset: Behind the two blocks that `is_partial_append` looked at.
+        offset: After the two blocks that `is_partial_append` looked at.
     """
     if medium.parallel:
         return medium.at_end(offset + MAX_APPEND_BYTES)

@@ -1,7 +1,7 @@
-"""The one pass over a bundle's payload: every byte read once, hashed, and handed on while it is hot.
+"""The one pass over the payload of a bundle: every byte is read once, hashed, and handed on from memory.
 
-Small neighbours are read together; large files are read by several threads at once where the medium allows
-it, since SHA-256 of one file cannot use two cores, but hashlib lets go of the interpreter while it works.
+Small neighbouring files are read together. Large files are read by several threads at once where the source
+allows it: SHA-256 of one file cannot use two cores, but hashlib releases the interpreter lock while it works.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from installer.core.format.tar_header import BLOCK, extent, padding
 from installer.core.limits import CHUNK, MIB
 
 GROUP = 4 * MIB
+"""Bytes of neighbouring files that are read at once: slow media likes few, large reads."""
 
 
 Sink = Callable[[FileEntry, Iterator[memoryview]], None]
-"""Takes a file and its bytes in pieces, each valid until the next is asked for. The last step of the iterator
-is the check: where the bytes are not what was signed it raises, and the sink keeps nothing of the file."""
+"""Takes a file and its bytes in pieces, each valid until the next is taken. The last step of the iterator is
+the check: it raises if the bytes are not what was signed, and the sink must then discard the file."""
 
 
 def discard(_entry: FileEntry, chunks: Iterator[memoryview]) -> None:
-    """A sink for verification alone."""
+    """Discard a file: the sink of a verification that stores nothing."""
     for _ in chunks:
         pass
 
@@ -44,17 +45,17 @@ def check_payload(
     Args:
         bundle: Opened, its head trusted.
         sink: Takes each file. Called from several threads.
-        advance: Told the bytes read. Called from several threads.
-        workers: Threads; 0 for as many as there are cores. A stream is read by one.
-        have: Files that are there already, as signed: they are neither read nor given to the sink. A stream
-            is read all the same.
+        advance: Called with the bytes read. Called from several threads.
+        workers: Number of threads; 0 for as many as there are cores. A stream is read by one.
+        have: Paths of files that are present already, as signed: they are neither read nor given to the
+            sink. A stream is read all the same.
 
     Returns:
         The files of approvals, by name.
 
     Raises:
         TamperedError: A header, a payload, a padding or the end is not what was signed.
-        MediaError: The medium failed.
+        MediaError: Reading failed.
     """
 
     def missing(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
@@ -73,7 +74,7 @@ def check_payload(
             futures += [pool.submit(task.check, group) for group in _groups(members)]
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            # after a failure or Ctrl-C the other threads end at their next chunk
+            # After a failure or Ctrl-C the other threads end at their next chunk.
             task.stop.set()
             for future in futures:
                 future.cancel()
@@ -89,7 +90,7 @@ class _Stopped(Exception):  # noqa: N818 - not an error: another thread has the 
 
 
 def to_read(bundle: Bundle, have: frozenset[str] = frozenset()) -> tuple[Member, ...]:
-    """Return the members that have to be read where the files `have` are there already."""
+    """Return the members that must be read if the files `have` are present already."""
     if not have or not bundle.medium.parallel:
         return bundle.members
     return tuple(member for member in bundle.members if member.entry.path not in have)
@@ -110,7 +111,7 @@ def _groups(members: tuple[Member, ...]) -> Iterator[tuple[Member, ...]]:
 
 
 class _Task:
-    """The pass as one thread does it."""
+    """The work of one thread."""
 
     def __init__(self, bundle: Bundle, sink: Sink, advance: Callable[[int], None], stop: Event) -> None:
         self._bundle = bundle
@@ -126,10 +127,10 @@ class _Task:
             self._bundle.check_header(bytes(header), group[0])
             chunks = self._chunks(group[0])
             self._sink(group[0].entry, chunks)
-            # the check is behind the last chunk, whether or not the sink wanted them
+            # The check follows the last chunk, also where the sink did not read them all.
             discard(group[0].entry, chunks)
             return
-        self._go_on()
+        self._check_stopped()
         buffer = memoryview(bytearray(size))
         self._bundle.medium.read_into(group[0].offset, buffer)
         for member in group:
@@ -139,7 +140,7 @@ class _Task:
             self._padding(
                 member, bytes(buffer[begin + BLOCK + member.entry.size : begin + extent(member.entry.size)])
             )
-            # checked before it is written: a small file that is wrong never reaches the disk
+            # Checked before it is written: a small file with other bytes never reaches the disk.
             self._digest(member, hashlib.sha256(body).hexdigest())
             self._sink(member.entry, iter((body,)))
         self._advance(size)
@@ -149,7 +150,7 @@ class _Task:
         buffer = memoryview(bytearray(CHUNK))
         digest, done = hashlib.sha256(), 0
         while done < size:
-            self._go_on()
+            self._check_stopped()
             chunk = buffer[: min(CHUNK, size - done)]
             medium.read_into(member.offset + BLOCK + done, chunk)
             digest.update(chunk)
@@ -170,6 +171,6 @@ class _Task:
         if found != member.entry.sha256:
             raise wrong_digest_error(member, self._bundle.medium.name)
 
-    def _go_on(self) -> None:
+    def _check_stopped(self) -> None:
         if self.stop.is_set():
             raise _Stopped

@@ -1,8 +1,8 @@
 """The one form of tar header that a bundle has: POSIX.1-1988 ustar, regular files, every field fixed.
 
-Name, mode, size and mtime decide all 512 bytes. The writer encodes them; the reader encodes what it expects
-and compares, so that there is nothing to interpret. `decode` is for the few members that are read before the
-manifest is known, and for saying what is wrong.
+Name, mode, size and mtime determine all 512 bytes. The writer encodes them; the reader encodes what it
+expects and compares, so that nothing is interpreted. `decode` is for the few members that are read before the
+manifest is known, and for error messages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIZE_LIMIT = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a header says: the name, permission bits, bytes of payload, and seconds since 1970."""
+    """The fields of a header: name, permission bits, bytes of payload, and seconds since 1970."""
 
     name: str
     mode: int
@@ -42,13 +42,13 @@ def encode(header: Header) -> bytes:
     """Return the 512 bytes of a header.
 
     Args:
-        header: With a name that fits `names.path_fault`.
+        header: With a name that `member_names.path_fault` accepts.
 
     Returns:
         The block, with its checksum.
 
     Raises:
-        ValueError: The name does not fit, or a number is out of range: a fault of the caller.
+        ValueError: The name does not fit, or a number is out of range: an error of the caller.
     """
     split = split_ustar(header.name)
     if split is None or not header.name.isascii():
@@ -76,7 +76,7 @@ def encode(header: Header) -> bytes:
             bytes(12),
         )
     )
-    # most of it is zeros, which need not be added up
+    # Most bytes are zeros, which do not change the sum: this is twice as fast.
     checksum = sum(block.translate(None, b"\0"))
     return block[:148] + b"%06o\0 " % checksum + block[156:]
 
@@ -113,8 +113,9 @@ def decode(block: bytes, where: str) -> Header:
     if fault := path_fault(name):
         raise refuse(f"member name {name!r} {fault}")
     header = Header(name, mode, size, mtime)
+    # Encoding again and comparing: whatever field was not read above cannot carry anything.
     if not 0 <= size <= SIZE_LIMIT or encode(header) != block:
-        raise refuse(f"header of {name} is not in the one form that the format allows")
+        raise refuse(f"the header of {name} is not in the one form that the format allows")
     return header
 
 
@@ -126,7 +127,7 @@ def _octal(field: bytes) -> int:
 
 
 def difference(block: bytes, expected: Header, where: str) -> str:
-    """Say in words how a header block differs from the one that was expected.
+    """Return in words how a header block differs from the one that was expected.
 
     Args:
         block: The 512 bytes found.
@@ -137,13 +138,13 @@ def difference(block: bytes, expected: Header, where: str) -> str:
         One sentence without a full stop.
     """
     if not any(block):
-        return f"the archive ends here, but {expected.name} is due"
+        return f"the archive ends here, and {expected.name} is missing"
     try:
         found = decode(block, where)
     except TamperedError as error:
         return error.what
     if found.name != expected.name:
-        return f"member {found.name} stands where {expected.name} is due"
+        return f"member {found.name} is in the place of {expected.name}"
     parts = [
         f"{field} is {getattr(found, field):{form}}, signed is {getattr(expected, field):{form}}"
         for field, form in (("size", "d"), ("mode", "04o"), ("mtime", "d"))

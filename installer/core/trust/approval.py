@@ -1,9 +1,9 @@
-"""Approvals: an in-toto Statement about a bundle's identity, signed detached like everything else.
+"""Approvals: in-toto Statements about the identity of a bundle, with detached signatures.
 
 An approval is the file `approvals/<role>-<keyid8>.json`, a later one by the same key
-`<role>-<keyid8>.2.json`, each with its signature beside it: `.sig`, `.sigstore.json` or `.asc`. They stand
-behind the payload of the bundle or in a directory beside it. What the names say only helps to find the key;
-what counts is what was signed.
+`<role>-<keyid8>.2.json`, each with its signature next to it: `.sig`, `.sigstore.json` or `.asc`. They follow
+the payload of the bundle or are in a directory next to it. Role and key in the name only help to find the
+key; what counts is what was signed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from installer.core.trust.signatures import FORMS, Signature
 DIRECTORY = "approvals/"
 APPROVAL = "urn:waybill:approval:v1"
 NO_ROLLBACK = "none"
-"""`rollback_to` of a first installation: there is nothing to go back to."""
+"""`rollback_to` of a first installation: there is no release to roll back to."""
 MAX_TARGETS = 1000
 NAME = re.compile(
     r"approvals/(?P<role>provenance|security|ops|break-glass)-(?P<keyid8>[0-9a-f]{8})(\.[1-9][0-9]?)?\.json"
@@ -39,7 +39,7 @@ CHANGE = re.compile(r"[^\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202e\u2060-\u206
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What one person says about one bundle.
+    """One approval of one bundle.
 
     Attributes:
         identity: The bundle's.
@@ -47,11 +47,11 @@ class Approval:
         version: Its version; for people, and checked.
         role: In which role.
         environment: Where it may be installed.
-        not_before: From when on.
-        expires: Until when.
+        not_before: Start of its validity.
+        expires: End of its validity.
         targets: Host names; empty: every host of the environment.
-        change_id: The change that this belongs to; empty: none named.
-        rollback_to: The version to go back to, or `none`; empty: not said.
+        change_id: The change that it belongs to; empty: none named.
+        rollback_to: The version to roll back to, or `none`; empty: not given.
         notes: For people.
     """
 
@@ -68,7 +68,7 @@ class Approval:
     notes: str = ""
 
     def document(self) -> dict[str, Any]:
-        """Return the Statement as a JSON object; fields that say nothing are left out."""
+        """Return the Statement as a JSON object; empty fields are left out."""
         predicate: dict[str, Any] = {
             "product": self.product,
             "version": self.version,
@@ -92,15 +92,15 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalFile:
-    """An approval as found; nothing in it is believed.
+    """An approval as found, not verified.
 
     Attributes:
         name: Its file name.
-        source: Where it was found: the bundle or the directory beside it.
-        role: What the name says.
-        keyid8: What the name says.
+        source: Where it was found: empty for the bundle, else the directory next to it.
+        role: According to its name.
+        keyid8: According to its name.
         data: Its bytes.
-        signatures: The signatures beside it.
+        signatures: Its signatures.
     """
 
     name: str
@@ -120,11 +120,11 @@ def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[Appr
     """Put each approval together with its signatures.
 
     Args:
-        files: Members behind the payload, or files of the directory beside the bundle, under `approvals/…`.
-        source: How errors name where they are from; empty for the bundle itself.
+        files: Members after the payload, or files of the directory next to the bundle, as `approvals/…`.
+        source: How errors name their origin; empty for the bundle itself.
 
     Returns:
-        The approvals, in the order of their names, and names that are none of an approval.
+        The approvals, in the order of their names, and the names of other files.
     """
     found, strays = [], []
     for name in sorted(files):
@@ -141,7 +141,7 @@ def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[Appr
 
 
 def signed_name(name: str) -> str:
-    """Return the approval that a file's name says it is a signature of; empty where it is none."""
+    """Return the name of the approval that a file is a signature of; empty if it is not one."""
     for form in FORMS:
         if name.endswith(f".{form}") and NAME.fullmatch(name.removesuffix(f".{form}")):
             return name.removesuffix(f".{form}")

@@ -1,4 +1,4 @@
-"""Approvals held against a root, a bundle and an environment: which count, and why the others do not."""
+"""Checks approvals against a root, a bundle and an environment: which count, and why the others do not."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from installer.core.trust.signature_check import Accepted, Rejected, check_signa
 
 @dataclass(slots=True)
 class ApprovalCheck:
-    """Sorts approvals into those that count and those that do not. Targets are looked at later.
+    """Sorts approvals into those that count and those that do not. Targets are checked later.
 
     Attributes:
-        root: Whom to believe.
+        root: The keys, roles and policies that are trusted.
         manifest: The bundle's.
         identity: The bundle's.
         environment: The host's; empty: any.
@@ -41,10 +41,10 @@ class ApprovalCheck:
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
 
     def check(self, found: ApprovalFile) -> None:
-        """Take one approval.
+        """Check one approval.
 
         Raises:
-            TamperedError: A signature that names a key of its role is not by it or not of these bytes.
+            TamperedError: A signature that names a key of its role is not by that key or not of these bytes.
         """
         verdicts = [
             check_signature(self.root, found.role, each, found.data, self.now) for each in found.signatures
@@ -55,48 +55,50 @@ class ApprovalCheck:
             self.rejected.append((found.where, reasons[0] if reasons else "is not signed"))
             return
         this = (found.role, good.keyid, found.data)
-        if this in self._seen:  # the same one in the bundle and beside it
+        if this in self._seen:  # the same one in the bundle and next to it
             return
         self._seen.add(this)
         key = self.root.keys[good.keyid]
         try:
-            said = parse(found.data, found.where)
+            statement = parse(found.data, found.where)
         except TamperedError as error:
-            # signed by one of ours and yet not of a form that is known here: it cannot count
+            # Signed by a trusted key, and of a form that this version does not know: not tampering, but it
+            # cannot count either.
             self.rejected.append((found.where, f"cannot be read: {error.where}: {error.what}"))
             return
-        if reason := self._why_not(said, found.role):
+        if reason := self._why_not(statement, found.role):
             self.rejected.append((found.where, f"{key.owner}: {reason}"))
         else:
-            self.counted.append(CountedApproval(found.where, key, found.role, said))
+            self.counted.append(CountedApproval(found.where, key, found.role, statement))
 
-    def _why_not(self, said: Approval | Provenance, role: str) -> str:
-        if said.identity != self.identity:
+    def _why_not(self, statement: Approval | Provenance, role: str) -> str:
+        if statement.identity != self.identity:
             return "is about another bundle"
         policy = self.policy or Policy({})
-        if isinstance(said, Provenance):
+        if isinstance(statement, Provenance):
             if role != "provenance":
                 return f"is provenance, in the role {role}"
             commit = self.manifest.source.commit
-            return why_rejected(said, policy.builders, policy.repositories, policy.clean_tree, commit)
+            return why_rejected(statement, policy.builders, policy.repositories, policy.clean_tree, commit)
         if policy.asks_for_provenance and role == "provenance":
-            return "names no builder and no source, and this environment asks for them"
-        return self._not_now(said, role)
+            return "names no builder and no source, and this environment requires them"
+        return self._why_not_valid(statement, role)
 
-    def _not_now(self, said: Approval, role: str) -> str:
+    def _why_not_valid(self, statement: Approval, role: str) -> str:
         manifest, days = self.manifest, self.policy.max_age_days if self.policy else 0
-        if said.role != role:
-            return f"was given in the role {said.role}, not {role}"
-        if (said.product, said.version) != (manifest.product, manifest.version):
-            return f"speaks of {said.product} {said.version}"
-        if self.environment and said.environment != self.environment:
-            return f"is for the environment {said.environment}"
-        if (said.not_before - self.now).total_seconds() > SKEW:
-            return f"counts only from {format_time(said.not_before)} on"
-        if self.now >= said.expires:
-            return f"expired on {format_time(said.expires)}"
-        if days and (self.now - said.not_before).total_seconds() > days * 86400:
-            return f"is older than the {days} days that count here"
-        if role == "break-glass" and not said.notes:
+        # The role in the file name only chooses the key; the signed one decides.
+        if statement.role != role:
+            return f"was given in the role {statement.role}, not {role}"
+        if (statement.product, statement.version) != (manifest.product, manifest.version):
+            return f"is about {statement.product} {statement.version}"
+        if self.environment and statement.environment != self.environment:
+            return f"is for the environment {statement.environment}"
+        if (statement.not_before - self.now).total_seconds() > SKEW:
+            return f"is not valid before {format_time(statement.not_before)}"
+        if self.now >= statement.expires:
+            return f"expired on {format_time(statement.expires)}"
+        if days and (self.now - statement.not_before).total_seconds() > days * 86400:
+            return f"is older than the limit of this environment, {days} day{'s' if days > 1 else ''}"
+        if role == "break-glass" and not statement.notes:
             return "gives no reason: break-glass needs a note"
         return ""

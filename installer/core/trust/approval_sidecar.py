@@ -1,4 +1,4 @@
-"""Approvals beside a bundle: the directory `BUNDLE.approvals/`, for a medium that cannot be written to."""
+"""Approvals next to a bundle: the directory `BUNDLE.approvals/`, for media that cannot be written to."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from installer.core.limits import LIMITS
 from installer.core.trust.approval import DIRECTORY, NAME, signed_name
 
 SUFFIX = ".approvals"
+# O_NOFOLLOW: a link could lead to any file of the host. O_NONBLOCK: a FIFO must not block the open.
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -22,19 +23,19 @@ def sidecar_path(bundle: Path) -> Path:
 
 
 def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]:
-    """Read the approvals of a directory; what has another name than an approval's is left alone.
+    """Read the approvals of a directory; files with other names are ignored.
 
     Args:
-        directory: Where they lie, without a directory of their own in it.
-        required: Whether it has to be there.
+        directory: The directory that holds the files.
+        required: Whether the directory must exist.
 
     Returns:
         The files as a bundle would name them, `approvals/…`; nothing about them was checked.
 
     Raises:
-        UsageError: It is not there, and has to be.
+        UsageError: It does not exist, and must.
         MediaError: It cannot be read.
-        TamperedError: There are too many files, or one is too large or no file.
+        TamperedError: There are too many files, or one is too large or not a regular file.
     """
     try:
         names = sorted(each.name for each in directory.iterdir() if _known(f"{DIRECTORY}{each.name}"))
@@ -58,13 +59,14 @@ def _read(path: Path) -> bytes:
         fd = os.open(path, _OPEN)
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise TamperedError("is not a file", where=str(path))
+                raise TamperedError("is not a regular file", where=str(path))
+            # One byte more than allowed, to tell a file at the limit from one beyond it.
             data = file.read(LIMITS.approval_bytes + 1)
     except IsADirectoryError:
-        raise TamperedError("is not a file", where=str(path)) from None
+        raise TamperedError("is not a regular file", where=str(path)) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise TamperedError("is a link, which is not followed", where=str(path)) from None
+            raise TamperedError("is a symbolic link, which is not followed", where=str(path)) from None
         raise MediaError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if len(data) > LIMITS.approval_bytes:
         raise TamperedError(f"has more than {LIMITS.approval_bytes} bytes", where=str(path))

@@ -1,8 +1,8 @@
 """Signatures of cosign key pairs: verification only.
 
 Two forms are read: cosign's raw signature (`.sig`, base64 of the signature's bytes) and the Sigstore bundle
-v0.3 with a message signature (`.sigstore.json`). What else a Sigstore bundle may carry (log entries,
-timestamps) is not looked at: the pinned key decides, and it alone.
+v0.3 with a message signature (`.sigstore.json`). Log entries and timestamps in a Sigstore bundle are not
+used: only the pinned key decides.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PublicKey:
 
     Attributes:
         keyid: SHA-256 of the SubjectPublicKeyInfo in DER, 64 hex digits.
-        algorithm: What the key signs with; a signature never says.
+        algorithm: What the key signs with; never taken from a signature.
         der: The SubjectPublicKeyInfo.
         key: The key as the library knows it.
     """
@@ -94,6 +94,7 @@ def load_public_key(pem: str, where: str = "") -> PublicKey:
             where=where,
             hint="use ECDSA on P-256 (what `bundle keygen` and cosign make) or Ed25519",
         )
+    # Another encoding of the same key would have another id, and count as a second key.
     if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != der:
         raise TamperedError("is a public key in an unusual encoding", where=where)
     return PublicKey(hashlib.sha256(der).hexdigest(), algorithm, der, key)
@@ -131,10 +132,10 @@ def verify_bundle(key: PublicKey, document: bytes, data: bytes, where: str = "")
     Raises:
         TamperedError: It is malformed, speaks of other bytes, or is not this key's signature of these bytes.
     """
-    # 1. The document is in the one form that we know.
+    # 1. The document has the one known form: an unknown field could change what other readers make of it.
     bundle = _fields(loads_strict(document, where, LIMITS.signature_bytes), where, "the document")
     if bundle.get("mediaType") != MEDIA_TYPE:
-        raise TamperedError(f"has not the mediaType {MEDIA_TYPE}", where=where)
+        raise TamperedError(f"does not have the mediaType {MEDIA_TYPE}", where=where)
     unknown = sorted(bundle.keys() - {"mediaType", "verificationMaterial", "messageSignature"})
     if unknown:
         hint = "it holds an attestation, not a signature of a file" if "dsseEnvelope" in unknown else ""
@@ -153,10 +154,10 @@ def verify_bundle(key: PublicKey, document: bytes, data: bytes, where: str = "")
     message = _fields(bundle.get("messageSignature"), where, "messageSignature")
     digest = _fields(message.get("messageDigest"), where, "messageDigest")
     if message.keys() != {"messageDigest", "signature"} or digest.keys() != {"algorithm", "digest"}:
-        raise TamperedError("has not exactly one message digest and one signature", where=where)
+        raise TamperedError("does not have exactly one message digest and one signature", where=where)
     if digest["algorithm"] != "SHA2_256":
         raise TamperedError("has a message digest other than SHA2_256", where=where)
-    # 2. It speaks of these bytes.
+    # 2. It is about these bytes: cosign leaves the digest empty for Ed25519, which is refused too.
     stated = decode_base64(digest["digest"], "the message digest", where)
     if not hmac.compare_digest(stated, hashlib.sha256(data).digest()):
         raise TamperedError("is a signature of other bytes: the message digest differs", where=where)
@@ -178,6 +179,7 @@ def decode_base64(text: object, what: str, where: str) -> bytes:
     Raises:
         TamperedError: It is not base64, or another spelling of the same bytes exists.
     """
+    # Encoding again and comparing: b64decode ignores foreign characters and surplus bits.
     try:
         found = base64.b64decode(text) if isinstance(text, str) else b""
     except ValueError:
@@ -201,7 +203,7 @@ def _verify(key: PublicKey, signature: bytes, data: bytes, where: str) -> None:
         raise TamperedError(
             f"is not a signature of these bytes by key {key.keyid8}",
             where=where,
-            hint="the bundle was changed after it was signed, or the signature was damaged: get it again",
+            hint="the bundle was changed after it was signed, or the signature is damaged: copy it again",
         ) from None
 
 

@@ -1,8 +1,11 @@
 """OpenPGP signatures: verification by `gpgv` against one pinned key.
 
-Exit code 0 and VALIDSIG are not enough: expired and revoked keys give both. So every status line is read, on
-a pipe of its own, and the one shape that a good signature has is required. User ids, trust levels and key
-ids play no part; the pinned primary fingerprint does.
+Exit code 0 and VALIDSIG are not enough: expired and revoked keys give both. Every status line is read, on a
+pipe of its own, and exactly the lines of a valid signature are required. User ids, trust levels and key ids
+are not used; the pinned primary fingerprint decides.
+
+The child process is run here and not by `installer.shared.process`: it gets none of the user's environment, a
+status pipe, and more output than expected is an error.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from installer.core.errors import CheckFailedError, ExpiredError, TamperedError,
 from installer.core.limits import KIB, LIMITS
 
 TIMEOUT_SECONDS = 60.0
+"""A signature of SHA256SUMS takes milliseconds; a hanging gpgv must not hang an installation."""
 OUTPUT_BYTES = 64 * KIB
 _ARMOR = re.compile(
     r"\s*-----BEGIN PGP (PUBLIC KEY BLOCK|SIGNATURE)-----\r?\n(?:[A-Za-z]+: [^\r\n]*\r?\n)*\r?\n"
@@ -62,7 +66,7 @@ def load_public_key(armored: str, where: str = "") -> tuple[str, bytes]:
             raise TamperedError(
                 "holds a SECRET key",
                 where=where,
-                hint="never hand it on; export with `--export`, and consider it leaked",
+                hint="do not pass it on, and treat it as leaked; export with `gpg --export`",
             )
         if tag == _PUBLIC_KEY:
             primaries.append(body)
@@ -70,6 +74,7 @@ def load_public_key(armored: str, where: str = "") -> tuple[str, bytes]:
         raise TamperedError(
             f"holds {len(primaries)} keys, not one", where=where, hint="export one fingerprint"
         )
+    # Other versions compute fingerprints in other ways, and gpgv 2.2 does not know them.
     if primaries[0][:1] != b"\x04":
         raise TamperedError("is not an OpenPGP key of version 4", where=where)
     # RFC 4880, 12.2: the fingerprint of a version 4 key.
@@ -121,7 +126,7 @@ def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, wher
         where: How errors name the file.
 
     Raises:
-        CheckFailedError: `gpgv` is absent, cannot run, hangs or says what it never says.
+        CheckFailedError: `gpgv` is not installed, cannot run, hangs, or its output is not understood.
         UntrustedError: The signature is by another key.
         TamperedError: It is malformed, weak, of another kind, or not a signature of these bytes.
         ExpiredError: The key or the signature is expired or revoked.
@@ -131,10 +136,11 @@ def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, wher
     packets = _dearmor(signature.decode("ascii", "replace"), "SIGNATURE", where)
     if [tag for tag, _ in _packets(packets, where)] != [_SIGNATURE]:
         raise TamperedError("is not exactly one detached signature", where=where)
+    # Exactly one packet: of two signatures gpgv would report both, and a valid one could hide the other.
     program = find_program()
     if program is None:
         raise CheckFailedError(
-            "cannot be checked: the program gpgv is not on this host",
+            "cannot be checked: gpgv is not installed on this host",
             where=where,
             hint="install it (Debian: package gpgv; Red Hat: gnupg2), or sign with a cosign key too",
         )
@@ -151,52 +157,53 @@ def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, wher
         raise CheckFailedError(
             f"cannot be checked: {error.strerror}",
             where=where,
-            hint="gpgv needs room for SHA256SUMS below TMPDIR",
+            hint="gpgv needs space for SHA256SUMS in TMPDIR",
         ) from error
     check_status(code, status, fingerprint, where, log)
 
 
 def find_program() -> str | None:
-    """Return the path of gpgv, or None where it is not installed."""
+    """Return the path of gpgv, or None if it is not installed."""
+    # The PATH of a systemd unit or of sudo may be short.
     return shutil.which("gpgv") or shutil.which("gpgv", path="/usr/local/bin:/usr/bin:/bin")
 
 
 def check_status(code: int, status: str, fingerprint: str, where: str = "", log: str = "") -> None:
-    """Decide about one run of gpgv.
+    """Decide by what one run of gpgv reported.
 
     Args:
         code: Its exit code.
         status: What it wrote to its status pipe.
         fingerprint: The pinned primary fingerprint, lower case.
         where: How errors name the signature.
-        log: What it wrote to stderr, for errors that nothing else explains.
+        log: What it wrote to stderr, for errors without a status line.
 
     Raises:
-        CheckFailedError: The output makes no sense.
+        CheckFailedError: The output is not understood.
         UntrustedError: The signature is by another key.
         TamperedError: It is malformed, weak, of another kind, or not a signature of these bytes.
         ExpiredError: The key or the signature is expired or revoked.
     """
     lines = [line.split(" ")[1:] for line in status.split("\n") if line.startswith("[GNUPG:] ")]
     words = [line[0] for line in lines if line]
-    # 1. What must not be there.
+    # 1. Lines that must not be there: looked for first, since VALIDSIG comes with an expired key too.
     if words.count("NEWSIG") > 1:
         raise TamperedError("holds more than one signature", where=where)
     if "BADSIG" in words:
         raise TamperedError(
             f"is not a signature of these bytes by key {fingerprint[-8:]}",
             where=where,
-            hint="the bundle was changed after it was signed, or the signature was damaged: get it again",
+            hint="the bundle was changed after it was signed, or the signature is damaged: copy it again",
         )
     if "NO_PUBKEY" in words:
         raise UntrustedError(f"is not by the trusted key {fingerprint}", where=where)
     for word, what in _STALE.items():
         if word in words:
-            raise ExpiredError(what, where=where, hint="ask for a bundle that is signed with a key in force")
+            raise ExpiredError(what, where=where, hint="ask for a bundle that is signed with a valid key")
     found = next((word for word in _BAD if word in words), None)
     if found is not None:
         raise TamperedError(f"is not one good detached signature (gpgv says {found})", where=where)
-    # 2. What must be there, once.
+    # 2. Lines that must be there, exactly once, and exit code 0.
     if code != 0 or any(words.count(word) != 1 for word in _ONCE):
         tail = log.strip().splitlines()[-1:] or ["no reason given"]
         raise CheckFailedError(
@@ -204,8 +211,10 @@ def check_status(code: int, status: str, fingerprint: str, where: str = "", log:
         )
     valid = next(line for line in lines if line[0] == "VALIDSIG")[1:]
     if len(valid) < 10:
-        raise CheckFailedError("could not be checked: gpgv speaks a dialect that is not known", where=where)
-    # 3. By whom, and how strong.
+        raise CheckFailedError(
+            "could not be checked: the output of this version of gpgv is not understood", where=where
+        )
+    # 3. The pinned key, a strong hash and the right kind of signature.
     if valid[9].lower() != fingerprint:
         raise UntrustedError(
             f"is by key {valid[9].lower()[:64]}, not by the trusted key {fingerprint}", where=where
@@ -221,7 +230,8 @@ def check_status(code: int, status: str, fingerprint: str, where: str = "", log:
 
 
 def _run(command: list[str], home: Path, where: str) -> tuple[int, str, str]:
-    """Run gpgv with a clean environment, a time-out and bounded output; gives exit code, status and log."""
+    """Run gpgv with a clean environment, a time-out and bounded output; return exit code, status and log."""
+    # Nothing of the user's: GNUPGHOME, LANG or LD_PRELOAD could change what gpgv says.
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(home), "GNUPGHOME": str(home)}
     status_read, status_write = os.pipe()
     try:
@@ -270,7 +280,7 @@ def _drain(pipes: dict[int, bytes], where: str) -> None:
                     selector.unregister(key.fd)
                 pipes[key.fd] += chunk
                 if len(pipes[key.fd]) > OUTPUT_BYTES:
-                    raise CheckFailedError("could not be checked: gpgv says far too much", where=where)
+                    raise CheckFailedError("could not be checked: gpgv wrote too much output", where=where)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What an environment asks for, held against who signed; everything that is missing is said at once."""
+"""The policy of an environment, compared with who signed; everything that is missing is reported at once."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from installer.core.trust.signatures import TrustedKey
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What a host says of itself; everything that is left empty is not checked.
+    """What is known about the host that a bundle is verified for; what is left empty is not checked.
 
     Attributes:
         environment: Its environment: the host's own setting, never the bundle's.
         name: Its host name, lower case.
         platform: `os/arch`.
-        highest: The highest sequence number of the product that it has had; -1 for none.
-        reset: The number of the last reset of `highest` that was carried out.
+        highest: The highest sequence number of the product that was installed here; -1 for none.
+        reset: The number of the last reset of `highest` that was applied.
         version: The version of the product that runs; empty for none.
-        running: Its sequence number; -1 for none. It may be applied again, however old.
+        running: The sequence number of that version; -1 for none. It may be applied again, however old.
         retained: Sequence number and identity of each retained release, the running one included.
     """
 
@@ -41,7 +41,7 @@ class HostFacts:
     retained: tuple[tuple[int, str], ...] = ()
 
     def same_sequence(self, sequence: int, identity: str) -> str:
-        """Return the identity of another release with this sequence number; empty where none is kept."""
+        """Return the identity of another retained release with this sequence number; empty for none."""
         same = [known for number, known in self.retained if number == sequence]
         return same[0] if same and identity and identity not in same else ""
 
@@ -55,7 +55,7 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class CountedApproval:
-    """A statement that counts: signed by a trusted key in force, about this bundle, here and now."""
+    """A statement that counts: signed by a trusted key, about this bundle, for this environment and time."""
 
     file: str
     key: TrustedKey
@@ -68,7 +68,7 @@ class CountedApproval:
         return self.statement if isinstance(self.statement, Approval) else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as reports and logs carry it."""
+        """Return it as a JSON object, for reports and logs."""
         row: dict[str, Any] = {
             "file": self.file,
             "role": self.role,
@@ -95,15 +95,15 @@ class Decision:
     Attributes:
         environment: Where; empty where the root knows no environments and none was named.
         root_version: The version of the root that decided.
-        needed: Role to how many owners were asked for; empty where there is no policy.
+        needed: Number of owners that each role requires; empty where there is no policy.
         filled: Role to the owners that count for it.
         counted: The approvals that count.
         rejected: File and reason of those that do not.
         change_id: The change that the approvals name.
-        rollback_to: Where they say to go back to.
-        provenance: Who built it and from what, as provenance that counts says.
-        broken: What was missing and break-glass stood in for; empty: nothing, the rule was kept.
-        reset: The reset of the product in the root, to be remembered by the host.
+        rollback_to: The version that they name for a rollback.
+        provenance: Who built it and from what, according to the provenance that counts.
+        broken: What was missing and replaced by break-glass; empty where the policy was met.
+        reset: The reset of the product in the root, which the host records.
     """
 
     environment: str
@@ -120,16 +120,16 @@ class Decision:
 
     @property
     def builder(self) -> str:
-        """Who built it, where provenance says so."""
+        """The builders that the provenance names; empty where there is none."""
         return ", ".join(sorted({each.builder for each in self.provenance}))
 
     @property
     def break_glass(self) -> bool:
-        """Whether the rule was broken by those who may."""
+        """Whether break-glass replaced what the policy requires."""
         return bool(self.broken)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as reports, state and logs carry it."""
+        """Return it as a JSON object, for reports, the state and logs."""
         return {
             "environment": self.environment,
             "root_version": self.root_version,
@@ -146,20 +146,20 @@ class Decision:
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return it as labels and texts, for people."""
-        rows = [("environment", self.environment or "none named; the root has no policies")]
+        """Return it as pairs of label and text, for a report."""
+        rows = [("environment", self.environment or "none; the root has no policies")]
         rows += [(f"  {role}", ", ".join(owners)) for role, owners in self.filled.items()]
         for item in self.counted:
             rows.append(("approval", _line(item)))
         rows += [("not counted", f"{file}: {reason}") for file, reason in self.rejected]
         rows += [("change", self.change_id)] if self.change_id else []
-        rows += [("back to", self.rollback_to)] if self.rollback_to else []
+        rows += [("rollback to", self.rollback_to)] if self.rollback_to else []
         for each in self.provenance:
             rows += [("built by", each.builder), *([("built from", each.source())] if each.commit else [])]
-        return rows + [("BREAK-GLASS", f"stands in for: {what}") for what in self.broken]
+        return rows + [("BREAK-GLASS", f"replaces: {what}") for what in self.broken]
 
     def warning(self) -> str:
-        """Return what plan and history say loudly; empty where the rule was kept."""
+        """Return the warning of plan and history; empty where the policy was met."""
         if not self.broken:
             return ""
         reasons = "; ".join(
@@ -168,7 +168,9 @@ class Decision:
             if c.role == "break-glass" and c.approval
         )
         missing = "; ".join(self.broken)
-        return f"BREAK-GLASS in {self.environment}, without what the policy asks for ({missing}). {reasons}"
+        return (
+            f"BREAK-GLASS in {self.environment}, in place of what the policy requires ({missing}). {reasons}"
+        )
 
 
 def _line(item: CountedApproval) -> str:
@@ -182,12 +184,12 @@ def _line(item: CountedApproval) -> str:
 
 
 SKEW = 600
-"""Seconds by which two honest clocks may differ."""
+"""Seconds by which two correct clocks may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyEvaluation:
-    """Everything that the answer depends on.
+    """One policy, applied to one bundle and the approvals that count.
 
     Attributes:
         root: The host's.
@@ -206,21 +208,24 @@ class PolicyEvaluation:
     counted: Sequence[CountedApproval]
 
     def fill(self, needs: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-        """Return each role the owners that count for it, by the names that the root gives them.
+        """Return the owners that count for each role, by the names that the root gives them.
 
-        Roles that few people hold are filled first: of the others it is easier to find somebody.
+        Args:
+            needs: Number of owners that each role requires.
         """
+        # Two keys of one person may spell the name in different cases; the first one of the root is shown.
         names = {fold_owner(key.owner): key.owner for key in reversed(list(self.root.keys.values()))}
         signed = {
             role: frozenset(fold_owner(c.key.owner) for c in self.counted if c.role == role) for role in needs
         }
         signed["release"] = frozenset(fold_owner(owner) for owner in self.released)
+        # Roles with few holders first: the remaining owners then fit into the roles that many hold.
         rare = sorted(needs, key=lambda role: len(self.root.holders(role)))
         filled = assign_owners({role: needs[role] for role in rare}, signed)
         return {role: tuple(names[owner] for owner in filled[role]) for role in needs}
 
     def missing(self) -> list[Problem]:
-        """Return everything that is missing, with who could give it."""
+        """Return everything that is missing, each with who can give it."""
         needs = self.root.needs(self.policy)
         filled = self.fill(needs)
         problems = [
@@ -229,7 +234,8 @@ class PolicyEvaluation:
         return problems + self._change() + self._rollback()
 
     def glass(self) -> dict[str, tuple[str, ...]]:
-        """Return who breaks the glass and who released; empty where they are too few or it is not allowed."""
+        """Return the owners for break-glass and release; empty if too few or not allowed."""
+        # The release signature is never replaced: break-glass is for approvals only.
         if not self.policy.break_glass or "break-glass" not in self.root.roles:
             return {}
         needs = {
@@ -247,27 +253,24 @@ class PolicyEvaluation:
     def _role(self, role: str, needed: int, filled: Mapping[str, tuple[str, ...]]) -> Problem:
         used = {fold_owner(owner) for owners in filled.values() for owner in owners}
         able = [key for key in self.root.holders(role) if fold_owner(key.owner) not in used]
-        people = "one person" if needed == 1 else f"{needed} people"
-        has = f"only {', '.join(filled[role])}" if filled[role] else "nobody"
-        what = (
-            f"{people} must have signed, {has} has"
-            if len(filled[role]) < 2
-            else f"{people} must have signed, {has} have"
-        )
+        missing = needed - len(filled[role])
+        kind = "release signature" if role == "release" else "approval"
+        what = f"missing: {missing} {kind}{'s' if missing > 1 else ''} in role {role}"
+        what += f" ({needed} required, given by {', '.join(filled[role])})" if filled[role] else ""
         busy = [
-            f"{owner} counts for {other} already"
+            f"{owner} already counts for {other}"
             for other, owners in filled.items()
             if other != role
             for owner in owners
             if fold_owner(owner) in {fold_owner(key.owner) for key in self.root.holders(role)}
         ]
         if busy:
-            what += f" ({'; '.join(busy)}, and nobody counts twice)"
+            what += f"; {'; '.join(busy)}, and one owner counts once"
         who = (
             ", ".join(f"{key.owner} ({key.scheme} {key.keyid8})" for key in able)
-            or "nobody who is left in the root"
+            or "nobody: the root has no other owner in this role"
         )
-        return Problem(f"role {role}", what, f"can be given by {who}: {self._command(role)}")
+        return Problem("", what, f"can be given by {who}: {self._command(role)}")
 
     def _command(self, role: str) -> str:
         if role == "release":
@@ -281,11 +284,11 @@ class PolicyEvaluation:
         if len(named) == 1:
             return []
         what = (
-            f"the approvals name different changes: {', '.join(named)}"
+            f"the approvals name different change ids: {', '.join(named)}"
             if named
-            else "no approval names the change"
+            else "missing: a change id in an approval"
         )
-        return [Problem("change id", what, "an approver gives it: bundle approve … --change-id ID")]
+        return [Problem("", what, "an approver gives it: bundle approve … --change-id ID")]
 
     def _rollback(self) -> list[Problem]:
         if not self.policy.rollback_plan:
@@ -293,15 +296,16 @@ class PolicyEvaluation:
         problems, named = [], self.agreed("rollback_to")
         if not self.manifest.rollback:
             hint = "the release engineer adds `rollback: {plan: docs/ROLLBACK.md}` to bundle.yaml"
-            problems.append(Problem("rollback plan", "the bundle carries none", hint))
+            problems.append(Problem("", "missing: a rollback plan in the bundle", hint))
         if len(named) != 1:
             what = (
-                f"the approvals name different ones: {', '.join(named)}"
+                f"the approvals name different versions to roll back to: {', '.join(named)}"
                 if named
-                else "no approval says where to"
+                else "missing: the version to roll back to, in an approval"
             )
             hint = (
-                f"an approver does: bundle approve … --rollback-to VERSION (`{NO_ROLLBACK}` for a first one)"
+                "an approver gives it: bundle approve … --rollback-to VERSION "
+                f"(`{NO_ROLLBACK}` for a first installation)"
             )
-            problems.append(Problem("rollback to", what, hint))
+            problems.append(Problem("", what, hint))
         return problems

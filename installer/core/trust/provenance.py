@@ -1,7 +1,7 @@
-"""SLSA provenance of a bundle: who built it, from what. Only what a policy can ask for is read.
+"""SLSA provenance of a bundle: who built it and from what. Only what a policy can require is read.
 
-The form is https://slsa.dev/spec/v1.0/provenance; the rest of it is for auditors. `bundle create` writes more
-than is read here, and provenance that other tools wrote about the same `SHA256SUMS` is read as well.
+The form is https://slsa.dev/spec/v1.0/provenance. Unknown fields are ignored, unlike everywhere else: other
+tools may have written the provenance, and what is not read cannot grant anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST = 500
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """SLSA provenance about the bundle as a whole; what it does not say is empty.
+    """SLSA provenance about the bundle as a whole; what it does not state is empty.
 
     Attributes:
         identity: The bundle's.
@@ -29,7 +29,7 @@ class Provenance:
         repository: Where the source is from, as `https://host/path`.
         commit: Of the source, in hex.
         tag: Of that commit.
-        clean: Whether everything was as committed; None where it does not say.
+        clean: Whether everything was as committed; None if not stated.
     """
 
     identity: str
@@ -40,7 +40,7 @@ class Provenance:
     clean: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as reports and logs carry it."""
+        """Return it as a JSON object, for reports and logs."""
         return {
             "builder": self.builder,
             "repository": self.repository,
@@ -50,10 +50,10 @@ class Provenance:
         }
 
     def source(self) -> str:
-        """Say in words what it was built from; empty where that is not known."""
+        """Return what it was built from, in words; empty if that is not known."""
         if not self.commit:
             return ""
-        tree = {True: "clean", False: "NOT clean", None: "not said whether clean"}[self.clean]
+        tree = {True: "clean", False: "NOT clean", None: "clean or not: not recorded"}[self.clean]
         words = [f"commit {self.commit}", f"tag {self.tag}" if self.tag else "", tree]
         words.append(f"of {self.repository}" if self.repository else "")
         return ", ".join(word for word in words if word)
@@ -79,7 +79,7 @@ def parse_predicate(value: Any, where: str, identity: str) -> Provenance:
     found = _at(value, "buildDefinition", "resolvedDependencies")
     listed = found if isinstance(found, list) else []
     sources = [each for each in listed if COMMIT.fullmatch(_text(each, "digest", "gitCommit"))]
-    if len(sources) != 1:  # of several nobody knows which one is meant
+    if len(sources) != 1:  # of several, none can be said to be the source
         return Provenance(identity, builder)
     source = sources[0]
     dirty = _at(source, "annotations", "dirty")
@@ -99,26 +99,28 @@ def repository_of(uri: str) -> str:
 
 
 def why_rejected(
-    said: Provenance, builders: Sequence[str], repositories: Sequence[str], clean: bool, commit: str
+    provenance: Provenance, builders: Sequence[str], repositories: Sequence[str], clean: bool, commit: str
 ) -> str:
-    """Return why provenance does not do what a policy asks for; empty where it does.
+    """Return why provenance does not meet a policy; empty if it does.
 
     Args:
-        said: What it says.
+        provenance: The provenance.
         builders: Builder ids that count; empty: any.
         repositories: Repositories that count; empty: any.
-        clean: Whether everything has to be as committed.
-        commit: Which commit the bundle itself names; empty: none.
+        clean: Whether everything must be as committed.
+        commit: The commit that the manifest names; empty: none.
     """
-    if builders and said.builder not in builders:
-        return f"was built by {said.builder}"
-    if commit and said.commit and commit != said.commit:
-        return f"speaks of commit {said.commit}, and the bundle itself of {commit}"
-    if repositories and said.repository not in repositories:
-        return f"was built from {said.repository or 'a repository that it does not name'}"
-    if clean and said.clean is not True:
+    if builders and provenance.builder not in builders:
+        return f"was built by {provenance.builder}"
+    if commit and provenance.commit and commit != provenance.commit:
+        return f"names commit {provenance.commit}, and the bundle was created from {commit}"
+    if repositories and provenance.repository not in repositories:
+        return f"was built from {provenance.repository or 'a repository that it does not name'}"
+    if clean and provenance.clean is not True:
         return (
-            "was built from a tree with changes" if said.clean is False else "says not whether it was clean"
+            "was built from a tree with changes"
+            if provenance.clean is False
+            else "does not state whether the tree was clean"
         )
     return ""
 

@@ -1,8 +1,7 @@
-"""Who counts for what: each owner fills one place at most, however many keys and roles are theirs.
+"""Assigns owners to roles: each owner counts once, however many keys and roles they have.
 
-A policy asks for so many owners of each role. Whether the owners who signed can fill all places, each of them
-one, is the assignment problem; augmenting paths solve it exactly, so that the order of signatures never
-decides.
+A policy requires a number of owners in each role. Whether the owners who signed can fill all places is the
+assignment problem; augmenting paths solve it exactly, so that the order of signatures never decides.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ def assign_owners(
     """Fill as many places as can be filled.
 
     Args:
-        needs: Role to how many owners it asks for.
+        needs: Number of owners that each role requires.
         signed: Role to the owners whose signatures count for it, as `fold_owner` gives them.
 
     Returns:
-        Role to the owners that fill its places, sorted; each owner is there once. A role that could not be
-        filled has fewer owners than it asks for.
+        The owners of each role, sorted; each owner appears once. A role that could not be filled has fewer
+        owners than it requires.
     """
     place_of: dict[str, tuple[str, int]] = {}
     holder: dict[tuple[str, int], str] = {}
@@ -32,6 +31,7 @@ def assign_owners(
                 continue
             seen.add(owner)
             taken = place_of.get(owner)
+            # An owner who sits elsewhere may move if that place can be given to somebody else.
             if taken is None or seat(taken, seen):
                 place_of[owner], holder[place] = place, owner
                 return True
@@ -50,5 +50,5 @@ def assign_owners(
 
 
 def fold_owner(owner: str) -> str:
-    """Return an owner's name as it is compared: letter case makes no second person."""
+    """Return an owner's name as it is compared: two spellings in upper and lower case are one person."""
     return owner.casefold()

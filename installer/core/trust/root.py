@@ -1,6 +1,6 @@
-"""`root.json`: whom a host trusts, for what, until when.
+"""`root.json` as data: the keys, roles and policies that a host trusts, and until when.
 
-Here is what it says, as data; `rootio` reads it.
+`root_json` reads it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from installer.core.trust.signatures import TrustedKey
 SCHEMA = "waybill/root/v1"
 ROLES = ("release", "root", "provenance", "security", "ops", "break-glass")
 APPROVERS = ("provenance", "security", "ops", "break-glass")
-"""Roles that speak by approvals; `release` signs bundles, `root` signs roots."""
+"""Roles that sign approvals; `release` signs bundles, `root` signs roots."""
 ROOT_BYTES = MIB
 ENVIRONMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -43,18 +43,18 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What an environment asks for before a bundle is installed there.
+    """What an environment requires before a bundle is installed there.
 
     Attributes:
-        requires: Role to how many owners must have signed; never fewer than the role's own threshold.
+        requires: Number of owners that must sign in each role; at least the threshold of the role.
         change_id: Whether the approvals must name one change.
-        rollback_plan: Whether the bundle must carry a rollback plan, and an approval say where to go back to.
+        rollback_plan: Whether the bundle must carry a rollback plan, and an approval name its version.
         builders: Builder ids that the provenance may name; empty: any.
         repositories: Source repositories that the provenance may name; empty: any.
-        clean_tree: Whether the provenance must say that everything was as committed.
-        max_age_days: For how many days an approval counts; 0: until it expires.
+        clean_tree: Whether the provenance must state that everything was as committed.
+        max_age_days: Number of days for which an approval counts; 0: until it expires.
         products: Products that may be installed; empty: any.
-        break_glass: Whether the role `break-glass` may stand in for everything here but the release.
+        break_glass: Whether the role `break-glass` may replace everything here but the release signature.
     """
 
     requires: Mapping[str, int]
@@ -69,7 +69,7 @@ class Policy:
 
     @property
     def asks_for_provenance(self) -> bool:
-        """Whether a mere approval does not do in the role `provenance`."""
+        """Whether the role `provenance` needs provenance, not only an approval."""
         return bool(self.builders or self.repositories or self.clean_tree)
 
     def document(self) -> dict[str, Any]:
@@ -90,16 +90,16 @@ class Policy:
 PRODUCTION = Policy(
     {"release": 1, "provenance": 1, "security": 1, "ops": 1}, change_id=True, rollback_plan=True
 )
-"""What the environment `production` asks for unless its policy is spelt out."""
+"""The policy of the environment `production` if none is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductRule:
-    """What holds for one product everywhere.
+    """The rule for one product in all environments.
 
     Attributes:
         floor: The lowest sequence number that may be installed: the security floor.
-        reset: Counts up to make hosts forget the highest sequence number they have seen.
+        reset: Counter; a higher value makes hosts forget the highest sequence number they had.
     """
 
     floor: int = 0
@@ -108,16 +108,16 @@ class ProductRule:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A host's trust.
+    """The trust of a host.
 
     Attributes:
         version: Counts up by one with every change.
-        expires: After it nothing new is installed on the strength of this root.
+        expires: From then on, nothing new is installed by this root.
         keys: Key id to key.
         roles: Name to role; `release` is always there.
-        revoked_keys: Key ids that count no more, whatever else is said.
+        revoked_keys: Key ids that do not count, whatever else the root says.
         revoked_bundles: Identities of bundles that are not installed any more.
-        environments: Name to policy; without any the release alone decides.
+        environments: Policies by name; without any, a release signature is enough.
         products: Product to what holds for it everywhere.
     """
 
@@ -136,7 +136,7 @@ class Root:
         return tuple(self.keys[keyid] for keyid in listed if keyid not in self.revoked_keys)
 
     def needs(self, policy: Policy) -> dict[str, int]:
-        """Return how many owners of each role a policy asks for, the release always among them."""
+        """Return the number of owners that a policy requires in each role, `release` included."""
         asked = {"release": 1, **policy.requires}
         return {role: max(asked[role], self.roles[role].threshold) for role in ROLES if role in asked}
 
@@ -172,18 +172,20 @@ def fingerprint(root: bytes) -> str:
 
 
 def display_fingerprint(digits: str) -> str:
-    """Return a fingerprint in groups of four, as people read it out and type it."""
+    """Return a fingerprint in groups of four digits, to be read out and typed."""
     return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def same_fingerprint(typed: str, digits: str) -> bool:
-    """Return whether what a person typed is the whole fingerprint, whatever its spacing and case."""
+    """Return whether a typed text is the whole fingerprint, whatever its spacing and case."""
+    # The whole one: the first digits of a fingerprint can be imitated.
     plain = re.sub(r"[\s:-]", "", typed.lower().removeprefix("sha256:"))
     return hmac.compare_digest(plain.encode(), digits.encode())
 
 
 def is_owner_name(owner: object) -> bool:
-    """Return whether a text can name the owner of a key: what is shown is what is there."""
+    """Return whether a text can name the owner of a key."""
+    # No control and bidirectional characters: thresholds count names, and people compare what is shown.
     return (
         isinstance(owner, str) and 1 <= len(owner) <= 100 and owner.isprintable() and owner == owner.strip()
     )

@@ -1,4 +1,4 @@
-"""A root as people and scripts look at it; both commands' `trust show` and `trust init` say the same."""
+"""A root in words and as JSON, for `trust show` and `trust init` of both commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class KeyRow:
     Attributes:
         key: The key.
         roles: The roles it has.
-        state: Whether it counts at the time that was asked about.
+        state: Whether it counts at the given time.
     """
 
     key: TrustedKey
@@ -28,12 +28,12 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class RootView:
-    """What a root says.
+    """The content of a root at a given time.
 
     Attributes:
         root: The root.
         fingerprint: SHA-256 of its bytes, hex.
-        expired: Whether it is expired at the time that was asked about.
+        expired: Whether it has expired at that time.
         keys: Its keys.
     """
 
@@ -104,10 +104,10 @@ class RootView:
     def _policy(self, policy: Policy) -> list[str]:
         needs = self.root.needs(policy)
         people = ", ".join(f"{role} {number}" for role, number in needs.items())
-        lines = [f"must sign, all different people: {people}"]
-        lines += ["approvals name the change"] if policy.change_id else []
+        lines = [f"must sign, each by a different owner: {people}"]
+        lines += ["approvals must name a change id"] if policy.change_id else []
         lines += (
-            ["there is a rollback plan, and approvals say where to go back to"]
+            ["a rollback plan is required, and approvals must name the version to roll back to"]
             if policy.rollback_plan
             else []
         )
@@ -116,7 +116,9 @@ class RootView:
         lines += [f"built from {each}" for each in policy.repositories]
         lines += ["built from a tree without changes"] if policy.clean_tree else []
         lines += [f"only {', '.join(policy.products)}"] if policy.products else []
-        return lines + (["BREAK-GLASS may stand in for all but the release"] if policy.break_glass else [])
+        return lines + (
+            ["BREAK-GLASS may replace all but the release signature"] if policy.break_glass else []
+        )
 
     def as_text(self) -> str:
         """Return `lines` as one text."""
@@ -130,12 +132,12 @@ class RootView:
 
 
 def view(root: Root, data: bytes, now: datetime) -> RootView:
-    """Make the view of a root.
+    """Return the view of a root.
 
     Args:
         root: The root.
         data: Its exact bytes.
-        now: The time that is asked about.
+        now: The time.
 
     Returns:
         The view.

@@ -1,7 +1,7 @@
-"""From one root to its successor: version N+1, signed by the threshold of N and by its own.
+"""The step from one root to its successor: version N+1, signed by the thresholds of N and of N+1 (TUF, 5.3).
 
-Pure: takes bytes, returns a root or raises. The order is security: nothing of a new root is parsed before the
-owners that the old one names have signed its exact bytes.
+Pure: takes bytes, returns a root or raises. Nothing of a new root is parsed before the owners that the old
+one names have signed its exact bytes.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def check_successor(
         now: The time.
 
     Returns:
-        The new root. Whether it is expired is looked at by `require_unexpired`, for the last of a chain only.
+        The new root. `require_unexpired` checks its expiry, for the last root of a chain only.
 
     Raises:
         UntrustedError: Too few owners of the old root's role `root`, or of the new one's, have signed it.
-        TamperedError: It is no root, or a signature that names a key of that role is not of these bytes.
+        TamperedError: It is not a root, or a signature that names a key of that role is not of these bytes.
         RefusedError: It is not the version that follows.
     """
     # 1. The owners that are trusted now have signed exactly these bytes.
@@ -47,25 +47,25 @@ def check_successor(
     if new.version != old.version + 1:
         what = f"is version {new.version} of the root, and version {old.version} is trusted here"
         if new.version <= old.version:
-            raise RefusedError(what, where=where, hint="a root is only ever replaced by a later one")
-        hint = f"version {old.version + 1} has to come first: bring the folder with all versions"
+            raise RefusedError(what, where=where, hint="a root is replaced only by a later version")
+        hint = f"version {old.version + 1} must be applied first: bring the directory with all versions"
         raise RefusedError(what, where=where, hint=hint)
-    # 4. Those whom it trusts have signed it too: nobody can hand over to people who cannot sign.
+    # 4. The owners that it names have signed it too: else a typing error in a key would lock everybody out.
     _require(new, data, signatures, "the new version itself", where, now)
     return new
 
 
 def require_unexpired(root: Root, where: str, now: datetime) -> None:
-    """Refuse a root that is expired: the last one of a chain, never one in between.
+    """Refuse an expired root: the last one of a chain, never one in between.
 
     Raises:
-        ExpiredError: It is.
+        ExpiredError: The root has expired.
     """
     if now > root.expires:
         raise ExpiredError(
             f"version {root.version} of the root expired on {format_time(root.expires)}",
             where=where,
-            hint="ask whoever keeps the root for the current one; check this host's clock with `date`",
+            hint="ask the holders of the root for the current one; check this host's clock with `date -u`",
         )
 
 
@@ -84,7 +84,7 @@ def signing_owners(
         Folded name to the owner's name, and the signatures that do not count.
 
     Raises:
-        TamperedError: A signature that names a key of the role is not by it or not of these bytes.
+        TamperedError: A signature that names a key of the role is not by that key or not of these bytes.
     """
     owners: dict[str, str] = {}
     rejected: list[Rejected] = []
@@ -105,16 +105,16 @@ def _require(
     role = root.roles.get("root")
     if role is None:
         raise UntrustedError(
-            "the root that is trusted here names nobody who may replace it",
+            "the root of this host has no role root: nobody can sign a new one",
             where="root.json",
-            hint="remove it by hand and set up trust anew with `install trust init`",
+            hint="remove it and set up trust again with `install trust init`",
         )
     owners, rejected = signing_owners(root, data, signatures, now)
     if len(owners) < role.threshold:
         has = f"only {', '.join(sorted(owners.values()))} of" if owners else "none of"
         who = ", ".join(f"{key.owner} ({key.scheme} {key.keyid8})" for key in root.holders("root"))
         raise UntrustedError(
-            f"is signed by {has} the {role.threshold} owners that {whose} asks for",
+            f"is signed by {has} the {role.threshold} owners that {whose} requires",
             where=where,
             hint=f"may sign: {who or 'nobody'}: bundle trust sign root.json --key KEY",
             problems=[Problem(item.file, item.reason, item.hint) for item in rejected],

@@ -1,4 +1,4 @@
-"""Signatures held against a root: which count, which do not and why, and which are proof of tampering."""
+"""Checks signatures against a root: which count, which do not and why, and which are a sign of tampering."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from installer.core.trust.signatures import Scheme, Signature, TrustedKey, verif
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A good signature by a trusted key in force.
+    """A valid signature by a trusted key.
 
     Attributes:
         file: The signature's file name.
-        scheme: Who made it.
+        scheme: The tool that made it.
         keyid: The whole id of the key.
-        owner: Who holds the key, as the root says.
+        owner: The holder of the key, according to the root.
     """
 
     file: str
@@ -44,8 +44,8 @@ class Rejected:
     Attributes:
         file: The signature's file name.
         keyid8: The eight digits in its name.
-        kind: `untrusted`: not a key of the role; `expired`, `revoked`: not in force; `unchecked`: no tool.
-        reason: The same for people.
+        kind: `untrusted`: not a key of the role; `expired`, `revoked`: not valid; `unchecked`: no tool.
+        reason: The reason in words.
         hint: What can be done about it; may be empty.
     """
 
@@ -58,12 +58,12 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class SignatureEvidence:
-    """On what grounds something is trusted.
+    """Why something is trusted: the signatures that count and the threshold they meet.
 
     Attributes:
         identity: SHA-256 of the signed bytes.
-        role: The role that was asked for.
-        threshold: How many owners the role asks for.
+        role: The role that was required.
+        threshold: How many owners the role requires.
         root_version: The version of the root that decided.
         accepted: The signatures that count.
         rejected: Those that do not.
@@ -78,11 +78,11 @@ class SignatureEvidence:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Who signed, each once."""
+        """The owners who signed, each once."""
         return tuple(sorted({item.owner for item in self.accepted}))
 
     def as_json(self) -> dict[str, object]:
-        """Return the evidence as reports and `--json` carry it."""
+        """Return the evidence as a JSON object, for reports and `--json`."""
         return {
             "identity": self.identity,
             "role": self.role,
@@ -106,9 +106,9 @@ def check_signature(
     """Decide on one signature.
 
     Args:
-        root: Whom to believe.
+        root: The keys and roles that are trusted.
         role: The role whose keys count.
-        signature: What was found.
+        signature: The signature that was found.
         signed: Exactly the signed bytes.
         now: The time.
 
@@ -116,7 +116,7 @@ def check_signature(
         That it counts, or why it does not.
 
     Raises:
-        TamperedError: It names a key of the role, but is not by it or not of these bytes.
+        TamperedError: It names a key of the role, but is not by that key or not of these bytes.
     """
     key = _key_of(root, role, signature)
     file, keyid8 = signature.name, signature.keyid8
@@ -134,11 +134,13 @@ def check_signature(
     except ExpiredError as error:
         return Rejected(file, keyid8, "expired", f"{who}: {error.what}", error.hint)
     except UntrustedError as error:
-        # The name says one of our keys, the content another.
-        raise TamperedError(error.what, where=error.where, hint="the signature's file was renamed") from error
+        # The file name has the id of a trusted key and the content is by another: not a missing signature,
+        # but one that somebody made look like a trusted one.
+        raise TamperedError(error.what, where=error.where, hint="the signature file was renamed") from error
+    # After the signature itself: an invalid signature by an expired key is still a sign of tampering.
     if key.not_after is not None and now > key.not_after:
         reason = f"{who} expired on {format_time(key.not_after)}"
-        return Rejected(file, keyid8, "expired", reason, f"{another} a key in force")
+        return Rejected(file, keyid8, "expired", reason, f"{another} a valid key")
     return Accepted(file, key.scheme, key.keyid, key.owner)
 
 
@@ -151,25 +153,27 @@ def _key_of(root: Root, role: str, signature: Signature) -> TrustedKey | None:
 
 
 def too_few_owners_error(root: Root, owners: int, rejected: list[Rejected]) -> WaybillError:
-    """Return the error for a bundle that too few owners have released.
+    """Return the error for a bundle that too few owners have signed.
 
     Args:
-        root: Whom to believe.
-        owners: How many have.
+        root: The keys and roles that are trusted.
+        owners: How many owners have signed.
         rejected: The signatures that do not count.
     """
     problems = [Problem(item.file, item.reason, item.hint) for item in rejected]
     kinds = {item.kind for item in rejected}
     if kinds & {"expired", "revoked"}:
-        return ExpiredError("is signed with a key that is not in force", where=SUMS, problems=problems)
+        return ExpiredError(
+            "is signed with a key that has expired or was revoked", where=SUMS, problems=problems
+        )
     if "unchecked" in kinds:
         return CheckFailedError("has a signature that cannot be checked here", where=SUMS, problems=problems)
     if owners:
         threshold = root.roles["release"].threshold
-        what = f"has the signatures of {owners} of the {threshold} owners that the role release asks for"
+        what = f"is signed by {owners} of the {threshold} owners that the role release requires"
     elif rejected:
         what = "is not signed by a key that is trusted here"
     else:
-        what = "carries no signature"
+        what = "has no signature"
     who = ", ".join(f"{key.keyid8} ({key.scheme}, {key.owner})" for key in root.holders("release"))
     return UntrustedError(what, where=SUMS, hint=f"trusted here: {who or 'nobody'}", problems=problems)

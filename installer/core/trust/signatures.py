@@ -1,7 +1,7 @@
-"""Keys that are trusted, signatures that were found, and the one question about the two.
+"""Trusted keys, signatures as found, and the verification of one by the other.
 
-A signature of the file NAME lies beside it as `NAME.<keyid8>.sig` or `.sigstore.json` (cosign) or `.asc`
-(OpenPGP). The eight digits say only which key to try; they decide nothing.
+A signature of the file NAME is next to it as `NAME.<keyid8>.sig` or `.sigstore.json` (cosign) or `.asc`
+(OpenPGP). The eight digits only choose the key to try; they decide nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TrustedKey:
 
     Attributes:
         keyid: cosign: SHA-256 of the SubjectPublicKeyInfo; gpg: the primary fingerprint; lower-case hex.
-        scheme: Who makes its signatures.
+        scheme: The tool that makes its signatures.
         owner: The person or team that holds it; thresholds count owners.
         public: The key: PEM, or OpenPGP armor.
         not_after: When it stops counting, UTC; None: never.
@@ -71,7 +71,7 @@ class TrustedKey:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One signature file as found; nothing in it is believed.
+    """One signature file as found, not verified.
 
     Attributes:
         name: The file's name.
@@ -87,7 +87,7 @@ class Signature:
 
     @property
     def scheme(self) -> Scheme:
-        """Who makes signatures of this form."""
+        """The tool that makes signatures of this form."""
         return FORMS[self.form]
 
     @classmethod
@@ -126,9 +126,9 @@ def split_name(name: str, signed: str = SUMS) -> tuple[str, str] | None:
 
 
 def verify(key: TrustedKey, signature: Signature, data: bytes) -> None:
-    """Verify one signature by one trusted key; returns only when it is good.
+    """Verify one signature by one trusted key; return only if it is valid.
 
-    The key's dates in the host's trust are not looked at here.
+    The expiry of the key in the root is checked by the caller.
 
     Args:
         key: The key that the host trusts. It decides the algorithm.
@@ -143,8 +143,11 @@ def verify(key: TrustedKey, signature: Signature, data: bytes) -> None:
     """
     if signature.scheme != key.scheme or signature.keyid8 != key.keyid8:
         raise UntrustedError(f"is not by the trusted key {key.keyid8} ({key.scheme})", where=signature.name)
+    # The key that the root names decides the algorithm. A format that lets the signature choose it can be
+    # led to a weaker one.
     if key.scheme == "gpg":
         fingerprint, ring = gpgv.load_public_key(key.public, f"key {key.keyid8}")
+        # The id in the root is what people compared: the key text must not be that of another key.
         if fingerprint != key.keyid:
             raise TamperedError(
                 f"has the fingerprint {fingerprint}, not {key.keyid}", where=f"key {key.keyid8}"

@@ -1,6 +1,7 @@
-"""The numbered steps of a verification. `docs/reference/verification.md` lists the same numbers and words.
+"""The numbered steps of a verification, with the words of `docs/reference/verification.md`.
 
-A refusal carries the number of the step that refused. Each refuses by itself: no other would notice.
+A refusal carries the number of the step that refused. Each step is necessary: no other step would refuse what
+it refuses.
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ from contextlib import contextmanager
 from installer.core.errors import WaybillError
 
 STEPS = {
-    1: "The head reads as a bundle's",
-    2: "The host's root is in force",
+    1: "The head has the form of a bundle",
+    2: "The root of the host has not expired",
     3: "The clock is not behind the last trusted time",
     4: "The bundle is not revoked",
-    5: "Every signature by a release key is good",
-    6: "Enough owners have released it",
-    7: "The list and the manifest agree",
-    8: "The clock is not behind the bundle's creation",
-    9: "The bundle is not expired",
-    10: "The product is let in here",
-    11: "The platform is the host's",
-    12: "It is not older than what the host has had",
-    13: "It is not below the security floor",
-    14: "It can be reached from what runs",
+    5: "Every signature by a release key is valid",
+    6: "Enough owners have signed in the role release",
+    7: "The signed list and the manifest agree",
+    8: "The clock is not behind the creation of the bundle",
+    9: "The bundle has not expired",
+    10: "The environment admits the product",
+    11: "The bundle is for the platform of the host",
+    12: "The release is not older than what the host has had",
+    13: "The release is not below the security floor",
+    14: "The installed release can be upgraded to this one",
     15: "The environment has a policy",
-    16: "Every approval by a trusted key is good",
+    16: "Every approval by a trusted key is valid",
     17: "The approvals are for this host",
-    18: "Everything that the policy asks for is there",
-    19: "Every byte is what was signed, and nothing else is there",
+    18: "Everything that the policy requires is there",
+    19: "Every byte is as signed, and nothing else is there",
 }
 
 

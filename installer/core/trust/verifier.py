@@ -1,7 +1,8 @@
-"""Every decision about a bundle: takes bytes and a clock, and raises. Reads no file, asks nobody.
+"""Every decision about a bundle, from bytes and a clock alone: no file is read and nobody is asked.
 
 The steps have numbers, see `steps`; those that only the reader of the archive can take (1, 7 and 19) are
-marked in `verification`. Signatures are judged in `evidence`, approvals in `judged`, policies in `policy`.
+marked in `verify`. Signatures are checked in `signature_check`, approvals in `approval_check`, policies in
+`policy`.
 """
 
 from __future__ import annotations
@@ -48,26 +49,26 @@ __all__ = ["Trust", "pinned_key_trust"]
 
 NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 KNOWN_TIME = "/var/lib/waybill/trusted-time"
-"""Where hosts write down the last time that has passed."""
-WRITTEN_DOWN = f"; if it was wrong when that was written down, set it right and remove {KNOWN_TIME}"
+"""Where hosts record the last time that is known to have passed."""
+RECORDED = f"; if the clock was wrong when that time was recorded, correct it and remove {KNOWN_TIME}"
 PRODUCTION = "production"
-"""The one environment that is never left to the release alone, even by a root without policies."""
+"""The one environment where a release signature alone is never enough, even with a root without policies."""
 
 
-SAME_SEQUENCE_HINT = "have it made again with a higher version, or a higher `sequence` in bundle.yaml"
+SAME_SEQUENCE_HINT = "create the bundle again with a higher version, or a higher `sequence` in bundle.yaml"
 
 
-def same_sequence(name: str, kept: str) -> str:
-    """Say that two releases have one sequence number, so that nobody can tell which of them is newer."""
-    return f"{name} is not the release with this number that this host has ({kept[:12]}): which is newer?"
+def same_sequence(name: str, identity: str) -> str:
+    """Return the message for a bundle whose sequence number another retained release has."""
+    return f"{name} has the same sequence number as another release on this host ({identity[:12]})"
 
 
 class Trust:
-    """Decides by one root and one clock.
+    """Decides about bundles, by one root and one clock.
 
     Args:
-        root: Whom to trust.
-        clock: Tells the time, with its zone. To look at an installed release as of then, give that time.
+        root: The keys, roles and policies that the host trusts.
+        clock: Returns the time, with its zone. To check an installed release as of a past time, return that.
         known: The last time that is known to have passed on this host; None where none is.
     """
 
@@ -84,14 +85,14 @@ class Trust:
             signatures: All signatures of it that the bundle carries.
 
         Returns:
-            The grounds on which it is.
+            The signatures that count, and those that do not.
 
         Raises:
             UntrustedError: No signature, or too few by keys of the role `release`.
-            CheckFailedError: The signatures that would do could not be checked on this host.
-            TamperedError: A signature that names a key of the role is not by it or not of these bytes.
-            ExpiredError: The root is expired, the bundle revoked, the keys are expired or revoked, or the
-                clock was set back.
+            CheckFailedError: The signatures that would suffice could not be checked on this host.
+            TamperedError: A signature that names a key of the role is not by that key or not of these bytes.
+            ExpiredError: The root has expired, the bundle was revoked, the keys have expired or were revoked,
+                or the clock was set back.
         """
         now, root, identity = self._clock(), self.root, sha256_hex(sums)
         with verification_step(2):
@@ -99,16 +100,17 @@ class Trust:
                 raise ExpiredError(
                     f"the host's trust expired on {format_time(root.expires)}",
                     where="root.json",
-                    hint="bring a newer root.json; what is installed keeps running",
+                    hint="bring a newer root.json: `install trust update`; installed releases keep running",
                 )
         with verification_step(3):
-            self._check_clock(now, self._known, "this host knew already that it was past", WRITTEN_DOWN)
+            # Without this check a clock that is set back would make expired bundles and keys valid again.
+            self._check_clock(now, self._known, "this host recorded earlier that it was after", RECORDED)
         with verification_step(4):
             if identity in root.revoked_bundles:
                 raise RevokedError(
                     "this bundle was revoked",
                     where=SUMS,
-                    hint="ask for the release that replaces it; do not use this one",
+                    hint="do not install it; ask for the release that replaces it",
                 )
         accepted: list[Accepted] = []
         rejected: list[Rejected] = []
@@ -118,6 +120,8 @@ class Trust:
                     f"carries {len(signatures)} signatures, more than {LIMITS.signatures}", where=SUMS
                 )
             for signature in signatures:
+                # Every signature is checked, also behind a valid one: an invalid one by a trusted key is a
+                # sign of tampering, whatever else is there.
                 verdict = check_signature(root, "release", signature, sums, now)
                 if isinstance(verdict, Accepted):
                     accepted.append(verdict)
@@ -125,6 +129,7 @@ class Trust:
                     rejected.append(verdict)
         role = root.roles.get("release", Role((), 1))
         with verification_step(6):
+            # Thresholds count people, so that a person with two keys cannot release alone.
             owners = {fold_owner(item.owner) for item in accepted}
             if len(owners) < role.threshold:
                 raise too_few_owners_error(root, len(owners), rejected)
@@ -135,37 +140,37 @@ class Trust:
     def check_manifest(
         self, manifest: Manifest, destination: HostFacts, where: str = "", identity: str = ""
     ) -> None:
-        """Decide whether a released bundle fits the time and the host: steps 8 to 14.
+        """Decide whether a released bundle may be installed now and on this host: steps 8 to 14.
 
         Args:
-            manifest: Its manifest, as its signed list says.
-            destination: The host; what it leaves empty is not checked.
+            manifest: Its manifest, whose digest the signed list has.
+            destination: The host; what is empty there is not checked.
             where: How errors name the bundle.
-            identity: The bundle's; empty: it is not compared with what the host keeps.
+            identity: The identity of the bundle; empty where it is not to be compared with retained releases.
 
         Raises:
-            ExpiredError: It is expired, or the clock was set back.
-            RefusedError: Another product or platform; older than what was there, or not to be told from it;
-                below the floor; too far.
+            ExpiredError: It has expired, or the clock was set back.
+            RefusedError: Another product or platform; older than what was installed, or with the same number;
+                below the security floor; too far ahead.
         """
         now = self._clock()
         with verification_step(8):
-            self._check_clock(now, datetime.fromtimestamp(manifest.created, UTC), "the bundle was made at")
+            self._check_clock(now, datetime.fromtimestamp(manifest.created, UTC), "the bundle was created at")
         with verification_step(9):
             expires = datetime.fromtimestamp(manifest.expires, UTC)
             if now >= expires:
                 raise ExpiredError(
                     f"the bundle expired on {format_time(expires)}",
                     where=where,
-                    hint="have the release made and signed again, and check this host's clock with `date`",
+                    hint="check this host's clock with `date -u`; if it is right, ask for a new bundle",
                 )
         with verification_step(10):
             policy = self.root.environments.get(destination.environment)
             if policy and policy.products and manifest.product not in policy.products:
                 raise WrongProductError(
-                    f"{manifest.product} is no product of the environment {destination.environment}",
+                    f"{manifest.product} is not a product of the environment {destination.environment}",
                     where=where,
-                    hint=f"it takes {', '.join(policy.products)}; whoever keeps the root can add this one",
+                    hint=f"it admits {', '.join(policy.products)}; the holders of the root can add this one",
                 )
         with verification_step(11):
             if destination.platform and destination.platform not in manifest.platforms:
@@ -178,16 +183,17 @@ class Trust:
 
     def _check_sequence(self, manifest: Manifest, destination: HostFacts, where: str, identity: str) -> None:
         rule = self.root.products.get(manifest.product, ProductRule())
+        # A reset is signed by the holders of the root: the one way back from a sequence number set too high.
         forgets = rule.reset > destination.reset
         highest = -1 if forgets else destination.highest
         name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
         with verification_step(12):
             if manifest.sequence < highest and manifest.sequence != destination.running:
-                runs = f"{destination.version} runs" if destination.version else "none runs now"
+                runs = f"{destination.version} is running" if destination.version else "none is running"
                 raise DowngradeError(
                     f"{name} is older than what this host has had (sequence {highest}; {runs})",
                     where=where,
-                    hint="to go back to a kept release: install rollback [VERSION]",
+                    hint="to return to a retained release, run: install rollback [VERSION]",
                 )
             if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
                 raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
@@ -196,22 +202,23 @@ class Trust:
                 raise FloorError(
                     f"{name} is below the security floor of this host's root (sequence {rule.floor})",
                     where=where,
-                    hint="ask for a newer release: this one is known to be unsafe",
+                    hint="ask for a newer release: this one has a known security defect",
                 )
         with verification_step(14):
             least, runs = manifest.upgrade_from, destination.version
             if least and runs and compare(runs, least) < 0:
                 raise JumpError(
-                    f"{name} can be reached from {least} on, and {runs} runs here",
+                    f"{name} upgrades {least} and later, and {runs} is running here",
                     where=where,
                     hint=f"install {least} first",
                 )
+            # A stolen key could otherwise use up the whole range with one release, and block all later ones.
             if highest >= 0 and manifest.sequence - highest > LIMITS.sequence_jump:
                 raise JumpError(
-                    f"{name} leaps too far ahead of what this host has had (sequence {highest})",
+                    f"{name} is too far ahead of what this host has had (sequence {highest})",
                     where=where,
-                    hint="no later release could follow it. If it is meant, whoever keeps the root resets "
-                    "the product: bundle trust set-product",
+                    hint="no later release could follow it. If the number is intended, the holders of the "
+                    "root reset the product: bundle trust set-product",
                 )
 
     def check_approvals(
@@ -220,52 +227,54 @@ class Trust:
         released: SignatureEvidence,
         approvals: Iterable[ApprovalFile],
         destination: HostFacts,
-        note: Callable[[ApprovalCheck], None] = lambda _judged: None,
+        note: Callable[[ApprovalCheck], None] = lambda _check: None,
     ) -> Decision:
         """Decide whether the approvals suffice for the host's environment: steps 15 to 18.
 
         Args:
             manifest: The bundle's.
-            released: What `check_release` gave.
-            approvals: All approvals that were found, in the bundle and beside it.
+            released: What `check_release` returned.
+            approvals: All approvals that were found, in the bundle and next to it.
             destination: The host.
-            note: Told which approvals count, also where they do not suffice.
+            note: Called with the check of the approvals, also where they do not suffice.
 
         Returns:
-            The grounds on which it may be installed.
+            The owners, approvals and provenance that count.
 
         Raises:
-            UsageError: The root has policies, and nobody said which environment this is.
-            NotApprovedError: Something that the policy asks for is missing; `problems` lists all of it.
-            WrongTargetError: The approvals would do, but are for other hosts.
-            TamperedError: A signature that names a key of its role is not by it or not of these bytes.
+            UsageError: The root has policies, and the environment of the host is not known.
+            NotApprovedError: Something that the policy requires is missing; `problems` lists all of it.
+            WrongTargetError: The approvals would suffice, but are for other hosts.
+            TamperedError: A signature that names a key of its role is not by that key or not of these bytes.
         """
         now, root, environment = self._clock(), self.root, destination.environment
         policy = root.environments.get(environment)
         with verification_step(15):
             self._check_environment(environment)
-        judged = ApprovalCheck(root, manifest, released.identity, environment, policy, now)
-        note(judged)
+        checked = ApprovalCheck(root, manifest, released.identity, environment, policy, now)
+        note(checked)
         with verification_step(16):
             for found in sorted(approvals, key=lambda each: (each.name, each.source)):
-                judged.check(found)
-        here = judged.counted
+                checked.check(found)
+        here = checked.counted
         with verification_step(17):
-            here = self._for_this_host(judged, policy, manifest, released, destination)
+            here = self._for_this_host(checked, policy, manifest, released, destination)
         reset = root.products.get(manifest.product, ProductRule()).reset
         broken: tuple[str, ...] = ()
         needed, filled = {}, {}
         if policy is not None:
-            question = PolicyEvaluation(root, environment, policy, manifest, frozenset(released.owners), here)
+            evaluation = PolicyEvaluation(
+                root, environment, policy, manifest, frozenset(released.owners), here
+            )
             needed = root.needs(policy)
-            filled = question.fill(needed)
+            filled = evaluation.fill(needed)
             with verification_step(18):
-                if problems := question.missing():
-                    broken = tuple(f"{problem.where}: {problem.what}" for problem in problems)
-                    filled = question.glass()
+                if problems := evaluation.missing():
+                    broken = tuple(problem.what.removeprefix("missing: ") for problem in problems)
+                    filled = evaluation.glass()
                     if not filled:
-                        raise self._not_approved(manifest, environment, problems, judged)
-        said = PolicyEvaluation(root, environment, policy or Policy({}), manifest, frozenset(), here)
+                        raise self._not_approved(manifest, environment, problems, checked)
+        named = PolicyEvaluation(root, environment, policy or Policy({}), manifest, frozenset(), here)
         built = {c.statement for c in here if not isinstance(c.statement, Approval)}
         return Decision(
             environment=environment,
@@ -273,9 +282,9 @@ class Trust:
             needed=needed,
             filled=filled,
             counted=tuple(here),
-            rejected=tuple(judged.rejected),
-            change_id=", ".join(said.agreed("change_id")),
-            rollback_to=", ".join(said.agreed("rollback_to")),
+            rejected=tuple(checked.rejected),
+            change_id=", ".join(named.agreed("change_id")),
+            rollback_to=", ".join(named.agreed("rollback_to")),
             provenance=tuple(sorted(built, key=repr)),
             broken=broken,
             reset=reset,
@@ -285,16 +294,17 @@ class Trust:
         if known is not None and (known - now).total_seconds() > SKEW:
             raise ClockError(
                 f"this host's clock says {format_time(now)}, but {what} {format_time(known)}",
-                hint="set the clock (`date -u` shows it): by a clock that is behind nothing expires" + more,
+                hint="correct the clock (`date -u` shows it): with a clock that is behind, nothing expires"
+                + more,
             )
 
     def _check_environment(self, environment: str) -> None:
         known = ", ".join(sorted(self.root.environments))
         if self.root.environments and not environment:
             raise UsageError(
-                "which environment this host belongs to is not said",
+                "the environment of this host is not set",
                 where="/etc/waybill/environment",
-                hint=f"write it there, or give --env; the root has policies for {known}",
+                hint=f"write its name into that file, or give --env; the root has policies for {known}",
             )
         if (
             self.root.environments or environment == PRODUCTION
@@ -302,49 +312,49 @@ class Trust:
             raise NotApprovedError(
                 f"the root has no policy for the environment {environment}",
                 where="root.json",
-                hint=f"it has: {known or 'none'}; whoever keeps the root adds one: bundle trust set-policy",
+                hint=f"it has: {known or 'none'}; the holders of the root add one: bundle trust set-policy",
             )
 
     def _for_this_host(
         self,
-        judged: ApprovalCheck,
+        checked: ApprovalCheck,
         policy: Policy | None,
         manifest: Manifest,
         released: SignatureEvidence,
         destination: HostFacts,
     ) -> list[CountedApproval]:
-        here = [c for c in judged.counted if c.approval is None or destination.is_target(c.approval.targets)]
-        others = [c for c in judged.counted if c not in here]
+        here = [c for c in checked.counted if c.approval is None or destination.is_target(c.approval.targets)]
+        others = [c for c in checked.counted if c not in here]
         if others and policy is not None:
             owners = frozenset(released.owners)
             asked = [
                 PolicyEvaluation(self.root, destination.environment, policy, manifest, owners, some)
-                for some in (here, judged.counted)
+                for some in (here, checked.counted)
             ]
             if asked[0].missing() and not asked[0].glass() and not asked[1].missing():
                 targets = sorted({target for c in others if c.approval for target in c.approval.targets})
                 raise WrongTargetError(
-                    f"is approved for {', '.join(targets)}, and this host is {destination.name}",
+                    f"approves {', '.join(targets)}, and this host is {destination.name}",
                     where=others[0].file,
-                    hint="install it there, or have it approved for this host, with --target HOST",
+                    hint="install on one of those hosts, or have it approved for this one: --target HOST",
                 )
-        judged.rejected += [(c.file, f"{c.key.owner}: is for other hosts") for c in others]
+        checked.rejected += [(c.file, f"{c.key.owner}: is for other hosts") for c in others]
         return here
 
     def _not_approved(
-        self, manifest: Manifest, environment: str, problems: list[Problem], judged: ApprovalCheck
+        self, manifest: Manifest, environment: str, problems: list[Problem], checked: ApprovalCheck
     ) -> NotApprovedError:
-        notes = [Problem(file, f"does not count: {reason}") for file, reason in judged.rejected]
+        notes = [Problem(file, f"does not count: {reason}") for file, reason in checked.rejected]
         return NotApprovedError(
             f"{manifest.product} {manifest.version} is not approved for {environment}: "
-            f"{len(problems)} thing{'s are' if len(problems) > 1 else ' is'} missing",
-            hint="have given what is listed; an approval may come in the bundle or beside it",
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
+            hint="see the hint of each problem; approvals may come in the bundle or next to it",
             problems=[*problems, *notes],
         )
 
 
 def pinned_key_trust(public: str, where: str = "", owner: str = "the given key") -> Trust:
-    """Make trust of one public key and nothing else, for `bundle verify --key PUB`.
+    """Return trust in one public key and nothing else, for `bundle verify --key PUB`.
 
     Args:
         public: The text of a `.pub` file, or what `gpg --armor --export` printed.
@@ -352,7 +362,7 @@ def pinned_key_trust(public: str, where: str = "", owner: str = "the given key")
         owner: How the evidence names its holder.
 
     Returns:
-        A trust that never expires, in which that key alone may release.
+        Trust that never expires, in which only that key may sign releases.
 
     Raises:
         TamperedError: The text is not a public key of an accepted kind.

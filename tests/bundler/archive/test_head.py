@@ -40,7 +40,7 @@ def test_what_does_not_fit_is_not_written() -> None:
 def test_the_last_block_of_room_may_be_its_header_alone() -> None:
     size = extent(10) + extent(10) + BLOCK
     head = read_head(BytesMedium(b"".join([*make_head(b"s" * 10, {}, b"m" * 10, 1, size), END])))
-    assert head.room == 0
+    assert head.reserved == 0
     assert f"{SUMS}.room" == RESERVED_SPACE
 
 

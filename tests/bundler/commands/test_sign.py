@@ -150,7 +150,7 @@ def test_the_last_of_the_room_can_be_used(tmp_path: Path) -> None:
     path.write_bytes(build.plan(room=1024).tar())
     sign(path, Stub("00000000"))
     medium = FileSource(path)
-    assert build.read(medium).head.room == 0
+    assert build.read(medium).head.reserved == 0
     medium.close()
 
 

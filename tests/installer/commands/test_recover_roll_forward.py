@@ -149,7 +149,7 @@ def test_an_end_that_cannot_be_written_is_not_undone_and_gone_on_with_later(
     with pytest.raises(NotUndoneError, match="its end cannot be written: No space left") as caught:
         recovered(context(full)) if cut_before else install_steps(context(full), TWO)
     assert caught.value.where == LOG
-    assert "it goes on where this stopped" in caught.value.hint
+    assert "it continues from here" in caught.value.hint
     assert not Journal.open(host.system, LOG).has("DISTRUST")
     assert recovered(host) == [Recovered("000002", "rolled-forward")]
     assert lines(host)[2:] == ["migrate 2.0.0", "later 2.0.0"]

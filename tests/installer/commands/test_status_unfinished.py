@@ -51,7 +51,7 @@ def flipped(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (Path.unlink, "its journal is gone"),
+        (Path.unlink, "its journal is missing"),
         (lambda path: path.write_bytes(b""), "the journal is empty"),
         (flipped, "record 1 of the journal is damaged"),
         (lambda path: path.write_bytes(path.read_bytes().rstrip(b"\0")), "not the"),
@@ -93,10 +93,10 @@ def test_a_history_without_state_journals_and_releases_is_no_new_host(host: Cont
     state_file(host, "state.json").unlink()
     for name in ("txn", "releases"):
         shutil.rmtree(state_file(host, name))
-    with pytest.raises(NotUndoneError, match="the state is missing, and no journal tells it"):
+    with pytest.raises(NotUndoneError, match="the state is missing, and no journal has it"):
         status.product_status(host)
     with (
-        pytest.raises(NotUndoneError, match="the state is missing, and no journal tells it"),
+        pytest.raises(NotUndoneError, match="the state is missing, and no journal has it"),
         exclusive(host),
     ):
         pass
@@ -160,7 +160,7 @@ def test_a_file_in_the_place_of_a_directory_is_named_whole(host: Context, name: 
 def test_a_status_that_cannot_be_looked_at_is_no_fault_of_ours(host: Context) -> None:
     shutil.rmtree(state_file(host, "txn"))
     state_file(host, "txn").write_text("somebody's")
-    with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
+    with pytest.raises(HostNotReadyError, match="cannot be read: Not a directory") as caught:
         status.product_status(host)
     assert caught.value.where == host.layout.transactions
 
@@ -168,7 +168,7 @@ def test_a_status_that_cannot_be_looked_at_is_no_fault_of_ours(host: Context) ->
 def test_a_file_in_the_place_of_all_products_is_named(tmp_path: Path) -> None:
     (tmp_path / "var/lib").mkdir(parents=True)
     (tmp_path / "var/lib/waybill").write_text("somebody's")
-    with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
+    with pytest.raises(HostNotReadyError, match="cannot be read: Not a directory") as caught:
         Session(System(tmp_path)).products()
     assert caught.value.where == "/var/lib/waybill"
 

@@ -55,8 +55,8 @@ def test_the_trail_of_a_refused_bundle_says_what_was_known_until_then() -> None:
     with pytest.raises(errors.NotApprovedError):
         check_approvals(opened, world.trust(), trail=trail)
     assert [found.role for found in trail.approvals] == ["provenance", "security"]
-    assert trail.judged is not None
-    assert [item.role for item in trail.judged.counted] == ["provenance", "security"]
+    assert trail.approval_check is not None
+    assert [item.role for item in trail.approval_check.counted] == ["provenance", "security"]
     assert trail.decision is None
 
 

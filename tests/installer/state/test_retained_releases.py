@@ -41,7 +41,7 @@ def test_one_that_was_changed_is_refused_with_what_to_do(host: Context, changed:
     manifest = f"{host.layout.release(entry.name)}/bundle.json"
     where = manifest if changed == "manifest" else f"{host.layout.record(entry.record)}/record.json"
     Path(host.system.root, where[1:]).write_bytes(b"{}")
-    with pytest.raises(DamagedReleaseError, match="is not what was installed") as caught:
+    with pytest.raises(DamagedReleaseError, match="was changed since it was installed") as caught:
         open_release(host.system, host.layout, entry, hint)
     assert caught.value.where == where
     assert (caught.value.hint == hint) if hint else ("Install lan-chat 1.0.0 again" in caught.value.hint)

@@ -106,7 +106,7 @@ def test_a_directory_of_somebody_else_is_moved_to_kept_and_named(host: Context, 
     on(host, f"{place}/mine/work").write_text("a week")
     recover(host)
     assert on(host, f"kept/{place}-1/mine/work").read_text() == "a week"
-    assert f"{place}/mine is not ours; it was moved to" in said(host)
+    assert f"{place}/mine was not created by Waybill; moved to" in said(host)
 
 
 @pytest.mark.parametrize("place", ["releases", "rendered", "staging"])
@@ -161,7 +161,7 @@ def test_what_is_mounted_inside_is_never_emptied_and_the_rest_goes_once_it_is_aw
     for number in (2, 3, 4):
         install(host, numbered(number))
     assert (mounted / "work").read_text() == "a week"
-    assert f"is left: something is mounted at /{mounted.relative_to(host.system.root)}" in said(host)
+    assert f"is not removed: something is mounted at /{mounted.relative_to(host.system.root)}" in said(host)
     subprocess.run(["umount", mounted], check=True)
     recover(host)
     assert not mounted.parent.exists()
@@ -192,7 +192,7 @@ def test_a_release_that_a_process_runs_from_waits_for_its_end(host: Context) -> 
         for number in (2, 3, 4):
             install(host, numbered(number))
         assert (release / "bundle.json").exists()
-        assert f"is left for now: process {process.pid} runs from it" in said(host)
+        assert f"is not removed yet: process {process.pid} runs from it" in said(host)
         process.kill()
     recover(host)
     assert not release.exists()

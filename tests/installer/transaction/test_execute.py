@@ -67,7 +67,9 @@ def test_a_way_back_that_fails_at_first_is_tried_again_after_a_pause(host: Conte
     install_steps(host, scripted("1.0.0", 1))
     twice = b'n=$(cat "$WAYBILL_ROOT/n" || echo 0); echo $((n + 1)) > "$WAYBILL_ROOT/n"; [ "$n" -ge 2 ]\n'
     system = Patient(root(host))
-    with pytest.raises(RolledBackError, match=r"apply failed and was undone, 1\.0\.0 is as it was before"):
+    with pytest.raises(
+        RolledBackError, match=r"apply failed and was rolled back, 1\.0\.0 is as it was before"
+    ):
         install_steps(context(system), scripted("2.0.0", 2, SCRIPT + b"exit 4\n", SCRIPT + twice))
     assert system.slept == [2.0, 4.0]
     assert log(host).count("undo 2.0.0 with 2.0.0") == 3
@@ -116,7 +118,7 @@ def test_what_cannot_be_cleared_after_the_commit_is_said_and_done_later(
     failing = Failing(root(host), "rename", f"/{STATE}/txn/", error)
     done = install(context(failing), TWO)
     assert deployed(host) == "two"
-    assert "the next command, or `install recover`, does the rest" in done.text()
+    assert "the next command, or `install recover`, completes it" in done.text()
     assert "Input/output error" in done.text()
     state = load(host.system, host.layout)
     assert state.current is not None
@@ -305,7 +307,7 @@ def test_of_a_way_back_that_fails_only_a_failed_sync_is_a_reason_to_distrust_the
 
 def test_what_is_said_of_a_release_that_stands_in_part_names_it_where_there_is_one() -> None:
     assert execute.incomplete_error(None, "no such unit").what == (
-        "the release stands, but not whole: no such unit"
+        "the release is INCOMPLETE: committed, but a step failed: no such unit"
     )
 
 
@@ -339,7 +341,7 @@ def test_a_log_has_what_is_begun_done_and_decided(host: Context) -> None:
     names = [fields["step"] for _, fields in steps]
     assert names[0] == "begun"
     assert names[-2:] == ["health", "committed"]
-    assert names.count("staged") == names.count("no way back") == 1
+    assert names.count("staged") == names.count("point of no return") == 1
     assert names.count("do") == names.count("do done") > 0
     assert {fields["transaction"] for _, fields in steps} == {"000001"}
     assert (steps[0][1]["verb"], steps[0][1]["version"]) == ("apply", "1.0.0")

@@ -114,7 +114,7 @@ def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
     state_file(host, "state.json").unlink()
     for path in state_file(host, "txn").iterdir():
         path.unlink()
-    refused(host, "the state is missing, and no journal tells it")
+    refused(host, "the state is missing, and no journal has it")
 
 
 @pytest.mark.parametrize("left", ["releases", "history.jsonl"])
@@ -122,7 +122,7 @@ def test_without_state_and_journals_either_trace_of_a_release_is_enough(host: Co
     for name in {"state.json", "txn", "releases", "history.jsonl"} - {left}:
         path = state_file(host, name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    refused(host, "the state is missing, and no journal tells it")
+    refused(host, "the state is missing, and no journal has it")
 
 
 def test_a_damaged_state_that_no_journal_tells_is_refused_and_left_as_it_is(host: Context) -> None:
@@ -217,14 +217,14 @@ def test_a_journal_that_was_emptied_does_not_cost_the_backups(
     host: Context, open_journal: Path, how: Callable[[bytes], bytes]
 ) -> None:
     open_journal.write_bytes(how(open_journal.read_bytes()))
-    error = refused(host, "the journal is empty, and yet something was replaced")
+    error = refused(host, "the journal is empty, although files were replaced")
     assert error.where.endswith("000003.log")
 
 
 def test_a_journal_that_was_cut_off_is_refused(host: Context, open_journal: Path) -> None:
     data = open_journal.read_bytes()
     open_journal.write_bytes(data[: len(data.rstrip(b"\0"))])
-    refused(host, rf"the journal has \d+ bytes, not the {len(data)} it began with")
+    refused(host, rf"the journal has \d+ bytes, not the {len(data)} that were allocated")
 
 
 def test_a_journal_whose_last_records_were_taken_out_is_refused(host: Context, open_journal: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_journal_whose_last_records_were_taken_out_is_refused(host: Context, o
     lines = data.rstrip(b"\0").splitlines(keepends=True)
     kept = b"".join(line for line in lines if json.loads(line[65:])["n"] <= 2)
     open_journal.write_bytes(kept + bytes(len(data) - len(kept)))
-    refused(host, "does not know the backup")
+    refused(host, "has no record of the backup")
 
 
 def test_a_journal_of_a_newer_installer_is_refused(host: Context, open_journal: Path) -> None:
@@ -309,13 +309,13 @@ def test_a_journal_without_its_room_is_sound_once_it_is_decided(host: Context, d
 def test_a_journal_without_its_room_is_refused_before_it_is_decided(host: Context) -> None:
     within, journal = begun(host, "BEGIN", "STAGED")
     refuse_truncated(within, journal)
-    with pytest.raises(NotUndoneError, match="not the 262144 it began with"):
+    with pytest.raises(NotUndoneError, match="not the 262144 that were allocated"):
         refuse_truncated(within, cut(host))
 
 
 @pytest.mark.parametrize(
     ("types", "what"),
-    [((), "the journal is empty"), (("BEGIN",), "does not know the backup 0")],
+    [((), "the journal is empty"), (("BEGIN",), "has no record of the backup 0")],
     ids=["empty", "begun"],
 )
 def test_who_has_looked_for_backups_already_is_believed(
@@ -335,6 +335,6 @@ def test_who_has_looked_for_backups_already_is_believed(
 def test_a_state_that_cannot_be_looked_at_is_named_to_who_may_only_look(host: Context) -> None:
     shutil.rmtree(state_file(host, "txn"))
     state_file(host, "txn").touch()
-    with pytest.raises(HostNotReadyError, match="cannot be looked at: Not a directory") as caught:
+    with pytest.raises(HostNotReadyError, match="cannot be read: Not a directory") as caught:
         read_state(host)
     assert caught.value.where == host.layout.transactions

@@ -144,17 +144,17 @@ class TestHead:
     def test_a_foreign_member_in_the_head_is_named_with_its_offset(self, name: str) -> None:
         plan = build.plan()
         error = refusal(head_part(plan, 1, Part(name, b"x")))
-        assert error.what == f"{name} stands where a signature or bundle.json is due"
+        assert error.what == f"{name} is in the place of a signature or bundle.json"
         assert error.where == f"b.tar@{plan.offset(RESERVED_SPACE)}"
 
     def test_a_signature_twice_is_refused(self) -> None:
         plan = build.plan(signatures=[Part(SIGNATURE, b"x"), Part(SIGNATURE, b"y")])
-        assert refusal(plan).what == f"{SIGNATURE} stands where a signature or bundle.json is due"
+        assert refusal(plan).what == f"{SIGNATURE} is in the place of a signature or bundle.json"
 
     @pytest.mark.parametrize("name", [RESERVED_SPACE, SIGNATURE, "docs/x"])
     def test_behind_the_room_only_bundle_json_may_stand(self, name: str) -> None:
         error = refusal(head_part(build.plan(), 2, Part(name, bytes(512))))
-        assert error.what == f"{name} stands where bundle.json is due"
+        assert error.what == f"{name} is in the place of bundle.json"
 
     def test_more_signatures_than_the_limit_are_refused(self) -> None:
         parts = [Part(f"{SUMS}.{number:08x}.sig", b"x") for number in range(LIMITS.signatures + 1)]
@@ -166,7 +166,7 @@ class TestHead:
     def test_another_mode_or_time_in_the_head_is_refused(self, name: str, change: dict[str, int]) -> None:
         plan = build.plan(signatures=[Part(SIGNATURE, b"x")])
         error = refusal(plan.changed(name, **change))
-        assert error.what == f"{name} has another time or mode than the format gives it"
+        assert error.what == f"{name} has a time or mode that the format does not allow"
         assert error.where == f"b.tar@{plan.offset(name)}"
 
     def test_a_time_of_all_headers_other_than_the_manifests_is_refused(self) -> None:
@@ -175,7 +175,7 @@ class TestHead:
         assert "another time than the manifest" in refusal(later).what
 
     def test_a_room_that_is_not_whole_blocks_is_refused(self) -> None:
-        assert "which no bundle has" in refusal(build.plan(room=100)).what
+        assert "which the format does not allow" in refusal(build.plan(room=100)).what
 
     def test_dirty_padding_in_the_head_is_refused(self) -> None:
         for name in (SUMS, SIGNATURE, MANIFEST):
@@ -187,7 +187,7 @@ class TestHead:
             assert error.where == f"b.tar@{plan.offset(name)}"
 
     def test_bundle_json_missing_is_refused(self) -> None:
-        assert "stands where bundle.json is due" in refusal(build.plan().without(MANIFEST)).what
+        assert "is in the place of bundle.json" in refusal(build.plan().without(MANIFEST)).what
 
     def test_the_list_missing_is_refused(self) -> None:
         assert "the first member is SHA256SUMS.room" in refusal(build.plan().without(SUMS)).what
@@ -214,8 +214,11 @@ class TestClaims:
         assert error.where == f"b.tar@{plan.offset(name)}"
 
     def test_a_room_that_claims_more_than_its_limit_is_refused(self) -> None:
-        big = encode(Header(RESERVED_SPACE, 0o644, LIMITS.room_bytes + BLOCK, CREATED))
-        assert "which no bundle has" in refusal(build.plan().changed(RESERVED_SPACE, header=big)).what
+        big = encode(Header(RESERVED_SPACE, 0o644, LIMITS.reserved_bytes + BLOCK, CREATED))
+        assert (
+            "which the format does not allow"
+            in refusal(build.plan().changed(RESERVED_SPACE, header=big)).what
+        )
 
     def test_an_approval_that_claims_more_than_its_limit_is_refused(self) -> None:
         big = encode(Header(APPROVAL, 0o644, LIMITS.approval_bytes + 1, CREATED))

@@ -21,12 +21,12 @@ class TestPayload:
         error = refusal(plan.changed("docs/a", data=b"two").changed("docs/b", data=b"one"))
         assert error.what == "docs/a is not what was signed: its SHA-256 differs"
         assert error.where == f"b.tar@{plan.offset('docs/a') + BLOCK}"
-        assert "take it from its source again" in error.hint
+        assert "copy it again from its source" in error.hint
 
     def test_members_in_another_order_are_refused(self) -> None:
         plan = build.plan()
         error = refusal(replace(plan, payload=(plan.payload[1], plan.payload[0], *plan.payload[2:])))
-        assert error.what == "member config/chatd.yaml.j2 stands where docs/CHANGELOG.md is due"
+        assert error.what == "member config/chatd.yaml.j2 is in the place of docs/CHANGELOG.md"
         assert error.where == f"b.tar@{plan.offset('docs/CHANGELOG.md')}"
 
     def test_a_member_twice_is_refused(self) -> None:
@@ -37,7 +37,9 @@ class TestPayload:
     def test_a_copy_of_a_member_at_the_end_is_refused(self) -> None:
         plan = build.plan()
         error = refusal(replace(plan, payload=(*plan.payload, plan.payload[0])))
-        assert error.what == "docs/CHANGELOG.md stands behind the payload: twice, or not in its place"
+        assert (
+            error.what == "docs/CHANGELOG.md is after the payload: it is a duplicate, or in the wrong place"
+        )
         assert error.where == f"b.tar@{len(plan.tar()) - len(END)}"
 
     def test_an_extra_member_is_refused(self) -> None:
@@ -53,7 +55,9 @@ class TestPayload:
         plan = build.plan()
         padded = replace(plan, payload=plan.payload[:-1], end=bytes(5 * BLOCK))
         refusal(padded)
-        with pytest.raises(TamperedError, match=r"the archive ends here, but trees/web/index.html is due"):
+        with pytest.raises(
+            TamperedError, match=r"the archive ends here, and trees/web/index.html is missing"
+        ):
             build.read(build.stream(padded.tar()))
 
     def test_dirty_padding_is_refused(self) -> None:
@@ -78,7 +82,7 @@ class TestPayload:
             ({"uid": b"0001750\0"}, "not in the one form"),
             ({"uname": b"evil"}, "not in the one form"),
             ({"size": b"00000000001\0"}, "size is 1, signed is 29"),
-            ({"name": b"docs/changelog.md"}, "docs/changelog.md stands where docs/CHANGELOG.md is due"),
+            ({"name": b"docs/changelog.md"}, "docs/changelog.md is in the place of docs/CHANGELOG.md"),
             ({"name": b"/etc/cron.d/x"}, "empty, `.` or `..`"),
         ],
         ids=str,
@@ -112,7 +116,7 @@ class TestEnd:
     @pytest.mark.parametrize("end", [END + b"\0", END + bytes(512), END + bytes(8192), END + b"x", END + END])
     def test_anything_behind_the_end_is_refused(self, end: bytes) -> None:
         error = refusal(replace(build.plan(), end=end))
-        assert error.what == "something follows the end of the archive"
+        assert error.what == "the end of the archive is followed by other bytes"
         assert error.where == f"b.tar@{len(build.plan().tar())}"
 
     def test_one_zero_block_and_something_else_is_no_end(self) -> None:
@@ -131,7 +135,7 @@ class TestEnd:
     def test_an_approval_twice_is_refused_letter_case_aside(self) -> None:
         for twin in (APPROVAL, APPROVAL.replace("security", "Security")):
             error = refusal(build.plan(approvals=[Part(APPROVAL, b"{}"), Part(twin, b"[]")]))
-            assert error.what == f"{twin} is there twice, letter case aside"
+            assert error.what == f"{twin} occurs twice, ignoring case"
 
     def test_more_approvals_than_the_limit_are_refused(self) -> None:
         parts = [Part(f"approvals/{number:03d}", b"") for number in range(4 * LIMITS.approvals + 1)]
@@ -140,7 +144,7 @@ class TestEnd:
     @pytest.mark.parametrize("change", [{"mode": 0o755}, {"mtime": 0}])
     def test_another_mode_or_time_of_an_approval_is_refused(self, change: dict[str, int]) -> None:
         plan = build.plan(approvals=[Part(APPROVAL, b"{}")]).changed(APPROVAL, **change)
-        assert refusal(plan).what == f"{APPROVAL} has another time or mode than the format gives it"
+        assert refusal(plan).what == f"{APPROVAL} has a time or mode that the format does not allow"
 
     def test_an_approval_in_front_of_the_payload_is_refused(self) -> None:
         plan = build.plan()

@@ -64,13 +64,13 @@ def test_a_bundle_that_is_not_there_is_a_wrong_usage(tmp_path: Path, name: str) 
 
 
 def test_a_directory_is_not_a_bundle(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a file"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         FileSource(tmp_path)
 
 
 def test_a_named_pipe_does_not_hang_and_is_not_a_bundle(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(UsageError, match="is not a file"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         FileSource(tmp_path / "fifo")
 
 
@@ -134,7 +134,7 @@ def test_a_pipe_that_fails_at_any_block_is_a_fault_of_the_medium() -> None:
     for good in range(0, len(tar) + 1, 256):
         with pytest.raises(MediaError) as caught:
             build.read(StreamSource(io.BufferedReader(Failing(tar, good), 256), "-"))
-        assert caught.value.what == "reading failed: Input/output error"
+        assert caught.value.what == "cannot be read: Input/output error"
         assert caught.value.where.startswith("-@")
 
 
@@ -178,4 +178,4 @@ def test_a_medium_that_is_pulled_out_is_a_fault_of_the_medium(stick: Path) -> No
     medium.close()
     assert "Input/output error" in caught.value.what
     assert caught.value.where.startswith(f"{stick}/b.tar@")
-    assert "put it back" in caught.value.hint
+    assert "insert it again" in caught.value.hint

@@ -219,7 +219,7 @@ def test_a_medium_that_fails_at_any_read_gives_its_own_error(tar: bytes, workers
         def fault(offset: int, _size: int, at: int = at, count: Counter[str] = count) -> None:
             count["reads"] += 1
             if count["reads"] >= at:
-                raise MediaError("reading failed: Input/output error", where=f"b.tar@{offset}")
+                raise MediaError("cannot be read: Input/output error", where=f"b.tar@{offset}")
 
         with pytest.raises(MediaError) as caught:
             check_payload(open_bundle(BytesMedium(tar, fault), unsafe_trust_anyone), workers=workers)

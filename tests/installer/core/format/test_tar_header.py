@@ -199,8 +199,8 @@ def test_the_writer_makes_no_header_that_the_reader_refuses(header: Header) -> N
 @pytest.mark.parametrize(
     ("block", "said"),
     [
-        (bytes(BLOCK), "the archive ends here, but docs/CHANGELOG.md is due"),
-        (encode(Header("a", 0o644, 1, 1)), "member a stands where docs/CHANGELOG.md is due"),
+        (bytes(BLOCK), "the archive ends here, and docs/CHANGELOG.md is missing"),
+        (encode(Header("a", 0o644, 1, 1)), "member a is in the place of docs/CHANGELOG.md"),
         (
             encode(Header(GOOD.name, 0o755, 99, GOOD.mtime)),
             "header of docs/CHANGELOG.md: size is 99, signed is 1234, mode is 0755, signed is 0644",

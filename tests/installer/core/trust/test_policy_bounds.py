@@ -30,14 +30,16 @@ class TestOtherHosts:
 
     def test_where_they_are_what_is_missing_their_hosts_are_named(self) -> None:
         error = refused(World(approvals=(*APPROVALS[:2], self.AWAY)), errors.WrongTargetError)
-        assert error.what == "is approved for chat02, and this host is chat01.plant.example"
+        assert error.what == "approves chat02, and this host is chat01.plant.example"
 
     def test_where_they_would_not_do_either_what_is_missing_is_listed(self) -> None:
-        assert {"role security", "role ops"} <= missing(World(approvals=(APPROVALS[0], self.AWAY))).keys()
+        assert {f"missing: 1 approval in role {role}" for role in ("security", "ops")} <= missing(
+            World(approvals=(APPROVALS[0], self.AWAY))
+        ).keys()
 
     def test_they_do_not_keep_those_who_may_from_breaking_the_glass(self) -> None:
         world = World(root=with_policy(GLASS), approvals=(*APPROVALS[:2], self.AWAY, *BROKEN))
-        assert [text.split(":")[0] for text in world.verify()[1].broken] == ["role ops"]
+        assert [text.split(":")[0] for text in world.verify()[1].broken] == ["1 approval in role ops"]
 
     def test_where_nothing_is_asked_for_they_are_only_not_counted(self) -> None:
         host = replace(World().host, environment="")
@@ -57,7 +59,7 @@ class TestSequence:
             replace(world, host=replace(runs, retained=((number, world.identity),))).verify()
             other = replace(world, host=replace(runs, retained=((number, "f" * 64),)))
             error = refused(other, errors.DowngradeError)
-            assert "is not the release with this number that this host has (ffffffffffff)" in error.what
+            assert "has the same sequence number as another release on this host (ffffffffffff)" in error.what
             assert "higher `sequence`" in error.hint
             forgets = root(products={"lan-chat": ProductRule(reset=1)})
             replace(other, root=forgets).verify()

@@ -73,7 +73,7 @@ def test_one_person_with_two_keys_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "words"), [(1, "only ever replaced"), (3, "version 2 has to come first")]
+    ("version", "words"), [(1, "replaced only by a later"), (3, "version 2 must be applied first")]
 )
 def test_versions_go_up_by_one(version: int, words: str) -> None:
     assert words in refused(RefusedError, headed(1, "Ann"), headed(version, "Ann"), "Ann")
@@ -82,7 +82,7 @@ def test_versions_go_up_by_one(version: int, words: str) -> None:
 def test_a_root_that_names_nobody_is_never_replaced() -> None:
     bare = headed(1, "Ann")
     bare = replace(bare, roles={name: role for name, role in bare.roles.items() if name != "root"})
-    assert "set up trust anew" in refused(UntrustedError, bare, headed(2, "Ann"), "Ann")
+    assert "set up trust again" in refused(UntrustedError, bare, headed(2, "Ann"), "Ann")
 
 
 def test_a_successor_must_be_replaceable_too() -> None:

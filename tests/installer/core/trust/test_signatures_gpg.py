@@ -281,7 +281,7 @@ class TestJudgement:
         gpgv.check_status(0, GOOD.replace("User", "[GNUPG:] BADSIG 0 Mallory"), FPR)
 
     def test_a_short_validsig_is_a_dialect(self) -> None:
-        with pytest.raises(CheckFailedError, match="dialect"):
+        with pytest.raises(CheckFailedError, match="output of this version of gpgv"):
             gpgv.check_status(0, GOOD.replace(f" 22 8 00 {FPR.upper()}", ""), FPR)
 
 
@@ -336,7 +336,7 @@ class TestTheProgram:
     @pytest.mark.parametrize("stream", ["$2", "2"])
     def test_one_that_never_stops_talking_is_ended(self, program: Callable[[str], None], stream: str) -> None:
         program(f'eval "exec yes >&{stream}"\n')
-        with pytest.raises(CheckFailedError, match="far too much"):
+        with pytest.raises(CheckFailedError, match="too much output"):
             self.verify()
 
     def test_one_that_cannot_start_is_told(self, program: Callable[[str], None], tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class TestAccepted:
 class TestUntrusted:
     def test_without_a_signature_it_says_who_is_trusted(self) -> None:
         text = refused(UntrustedError, ROOT, [])
-        assert "carries no signature" in text
+        assert "has no signature" in text
         assert f"{ANA.key.keyid8} (cosign, Ana)" in text
 
     def test_by_strangers_only_it_says_who_signed_and_who_is_trusted(self) -> None:
@@ -166,7 +166,7 @@ class TestTampered:
 
 class TestExpired:
     def test_root(self) -> None:
-        assert "what is installed keeps running" in refused(
+        assert "installed releases keep running" in refused(
             ExpiredError, ROOT, signatures(ANA.signer), now=ROOT.expires + timedelta(seconds=1)
         )
 
