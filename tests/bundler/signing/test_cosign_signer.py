@@ -212,7 +212,7 @@ class TestLoad:
         self, password: str, given: KeyPair, tmp_path: Path
     ) -> None:
         for path in (tmp_path / "none", tmp_path):
-            with pytest.raises(UsageError, match="cannot read the key"):
+            with pytest.raises(UsageError, match="cannot be read"):
                 CosignSigner.load(path)
 
     def test_no_secret_is_in_its_repr(self, password: str, given: KeyPair, tmp_path: Path) -> None:
