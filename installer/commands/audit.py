@@ -95,12 +95,11 @@ class Audit:
             )
         lines += [f"record {r.number} of {r.fields.get('time')} matches the anchor" for r in self.anchored]
         if self.problems:
-            sound = f"the first {count} records are intact" if count else "no record is intact"
-            lines.append(f"BROKEN: {sound}; what came after them is unknown")
+            lines.append(f"BROKEN: {count} record{'s' * (count != 1)} intact; everything after is unknown")
         elif not count:
             lines.append("the log is empty")
         else:
-            lines.append(f"intact: {count} records, each chained to the one before")
+            lines.append(f"intact: {count} record{'s' if count > 1 else ''}, each chained to the one before")
             lines.append(f"head    {head.hash}")
             lines.append(
                 "note the head in another place: `install audit --anchor HEAD` checks later that it is there"
@@ -158,8 +157,8 @@ def record_lines(record: Record) -> list[str]:
     if record.event == "repaired":
         return [f"REPAIRED: {fields.get('bytes')} bytes of a partial write before this record were skipped"]
     if record.event == "sealed":
-        aside = f"{fields['file']} was set aside with" if fields.get("file") else "the log was missing, with"
-        lines = [f"SEALED: {aside} {fields.get('records')} intact records"]
+        aside = f"{fields['file']} was set aside," if fields.get("file") else "the log was missing,"
+        lines = [f"SEALED: {aside} intact records: {fields.get('records')}"]
         lines += [f"reason: {fields['reason']}"] if fields.get("reason") else []
         return [*lines, f"problem: {fields['problem']}"] if fields.get("problem") else lines
     return [f"{what}: {record.event}"]

@@ -97,7 +97,7 @@ def events(context: Context) -> list[Event]:
         HostNotReadyError: The history is damaged, or this user may not read it.
     """
     names = Event.__dataclass_fields__
-    rows = [(row, Evidence.from_json(row["evidence"])) for row in finalize.history(context)]
+    rows = [(row, Evidence(row["evidence"])) for row in finalize.history(context)]
     return [
         Event(
             **{k: v for k, v in row.items() if k in names and k != "evidence"},

@@ -53,7 +53,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from irreversible.final_lines(plan)
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
-        yield f"deleted after the commit: {names} ({plan.state.keep} releases are retained: --keep N)"
+        yield f"releases deleted after the commit: {names} (--keep {plan.state.keep})"
     for diff in plan.diffs:
         yield ""
         yield from diff.text.splitlines() if diff.text else [f"{diff.path}: {diff.note}"]

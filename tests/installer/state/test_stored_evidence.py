@@ -66,13 +66,6 @@ def test_what_is_absent_or_of_another_type_is_empty(stored: dict[str, object]) -
     assert (found.reset, found.verified, found.file) == (0, None, None)
 
 
-def test_it_is_an_object() -> None:
-    entry = Entry("1-aaaaaaaaaaaa", "1.0.0", 1, "a" * 64, "b" * 64, "000001", "c" * 64)
-    with pytest.raises(TypeError, match="another type: evidence"):
-        Entry.from_json({**entry.as_json(), "evidence": []})
-    assert Entry.from_json({**entry.as_json(), "evidence": {}}) == entry
-
-
 def test_what_is_added_leaves_the_rest() -> None:
     found = NO_EVIDENCE.with_file(EvidenceFile("/x", "e" * 64)).with_time(7)
     assert found.document == {"record": {"path": "/x", "sha256": "e" * 64}, "verified": 7}
