@@ -39,6 +39,7 @@ class Document:
 
     def note(self, path: str, what: str, hint: str = "") -> None:
         """Note a problem of the value at `path`, such as `files[3].mode`; the document itself where empty."""
+        # The first ones are enough to act on.
         if len(self.problems) < MAX_PROBLEMS:
             where = f"{self.name}: {path}" if self.name and path else self.name or path
             self.problems.append(Problem(where, what, hint))
@@ -143,6 +144,7 @@ class Value:
 
     def names(self, pattern: re.Pattern[str], form: str, most: int = LIMITS.members) -> tuple[str, ...]:
         """Return a list of different texts that match `pattern`."""
+        # Duplicates would count twice, or hide that an entry was meant to be another one.
         found = self.items(lambda each: each.text(pattern, form), most)
         if len(set(found)) != len(found):
             self.note("lists a value twice")
@@ -189,6 +191,7 @@ class Fields:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
+            # An unknown field may be a newer rule: ignoring it would mean not obeying it.
             for key in sorted(self._left):
                 Value(self._value.document, None, self._value.at(key[:64])).note(_FOREIGN)
 
