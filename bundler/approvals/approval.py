@@ -20,7 +20,7 @@ from installer.core.trust.root import APPROVERS, ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApprovalRequest:
     """What an approver states.
 
     Attributes:
@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Approved:
+class AddedStatement:
     """A statement that was added to a bundle or its sidecar.
 
     Attributes:
@@ -98,7 +98,7 @@ def _rows(statement: Approval | Provenance) -> list[tuple[str, str]]:
     ]
 
 
-def make_approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
+def make_approval(request: ApprovalRequest, bundle: Bundle, now: datetime) -> Approval:
     """Return the statement of an approver about a bundle, not yet signed.
 
     Raises:
@@ -125,7 +125,7 @@ def make_approval(request: Request, bundle: Bundle, now: datetime) -> Approval:
     )
 
 
-def _problems(request: Request, manifest: Manifest) -> Sequence[Problem]:
+def _problems(request: ApprovalRequest, manifest: Manifest) -> Sequence[Problem]:
     problems = []
 
     def check(valid: object, option: str, what: str, hint: str = "") -> None:

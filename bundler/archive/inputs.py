@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive.writer import Input
-from bundler.config.model import BundleConfig, Item, Tree
+from bundler.config.model import BundleConfig, InputFile, InputTree
 from installer.core.errors import Problem, UnfitInputError
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry
 from installer.core.format.manifest_rules import section_rank
@@ -70,7 +70,7 @@ def collect(config: BundleConfig) -> Collected:
     )
 
 
-def _single(item: Item, problems: list[Problem]) -> Input | None:
+def _single(item: InputFile, problems: list[Problem]) -> Input | None:
     try:
         size = item.source.stat().st_size
     except OSError as error:
@@ -82,7 +82,7 @@ def _single(item: Item, problems: list[Problem]) -> Input | None:
     return Input(entry, str(item.source))
 
 
-def _tree_files(tree: Tree) -> list[Input]:
+def _tree_files(tree: InputTree) -> list[Input]:
     return [
         Input(
             FileEntry(
@@ -96,7 +96,7 @@ def _tree_files(tree: Tree) -> list[Input]:
     ]
 
 
-def _below(tree: Tree, path: str) -> str:
+def _below(tree: InputTree, path: str) -> str:
     return f"{tree.install}/{path}" if tree.install else ""
 
 

@@ -27,7 +27,7 @@ from installer.shared.humanize import size_text
 
 if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned
-    from bundler.provenance.statement import Run
+    from bundler.provenance.statement import BuildRun
 
 
 def init(
@@ -37,7 +37,7 @@ def init(
     template: Annotated[str, typer.Option(help="Name of the template: service or compose")] = "service",
     json: Json = False,
 ) -> None:
-    """Create a bundle.yaml and the files it names, ready for `create`."""
+    """Create a bundle.yaml and its files from a template."""
     from bundler.commands.init import init_project
 
     console.json_output = json
@@ -52,7 +52,10 @@ def init(
 def keygen(
     name: Annotated[Path, argument("NAME", "Writes NAME.key and NAME.pub")], json: Json = False
 ) -> None:
-    """Generate a key pair in cosign's format; the password is COSIGN_PASSWORD, or asked for."""
+    """Generate a key pair in cosign's format.
+
+    The password is COSIGN_PASSWORD, or asked for.
+    """
     from bundler.commands.keygen import generate_key_pair
 
     # Set before anything can fail, so that errors are JSON, too.
@@ -97,11 +100,14 @@ def create(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, but write nothing")] = False,
     json: Json = False,
 ) -> None:
-    """Collect the inputs, check them and write a bundle; sign it if a key is given."""
+    """Check the inputs and write a bundle.
+
+    All problems of the inputs are reported at once. The bundle is signed if a key is given.
+    """
     from bundler.commands.create import plan_bundle, write_bundle
     from bundler.config.loader import load
     from bundler.provenance.builder import find_builder
-    from bundler.provenance.statement import Run
+    from bundler.provenance.statement import BuildRun
 
     console.json_output = json
     # The time before anything is read is when the build started.
@@ -124,7 +130,7 @@ def create(
         console.result(_planned_text(planned, target), lambda: _planned_json(planned, target))
         return
     parameters = {"command": "bundle create", "version": version, "platforms": platform or []}
-    run = Run(identity, parameters, started, provenance_signers)
+    run = BuildRun(identity, parameters, started, provenance_signers)
     created = write_bundle(planned, target, signers, console.progress(), run)
     console.result(
         _created_text(created, planned, run),
@@ -160,7 +166,7 @@ def _planned_json(planned: Planned, target: Path) -> dict[str, Any]:
     }
 
 
-def _created_text(created: Created, planned: Planned, run: Run) -> str:
+def _created_text(created: Created, planned: Planned, run: BuildRun) -> str:
     manifest = created.manifest
     groups: dict[str, list[int]] = {}
     for entry in manifest.files:
@@ -190,7 +196,7 @@ def inspect(
     view: Annotated[str, argument("[files|images|config|approvals|sbom|docs]", "What to show")] = "",
     json: Json = False,
 ) -> None:
-    """Show the content of a bundle from its head, without verifying it."""
+    """Show the content of a bundle, without verifying it."""
     from bundler.commands.inspect import inspect_bundle
 
     console.json_output = json
@@ -203,7 +209,10 @@ def diff(
     new: Annotated[Path, argument("NEW", "The later bundle")],
     json: Json = False,
 ) -> None:
-    """Show what changes between two bundles: files, images and layers, texts, sizes."""
+    """Show what changes between two bundles.
+
+    Files, images and layers, configuration and documents, sizes.
+    """
     from bundler.commands.diff import diff_bundles
 
     console.json_output = json
@@ -215,7 +224,10 @@ def installer(
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write")] = Path("dist/install"),
     json: Json = False,
 ) -> None:
-    """Write the standalone executable `install`, which travels with bundles."""
+    """Write the standalone executable `install`.
+
+    It travels with bundles: hosts need no Python.
+    """
     from bundler.commands.installer import create_installer
 
     console.json_output = json

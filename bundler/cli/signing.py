@@ -24,7 +24,7 @@ from bundler.cli.options import (
 from installer.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from bundler.approvals.approval import Request
+    from bundler.approvals.approval import ApprovalRequest
     from bundler.approvals.statements import Sidecar
     from bundler.signing.bundle import Signed
 
@@ -46,7 +46,10 @@ def sign(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sign a bundle in place; the payload is not rewritten."""
+    """Sign a bundle in place.
+
+    The payload is not rewritten. If the key is on another machine, use --prepare and --attach.
+    """
     from bundler.commands.sign import attach_signatures, prepare_sums, sign_bundle
 
     console.json_output = json
@@ -133,8 +136,11 @@ def approve(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Approve a bundle for one environment, in one role, for a limited time. Verify it first."""
-    from bundler.approvals.approval import Request
+    """Approve a bundle for one environment.
+
+    The approval is given in one role, for a limited time. Verify the bundle before you approve it.
+    """
+    from bundler.approvals.approval import ApprovalRequest
     from bundler.approvals.statements import Sidecar
 
     console.json_output = json
@@ -158,7 +164,7 @@ def approve(
             "--repair": {**keys, **content, **attached, "--sidecar": sidecar, "--output": output},
         },
     )
-    request = Request(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
+    request = ApprovalRequest(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
     # A directory implies a sidecar.
     outside = Sidecar(output) if sidecar or output else None
     if form == "--repair":
@@ -174,7 +180,7 @@ def approve(
 
 
 def _approve(
-    bundle: Path, key: Path | None, gpg_key: str | None, request: Request, sidecar: Sidecar | None
+    bundle: Path, key: Path | None, gpg_key: str | None, request: ApprovalRequest, sidecar: Sidecar | None
 ) -> None:
     from bundler.commands.approve import approve_bundle
 
@@ -185,7 +191,7 @@ def _approve(
     console.result("\n".join(each.as_text() for each in done), done[-1].as_json)
 
 
-def _prepare(bundle: Path, request: Request, output: Path | None) -> None:
+def _prepare(bundle: Path, request: ApprovalRequest, output: Path | None) -> None:
     from bundler.commands.approve import prepare_approval
 
     made = prepare_approval(bundle, request, datetime.now(UTC), output)
@@ -225,7 +231,10 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Verify a bundle as a host does, with one public key or a root."""
+    """Verify a bundle as a host does.
+
+    With --root as hosts with that root.json, with --key by one public key only.
+    """
     from bundler.commands.verify import load_trust, verify_bundle
     from installer.core.trust.policy import HostFacts
 

@@ -151,15 +151,15 @@ def add_key(
     from bundler.config.durations import parse_expiry
 
     console.json_output = json
-    found = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
+    added = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
     # Both lists may be empty for typer, but not together.
-    if not found or not role:
+    if not added or not role:
         raise UsageError("key or role is missing", hint="give KEY.pub or --gpg FPR, and --role ROLE")
     # A key may have to stop counting when its owner leaves.
     until = parse_expiry(not_after, _now()) if not_after else None
-    found = [replace(each, owner=owner or each.owner, not_after=until) for each in found]
-    edited = add_keys(path, found, role, _now(), threshold)
-    _print_edited(edited, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in found))
+    added = [replace(each, owner=owner or each.owner, not_after=until) for each in added]
+    edited = add_keys(path, added, role, _now(), threshold)
+    _print_edited(edited, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in added))
 
 
 @trust_app.command("set-policy", epilog="Example: bundle trust set-policy root.json production --max-age 14d")
@@ -201,7 +201,10 @@ def set_policy(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the policy")] = False,
     json: Json = False,
 ) -> None:
-    """Set the policy of an environment; `production` starts with all roles, change id and rollback plan."""
+    """Set the policy of an environment.
+
+    `production` starts with all roles, change id and rollback plan required.
+    """
     from bundler.commands import trust_edit
     from bundler.trust.root_files import load
 
@@ -236,7 +239,10 @@ def set_product(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Set the security floor of a product, or reset a sequence number that went too far."""
+    """Set the security floor of a product.
+
+    Or reset a sequence number that went too far.
+    """
     from bundler.commands import trust_edit
 
     console.json_output = json
@@ -257,7 +263,10 @@ def revoke(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Revoke keys and bundles; effective on a host as soon as it has the new root."""
+    """Revoke keys and bundles.
+
+    Effective on a host as soon as it has the new root.
+    """
     from bundler.commands import trust_edit
 
     console.json_output = json
@@ -281,7 +290,7 @@ def rotate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Renew the root before it expires; replace and remove keys."""
+    """Renew the root; replace and remove keys."""
     from bundler.commands import trust_edit
     from bundler.commands.trust_init import key_from_file
 
@@ -313,7 +322,10 @@ def sign(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sign the root; several people do so one after the other. Signatures are files next to it."""
+    """Sign the root.
+
+    Several people sign one after the other. Signatures are files next to the root.
+    """
     from bundler.commands.trust_sign import attach_to_root, prepare_root, sign_root
 
     console.json_output = json
@@ -353,7 +365,10 @@ def sheet(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a page of fingerprints that travels apart from the media, to be compared by hand."""
+    """Write a page of fingerprints, to be compared by hand.
+
+    It travels apart from the media.
+    """
     from bundler.archive.new_file import write_new
     from bundler.commands.trust_sheet import make_sheet
 

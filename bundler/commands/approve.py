@@ -13,13 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from bundler.approvals.approval import Approved, Request, make_approval
+from bundler.approvals.approval import AddedStatement, ApprovalRequest, make_approval
 from bundler.approvals.statements import Sidecar, open_statements
 from bundler.archive import append
-from bundler.archive.reading import read_with_tail
+from bundler.archive.reading import read_limited, read_with_tail
 from bundler.signing import Signer
 from bundler.signing.bundle import open_locked
-from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys, read_limited
+from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys
 from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import Approval, parse
@@ -44,8 +44,8 @@ class Repaired:
 
 
 def approve_bundle(
-    path: Path, signer: Signer, request: Request, now: datetime, sidecar: Sidecar | None = None
-) -> Approved:
+    path: Path, signer: Signer, request: ApprovalRequest, now: datetime, sidecar: Sidecar | None = None
+) -> AddedStatement:
     """Approve a bundle. Only its head and tail are read: verify it first.
 
     Args:
@@ -71,10 +71,12 @@ def approve_bundle(
         data = approval.to_bytes()
         # Signed while the bundle is locked: nobody can take the name of the file meanwhile.
         files = statements.add(approval.role, signer.keyid8, data, signer.sign(data))
-        return Approved(approval, files, statements.directory)
+        return AddedStatement(approval, files, statements.directory)
 
 
-def prepare_approval(path: Path, request: Request, now: datetime, output: Path | None = None) -> Prepared:
+def prepare_approval(
+    path: Path, request: ApprovalRequest, now: datetime, output: Path | None = None
+) -> Prepared:
     """Write the statement of an approval that is to be signed elsewhere.
 
     Args:
@@ -98,7 +100,7 @@ def attach_approval(
     public: Path,
     statement: Path | None = None,
     sidecar: Sidecar | None = None,
-) -> Approved:
+) -> AddedStatement:
     """Add a statement that was signed elsewhere, an approval or provenance, with its signatures.
 
     Args:
@@ -118,24 +120,24 @@ def attach_approval(
         TamperedError: It is not a bundle.
     """
     documents = _statements(path, statement)
-    found = match_signatures(signatures, public_keys(public), documents)
-    names = {each.name.removesuffix(f".{each.keyid8}.{each.form}") for each in found}
+    attached = match_signatures(signatures, public_keys(public), documents)
+    names = {each.name.removesuffix(f".{each.keyid8}.{each.form}") for each in attached}
     # A statement and its signatures are added as one; two of them need two runs.
-    if len(names) != 1 or len({each.keyid8 for each in found}) != 1:
+    if len(names) != 1 or len({each.keyid8 for each in attached}) != 1:
         raise UsageError(
             "the signatures are of different statements or keys", hint="attach them one after the other"
         )
     name = names.pop()
-    data, keyid8 = documents[name], found[0].keyid8
+    data, keyid8 = documents[name], attached[0].keyid8
     with open_statements(path, sidecar) as statements:
         # The file lay outside of our control: nothing that it says counts before it is about this bundle.
         content = _parse_statement(data, name, statements.bundle.identity)
         role = content.role if isinstance(content, Approval) else "provenance"
         # Attaching twice must add nothing: scripts repeat commands.
         present = any(each == data and f"-{keyid8}." in there for there, each in statements.present.items())
-        forms = {each.form: each.data for each in found}
+        forms = {each.form: each.data for each in attached}
         added = () if present else statements.add(role, keyid8, data, forms)
-        return Approved(content, added, statements.directory)
+        return AddedStatement(content, added, statements.directory)
 
 
 def statement_path(path: Path, role: str) -> Path:

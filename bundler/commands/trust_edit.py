@@ -239,14 +239,16 @@ def find_key(root: Root, given: str) -> TrustedKey:
     """
     # People copy fingerprints with spaces and in capitals.
     wanted = "".join(given.lower().split())
-    found = [key for key in root.keys.values() if wanted in (key.keyid, key.keyid8)]
-    if len(found) != 1:
+    matching = [key for key in root.keys.values() if wanted in (key.keyid, key.keyid8)]
+    if len(matching) != 1:
         listed = ", ".join(f"{key.keyid8} ({key.owner})" for key in root.keys.values())
         what = (
-            f"{given[:80]} is not a key of this root" if not found else f"two keys have the id {given[:80]}"
+            f"{given[:80]} is not a key of this root"
+            if not matching
+            else f"two keys have the id {given[:80]}"
         )
         raise UsageError(what, hint=f"keys of this root: {listed}")
-    return found[0]
+    return matching[0]
 
 
 def _identity(given: str) -> str:

@@ -104,12 +104,12 @@ def attach_to_root(path: Path, signatures: Sequence[Path], public: Path | None, 
         keys = public_keys(public)
     else:
         keys = [key for root in (file.root, file.previous) if root for key in root.keys.values()]
-    found = match_signatures(signatures, keys, {path.name: file.data})
+    attached = match_signatures(signatures, keys, {path.name: file.data})
     ids = {key.keyid8: key.keyid for key in keys}
     # All are checked before the first is written.
-    for each in found:
+    for each in attached:
         _require_role(file, ids[each.keyid8], each.keyid8)
-    added = _write_signatures(file, {each.name: each.data for each in found})
+    added = _write_signatures(file, {each.name: each.data for each in attached})
     return RootSigned(load(path), tuple(added))
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bundler.archive.reading import read_limited
 from installer.core.errors import UsageError
 from installer.core.format.bundle_source import open_source
 from installer.core.limits import MIB
@@ -76,8 +77,8 @@ def verify_bundle(
     # Without an environment, no policy is evaluated.
     host = destination or HostFacts()
     sidecar = sidecar_path(Path(source))
-    found = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
-    found += [(str(each), read_sidecar(each, required=True)) for each in approvals]
+    sidecars = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
+    sidecars += [(str(each), read_sidecar(each, required=True)) for each in approvals]
     with closing(open_source(source)) as medium:
         # From here on nothing of the bundle is read that a trusted signature does not cover.
         opened = open_trusted(medium, trust, lambda _manifest: host)
@@ -85,12 +86,12 @@ def verify_bundle(
         # The approvals of a file are checked before its payload, so that a refusal comes at once.
         # A stream has them at its end.
         if host.environment and medium.parallel:
-            decision = check_approvals(opened, trust, found)
+            decision = check_approvals(opened, trust, sidecars)
         progress.start("verify", payload_extent(opened))
         verified = verify_payload(opened, progress.advance)
         progress.done()
         if host.environment and decision is None:
-            decision = check_approvals(opened, trust, found)
+            decision = check_approvals(opened, trust, sidecars)
     return Verification(verified, decision)
 
 
@@ -109,10 +110,6 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
             "exactly one key or root to trust is needed",
             hint="give either --key NAME.pub or --root root.json",
         )
-    try:
-        with key.open("rb") as file:
-            # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
-            text = file.read(MIB).decode("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be read as a public key: {error}", where=str(key)) from None
+    # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
+    text = read_limited(key, MIB).decode("ascii", "replace")
     return pinned_key_trust(text, str(key))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bundler.config.checks import images, inputs, trees
-from bundler.config.checks.destinations import Place
+from bundler.config.checks.destinations import InstallPath
 from bundler.config.durations import seconds
-from bundler.config.model import Item, Tree
+from bundler.config.model import InputFile, InputTree
 from bundler.image_sources import source_kind
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
@@ -43,23 +43,23 @@ class Entries:
         self.directory, self.document, self.value = directory, document, value
         self.version, self.platforms = version, platforms
         self.problems: list[Problem] = []
-        self.items: list[Item] = []
-        self.trees: list[Tree] = []
+        self.items: list[InputFile] = []
+        self.trees: list[InputTree] = []
         self.images: list[ImageEntry] = []
         self.deploy: list[Deployment] = []
         self.health: list[HealthCheck] = []
-        self.places: list[Place] = []
+        self.places: list[InstallPath] = []
         self.probe_places: list[str] = []
         self.rollback = self.values = self.values_schema = ""
         # Everything is read before anything is compared: duplicates are found across sections.
         self._read()
-        self._twins()
+        self._merge_duplicates()
 
-    def where(self, item: Item | Tree | ImageEntry) -> str:
+    def where(self, item: InputFile | InputTree | ImageEntry) -> str:
         """Return `bundle.yaml:LINE` of an entry."""
         return f"{self.document.name}:{item.line}"
 
-    def of_kind(self, *kinds: Kind) -> Iterator[Item]:
+    def of_kind(self, *kinds: Kind) -> Iterator[InputFile]:
         """Return the items of some kinds, each source once."""
         return (item for item in self.items if item.kind in kinds)
 
@@ -107,7 +107,7 @@ class Entries:
                 self.problems.append(problem)
                 continue
             install = self._install(entry, path, given, is_tree=True)
-            tree = Tree(given, source, member, install, self._line((*path, "path")))
+            tree = InputTree(given, source, member, install, self._line((*path, "path")))
             tree, problems = trees.survey(tree, where)
             self.trees.append(tree)
             self.problems += problems
@@ -197,7 +197,7 @@ class Entries:
         item = self._file(given, member, option.kind, path, {"mode": mode})
         name = given.rpartition("/")[2]
         if item and option.directory:
-            self.places.append(Place(f"{option.directory}/{name}", given, self.where(item)))
+            self.places.append(InstallPath(f"{option.directory}/{name}", given, self.where(item)))
         if item and option.name_pattern and not re.fullmatch(option.name_pattern, name):
             what = f"{given} does not have the name of a {method} {option.kind}"
             self.problems.append(Problem(self.where(item), what, option.name_hint))
@@ -236,7 +236,7 @@ class Entries:
         *,
         platform: str = "",
         empty: bool = False,
-    ) -> Item | None:
+    ) -> InputFile | None:
         where = self.document.where(path)
         source = self.directory / given
         problem = inputs.file_problem(source, given, where, may_be_empty=empty)
@@ -246,7 +246,7 @@ class Entries:
         if problem or name_problem:
             return None
         default = "0755" if kind == "binary" else "0644"
-        item = Item(
+        item = InputFile(
             given, source, member, kind, int(entry.get("mode", default), 8), install, entry.get("owner", ""),
             platform, self._line(path),
         )  # fmt: skip
@@ -269,31 +269,31 @@ class Entries:
         known = {"os": os_name, "arch": arch} if platform else {}
         install = self._fill(entry["install"], where, **known)
         install = install.rstrip("/") or "/" if is_tree else install
-        self.places.append(Place(install, given, self.document.where(where), platform, is_tree))
+        self.places.append(InstallPath(install, given, self.document.where(where), platform, is_tree))
         return install
 
-    def _twins(self) -> None:
+    def _merge_duplicates(self) -> None:
         """Join entries of one file, and reports different files that would get one name in the bundle."""
-        kept: dict[tuple[str, str], Item] = {}
-        seen: dict[str, Item | Tree] = {}
+        merged: dict[tuple[str, str], InputFile] = {}
+        seen: dict[str, InputFile | InputTree] = {}
         for item in self.items:
             # Lower case: hosts and sticks may have file systems that do not tell A from a.
             first = seen.setdefault(item.member.lower(), item)
             if first is item:
-                kept[item.member, item.install] = item
-            elif not isinstance(first, Item) or first.source != item.source or first.kind != item.kind:
-                self._twin(item, first)
+                merged[item.member, item.install] = item
+            elif not isinstance(first, InputFile) or first.source != item.source or first.kind != item.kind:
+                self._name_clash(item, first)
             elif item.install != first.install:
                 what = f"{item.given} is listed in line {first.line}, too, with another destination"
                 self.problems.append(Problem(self.where(item), what, "copy the file under another name"))
         # The same file twice, for example a unit in two steps, is one member.
-        self.items = list(kept.values())
-        names: dict[str, Tree] = {}
+        self.items = list(merged.values())
+        names: dict[str, InputTree] = {}
         for tree in self.trees:
             if names.setdefault(tree.member.lower(), tree) is not tree:
-                self._twin(tree, names[tree.member.lower()])
+                self._name_clash(tree, names[tree.member.lower()])
 
-    def _twin(self, item: Item | Tree, first: Item | Tree) -> None:
+    def _name_clash(self, item: InputFile | InputTree, first: InputFile | InputTree) -> None:
         what = (
             f"{item.given} and {first.given} (line {first.line}) would both be {first.member} in the bundle"
         )

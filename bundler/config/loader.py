@@ -111,19 +111,19 @@ def _fitting(document: strict_yaml.Document, problems: list[Problem]) -> tuple[d
         return {}, set()
     value: dict[str, Any] = document.value
     schema = resources.schema(SCHEMA)
-    found = schema_errors.findings(schema, value, document.where)
+    findings = schema_errors.findings(schema, value, document.where)
     # One problem for each place: a broken value would otherwise be reported by parser and schema.
     taken = {problem.where for problem in problems}
-    problems += [finding.problem for finding in found if finding.problem.where not in taken]
+    problems += [finding.problem for finding in findings if finding.problem.where not in taken]
     for path, text in _texts(value):
         # A line break in a path or name would forge lines in reports on the host.
-        if not text.isprintable() and not any(finding.path == path for finding in found):
+        if not text.isprintable() and not any(finding.path == path for finding in findings):
             what = f"{schema_errors.dotted(path)} has a control character or a line break"
             problems.append(Problem(document.where(path), what, "write it on one line"))
-            found.append(schema_errors.Finding("control", path, problems[-1]))
+            findings.append(schema_errors.Finding("control", path, problems[-1]))
     # Later checks must not call an image missing that stands in an entry which was removed.
-    damaged = {str(finding.path[0]) for finding in found if finding.path}
-    for finding in found:
+    damaged = {str(finding.path[0]) for finding in findings if finding.path}
+    for finding in findings:
         _set_aside(value, finding)
     # What is left of an entry may lack something now; then the entry goes as a whole.
     for finding in schema_errors.findings(schema, value, document.where):

@@ -13,7 +13,7 @@ from installer.core.semver import Version
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class InputFile:
     """A single file of the bundle.
 
     Attributes:
@@ -64,7 +64,7 @@ class TreeDirectory(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class InputTree:
     """A directory of the bundle with its content, each list sorted bytewise.
 
     Attributes:
@@ -121,8 +121,8 @@ class BundleConfig:
     platforms: tuple[str, ...]
     expires: int
     compression: Literal["zstd", "gzip", "none"]
-    items: tuple[Item, ...]
-    trees: tuple[Tree, ...]
+    items: tuple[InputFile, ...]
+    trees: tuple[InputTree, ...]
     images: tuple[ImageEntry, ...]
     deploy: tuple[Deployment, ...]
     health: tuple[HealthCheck, ...]

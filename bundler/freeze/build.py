@@ -37,12 +37,14 @@ EMBEDDED = Path("embedded", "install")
 ABIS = ("cp311", "abi3", "none")
 PLATFORMS = {
     "x86_64": (
-        "manylinux_2_17",
-        "manylinux2014",
-        "manylinux_2_12",
-        "manylinux2010",
-        "manylinux_2_5",
-        "manylinux1",
+        *(
+            "manylinux_2_17",
+            "manylinux2014",
+            "manylinux_2_12",
+            "manylinux2010",
+            "manylinux_2_5",
+            "manylinux1",
+        ),
     ),
     "aarch64": ("manylinux_2_17", "manylinux2014"),
 }
@@ -57,17 +59,8 @@ PACKAGES_OF: dict[Program, tuple[str, ...]] = {
     "bundle": ("installer", "bundler", "gnupg", "nacl", "segno", *PACKAGES),
 }
 EXCLUDED = (
-    *(
-        "cx_Freeze",
-        "elftools",
-        "freeze_core",
-        "lib2to3",
-        "pip",
-        "pkg_resources",
-        "setuptools",
-        "test",
-        "unittest",
-    ),
+    *("cx_Freeze", "elftools", "freeze_core", "lib2to3", "pip", "pkg_resources", "setuptools"),
+    *("test", "unittest"),
     *("curses", "idlelib", "pydoc", "pydoc_data", "readline", "sqlite3", "tkinter", "turtle"),
     *("asyncio.windows_events", "asyncio.windows_utils", "multiprocessing.popen_spawn_win32"),
     *("docker.transport.npipeconn", "docker.transport.npipesocket", "docker.transport.sshconn"),
@@ -103,22 +96,22 @@ def build(
         UsageError: This Python cannot build it.
         UnfitInputError: A step failed, or the result is not valid.
     """
-    told = progress or Progress()
+    progress = progress or Progress()
     machine = _machine()
     work = work or _work()
-    site = _site(work, machine, told)
+    site = _site(work, machine, progress)
     # On the same file system as the result: large trees are moved, not copied.
     with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=work) as scratch:
         source, app = Path(scratch, "source"), Path(scratch, "app")
         _lay_out(source, program)
-        told.note(f"freezing {program}")
+        progress.note(f"freezing {program}")
         _freeze(site, source, app, program)
         # Before the checks: what is checked is what is packed.
         self_extract.settle(app)
         if embed:
             (app / EMBEDDED).parent.mkdir()
             shutil.copyfile(embed, app / EMBEDDED)
-        told.note("checking and packing")
+        progress.note("checking and packing")
         check(app, program)
         # A module that is missing would otherwise be found on a host.
         _run([str(app / program), "selftest"], f"{program} does not start or cannot import a module")
@@ -126,7 +119,7 @@ def build(
         packed.write_bytes(self_extract.pack(app, program, bundler.__version__))
         packed.chmod(0o755)
         _publish(packed, out)
-    told.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    progress.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
 def write_installer(out: Path, progress: Progress | None = None) -> None:
@@ -189,7 +182,7 @@ def lock(name: str) -> Path:
     return in_checkout if in_checkout.is_file() else ROOT / "bundler" / "requirements" / name
 
 
-def _site(work: Path, machine: str, told: Progress) -> Path:
+def _site(work: Path, machine: str, progress: Progress) -> Path:
     """Return the directory with every locked package; made once for each state of the locks."""
     packages, libz = lock("freeze.txt"), lock("libz.txt")
     # The directory's name is the state of the locks: a change of either makes a new one.
@@ -204,7 +197,7 @@ def _site(work: Path, machine: str, told: Progress) -> Path:
             shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             unpacked = Path(scratch, "site")
-            told.note("fetching the locked wheels, once")
+            progress.note("fetching the locked wheels, once")
             wanted = _wanted(packages, PLATFORMS[machine], machine)
             # pip compiles them: freezing with packages that are not compiled gives other bytes.
             # From the directory of wheels only: every one of them was checked by its hash.
@@ -282,8 +275,8 @@ def _run(command: Sequence[str], failure: str, environment: dict[str, str] | Non
     environment = environment or child_environment()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise UnfitInputError(failure, where=Path(command[0]).name, hint="\n".join(said[-12:]))
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UnfitInputError(failure, where=Path(command[0]).name, hint="\n".join(lines[-12:]))
 
 
 class _Told(Progress):

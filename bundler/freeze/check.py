@@ -97,6 +97,6 @@ def requirements(content: bytes) -> tuple[list[str], list[tuple[int, ...]]]:
             names = [
                 auxiliary.name for _, auxiliaries in section.iter_versions() for auxiliary in auxiliaries
             ]
-            found = [re.fullmatch(r"GLIBC_([0-9.]+)", name) for name in names]
-            versions |= {tuple(int(part) for part in match[1].split(".")) for match in found if match}
+            matches = [re.fullmatch(r"GLIBC_([0-9.]+)", name) for name in names]
+            versions |= {tuple(int(part) for part in match[1].split(".")) for match in matches if match}
     return libraries, sorted(versions)

@@ -86,9 +86,9 @@ def settle(app: Path) -> None:
     for path in app.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            kept = _settled_zip(content) if path.suffix == ".zip" else settled(path.name, content)
-            if kept != content:
-                path.write_bytes(kept)
+            keep = _settled_zip(content) if path.suffix == ".zip" else settled(path.name, content)
+            if keep != content:
+                path.write_bytes(keep)
 
 
 def settled(name: str, content: bytes) -> bytes:
@@ -118,8 +118,8 @@ def without_symbols(content: bytes) -> bytes:
     blanked = bytearray(content)
     elf = ELFFile(io.BytesIO(content))
     for section in elf.iter_sections():
-        kept = section["sh_flags"] & SHF_ALLOC or section["sh_type"] in ("SHT_NULL", "SHT_NOBITS")
-        if not kept and section.name.startswith((".debug_", ".zdebug_", ".symtab", ".strtab")):
+        keep = section["sh_flags"] & SHF_ALLOC or section["sh_type"] in ("SHT_NULL", "SHT_NOBITS")
+        if not keep and section.name.startswith((".debug_", ".zdebug_", ".symtab", ".strtab")):
             start, size = section["sh_offset"], section["sh_size"]
             blanked[start : start + size] = bytes(size)
     return bytes(blanked)

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from bundler.image_sources.base import BlobSink, Readable
+from bundler.image_sources.base import BlobSink, ExpectedLayer, Readable
 from bundler.image_sources.faults import AGAIN
 from bundler.image_sources.layers import Form, expand, sniff
 from bundler.image_sources.tarscan import BLOCK, Body, Member, scan
@@ -76,20 +76,20 @@ class _Members:
     """The members of an archive, with its links resolved."""
 
     where: str
-    found: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
 
     def resolve(self, name: str) -> str | None:
-        member = self.found.get(name)
+        member = self.members.get(name)
         if member is not None and member.kind == "link":
             # One step only: engines link a layer to another, and a chain could be a circle.
-            member = self.found.get(member.target)
+            member = self.members.get(member.target)
         return member.name if member is not None and member.kind == "file" else None
 
     def size(self, name: str) -> int:
-        return self.found[name].size
+        return self.members[name].size
 
 
-class ArchiveContent(_Members):
+class ArchiveFile(_Members):
     """A tar archive with random access: only its headers and documents are read at first."""
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +100,7 @@ class ArchiveContent(_Members):
             self._identity = _identity(file)
             length = self._identity[2]
             for member, _ in scan(file, self.where, lambda count: _seek(file, count, length, self.where)):
-                self.found[member.name] = member
+                self.members[member.name] = member
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a member."""
@@ -118,14 +118,14 @@ class ArchiveContent(_Members):
                     where=self.where,
                     hint="do not change the file while the bundle is created, and try again",
                 )
-            file.seek(self.found[name].offset)
+            file.seek(self.members[name].offset)
             yield Body(file, size, f"{self.where}: {name}")
 
     def _file(self) -> BinaryIO:
         return open_regular(self._path)
 
 
-class DirectoryContent:
+class LayoutDirectory:
     """An OCI layout in a directory."""
 
     def __init__(self, path: Path) -> None:
@@ -155,14 +155,14 @@ class DirectoryContent:
             yield file
 
 
-class PassingContent(_Members):
+class StreamedArchive(_Members):
     """An archive that is read once, as a stream: it keeps documents, and layers go to the sink."""
 
     def __init__(self, where: str) -> None:
         super().__init__(where)
         self.layers: dict[str, Layer] = {}
         self._held: dict[str, bytes] = {}
-        self._room = MAX_HELD
+        self._space = MAX_HELD
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a document that was read."""
@@ -183,9 +183,8 @@ class PassingContent(_Members):
         # A layer may be as short as a document and begin like one.
         if name not in self.layers:
             where = f"{self.where}: {name}"
-            self.layers[name] = sink.layer(
-                BytesIO(self.document(name)), digest=blob_digest(name), where=where
-            )
+            expected = ExpectedLayer(where, digest=blob_digest(name))
+            self.layers[name] = sink.layer(BytesIO(self.document(name)), expected)
         return self.layers[name]
 
     def take(self, stream: Readable, sink: BlobSink | None, wanted: Container[str] | None = None) -> None:
@@ -200,7 +199,7 @@ class PassingContent(_Members):
             UnfitInputError: The archive is damaged or hostile, or a layer does not match its name.
         """
         for member, body in scan(stream, self.where):
-            self.found[member.name] = member
+            self.members[member.name] = member
             if member.kind == "file":
                 self._take(member, body, sink if wanted is None or member.name in wanted else None)
 
@@ -222,13 +221,12 @@ class PassingContent(_Members):
             # An uncompressed layer under this digest is stored already: its bytes need not be compressed
             # again.
             known = sink.find(digest) if digest else None
-            self.layers[member.name] = known or sink.layer(
-                _Again(head, body), digest=digest, size=member.size, where=where
-            )
+            expected = ExpectedLayer(where, digest=digest, size=member.size)
+            self.layers[member.name] = known or sink.layer(_Prefixed(head, body), expected)
 
     def _hold(self, member: Member, head: bytes, body: Body, where: str) -> None:
-        self._room -= member.size
-        if self._room < 0:
+        self._space -= member.size
+        if self._space < 0:
             raise UnfitInputError(
                 f"has more than {MAX_HELD} bytes of documents", where=self.where, hint=AGAIN
             )
@@ -253,7 +251,7 @@ def _is_document(head: bytes) -> bool:
 
 
 @dataclass(slots=True)
-class _Again:
+class _Prefixed:
     """A body with its first bytes put back."""
 
     head: bytes

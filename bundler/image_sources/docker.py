@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
-from bundler.image_sources.content import PassingContent
+from bundler.image_sources.content import StreamedArchive
 from bundler.image_sources.faults import raise_problems
 from bundler.image_sources.saved import read_images
-from bundler.image_sources.store import passed_layers, store_image
+from bundler.image_sources.store import store_image, streamed_layers
 from bundler.image_sources.walk import SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, UnfitInputError
@@ -112,7 +112,7 @@ class EngineSource(ImageSource):
         if self._inspected is None:
             with connected() as client:
                 self._inspected = self._inspect(client)
-        return [found.resolved() for found in self._inspected]
+        return [inspected.resolved() for inspected in self._inspected]
 
     def pack(self, sink: BlobSink) -> list[Image]:
         """Have the engine save the images, and store them from its stream.
@@ -122,25 +122,25 @@ class EngineSource(ImageSource):
         """
         self.resolve()
         packed: dict[int, Image] = {}
-        found = dict(enumerate(self._inspected or ()))
+        inspected = dict(enumerate(self._inspected or ()))
         with connected() as client:
             # Only the old form needs batches; one stream stores shared layers once.
             old = _api(client) < OCI_FORM
-            for batch in _batches(found) if old else [found]:
-                content = PassingContent("the stream of the Docker engine")
+            for batch in _batches(inspected) if old else [inspected]:
+                content = StreamedArchive("the stream of the Docker engine")
                 with _saved(client, list(batch.values())) as stream:
                     content.take(stream, sink)
                 images = read_images(content, self._platforms)
                 for number, each in batch.items():
                     image = _match(each, images)
                     reference = familiar(each.wanted.reference or each.wanted.name)
-                    layers = passed_layers(image, content, sink)
+                    layers = streamed_layers(image, content, sink)
                     packed[number] = store_image(reference, image, layers, sink, content.where)
         return [packed[number] for number in sorted(packed)]
 
     def _inspect(self, client: DockerClient) -> list[_Inspected]:
         containerd = _uses_containerd(client)
-        found, problems = [], []
+        inspected, problems = [], []
         for image in self._images:
             answer = _look(client, image)
             if isinstance(answer, Problem):
@@ -153,25 +153,25 @@ class EngineSource(ImageSource):
             each = _Inspected(image, str(answer["Id"]), platform, size, diff_ids, containerd)
             fault = self._fault(each)
             if fault is None:
-                found.append(each)
+                inspected.append(each)
             else:
                 problems.append(fault)
         raise_problems(problems)
-        return found
+        return inspected
 
-    def _fault(self, found: _Inspected) -> Problem | None:
+    def _fault(self, inspected: _Inspected) -> Problem | None:
         """Return why an image of the engine cannot be taken; None if it can."""
-        name, where = found.wanted.name, found.wanted.where or found.wanted.name
-        reference = found.wanted.reference or name
+        name, where = inspected.wanted.name, inspected.wanted.where or inspected.wanted.name
+        reference = inspected.wanted.reference or name
         # An id is no name for a host, and changes with every build.
-        is_id = not found.wanted.reference and found.id.removeprefix("sha256:").startswith(name)
+        is_id = not inspected.wanted.reference and inspected.id.removeprefix("sha256:").startswith(name)
         if is_id or reference_fault(reference) or split_reference(reference)[2]:
             hint = f"run `docker tag {name} NAME:TAG`, and list NAME:TAG"
             return Problem(where, f"{name} is not a name and tag", hint)
-        if not any(platform_matches(wanted, found.platform) for wanted in self._platforms):
+        if not any(platform_matches(wanted, inspected.platform) for wanted in self._platforms):
             wanted = " or ".join(self._platforms)
             hint = f"run `docker pull --platform {self._platforms[0]} {name}`, or build it for that platform"
-            return Problem(where, f"{name} is for {found.platform}, not for {wanted}", hint)
+            return Problem(where, f"{name} is for {inspected.platform}, not for {wanted}", hint)
         return None
 
 
@@ -324,14 +324,14 @@ def _match(wanted: _Inspected, images: Sequence[SavedImage]) -> SavedImage:
     )
 
 
-def _batches(found: dict[int, _Inspected]) -> list[dict[int, _Inspected]]:
+def _batches(inspected: dict[int, _Inspected]) -> list[dict[int, _Inspected]]:
     """Divide the images into batches whose streams are deterministic in the old form.
 
     In that form two images may have one layer under two ids, if it is the uppermost layer of one of them
     only; the engine writes the bytes under either id at random. Such images must not be in one stream.
     """
     batches: list[tuple[dict[int, _Inspected], dict[str, tuple[str, ...]]]] = []
-    for number, image in found.items():
+    for number, image in inspected.items():
         chains: dict[str, tuple[str, ...]] = {}
         for depth, diff_id in enumerate(image.diff_ids, start=1):
             top = image.id if depth == len(image.diff_ids) else ""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from bundler.image_sources.content import BLOBS, Content, blob_digest
 from bundler.image_sources.faults import AGAIN, as_input, raise_problems
-from bundler.image_sources.walk import SavedImage, SavedLayer, Walk
+from bundler.image_sources.walk import ImageWalk, SavedImage, SavedLayer
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, TamperedError, UnfitInputError
 from installer.core.jsonio import loads_strict
@@ -49,7 +49,7 @@ def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
     )
 
 
-class _LayoutWalk(Walk):
+class _LayoutWalk(ImageWalk):
     """The walk through a layout, in an archive or in a directory."""
 
     def __init__(self, content: Content, platforms: Sequence[str]) -> None:
@@ -59,9 +59,9 @@ class _LayoutWalk(Walk):
     def images(self, name: str) -> Iterator[SavedImage]:
         """Go through `index.json`."""
         layout = f"{self.where}: oci-layout"
-        found = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
+        document = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
         # Another version may lay out blobs in another way.
-        if not isinstance(found, dict) or found.get("imageLayoutVersion") != "1.0.0":
+        if not isinstance(document, dict) or document.get("imageLayoutVersion") != "1.0.0":
             raise TamperedError("is not of version 1.0.0", where=layout)
         index = documents.parse_index(self._content.document(name), f"{self.where}: {name}")
         for entry in index.manifests:
@@ -119,14 +119,14 @@ def _agree(content: Content, name: str, images: Sequence[SavedImage], platforms:
         # Images for other platforms are not packed, so they cannot do harm.
         if not any(documents.platform_matches(wanted, other.platform) for wanted in platforms):
             continue
-        twins = [
+        matching = [
             image
             for image in images
             if image.config == other.config
             and [layer.name for layer in image.layers] == [layer.name for layer in other.layers]
         ]
-        known = {each for twin in twins for each in twin.names}
-        if not twins or not known.issuperset(other.names):
+        known = {each for image in matching for each in image.names}
+        if not matching or not known.issuperset(other.names):
             raise TamperedError(
                 f"describes {', '.join(other.names) or 'an image'} differently from index.json",
                 where=f"{content.where}: {name}",
@@ -139,10 +139,10 @@ def _blob_name(digest: str) -> str:
 
 
 def _required(content: Content, name: str) -> str:
-    found = content.resolve(name)
-    if found is None:
+    document = content.resolve(name)
+    if document is None:
         raise TamperedError(f"lacks {name}", where=content.where)
-    return found
+    return document
 
 
 def choose(
@@ -177,8 +177,8 @@ def choose(
         problems.append(Problem(where, "contains no image"))
     chosen: list[tuple[str, SavedImage]] = []
     for name, group in groups.items():
-        found, wrong = _by_platform(name, group, platforms, where)
-        chosen += [(name, image) for image in found]
+        document, wrong = _by_platform(name, group, platforms, where)
+        chosen += [(name, image) for image in document]
         problems += wrong
     # The same image may be described by several entries: each problem once.
     if problems:

@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
-from bundler.image_sources.base import BlobSink
-from bundler.image_sources.content import PassingContent, Payload
+from bundler.image_sources.base import BlobSink, ExpectedLayer, ImageSource, ResolvedImage
+from bundler.image_sources.content import Payload, StreamedArchive
 from bundler.image_sources.faults import AGAIN
+from bundler.image_sources.saved import choose
 from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image, Layer
 from installer.core.oci import documents
+
+
+class SavedImageSource(ImageSource):
+    """A source whose images lie in one place: it finds them once, and stores them layer by layer.
+
+    Args:
+        where: How errors name the place.
+        platforms: Platforms of the bundle.
+        reference: Name of the image in the bundle; empty: all images, by their own names.
+    """
+
+    def __init__(self, where: str, platforms: Sequence[str], reference: str = "") -> None:
+        self.where, self.platforms, self.reference = where, platforms, reference
+
+    @abstractmethod
+    def find(self) -> list[SavedImage]:
+        """Return the images of the place, without reading layers."""
+
+    @abstractmethod
+    def layers(self, image: SavedImage, sink: BlobSink) -> list[Layer]:
+        """Store the layers of an image."""
+
+    @cached_property
+    def chosen(self) -> list[tuple[str, SavedImage]]:
+        """The images for the bundle with their references; the first answer is kept."""
+        return choose(self.find(), self.platforms, self.where, self.reference)
+
+    def resolve(self) -> list[ResolvedImage]:
+        """Find the images without reading payload; see `ImageSource`."""
+        return [image.resolved(reference, self.where) for reference, image in self.chosen]
+
+    def pack(self, sink: BlobSink) -> list[Image]:
+        """Store the images, reading each layer that the sink lacks; see `ImageSource`."""
+        return [
+            store_image(reference, image, self.layers(image, sink), sink, self.where)
+            for reference, image in self.chosen
+        ]
 
 
 def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[Layer]:
@@ -20,22 +60,17 @@ def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[La
     for layer in image.layers:
         # Only an uncompressed layer may be replaced by a stored form of other bytes.
         compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
-        found = sink.find(layer.diff_id, layer.digest if compressed else "")
-        if found is None:
+        stored_layer = sink.find(layer.diff_id, layer.digest if compressed else "")
+        if stored_layer is None:
             with content.open(layer.name, layer.size) as stream:
-                found = sink.layer(
-                    stream,
-                    diff_id=layer.diff_id,
-                    digest=layer.digest,
-                    media_type=layer.media_type,
-                    size=layer.size,
-                    where=f"{content.where}: {layer.name}",
-                )
-        stored.append(found)
+                where = f"{content.where}: {layer.name}"
+                expected = ExpectedLayer(where, layer.diff_id, layer.digest, layer.media_type, layer.size)
+                stored_layer = sink.layer(stream, expected)
+        stored.append(stored_layer)
     return stored
 
 
-def passed_layers(image: SavedImage, content: PassingContent, sink: BlobSink) -> list[Layer]:
+def streamed_layers(image: SavedImage, content: StreamedArchive, sink: BlobSink) -> list[Layer]:
     """Return the layers of an image that went to the sink while the archive was read.
 
     Raises:
@@ -54,27 +89,27 @@ def store_image(
     Raises:
         UnfitInputError: A layer is not the one that the configuration names.
     """
-    for said, stored in zip(image.layers, layers, strict=True):
+    for described, stored in zip(image.layers, layers, strict=True):
         # The configuration is what the image id covers: it decides.
-        if stored.diff_id != said.diff_id:
+        if stored.diff_id != described.diff_id:
             raise UnfitInputError(
                 f"the layer's uncompressed digest is {stored.diff_id}, and the configuration of {reference} "
-                f"says {said.diff_id}",
-                where=f"{where}: {said.name}",
+                f"says {described.diff_id}",
+                where=f"{where}: {described.name}",
                 hint=AGAIN,
             )
     config = sink.document(image.config, where=f"{where}: configuration of {reference}")
     manifest = image.manifest
     # A kept manifest keeps the digest that registries and signatures know.
-    kept = manifest is not None and all(
-        stored.digest == said.digest
-        and documents.layer_form(stored.media_type) == documents.layer_form(said.media_type)
-        for said, stored in zip(image.layers, layers, strict=True)
+    unchanged = manifest is not None and all(
+        stored.digest == described.digest
+        and documents.layer_form(stored.media_type) == documents.layer_form(described.media_type)
+        for described, stored in zip(image.layers, layers, strict=True)
     )
-    if manifest is not None and kept:
+    if manifest is not None and unchanged:
         layers = [
-            replace(stored, media_type=said.media_type)
-            for said, stored in zip(image.layers, layers, strict=True)
+            replace(stored, media_type=described.media_type)
+            for described, stored in zip(image.layers, layers, strict=True)
         ]
     else:
         layers = [

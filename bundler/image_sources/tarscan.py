@@ -206,7 +206,7 @@ class _Scanner:
         if size > MAX_PAX:
             raise self._fault(f"has an extended header of {size} bytes", "", _HOSTILE)
         data = b"".join(self._block() for _ in range(-(-size // BLOCK)))[:size]
-        found: dict[str, str] = {}
+        fields: dict[str, str] = {}
         while data:
             length, space, _ = data.partition(b" ")
             end = int(length) if space and length.isdigit() and len(length) < 6 else 0
@@ -216,9 +216,9 @@ class _Scanner:
             # The size decides where the next header is looked for.
             if key == b"size" and not (value.isdigit() and len(value) < 16):
                 raise self._fault(f"has a broken extended header at byte {self._offset}", "", _HOSTILE)
-            found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+            fields[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
             data = data[end:]
-        return found
+        return fields
 
     def _block(self) -> bytes:
         block = b""

@@ -66,7 +66,7 @@ class SavedImage:
         )
 
 
-class Walk(ABC):
+class ImageWalk(ABC):
     """A walk along descriptors; each is checked against the document it leads to.
 
     Args:

@@ -102,24 +102,24 @@ def plain_url(origin: str) -> str:
 
 def _changed(directory: Path, inputs: Iterable[str]) -> tuple[str, ...]:
     top, _ = _git(directory, "rev-parse", "--show-toplevel")
-    said, error = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
+    output, error = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
     if error:
         return ("(git status failed)",)
     # A repository may have several products: only changes below this one's directory count.
     below = _inside(top, directory)
-    rows = list(_rows(said))
+    rows = list(_rows(output))
     # Untracked files count only if they go into the bundle: build output lies next to the sources.
-    found = {path for state, path in rows if state != "??" and f"{path}/".startswith(below)}
-    others = {path for _, path in rows} - found
+    changed = {path for state, path in rows if state != "??" and f"{path}/".startswith(below)}
+    others = {path for _, path in rows} - changed
     if others:
         listed = {path for each in inputs if (path := _inside(top, Path(each)).rstrip("/"))}
-        found |= others & listed
-    return tuple(sorted(found))
+        changed |= others & listed
+    return tuple(sorted(changed))
 
 
-def _rows(said: str) -> Iterable[tuple[str, str]]:
+def _rows(output: str) -> Iterable[tuple[str, str]]:
     """Parse `git status -z`; both names of a rename count."""
-    words = iter(said.split("\0"))
+    words = iter(output.split("\0"))
     for word in words:
         if len(word) < 4:
             continue

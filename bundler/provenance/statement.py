@@ -32,11 +32,11 @@ from installer.core.trust.provenance import PREDICATE
 BUILD_TYPE = "urn:waybill:create:v1"
 CHANGED = 50
 """The largest number of changed files that are listed; for more, only their number is given."""
-Row = dict[str, Any]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class BuildRun:
     """One run of `bundle create`, as provenance describes it.
 
     Attributes:
@@ -48,13 +48,18 @@ class Run:
     """
 
     builder: Builder
-    parameters: Row
+    parameters: Json
     started: datetime
     signers: Sequence[Signer] = ()
 
 
 def statement(
-    run: Run, checkout: Checkout, config: BundleConfig, manifest: Manifest, identity: str, finished: datetime
+    run: BuildRun,
+    checkout: Checkout,
+    config: BundleConfig,
+    manifest: Manifest,
+    identity: str,
+    finished: datetime,
 ) -> bytes:
     """Return the statement about a bundle, never larger than readers accept.
 
@@ -84,7 +89,7 @@ def statement(
         groups[name] = [_folded(name, manifest)]
 
 
-def signed_files(run: Run, data: bytes) -> dict[str, bytes]:
+def signed_files(run: BuildRun, data: bytes) -> dict[str, bytes]:
     """Sign a statement; return the members to write after the payload."""
     files: dict[str, bytes] = {}
     for signer in run.signers:
@@ -109,8 +114,8 @@ def write_unsigned(bundle: Path, data: bytes) -> Path:
     return path
 
 
-def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, finished: datetime) -> Row:
-    internal: Row = {"variables": list(run.builder.variables)}
+def _document(run: BuildRun, checkout: Checkout, rows: list[Json], identity: str, finished: datetime) -> Json:
+    internal: Json = {"variables": list(run.builder.variables)}
     # It decides the time in the bundle, so whoever rebuilds it needs it.
     if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
         internal["SOURCE_DATE_EPOCH"] = epoch
@@ -134,25 +139,25 @@ def _document(run: Run, checkout: Checkout, rows: list[Row], identity: str, fini
     return make_statement(PREDICATE, predicate, identity)
 
 
-def _source(checkout: Checkout) -> Row:
+def _source(checkout: Checkout) -> Json:
     # Without a commit there is nothing to name; `internalParameters` has the reason.
     if not checkout.commit:
         return {}
     # A tag reads better than a commit; the digest below has the commit in any case.
     revision = f"refs/tags/{checkout.tag}" if checkout.tag else checkout.commit
     # A policy can require a clean tree: this is what it reads.
-    said: Row = {"dirty": bool(checkout.changed)}
+    annotations: Json = {"dirty": bool(checkout.changed)}
     if checkout.tag:
-        said["tag"] = checkout.tag
+        annotations["tag"] = checkout.tag
     if checkout.changed:
-        said |= {"changed": list(checkout.changed[:CHANGED]), "changedCount": len(checkout.changed)}
-    row: Row = {"name": "source", "digest": {"gitCommit": checkout.commit}, "annotations": said}
+        annotations |= {"changed": list(checkout.changed[:CHANGED]), "changedCount": len(checkout.changed)}
+    row: Json = {"name": "source", "digest": {"gitCommit": checkout.commit}, "annotations": annotations}
     return row | ({"uri": f"git+{checkout.repository}@{revision}"} if checkout.repository else {})
 
 
-def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
+def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Json]]:
     """Return the inputs by the part of the bundle they are in: bundle.yaml, each file, tree and image."""
-    groups: dict[str, list[Row]] = {
+    groups: dict[str, list[Json]] = {
         "bundle.yaml": [{"name": "bundle.yaml", "digest": {"sha256": config.sha256}}]
     }
     given = {item.member: item.given for item in config.items}
@@ -180,7 +185,7 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Row]]:
     return groups
 
 
-def _folded(name: str, manifest: Manifest) -> Row:
+def _folded(name: str, manifest: Manifest) -> Json:
     """Return all files below a path of the bundle as one row.
 
     The digest is in-toto's `dirHash1`, that of Go's modules: the SHA-256 of their lines in SHA256SUMS.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundler.archive.reading import read_limited
 from bundler.signing import Prompt, Signer
 from installer.core.errors import TamperedError, UsageError
 from installer.core.jsonio import dumps, loads_strict
@@ -81,17 +82,9 @@ class CosignSigner(Signer):
         Raises:
             UsageError: It cannot be read or is not such a key; the password is wrong or there is no terminal.
         """
-        try:
-            with path.open("rb") as file:
-                data = file.read(_KEY_BYTES + 1)
-        except OSError as error:
-            raise UsageError(
-                f"cannot read the key: {error.strerror}",
-                where=str(path),
-                hint="run `bundle keygen NAME` to create one",
-            ) from error
-        sealed = read_sealed(data, str(path))
-        return open_sealed(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
+        data = read_limited(path, _KEY_BYTES, hint="run `bundle keygen NAME` to create one")
+        sealed = parse_key(data, str(path))
+        return decrypt_key(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
 
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Sign `data` as cosign would.
@@ -125,7 +118,7 @@ class CosignSigner(Signer):
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class EncryptedKey:
     """A private key under a password, its parameters checked.
 
     Attributes:
@@ -141,7 +134,7 @@ class Sealed:
     ciphertext: bytes
 
 
-def read_sealed(data: bytes, where: str) -> Sealed:
+def parse_key(data: bytes, where: str) -> EncryptedKey:
     """Read the outer form of a private key; needs no password.
 
     Args:
@@ -189,10 +182,10 @@ def read_sealed(data: bytes, where: str) -> Sealed:
     # Checked here, since scrypt and secretbox would raise errors that tell a person nothing.
     if len(salt) != 32 or len(nonce) != 24 or len(ciphertext) < 16:
         raise UsageError("is damaged", where=where, hint="restore it from a backup")
-    return Sealed(parameters["N"], salt, nonce, ciphertext)
+    return EncryptedKey(parameters["N"], salt, nonce, ciphertext)
 
 
-def open_sealed(sealed: Sealed, password: bytes, where: str) -> CosignSigner:
+def decrypt_key(sealed: EncryptedKey, password: bytes, where: str) -> CosignSigner:
     """Open a private key with its password.
 
     Args:
@@ -246,10 +239,10 @@ def generate(password: bytes) -> tuple[bytes, CosignSigner]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     private = ec.generate_private_key(ec.SECP256R1())
-    return seal(private, password), _signer(private)
+    return encrypt_key(private, password), _signer(private)
 
 
-def seal(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
+def encrypt_key(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
     """Seal a private key with a password.
 
     Args:

@@ -187,14 +187,14 @@ def root_bytes(root: Root) -> bytes:
 
 
 def _signatures(path: Path) -> tuple[Signature, ...]:
-    found = []
+    signatures = []
     for each in sorted(path.parent.iterdir()):
         if split_name(each.name, path.name):
             with each.open("rb") as file:
                 # Bounded: any file whose name looks like a signature is read.
                 data = file.read(LIMITS.signature_bytes)
-            found.append(Signature.parse(each.name, data, path.name))
-    return tuple(found)
+            signatures.append(Signature.parse(each.name, data, path.name))
+    return tuple(signatures)
 
 
 def _archive(old: RootFile, archived: Path) -> None:

@@ -1,7 +1,7 @@
-"""The evidence of verifications on this host: durable, bounded in number, and none is ever written over.
+"""The evidence of verifications on this host: durable, bounded in number, never overwritten.
 
-Those that passed and those that were refused are bounded apart: whoever tries a thousand bad sticks cannot
-push out the evidence of what was installed.
+Passed and refused verifications are bounded separately: somebody who tries a thousand bad media cannot push
+out the evidence of what was installed.
 """
 
 from __future__ import annotations
@@ -38,27 +38,24 @@ from installer.state.state import cannot_read_error
 DIRECTORY = f"{STATE}/evidence.d"
 """No product has a dot in its name."""
 KEEP = 500
-"""Of each result, so many of the newest are kept."""
+"""How many of the newest are kept, for each result."""
 LIMIT = 8 * MIB
 _NAME = re.compile(
     r"(?P<number>[0-9]{6,})-(?P<result>passed|refused|removed)-(?P<id12>[0-9a-f]{12}|unknown)\.json"
 )
 _PARTIAL = re.compile(r"\.([0-9]{6,})\.[0-9]+\.new")
 REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprovedError, MediaError)
-"""What a verification refuses with; wrong usage, a busy host or a full disk is none of it."""
+"""Errors that are refusals; wrong usage, a busy host or a full disk are not."""
 
 
 def record(system: System, data: bytes, *, passed: bool, identity: str) -> EvidenceFile:
-    """Writes the evidence of one verification. Once this returns it is on the disk.
+    """Write the evidence of one verification. When this returns, it is on the disk.
 
     Args:
         system: The host.
-        data: What `core.summary.summary` gave.
+        data: What `core.vsa.summary` returned.
         passed: Whether it passed.
         identity: The bundle's; empty where it is not known.
-
-    Returns:
-        Where it is.
 
     Raises:
         OSError: It cannot be written, or not be made durable.
@@ -67,7 +64,7 @@ def record(system: System, data: bytes, *, passed: bool, identity: str) -> Evide
 
 
 def removed(system: System, data: bytes, identity: str) -> EvidenceFile:
-    """Writes what was found after a removal, as `record` does.
+    """Write the check after a removal, as `record` does.
 
     Raises:
         OSError: It cannot be written, or not be made durable.
@@ -85,7 +82,7 @@ def _record(system: System, data: bytes, result: str, identity: str) -> Evidence
     try:
         path = _named(system, temporary, number, f"{result}-{identity[:12] or 'unknown'}")
     finally:
-        with suppress(OSError):  # what stays is pruned later
+        with suppress(OSError):  # pruned later
             system.unlink(temporary)
     system.sync_dir(DIRECTORY)
     _prune(system)
@@ -93,7 +90,7 @@ def _record(system: System, data: bytes, result: str, identity: str) -> Evidence
 
 
 def _named(system: System, temporary: str, number: int, rest: str) -> str:
-    """Gives a whole record its name, the next one that is free: another install may run."""
+    """Link a complete record to the next free name: another install may be running."""
     while True:
         path = f"{DIRECTORY}/{number:06d}-{rest}.json"
         if not any(int(match["number"]) == number for match in _names(system)):
@@ -108,11 +105,11 @@ def _names(system: System) -> list[re.Match[str]]:
 
 
 def _prune(system: System) -> None:
-    """Removes the oldest of each result, and what a kill has left; what cannot be done is done later."""
+    """Remove the oldest of each result, and what a kill left; what fails is tried again later."""
     found = sorted(_names(system), key=lambda match: int(match["number"]))
     newest = int(found[-1]["number"]) if found else 0
-    cut_short = [match for name in system.names(DIRECTORY) if (match := _PARTIAL.fullmatch(name))]
-    gone = [match.group() for match in cut_short if int(match[1]) < newest - 9]
+    partial = [match for name in system.names(DIRECTORY) if (match := _PARTIAL.fullmatch(name))]
+    gone = [match.group() for match in partial if int(match[1]) < newest - 9]
     for result in ("passed", "refused", "removed"):
         gone += [match.group() for match in found if match["result"] == result][:-KEEP]
     with suppress(OSError):
@@ -122,12 +119,12 @@ def _prune(system: System) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal, as its evidence tells it.
+    """A refusal, as its evidence records it.
 
     Attributes:
         time: When, as RFC 3339.
         file: What the operator called the bundle.
-        product: Empty where the bundle was not even trusted so far.
+        product: Empty where no trusted key had signed the bundle.
         version: The same.
         identity: The bundle's; empty where it is not known.
         step: The step that refused; 0 where none did.
@@ -151,11 +148,11 @@ class Refusal:
         return moment.timestamp() if moment else 0
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
     def text(self) -> str:
-        """Gives it in words for people."""
+        """Return it for people."""
         when = self.time.replace("T", " ").removesuffix("Z")
         which = f"{self.product} {self.version}".strip() or self.file
         step = f" at step {self.step}" if self.step else ""
@@ -163,7 +160,7 @@ class Refusal:
 
 
 def refusals(system: System, product: str = "") -> list[Refusal]:
-    """Reads what was refused here, from the oldest to the newest.
+    """Return what was refused here, from the oldest to the newest.
 
     Args:
         system: The host.
@@ -185,7 +182,7 @@ def refusals(system: System, product: str = "") -> list[Refusal]:
 
 
 def _refusal(system: System, path: str) -> Refusal | None:
-    """Reads one; what is damaged is passed over: the file itself is the evidence."""
+    """Return the refusal in a file; None for a damaged one: the file itself is the evidence."""
     try:
         said = jsonio.loads_strict(system.read(path, LIMIT), path, LIMIT)["predicate"]
         bundle, why = said["waybill_bundle"], said["waybill_refusal"]
@@ -204,12 +201,12 @@ def _refusal(system: System, path: str) -> Refusal | None:
 
 @dataclass(slots=True)
 class EvidenceRecorder:
-    """Writes the evidence of one `install BUNDLE`; where it cannot, it warns and stops nothing.
+    """Writes the evidence of one `install BUNDLE`; a failure is reported and stops nothing.
 
     Attributes:
         system: The host.
         clock: Tells the time.
-        warn: Told why there is no evidence.
+        warn: Called with the reason why there is no evidence.
         trace: What the verification comes to know.
         recorded: What was written; None before, or where it failed.
     """

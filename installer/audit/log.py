@@ -1,12 +1,12 @@
-"""The audit log of a host: one record a line, each with the hash of the one before it; only ever appended to.
+"""The audit log of a host: one record a line, each with the hash of the one before it; append-only.
 
     {"event":"ended","n":7,"prev":"<hash of record 6>", …,"hash":"<SHA-256 of this line without its hash>"}
 
-What a kill or a power cut left of a last record stays where it is, closed by a new line, and the next record,
-`repaired`, names its length and digest: nothing is ever taken away. `audit.head` holds number and hash of the
-last record, so that a log that was cut short is noticed. It is there before the log (number 0), written anew
-after each record, and may be behind. Whoever may write both files can write a new history; only a head that
-was noted elsewhere shows that.
+A partial write, left by a kill or a power cut, stays where it is, closed by a newline, and the next record,
+`repaired`, names its length and digest: nothing is ever removed. `audit.head` holds number and hash of the
+last record, so that truncation is detected. It exists before the log (number 0), is rewritten after each
+record, and may be behind. Whoever can write both files can write another history; only a head that was noted
+in another place shows that.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ LOG = f"{STATE}/audit.jsonl"
 HEAD = f"{STATE}/audit.head"
 LOCK = f"{STATE}/audit.lock"
 DISTRUST = f"{STATE}/audit.distrust"
-"""Holds the boot in which a sync of the log failed: what it shows then may not be on the disk."""
+"""Holds the boot in which a sync of the log failed: what can be read then may not be on the disk."""
 COMMON = ("time", "host", "by", "program")
-"""What every record has: when, where, who, which installer."""
+"""Fields of every record: when, on which host, by whom, with which installer."""
 LOG_LIMIT = 256 * 1024 * 1024
 """Most bytes of the log: more than a hundred thousand records. `install audit --seal` begins a new one."""
 WAIT = 20.0
 """Seconds to wait for another process that writes a record."""
 START = "0" * 64
-GONE = "put it back from a backup; without one `install audit --seal REASON` begins a new one that says so"
-SEAL = "keep a copy of it and find out who changed it; then `install audit --seal REASON` sets it aside"
+GONE = "restore it from a backup; without one, `install audit --seal REASON` begins a new log that says so"
+SEAL = "keep a copy and find out who changed it; then `install audit --seal REASON` sets it aside"
 _HEAD = re.compile(rb"(0|[1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
 
 
 class AuditError(HostNotReadyError):
-    """Nothing can be added to the audit log, so nothing may be changed."""
+    """Nothing can be added to the audit log, so nothing may be changed on the host."""
 
     code = "audit"
 
@@ -63,8 +63,8 @@ class Chain:
 
     Attributes:
         records: From the first on, as far as each follows from the one before.
-        problem: Where and how the chain is broken; None where it is whole.
-        torn: Bytes behind the last record that a kill or a power cut has left.
+        problem: Where and how the chain is broken; None where it is intact.
+        torn: Bytes of a partial write behind the last record.
     """
 
     records: list[Record]
@@ -80,7 +80,7 @@ class Chain:
 
 
 def check(data: bytes, head: ChainHead | None, where: str = LOG) -> Chain:
-    """Checks a whole log.
+    """Check a whole log.
 
     Args:
         data: Its bytes.
@@ -103,7 +103,7 @@ def check(data: bytes, head: ChainHead | None, where: str = LOG) -> Chain:
 
 
 def _next(data: bytes, offset: int) -> tuple[Record | None, int]:
-    """Gives the next whole record, wherever it begins, and where it ends."""
+    """Return the next intact record, wherever it begins, and where it ends."""
     while (end := data.find(b"\n", offset)) >= 0:
         record = decode(data[offset:end])
         offset = end + 1
@@ -113,7 +113,7 @@ def _next(data: bytes, offset: int) -> tuple[Record | None, int]:
 
 
 def _follows(record: Record, before: list[Record], gap: bytes) -> str:
-    """Says why a record, with what lies between, does not follow those before; empty where it does."""
+    """Return why a record does not follow those before it; empty where it does."""
     expected = len(before) + 1
     if gap:
         rest = gap.removesuffix(b"\n")
@@ -125,9 +125,9 @@ def _follows(record: Record, before: list[Record], gap: bytes) -> str:
         gone += "" if record.number == expected + 1 else f"{record.number - 1} are"
         return f"{gone} missing: record {record.number} comes next"
     if record.number < expected:
-        return f"record {record.number} stands where record {expected} should"
+        return f"record {record.number} is in the place of record {expected}"
     if record.previous != (before[-1].hash if before else START):
-        return f"record {expected} does not follow from what stands before it: one of them was replaced"
+        return f"record {expected} is not chained to the one before it: one of the two was replaced"
     return ""
 
 
@@ -136,13 +136,13 @@ def _against_head(chain: Chain, head: ChainHead | None, where: str) -> Problem |
     if head is None:
         if count <= 1:
             return None
-        what = f"is missing, and the log has {count} records: whether it had more cannot be told"
-        return Problem(HEAD, what, "compare with a head that was noted elsewhere: `install audit --anchor`")
+        what = f"is missing, and the log has {count} records: it may have had more"
+        return Problem(HEAD, what, "compare with a head noted in another place: install audit --anchor HEAD")
     if head.number > count:
         what = (
             f"record {count + 1} is damaged"
             if chain.torn
-            else f"record {count + 1} and what follows are gone"
+            else f"record {count + 1} and the following are missing"
         )
         return Problem(where, f"{what}: {HEAD} says that record {head.number} was written", SEAL)
     if head.number and chain.records[head.number - 1].hash != head.hash:
@@ -151,7 +151,7 @@ def _against_head(chain: Chain, head: ChainHead | None, where: str) -> Problem |
 
 
 def read(system: System) -> tuple[bytes, ChainHead | None]:
-    """Reads the log and its head, as they are.
+    """Return the bytes of the log, and its head.
 
     Raises:
         HostNotReadyError: This user may not read them.
@@ -161,7 +161,7 @@ def read(system: System) -> tuple[bytes, ChainHead | None]:
 
 
 def read_log(system: System) -> bytes:
-    """Reads the log alone; empty where there is none.
+    """Return the bytes of the log; empty where there is none.
 
     Raises:
         HostNotReadyError: This user may not read it.
@@ -185,7 +185,7 @@ def _read_head(system: System) -> ChainHead | None:
         return None
     match = _HEAD.fullmatch(data)
     if match is None:
-        raise AuditError("does not hold a number and a hash", where=HEAD, hint=SEAL)
+        raise AuditError("does not contain a number and a hash", where=HEAD, hint=SEAL)
     return ChainHead(int(match[1]), match[2].decode())
 
 
@@ -207,9 +207,9 @@ class AuditLog:
         self._sure = not data or (head == self.head and not self._gap)
         count = self._last.number if self._last else 0
         if head is None and count > 1:
-            raise AuditError("is missing, so whether the log is whole cannot be told", where=HEAD, hint=SEAL)
+            raise AuditError("is missing, so truncation of the log cannot be excluded", where=HEAD, hint=SEAL)
         if head is not None and head.number > count:
-            raise AuditError(f"is damaged or was cut short behind record {count}", where=LOG, hint=SEAL)
+            raise AuditError(f"is damaged or was truncated after record {count}", where=LOG, hint=SEAL)
         if head is not None and self._last and head.number == count and head.hash != self._last.hash:
             raise AuditError(f"record {count} was replaced", where=LOG, hint=SEAL)
 
@@ -219,14 +219,14 @@ class AuditLog:
         return ChainHead(self._last.number, self._last.hash) if self._last else ChainHead(0, START)
 
     def about(self, product: str) -> Iterator[Record]:
-        """Gives the records of one product, from the oldest on."""
+        """Yield the records of one product, from the oldest on."""
         wanted = json.dumps(product).encode()
         for line in self._data.splitlines():
             if wanted in line and (record := decode(line)) and record.fields.get("product") == product:
                 yield record
 
     def reserve(self) -> None:
-        """Keeps room on the disk for the records with which a transaction ends.
+        """Reserve disk space for the records with which a transaction ends.
 
         Raises:
             OSError: There is none.
@@ -235,13 +235,13 @@ class AuditLog:
         self._system.reserve(LOG, 4 * RECORD_LIMIT)
 
     def append(self, fields: dict[str, Any]) -> Record:
-        """Adds a record; when this returns, it is on the disk.
+        """Add a record; when this returns, it is on the disk.
 
         Args:
             fields: What happened: `event`, `time` and whatever the event has.
 
         Raises:
-            OSError: It may be there, in part or not at all.
+            OSError: It may be there whole, in part or not at all.
         """
         self._make()
         self._make_sure()
@@ -263,13 +263,13 @@ class AuditLog:
         return record
 
     def _make_sure(self) -> None:
-        """Brings to the disk what a kill left in the cache: no record and no head may outlive one before."""
+        """Flush what a kill left in the cache: no record and no head may outlive an earlier record."""
         if not self._sure:
             self._system.sync_files([LOG])
             self._sure = True
 
     def note_head(self) -> None:
-        """Writes the head where it is behind. On a full disk it stays behind, which the next record mends."""
+        """Write the head where it is behind. On a full disk it stays behind until the next record."""
         self._make_sure()
         with suppress(OSError):
             if self._head != self.head:
@@ -289,7 +289,7 @@ class AuditLog:
 
 
 def _last(data: bytes) -> tuple[Record | None, int]:
-    """Gives the last whole record and where it ends."""
+    """Return the last intact record and where it ends."""
     end = data.rfind(b"\n")
     while end >= 0:
         begin = data.rfind(b"\n", 0, end) + 1
@@ -301,13 +301,13 @@ def _last(data: bytes) -> tuple[Record | None, int]:
 
 @contextmanager
 def opened(system: System) -> Iterator[AuditLog]:
-    """Opens the log for appending; nobody else writes to it meanwhile.
+    """Open the log for appending; no other process writes to it meanwhile.
 
     Raises:
-        AuditError: It was removed, cut short or damaged at its end, or the disk failed to write it in this
-            boot; nothing is added to such a log.
+        AuditError: It was removed, truncated or damaged at its end, or a sync of it failed in this boot;
+            nothing is added to such a log.
         BusyError: Another process writes to it, and does not end.
-        OSError: It cannot be read or made.
+        OSError: It cannot be read or created.
     """
     make_directory(system, STATE)
     lock = system.lock(LOCK, WAIT)
@@ -327,19 +327,19 @@ def opened(system: System) -> Iterator[AuditLog]:
 
 
 def _refuse_gone(system: System) -> None:
-    """Begins no new log where something was done: it would hide that the old one was removed."""
+    """Refuse to begin a new log where something was done: it would hide that the old one was removed."""
     for name in system.names(STATE):
         if system.observe(Layout(name).history, digest=False).size:
-            raise AuditError(f"is gone, and {name} was installed here", where=LOG, hint=GONE)
+            raise AuditError(f"is missing, but {name} was installed here", where=LOG, hint=GONE)
 
 
 def _refuse_distrusted(system: System) -> None:
     boot = _read(system, DISTRUST, 1024)
     if boot == system.boot_id().encode():
         raise AuditError(
-            "the disk failed to write it, and what this kernel shows of it may not be there",
+            "a sync of it failed: what this kernel shows of it may not be on the disk",
             where=LOG,
-            hint="look at dmesg, see that the disk is sound, and reboot; nothing is added until then",
+            hint="check the disk (dmesg), then reboot; nothing is added until then",
         )
     if boot is not None:
         system.unlink(DISTRUST)

@@ -1,4 +1,4 @@
-"""One record of the audit log: a line that says of itself whether it is what was written."""
+"""One record of the audit log: a line with its own SHA-256."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _CUTS = ((1000, 32), (200, 16), (60, 8), (20, 3))
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record that is whole in itself.
+    """One intact record.
 
     Attributes:
         number: Counts from 1.
-        event: What happened; `schemas/v1/audit.schema.json` lists all.
+        event: What happened; `schemas/v1/audit.schema.json` lists all events.
         previous: The hash of the record before it.
         hash: Its own.
         fields: All of it, but the hash.
-        line: Its bytes, without the new line.
+        line: Its bytes, without the newline.
     """
 
     number: int
@@ -38,12 +38,12 @@ class Record:
     line: bytes
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as the log holds it."""
+        """Return it as the log holds it."""
         return {**self.fields, "hash": self.hash}
 
 
 def encode(number: int, previous: str, fields: dict[str, Any]) -> Record:
-    """Makes a record of at most RECORD_LIMIT bytes."""
+    """Return a record of at most RECORD_LIMIT bytes; longer texts and lists are cut, visibly."""
     for texts, items in _CUTS:
         body = {"schema": SCHEMA, **_cut(fields, texts, items), "n": number, "prev": previous}
         data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
@@ -67,7 +67,7 @@ def _cut(value: Any, texts: int, items: int) -> Any:
 
 
 def decode(line: bytes) -> Record | None:
-    """Reads one line; None where it is no record, or not what was written."""
+    """Return the record of one line; None where it is not a record, or not what was written."""
     match = _SUFFIX.fullmatch(line)
     if match is None or len(line) > RECORD_LIMIT or sha256_hex(match[1] + b"}") != match[2].decode():
         return None

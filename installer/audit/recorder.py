@@ -1,9 +1,9 @@
-"""Writes into the audit log what is done to this host: who, what, of which bundle, how it ended.
+"""Records in the audit log what is done to this host: by whom, what, with which bundle, how it ended.
 
-A transaction has two records: `begun`, on the disk before its journal is, and `ended`. The second is derived
-from the journal, and only for a transaction that has none yet: whoever comes next writes what a killed
-process could not, once. Where `begun` cannot be written, nothing is changed; where `ended` cannot, the
-operator is told.
+A transaction has two records: `begun`, on the disk before its journal, and `ended`. The second is derived
+from the journal, and only for a transaction that has none yet: the next command writes, once, what a killed
+process could not. If `begun` cannot be written, nothing is changed; if `ended`
+cannot, the operator is warned.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from installer.transaction import journal as journals
 Note = Callable[[str], None]
 LOST = "not-undone"
 _NOBODY = 2**32 - 1
-"""What the kernel says of a process that nobody logged in for."""
+"""The kernel's login uid of a process without a login."""
 
 
 def common(system: System) -> dict[str, Any]:
-    """Gives what every record says: when, on which host, who ran which installer."""
+    """Return the fields of every record: when, on which host, by whom, with which installer."""
     return {
         "time": format_time(datetime.fromtimestamp(int(system.now()), UTC)),
         "host": host_name(system),
@@ -57,7 +57,7 @@ def common(system: System) -> dict[str, Any]:
 
 
 def operator() -> dict[str, Any]:
-    """Gives who runs this: the user, who became it by sudo, and who logged in, as far as the kernel knows."""
+    """Return who runs this: the user, who used sudo, and who logged in, as far as the kernel knows."""
     uid = os.getuid()
     found: dict[str, Any] = {"uid": uid}
     with suppress(KeyError):
@@ -89,9 +89,9 @@ def begin(context: Context, plan: Plan, new: Entry | None) -> None:
             log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
     except OSError as error:
         raise AuditError(
-            f"the audit log cannot be written: {error.strerror}",
+            f"cannot write the audit log: {error.strerror}",
             where=str(error.filename or ""),
-            hint="nothing was changed; put this right and run the same command again",
+            hint="nothing was changed; fix this and run the same command again",
         ) from error
 
 
@@ -125,10 +125,10 @@ def _release(entry: Entry) -> dict[str, Any]:
 
 
 def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalCheck]:
-    """Writes how transactions of a product ended whose end the log does not have. The caller holds its lock.
+    """Record how transactions of a product ended, where the log lacks it; the caller holds the lock.
 
-    After a removal it looks for what should be gone, and writes that too. Where something cannot be written,
-    the operator is told, and the next command does it.
+    After a removal, what should be gone is looked for and recorded, too. What cannot be written is reported,
+    and the next command writes it.
 
     Args:
         context: The host.
@@ -156,7 +156,7 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalChe
             if not removals:
                 write(log, known)
                 return {}
-        # Looking may take a while, and other products may want the log meanwhile; ours nobody else ends.
+        # The check may take a while, so the log is closed: other products need it. Ours is locked.
         for ended in removals:
             if proof := ended_removal(context, str(ended["transaction"])):
                 proofs[proof.transaction] = proof
@@ -167,12 +167,12 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalChe
         with opened(context.system) as log:
             write(log, known)
     except (OSError, WaybillError) as error:
-        context.progress.note(_unwritten("how this ended is", error))
+        context.progress.note(_unwritten("the end of this transaction is", error))
     return proofs
 
 
 def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> str:
-    """Keeps a proof as evidence; gives its SHA-256, or nothing where it could not be written."""
+    """Write a check as evidence; return its SHA-256, empty where it could not be written."""
     data = statement(context, proof, str(ended.get("identity", "")), str(ended.get("version", "")))
     try:
         return evidence.removed(context.system, data, str(ended.get("identity", ""))).sha256
@@ -200,12 +200,12 @@ def _open(records: Iterable[Record]) -> list[Record]:
 
 
 def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, Any] | None:
-    """Says how a transaction ended; None where its journal is still open, or says nothing.
+    """Return how a transaction ended; None where its journal is still open, or damaged.
 
     Args:
         context: The host.
         begun: Its first record.
-        lost: Journals that recovery has met and could not follow: where one is gone now, somebody removed it.
+        lost: Journals that recovery could not process: if one is missing now, somebody removed it.
     """
     fields = begun.fields
     known = {
@@ -226,7 +226,7 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
         at = {record.type: record.fields for record in records}
         if "COMMIT" in at:
             if fields["verb"] == "remove" and each == path:
-                return None  # what it is to take away is not cleared yet
+                return None  # what it removes is not cleared yet
             seconds = at["COMMIT"]["at"] - at["BEGIN"]["at"]
             if why := at["COMMIT"].get("why"):
                 return known | {"result": "incomplete", "exit": 21, "seconds": seconds, "reason": why}
@@ -243,13 +243,13 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
 
 @dataclass(slots=True)
 class AuditedCommand:
-    """What a command is about to do, as far as it is known yet; written down only where it is refused.
+    """What a command is about to do, as far as it is known; recorded only if it is refused.
 
     Attributes:
-        verb: What was typed: `apply`, `rollback`, `remove`, `recover`, `trust init`, `trust update`.
-        product: Of what, where that was typed too.
+        verb: The command: `apply`, `rollback`, `remove`, `recover`, `trust init`, `trust update`.
+        product: The product, where it is known beforehand.
         medium: What the operator called the bundle or file.
-        about: Tells what is known of the bundle by now: what no signature vouches for is not.
+        about: Returns what is known of the bundle by now; only what a trusted key has signed.
     """
 
     verb: str
@@ -258,24 +258,24 @@ class AuditedCommand:
     about: Callable[[], Mapping[str, Any]] = dict
 
     def known(self) -> dict[str, Any]:
-        """Gives what is known."""
+        """Return what is known, without empty fields."""
         known = {"verb": self.verb, "product": self.product, "medium": self.medium, **self.about()}
         return {name: value for name, value in known.items() if value}
 
 
 @contextmanager
 def audited(system: System, doing: AuditedCommand, note: Note) -> Iterator[AuditedCommand]:
-    """Writes a record where what is done inside is refused, or cannot be undone.
+    """Write a record if the command inside is refused, or cannot be undone.
 
     Args:
         system: The host.
-        doing: What is about to be done; filled in while it becomes known.
-        note: Told loudly where the record cannot be written.
+        doing: The command.
+        note: Called with a warning if the record cannot be written.
     """
     try:
         yield doing
     except (UsageError, RolledBackError, IncompleteError):
-        raise  # a slip of the hand is no event; what was rolled back, or is not whole, has its `ended`
+        raise  # wrong usage is not an event; what was rolled back, or is INCOMPLETE, has its `ended`
     except Exception as error:
         _record(system, doing, _refusal(error), note)
         raise
@@ -298,13 +298,13 @@ def _refusal(error: Exception) -> dict[str, Any]:
 
 
 def happened(system: System, event: str, fields: Mapping[str, Any], note: Note) -> None:
-    """Writes one thing that has happened.
+    """Write the record of one event.
 
     Args:
         system: The host.
         event: `unchanged` or `trust`.
         fields: What the event has.
-        note: Told loudly where it cannot be written.
+        note: Called with a warning if it cannot be written.
     """
     _record(system, AuditedCommand(""), {"event": event, **fields}, note)
 
@@ -318,7 +318,7 @@ def _record(system: System, doing: AuditedCommand, fields: Mapping[str, Any], no
 
 
 def require(system: System) -> None:
-    """Refuses where nothing can be added to the audit log; for what is written down once it is done.
+    """Refuse if nothing can be added to the audit log; for what is recorded once it is done.
 
     Raises:
         AuditError: Nothing can.
@@ -328,7 +328,7 @@ def require(system: System) -> None:
             log.reserve()
     except OSError as error:
         raise AuditError(
-            f"the audit log cannot be written: {error.strerror}",
+            f"cannot write the audit log: {error.strerror}",
             where=str(error.filename or ""),
             hint="nothing was changed; run as root, or give --root DIR",
         ) from error

@@ -1,7 +1,6 @@
-"""The command `install`: what the air-gapped host is given.
+"""The command `install`, for the air-gapped host.
 
-Wiring only: words become arguments, results become text or JSON. What is slow to import is imported by the
-command that needs it, so that `--version` answers at once.
+Each command imports what it needs itself, so that `--version` and `--help` answer at once.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Runs `install` and exits with its code."""
+    """Run `install` and exit with its code."""
     words = sys.argv[1:]
     if words == ["--version"]:
         print(f"install {__version__}")
@@ -30,7 +29,7 @@ def main() -> None:
 
 
 def with_command(words: list[str]) -> list[str]:
-    """Puts the command `apply` before words that start with a bundle or one of its options.
+    """Return the words with the command `apply` before words that start with a bundle or one of its options.
 
     The word after `install` is a bundle unless it is one of the commands; a bundle that is named like one is
     written `./verify`.

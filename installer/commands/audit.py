@@ -1,4 +1,4 @@
-"""VERB audit: the audit log of this host, checked from its first record to its last, and shown."""
+"""VERB audit: check the audit log of this host from its first record to its last, and show it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _LOUD = ("NOT UNDONE", "REPAIRED", "SEALED", "BREAK-GLASS", "LEFT BEHIND")
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What the log says, and whether it can be believed.
+    """What the log contains, and whether it is intact.
 
     Attributes:
         chain: The whole log.
         shown: The records that were asked for.
-        problems: Where it is broken, and noted heads that it does not have; empty: none.
-        anchored: The records whose hashes were noted elsewhere.
+        problems: Where it is broken, and anchors that it does not contain; empty: none.
+        anchored: The records whose hashes were given as anchors.
     """
 
     chain: Chain
@@ -53,7 +53,7 @@ class Audit:
     anchored: tuple[Record, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return {
             "intact": not self.problems,
             "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
@@ -65,7 +65,7 @@ class Audit:
         }
 
     def require_intact(self) -> None:
-        """Raises where the log is not what was written.
+        """Raise an error if the log is not what was written.
 
         Raises:
             BrokenLogError: It is not.
@@ -74,42 +74,41 @@ class Audit:
             raise BrokenLogError(self)
 
     def rows(self) -> list[list[str]]:
-        """Gives the records as a table, with a heading."""
+        """Return the records as a table; the first row is the heading."""
         rows = [["N", "WHEN", "WHO", "PRODUCT", "WHAT"]]
         for record in self.shown:
             fields = record.fields
-            head, *more = told(record)
+            head, *more = record_lines(record)
             when = str(fields.get("time", "")).replace("T", " ").removesuffix("Z")
             rows.append([str(record.number), when, _who(fields), str(fields.get("product", "-")), head])
             rows += [["", "", "", "", line] for line in more]
         return rows
 
     def summary(self) -> str:
-        """Gives the verdict, for people; problems are not in it."""
+        """Return the result of the check for people, without the problems."""
         count, head = len(self.chain.records), self.chain.head
         lines = []
         if self.chain.torn and not self.problems:
             lines.append(
-                f"the last {self.chain.torn} bytes are a record that a kill or a power cut left unfinished; "
-                "the next record will name it"
+                f"the last {self.chain.torn} bytes are a partial write, left by a kill or a power cut; "
+                "the next record will name them"
             )
-        lines += [f"record {r.number} of {r.fields.get('time')} has the noted hash" for r in self.anchored]
+        lines += [f"record {r.number} of {r.fields.get('time')} matches the anchor" for r in self.anchored]
         if self.problems:
-            sound = f"the first {count} records are sound" if count else "no record of it is sound"
-            lines.append(f"BROKEN: {sound}, and what came after is not known")
+            lines.append(f"BROKEN: {count} record{'s' * (count != 1)} intact; everything after is unknown")
         elif not count:
-            lines.append("nothing was done here yet")
+            lines.append("the log is empty")
         else:
-            lines.append(f"intact: {count} records, each follows from the one before")
+            lines.append(f"intact: {count} record{'s' if count > 1 else ''}, each chained to the one before")
             lines.append(f"head    {head.hash}")
             lines.append(
-                "note the head elsewhere: `install audit --anchor HEAD` shows later that it still is here"
+                "note the head in another place: `install audit --anchor HEAD` checks later that it is there"
             )
         return "\n".join(lines)
 
 
 class BrokenLogError(TamperedError):
-    """The audit log was changed, cut short or replaced."""
+    """The audit log was changed, truncated or replaced."""
 
     def __init__(self, found: Audit) -> None:
         first, *rest = found.problems
@@ -117,12 +116,12 @@ class BrokenLogError(TamperedError):
         self._found = found
 
     def as_json(self) -> dict[str, object]:
-        """Gives the error together with what of the log is sound."""
+        """Return the error together with the intact part of the log."""
         return {**super().as_json(), **self._found.as_json()}
 
 
 def alarming(row: Sequence[str]) -> bool:
-    """Tells which rows of the table must not be overlooked."""
+    """Return whether a row of the table must not be overlooked."""
     return row[-1].startswith(_LOUD)
 
 
@@ -133,8 +132,8 @@ def _who(fields: dict[str, Any]) -> str:
     return f"{name} ({by['sudo_user']})" if by.get("sudo_user") else name
 
 
-def told(record: Record) -> list[str]:
-    """Says in words what a record holds: a line, and further ones where there is more to know."""
+def record_lines(record: Record) -> list[str]:
+    """Return a record in words: one line, and further ones where there is more to know."""
     fields = record.fields
     verb, version = str(fields.get("verb", "")), str(fields.get("version", ""))
     what = f"{verb} {version}".strip()
@@ -156,12 +155,12 @@ def told(record: Record) -> list[str]:
         before = f"version {fields['before']} → " if fields.get("before") else "version "
         return [f"{verb}: root {before}{version}", f"fingerprint {fields.get('fingerprint')}"]
     if record.event == "repaired":
-        return [f"REPAIRED: {fields.get('bytes')} bytes of an unfinished record were left behind and stay"]
+        return [f"REPAIRED: {fields.get('bytes')} bytes of a partial write before this record were skipped"]
     if record.event == "sealed":
-        aside = f"{fields['file']} was set aside, it has" if fields.get("file") else "the log was gone, with"
-        lines = [f"SEALED: {aside} {fields.get('records')} sound records"]
+        aside = f"{fields['file']} was set aside," if fields.get("file") else "the log was missing,"
+        lines = [f"SEALED: {aside} intact records: {fields.get('records')}"]
         lines += [f"reason: {fields['reason']}"] if fields.get("reason") else []
-        return [*lines, f"because {fields['problem']}"] if fields.get("problem") else lines
+        return [*lines, f"problem: {fields['problem']}"] if fields.get("problem") else lines
     return [f"{what}: {record.event}"]
 
 
@@ -173,7 +172,7 @@ def _begun(fields: dict[str, Any], what: str) -> list[str]:
     )
     change = f", change {fields['change_id']}" if fields.get("change_id") else ""
     where = f" for {fields['environment']}" if fields.get("environment") else ""
-    lines = [f"{what} begun{before} as {fields.get('transaction')}{where}{change}"]
+    lines = [f"{what} began{before} as {fields.get('transaction')}{where}{change}"]
     released = [str(row.get("owner")) for row in _list(fields, "released_by") if isinstance(row, dict)]
     approved = [
         f"{row.get('owner')} ({row.get('role')})"
@@ -194,7 +193,7 @@ def _list(fields: dict[str, Any], name: str) -> list[Any]:
 def audit(
     system: System, since: datetime | None = None, product: str | None = None, anchors: Sequence[str] = ()
 ) -> Audit:
-    """Checks the log and gives what was asked for.
+    """Check the log and return the records that were asked for.
 
     Args:
         system: The host.
@@ -217,7 +216,7 @@ def audit(
         found = _anchored(chain, anchor)
         anchored += [found] if found else []
         if not found:
-            what = f"has no record with the hash {anchor}: it was cut short or replaced since that was noted"
+            what = f"does not contain the record {anchor}: it was truncated or replaced since then"
             problems.append(Problem(LOG, what, SEAL))
     shown = tuple(
         record
@@ -248,7 +247,7 @@ def _at_least(record: Record, since: datetime | None) -> bool:
 
 
 def _unknown(system: System, chain: Chain) -> list[Problem]:
-    """Finds what the products' own history and state know and the log does not: a log that was removed."""
+    """Return transactions that history and state know and the log does not: the log was removed."""
     if chain.records and chain.records[0].event == "sealed":
         return []
     begun: dict[str, set[str]] = {}
@@ -260,13 +259,13 @@ def _unknown(system: System, chain: Chain) -> list[Problem]:
     for name in system.names(STATE):
         if lacking := sorted(_done(system, Layout(name)) - begun.get(name, set())):
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            what = f"does not have transaction {lacking[-1]} of {name}{more}, which was done here"
+            what = f"does not contain transaction {lacking[-1]} of {name}{more}, which was executed here"
             problems.append(Problem(LOG, what, SEAL if chain.records else GONE))
     return problems
 
 
 def _done(system: System, layout: Layout) -> set[str]:
-    """Gives the transactions of a product that have ended, by its history and its state."""
+    """Return the transactions of a product that ended, by its history and its state."""
     found = set[str]()
     if system.observe(layout.state_file, digest=False).kind == "file":
         with suppress(NotUndoneError):
@@ -276,7 +275,7 @@ def _done(system: System, layout: Layout) -> set[str]:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """Reads `7d`, `12h`, `2026-11-24` or `2026-11-24T03:00:00Z`.
+    """Return the time that `7d`, `12h`, `2026-11-24` or `2026-11-24T03:00:00Z` means.
 
     Raises:
         UsageError: It is none of them.
@@ -286,13 +285,13 @@ def moment(text: str, now: datetime) -> datetime:
     found = parse_time(text if "T" in text else f"{text}T00:00:00Z")
     if found is None:
         raise UsageError(
-            "is no time", where=f"--since {text}", hint="such as 7d, 12h, 2026-11-24 or 2026-11-24T03:00:00Z"
+            "is not a time", where=f"--since {text}", hint="write 7d, 12h, 2026-11-24 or 2026-11-24T03:00:00Z"
         )
     return found
 
 
 def export(path: Path, records: Iterable[Record]) -> str:
-    """Writes records, byte for byte as the log has them, into a new file that goes elsewhere.
+    """Write records, byte for byte as the log has them, to a new file.
 
     Returns:
         The SHA-256 of the file.
@@ -306,14 +305,14 @@ def export(path: Path, records: Iterable[Record]) -> str:
     try:
         System().write_new(str(path.absolute()), lines, 0o600)
     except FileExistsError:
-        raise UsageError("is there already", where=str(path), hint="choose another name") from None
+        raise UsageError("already exists", where=str(path), hint="choose another name") from None
     except OSError as error:
-        raise HostNotReadyError(f"cannot be written: {error.strerror}", where=str(path)) from error
+        raise HostNotReadyError(f"cannot write: {error.strerror}", where=str(path)) from error
     return digest.hexdigest()
 
 
 def seal(system: System, reason: str) -> str:
-    """Sets the log aside as it is and begins a new one, whose first record names it.
+    """Set the log aside as it is and begin a new one, whose first record names it.
 
     Args:
         system: The host.
@@ -365,13 +364,14 @@ def _seal(system: System, reason: str) -> str:
 
 
 def _swap(system: System, first: Record, aside: str) -> None:
-    """Puts the new log in place; cut short anywhere, what is there is the old log or the new one."""
+    """Put the new log in place; interrupted anywhere, there is the old log or the new one."""
     fresh = f"{LOG}.new"
     with suppress(FileNotFoundError):
         system.unlink(fresh)
     system.write_new(fresh, first.line + b"\n", 0o600)
     with suppress(FileNotFoundError):
         system.link(LOG, aside)
+    # The old head would call the new log truncated; without a head a log of one record is accepted.
     with suppress(FileNotFoundError):
         system.unlink(HEAD)
     system.rename(fresh, LOG)

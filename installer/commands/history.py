@@ -1,4 +1,4 @@
-"""VERB history: what was installed when, and how it ended."""
+"""VERB history: what was installed, rolled back, removed and refused, and when."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Event:
     Attributes:
         transaction: Its id.
         verb: `apply`, `rollback` or `remove`.
-        outcome: `done`, `incomplete` (it stands, and something failed past the point of no return) or
+        outcome: `done`, `incomplete` (committed, but a step failed past the point of no return) or
             `rolled back`.
         began: Seconds since 1970.
         ended: Seconds since 1970.
-        version: What it was to bring; empty for `remove`.
+        version: The version it was to install; empty for `remove`.
         identity: Of that release.
         why: Why it was rolled back, or what failed.
-        broken: What was missing when the glass was broken; empty where the rule was kept.
+        broken: What was missing and break-glass stood in for; empty where the policy was kept.
         evidence: Where the evidence of the verification is; empty where there is none.
     """
 
@@ -43,11 +43,11 @@ class Event:
     evidence: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
     def text(self) -> str:
-        """Gives it as a line for people."""
+        """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
         why = f": {self.why}" if self.why else ""
         why += f"\n    BREAK-GLASS, without: {'; '.join(self.broken)}" if self.broken else ""
@@ -97,7 +97,7 @@ def events(context: Context) -> list[Event]:
         HostNotReadyError: The history is damaged, or this user may not read it.
     """
     names = Event.__dataclass_fields__
-    rows = [(row, Evidence.from_json(row["evidence"])) for row in finalize.history(context)]
+    rows = [(row, Evidence(row["evidence"])) for row in finalize.history(context)]
     return [
         Event(
             **{k: v for k, v in row.items() if k in names and k != "evidence"},

@@ -1,8 +1,8 @@
-"""VERB metrics: what Prometheus is told of this host, through node_exporter's textfile collector.
+"""VERB metrics: metrics of this host for Prometheus, through the textfile collector of node_exporter.
 
-Where `/etc/waybill/metrics-directory` names a directory, every command that changes something, or was refused
-to, writes `waybill.prom` (what was done here) and `waybill-<product>.prom` (what runs) into it, each whole or
-not at all. What changes by itself, such as drift, is told by `install metrics`, run by a timer.
+If `/etc/waybill/metrics-directory` names a directory, every command that changes something or is refused
+writes `waybill.prom` (what was done here) and `waybill-<product>.prom` (what runs) into it, each replaced
+atomically. What changes by itself, such as drift, is updated by `install metrics`, which a timer runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SETTING = f"{CONFIG}/metrics-directory"
 PREFIX = "waybill"
 Value = int | float
 RESULTS = {"refused": "refused", "not-undone": "not undone", "unchanged": "nothing to do", "trust": "done"}
-"""What an attempt came to, by the event that ended it; `ended` says it itself."""
+"""The result of an attempt by the event that ended it; `ended` has a field for it."""
 GOOD = ("done", "nothing to do")
 
 
@@ -48,11 +48,11 @@ class Metric:
     samples: list[tuple[Mapping[str, str], Value]] = field(default_factory=list)
 
     def add(self, value: Value, **labels: str) -> None:
-        """Adds a sample."""
+        """Add a sample."""
         self.samples.append((labels, value))
 
     def lines(self) -> Iterable[str]:
-        """Gives it in the text exposition format 0.0.4; nothing where it has no sample."""
+        """Yield it in the text exposition format 0.0.4; nothing where it has no sample."""
         name = f"{PREFIX}_{self.name}"
         if self.samples:
             yield f"# HELP {name} {self.help}"
@@ -67,12 +67,12 @@ def _escaped(text: str) -> str:
 
 
 def text(metrics: Iterable[Metric]) -> bytes:
-    """Gives metrics as a file for the textfile collector."""
+    """Return metrics as a file for the textfile collector."""
     return "".join(f"{line}\n" for metric in metrics for line in metric.lines()).encode()
 
 
 def directory(system: System) -> str:
-    """Gives the directory that this host has chosen; empty where it has chosen none.
+    """Return the directory that this host is configured with; empty where there is none.
 
     Raises:
         HostNotReadyError: The setting cannot be read, or names no directory.
@@ -87,13 +87,13 @@ def directory(system: System) -> str:
         raise HostNotReadyError(
             f"does not name a directory: {found.splitlines()[0] if found else 'it is empty'}",
             where=SETTING,
-            hint="one line: the directory that node_exporter was given as --collector.textfile.directory",
+            hint="write one line: the directory of node_exporter's --collector.textfile.directory",
         )
     return found
 
 
 def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
-    """Writes the metrics of this host and of some products.
+    """Write the metrics of this host and of some products.
 
     Args:
         system: The host.
@@ -118,7 +118,7 @@ def _write(system: System, wanted: Iterable[str] | None) -> list[str]:
     into = directory(system)
     if not into:
         raise UsageError(
-            "no directory for metrics was chosen", where=SETTING, hint="write its path into this file"
+            "no directory for metrics is configured", where=SETTING, hint="write its path into this file"
         )
     session = Session(system)
     known = session.products()
@@ -147,7 +147,7 @@ def publish(system: System, product: str, warn: Callable[[str], None]) -> None:
 
 
 def of_product(context: Context) -> list[Metric]:
-    """Says what is true of one product on this host now."""
+    """Return what is true of one product on this host now."""
     product = context.layout.product
     readable = Metric(
         "state_readable", "Whether the product's state on this host can be read (1) or is damaged (0)."
@@ -163,9 +163,9 @@ def of_product(context: Context) -> list[Metric]:
 
 def _running(found: Status) -> Iterable[Metric]:
     product, now = found.product, found.current
-    info = Metric("release_info", "The release that runs; the value is always 1.")
-    sequence = Metric("release_sequence", "Sequence number of the release that runs.")
-    installed = Metric("release_installed_timestamp_seconds", "When the release that runs was installed.")
+    info = Metric("release_info", "The running release; the value is always 1.")
+    sequence = Metric("release_sequence", "Sequence number of the running release.")
+    installed = Metric("release_installed_timestamp_seconds", "When the running release was installed.")
     if now is not None:
         info.add(
             1,
@@ -176,27 +176,27 @@ def _running(found: Status) -> Iterable[Metric]:
         )
         sequence.add(now.sequence, product=product)
         installed.add(now.installed, product=product)
-    highest = Metric("highest_sequence", "Highest sequence number that this host ever had; -1 for none.")
+    highest = Metric("highest_sequence", "Highest sequence number ever installed on this host; -1 for none.")
     highest.add(found.highest, product=product)
-    drift = Metric("drift", "Places where the host is not as the release was installed.")
+    drift = Metric("drift", "Places where the host differs from the installed release.")
     drift.add(len(found.drift), product=product)
     incomplete = Metric(
         "release_incomplete",
-        "Whether something of the release that runs failed past a way back (1) or not (0).",
+        "Whether a step of the running release failed past the point of no return (1) or not (0).",
     )
     if now is not None:
         incomplete.add(int(bool(now.incomplete)), product=product)
-    unfinished = Metric("unfinished", "Whether a transaction runs or was cut short (1) or not (0).")
+    unfinished = Metric("unfinished", "Whether a transaction is running or was interrupted (1) or not (0).")
     unfinished.add(int(bool(found.unfinished)), product=product)
     return [info, sequence, installed, highest, drift, incomplete, unfinished]
 
 
 def _kept(context: Context, found: Status) -> Iterable[Metric]:
     product = found.product
-    expiry = Metric("release_expiry_timestamp_seconds", "When the bundle of the release that runs expires.")
-    count = Metric("kept_releases", "Releases that are kept on this host, the running one included.")
-    size = Metric("kept_bytes", "Bytes of the releases that are kept on this host.")
-    free = Metric("state_free_bytes", "Bytes that are free where the releases are kept.")
+    expiry = Metric("release_expiry_timestamp_seconds", "When the bundle of the running release expires.")
+    count = Metric("kept_releases", "Releases retained on this host, including the running one.")
+    size = Metric("kept_bytes", "Bytes of the releases retained on this host.")
+    free = Metric("state_free_bytes", "Free bytes where the releases are stored.")
     count.add(len(found.kept), product=product)
     total = 0
     for entry in found.kept:
@@ -211,15 +211,15 @@ def _kept(context: Context, found: Status) -> Iterable[Metric]:
 
 
 def of_host(system: System) -> list[Metric]:
-    """Says what was done here, from the audit log, and until when the trust is in force.
+    """Return what was done here, from the audit log, and until when the root is valid.
 
     Raises:
         HostNotReadyError: This user may not read the log.
         OSError: It cannot be read.
     """
-    intact = Metric("audit_intact", "Whether the audit log is whole (1) or broken (0).")
-    count = Metric("audit_records", "Records of the audit log that are sound.")
-    expiry = Metric("trust_expiry_timestamp_seconds", "When the host's root of trust expires.")
+    intact = Metric("audit_intact", "Whether the audit log is intact (1) or broken (0).")
+    count = Metric("audit_records", "Intact records of the audit log.")
+    expiry = Metric("trust_expiry_timestamp_seconds", "When the root of trust of this host expires.")
     found = audits.audit(system)
     chain = found.chain
     intact.add(int(not found.problems))
@@ -230,12 +230,12 @@ def of_host(system: System) -> list[Metric]:
 
 
 def attempts(records: Iterable[Record]) -> Iterable[Metric]:
-    """Counts what was done here, from the records of the audit log."""
-    total = Metric("attempts_total", "Attempts to change this host, by what they came to.")
-    code = Metric("last_attempt_exit_code", "Exit code of the last attempt; 0 is good.")
+    """Return counts of what was done here, from the records of the audit log."""
+    total = Metric("attempts_total", "Attempts to change this host, by result.")
+    code = Metric("last_attempt_exit_code", "Exit code of the last attempt; 0 is success.")
     at = Metric("last_attempt_timestamp_seconds", "When the last attempt ended.")
-    took = Metric("last_attempt_duration_seconds", "Seconds that the last transaction took.")
-    good = Metric("last_success_timestamp_seconds", "When an attempt last ended well.")
+    took = Metric("last_attempt_duration_seconds", "Duration of the last transaction in seconds.")
+    good = Metric("last_success_timestamp_seconds", "When an attempt last succeeded.")
     counts: dict[tuple[str, str, str], int] = {}
     last: dict[str, tuple[int, int]] = {}
     seconds: dict[str, int] = {}
@@ -247,7 +247,7 @@ def attempts(records: Iterable[Record]) -> Iterable[Metric]:
             continue
         product, verb = str(fields.get("product", "")), str(fields.get("verb", ""))
         counts[product, verb, result] = counts.get((product, verb, result), 0) + 1
-        if not product:  # a bundle that nobody vouches for, or the trust itself
+        if not product:  # of a bundle that no trusted key signed, or of the trust itself
             continue
         when = _seconds(fields.get("time"))
         last[product] = (when, _whole(fields.get("exit")))

@@ -1,6 +1,6 @@
-"""`install setup`: the executable gets a place on the host that is not a stick, and a name on the PATH.
+"""VERB setup: copy the executable from the media to the host, and link it on the PATH.
 
-coreutils has an `install` too, so ours is linked as `waybill-install`.
+coreutils has an `install`, too, so this one is linked as `waybill-install`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ NAME = "/usr/local/bin/waybill-install"
 UNITS = "/etc/systemd/system"
 UNIT = "waybill-recover.service"
 UNIT_TEXT = f"""\
-# Laid down by `install setup --recover-at-boot`. To have it no more: systemctl disable {UNIT}
+# Created by `install setup --recover-at-boot`. To turn it off: systemctl disable {UNIT}
 [Unit]
-Description=Finish or undo a release that was cut short (Waybill)
+Description=Recover an interrupted Waybill transaction
 ConditionPathExistsGlob=/var/lib/waybill/*/txn/*.log
 RequiresMountsFor=/var/lib/waybill {PLACE}
 After=local-fs.target dbus.service containerd.service docker.service
@@ -37,7 +37,7 @@ After=local-fs.target dbus.service containerd.service docker.service
 [Service]
 Type=oneshot
 ExecStart={PLACE} recover
-# Another install runs: it recovers first.
+# 16: another install runs, which recovers first.
 SuccessExitStatus=16
 
 [Install]
@@ -46,19 +46,19 @@ WantedBy=multi-user.target
 
 
 _RELOAD = 60.0
-"""Seconds that systemd may take to read its units."""
+"""Seconds that systemd may take to reload its units."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """Where the executable now is, the SHA-256 of what was copied, and what else was asked for.
+    """What setup has done.
 
     Attributes:
         path: The executable.
         link: Its name on the PATH.
         sha256: Of what was copied.
-        environment: What the host's environment is now set to; empty where nobody said.
-        unit: The unit that recovers at boot; empty where nobody asked for it.
+        environment: The environment that was asked for; empty for none.
+        unit: The unit that recovers at boot; empty where it was not asked for.
     """
 
     path: str
@@ -68,24 +68,24 @@ class SetUp:
     unit: str = ""
 
     def text(self) -> str:
-        """Gives it for people."""
+        """Return it for people."""
         lines = [f"{self.path} is this executable, sha256 {self.sha256}", f"{self.link} links to it"]
-        lines += [f"{ENVIRONMENT_FILE} says {self.environment}"] if self.environment else []
-        lines += [f"{self.unit} finishes or undoes at boot what was cut short"] if self.unit else []
+        lines += [f"{ENVIRONMENT_FILE} is set to {self.environment}"] if self.environment else []
+        lines += [f"{self.unit} recovers interrupted transactions at boot"] if self.unit else []
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as `--json` prints it."""
+        """Return it as a JSON object."""
         return asdict(self)
 
 
 def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> SetUp:
-    """Copies the running executable; doing it again replaces it.
+    """Copy the running executable to its place; doing it again replaces it.
 
     Args:
         system: The host.
-        env: The environment that the host belongs to from now on; empty: what it says already, if anything.
-        recover_at_boot: Whether systemd is to run `install recover` at boot where something was cut short.
+        env: The environment that the host belongs to from now on; empty: it is left as it is.
+        recover_at_boot: Whether systemd runs `install recover` at boot after an interruption.
 
     Raises:
         UsageError: This is no executable, but a run from source; `env` is no name of an environment.
@@ -103,9 +103,7 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
 def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     own = os.environ.get("WAYBILL_EXE", "")
     if not own or not Path(own).is_file():
-        raise UsageError(
-            "this is a run from source", hint="run `./install setup` with the standalone executable"
-        )
+        raise UsageError("setup needs the standalone executable", hint="run ./install setup from the media")
     _set_environment(system, env)
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
@@ -115,15 +113,17 @@ def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     if (seen.kind, seen.target) != ("link", PLACE):
         if seen.kind != "absent":
             raise UsageError(
-                "is something else already", where=NAME, hint="move it away, then run setup again"
+                "already exists and is not a link to it",
+                where=NAME,
+                hint="move it away, then run setup again",
             )
         system.symlink(PLACE, NAME)
         system.sync_dir(NAME.rsplit("/", 1)[0])
-    unit = _lay_unit(system) if recover_at_boot else ""
+    unit = _write_unit(system) if recover_at_boot else ""
     return SetUp(PLACE, NAME, digest.hexdigest(), env, unit)
 
 
-def _lay_unit(system: System) -> str:
+def _write_unit(system: System) -> str:
     path, wants = f"{UNITS}/{UNIT}", f"{UNITS}/multi-user.target.wants"
     make_directory(system, wants)
     replace_file(system, path, UNIT_TEXT.encode(), 0o644)
@@ -133,16 +133,18 @@ def _lay_unit(system: System) -> str:
     if system.live and system.is_dir("/run/systemd/system"):
         ended = system.run(["systemctl", "daemon-reload"], timeout=_RELOAD)
         if not ended.ok:
-            raise HostNotReadyError(f"systemd does not take it: {ended.reason()}", where=path)
+            raise HostNotReadyError(f"systemd refuses the unit: {ended.reason()}", where=path)
     return path
 
 
 def _set_environment(system: System, env: str) -> None:
-    """Writes which environment the host belongs to; one that is there is never changed by a command."""
+    """Write the environment of the host; one that is set is never changed by a command."""
     if not env:
         return
     if not ENVIRONMENT.fullmatch(env):
-        raise UsageError("is not a name of an environment", where="--env", hint="one word: production")
+        raise UsageError(
+            "is not the name of an environment", where="--env", hint="use one word, such as production"
+        )
     if system.observe(ENVIRONMENT_FILE, digest=False).kind != "absent":
         environment(system, env)  # refuses another one
         return

@@ -1,4 +1,4 @@
-"""VERB status: what runs, since when, who signed it, whether the host still is as installed. Read-only."""
+"""VERB status: what runs, since when, who signed it, and whether the host has drifted. Read-only."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from installer.transaction.state_repair import read_state, refuse_before_reboot,
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The truth about one product on this host.
+    """What one product is on this host.
 
     Attributes:
         product: Its name.
-        current: What runs; None where nothing does.
-        kept: All releases that are kept.
+        current: The running release; None where there is none.
+        kept: All retained releases, including the running one.
         highest: The highest sequence that was ever committed; -1 for none.
-        drift: Where the host is not what was installed.
-        edited: Files that were edited here and are kept by policy; they are no drift.
-        unfinished: A transaction that was cut short, in words; empty where there is none.
-        manifest: Facts of the running release: where it was made from.
+        drift: Where the host differs from the installed release.
+        unfinished: An interrupted transaction, in words; empty where there is none.
+        source: What the running release was built from.
+        edited: Files that were edited here and are kept by policy; they are not drift.
     """
 
     product: str
@@ -46,7 +46,7 @@ class Status:
     edited: tuple[Drifted, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return {
             "product": self.product,
             "current": self.current.as_json() if self.current else None,
@@ -61,11 +61,11 @@ class Status:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """What was missing when the glass was broken for what runs; empty where the rule was kept."""
+        """What was missing and break-glass stood in for; empty where the policy was kept."""
         return self.current.evidence.break_glass if self.current else ()
 
     def text(self) -> str:
-        """Gives it in words for people."""
+        """Return it for people."""
         lines = []
         if self.current is None:
             lines.append(f"{self.product}: nothing is installed")
@@ -83,7 +83,7 @@ class Status:
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:
-            lines.append(f"  kept       {', '.join(map(self._kept, others))} (install rollback VERSION)")
+            lines.append(f"  retained   {', '.join(map(self._kept, others))} (install rollback VERSION)")
         if self.current and self.current.incomplete:
             lines.append(f"  INCOMPLETE {self.current.incomplete}")
             lines.append("             install the same bundle again, or a newer one")
@@ -91,11 +91,11 @@ class Status:
         if self.unfinished:
             lines.append(f"  UNFINISHED {self.unfinished}")
         if self.drift:
-            lines.append(f"  DRIFT      {len(self.drift)} found:")
+            lines.append(f"  DRIFT      {len(self.drift)} difference{'s' if len(self.drift) > 1 else ''}:")
             lines += [f"    {problem.where} {problem.what}" for problem in self.drift]
         elif self.current is not None and not self.unfinished:
-            besides = " but for what was edited and is kept" if self.edited else ""
-            lines.append(f"  drift      none: the host is as it was installed{besides}")
+            besides = ", except for the edited files above" if self.edited else ""
+            lines.append(f"  drift      none{besides}")
         return "\n".join(lines)
 
     def _kept(self, entry: Entry) -> str:
@@ -155,7 +155,7 @@ def status(session: Session, product: str | None = None) -> StatusResult:
     return StatusResult(tuple(found), tuple(failures))
 
 
-_SAYS = "`install recover` says what to do"
+_SAYS = "run `install recover`"
 
 
 def product_status(context: Context) -> Status:
@@ -208,7 +208,7 @@ def _link(context: Context, expected: str) -> list[Problem]:
     words = {"link": f"points to {seen.target}", "absent": "is missing"}
     should = f"point to {expected}" if expected else "not be there"
     what = f"{words.get(seen.kind, f'is a {seen.kind}')}; it should {should}"
-    return [Problem(context.layout.current, what, "install recover says how to put it right")]
+    return [Problem(context.layout.current, what, "run `install recover`: it explains how to fix it")]
 
 
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
@@ -220,9 +220,9 @@ def _methods(context: Context, current: Entry, release: Release) -> list[Problem
 
 
 def unfinished_state(context: Context) -> tuple[State, str]:
-    """Gives what stands, and what recovery has to do or would refuse, in words; empty where nothing.
+    """Return the state, and what recovery has to do or would refuse, in words; empty where nothing.
 
-    A committed transaction is counted in whose clearing was cut short.
+    A committed transaction whose cleanup was interrupted counts as done.
 
     Raises:
         NotUndoneError: The state is damaged, missing, or behind the journal.
@@ -238,12 +238,12 @@ def unfinished_state(context: Context) -> tuple[State, str]:
             state, words = _open(within, state)
             unfinished = unfinished or words
         elif f"{number}.backup" in there and f"{number}.done" not in there:
-            unfinished = unfinished or f"transaction {number}: its journal is gone; {_SAYS}"
+            unfinished = unfinished or f"transaction {number}: its journal is missing; {_SAYS}"
     return state, unfinished
 
 
 def _open(context: Context, state: State) -> tuple[State, str]:
-    """Looks at a journal that is open: of a transaction that runs, or was cut short."""
+    """Look at an open journal: of a transaction that is running, or was interrupted."""
     system, number = context.system, context.transaction
     backups = system.names(context.layout.backup(number))
     try:
@@ -255,11 +255,11 @@ def _open(context: Context, state: State) -> tuple[State, str]:
         if journal.has("COMMIT"):
             state = committed_state(context, journal)
         refuse_before_reboot(context, journal)
-    except FileNotFoundError:  # ended while we looked
+    except FileNotFoundError:  # it ended meanwhile
         return state, ""
     except NotUndoneError as error:
         return state, f"transaction {number}: {error.what}; {_SAYS}"
     if journal.has("COMMIT") or journal.has("ROLLED-BACK"):
         return state, ""
     what = f"{begin['verb']} to {begin['new']['version']}" if begin["new"] else begin["verb"]
-    return state, f"transaction {number} ({what}) runs or was cut short; if none runs: install recover"
+    return state, f"transaction {number} ({what}) is running or was interrupted (then: install recover)"

@@ -1,8 +1,8 @@
-"""VERB support: one tar of what helps to understand a host elsewhere, without its secrets.
+"""VERB support: a support archive, one tar that explains a host elsewhere, without its secrets.
 
-It works on a host of which everything else is broken: what cannot be read is there as a sentence that says
-why. Rendered configuration, the site's values, backups and private keys are never in it; what these name as
-secret is replaced wherever else it stands.
+It works on a host on which everything else is broken: in place of a file that cannot be read stands the
+reason. Rendered configuration, the values of the site, backups and private keys are never in it; what these
+declare as secret is replaced wherever else it occurs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ROWS = 5000
 """Most lines of a listing."""
 _URL = re.compile(r"(://[^/\s:@\"]*:)[^/\s@\"]+@")
 _RENDERED = re.compile(r"/rendered/[0-9]+/[0-9]+$")
-_BRIEF = "no rendered configuration, values, backups or private keys; look through it before it leaves"
+_BRIEF = "contains no rendered configuration, values, backups or private keys; review it before sending it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,17 @@ class Supported:
     members: tuple[tuple[str, int], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return {"file": self.path, "members": [{"name": name, "size": size} for name, size in self.members]}
 
     def text(self) -> str:
-        """Gives it in words for people."""
+        """Return it for people."""
         lines = [f"  {size:>9}  {name}" for name, size in self.members]
-        return "\n".join([f"wrote {self.path}, to be read with tar:", *lines, _BRIEF])
+        return "\n".join([f"wrote {self.path}, a tar archive:", *lines, _BRIEF])
 
 
 def support(system: System, path: Path, clock: Clock) -> Supported:
-    """Collects and writes.
+    """Write the support archive.
 
     Args:
         system: The host.
@@ -89,9 +89,9 @@ def support(system: System, path: Path, clock: Clock) -> Supported:
     try:
         System().write_new(str(path.absolute()), [*pieces, tar_header.END], 0o600)
     except FileExistsError:
-        raise UsageError("is there already", where=str(path), hint="choose another name") from None
+        raise UsageError("already exists", where=str(path), hint="choose another name") from None
     except OSError as error:
-        raise HostNotReadyError(f"cannot be written: {error.strerror}", where=str(path)) from error
+        raise HostNotReadyError(f"cannot write: {error.strerror}", where=str(path)) from error
     return Supported(str(path), tuple((name, len(data)) for name, data in members))
 
 
@@ -99,11 +99,11 @@ def _held(take: Callable[[], bytes]) -> bytes:
     try:
         return take()
     except OSError as error:
-        return f"cannot be read: {error.filename}: {error.strerror}\n".encode()
+        return f"cannot read {error.filename}: {error.strerror}\n".encode()
     except WaybillError as error:
         return f"{error}\n".encode()
     except Exception as error:  # the worse a host is, the more this is needed
-        return f"a fault in install {__version__}: {type(error).__name__}: {error}\n".encode()
+        return f"internal error in install {__version__}: {type(error).__name__}: {error}\n".encode()
 
 
 def _parts(system: System, clock: Clock) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -134,7 +134,7 @@ def _of_product(within: Context, to: str) -> Iterator[tuple[str, Callable[[], by
 
 
 def _directories(system: System) -> list[str]:
-    """Gives what may be products: also where what marks one is damaged."""
+    """Return the names of what may be products, including damaged ones."""
     with suppress(OSError):
         names = [name for name in system.names(STATE) if "." not in name and not path_fault(name)]
         return [name for name in names if system.observe(Layout(name).base, digest=False).kind == "dir"]
@@ -195,12 +195,12 @@ def _json(value: Any) -> bytes:
 
 
 def _secrets(system: System) -> frozenset[str]:
-    """Gives what rendered configuration and the site's values name as secret, as it is and as JSON has it."""
+    """Return what configuration and values declare as secret, as it is and as JSON spells it."""
     found = set[str]()
     for name in _directories(system):
         layout = Layout(name)
         with suppress(OSError):
-            # not what scripts have saved there: it may be a whole database, and never is in the tar
+            # Not what scripts have saved there: it may be a whole database, and is never in the archive.
             rendered = [path for path in system.tree(layout.rendered) if _RENDERED.search(path)]
             for path in (layout.site_values, *rendered):
                 with suppress(OSError):
@@ -209,7 +209,7 @@ def _secrets(system: System) -> frozenset[str]:
 
 
 def _hidden(data: bytes, secrets: frozenset[str]) -> bytes:
-    """Takes out what is secret; a line of JSON keeps its form, unlike one of a configuration."""
+    """Replace what is secret; unlike configuration, a line of JSON stays valid JSON."""
     text = data.decode("utf-8", "surrogateescape")
     if "PRIVATE KEY-----" in text:
         text = "\n".join(conceal(text.splitlines(), secrets))

@@ -29,13 +29,13 @@ _VERSIONED = re.compile(r"([1-9][0-9]{0,15})\.root\.json")
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """What `trust update` did.
+    """What `trust update` has done.
 
     Attributes:
         before: The version that was trusted.
         root: The root that is trusted now.
         fingerprint: Of it.
-        affected: Products whose running release the new root has revoked, with its version.
+        affected: Products whose running release the new root revokes, with its version.
     """
 
     before: int
@@ -108,15 +108,15 @@ class _Candidate:
 
 
 def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> Updated:
-    """Replaces the host's root by the newest one that follows from it.
+    """Replace the root of the host by the newest one that follows from it.
 
     Args:
         system: The host.
-        path: A root with its signatures beside it, or a directory with `N.root.json` and `root.json`.
+        path: A root with its signatures next to it, or a directory with `N.root.json` and `root.json`.
         clock: Tells the time.
 
     Returns:
-        What is trusted now. Where it was the newest already, nothing is changed.
+        What is trusted now. If it was the newest already, nothing is changed.
 
     Raises:
         UntrustedError: No trust is set up, or too few owners have signed.
@@ -126,12 +126,12 @@ def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> U
         BusyError: Another update runs.
         HostNotReadyError: It cannot be written.
     """
-    load_trust(system)  # there has to be one before anything is made
+    load_trust(system)  # before anything is created there has to be a root
     try:
         lock = system.lock(LOCK)
     except OSError as error:
         raise HostNotReadyError(
-            f"the trust cannot be written: {error.strerror}",
+            f"cannot write the trust: {error.strerror}",
             where=LOCK,
             hint="run as root, or give --root DIR",
         ) from error
@@ -157,7 +157,7 @@ def _update(system: System, path: Path, now: datetime) -> Updated:
 
 
 def _next(candidates: list[_Candidate], root: Root, data: bytes) -> _Candidate | None:
-    """Gives the file to try after `root`: that of the next version, or the one that bears no number."""
+    """Return the file to try after `root`: the one of the next version, or the one without a number."""
     for found in candidates:
         match = _VERSIONED.fullmatch(Path(found.name).name)
         if match and int(match[1]) == root.version + 1:
@@ -173,12 +173,12 @@ def _candidates(path: Path) -> list[_Candidate]:
     try:
         names = sorted(entry.name for entry in directory.iterdir())
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(directory)) from None
+        raise UsageError(f"cannot read: {error.strerror}", where=str(directory)) from None
     roots = [name for name in names if name == "root.json" or _VERSIONED.fullmatch(name)]
     if not path.is_dir():
         roots = [path.name]
     if not roots:
-        raise UsageError("has no root.json and no N.root.json", where=str(path))
+        raise UsageError("contains neither root.json nor N.root.json", where=str(path))
     return [_candidate(directory, name, names) for name in roots]
 
 
@@ -195,11 +195,11 @@ def _read(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError:
-        raise UsageError("there is no such file", where=str(path)) from None
+        raise UsageError("no such file", where=str(path)) from None
     except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise MediaError(f"cannot read: {error.strerror}", where=str(path)) from None
     if len(data) > limit:
-        raise TamperedError(f"is larger than the {limit} bytes allowed", where=str(path))
+        raise TamperedError(f"is larger than {limit} bytes", where=str(path))
     return data
 
 

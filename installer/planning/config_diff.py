@@ -1,4 +1,4 @@
-"""Which files of configuration a plan shows the difference of."""
+"""The differences of configuration files that a plan shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from installer.state.release import Release
 def config_diffs(
     system: System, changes: Changes, wanted: Desired, release: Release | None
 ) -> tuple[Diff, ...]:
-    """Compares what is on the host with what the release has: rendered files, and those that were edited.
+    """Return the differences between host and release: of rendered files, and of edited ones.
 
     Args:
         system: The host.

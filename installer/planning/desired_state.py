@@ -56,7 +56,7 @@ def desired(
     environment: str = "",
     installs: Callable[[FileEntry, str], bool] = lambda _entry, _path: True,
 ) -> Desired:
-    """Works out what a release wants; renders its templates.
+    """Return what a release wants on the host; render its templates.
 
     Args:
         system: The host.
@@ -134,7 +134,7 @@ def _values(
     except FileNotFoundError:
         pass
     except OSError as error:
-        result.problems.append(Problem(layout.site_values, f"cannot be read: {error.strerror}"))
+        result.problems.append(Problem(layout.site_values, f"cannot read: {error.strerror}"))
     schema = member(manifest.values_schema) if manifest.values_schema else None
     try:
         return resolve([*layers, *site], schema, BuiltIns(manifest.version, manifest.product, environment))
@@ -150,7 +150,7 @@ def _templated(manifest: Manifest, files: list[tuple[str, FileEntry]]) -> bool:
 
 
 def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> tuple[HealthCheck, ...]:
-    """Renders the targets of the probes: a port that a site chooses is probed where it is."""
+    """Return the health checks with their targets rendered: the site chooses ports."""
     from installer.shared.template import render
 
     def filled(text: str, where: str) -> str:
@@ -179,7 +179,7 @@ def _render(
 
     template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
     if sha256_hex(template) != entry.sha256:
-        result.problems.append(Problem(entry.path, "is not what was verified", "stage the bundle again"))
+        result.problems.append(Problem(entry.path, "is not what was verified", "run the same command again"))
         return b""
     try:
         return render(template, entry.path, values)
@@ -193,7 +193,7 @@ def _problems(error: HostNotReadyError) -> list[Problem]:
 
 
 class _Owners:
-    """Finds users and groups, each once; without root rights owners are left as they come."""
+    """Looks up users and groups, each once; without root rights owners are not set."""
 
     def __init__(self, system: System, problems: list[Problem]) -> None:
         self._system = system
@@ -210,9 +210,11 @@ class _Owners:
             for what, name, number in (("user", user, uid), ("group", group or user, gid)):
                 if number is None:
                     add = f"{what}add --system {name}"
-                    hint = f"make it first: {add}" + (
+                    hint = f"create it first: {add}" + (
                         "" if self._system.live else f" --root {self._system.root}"
                     )
-                    self._problems.append(Problem(path, f"its {what} {name} is not known here", hint))
+                    self._problems.append(
+                        Problem(path, f"its {what} {name} does not exist on this host", hint)
+                    )
             self._found[owner] = (-1 if uid is None else uid, -1 if gid is None else gid)
         return self._found[owner]

@@ -1,7 +1,7 @@
-"""What somebody changed on the host since it was installed, and what becomes of it.
+"""What was changed on the host since it was installed, and what becomes of it.
 
 Configuration is what is rendered from a template, and everything below /etc. As with a package manager's
-conffiles it can be kept: then the release's own version is laid beside it.
+conffiles it can be kept: then the version of the release is written next to it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from installer.state.release import Installed
 Treatment = Literal["refuse", "keep", "replace"]
 TREATMENTS: tuple[str, ...] = get_args(Treatment)
 BESIDE = ".waybill-new"
-"""What is appended to the name of a file that is kept, to give that of the release's own version."""
+"""Suffix of the release's version next to an edited file that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator said about files that were edited.
+    """What the operator chose for files that were edited.
 
     Attributes:
-        default: For all of them; None: nothing was said.
+        default: For all of them; None: nothing was chosen.
         named: For single paths.
     """
 
@@ -35,12 +35,12 @@ class Policy:
     named: Mapping[str, Treatment] = field(default_factory=dict)
 
     def of(self, path: str) -> Treatment | None:
-        """Gives what was said about a path; None: nothing."""
+        """Return the treatment chosen for a path; None for none."""
         return self.named.get(path, self.default)
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> Policy:
-        """Reads `POLICY` and `POLICY:PATH`, of which the more special counts, then the later.
+        """Parse `POLICY` and `POLICY:PATH`; the more specific one counts, then the later one.
 
         Raises:
             UsageError: A word is neither.
@@ -51,8 +51,8 @@ class Policy:
             name, _, path = word.partition(":")
             if name not in TREATMENTS or (path and not path.startswith("/")):
                 raise UsageError(
-                    f"--on-drift {word} is not understood",
-                    hint="refuse, keep or replace; for one file alone: keep:/etc/product/file.conf",
+                    f"--on-drift {word} is not valid",
+                    hint="use refuse, keep or replace; for one file: keep:/etc/product/file.conf",
                 )
             if path:
                 named[path] = cast(Treatment, name)
@@ -84,21 +84,21 @@ class Drifted:
     origin: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
     def text(self) -> str:
-        """Gives it as a line for people."""
+        """Return it as a line for people."""
         become = {
             "refuse": "refused",
-            "keep": f"stays; the release's own is laid beside it: {self.other}" if self.other else "stays",
-            "replace": f"goes; a copy is kept: {self.other}",
+            "keep": f"stays; the new version is written next to it: {self.other}" if self.other else "stays",
+            "replace": f"replaced; a copy is kept: {self.other}",
         }
         return f"{self.path} {self.what}: {become[self.treatment]}"
 
 
 def entry_of(item: Installed) -> Json:
-    """Gives what an operation on files is told of an item."""
+    """Return the arguments of an operation on files for an item."""
     if item.kind == "link":
         return {"path": item.path, "kind": "link", "target": item.target}
     common = {"path": item.path, "kind": item.kind, "mode": item.mode, "uid": item.uid, "gid": item.gid}
@@ -108,7 +108,7 @@ def entry_of(item: Installed) -> Json:
 
 
 def difference(seen: Seen, item: Installed) -> str:
-    """Says in words how what is there differs from an item."""
+    """Return in words how what is on the host differs from an item."""
     if seen.kind == "absent":
         return "is missing"
     if seen.kind != item.kind:
@@ -123,10 +123,10 @@ def difference(seen: Seen, item: Installed) -> str:
 
 
 def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem], list[Drifted]]:
-    """Says where the host is not what a release has put there.
+    """Return where the host differs from what a release installed.
 
     Returns:
-        What nobody decided on, and the files that were kept by policy.
+        Drift, and the files that are kept by policy.
     """
     found: list[Problem] = []
     kept: list[Drifted] = []

@@ -1,4 +1,4 @@
-"""Compares what a release wants with what is on the host, and plans the operations on files."""
+"""Compares the desired files with those on the host, and plans the operations on files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FileChange:
     kept: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
 
@@ -67,7 +67,7 @@ class Changes:
     prune: list[str] = field(default_factory=list)
 
     def operations(self) -> list[Op]:
-        """Gives the operations, in order."""
+        """Return the operations, in order."""
         ops = [
             *batches(self.early, "make room"),
             *batches(self.entries, "place files"),
@@ -90,7 +90,7 @@ def compare(
     rendered: Collection[str] = (),
     back: bool = False,
 ) -> Changes:
-    """Plans how the host comes from one release's files to another's.
+    """Return what changes the files of one release into those of another.
 
     Args:
         system: The host.
@@ -153,7 +153,7 @@ class _Comparison:
                 self._remove(item, self.result.late)
 
     def _hold(self, directory: str, for_: Installed) -> bool:
-        """Sees to it that a directory is there to hold something; says whether it can be."""
+        """Plan a directory that something is to be in; return whether it can exist."""
         if directory in self._there:
             return self._there[directory]
         if directory in self._wanted and self._wanted[directory].kind == "dir":
@@ -162,8 +162,8 @@ class _Comparison:
         if directory in self._wanted:
             self._refuse(
                 directory,
-                f"is a file of the release, and {for_.path} is to be below it",
-                "change bundle.yaml",
+                f"is a file of the release, and {for_.path} is to be in it",
+                "ask for a bundle in which bundle.yaml is corrected",
             )
             self._there[directory] = False
             return False
@@ -183,9 +183,9 @@ class _Comparison:
         if seen.kind == "absent":
             self._make(directory)
             return True
-        what = "a link that leads nowhere" if seen.kind == "link" else "no directory"
+        what = "a dangling link" if seen.kind == "link" else "not a directory"
         self.result.problems.append(
-            Problem(directory, f"is {what}, and {for_.path} is to be below it", "move it out of the way")
+            Problem(directory, f"is {what}, and {for_.path} is to be in it", "move it away")
         )
         return False
 
@@ -218,16 +218,18 @@ class _Comparison:
                 self._remove(before, self.result.early)
                 self._change("make", item, entry)
             else:
-                self._refuse(item.path, f"is a {seen.kind} that is not ours", "move it out of the way")
+                self._refuse(item.path, f"is a {seen.kind} that was not installed by Waybill", "move it away")
         elif before and matches(seen, entry_of(before)):
             self._change("replace", item, entry)
         else:
             self._treat(
-                item, before, difference(seen, before) if before else "is there already and is not ours"
+                item,
+                before,
+                difference(seen, before) if before else "already exists and was not installed by Waybill",
             )
 
     def _treat(self, item: Installed, before: Installed | None, what: str) -> None:
-        """Does with a file that was edited, or is not ours, what the operator said."""
+        """Treat a file that was edited, or is not ours, as the operator chose."""
         path, treatment = item.path, self._treatment(item, before)
         if treatment == "keep" and self._is_configuration(item):
             self.result.installed[-1] = replace(item, policy="kept")
@@ -241,9 +243,9 @@ class _Comparison:
         else:
             self.result.drifted.append(Drifted(path, what, "refuse", "", item.origin))
             said = (
-                f"was changed since it was installed ({what})"
+                f"was changed on this host ({what})"
                 if before
-                else "is there already and is not ours"
+                else "already exists and was not installed by Waybill"
             )
             self._refuse(path, said, self._remedies(item, before))
 
@@ -255,27 +257,27 @@ class _Comparison:
 
     @staticmethod
     def _same(item: Installed, before: Installed | None) -> bool:
-        """Whether the operator saw this very version already and kept the own one."""
+        """Return whether the operator has already kept an edited file against this version."""
         return before is not None and before.policy == "kept" and before.sha256 == item.sha256
 
     def _is_configuration(self, item: Installed) -> bool:
         return item.kind == "file" and (item.path in self._rendered or item.path.startswith("/etc/"))
 
     def _remedies(self, item: Installed, before: Installed | None) -> str:
-        first = "move it out of the way"
+        first = "move it away"
         if item.path in self._rendered and before:
-            first = "carry the change into the site's values"
-        keep = "; or keep yours: --on-drift keep" if self._is_configuration(item) else ""
-        return f"{first}{keep}; or replace it, a copy is kept: --on-drift replace"
+            first = "put the change into the values of the site"
+        keep = "; to keep it: --on-drift keep" if self._is_configuration(item) else ""
+        return f"{first}{keep}; to replace it (a copy is kept): --on-drift replace"
 
     def _lay_beside(self, item: Installed, *, known: bool) -> None:
-        """Lays the release's version beside the one that stays, unless the operator took it away before."""
+        """Write the release's version next to the one that stays, unless the operator removed it before."""
         seen, entry = self._system.observe(item.path), entry_of(item)
         self.result.installed.append(item)
         if matches(seen, entry) or (known and seen.kind == "absent"):
             return
         if seen.kind not in ("absent", "file", "link"):
-            self._refuse(item.path, f"is a {seen.kind} that is not ours", "move it out of the way")
+            self._refuse(item.path, f"is a {seen.kind} that was not installed by Waybill", "move it away")
         elif seen.kind == "absent":
             self._change("add", item, entry)
         else:
@@ -284,12 +286,12 @@ class _Comparison:
             self._change("replace", item, {**entry, "keep": kept} if kept else entry, kept)
 
     def _replace_directory(self, item: Installed, entry: Json) -> None:
-        """A directory gives way only when everything in it is ours and goes too."""
+        """Replace a directory, only if everything in it is ours and is removed, too."""
         below = self._system.tree(item.path)
         strange = [path for path in below if not self._is_as_installed(path)]
         if item.path not in self._old or strange:
             what = f"is a directory with {strange[0]} in it" if strange else "is a directory"
-            self._refuse(item.path, f"{what}, which is not ours to remove", "move it out of the way")
+            self._refuse(item.path, f"{what}, which was not installed by Waybill", "move it away")
             return
         self.result.early.append({"path": item.path, "kind": "absent", "tree": below})
         self._gone.update(below)
@@ -323,7 +325,7 @@ class _Comparison:
         self.result.changes.append(FileChange("remove", item.path, 0, item.origin, kept))
 
     def _stays(self, item: Installed, what: str, *, can_stay: bool) -> bool:
-        """Says whether a file that was edited, and that the release has no more, is left where it is."""
+        """Return whether an edited file that is not in the new release stays."""
         said = self._policy.of(item.path) or ("keep" if item.policy == "kept" and can_stay else "replace")
         if item.policy == "beside" or said == "replace":
             return False
@@ -331,8 +333,8 @@ class _Comparison:
             self.result.drifted.append(Drifted(item.path, what, "keep", "", item.origin))
         else:
             self.result.drifted.append(Drifted(item.path, what, "refuse", "", item.origin))
-            hint = "move it out of the way; or have it taken away, a copy is kept: --on-drift replace"
-            self._refuse(item.path, f"was changed since it was installed ({what})", hint)
+            hint = "move it away; to remove it (a copy is kept): --on-drift replace"
+            self._refuse(item.path, f"was changed on this host ({what})", hint)
         return True
 
     def _change(self, verb: Verb, item: Installed, entry: Json, kept: str = "") -> None:
@@ -344,5 +346,5 @@ class _Comparison:
 
 
 def without_sources(installed: Iterable[Installed]) -> list[Installed]:
-    """Gives what is installed without where it came from, to compare two releases."""
+    """Return what is installed without its sources, to compare two releases."""
     return [replace(item, source="") for item in installed]

@@ -68,8 +68,8 @@ class Plan:
     Attributes:
         verb: `apply`, `rollback` or `remove`.
         product: Its product.
-        old: What runs now.
-        new: What would run; None for `remove`.
+        old: The running release.
+        new: The release that would run; None for `remove`.
         nothing: Whether there is nothing to do.
         changes: What happens to files.
         diffs: How rendered configuration changes.
@@ -134,7 +134,7 @@ class Plan:
             raise error
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return {
             "verb": self.verb,
             "product": self.product,

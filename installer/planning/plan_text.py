@@ -10,20 +10,20 @@ from installer.planning.plan import Plan
 from installer.shared.humanize import size_text
 
 MOST = 20
-"""So many files are listed by name; of more, only what is unusual."""
+"""How many files are listed by name; of more, only unusual ones are."""
 _WORDS = {
     "add": "added",
     "replace": "replaced",
     "restore": "restored",
     "remove": "removed",
-    "make": "directories made",
+    "make": "directories created",
     "set": "modes or owners set",
 }
 _SIGNS = {"add": "+", "replace": "~", "restore": "!", "remove": "-", "make": "+", "set": "~"}
 
 
 def plan_text(plan: Plan) -> str:
-    """Gives a plan as text, without a newline at the end.
+    """Return a plan as text, without a newline at the end.
 
     Args:
         plan: The plan.
@@ -34,7 +34,7 @@ def plan_text(plan: Plan) -> str:
 def _lines(plan: Plan) -> Iterator[str]:
     if plan.nothing:
         version = plan.new.version if plan.new else ""
-        yield f"{plan.product} {version} is installed already, unchanged: nothing to do"
+        yield f"{plan.product} {version} is already installed and unchanged: nothing to do"
         yield from (f"note: {note}" for note in plan.notes)
         return
     yield _headline(plan)
@@ -45,7 +45,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"built by {builder}"
     yield from _files(plan)
     if plan.changes.drifted:
-        yield "edited here, or not ours:"
+        yield "changed on this host, or not installed by Waybill:"
         yield from (f"  {each.text()}" for each in plan.changes.drifted)
     for each in plan.methods:
         yield f"{each.name}:"
@@ -53,7 +53,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from irreversible.final_lines(plan)
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
-        yield f"given up once this stands: {names}; kept: {plan.state.keep} (--keep N)"
+        yield f"releases deleted after the commit: {names} (--keep {plan.state.keep})"
     for diff in plan.diffs:
         yield ""
         yield from diff.text.splitlines() if diff.text else [f"{diff.path}: {diff.note}"]
@@ -72,7 +72,9 @@ def _headline(plan: Plan) -> str:
         return f"{plan.product}: {new.version} will be installed"
     if old.identity == new.identity:
         return f"{plan.product}: {new.version} will be applied again"
-    return f"{plan.product}: {old.version} → {new.version}" + (" (back)" if plan.verb == "rollback" else "")
+    return f"{plan.product}: {old.version} → {new.version}" + (
+        " (rollback)" if plan.verb == "rollback" else ""
+    )
 
 
 def _files(plan: Plan) -> Iterator[str]:
@@ -87,7 +89,7 @@ def _files(plan: Plan) -> Iterator[str]:
     files = [change for change in changes if change.verb != "make"]
     shown = files if len(files) <= MOST else [c for c in files if c.kept or c.verb == "restore"][:MOST]
     for change in shown:
-        kept = f"  (yours is kept: {change.kept})" if change.kept else ""
+        kept = f"  (a copy of yours is kept: {change.kept})" if change.kept else ""
         yield f"  {_SIGNS[change.verb]} {change.path}{kept}"
     if len(shown) < len(files):
         yield f"  … and {len(files) - len(shown)} more"

@@ -1,4 +1,4 @@
-"""VERB plan: works out what applying a release would do, and why it could not be done. Changes nothing."""
+"""Works out what applying, rolling back or removing a release would do, and what prevents it."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def plan_apply(
     Whether the bundle may be installed here was decided by its verification, with the same state.
 
     Args:
-        context: The host.
-        state: What stands now.
+        context: The product.
+        state: Its state.
         staged: The bundle; its members have to be readable in `staged.directory`.
         options: What the operator chose.
         evidence: What its verification found; kept with the release.
@@ -58,7 +58,7 @@ def plan_apply(
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
-    again = record_rebuild.regained(context, state, staged, options.values, evidence.environment)
+    again = record_rebuild.rebuilt_release(context, state, staged, options.values, evidence.environment)
     planner = Planner(context, state, options, number, staged.demands, again, notes)
     wanted = desired(
         context.system, context.layout, staged,
@@ -75,16 +75,16 @@ def plan_apply(
 
 
 def plan_remove(context: Context, state: State, options: Options | None = None) -> Plan:
-    """Plans how the running release is taken off the host.
+    """Return the plan by which the running release is removed.
 
     Args:
-        context: The host.
-        state: What stands now.
+        context: The product.
+        state: Its state.
         options: What the operator chose; of it only what becomes of edited files counts.
 
     Raises:
-        RefusedError: None runs.
-        NotUndoneError: What runs now is damaged.
+        RefusedError: There is none.
+        NotUndoneError: It is damaged.
     """
     if state.current is None:
         raise RefusedError(f"{context.layout.product} is not installed here")
@@ -94,7 +94,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
 
 
 class Planner:
-    """Plans one transaction from what runs, what is wanted and what the operator chose."""
+    """Plans one transaction from the running release, the desired one and what the operator chose."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Planner:
     def plan(
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
     ) -> Plan:
-        """Plans it.
+        """Return the plan.
 
         Args:
             verb: `apply`, `rollback` or `remove`.
@@ -236,7 +236,7 @@ class Planner:
 
     @staticmethod
     def drift(context: Context, job: MethodStep) -> list[Problem]:
-        """Asks a method whether what it brought up still is as it brought it up."""
+        """Return where a method no longer finds what it has started."""
         used = method(job.name)
         return used.drift(context, job.new) if used and job.new else []
 
@@ -246,7 +246,7 @@ class Planner:
             found = method(job.name)
             if found is None:
                 hint = f"leave it out with --skip {job.name}, or use an installer that has it"
-                self._problems.append(Problem(f"method {job.name}", "is not known to this installer", hint))
+                self._problems.append(Problem(f"method {job.name}", "is not known to this install", hint))
                 continue
             if problems := found.check(self._context, job.old, job.new):
                 self._problems += problems
@@ -283,9 +283,9 @@ class Planner:
 
     def _note(self, entry: Entry | None, changes: Changes, chosen: Selection) -> None:
         if entry and not self._context.system.privileged and any(item.origin for item in changes.installed):
-            self._notes.append("not run as root: owners of files are left as they come")
+            self._notes.append("not run as root: owners of files are not set")
         treated = {each.path for each in changes.drifted}
         for change in changes.changes:
             if change.kept and change.path not in treated:
-                self._notes.append(f"{change.path} was edited or is not ours; a copy is kept: {change.kept}")
+                self._notes.append(f"{change.path} is not as installed; a copy is kept: {change.kept}")
         self._notes += [why for _, why in sorted(chosen.skipped.items())]

@@ -1,4 +1,4 @@
-"""Looks for reasons why a plan cannot be carried out here; finds all of them before anything is done."""
+"""Finds every reason why a plan cannot be executed on this host, before anything is done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 def needs(
     system: System, layout: Layout, changes: Changes, journal: int, staging: Sequence[Demand] = ()
 ) -> list[Need]:
-    """Counts what a plan needs on each file system.
+    """Return the space that a plan needs on each file system.
 
     Args:
         system: The host.
@@ -36,7 +36,7 @@ def needs(
 
 
 def place_problems(system: System, changes: Changes) -> list[Problem]:
-    """Says where we may not write, and where programs would come to a place that runs none."""
+    """Return places that cannot be written, and programs that would be installed on noexec file systems."""
     problems: dict[str, Problem] = {}
     spaces: dict[str, Space] = {}
     executable = {item.path for item in changes.installed if item.kind == "file" and item.mode & 0o111}
@@ -53,7 +53,7 @@ def place_problems(system: System, changes: Changes) -> list[Problem]:
             if spaces[directory].readonly:
                 problems[directory] = Problem(directory, "is mounted read-only", "mount it for writing")
             elif not system.writable(directory):
-                problems[directory] = Problem(directory, "cannot be written by this user", "run as root")
+                problems[directory] = Problem(directory, "is not writable by this user", "run as root")
         if change.path in executable and spaces[directory].noexec and directory not in problems:
             problems[directory] = Problem(
                 directory, f"is mounted noexec, and {change.path} is a program", "mount it with exec"
@@ -62,7 +62,7 @@ def place_problems(system: System, changes: Changes) -> list[Problem]:
 
 
 def release_problems(system: System, layout: Layout, manifest: Manifest) -> list[Problem]:
-    """Says where programs that stay in the release's directory could not be run."""
+    """Return the releases directory if programs that stay in it could not be run."""
     programs = [
         entry.path
         for entry in manifest.for_platform(system.platform())
@@ -72,5 +72,9 @@ def release_problems(system: System, layout: Layout, manifest: Manifest) -> list
         return []
     what = f"is mounted noexec, and {programs[0]} is a program that runs from there"
     return [
-        Problem(layout.releases, what, "mount it with exec, or ask for a bundle that installs it elsewhere")
+        Problem(
+            layout.releases,
+            what,
+            "mount it with exec, or ask for a bundle that installs the program in another place",
+        )
     ]

@@ -1,8 +1,8 @@
-"""Regains what a damaged record said of the running release, when the same release is installed again.
+"""Rebuilds the damaged record of the running release when the same release is installed again.
 
-The manifest comes from the bundle, which was verified just now; what is on the host counts as ours where it
-is what this release puts there, what was rendered for it, or what a journal says that we made. Everything
-else is left alone, and the plan names it as not ours.
+The manifest comes from the bundle, which was verified just now. A file on the host counts as ours if it is
+what this release installs, what was rendered for it, or what a journal says that Waybill created. Everything
+else is left alone, and the plan reports it as not ours.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from installer.state.release import DamagedReleaseError, Installed, Release, ope
 from installer.state.state import Entry, State
 from installer.transaction import journal as journals
 
-NOTE = "the record of what runs was damaged: it is derived again from this bundle, and written anew"
+NOTE = "the record of the running release is damaged: it is rebuilt from this bundle"
 
 
-def regained(
+def rebuilt_release(
     context: Context, state: State, staged: Staged, site: tuple[Layer, ...], environment: str
 ) -> Release | None:
-    """Gives the running release where what is kept of it is damaged, and `staged` is the very same release.
+    """Return the running release if its record is damaged and `staged` is the same release.
 
     Args:
         context: The host.
@@ -39,7 +39,7 @@ def regained(
         environment: What templates see as `waybill.environment`.
 
     Returns:
-        The release; None where it is not damaged, or `staged` is another one.
+        The release; None where it is not damaged, or `staged` is another release.
     """
     current = state.current
     if current is None or (current.identity, current.manifest) != (staged.identity, staged.manifest_sha256):
@@ -64,7 +64,7 @@ def regained(
 
 
 def _ours(context: Context, state: State, current: Entry, items: list[Installed]) -> Iterator[Installed]:
-    """Gives what is on the host and known to be ours, directories first."""
+    """Yield what is on the host and known to be ours, directories first."""
     system, layout = context.system, context.layout
     above = {each for item in items for each in _above(item.path)}
     listed = {item.path for item in items}
@@ -91,7 +91,7 @@ def _above(path: str) -> Iterator[str]:
 
 
 def _directories(context: Context, state: State) -> dict[str, Installed]:
-    """Gives the directories that sound records of other releases, or the journals, say that we made."""
+    """Return directories that Waybill created, by intact records of other releases and journals."""
     system, layout = context.system, context.layout
     found: dict[str, Installed] = {}
     for name in system.names(layout.transactions):

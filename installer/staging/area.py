@@ -1,7 +1,7 @@
-"""The staging area: what lies there after a run that was cut short, and what becomes of it.
+"""The staging area, and what becomes of the files of an interrupted run.
 
-The next run of the same bundle goes on with it; every other command that changes something removes it. What
-we did not put there is moved to `kept`, never removed, and named.
+The next run of the same bundle continues with them; every other command that changes something removes them.
+Files that Waybill did not put there are moved to `kept`, never removed, and reported.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from installer.staging import work_dir
 from installer.state.retained import read_manifest
 
 GOING = ".gone"
-"""Ends the name of what is being removed: without its manifest nobody could tell any more what is ours."""
+"""Suffix of what is being removed: once its manifest is gone, nobody can tell which files are ours."""
 _OURS = re.compile(rf"[0-9a-f]{{12}}(\.work|\.replaced|{re.escape(GOING)})?")
 _HEAD = re.compile(rf"{re.escape(SUMS)}(\.[0-9a-f]{{8}}\.(sig|sigstore\.json|asc))?|{re.escape(MANIFEST)}")
 
 
 def clear(system: System, layout: Layout, progress: Progress, keep: str = "") -> None:
-    """Removes what is staged.
+    """Remove what is staged.
 
     Args:
         system: The host.
         layout: Of the product.
-        progress: Told what was not ours.
+        progress: Told what was moved away.
         keep: Identity of a bundle whose staged files stay; empty for none.
 
     Raises:
         OSError: Something cannot be removed.
     """
-    # What an earlier removal left goes first: the next one takes its name.
+    # What an interrupted removal left goes first: the next one needs its name.
     for name in sorted(system.names(layout.staging), key=lambda name: not name.endswith(GOING)):
         if keep and name in (keep[:12], f"{keep[:12]}.work"):
             continue
@@ -55,7 +55,7 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
 
 
 def discard(system: System, layout: Layout, progress: Progress, identity: str) -> None:
-    """Removes what is staged of one bundle; where that cannot be done, the next command does it."""
+    """Remove what is staged of one bundle; what fails is done by the next command."""
     with suppress(OSError):
         link, directory = layout.work_link(identity), layout.stage(identity)
         if system.observe(link).kind == "link":
@@ -65,25 +65,26 @@ def discard(system: System, layout: Layout, progress: Progress, identity: str) -
 
 
 def remove(system: System, layout: Layout, progress: Progress, directory: str) -> None:
-    """Removes a release, once what is not ours is out of it; cut short, it goes on where it was.
+    """Remove a release after moving away what is not ours; interrupted, it continues where it was.
 
     Raises:
         OSError: It cannot be removed.
     """
     rescue(system, layout, progress, strangers(system, directory))
     system.remove_tree(f"{directory}{GOING}")
+    # Renamed first: a directory that is half removed must not be taken for a staged release.
     system.rename(directory, f"{directory}{GOING}")
     system.sync_dir(parent(directory))
     system.remove_tree(f"{directory}{GOING}")
 
 
 def strangers(system: System, directory: str, wanted: Set[str] | None = None) -> list[str]:
-    """Gives what lies in a staged release and is no part of it, without what lies below that.
+    """Return paths in a staged release that are not part of it, without those below them.
 
     Args:
         system: The host.
         directory: Of the staged release.
-        wanted: What is part of it; None: its own manifest says so, which is on the disk before anything else.
+        wanted: What is part of it; None: as its manifest says, which is on the disk before anything else.
     """
     if wanted is None:
         try:
@@ -97,7 +98,7 @@ def strangers(system: System, directory: str, wanted: Set[str] | None = None) ->
 
 
 def parts(manifest: Manifest, platform: str) -> frozenset[str]:
-    """Gives every path that a release has in its directory on a host of `platform`, besides its head."""
+    """Return every path of a release in its directory on a host of `platform`, except its head."""
     paths = {entry.path for entry in manifest.for_platform(platform)}
     paths |= {link.path for link in manifest.links} | {entry.path for entry in manifest.directories}
     above = {str(each) for path in paths for each in PurePosixPath(path).parents}
@@ -105,7 +106,7 @@ def parts(manifest: Manifest, platform: str) -> frozenset[str]:
 
 
 def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[str]) -> None:
-    """Moves what is not ours out of a directory of ours, to where it is kept.
+    """Move files that are not ours out of a directory of ours, to `kept`.
 
     Raises:
         OSError: It cannot be moved; it is where it was.
@@ -120,4 +121,4 @@ def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[s
         system.rename(path, to)
         system.sync_dir(parent(to))
         system.sync_dir(parent(path))
-        progress.note(f"{path} is not ours; it was moved to {to}")
+        progress.note(f"{path} was not created by Waybill; moved to {to}")

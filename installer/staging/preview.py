@@ -1,4 +1,4 @@
-"""A verified bundle as `plan` needs it, without staging it: only the documents that a plan reads."""
+"""Verifies a bundle for `plan` without staging it: only the documents that a plan reads are written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def previewed(
     work: str = "",
     apart: bool = False,
 ) -> Iterator[tuple[VerifiedBundle, Staged]]:
-    """Verifies a bundle and keeps its documents for as long as the plan is made.
+    """Verify a bundle and keep its documents while the plan is made.
 
     They lie in a private directory (0700) in the work directory, else in /tmp or in the directory that
     `--root` names, and are removed at the end.
@@ -59,9 +59,9 @@ def previewed(
     try:
         system.mkdir(base, 0o700)
     except OSError as error:
-        hint = "the plan needs room for the documents of the bundle: name a directory by --work-dir"
+        hint = "the plan needs space for the documents of the bundle: name a directory with --work-dir"
         raise HostNotReadyError(
-            f"cannot be written: {error.strerror}", where=parent or system.root, hint=hint
+            f"cannot write: {error.strerror}", where=parent or system.root, hint=hint
         ) from error
     try:
 

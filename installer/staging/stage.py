@@ -1,8 +1,8 @@
-"""From a bundle on a medium to its members in the staging area, in the one pass that verifies them.
+"""Writes the members of a bundle to the staging area, in the one pass that verifies them.
 
-The staging area is ours alone (0700). What lies there was hashed while it was written, and only that is used
-afterwards: the medium is not read a second time. What an earlier run of the same bundle left there is hashed
-where it lies, and the medium is not read for it again.
+The staging area is private (0700). What is there was hashed while it was written, and only that is used
+afterwards: the media are not read a second time, which might return other bytes. What an interrupted run of
+the same bundle left is hashed where it is, and is not read from the media again.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from installer.staging import area as staging
 from installer.staging import work_dir
 from installer.staging.staged import Staged
 
-KEPT = "what is staged stays: the same command goes on from there, `install recover` removes it"
+KEPT = "the staged files stay: the same command continues with them, `install recover` removes them"
 
 
 def stage(
     opened: OpenedBundle, system: System, layout: Layout, progress: Progress, *, work: str = ""
 ) -> tuple[VerifiedBundle, Staged]:
-    """Verifies the payload and keeps what this host needs of it.
+    """Verify the payload and keep what this host needs of it.
 
     Args:
-        opened: The bundle, its head trusted.
+        opened: The bundle, its head verified for this host.
         system: The host.
-        layout: Of the bundle's product; its lock is held.
+        layout: Of the product; its lock is held.
         progress: Told the bytes.
         work: A `workdir.work_dir` for the blobs of images; empty: they stay with the release.
 
@@ -45,9 +45,9 @@ def stage(
         What was verified, and the release, durable in the staging area.
 
     Raises:
-        HostNotReadyError: The space does not suffice, or it cannot be written to.
+        HostNotReadyError: There is too little space, or it cannot be written.
         TamperedError: Something is not what was signed. Nothing is left in the staging area.
-        MediaError: The medium failed. What was staged is left for the next run of the same bundle.
+        MediaError: The media failed. What was staged stays for the next run of the same bundle.
     """
     bundle = opened.bundle
     directory = layout.stage(bundle.identity)
@@ -62,14 +62,15 @@ def stage(
             progress.start("verify and stage", payload_extent(opened, have))
             verified = verify_payload(opened, progress.advance, tree.keep, have)
         progress.done()
+        # One sync of the file system instead of one per file; the plan relies on what is staged.
         for place in filter(None, (directory, area)):
             system.sync_fs(place)
     except OSError as error:
         staging.discard(system, layout, progress, bundle.identity)
         raise HostNotReadyError(
-            f"the release cannot be staged: {error.strerror}",
+            f"cannot stage the release: {error.strerror}",
             where=error.filename or directory,
-            hint="free some space there, or check that the file system is writable and sound",
+            hint="free some space there, or check that the file system is writable and intact",
         ) from error
     except BaseException as error:
         if isinstance(error, WaybillError) and not isinstance(error, MediaError):
@@ -84,14 +85,14 @@ def stage(
 def demands(
     manifest: Manifest, platform: str, directory: str, work: str = "", have: frozenset[str] = frozenset()
 ) -> list[Demand]:
-    """Says what staging takes, and where: the release in one place, blobs in another where there is one.
+    """Return the space that staging takes: of the release, and of blobs where they go to another place.
 
     Args:
         manifest: Of the release.
         platform: `os/arch` of this host.
         directory: Where it is staged.
         work: Where the blobs of its images are; empty: with the rest.
-        have: Files that are there already.
+        have: Files that are staged already.
     """
     rows = {place: Demand(place, 0, 64) for place in (directory, *([work] if work else []))}
     for entry in manifest.for_platform(platform):
@@ -103,7 +104,7 @@ def demands(
 
 def _require_space(system: System, wanted: list[Demand]) -> None:
     if problems := space_problems(sum_demands(system, wanted)):
-        raise HostNotReadyError("the release cannot be staged", problems=problems)
+        raise HostNotReadyError("cannot stage the release", problems=problems)
 
 
 def _area(system: System, layout: Layout, identity: str, work: str, progress: Progress) -> str:
@@ -116,7 +117,7 @@ def _area(system: System, layout: Layout, identity: str, work: str, progress: Pr
 
 
 class _Tree:
-    """The directory of one release while it is filled, by several threads; its blobs may lie elsewhere."""
+    """The directory of one release while several threads fill it; its blobs may be in another place."""
 
     def __init__(
         self,
@@ -136,14 +137,14 @@ class _Tree:
         self._head = {SUMS: bundle.head.sums, MANIFEST: bundle.manifest_bytes, **bundle.head.signatures}
 
     def demands(self, have: frozenset[str]) -> list[Demand]:
-        """Says what is still needed."""
+        """Return the space that is still needed."""
         return demands(self._manifest, self._platform, self._directory, self._area, have)
 
     def resume(self) -> frozenset[str]:
-        """Looks at what an earlier run left, and clears what is of no use.
+        """Check what an interrupted run left, and clear what is of no use.
 
         Returns:
-            The files that are there, as signed.
+            The files that are staged, and are as signed.
         """
         system = self._system
         if self._kind(self._directory) == "absent" and not (self._area and system.names(self._area)):
@@ -158,12 +159,12 @@ class _Tree:
         there = [entry for entry in entries if self._kind(self._at(entry.path)) != "absent"]
         if not there:
             return frozenset()
-        self._progress.start("check what is staged", sum(entry.size for entry in there))
+        self._progress.start("check staged files", sum(entry.size for entry in there))
         good = [entry for entry in there if self._is_good(entry)]
         self._progress.done()
         size = size_text(sum(entry.size for entry in good))
         self._progress.note(
-            f"{len(good)} of {len(entries)} files already staged, {size}: checked, not copied again"
+            f"{len(good)} of {len(entries)} files are staged already ({size}): checked, not copied again"
         )
         return frozenset(entry.path for entry in good)
 
@@ -188,7 +189,7 @@ class _Tree:
         staging.rescue(self._system, self._layout, self._progress, paths)
 
     def prepare(self) -> None:
-        """Writes the head, makes all directories, and the links of trees; leaves what is there."""
+        """Write the head, create all directories and the links of trees; leave what is there."""
         system, manifest = self._system, self._manifest
         self._make(self._directory, 0o755)
         for name in system.names(self._directory):
@@ -199,7 +200,8 @@ class _Tree:
             if system.observe(path).sha256 != sha256_hex(data):
                 system.remove_tree(path)
                 system.write_new(path, data, 0o644, sync=False)
-        # Also what is there already: a kill may have left it in the cache alone.
+        # Also what was there: a kill may have left it only in the cache. Without its manifest on the disk
+        # nobody can tell later which staged files are ours.
         system.sync_files([f"{self._directory}/{name}" for name in self._head])
         system.sync_dir(self._directory)
         modes = {entry.path: entry.mode for entry in manifest.directories}
@@ -234,7 +236,7 @@ class _Tree:
             self._system.set_owner_mode(path, mode)
 
     def keep(self, entry: FileEntry, chunks: Iterator[memoryview]) -> None:
-        """Takes one file; on a wrong digest `chunks` raises and the file is removed."""
+        """Write one file; on a wrong digest `chunks` raises and the file is removed."""
         if entry.platform in ("", self._platform):
             self._system.write_new(self._at(entry.path), chunks, entry.mode, sync=False)
         else:

@@ -18,7 +18,7 @@ class Staged:
         identity: SHA-256 of its SHA256SUMS, in hex.
         directory: The host path below which its members lie under their bundle paths, all on the disk.
         area: Where the blobs of its images lie, where that is another place; empty: in `directory`.
-        demands: What staging it would still take; empty where it is staged.
+        demands: The space that staging it would take; empty where it is staged.
     """
 
     manifest: Manifest

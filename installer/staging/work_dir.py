@@ -1,7 +1,7 @@
-"""The directory of `--work-dir`: where the blobs of images wait for the engine when the main disk is small.
+"""The directory of `--work-dir`: blobs of images are there until the engine has loaded them.
 
-Each bundle has an area of its own there, 0700, whose place is written down as a link in the staging area
-before it is made: whoever comes after a crash finds it, whatever options that command was given.
+Each bundle has an area of its own there, 0700. A link in the staging area names it before it is created: the
+next command finds it after a crash, whatever its options are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OTHERS_WRITE, _STICKY = 0o022, 0o1000
 
 
 def work_dir(system: System, layout: Layout, typed: Path) -> str:
-    """Gives the host path of a `--work-dir`, once it is known to be fit.
+    """Return the host path of a `--work-dir`, after checking that it is safe.
 
     Args:
         system: The host.
@@ -30,19 +30,19 @@ def work_dir(system: System, layout: Layout, typed: Path) -> str:
         typed: What the operator typed: a path of this machine, below `--root` where there is one.
 
     Raises:
-        UsageError: It is no directory, lies outside of `--root`, or in Waybill's own state.
-        HostNotReadyError: Others could change what lies there, or we may not write to it.
+        UsageError: It is not a directory, is outside of `--root`, or in the state of Waybill.
+        HostNotReadyError: Other users could change what is in it, or this user cannot write to it.
     """
     real = typed.resolve()
     if not real.is_dir():
-        raise UsageError("is not a directory", where=str(typed), hint="make it first: install -d -m 700 DIR")
+        raise UsageError("is not a directory", where=str(typed), hint="create it first: mkdir -m 700 DIR")
     if not real.is_relative_to(system.root):
-        hint = f"with --root nothing outside of {system.root} is touched: choose a directory in it"
-        raise UsageError("lies outside of --root", where=str(typed), hint=hint)
+        hint = f"with --root nothing outside of {system.root} is changed: choose a directory in it"
+        raise UsageError("is outside of --root", where=str(typed), hint=hint)
     path = "/" + str(real.relative_to(system.root)).removeprefix(".")
     if f"{path}/".startswith(f"{layout.state}/"):
         raise UsageError(
-            "is where Waybill keeps its own state", where=path, hint="choose a directory on another disk"
+            "contains the state of Waybill", where=path, hint="choose a directory on another disk"
         )
     _refuse_unsafe(system, path)
     return path
@@ -50,38 +50,39 @@ def work_dir(system: System, layout: Layout, typed: Path) -> str:
 
 def _refuse_unsafe(system: System, path: str) -> None:
     parts = [*reversed([str(above) for above in Path(path).parents]), path]
+    # Whoever can rename a directory above can put another one in its place between two steps.
     for part in dict.fromkeys(parts):
         status = Path(system.real(part)).stat()
         if status.st_uid not in (0, os.geteuid()):
             raise HostNotReadyError(
-                f"{part} belongs to user {status.st_uid}, who could change what lies there",
+                f"{part} belongs to user {status.st_uid}, who could change the files in it",
                 where=path,
-                hint="choose a directory that belongs to root: install -d -m 700 DIR",
+                hint="choose a directory that belongs to root: mkdir -m 700 DIR",
             )
         group_is_ours = status.st_gid == 0 and not status.st_mode & 0o002
         if status.st_mode & _OTHERS_WRITE and not status.st_mode & _STICKY and not group_is_ours:
             raise HostNotReadyError(
-                f"{part} can be written by others (mode {status.st_mode & 0o7777:04o})",
+                f"{part} is writable by other users (mode {status.st_mode & 0o7777:04o})",
                 where=path,
                 hint=f"chmod go-w {part}, or choose another directory",
             )
     if system.space(path).readonly:
         raise HostNotReadyError("is mounted read-only", where=path, hint="mount it for writing")
     if not system.writable(path):
-        raise HostNotReadyError("cannot be written by this user", where=path, hint="run as root")
+        raise HostNotReadyError("is not writable by this user", where=path, hint="run as root")
 
 
 def area_of(system: System, layout: Layout, identity: str) -> str:
-    """Gives the area that a bundle has, as the link says; empty where there is none."""
+    """Return the area of a bundle that its link names; empty where there is none."""
     seen = system.observe(layout.work_link(identity))
     return seen.target if seen.kind == "link" and _is_area(layout, identity[:12], seen.target) else ""
 
 
 def make_area(system: System, layout: Layout, identity: str, directory: str) -> str:
-    """Gives the area of a bundle in a work directory: the one it has there already, or a new one.
+    """Return the area of a bundle in a work directory: the one it has, or a new one.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     link = layout.work_link(identity)
     found = area_of(system, layout, identity)
@@ -91,6 +92,7 @@ def make_area(system: System, layout: Layout, identity: str, directory: str) -> 
         system.unlink(link)
     area = f"{directory.rstrip('/')}/waybill-{layout.product}-{identity[:12]}-{secrets.token_hex(4)}"
     make_directory(system, layout.staging)
+    # The link is on the disk before the area exists: no crash leaves gigabytes that nobody knows of.
     system.symlink(area, link)
     system.sync_dir(layout.staging)
     system.mkdir(area, 0o700)
@@ -98,7 +100,7 @@ def make_area(system: System, layout: Layout, identity: str, directory: str) -> 
 
 
 def remove_area(system: System, layout: Layout, link: str, progress: Progress) -> None:
-    """Removes the area that a link names, and the link; what is not ours there is left and named.
+    """Remove the area that a link names, and the link; report and leave what is not ours.
 
     Raises:
         OSError: It cannot be removed.
@@ -108,12 +110,12 @@ def remove_area(system: System, layout: Layout, link: str, progress: Progress) -
     ours = _is_area(layout, identity, area)
     gone = ours and system.observe(area, digest=False).kind == "absent"
     if gone or not ours or not _is_ours(system, area):
-        what = "is not there any more" if gone else "is not ours"
+        what = "does not exist" if gone else "was not created by Waybill"
         progress.note(
-            f"{area}, where images waited, {what}: left alone. If its disk is away, remove it there"
+            f"{area}, the work directory of a bundle, {what}: left as it is; remove it if its disk returns"
         )
     elif strange := [path for path in system.tree(area) if not _BLOB.fullmatch(path.removeprefix(area))]:
-        progress.note(f"{strange[0]} is not ours: {area} is left as it is")
+        progress.note(f"{strange[0]} was not created by Waybill: {area} is left as it is")
     else:
         system.remove_tree(area)
     system.unlink(link)

@@ -50,17 +50,6 @@ class Evidence:
             }
         )
 
-    @classmethod
-    def from_json(cls, value: object) -> Evidence:
-        """Return the evidence that a JSON object holds.
-
-        Raises:
-            TypeError: It is not an object.
-        """
-        if not isinstance(value, Mapping):
-            raise TypeError("a release has a field of another type: evidence")
-        return cls(value)
-
     def with_file(self, file: EvidenceFile) -> Evidence:
         """Return it with a reference to the record of the verification."""
         return Evidence({**self.document, "record": asdict(file)})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.approvals.approval import Request
+from bundler.approvals.approval import ApprovalRequest
 from bundler.commands import approve
 from installer.core.errors import UnfitInputError
 from installer.core.format.tar_header import END
@@ -23,7 +23,7 @@ from tests.rig import bundlebuild as build
 from tests.rig.product import EPOCH, Product
 from tests.rig.trustworld import APPROVALS, NOW, TEAM, World, person
 
-ASKED = Request("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
+ASKED = ApprovalRequest("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
 OPS = person(TEAM["ops"]).signer
 
 

@@ -226,7 +226,7 @@ def test_a_work_area_is_found_by_whoever_comes_later(tmp_path: Path) -> None:
     area = tmp_path / staged.area[1:]
     (area / "mine.txt").write_bytes(b"somebody's work")
     clear(system, LAYOUT, notes)
-    assert f"{staged.area}/mine.txt is not ours" in notes.lines[-1]
+    assert f"{staged.area}/mine.txt was not created by Waybill" in notes.lines[-1]
     assert (area / "mine.txt").read_bytes() == b"somebody's work"
     assert not list((tmp_path / STAGING).iterdir())
 
@@ -239,4 +239,4 @@ def test_a_link_that_leads_elsewhere_removes_nothing(tmp_path: Path) -> None:
     (tmp_path / STAGING / f"{IDENTITY[:12]}.work").symlink_to("/precious")
     clear(system, LAYOUT, notes)
     assert (tmp_path / "precious/images").read_bytes() == b"x"
-    assert "is not ours" in notes.lines[-1]
+    assert "was not created by Waybill" in notes.lines[-1]

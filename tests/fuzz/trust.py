@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from bundler.signing.cosign import generate, read_sealed
+from bundler.signing.cosign import generate, parse_key
 from installer.core.errors import (
     CheckFailedError,
     ExpiredError,
@@ -92,7 +92,7 @@ def armor(label: str, packets: bytes) -> bytes:
 def check_sealed(data: bytes) -> None:
     """A sealed private key that is read asks for no more work than is allowed."""
     with refusal(UsageError):
-        found = read_sealed(data, "k.key")
+        found = parse_key(data, "k.key")
         same((len(found.salt), len(found.nonce), found.cost <= 131072), (32, 24, True))
 
 

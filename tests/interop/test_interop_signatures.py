@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from bundler.commands.keygen import generate_key_pair
-from bundler.signing.cosign import CosignSigner, seal
+from bundler.signing.cosign import CosignSigner, encrypt_key
 from bundler.signing.gpg import GpgSigner
 from installer.core.errors import WaybillError
 from installer.core.trust.signatures import Signature, TrustedKey, verify
@@ -115,7 +115,7 @@ def cosign_case(case: Exchange, directory: Path) -> tuple[str, str, str]:
     mine = kind()
     public = [pems(mine, directory, "mine")[1], pems(kind(), directory, "other")[1]]
     sealed = directory / "mine.key"
-    sealed.write_bytes(seal(mine, PASSWORD.encode()))  # type: ignore[arg-type]
+    sealed.write_bytes(encrypt_key(mine, PASSWORD.encode()))  # type: ignore[arg-type]
     if case.signs == "we":
         signature = directory / f"F{case.form}"
         signature.write_bytes(CosignSigner.load(sealed).sign(DATA)[case.form[1:]])
@@ -140,7 +140,7 @@ def openssl_case(case: Exchange, directory: Path) -> tuple[str, str, str]:
     mine, other = MAKE[case.key](), MAKE[case.key]()
     (secret, public), (_, stranger) = pems(mine, directory, "mine"), pems(other, directory, "other")
     if case.signs == "we":
-        (directory / "k.key").write_bytes(seal(mine, PASSWORD.encode()))  # type: ignore[arg-type]
+        (directory / "k.key").write_bytes(encrypt_key(mine, PASSWORD.encode()))  # type: ignore[arg-type]
         made = CosignSigner.load(directory / "k.key").sign(DATA)["sig"]
         asked = ((public, DATA), (public, OTHER), (stranger, DATA))
         results = [openssl_verifies(case.key, key, made, data, directory) for key, data in asked]
@@ -282,7 +282,7 @@ def test_key_files(case: KeyFile, home: GpgHome, tmp_path: Path) -> None:
 def test_cosign_3_does_not_verify_its_own_ed25519_bundle(tmp_path: Path) -> None:
     tool, private = real("cosign3", tmp_path), ed25519.Ed25519PrivateKey.generate()
     _, public = pems(private, tmp_path, "mine")
-    (tmp_path / "mine.key").write_bytes(seal(private, PASSWORD.encode()))
+    (tmp_path / "mine.key").write_bytes(encrypt_key(private, PASSWORD.encode()))
     (tmp_path / "F").write_bytes(DATA)
     (tmp_path / "F.sigstore.json").write_bytes(tool.sign(tmp_path / "mine.key", tmp_path / "F", PASSWORD)[1])
     assert not tool.verify_bundle(public, tmp_path / "F.sigstore.json", tmp_path / "F")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bundler.approvals.approval import Request
+from bundler.approvals.approval import ApprovalRequest
 from tests.rig import bundlebuild as build
 from tests.rig.trustworld import TEAM, person
 
-ASKED = Request("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
+ASKED = ApprovalRequest("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
 OPS = person(TEAM["ops"]).signer
 
 

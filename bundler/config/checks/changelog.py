@@ -49,27 +49,27 @@ def section(data: bytes, given: str, version: Version) -> tuple[str, list[Proble
 
 
 def _sections(text: str) -> list[tuple[int, str, str]]:
-    found: list[tuple[int, str, list[str]]] = []
+    sections: list[tuple[int, str, list[str]]] = []
     fenced = False
     for number, row in enumerate(text.splitlines(), 1):
         # A heading inside of a code block is an example, not a section.
         fenced ^= bool(_FENCE.match(row))
         match = None if fenced else _HEADING.fullmatch(row.rstrip())
         if match:
-            found.append((number, match["name"], []))
+            sections.append((number, match["name"], []))
         # Link definitions at the end of the file belong to no section.
-        elif found and not re.match(r"\[[^\]]+\]:\s", row):
-            found[-1][2].append(row)
-    return [(number, name, "\n".join(rows).strip("\n") + "\n") for number, name, rows in found]
+        elif sections and not re.match(r"\[[^\]]+\]:\s", row):
+            sections[-1][2].append(row)
+    return [(number, name, "\n".join(rows).strip("\n") + "\n") for number, name, rows in sections]
 
 
 def _is(name: str, version: Version) -> bool:
     try:
-        found = parse(name)
+        sections = parse(name)
     except UsageError:
         return False
     # Compared as versions: `v1.4.0` and `1.4.0` are the same.
-    return str(found) == str(version)
+    return str(sections) == str(version)
 
 
 def _absent(given: str, version: Version, headings: list[tuple[int, str]]) -> Problem:

@@ -27,7 +27,7 @@ KIND: Kind = "compose"
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ImageUse:
     """An image that a service uses: its reference, the service, and the line."""
 
     reference: str
@@ -36,15 +36,15 @@ class Use:
 
 
 @dataclass(slots=True)
-class Compose:
+class ComposeFile:
     """The result of reading a Compose file."""
 
-    uses: list[Use] = field(default_factory=list)
+    uses: list[ImageUse] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
-def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
+def read(data: bytes, name: str, variables: Mapping[str, str]) -> ComposeFile:
     """Read a Compose file.
 
     Args:
@@ -54,62 +54,62 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> Compose:
     """
     import yaml
 
-    found = Compose()
+    result = ComposeFile()
     # Compose reads such files, too; the limit guards this process, not the format.
     if len(data) > MAX_BYTES:
-        found.problems.append(Problem(name, "is larger than 1 MiB", "is it a Compose file?"))
-        return found
+        result.problems.append(Problem(name, "is larger than 1 MiB", "is it a Compose file?"))
+        return result
     try:
         # Nodes, not objects: they keep line numbers, and aliases are shared instead of copied.
         root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        found.problems.append(
+        result.problems.append(
             Problem(
                 f"{name}:{line}", f"is not YAML: {error.problem}", "run `docker compose config` for details"
             )
         )
-        return found
+        return result
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        found.problems.append(Problem(name, "is not YAML in UTF-8", "is it a Compose file?"))
-        return found
+        result.problems.append(Problem(name, "is not YAML in UTF-8", "is it a Compose file?"))
+        return result
     top = dict(_entries(root))
     services = dict(_entries(top.get("services")))
     if not services:
-        found.problems.append(Problem(f"{name}:1", "has no services", "is it a Compose file?"))
+        result.problems.append(Problem(f"{name}:1", "has no services", "is it a Compose file?"))
     for service, node in services.items():
-        _service(service, node, name, variables, found)
-    _carried(top, services, name, found)
-    return found
+        _service(service, node, name, variables, result)
+    _carried(top, services, name, result)
+    return result
 
 
-def _service(service: str, node: Node, name: str, variables: Mapping[str, str], found: Compose) -> None:
+def _service(service: str, node: Node, name: str, variables: Mapping[str, str], result: ComposeFile) -> None:
     entries = dict(_entries(node))
     line = node.start_mark.line + 1
     image = entries.get("image")
     if "container_name" in entries:
-        found.containers.append(_text(entries["container_name"]))
+        result.containers.append(_text(entries["container_name"]))
     # The image would be built from sources that are not on the host.
     if "build" in entries:
         where = f"{name}:{entries['build'].start_mark.line + 1}"
         hint = "build the image first, list it under images, and replace build: by image:"
-        found.problems.append(
+        result.problems.append(
             Problem(where, f"service {service} has build:, but the host has no sources", hint)
         )
         return
     if image is None:
         # The extended service may have the image.
         if "extends" not in entries:
-            found.problems.append(Problem(f"{name}:{line}", f"service {service} has no image", "add image:"))
+            result.problems.append(Problem(f"{name}:{line}", f"service {service} has no image", "add image:"))
         return
     line = image.start_mark.line + 1
     reference, problem = _fill(_text(image), variables)
     if problem:
-        found.problems.append(
+        result.problems.append(
             Problem(f"{name}:{line}", f"the image of service {service} {problem[0]}", problem[1])
         )
         return
-    found.uses.append(Use(reference, service, line))
+    result.uses.append(ImageUse(reference, service, line))
 
 
 def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str] | None]:
@@ -138,7 +138,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
     return filled, None
 
 
-def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, found: Compose) -> None:
+def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, result: ComposeFile) -> None:
     """Report files that the Compose file refers to: only the file itself is shipped."""
     referring: list[tuple[str, Node]] = [("include", item) for item in _items(top.get("include"))]
     # Only the Compose file itself is shipped: relative paths would lead to nothing on the host.
@@ -158,7 +158,7 @@ def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, f
         if path and not path.startswith(("/", "$")):
             where = f"{name}:{node.start_mark.line + 1}"
             hint = "install it with config or trees, and refer to its absolute path on the host"
-            found.problems.append(
+            result.problems.append(
                 Problem(where, f"{what} refers to {path}, which is not shipped with the Compose file", hint)
             )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bundler.config.checks import changelog, compose, destinations, images, scripts, secrets, templates
 from bundler.config.entries import Entries
-from bundler.config.model import Item
+from bundler.config.model import InputFile
 from installer.core.errors import Problem
 from installer.core.format.methods import FILE_KINDS
 from installer.core.limits import LIMITS
@@ -20,7 +20,7 @@ _CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
 
 
 @dataclass(slots=True)
-class Content:
+class ContentReport:
     """The result of the checks."""
 
     problems: list[Problem] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Content:
     release_notes: str = ""
 
 
-def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> Content:
+def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> ContentReport:
     """Check the content of the inputs that could be read.
 
     Args:
@@ -36,19 +36,19 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
         version: The version; None if it is not valid.
         images_known: Whether all of `images` is valid; if not, no image is reported as missing.
     """
-    found = Content()
+    report = ContentReport()
     # Without a valid version no section can be looked up.
     if version is not None:
-        _changelog(entries, version, found)
-    _templates(entries, found)
-    _compose(entries, found, images_known=images_known)
-    _scripts(entries, found)
-    found.problems += destinations.check(entries.places)
-    _secrets(entries, found)
+        _changelog(entries, version, report)
+    _templates(entries, report)
+    _compose(entries, report, images_known=images_known)
+    _scripts(entries, report)
+    report.problems += destinations.check(entries.places)
+    _secrets(entries, report)
     if entries.deploy and not entries.health:
         what = "no health probes: a release that does not work will not be rolled back automatically"
-        found.warnings.append(Problem(entries.document.name, what, "add health:"))
-    return found
+        report.warnings.append(Problem(entries.document.name, what, "add health:"))
+    return report
 
 
 def _read(source: Path, limit: int = LIMITS.document_bytes) -> bytes:
@@ -59,42 +59,42 @@ def _read(source: Path, limit: int = LIMITS.document_bytes) -> bytes:
         return b""
 
 
-def _changelog(entries: Entries, version: Version, found: Content) -> None:
+def _changelog(entries: Entries, version: Version, report: ContentReport) -> None:
     given = (entries.value.get("docs") or {}).get("changelog", "CHANGELOG.md")
     item = next((item for item in entries.of_kind("doc") if item.given == given), None)
     if item:
         data = _read(item.source, changelog.MAX_BYTES)
-        found.release_notes, problems = changelog.section(data, item.given, version)
-        found.problems += problems
+        report.release_notes, problems = changelog.section(data, item.given, version)
+        report.problems += problems
 
 
-def _templates(entries: Entries, found: Content) -> None:
+def _templates(entries: Entries, report: ContentReport) -> None:
     schema = _layer(entries.of_kind("schema"))
     defaults = _layer(entries.of_kind("values"))
     product = str(entries.value.get("product", "product"))
     values, problems = examine(
         [defaults] if defaults else [], schema, BuiltIns(entries.version, product), complete=False
     )
-    found.problems += problems
+    report.problems += problems
     parsed = load_schema(schema)[0] if schema else None
-    known = templates.Known(values, parsed if parsed else None)
+    known = templates.KnownValues(values, parsed if parsed else None)
     # With broken values every template would seem to use unknown ones.
     incomplete = bool(problems) or _declared_but_absent(entries)
     for item in entries.of_kind("template"):
         data = _read(item.source)
         if not incomplete:
-            found.problems += templates.check(data, item.given, known)
+            report.problems += templates.check(data, item.given, known)
             continue
         # Without sound values every use would look unknown; the syntax can be checked all the same.
         try:
             parse(data, item.given)
         except RenderError as error:
-            found.problems.append(Problem(error.where, error.what, error.hint))
+            report.problems.append(Problem(error.where, error.what, error.hint))
     for number, probe in enumerate(entries.health):
         if "{" in probe.target and not incomplete:
             for problem in templates.check(probe.target.encode(), "health", known):
                 what = f"the probe {problem.what}"
-                found.problems.append(Problem(entries.probe_places[number], what, problem.hint))
+                report.problems.append(Problem(entries.probe_places[number], what, problem.hint))
 
 
 def _declared_but_absent(entries: Entries) -> bool:
@@ -104,30 +104,30 @@ def _declared_but_absent(entries: Entries) -> bool:
     )
 
 
-def _layer(items: Iterable[Item]) -> Layer | None:
+def _layer(items: Iterable[InputFile]) -> Layer | None:
     item = next(iter(items), None)
     return Layer(item.given, _read(item.source)) if item else None
 
 
-def _compose(entries: Entries, found: Content, *, images_known: bool) -> None:
+def _compose(entries: Entries, report: ContentReport, *, images_known: bool) -> None:
     variables = {"WAYBILL_VERSION": entries.version, "WAYBILL_PRODUCT": str(entries.value.get("product", ""))}
-    uses: list[tuple[str, compose.Use]] = []
+    uses: list[tuple[str, compose.ImageUse]] = []
     for item in entries.of_kind(compose.KIND):
         result = compose.read(_read(item.source), item.given, variables)
-        found.problems += result.problems
+        report.problems += result.problems
         uses += [(item.given, use) for use in result.uses]
     listed = sum(entry is not None for entry in entries.value.get("images") or [])
     # A list with refused entries says nothing about what is missing from it.
     if images_known and listed == len(entries.images):
-        found.problems += images.missing(uses, entries.images)
+        report.problems += images.missing(uses, entries.images)
 
 
-def _scripts(entries: Entries, found: Content) -> None:
+def _scripts(entries: Entries, report: ContentReport) -> None:
     for item in entries.of_kind(scripts.KIND):
-        found.problems += scripts.check(_read(item.source, 256), item.given)
+        report.problems += scripts.check(_read(item.source, 256), item.given)
 
 
-def _secrets(entries: Entries, found: Content) -> None:
+def _secrets(entries: Entries, report: ContentReport) -> None:
     allowed = [
         secrets.Allowance(entry["path"], entries.document.where(("secrets_allow", number)))
         for number, entry in enumerate(entries.value.get("secrets_allow") or [])
@@ -136,7 +136,7 @@ def _secrets(entries: Entries, found: Content) -> None:
     scanner = secrets.Scanner(allowed)
     for item in entries.items:
         is_config = item.kind in _CONFIGURATION
-        found.problems += scanner.file(item.source, item.given, is_config=is_config)
+        report.problems += scanner.file(item.source, item.given, is_config=is_config)
     for tree in entries.trees:
         for file in tree.files:
             # Larger files are not text that somebody wrote; reading them all would take as long as packing.
@@ -144,7 +144,7 @@ def _secrets(entries: Entries, found: Content) -> None:
                 shown = f"{tree.given}/{file.path}"
                 is_config = file.path.rpartition("/")[2].startswith(".env") or file.path.endswith(".env")
                 source = f"{tree.source}/{file.path}"
-                found.problems += scanner.file(source, shown, is_config=is_config, most=file.size)
+                report.problems += scanner.file(source, shown, is_config=is_config, most=file.size)
     # An allowance may be for a file that could not be read.
     complete = not entries.problems
-    found.problems += scanner.unused() if complete else []
+    report.problems += scanner.unused() if complete else []

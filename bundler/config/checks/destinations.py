@@ -22,7 +22,7 @@ _SYSTEM = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class InstallPath:
     """A destination on the host.
 
     Attributes:
@@ -40,7 +40,7 @@ class Place:
     is_tree: bool = False
 
 
-def check(places: Sequence[Place]) -> list[Problem]:
+def check(places: Sequence[InstallPath]) -> list[Problem]:
     """Check all destinations of a release against the rules and against each other."""
     problems = [problem for place in places if (problem := _unsafe(place))]
     # Sorted by components, a path is followed directly by what lies below it: one pass finds all clashes.
@@ -55,7 +55,7 @@ def check(places: Sequence[Place]) -> list[Problem]:
     return problems
 
 
-def _unsafe(place: Place) -> Problem | None:
+def _unsafe(place: InstallPath) -> Problem | None:
     path = place.install
     # The rule that a host applies to the manifest, too: absolute, plain, and none of Waybill's own
     # directories.
@@ -82,7 +82,7 @@ def _inside(path: str, tops: tuple[str, ...]) -> bool:
     return any(path == top or path.startswith(top + "/") for top in tops)
 
 
-def _clash(place: Place, other: Place) -> Problem:
+def _clash(place: InstallPath, other: InstallPath) -> Problem:
     first, second = sorted((place, other), key=lambda item: _line(item.where))
     if place.install == other.install:
         what = f"{second.given} and {first.given} ({first.where}) both install to {place.install}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bundler.config.checks.compose import Use
+from bundler.config.checks.compose import ImageUse
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
@@ -45,7 +45,7 @@ def reference_problem(reference: str, where: str) -> Problem | None:
     return None
 
 
-def missing(uses: Iterable[tuple[str, Use]], sources: Sequence[ImageEntry]) -> list[Problem]:
+def missing(uses: Iterable[tuple[str, ImageUse]], sources: Sequence[ImageEntry]) -> list[Problem]:
     """Names every image that is used and not listed.
 
     Args:
@@ -93,11 +93,11 @@ def names_in(source: Path) -> list[str] | None:
 
 def _documents(source: Path) -> list[object]:
     """Read the lists of images, with the reader that packs them later; layers are skipped over, not read."""
-    from bundler.image_sources.content import ArchiveContent, DirectoryContent
+    from bundler.image_sources.content import ArchiveFile, LayoutDirectory
 
-    content = DirectoryContent(source) if source.is_dir() else ArchiveContent(source)
-    found = [content.resolve(name) for name in ("manifest.json", "index.json")]
-    return [loads_strict(content.document(name), name, MAX_DOCUMENT) for name in found if name]
+    content = LayoutDirectory(source) if source.is_dir() else ArchiveFile(source)
+    listed_names = [content.resolve(name) for name in ("manifest.json", "index.json")]
+    return [loads_strict(content.document(name), name, MAX_DOCUMENT) for name in listed_names if name]
 
 
 def _names(document: object) -> Iterable[str]:

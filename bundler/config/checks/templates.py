@@ -19,7 +19,7 @@ Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownValues:
     """The values that templates can use.
 
     Attributes:
@@ -68,7 +68,7 @@ class Known:
         return [str(key) for key in value] + listed if isinstance(value, Mapping) else listed
 
 
-def check(template: bytes, name: str, known: Known) -> list[Problem]:
+def check(template: bytes, name: str, known: KnownValues) -> list[Problem]:
     """Check one template.
 
     Args:
@@ -107,7 +107,7 @@ def check(template: bytes, name: str, known: Known) -> list[Problem]:
     return []
 
 
-def _hint(path: Path, known: Known) -> str:
+def _hint(path: Path, known: KnownValues) -> str:
     close = did_you_mean(path[-1], known.beside(path))
     if close:
         return f"did you mean {'.'.join((*path[:-1], close))}?"

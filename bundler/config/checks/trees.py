@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bundler.config.checks.inputs import NAME_HINT
-from bundler.config.model import Tree, TreeDirectory, TreeFile, TreeLink
+from bundler.config.model import InputTree, TreeDirectory, TreeFile, TreeLink
 from installer.core.errors import Problem
 from installer.core.format.member_names import link_target_fault, path_fault
 
@@ -18,7 +18,7 @@ _MODE_BITS = 0o775
 _MOST = 25
 
 
-def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
+def survey(tree: InputTree, where: str) -> tuple[InputTree, list[Problem]]:
     """Walk a tree once.
 
     Args:
@@ -37,17 +37,17 @@ def survey(tree: Tree, where: str) -> tuple[Tree, list[Problem]]:
         )
     if not walk.files and not problems:
         problems.append(Problem(where, f"{tree.given} contains no files", "check that the build completed"))
-    found = replace(
+    surveyed = replace(
         tree,
         files=tuple(sorted(walk.files)),
         links=tuple(sorted(walk.links)),
         directories=tuple(sorted(walk.directories)),
     )
-    return found, problems
+    return surveyed, problems
 
 
 class _Walk:
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: InputTree) -> None:
         self.tree = tree
         self.files: list[TreeFile] = []
         self.links: list[TreeLink] = []
@@ -110,9 +110,9 @@ class _Walk:
     def _name_fits(self, path: str) -> bool:
         fault = path_fault(f"{self.tree.member}/{path}")
         # Two names that differ only in case become one file on some file systems.
-        twin = self._folded.setdefault(path.lower(), path)
-        if twin != path:
-            fault = f"differs from {twin} only in case"
+        first_path = self._folded.setdefault(path.lower(), path)
+        if first_path != path:
+            fault = f"differs from {first_path} only in case"
         if fault:
             self._problem(path, f"has a name that a bundle cannot carry: it {fault}", NAME_HINT)
         return not fault

@@ -1,8 +1,7 @@
 """Takes the lock of a product, and finishes or undoes what an interrupted run left, from the journal alone.
 
-No BEGIN: clear staging. BEGIN without COMMIT: undo in reverse, checked against preimages; but go on where
-FORWARD says that there is no way back. COMMIT: finish.
-Recovering twice changes nothing.
+No BEGIN: clear staging. BEGIN without COMMIT: undo in reverse, checked against preimages; but roll forward
+where FORWARD was written. COMMIT: finish. Recovering twice changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import refuse_before_reboot, refuse_truncated, repair_state
 
-_NOT_OURS = "run as root, or use `--root DIR` with a directory of your own"
+_NOT_OURS = "run as root, or use --root DIR with a directory of your own"
 _UNWRITABLE = {
     errno.EACCES: _NOT_OURS,
     errno.EPERM: _NOT_OURS,
@@ -63,11 +62,11 @@ class Recovered:
 
     @property
     def incomplete(self) -> bool:
-        """Whether the new release is committed, but a step of it failed."""
+        """True if the new release is committed, but a step of it failed."""
         return self.outcome in ("finished", "rolled-forward") and bool(self.why)
 
     def as_json(self) -> dict[str, Any]:
-        """Gives it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
     def text(self) -> str:
@@ -93,13 +92,13 @@ def report_recovered(ui: Ui, recovered: Sequence[Recovered]) -> None:
 
 @contextmanager
 def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
-    """Takes the lock of a product and recovers; everything that changes something happens inside.
+    """Take the lock of a product and recover; everything that changes a product happens inside.
 
     Args:
-        context: The host.
+        context: The product.
 
     Yields:
-        What stands now, and what was done about unfinished transactions.
+        Its state, and what was recovered.
 
     Raises:
         BusyError: Another install runs.
@@ -111,11 +110,12 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
         lock = context.system.lock(context.layout.lock, with_directory=True)
     except OSError as error:
         raise HostNotReadyError(
-            f"cannot be written: {error.strerror}",
+            f"cannot write: {error.strerror}",
             where=(error.errno in _MISPLACED and error.filename) or context.layout.base,
-            hint=_UNWRITABLE.get(error.errno or 0, "look at what is there, and at the kernel's log"),
+            hint=_UNWRITABLE.get(error.errno or 0, "check what is at this path, and the kernel log"),
         ) from error
     try:
+        # Recovery comes first in every command: nothing may be planned from a half-changed host.
         recovered = recover(context)
         yield load(context.system, context.layout), recovered
     finally:
@@ -123,10 +123,10 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
 
 
 def recover(context: Context) -> list[Recovered]:
-    """Finishes or undoes every unfinished transaction. The caller holds the lock.
+    """Finish or undo every unfinished transaction. The caller holds the lock.
 
     Returns:
-        What was done, from the oldest to the newest; empty where nothing was left.
+        What was recovered, from the oldest to the newest; empty where nothing was unfinished.
 
     Raises:
         NotUndoneError: One can neither be finished nor undone.
@@ -140,14 +140,15 @@ def recover(context: Context) -> list[Recovered]:
     for number in unfinished(context):
         within = replace(context, transaction=number)
         try:
-            done.append(_recover_one(within))
+            done.append(_recover_one(within))  # a later one was begun on what an earlier one left
         except (OSError, WaybillError) as error:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     try:
         finalize.clear(context)
         remove_partial_files(context.system)
     except OSError as error:
-        raise _stuck(error, "clearing what is not needed", context.layout.base) from error
+        raise _stuck(error, "the state directory", context.layout.base) from error
+    # Last: the records of how transactions ended are derived from their journals.
     recorder.settle(context, recovered=True)
     return done
 
@@ -156,37 +157,37 @@ def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneErr
     if isinstance(error, NotUndoneError):
         return error
     return NotUndoneError(
-        f"{what} cannot be brought to an end now: {failures.reason(error)}",
+        f"cannot recover {what}: {failures.reason(error)}",
         where=where,
-        hint="put right what is named here, then run `install recover`: it goes on where this stopped",
+        hint="fix the problem named here, then run `install recover`: it continues where this stopped",
         problems=error.problems if isinstance(error, WaybillError) else (),
     )
 
 
 def unfinished(context: Context) -> list[str]:
-    """Gives the ids of transactions whose journal is open.
+    """Return the ids of transactions whose journal is open.
 
     Raises:
         NotUndoneError: Backups are there whose journal is not: somebody deleted it.
     """
     there = context.system.names(context.layout.transactions)
-    names = [name for name in there if name.partition(".")[0].isdecimal()]  # others are somebody's own
+    names = [name for name in there if name.partition(".")[0].isdecimal()]  # other names are not ours
     journals = {name.removesuffix(".log") for name in names if name.endswith(".log")}
     ended = {name.removesuffix(".done") for name in names if name.endswith(".done")}
     backups = {name.removesuffix(".backup") for name in names if name.endswith(".backup")}
     if lost := sorted(backups - journals - ended):
         raise NotUndoneError(
-            "the journal of an unfinished transaction is gone",
+            "the journal of an unfinished transaction is missing",
             where=context.layout.journal(lost[0]),
-            hint="put it back. Without it: what was replaced lies beside it, in the directory .backup; move "
-            "that away and run `install rollback VERSION --on-drift replace` with the version that is to run",
+            hint="restore it. If you cannot: the replaced files are in its .backup directory; move "
+            "that away and run `install rollback VERSION --on-drift replace` with the version to run",
         )
     _check_link(context, journals)
     return sorted(journals)
 
 
 def _check_link(context: Context, journals: set[str]) -> None:
-    """Notices a journal that was deleted after the switch: then the link and the state disagree."""
+    """Detect a journal that was deleted after the switch: then the link and the state disagree."""
     if journals:
         return
     state = load(context.system, context.layout)
@@ -195,17 +196,17 @@ def _check_link(context: Context, journals: set[str]) -> None:
     if seen.kind in ("absent", "link") and seen.target == expected:
         return
     path = context.system.root.rstrip("/") + context.layout.current
-    words = {"link": f"points to {seen.target}", "absent": "is not there"}
+    words = {"link": f"points to {seen.target}", "absent": "is missing"}
     is_ = words.get(seen.kind, f"is a {seen.kind}, not a link")
     aside = "" if seen.kind in ("absent", "link") else f"mv -T {path} {path}.saved && "
     if expected:
-        way = f"if {expected} is to run: {aside}ln -sfn {expected} {path}"
+        way = f"to run {expected}: {aside}ln -sfn {expected} {path}"
     else:
-        way = f"if nothing is to run: {aside.removesuffix(' && ') or f'rm {path}'}"
+        way = f"to run no release: {aside.removesuffix(' && ') or f'rm {path}'}"
     raise NotUndoneError(
-        f"{is_}, and the state says {expected or 'that nothing runs'}",
+        f"{is_}, but the state names {expected or 'no running release'}",
         where=context.layout.current,
-        hint=f"a journal was deleted, or it was changed by hand. {way}; `install status` says more",
+        hint=f"a journal was deleted, or the link was changed by hand. {way}; then run `install status`",
     )
 
 
@@ -219,6 +220,7 @@ def _recover_one(context: Context) -> Recovered:
     refuse_before_reboot(context, journal)
     context.progress.note(f"recover transaction {number}")
     try:
+        # What is only in the cache may be gone after the next power cut, with the journal saying otherwise.
         _on_the_disk(context, journal)
         goes_on = journal.has("FORWARD") and not journal.has("COMMIT")
         if goes_on:
@@ -230,16 +232,16 @@ def _recover_one(context: Context) -> Recovered:
             return Recovered(number, "rolled-forward" if goes_on else "finished", why)
         why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
         _mend_images(context, journal, load(context.system, context.layout))
-        execute.undo(context, journal, why or "cut short")
+        execute.undo(context, journal, why or "interrupted")
         finalize.after_rollback(context, journal)
     except OSError as error:
-        journal.require_reboot(error)
+        journal.require_reboot(error)  # after a failed fsync the kernel may show what is not on the disk
         raise
     return Recovered(number, "undone", why)
 
 
 def _on_the_disk(context: Context, journal: Journal) -> None:
-    """Brings to the disk what a kill left in the cache: recovery acts on what it sees."""
+    """Flush to the disk what a kill left in the cache: recovery decides by what it reads."""
     begun = [Op.from_json(record.fields["op"]) for record in journal.records if record.type == "INTENT"]
     context.system.sync_all(
         {context.layout.base, *(place for op in begun for place in handler(op.kind).places(op.args))}
@@ -247,7 +249,7 @@ def _on_the_disk(context: Context, journal: Journal) -> None:
 
 
 def _go_on(context: Context, journal: Journal) -> None:
-    """Brings the new release up where there was no way back any more."""
+    """Start the new release of a transaction that is past the point of no return."""
     new = Entry.from_json(journal.records[0].fields["new"])
     _mend_images(context, journal, State(new))
 
@@ -258,7 +260,7 @@ def _go_on(context: Context, journal: Journal) -> None:
 
 
 def _mend_images(context: Context, journal: Journal, stands: State) -> None:
-    """Sees to the images of the release that is to stand, if the host was booted since they were touched."""
+    """Repair the images of the release that remains, if the host was booted since they were changed."""
     touched = any(op.kind.startswith("image.") for _, op, _ in execute.begun_operations(journal))
     entry = stands.current
     if not touched or journal.records[0].fields["boot"] == context.system.boot_id():

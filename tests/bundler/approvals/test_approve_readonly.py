@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.signing.cosign import seal
+from bundler.signing.cosign import encrypt_key
 from installer.core.trust.approval_sidecar import read_sidecar
 from tests.rig.trustworld import APPROVALS, World, person
 
@@ -26,7 +26,7 @@ def stick(tmp_path: Path) -> Path:
     place = tmp_path / "stick"
     place.mkdir()
     (place / "b.tar").write_bytes(replace(World(), approvals=APPROVALS[:2]).tar())
-    (tmp_path / "ops.key").write_bytes(seal(person("Ops").signer._private, b""))
+    (tmp_path / "ops.key").write_bytes(encrypt_key(person("Ops").signer._private, b""))
     return place
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.approvals.approval import Request
+from bundler.approvals.approval import ApprovalRequest
 from bundler.approvals.statements import Sidecar
 from bundler.commands import trust_sign
 from bundler.commands.approve import attach_approval, prepare_approval
@@ -32,7 +32,7 @@ from tests.rig.product import Product
 from tests.rig.signing import Cosign, gpg_home
 from tests.rig.trustworld import NOW, World, headed, person
 
-ASKED = Request("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
+ASKED = ApprovalRequest("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
 OPS = person("Ops")
 Holder = Callable[[Path], bytes]
 

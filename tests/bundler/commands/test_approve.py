@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.approvals.approval import Request
+from bundler.approvals.approval import ApprovalRequest
 from bundler.approvals.statements import Sidecar, open_statements
 from bundler.commands import approve
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
@@ -170,7 +170,7 @@ class TestRefused:
 
     def test_everything_wrong_is_said_at_once(self, path: Path) -> None:
         with pytest.raises(UsageError) as caught:
-            approve.approve_bundle(path, OPS, Request("x", "Y", targets=("-",), notes="\n"), NOW)
+            approve.approve_bundle(path, OPS, ApprovalRequest("x", "Y", targets=("-",), notes="\n"), NOW)
         assert len(caught.value.problems) == 4
 
     def test_an_expiry_in_the_past(self, path: Path) -> None:

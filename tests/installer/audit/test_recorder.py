@@ -189,7 +189,7 @@ def test_where_there_is_no_room_for_the_log_nothing_is_begun(tmp_path: Path) -> 
                 raise OSError(28, "No space left on device", args[0])
             return super().around(name, args, call)
 
-    with pytest.raises(AuditError, match="cannot be written: No space left") as caught:
+    with pytest.raises(AuditError, match="cannot write the audit log: No space left") as caught:
         install(context(Full(tmp_path)), ONE)
     assert (caught.value.exit_code, caught.value.where) == (15, audit_log.LOG)
     assert not (tmp_path / "opt/d").exists()

@@ -169,7 +169,7 @@ def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
     before = snapshot(root(host), besides=("var",))
     kill_at(host, TWO, "rename /opt/.waybill")
     assert deployed(host) == "two"
-    assert "runs or was cut short" in status.product_status(host).text()
+    assert "is running or was interrupted" in status.product_status(host).text()
     with exclusive(host) as (state, recovered):
         assert state.current is not None
         assert state.current.version == "1.0.0"
@@ -220,7 +220,10 @@ def test_a_deleted_journal_is_noticed_by_its_backups(host: Context) -> None:
     install(host, ONE)
     kill_at(host, TWO, "rename /opt/.waybill")
     (root(host) / STATE / "txn/000002.log").unlink()
-    with pytest.raises(NotUndoneError, match="journal of an unfinished transaction is gone"), exclusive(host):
+    with (
+        pytest.raises(NotUndoneError, match="journal of an unfinished transaction is missing"),
+        exclusive(host),
+    ):
         pass
 
 
@@ -306,7 +309,7 @@ def test_everybody_can_install_below_a_root_of_their_own(host: Context, tmp_path
             own = context(System(mine))
             install(own, ONE)
             with planned(own, TWO) as plan:
-                assert plan.notes == ("not run as root: owners of files are left as they come",)
+                assert plan.notes == ("not run as root: owners of files are not set",)
                 execute_plan(own, plan)
             roll_back(own)
             os._exit(0 if status.product_status(own).drift == () else 2)

@@ -62,7 +62,7 @@ def test_a_log_that_was_removed_is_noticed_by_what_was_done_here(bench: Bench) -
         path.unlink()
     code, document, _ = bench.run("audit")
     assert code == 11
-    assert "does not have transaction 000001 of lan-chat" in document["problems"][0]["what"]
+    assert "does not contain transaction 000001 of lan-chat" in document["problems"][0]["what"]
     code, _, said = bench.run("audit", "--seal", "was removed")
     assert (code, said) == (0, "began a new log: the old one was missing\n")
     assert bench.run("audit")[0] == 0
@@ -79,7 +79,7 @@ def test_nothing_is_done_that_would_hide_that_the_log_was_removed(bench: Bench) 
     later = str(bench.bundle(release("1.5.0", 100_050_000_999), "later.tar"))
     code, document, said = bench.run(later, "--yes")
     assert (code, document["error"], document["where"]) == (15, "audit", audit_log.LOG)
-    assert document["what"] == "is gone, and lan-chat was installed here"
+    assert document["what"] == "is missing, but lan-chat was installed here"
     assert "install audit --seal REASON" in document["hint"]
     assert "NOT in the audit log" in said
     assert not (bench.host / audit_log.LOG[1:]).exists()
@@ -98,7 +98,7 @@ def test_a_log_that_was_begun_anew_is_noticed_by_what_the_history_has(bench: Ben
     history.write_bytes((tmp_path / "aside").read_bytes() + history.read_bytes())
     code, document, _ = bench.run("audit")
     assert code == 11
-    assert "does not have transaction 000001 of lan-chat" in document["problems"][0]["what"]
+    assert "does not contain transaction 000001 of lan-chat" in document["problems"][0]["what"]
 
 
 def test_a_head_that_is_no_head_is_named_also_where_the_log_is_gone(bench: Bench) -> None:

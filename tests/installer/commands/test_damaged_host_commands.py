@@ -64,7 +64,7 @@ def test_a_plan_says_first_that_something_is_unfinished(ours: Bench) -> None:
     (ours.host / STATE / "txn/000009.backup").mkdir()
     code, document, _ = ours.run("plan", newer(ours))
     assert code == 0
-    assert document["notes"][0].startswith("UNFINISHED transaction 000009: its journal is gone")
+    assert document["notes"][0].startswith("UNFINISHED transaction 000009: its journal is missing")
 
 
 def test_a_plan_of_a_host_that_is_not_ready_is_one_document_with_the_plan_in_it(ours: Bench) -> None:

@@ -108,7 +108,7 @@ def file(path: Path) -> None:
         (outside, "points to /etc"),
         (directory, "is a dir, not a link"),
         (file, "is a file, not a link"),
-        (Path.unlink, "is not there"),
+        (Path.unlink, "is missing"),
     ],
 )
 def test_a_current_that_is_not_ours_is_refused_and_the_hint_puts_it_right(
@@ -123,8 +123,8 @@ def test_a_current_that_is_not_ours_is_refused_and_the_hint_puts_it_right(
     with pytest.raises(NotUndoneError) as raised, exclusive(host):
         pass
     assert raised.value.where == f"/{CURRENT}"
-    assert raised.value.what == f"{what}, and the state says {target}"
-    command = raised.value.hint.partition(f"if {target} is to run: ")[2].partition(";")[0]
+    assert raised.value.what == f"{what}, but the state names {target}"
+    command = raised.value.hint.partition(f"to run {target}: ")[2].partition(";")[0]
     subprocess.run(["sh", "-euc", command], check=True)
     with exclusive(host):
         pass
@@ -140,9 +140,9 @@ def test_a_current_where_nothing_runs_is_refused_and_the_hint_puts_it_right(tmp_
     with exclusive(host):
         pass
     (tmp_path / CURRENT).symlink_to("/etc")
-    with pytest.raises(NotUndoneError, match="the state says that nothing runs") as raised, exclusive(host):
+    with pytest.raises(NotUndoneError, match="the state names no running release") as raised, exclusive(host):
         pass
-    command = raised.value.hint.partition("if nothing is to run: ")[2].partition(";")[0]
+    command = raised.value.hint.partition("to run no release: ")[2].partition(";")[0]
     subprocess.run(["sh", "-euc", command], check=True)
     with exclusive(host):
         pass

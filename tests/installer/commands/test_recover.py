@@ -113,7 +113,7 @@ def test_a_sync_that_fails_while_a_commit_is_finished_is_written_down(tmp_path: 
                 raise SyncError(errno.EIO, os.strerror(errno.EIO))
             return super().around(name, args, call)
 
-    with pytest.raises(NotUndoneError, match="transaction 000002 cannot be brought to an end now"):
+    with pytest.raises(NotUndoneError, match="cannot recover transaction 000002"):
         recovered(context(LosesWrites(tmp_path)))
     assert open_journal(host).has("DISTRUST")
     assert [each.outcome for each in recovered(context(Rebooted(tmp_path)))] == ["finished"]
@@ -126,7 +126,7 @@ def test_a_journal_that_has_given_its_room_back_is_put_away_the_next_time(cut_sh
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return super().around(name, args, call)
 
-    with pytest.raises(NotUndoneError, match="cannot be brought to an end now"):
+    with pytest.raises(NotUndoneError, match="cannot recover transaction"):
         recovered(context(Stuck(root(cut_short))))
     assert open_journal(cut_short).has("END")
     assert [each.outcome for each in recovered(cut_short)] == ["undone"]
@@ -139,7 +139,7 @@ def test_a_journal_that_has_given_its_room_back_is_put_away_the_next_time(cut_sh
 def test_what_cannot_be_brought_to_an_end_keeps_what_is_known_of_the_cause() -> None:
     problem = Problem("/etc/f", "was changed by somebody else")
     stuck = _stuck(StepError("said no", problems=[problem]), "transaction 000002", "/txn/000002.log")
-    assert stuck.what == "transaction 000002 cannot be brought to an end now: said no"
+    assert stuck.what == "cannot recover transaction 000002: said no"
     assert (stuck.where, stuck.problems) == ("/txn/000002.log", (problem,))
     assert _stuck(OSError(errno.EIO, os.strerror(errno.EIO)), "it", "there").problems == ()
     assert _stuck(stuck, "another", "place") is stuck
@@ -158,7 +158,7 @@ def test_why_it_was_given_up_is_said_after_recovery_too(tmp_path: Path, boots: i
 
 def test_what_was_given_up_by_nobody_was_cut_short(cut_short: Context) -> None:
     recovered(cut_short)
-    assert Journal.open(cut_short.system, f"/{STATE}/txn/000002.done").last("ABORT")["why"] == "cut short"
+    assert Journal.open(cut_short.system, f"/{STATE}/txn/000002.done").last("ABORT")["why"] == "interrupted"
 
 
 def test_a_way_back_that_fails_names_why_it_was_given_up_at_first(cut_short: Context) -> None:
@@ -173,7 +173,7 @@ def test_a_way_back_that_fails_names_why_it_was_given_up_at_first(cut_short: Con
     [
         (errno.EROFS, "mount its file system for writing"),
         (errno.ENOSPC, "free some space there"),
-        (errno.EIO, "look at what is there"),
+        (errno.EIO, "check what is at this path"),
     ],
 )
 @pytest.mark.parametrize("effect", ["mkdir", "lock"])
@@ -190,7 +190,7 @@ def test_a_state_that_cannot_be_written_to_is_no_ready_host(
             take = super().lock
             return self.around("lock", (path,), lambda: take(path, wait, with_directory=with_directory))
 
-    with pytest.raises(HostNotReadyError, match="cannot be written") as caught:
+    with pytest.raises(HostNotReadyError, match="cannot write") as caught:
         recovered(context(Refusing(tmp_path)))
     assert hint in caught.value.hint
     assert caught.value.where == f"/{STATE}"
@@ -199,7 +199,7 @@ def test_a_state_that_cannot_be_written_to_is_no_ready_host(
 def test_the_lock_is_given_back_also_after_a_refusal(cut_short: Context) -> None:
     (root(cut_short) / STATE / "txn/000002.log").rename(root(cut_short) / "away")
     for _ in range(2):
-        with pytest.raises(NotUndoneError, match="journal of an unfinished transaction is gone"):
+        with pytest.raises(NotUndoneError, match="journal of an unfinished transaction is missing"):
             recovered(cut_short)
     (root(cut_short) / "away").rename(root(cut_short) / STATE / "txn/000002.log")
     assert [each.outcome for each in recovered(cut_short)] == ["undone"]
@@ -296,7 +296,7 @@ def test_a_state_that_cannot_be_mended_is_named(tmp_path: Path) -> None:
     host = context(System(tmp_path))
     install(host, ONE)
     (tmp_path / STATE / "state.json").unlink()
-    with pytest.raises(NotUndoneError, match="the state cannot be brought to an end now: No space") as caught:
+    with pytest.raises(NotUndoneError, match="cannot recover the state: No space") as caught:
         recovered(context(Full(tmp_path)))
     assert caught.value.where == host.layout.state_file
     assert [each.outcome for each in recovered(host)] == ["repaired"]
@@ -320,7 +320,7 @@ def test_what_cannot_be_cleared_is_named(cut_short: Context) -> None:
 
     recovered(cut_short)
     (root(cut_short) / STATE / "state.json.new").write_bytes(b"")
-    with pytest.raises(NotUndoneError, match="clearing what is not needed cannot be brought to an end now"):
+    with pytest.raises(NotUndoneError, match="cannot recover the state directory"):
         recovered(context(Stuck(root(cut_short))))
     assert recovered(cut_short) == []
 
@@ -356,7 +356,7 @@ def test_where_nothing_runs_something_else_in_the_place_of_the_link_is_refused(
     host = context(System(tmp_path))
     assert recovered(host) == []
     make(tmp_path / STATE / "current")
-    with pytest.raises(NotUndoneError, match="not a link, and the state says that nothing runs"):
+    with pytest.raises(NotUndoneError, match="not a link, but the state names no running release"):
         recovered(host)
 
 

@@ -37,7 +37,7 @@ def test_twice_is_once(system: System) -> None:
 
 def test_the_environment_is_written_once_and_never_changed(system: System) -> None:
     done = setup(system, "production")
-    assert "/etc/waybill/environment says production" in done.text()
+    assert "/etc/waybill/environment is set to production" in done.text()
     assert environment(system, "") == "production"
     setup(system, "production")
     with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
@@ -70,7 +70,7 @@ def test_what_is_no_environment_is_refused_before_anything_is_written(system: Sy
 
 def test_a_run_from_source_has_nothing_to_copy(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYBILL_EXE")
-    with pytest.raises(UsageError, match="run from source"):
+    with pytest.raises(UsageError, match="needs the standalone executable"):
         setup(system, "production")
     assert system.names("/") == []
 

@@ -51,7 +51,7 @@ def flipped(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (Path.unlink, "its journal is gone"),
+        (Path.unlink, "its journal is missing"),
         (lambda path: path.write_bytes(b""), "the journal is empty"),
         (flipped, "record 1 of the journal is damaged"),
         (lambda path: path.write_bytes(path.read_bytes().rstrip(b"\0")), "not the"),

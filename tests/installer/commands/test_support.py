@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_a_sentence_and_the_rest_is_there(
 
 def test_a_host_without_anything_gives_what_it_has(bench: Bench) -> None:
     found = collect(bench)
-    assert "nothing was done here yet" in found["audit-check.txt"]
+    assert "the log is empty" in found["audit-check.txt"]
     assert not [name for name in found if name.startswith("products/")]
 
 
@@ -101,7 +101,7 @@ def test_a_file_that_is_there_is_not_replaced(ours: Bench) -> None:
     there = ours.stick / "there.tar"
     there.write_text("mine")
     code, document, _ = ours.run("support", str(there))
-    assert (code, document["what"]) == (2, "is there already")
+    assert (code, document["what"]) == (2, "already exists")
     assert there.read_text() == "mine"
     assert ours.run("support", str(ours.stick / "no/such/dir.tar"))[0] == 15
 

@@ -139,7 +139,7 @@ def test_an_edited_one_is_refused(trusting: System, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.json", "root.json.bak"])
 def test_a_folder_without_a_root(trusting: System, tmp_path: Path, name: str) -> None:
     write(tmp_path / "new", name, headed(2, "Ann"), "Ann")
-    with pytest.raises(UsageError, match=r"has no root\.json"):
+    with pytest.raises(UsageError, match=r"contains neither root\.json"):
         update(trusting, tmp_path / "new")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from installer.commands.apply import apply
-from installer.commands.common.bundle_verifier import BundleSource
+from installer.commands.common.bundle_verifier import BundleInput
 from installer.commands.common.session import Session
 from installer.commands.history import history
 from installer.commands.plan import plan
@@ -44,8 +44,8 @@ class Person(Ui):
         return self.answer
 
 
-def source(bench: Bench, version: str = "1.4.0", sequence: int = 100_040_000_999) -> BundleSource:
-    return BundleSource(str(bench.bundle(release(version, sequence), f"{version}.tar")))
+def source(bench: Bench, version: str = "1.4.0", sequence: int = 100_040_000_999) -> BundleInput:
+    return BundleInput(str(bench.bundle(release(version, sequence), f"{version}.tar")))
 
 
 @pytest.fixture

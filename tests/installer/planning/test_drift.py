@@ -56,9 +56,9 @@ def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Co
     assert raised.value.exit_code == 15
     (problem,) = raised.value.problems
     assert str(problem) == (
-        "/etc/chat.conf: was changed since it was installed (has other content)\n"
-        "  hint: carry the change into the site's values; or keep yours: --on-drift keep; "
-        "or replace it, a copy is kept: --on-drift replace"
+        "/etc/chat.conf: was changed on this host (has other content)\n"
+        "  hint: put the change into the values of the site; to keep it: --on-drift keep; "
+        "to replace it (a copy is kept): --on-drift replace"
     )
     assert snapshot(root(host), besides=("var",)) == before
 
@@ -67,8 +67,8 @@ def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Co
     ("options", "line"),
     [
         (None, "/etc/chat.conf has other content: refused"),
-        (KEEP, f"/etc/chat.conf has other content: stays; the release's own is laid beside it: /{NEW}"),
-        (REPLACE, "/etc/chat.conf has other content: goes; a copy is kept: /var/lib/waybill/lan-chat/kept/"),
+        (KEEP, f"/etc/chat.conf has other content: stays; the new version is written next to it: /{NEW}"),
+        (REPLACE, "/etc/chat.conf has other content: replaced; a copy is kept: /var/lib/waybill/lan-chat/"),
     ],
     ids=["refuse", "keep", "replace"],
 )  # fmt: skip
@@ -95,7 +95,9 @@ def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift
     assert (root(host) / DAEMON).read_bytes() == b"daemon 2"
     found = looked(host)
     assert [each.path for each in found.edited] == [f"/{CONF}"]
-    assert f"edited     /{CONF} has other content: stays; the release's own is laid beside it" in found.text()
+    assert (
+        f"edited     /{CONF} has other content: stays; the new version is written next to it" in found.text()
+    )
     path.write_text("edited once more\n")
     assert len(looked(host).edited) == 1
     path.unlink()
@@ -207,7 +209,7 @@ def test_every_file_may_have_a_policy_of_its_own(host: Context) -> None:
 
 @pytest.mark.parametrize("word", ["merge", "keep:relative/path", "", "keep,replace"])
 def test_a_word_that_is_no_policy_is_refused(word: str) -> None:
-    with pytest.raises(UsageError, match="is not understood"):
+    with pytest.raises(UsageError, match="is not valid"):
         Policy.parse([word])
 
 
@@ -227,7 +229,7 @@ def test_a_file_that_is_not_ours_can_be_kept_too(host: Context) -> None:
     path.write_text(MINE)
     with planned(host, release(1)) as plan:
         assert [(p.where, p.what) for p in plan.problems] == [
-            (f"/{CONF}", "is there already and is not ours")
+            (f"/{CONF}", "already exists and was not installed by Waybill")
         ]
     install(host, release(1), KEEP)
     assert path.read_text() == MINE

@@ -115,7 +115,7 @@ def test_everything_that_tells_of_a_release_says_that_it_is_not_whole(host: Cont
     found = product_status(host)
     assert found.current is not None
     assert "not healthy" in found.current.incomplete
-    assert "NOT WHOLE  the release is not healthy" in found.text()
+    assert "INCOMPLETE the release is not healthy" in found.text()
     last = events(host)[-1]
     assert (last.version, last.outcome) == ("2.0.0", "incomplete")
     assert "not healthy" in last.text()
@@ -174,7 +174,7 @@ def test_status_says_to_which_kept_releases_the_way_is_not_free(host: Context) -
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     install_steps(host, stepped("3.0.0", 3, UNDO))
     assert (
-        "kept       2.0.0, 1.0.0 only with --data-restored (install rollback" in product_status(host).text()
+        "retained   2.0.0, 1.0.0 only with --data-restored (install rollback" in product_status(host).text()
     )
 
 

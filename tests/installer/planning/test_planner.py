@@ -120,7 +120,7 @@ def test_a_file_that_is_not_ours_is_found_before_anything_is_done(host: Context)
     (root(host) / "etc").mkdir()
     (root(host) / "etc/chat.conf").write_text("mine")
     with planned(host, ONE) as plan:
-        assert whats(plan) == [("/etc/chat.conf", "is there already and is not ours")]
+        assert whats(plan) == [("/etc/chat.conf", "already exists and was not installed by Waybill")]
         with pytest.raises(HostNotReadyError):
             execute_plan(host, plan)
     assert (root(host) / "etc/chat.conf").read_text() == "mine"
@@ -140,7 +140,7 @@ def test_an_edited_file_is_refused_and_replaced_only_when_told_so_with_a_copy_ke
     edited = root(host) / "etc/chat.conf"
     edited.write_text("edited")
     with planned(host, TWO) as plan:
-        assert whats(plan) == [("/etc/chat.conf", "was changed since it was installed (has other content)")]
+        assert whats(plan) == [("/etc/chat.conf", "was changed on this host (has other content)")]
         assert "--on-drift replace" in plan.problems[0].hint
     install(host, TWO, Options(drift=Policy("replace")))
     assert edited.read_text() == "port: 2\npassword: hunter2\n"
@@ -223,8 +223,8 @@ def test_a_missing_owner_is_named_with_the_command_that_makes_it(host: Context) 
     members = {**ONE.members, "bin/linux-amd64/chatd": replace(CHATD, owner="chat:chat")}
     with planned(host, replace(ONE, members=members)) as plan:
         assert [what for _, what in whats(plan)] == [
-            "its user chat is not known here",
-            "its group chat is not known here",
+            "its user chat does not exist on this host",
+            "its group chat does not exist on this host",
         ]
         assert "useradd --system chat" in plan.problems[0].hint
 

@@ -101,7 +101,7 @@ def test_a_file_that_was_edited_is_not_known_any_more_left_alone_and_named(host:
     with pytest.raises(HostNotReadyError) as raised:
         install(host, TWO)
     (problem,) = raised.value.problems
-    assert (problem.where, problem.what) == ("/etc/chat/c", "is there already and is not ours")
+    assert (problem.where, problem.what) == ("/etc/chat/c", "already exists and was not installed by Waybill")
     assert on(host, "etc/chat/c").read_text() == "port: 3 # mine"
     install(host, TWO, Options(drift=Policy.parse(["replace"])))
     (copy,) = on(host, f"{STATE}/kept").glob("*/etc/chat/c")
@@ -111,7 +111,7 @@ def test_a_file_that_was_edited_is_not_known_any_more_left_alone_and_named(host:
 def test_the_plan_says_that_the_record_is_derived_again(host: Context) -> None:
     record(host).unlink()
     with planned(host, TWO) as plan:
-        assert any("the record of what runs was damaged" in note for note in plan.notes)
+        assert any("the record of the running release is damaged" in note for note in plan.notes)
         assert not plan.nothing
 
 
@@ -141,7 +141,7 @@ def test_by_command_line_the_advice_leads_out(bench: Bench) -> None:
     assert "Install lan-chat 1.4.0 again from its bundle" in said
     assert "DRIFT" in bench.text("status")[1]
     code, said = bench.text(bundle, "--yes")
-    assert (code, "the record of what runs was damaged" in said) == (0, True)
+    assert (code, "the record of the running release is damaged" in said) == (0, True)
     assert "drift      none" in bench.text("status")[1]
     assert bench.run("remove", "lan-chat", "--yes")[0] == 0
     assert not (bench.host / "opt").exists()

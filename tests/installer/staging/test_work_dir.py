@@ -45,14 +45,14 @@ def below_one_of_others(root: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], None], str, type[WaybillError], str]] = {
     "missing": (lambda root: None, "nowhere", UsageError, "is not a directory"),
     "a file": (lambda root: (root / "file").touch(), "file", UsageError, "is not a directory"),
-    "outside": (lambda root: None, "..", UsageError, "lies outside of --root"),
-    "world-writable": (world_writable, "data", HostNotReadyError, r"written by others \(mode 0777\)"),
-    "group-writable": (group_writable, "data", HostNotReadyError, r"written by others \(mode 0775\)"),
+    "outside": (lambda root: None, "..", UsageError, "is outside of --root"),
+    "world-writable": (world_writable, "data", HostNotReadyError, r"writable by other users \(mode 0777\)"),
+    "group-writable": (group_writable, "data", HostNotReadyError, r"writable by other users \(mode 0775\)"),
     "of somebody": (lambda root: os.chown(root / "data", NOBODY, 0), "data", HostNotReadyError, "user 65534"),
     "below": (below_one_of_others, "data/mine", HostNotReadyError, "/data belongs to user 65534"),
     "our state": (
         lambda root: (root / "var/lib/waybill/x").mkdir(parents=True),
-        "var/lib/waybill/x", UsageError, "keeps its own state",
+        "var/lib/waybill/x", UsageError, "contains the state of Waybill",
     ),
 }  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_an_area_whose_disk_is_away_is_named(root: Path) -> None:
     area = make_area(system, LAYOUT, "a" * 64, "/data")
     (root / area[1:]).rename(root / "away")
     remove_area(system, LAYOUT, LAYOUT.work_link("a" * 64), notes)
-    assert f"{area}, where images waited, is not there any more" in notes.lines[0]
+    assert f"{area}, the work directory of a bundle, does not exist" in notes.lines[0]
     assert not list((root / STAGING).iterdir())
 
 
@@ -121,7 +121,7 @@ def test_a_link_that_names_no_area_is_removed_and_nothing_else(root: Path, targe
     link.unlink()
     link.symlink_to(target)
     remove_area(system, LAYOUT, LAYOUT.work_link("a" * 64), notes)
-    assert f"{target}, where images waited, is not ours" in notes.lines[0]
+    assert f"{target}, the work directory of a bundle, was not created by Waybill" in notes.lines[0]
     assert (root / "data/keep").read_text() == "x"
     assert (root / area[1:]).is_dir()
     assert not list((root / STAGING).iterdir())

@@ -130,7 +130,7 @@ def test_the_history_says_of_each_transaction_what_became_of_it(host: Context) -
     assert (done["from"], done["version"]) == ("", "1.0.0")
     assert "why" not in done
     assert done["evidence"]["signers"] == back["evidence"]["signers"] == ["release (cosign 1234abcd)"]
-    assert (back["transaction"], back["outcome"], back["why"]) == ("000002", "rolled back", "cut short")
+    assert (back["transaction"], back["outcome"], back["why"]) == ("000002", "rolled back", "interrupted")
     assert (back["from"], back["to"][:2], back["version"]) == (done["to"], "2-", "2.0.0")
     assert back["identity"] != done["identity"]
 

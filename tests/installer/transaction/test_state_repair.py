@@ -159,7 +159,7 @@ def test_where_the_newest_journal_cannot_be_read_an_older_one_tells(host: Contex
     data[100] ^= how == "damaged"
     path.write_bytes(data)
     state_file(host, "state.json").unlink()
-    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, and the state says releases/1-"):
+    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, but the state names releases/1-"):
         mended(context(Failing(root(host))))
 
 
@@ -176,7 +176,7 @@ def test_where_the_newest_journal_tells_nonsense_an_older_one_tells(
 
     rewritten(state_file(host, "txn/000002.done"), nonsense)
     state_file(host, "state.json").unlink()
-    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, and the state says releases/1-"):
+    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, but the state names releases/1-"):
         mended(host)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from bundler.config.checks import changelog
-from bundler.config.checks.destinations import Place, check
+from bundler.config.checks.destinations import InstallPath, check
 from installer.core.semver import parse
 
 
-def place(install: str, line: int = 1, **more) -> Place:
-    return Place(install, f"input{line}", f"bundle.yaml:{line}", **more)
+def place(install: str, line: int = 1, **more) -> InstallPath:
+    return InstallPath(install, f"input{line}", f"bundle.yaml:{line}", **more)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundler.config.checks.templates import Known, check
+from bundler.config.checks.templates import KnownValues, check
 
 VALUES = {"chat": {"port": 80, "tags": ["a"], "none": None}, "labels": {}, "waybill": {"version": "1"}}
 SCHEMA = {
@@ -21,7 +21,7 @@ SCHEMA = {
 
 
 def problems(template: str, schema=SCHEMA) -> list[str]:
-    return [str(problem) for problem in check(template.encode(), "c.j2", Known(VALUES, schema))]
+    return [str(problem) for problem in check(template.encode(), "c.j2", KnownValues(VALUES, schema))]
 
 
 @pytest.mark.parametrize(
