@@ -136,8 +136,11 @@ class Value:
         """Return a list of at most `most` elements, each read by `read`."""
         if isinstance(self.raw, tuple):  # `json_stream.load_object` has called the reader already
             return self.raw
-        if not isinstance(self.raw, list) or len(self.raw) > most:
-            return self.expected(f"a list of at most {most}", ())
+        if not isinstance(self.raw, list):
+            return self.expected("a list", ())
+        if len(self.raw) > most:
+            self.note(f"has {len(self.raw)} elements, at most {most} are allowed")
+            return ()
         return tuple(
             read(Value(self.document, item, f"{self.path}[{index}]")) for index, item in enumerate(self.raw)
         )
@@ -160,9 +163,12 @@ class Value:
             most: Largest number of entries.
             empty: Whether the object may be empty.
         """
-        if not isinstance(self.raw, dict) or not (self.raw or empty) or len(self.raw) > most:
+        if not isinstance(self.raw, dict):
+            return self.expected("an object", {})
+        if len(self.raw) > most or not (self.raw or empty):
             least = "" if empty else "at least one and "
-            return self.expected(f"an object with {least}at most {most} entries", {})
+            self.note(f"has {len(self.raw)} entries, {least}at most {most} are allowed")
+            return {}
         found = {}
         for name, item in self.raw.items():
             value = read(name, Value(self.document, item, self.at(name[:64])))

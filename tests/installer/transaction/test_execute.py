@@ -147,7 +147,7 @@ def test_the_first_signal_is_heard_and_no_other() -> None:
         assert signal.getsignal(signal.SIGTERM) is signals
         with pytest.raises(failures.Interrupted, match="SIGTERM"):
             signal.raise_signal(signal.SIGTERM)
-        assert signals.deaf
+        assert signals.ignored
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGHUP)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -195,8 +195,8 @@ def test_of_problems_all_are_kept_in_order_while_there_is_room() -> None:
 
 def test_of_problems_those_are_kept_that_just_fit() -> None:
     """Each is kept as a text of JSON with a comma behind it."""
-    long = [Problem("w", "x" * 997)] * (execute.SAID // 1003)
-    left = execute.SAID % 1003
+    long = [Problem("w", "x" * 997)] * (execute.PROBLEM_BYTES // 1003)
+    left = execute.PROBLEM_BYTES % 1003
     assert execute._bounded([Problem("w", "x" * (left - 6)), *long])[0] == "w: " + "x" * (left - 6)
     assert len(execute._bounded([Problem("w", "x" * (left - 5)), *long])) == len(long)
 
