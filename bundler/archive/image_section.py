@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bundler.archive.output_file import OutputFile
 from bundler.archive.writer import write_header
-from bundler.image_sources.base import Readable
+from bundler.image_sources.base import ExpectedLayer, Readable
 from bundler.image_sources.layers import LayerTransform, sniff
 from installer.core.digest import oci_digest
 from installer.core.format.manifest import FileEntry, Layer, blob_path
@@ -48,16 +48,7 @@ class BlobWriter:
             None,
         )
 
-    def layer(
-        self,
-        stream: Readable,
-        *,
-        diff_id: str = "",
-        digest: str = "",
-        media_type: str = "",
-        size: int = -1,
-        where: str,
-    ) -> Layer:
+    def layer(self, stream: Readable, expected: ExpectedLayer) -> Layer:
         """Store a layer; see `BlobSink`. A duplicate, known only after reading, is removed again."""
         # The header needs the stored size, which is known at the end only: it is written last.
         place = self.offset + BLOCK
@@ -68,9 +59,7 @@ class BlobWriter:
             place += len(data)
 
         peek = _Peek(stream, self._advance)
-        layer = self._transform.run(
-            peek, write, diff_id=diff_id, digest=digest, media_type=media_type, size=size, where=where
-        )
+        layer = self._transform.run(peek, write, expected)
         # what came uncompressed is the same as any stored form of it; what came compressed only as itself
         if same := self.find(layer.diff_id, "" if sniff(peek.head) == "tar" else layer.digest):
             # Nothing of the duplicate may remain behind the next member.

@@ -1,7 +1,4 @@
-"""The images of a bundle: found in their sources, written as its `images/` section.
-
-Apart from `create` because a bundle without images need not wait for the engine's client to be imported.
-"""
+"""The images of a bundle: found in their sources, written as its `images/` section."""
 
 from __future__ import annotations
 

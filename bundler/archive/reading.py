@@ -1,4 +1,4 @@
-"""Open a bundle to look at it or to add to it, without any decision about its signatures."""
+"""Read bundles without any decision about their signatures, and small files with a limit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from installer.core.errors import UsageError
 from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import FileSource
 
@@ -44,3 +45,20 @@ def read_with_tail(path: Path) -> Bundle:
     with unverified_bundle(path) as bundle:
         bundle.read_tail()
         return bundle
+
+
+def read_limited(path: Path, limit: int, hint: str = "") -> bytes:
+    """Read a small file.
+
+    Raises:
+        UsageError: It cannot be read, or has more than `limit` bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            # One byte more than allowed tells a file that is too large, without reading all of it.
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
+    if len(data) > limit:
+        raise UsageError(f"has more than {limit} bytes", where=str(path), hint=hint)
+    return data

@@ -16,10 +16,10 @@ from typing import Literal
 from bundler.approvals.approval import AddedStatement, ApprovalRequest, make_approval
 from bundler.approvals.statements import Sidecar, open_statements
 from bundler.archive import append
-from bundler.archive.reading import read_with_tail
+from bundler.archive.reading import read_limited, read_with_tail
 from bundler.signing import Signer
 from bundler.signing.bundle import open_locked
-from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys, read_limited
+from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys
 from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import Approval, parse

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bundler.approvals.statements import add_provenance
-from bundler.archive import head
+from bundler.archive import head, images
 from bundler.archive.inputs import UNKNOWN, Collected, collect, creation_time
 from bundler.archive.output_file import OutputFile
 from bundler.archive.reading import unverified_bundle
 from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
+from bundler.image_sources.base import ImageSource, ResolvedImage
 from bundler.provenance.git import Checkout, inspect_checkout
 from bundler.provenance.statement import BuildRun, signed_files, statement, write_unsigned
 from bundler.signing import Signer
@@ -29,9 +30,6 @@ from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, OCTAL_LIMIT
 from installer.core.limits import LIMITS, MIB
 from installer.shared.progress import Progress
-
-if TYPE_CHECKING:
-    from bundler.image_sources.base import ImageSource, ResolvedImage
 
 # A file system that is filled to the last byte breaks other programs.
 RESERVE = 16 * MIB
@@ -127,7 +125,7 @@ def plan_bundle(config: BundleConfig) -> Planned:
     if expires <= time.time() or expires >= OCTAL_LIMIT:
         what = "the bundle would have expired already: its time is that of the commit or SOURCE_DATE_EPOCH"
         problems.append(Problem("bundle.yaml", what, "make a new commit, or set a longer `expires`"))
-    sources, images = _find_images(config, problems)
+    sources, resolved = images.resolve(config, problems)
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         raise UnfitInputError(f"cannot be bundled: {count}", problems=problems)
@@ -151,7 +149,7 @@ def plan_bundle(config: BundleConfig) -> Planned:
     )
     # Before an hour of packing, not after it.
     _check_manifest(manifest)
-    return Planned(config, manifest, collected, sources, images, checkout)
+    return Planned(config, manifest, collected, sources, resolved, checkout)
 
 
 def write_bundle(
@@ -183,9 +181,11 @@ def write_bundle(
         progress.start(f"create {target.name}", planned.payload_bytes)
         files = write_files(output, start, planned.collected.inputs, created, progress.advance)
         offset = end_of(start, planned.collected.inputs)
-        blobs, images, end = _write_images(planned, output, offset, progress)
+        blobs, packed, end = images.write(
+            planned.sources, output, offset, planned.config.compression, created, progress.advance
+        )
         # Only now are the digests known.
-        manifest = replace(planned.manifest, files=(*files, *blobs), images=images)
+        manifest = replace(planned.manifest, files=(*files, *blobs), images=packed)
         _check_manifest(manifest)
         data = manifest_json.dump(manifest)
         sums = head.make_sums(manifest.files, data)
@@ -235,28 +235,6 @@ def _check_manifest(manifest: Manifest) -> None:
         raise UnfitInputError(f"cannot be bundled: {error.what}", where=error.where) from None
 
 
-def _find_images(
-    config: BundleConfig, problems: list[Problem]
-) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
-    if not config.images:
-        return (), ()
-    # A bundle without images need not wait for the modules that read them.
-    from bundler.archive import images
-
-    return images.resolve(config, problems)
-
-
-def _write_images(
-    planned: Planned, output: OutputFile, offset: int, progress: Progress
-) -> tuple[list[FileEntry], tuple[Image, ...], int]:
-    if not planned.sources:
-        return [], (), offset
-    from bundler.archive import images
-
-    created, compression = planned.manifest.created, planned.config.compression
-    return images.write(planned.sources, output, offset, compression, created, progress.advance)
-
-
 def _head_size(planned: Planned) -> int:
     """Return the space to reserve for the head, with every number and name of an image at its longest."""
     # The head must fit whatever the images turn out to be: it cannot grow over the payload.
@@ -264,11 +242,13 @@ def _head_size(planned: Planned) -> int:
     layer = Layer("sha256:" + UNKNOWN, _LARGEST, "x" * 128, "sha256:" + UNKNOWN, _LARGEST)
     # Three more: index.json, manifest.json and oci-layout.
     blobs = sum(image.blobs for image in planned.images) + 3
-    images = tuple(
+    largest_images = tuple(
         Image(each.reference, each.platform, layer.digest, layer.digest, (layer,) * each.blobs)
         for each in planned.images
     )
-    manifest = replace(planned.manifest, files=planned.manifest.files + (largest,) * blobs, images=images)
+    manifest = replace(
+        planned.manifest, files=planned.manifest.files + (largest,) * blobs, images=largest_images
+    )
     data = manifest_json.dump(manifest)
     sums = head.make_sums(manifest.files, data)
     # The limits of readers on hosts.

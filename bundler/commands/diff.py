@@ -55,17 +55,13 @@ class Difference:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
-
-        def rows(changes: Iterable[Change]) -> list[dict[str, Any]]:
-            return [
-                {"path": c.path, "change": c.change, "before": c.before, "after": c.after} for c in changes
-            ]
-
         return {
-            "old": {"product": self.old.product, "version": self.old.version, "sequence": self.old.sequence},
-            "new": {"product": self.new.product, "version": self.new.version, "sequence": self.new.sequence},
-            "files": rows(self.files),
-            "images": rows(self.images),
+            **{
+                name: {"product": each.product, "version": each.version, "sequence": each.sequence}
+                for name, each in (("old", self.old), ("new", self.new))
+            },
+            "files": [asdict(change) for change in self.files],
+            "images": [asdict(change) for change in self.images],
             "new_layer_bytes": self.new_layer_bytes,
             "shared_layer_bytes": self.shared_layer_bytes,
             "texts": list(self.texts),

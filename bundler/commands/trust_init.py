@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bundler.archive.new_file import write_new
+from bundler.archive.reading import read_limited
 from bundler.config.durations import parse_expiry
 from bundler.signing.gpg import export_public
 from bundler.trust.root_files import root_bytes
@@ -119,12 +120,7 @@ def key_from_file(path: Path) -> TrustedKey:
     Raises:
         UsageError: It cannot be read, or is not a public key.
     """
-    try:
-        with path.open("rb") as file:
-            # Bounded: a wrong path may be a disk image.
-            data = file.read(_PUBLIC_BYTES)
-    except OSError as error:
-        raise UsageError(f"the public key cannot be read: {error.strerror}", where=str(path)) from error
+    data = read_limited(path, _PUBLIC_BYTES)
     text = data.decode("ascii", "replace")
     if "PRIVATE KEY" in text[:200]:
         # A private key in a root would be published to every host.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bundler.archive.reading import read_limited
 from installer.core.errors import UsageError
 from installer.core.format.bundle_source import open_source
 from installer.core.limits import MIB
@@ -109,10 +110,6 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
             "exactly one key or root to trust is needed",
             hint="give either --key NAME.pub or --root root.json",
         )
-    try:
-        with key.open("rb") as file:
-            # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
-            text = file.read(MIB).decode("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be read as a public key: {error}", where=str(key)) from None
+    # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
+    text = read_limited(key, MIB).decode("ascii", "replace")
     return pinned_key_trust(text, str(key))

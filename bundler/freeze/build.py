@@ -37,12 +37,14 @@ EMBEDDED = Path("embedded", "install")
 ABIS = ("cp311", "abi3", "none")
 PLATFORMS = {
     "x86_64": (
-        "manylinux_2_17",
-        "manylinux2014",
-        "manylinux_2_12",
-        "manylinux2010",
-        "manylinux_2_5",
-        "manylinux1",
+        *(
+            "manylinux_2_17",
+            "manylinux2014",
+            "manylinux_2_12",
+            "manylinux2010",
+            "manylinux_2_5",
+            "manylinux1",
+        ),
     ),
     "aarch64": ("manylinux_2_17", "manylinux2014"),
 }
@@ -57,17 +59,8 @@ PACKAGES_OF: dict[Program, tuple[str, ...]] = {
     "bundle": ("installer", "bundler", "gnupg", "nacl", "segno", *PACKAGES),
 }
 EXCLUDED = (
-    *(
-        "cx_Freeze",
-        "elftools",
-        "freeze_core",
-        "lib2to3",
-        "pip",
-        "pkg_resources",
-        "setuptools",
-        "test",
-        "unittest",
-    ),
+    *("cx_Freeze", "elftools", "freeze_core", "lib2to3", "pip", "pkg_resources", "setuptools"),
+    *("test", "unittest"),
     *("curses", "idlelib", "pydoc", "pydoc_data", "readline", "sqlite3", "tkinter", "turtle"),
     *("asyncio.windows_events", "asyncio.windows_utils", "multiprocessing.popen_spawn_win32"),
     *("docker.transport.npipeconn", "docker.transport.npipesocket", "docker.transport.sshconn"),

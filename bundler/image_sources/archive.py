@@ -10,17 +10,17 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Self
 
-from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
+from bundler.image_sources.base import BlobSink, ImageEntry
 from bundler.image_sources.content import ArchiveFile, Expanded, Payload, StreamedArchive, open_regular
 from bundler.image_sources.layers import Form, sniff
 from bundler.image_sources.saved import choose, read_images
-from bundler.image_sources.store import store_image, store_layers, streamed_layers
+from bundler.image_sources.store import SavedImageSource, store_layers, streamed_layers
 from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
-from installer.core.format.manifest import Image
+from installer.core.format.manifest import Image, Layer
 
 
-class ArchiveSource(ImageSource):
+class ArchiveSource(SavedImageSource):
     """One archive, with all its images or with one of them.
 
     Args:
@@ -39,67 +39,55 @@ class ArchiveSource(ImageSource):
         return cls(entry.path or Path(entry.reference), platforms, entry.name)
 
     def __init__(self, path: Path, platforms: Sequence[str], reference: str = "") -> None:
+        super().__init__(str(path), platforms, reference)
         self._path = path
-        self._platforms = platforms
-        self._reference = reference
         self._form: Form = "tar"
-        self._content: Payload | None = None
-        self._chosen: list[tuple[str, SavedImage]] | None = None
+        self._content: Payload | StreamedArchive
 
-    def resolve(self) -> list[ResolvedImage]:
+    def find(self) -> list[SavedImage]:
         """Read headers and documents of the archive.
 
         Raises:
             UnfitInputError: It cannot be read, is damaged or hostile, or lacks an image that is asked for.
         """
-        where = str(self._path)
-        return [image.resolved(reference, where) for reference, image in self._resolved()]
+        with open_regular(self._path) as file:
+            # By content: `docker save | gzip` often keeps the name of a tar file.
+            self._form = sniff(file.read(4))
+        if self._form == "tar":
+            content = self._content = ArchiveFile(self._path)
+            return read_images(content, self.platforms)
+        return read_images(self._stream(None), self.platforms)
 
     def pack(self, sink: BlobSink) -> list[Image]:
-        """Read each layer that the sink lacks.
+        """Store the images.
 
         Raises:
             UnfitInputError: The archive is not what its documents say.
         """
-        where = str(self._path)
-        chosen = self._resolved()
-        if self._content is None:
-            passing = StreamedArchive(where)
-            self._pass(passing, sink, {layer.name for _, image in chosen for layer in image.layers})
-            again = choose(read_images(passing, self._platforms), self._platforms, where, self._reference)
+        chosen = self.chosen
+        if self._form != "tar":
+            streamed = self._content = self._stream(
+                sink, {layer.name for _, image in chosen for layer in image.layers}
+            )
+            again = choose(read_images(streamed, self.platforms), self.platforms, self.where, self.reference)
             # The second pass must describe the same images as the first.
             if again != chosen:
                 raise UnfitInputError(
                     "changed while it was read",
-                    where=where,
+                    where=self.where,
                     hint="do not change the file while the bundle is created, and try again",
                 )
-            return [
-                store_image(reference, image, streamed_layers(image, passing, sink), sink, where)
-                for reference, image in chosen
-            ]
-        return [
-            store_image(reference, image, store_layers(image, self._content, sink), sink, where)
-            for reference, image in chosen
-        ]
+        return super().pack(sink)
 
-    def _resolved(self) -> list[tuple[str, SavedImage]]:
-        if self._chosen is None:
-            where = str(self._path)
-            with open_regular(self._path) as file:
-                # By content: `docker save | gzip` often keeps the name of a tar file.
-                self._form = sniff(file.read(4))
-            if self._form == "tar":
-                content = self._content = ArchiveFile(self._path)
-                images = read_images(content, self._platforms)
-            else:
-                passing = StreamedArchive(where)
-                self._pass(passing, None)
-                images = read_images(passing, self._platforms)
-            self._chosen = choose(images, self._platforms, where, self._reference)
-        return self._chosen
+    def layers(self, image: SavedImage, sink: BlobSink) -> list[Layer]:
+        """Read each layer that the sink lacks; those of a compressed archive went to it with the stream."""
+        if isinstance(self._content, StreamedArchive):
+            return streamed_layers(image, self._content, sink)
+        return store_layers(image, self._content, sink)
 
-    def _pass(self, passing: StreamedArchive, sink: BlobSink | None, wanted: Container[str] = ()) -> None:
+    def _stream(self, sink: BlobSink | None, wanted: Container[str] = ()) -> StreamedArchive:
+        streamed = StreamedArchive(self.where)
         with open_regular(self._path) as file:
             # The whole stream is read, so that what follows the archive is found, too.
-            passing.take(Expanded(file, self._form, str(self._path)), sink, wanted)
+            streamed.take(Expanded(file, self._form, self.where), sink, wanted)
+        return streamed

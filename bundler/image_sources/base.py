@@ -25,6 +25,25 @@ class Readable(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ExpectedLayer:
+    """What is known of a layer before it is read.
+
+    Attributes:
+        where: How errors name it.
+        diff_id: Digest of the uncompressed layer; empty if unknown.
+        digest: Digest of its bytes as they come; empty if unknown.
+        media_type: Media type of those bytes; empty if unknown.
+        size: Number of those bytes; -1 if unknown.
+    """
+
+    where: str = "layer"
+    diff_id: str = ""
+    digest: str = ""
+    media_type: str = ""
+    size: int = -1
+
+
 class BlobSink(Protocol):
     """The store for images: the `images/` section of a bundle.
 
@@ -44,16 +63,7 @@ class BlobSink(Protocol):
         """
         ...
 
-    def layer(
-        self,
-        stream: Readable,
-        *,
-        diff_id: str = "",
-        digest: str = "",
-        media_type: str = "",
-        size: int = -1,
-        where: str,
-    ) -> Layer:
+    def layer(self, stream: Readable, expected: ExpectedLayer) -> Layer:
         """Store a layer; read the stream exactly once, in chunks of 1 MiB, to its end.
 
         Bytes that are gzip or zstd are stored as they are. An uncompressed layer is stored in the form that
@@ -61,11 +71,7 @@ class BlobSink(Protocol):
 
         Args:
             stream: The layer as the source has it.
-            diff_id: Digest of the uncompressed layer, if known.
-            digest: Digest of the bytes of `stream`, if known.
-            media_type: Media type of those bytes, if known.
-            size: Number of those bytes, if known.
-            where: How errors name it.
+            expected: What is known of it.
 
         Raises:
             UnfitInputError: A digest or the size is not the expected one, or the compression is broken.

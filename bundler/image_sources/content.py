@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from bundler.image_sources.base import BlobSink, Readable
+from bundler.image_sources.base import BlobSink, ExpectedLayer, Readable
 from bundler.image_sources.faults import AGAIN
 from bundler.image_sources.layers import Form, expand, sniff
 from bundler.image_sources.tarscan import BLOCK, Body, Member, scan
@@ -162,7 +162,7 @@ class StreamedArchive(_Members):
         super().__init__(where)
         self.layers: dict[str, Layer] = {}
         self._held: dict[str, bytes] = {}
-        self._room = MAX_HELD
+        self._space = MAX_HELD
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a document that was read."""
@@ -183,9 +183,8 @@ class StreamedArchive(_Members):
         # A layer may be as short as a document and begin like one.
         if name not in self.layers:
             where = f"{self.where}: {name}"
-            self.layers[name] = sink.layer(
-                BytesIO(self.document(name)), digest=blob_digest(name), where=where
-            )
+            expected = ExpectedLayer(where, digest=blob_digest(name))
+            self.layers[name] = sink.layer(BytesIO(self.document(name)), expected)
         return self.layers[name]
 
     def take(self, stream: Readable, sink: BlobSink | None, wanted: Container[str] | None = None) -> None:
@@ -222,13 +221,12 @@ class StreamedArchive(_Members):
             # An uncompressed layer under this digest is stored already: its bytes need not be compressed
             # again.
             known = sink.find(digest) if digest else None
-            self.layers[member.name] = known or sink.layer(
-                _Prefixed(head, body), digest=digest, size=member.size, where=where
-            )
+            expected = ExpectedLayer(where, digest=digest, size=member.size)
+            self.layers[member.name] = known or sink.layer(_Prefixed(head, body), expected)
 
     def _hold(self, member: Member, head: bytes, body: Body, where: str) -> None:
-        self._room -= member.size
-        if self._room < 0:
+        self._space -= member.size
+        if self._space < 0:
             raise UnfitInputError(
                 f"has more than {MAX_HELD} bytes of documents", where=self.where, hint=AGAIN
             )

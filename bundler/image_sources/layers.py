@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from bundler.image_sources.base import Readable
+from bundler.image_sources.base import ExpectedLayer, Readable
 from bundler.image_sources.lane import Lane
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Layer
@@ -35,6 +35,8 @@ MAX_ZSTD_WINDOW = 2**27
 ZSTD_PIECE = 2 * KIB
 """Compressed bytes handed to zstd at once: they expand to 64 MiB at the very worst."""
 
+ANY_LAYER = ExpectedLayer()
+"""A layer of which nothing is known."""
 _MEDIA_TYPES: dict[Form, str] = {"tar": LAYER_TAR, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
 _MAGIC: tuple[tuple[bytes, Form], ...] = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _REBUILD = "the copy is damaged: fetch or build the image again"
@@ -58,65 +60,50 @@ class LayerTransform:
     max_expanded: int = MAX_EXPANDED
 
     def run(
-        self,
-        stream: Readable,
-        write: Callable[[bytes], object],
-        *,
-        diff_id: str = "",
-        digest: str = "",
-        media_type: str = "",
-        size: int = -1,
-        where: str = "layer",
+        self, stream: Readable, write: Callable[[bytes], object], expected: ExpectedLayer = ANY_LAYER
     ) -> Layer:
         """Read a layer to its end and write its stored form.
 
         Args:
             stream: The layer.
             write: Takes the stored bytes, piece by piece.
-            diff_id: Expected digest of the uncompressed layer; empty if unknown.
-            digest: Expected digest of the bytes of `stream`; empty if unknown.
-            media_type: Media type of those bytes; empty if unknown.
-            size: Expected number of those bytes; -1 if unknown.
-            where: How errors name it.
+            expected: What is known of the layer.
 
         Returns:
             What was written.
 
         Raises:
-            UnfitInputError: It is empty, is not as expected, expands beyond the limit, or its
-                compression is broken.
+            UnfitInputError: It is empty, is not as expected, expands beyond the limit, or its compression is
+                broken.
         """
+        size, where = expected.size, expected.where
         chunks = _chunks(stream, size, where)
         # The first bytes decide the form; the media type is only compared with it.
         head = next(chunks, b"")
         if not head:
             raise UnfitInputError("the layer is empty", where=where, hint=_REBUILD)
         form = sniff(head)
-        if media_type and layer_form(media_type) != form:
-            raise UnfitInputError(
-                f"the layer has the media type {media_type}, but is {form}", where=where, hint=_REBUILD
-            )
+        if expected.media_type and layer_form(expected.media_type) != form:
+            what = f"the layer has the media type {expected.media_type}, but is {form}"
+            raise UnfitInputError(what, where=where, hint=_REBUILD)
         # Uncompressed layers are compressed; compressed ones keep their bytes, which signatures cover.
         if form == "tar":
             layer = self._compress(head, chunks, write, where)
             read, read_digest = layer.expanded, layer.diff_id
         else:
             layer = self._keep(form, head, chunks, write, where)
-            layer = replace(layer, media_type=media_type or layer.media_type)
+            layer = replace(layer, media_type=expected.media_type or layer.media_type)
             read, read_digest = layer.size, layer.digest
+        wrong = ""
         # Size before digest: "ends early" tells more than "another digest".
         if size >= 0 and read != size:
-            raise UnfitInputError(f"the layer ends after {read} of {size} bytes", where=where, hint=_REBUILD)
-        if digest and read_digest != digest:
-            raise UnfitInputError(
-                f"the layer's digest is {read_digest}, not {digest}", where=where, hint=_REBUILD
-            )
-        if diff_id and layer.diff_id != diff_id:
-            raise UnfitInputError(
-                f"the layer's uncompressed digest is {layer.diff_id}, not {diff_id}",
-                where=where,
-                hint=_REBUILD,
-            )
+            wrong = f"the layer ends after {read} of {size} bytes"
+        elif expected.digest and read_digest != expected.digest:
+            wrong = f"the layer's digest is {read_digest}, not {expected.digest}"
+        elif expected.diff_id and layer.diff_id != expected.diff_id:
+            wrong = f"the layer's uncompressed digest is {layer.diff_id}, not {expected.diff_id}"
+        if wrong:
+            raise UnfitInputError(wrong, where=where, hint=_REBUILD)
         return layer
 
     def _compress(

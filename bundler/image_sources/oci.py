@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
+from bundler.image_sources.base import BlobSink, ImageEntry
 from bundler.image_sources.content import LayoutDirectory
-from bundler.image_sources.saved import choose, read_images
-from bundler.image_sources.store import store_image, store_layers
+from bundler.image_sources.saved import read_images
+from bundler.image_sources.store import SavedImageSource, store_layers
 from bundler.image_sources.walk import SavedImage
 from installer.core.errors import Problem, UnfitInputError
-from installer.core.format.manifest import Image
+from installer.core.format.manifest import Layer
 
 
-class LayoutSource(ImageSource):
+class LayoutSource(SavedImageSource):
     """One layout, with all its images or with one of them.
 
     Args:
@@ -42,40 +42,22 @@ class LayoutSource(ImageSource):
         return Problem(where, f"{given} is not an OCI image layout", hint)
 
     def __init__(self, path: Path, platforms: Sequence[str], reference: str = "") -> None:
+        super().__init__(str(path), platforms, reference)
         self._path = path
         self._content = LayoutDirectory(path)
-        self._platforms = platforms
-        self._reference = reference
-        self._chosen: list[tuple[str, SavedImage]] | None = None
 
-    def resolve(self) -> list[ResolvedImage]:
+    def find(self) -> list[SavedImage]:
         """Read the documents of the layout.
 
         Raises:
-            UnfitInputError: It is not a layout, is damaged, or lacks an image that is asked for.
+            UnfitInputError: It is not a layout, or is damaged.
         """
-        where = str(self._path)
-        return [image.resolved(reference, where) for reference, image in self._resolved()]
+        if not self._path.is_dir():
+            what = "is not a directory" if self._path.exists() else "does not exist"
+            hint = "name the directory of the layout; for a file write `archive:` instead of `oci:`"
+            raise UnfitInputError(what, where=self.where, hint=hint)
+        return read_images(self._content, self.platforms)
 
-    def pack(self, sink: BlobSink) -> list[Image]:
-        """Read each layer that the sink lacks.
-
-        Raises:
-            UnfitInputError: A blob is not the one that its name says.
-        """
-        where = str(self._path)
-        return [
-            store_image(reference, image, store_layers(image, self._content, sink), sink, where)
-            for reference, image in self._resolved()
-        ]
-
-    def _resolved(self) -> list[tuple[str, SavedImage]]:
-        if self._chosen is None:
-            where = str(self._path)
-            if not self._path.is_dir():
-                what = "is not a directory" if self._path.exists() else "does not exist"
-                hint = "name the directory of the layout; for a file write `archive:` instead of `oci:`"
-                raise UnfitInputError(what, where=where, hint=hint)
-            images = read_images(self._content, self._platforms)
-            self._chosen = choose(images, self._platforms, where, self._reference)
-        return self._chosen
+    def layers(self, image: SavedImage, sink: BlobSink) -> list[Layer]:
+        """Read each layer that the sink lacks."""
+        return store_layers(image, self._content, sink)

@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, Readable, ResolvedImage
+from bundler.image_sources.base import BlobSink, ImageEntry, Readable
 from bundler.image_sources.faults import as_input
 from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
-from bundler.image_sources.saved import choose
-from bundler.image_sources.store import store_image, store_layers
+from bundler.image_sources.store import SavedImageSource, store_layers
 from bundler.image_sources.walk import ImageWalk, SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError, UnfitInputError
-from installer.core.format.manifest import Image
+from installer.core.format.manifest import Layer
 from installer.core.limits import CHUNK
 from installer.core.oci import documents
 from installer.core.oci.reference import familiar, reference_fault, split_host, split_reference
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 _ACCEPT = ", ".join((*documents.INDEXES, *documents.MANIFESTS))
 
 
-class RegistrySource(ImageSource):
+class RegistrySource(SavedImageSource):
     """One reference of a registry, for all platforms of the bundle.
 
     Args:
@@ -49,65 +48,41 @@ class RegistrySource(ImageSource):
         return cls(location, platforms, entry.name)
 
     def __init__(self, location: str, platforms: Sequence[str], reference: str = "") -> None:
+        super().__init__(location, platforms)
         self._location = location
-        self._wanted = reference
-        self._platforms = platforms
-        self._cached: _Resolved | None = None
+        self._name = reference
+        self._blobs: _Blobs
 
-    def resolve(self) -> list[ResolvedImage]:
+    def find(self) -> list[SavedImage]:
         """Fetch manifests and configurations.
 
         Raises:
             UnfitInputError: The registry does not answer, lacks the image, or sends something else.
         """
-        resolved = self._resolved()
-        return [image.resolved(reference, resolved.blobs.where) for reference, image in resolved.chosen]
+        scheme, given, bare = self._location.rpartition("://")
+        fault = reference_fault(bare)
+        if fault or scheme not in ("", "http", "https"):
+            what = f"the reference {fault}" if fault else "has a scheme other than http and https"
+            raise UnfitInputError(what, where=self._location, hint="write `registry: HOST/NAME:TAG`")
+        name, tag, digest = split_reference(bare)
+        if digest and not tag and not self._name:
+            hint = "give it a name in bundle.yaml: `as: NAME:TAG`"
+            raise UnfitInputError("the image has a digest but no tag", where=self._location, hint=hint)
+        reference = familiar(self._name or f"{name}:{tag or 'latest'}")
+        host, repository = split_host(name)
+        connection = Connection(host, plain=scheme == "http" if given else uses_plain_http(host))
+        self.where = f"registry {bare}"
+        self._blobs = _Blobs(connection, repository, self.where)
+        with as_input():
+            root, data = _root(self._blobs, digest or tag or "latest")
+            walk = _RegistryWalk(self._blobs, self.platforms)
+            # It was fetched by its tag: asking again could give another one.
+            walk.known[root.digest] = data
+            return list(walk.entry(root, (reference,), root.digest, 0))
 
-    def pack(self, sink: BlobSink) -> list[Image]:
-        """Fetch each layer that the sink lacks.
-
-        Raises:
-            UnfitInputError: A layer is incomplete, or is another.
-        """
-        resolved = self._resolved()
-        return [
-            store_image(
-                reference, image, store_layers(image, resolved.blobs, sink), sink, resolved.blobs.where
-            )
-            for reference, image in resolved.chosen
-        ]
-
-    def _resolved(self) -> _Resolved:
-        if self._cached is None:
-            scheme, given, bare = self._location.rpartition("://")
-            fault = reference_fault(bare)
-            if fault or scheme not in ("", "http", "https"):
-                what = f"the reference {fault}" if fault else "has a scheme other than http and https"
-                raise UnfitInputError(what, where=self._location, hint="write `registry: HOST/NAME:TAG`")
-            name, tag, digest = split_reference(bare)
-            if digest and not tag and not self._wanted:
-                what = "the image has a digest but no tag"
-                raise UnfitInputError(
-                    what, where=self._location, hint="give it a name in bundle.yaml: `as: NAME:TAG`"
-                )
-            reference = familiar(self._wanted or f"{name}:{tag or 'latest'}")
-            host, repository = split_host(name)
-            connection = Connection(host, plain=scheme == "http" if given else uses_plain_http(host))
-            blobs = _Blobs(connection, repository, f"registry {bare}")
-            with as_input():
-                root, data = _root(blobs, digest or tag or "latest")
-                walk = _RegistryWalk(blobs, self._platforms)
-                # It was fetched by its tag: asking again could give another one.
-                walk.known[root.digest] = data
-                images = list(walk.entry(root, (reference,), root.digest, 0))
-            self._cached = _Resolved(blobs, choose(images, self._platforms, blobs.where))
-        return self._cached
-
-
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    blobs: _Blobs
-    chosen: list[tuple[str, SavedImage]]
+    def layers(self, image: SavedImage, sink: BlobSink) -> list[Layer]:
+        """Fetch each layer that the sink lacks."""
+        return store_layers(image, self._blobs, sink)
 
 
 def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:

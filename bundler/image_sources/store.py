@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
-from bundler.image_sources.base import BlobSink
+from bundler.image_sources.base import BlobSink, ExpectedLayer, ImageSource, ResolvedImage
 from bundler.image_sources.content import Payload, StreamedArchive
 from bundler.image_sources.faults import AGAIN
+from bundler.image_sources.saved import choose
 from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image, Layer
 from installer.core.oci import documents
+
+
+class SavedImageSource(ImageSource):
+    """A source whose images lie in one place: it finds them once, and stores them layer by layer.
+
+    Args:
+        where: How errors name the place.
+        platforms: Platforms of the bundle.
+        reference: Name of the image in the bundle; empty: all images, by their own names.
+    """
+
+    def __init__(self, where: str, platforms: Sequence[str], reference: str = "") -> None:
+        self.where, self.platforms, self.reference = where, platforms, reference
+
+    @abstractmethod
+    def find(self) -> list[SavedImage]:
+        """Return the images of the place, without reading layers."""
+
+    @abstractmethod
+    def layers(self, image: SavedImage, sink: BlobSink) -> list[Layer]:
+        """Store the layers of an image."""
+
+    @cached_property
+    def chosen(self) -> list[tuple[str, SavedImage]]:
+        """The images for the bundle with their references; the first answer is kept."""
+        return choose(self.find(), self.platforms, self.where, self.reference)
+
+    def resolve(self) -> list[ResolvedImage]:
+        """Find the images without reading payload; see `ImageSource`."""
+        return [image.resolved(reference, self.where) for reference, image in self.chosen]
+
+    def pack(self, sink: BlobSink) -> list[Image]:
+        """Store the images, reading each layer that the sink lacks; see `ImageSource`."""
+        return [
+            store_image(reference, image, self.layers(image, sink), sink, self.where)
+            for reference, image in self.chosen
+        ]
 
 
 def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[Layer]:
@@ -23,14 +63,9 @@ def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[La
         stored_layer = sink.find(layer.diff_id, layer.digest if compressed else "")
         if stored_layer is None:
             with content.open(layer.name, layer.size) as stream:
-                stored_layer = sink.layer(
-                    stream,
-                    diff_id=layer.diff_id,
-                    digest=layer.digest,
-                    media_type=layer.media_type,
-                    size=layer.size,
-                    where=f"{content.where}: {layer.name}",
-                )
+                where = f"{content.where}: {layer.name}"
+                expected = ExpectedLayer(where, layer.diff_id, layer.digest, layer.media_type, layer.size)
+                stored_layer = sink.layer(stream, expected)
         stored.append(stored_layer)
     return stored
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundler.archive.reading import read_limited
 from bundler.signing import Prompt, Signer
 from installer.core.errors import TamperedError, UsageError
 from installer.core.jsonio import dumps, loads_strict
@@ -81,15 +82,7 @@ class CosignSigner(Signer):
         Raises:
             UsageError: It cannot be read or is not such a key; the password is wrong or there is no terminal.
         """
-        try:
-            with path.open("rb") as file:
-                data = file.read(_KEY_BYTES + 1)
-        except OSError as error:
-            raise UsageError(
-                f"cannot read the key: {error.strerror}",
-                where=str(path),
-                hint="run `bundle keygen NAME` to create one",
-            ) from error
+        data = read_limited(path, _KEY_BYTES, hint="run `bundle keygen NAME` to create one")
         sealed = parse_key(data, str(path))
         return decrypt_key(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
 

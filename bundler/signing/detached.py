@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive.new_file import write_new
+from bundler.archive.reading import read_limited
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UsageError, WaybillError
 from installer.core.limits import LIMITS, MIB
@@ -129,20 +130,3 @@ def _form(data: bytes) -> str:
     if start.startswith(b"-----BEGIN PGP SIGNATURE"):
         return "asc"
     return "sigstore.json" if start.startswith(b"{") else "sig"
-
-
-def read_limited(path: Path, limit: int) -> bytes:
-    """Read a small file.
-
-    Raises:
-        UsageError: It cannot be read, or has more than `limit` bytes.
-    """
-    try:
-        with path.open("rb") as file:
-            # One byte more than allowed tells a file that is too large, without reading all of it.
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    if len(data) > limit:
-        raise UsageError(f"has more than {limit} bytes", where=str(path))
-    return data

@@ -39,6 +39,7 @@ class Document:
 
     def note(self, path: str, what: str, hint: str = "") -> None:
         """Note a problem of the value at `path`, such as `files[3].mode`; the document itself where empty."""
+        # The first ones are enough to act on.
         if len(self.problems) < MAX_PROBLEMS:
             where = f"{self.name}: {path}" if self.name and path else self.name or path
             self.problems.append(Problem(where, what, hint))
@@ -135,14 +136,18 @@ class Value:
         """Return a list of at most `most` elements, each read by `read`."""
         if isinstance(self.raw, tuple):  # `json_stream.load_object` has called the reader already
             return self.raw
-        if not isinstance(self.raw, list) or len(self.raw) > most:
-            return self.expected(f"a list of at most {most}", ())
+        if not isinstance(self.raw, list):
+            return self.expected("a list", ())
+        if len(self.raw) > most:
+            self.note(f"has {len(self.raw)} elements, at most {most} are allowed")
+            return ()
         return tuple(
             read(Value(self.document, item, f"{self.path}[{index}]")) for index, item in enumerate(self.raw)
         )
 
     def names(self, pattern: re.Pattern[str], form: str, most: int = LIMITS.members) -> tuple[str, ...]:
         """Return a list of different texts that match `pattern`."""
+        # Duplicates would count twice, or hide that an entry was meant to be another one.
         found = self.items(lambda each: each.text(pattern, form), most)
         if len(set(found)) != len(found):
             self.note("lists a value twice")
@@ -158,9 +163,12 @@ class Value:
             most: Largest number of entries.
             empty: Whether the object may be empty.
         """
-        if not isinstance(self.raw, dict) or not (self.raw or empty) or len(self.raw) > most:
+        if not isinstance(self.raw, dict):
+            return self.expected("an object", {})
+        if len(self.raw) > most or not (self.raw or empty):
             least = "" if empty else "at least one and "
-            return self.expected(f"an object with {least}at most {most} entries", {})
+            self.note(f"has {len(self.raw)} entries, {least}at most {most} are allowed")
+            return {}
         found = {}
         for name, item in self.raw.items():
             value = read(name, Value(self.document, item, self.at(name[:64])))
@@ -189,6 +197,7 @@ class Fields:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
+            # An unknown field may be a newer rule: ignoring it would mean not obeying it.
             for key in sorted(self._left):
                 Value(self._value.document, None, self._value.at(key[:64])).note(_FOREIGN)
 

@@ -55,10 +55,12 @@ def load_object(
             raise TamperedError(f"has the key {key!r:.80} twice", where=what)
         if text.take() != ":":
             raise text.fault("is not JSON: `:` is expected")
+        # A value that is not a list is kept as it is, and refused by the reader of the document.
         if key in readers and text.next() == "[":
             found[key] = _elements(text, readers[key], what, key)
         else:
             found[key], more = text.value(31)
+            # Everything outside of the long lists is held in memory, so it is limited together.
             left -= size + more
             if left < 0:
                 raise text.fault(f"has more than {LIMITS.json_piece} bytes outside of its lists")
@@ -75,6 +77,7 @@ def _elements(text: _Text, read: Callable[[Any, str], object], what: str, path: 
     text.take()
     sign = text.take() if text.next() == "]" else ","
     while sign == ",":
+        # Before the element is read.
         if len(found) == LIMITS.members:
             raise TamperedError(f"is not a list of at most {LIMITS.members}", where=f"{what}: {path}")
         found.append(read(text.value(30)[0], f"{path}[{len(found)}]"))
@@ -137,6 +140,7 @@ class _Text:
                 raise self.fault(why) from None
         except RecursionError:
             raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=self._what) from None
+        # A value that reaches the end of the window may go on after it, unless the text ends there.
         if end - begin > LIMITS.json_piece or (end == len(self._window) and not ends):
             self._at = begin
             raise self.fault(f"is not JSON, or has a value of more than {LIMITS.json_piece} bytes")

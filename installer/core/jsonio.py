@@ -59,6 +59,7 @@ def decoder(what: str) -> json.JSONDecoder:
     """
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Two readers may take different ones of two equal keys.
         found = dict(items)
         if len(found) != len(items):
             seen: set[str] = set()
@@ -75,6 +76,7 @@ def decoder(what: str) -> json.JSONDecoder:
     def refuse(token: str) -> NoReturn:
         raise TamperedError(f"has a number that is not an integer: {token[:24]}", where=what)
 
+    # Floats are refused: 1.0 and 1 are one number to some readers and two to others.
     return json.JSONDecoder(
         object_pairs_hook=pairs, parse_int=integer, parse_float=refuse, parse_constant=refuse
     )
@@ -97,11 +99,13 @@ def check_value(value: Any, text: str, begin: int, end: int, depth: int, what: s
     # Counting brackets is much faster than walking through the value, and decides nearly every time.
     if text.count("[", begin, end) + text.count("{", begin, end) > depth:
         _check_depth(value, depth, what)
+    # Only an escape can make a surrogate: UTF-8 itself cannot encode one.
     if text.find("\\u", begin, end) >= 0 and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         raise TamperedError("has a lone surrogate", where=what)
 
 
 def _check_depth(value: Any, depth: int, what: str) -> None:
+    # Level by level, without recursion: the depth is what is limited here.
     level = [value]
     for _ in range(depth):
         below: list[Any] = []

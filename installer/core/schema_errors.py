@@ -78,6 +78,7 @@ def findings(schema: Mapping[str, Any], value: Any, where: Where) -> list[Findin
     from jsonschema import Draft202012Validator
     from referencing import Registry
 
+    # An empty registry: references to other documents fail instead of being fetched.
     validator = Draft202012Validator(schema, registry=Registry())
     found = [finding for error in validator.iter_errors(value) for finding in _explain(error, where)]
     unique = {(finding.path, finding.problem.what): finding for finding in found}
@@ -116,9 +117,11 @@ def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
     branches: dict[int, list[ValidationError]] = {}
     for child in error.context or ():
         branches.setdefault(int(child.relative_schema_path[0]), []).append(child)
+    # A form with one small error is what the author meant; explaining all forms would hide it.
     ranked = sorted(branches.items(), key=lambda item: (_distance(item[1]), item[0]))
     children = ranked[0][1]
     path = tuple(error.absolute_path)
+    # No form is close: then the forms are listed.
     if _distance(children) >= _OTHER_TYPE:
         options = [_title(option) for option in error.validator_value]
         what = f"{_subject(path)} is {_shown(error.instance)}, which is none of: {'; '.join(options)}"

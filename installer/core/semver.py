@@ -73,6 +73,7 @@ def parse(text: str) -> Version:
     """
     shown = repr(text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + "…")
     bare = text[1:] if text[:1] == "v" else text
+    # Length first: the pattern is tried only on texts that it handles quickly.
     match = _PATTERN.fullmatch(bare) if len(text) <= MAX_LENGTH else None
     if match is None:
         raise UsageError(f"{shown} is not a semantic version", hint=_why(bare, len(text)))

@@ -116,6 +116,7 @@ def open_trusted(
 
     def decide_head(sums: bytes, signatures: Mapping[str, bytes]) -> None:
         trail.identity, trail.signatures = sha256_hex(sums), dict(signatures)
+        # Only the names are parsed here; the content of a signature is not used before the check.
         found = [Signature.parse(name, data) for name, data in signatures.items()]
         trail.released = trust.check_release(sums, found)
         evidence.append(trail.released)

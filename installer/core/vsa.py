@@ -84,6 +84,7 @@ def make_evidence(
     Returns:
         The bytes of the statement.
     """
+    # A refusal is evidence too: it is recorded with everything known until then.
     result = "FAILED" if refusal else "PASSED"
     predicate: Row = {
         "verifier": {"id": VERIFIER, "version": {"waybill": version}},
@@ -149,6 +150,7 @@ def _attestation(uri: str, data: bytes, annotations: Row) -> Row:
 
 
 def _levels(trail: VerificationTrace) -> list[str]:
+    # Level 1: provenance exists and was checked; higher levels would need an audit of the builder.
     built = bool(trail.decision and trail.decision.provenance)
     broken = bool(trail.decision and trail.decision.broken)
     return ["SLSA_BUILD_LEVEL_1" if built else "SLSA_BUILD_LEVEL_0"] + ["WAYBILL_BREAK_GLASS"] * broken
@@ -188,6 +190,7 @@ def _refusal(error: WaybillError) -> Row:
 def _plain(value: Any) -> Any:
     """Return `value` with texts that UTF-8 can encode: a file name may be bytes that are not text."""
     if isinstance(value, str):
+        # Evidence must be valid JSON for other tools, also about a file with a broken name.
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}

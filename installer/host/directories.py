@@ -22,6 +22,7 @@ def make_directory(system: System, path: str) -> None:
     """
     if system.observe(path, digest=False).kind == "dir":
         return
+    # Each level by itself, so that each is synced into its parent.
     if system.observe(parent(path), digest=False).kind == "absent":
         make_directory(system, parent(path))
     # Only the installer reads its state: 0700. Services run from releases: 0755 for these.

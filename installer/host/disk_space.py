@@ -66,6 +66,7 @@ def sum_demands(system: System, demands: Iterable[Demand]) -> list[Need]:
     spaces: dict[str, Space] = {}
     sums: dict[int, list[Any]] = {}
     for demand in demands:
+        # Asked once per directory: a plan has thousands of files in few directories.
         if demand.path not in spaces:
             spaces[demand.path] = system.space(demand.path)
         space = spaces[demand.path]
@@ -88,6 +89,7 @@ def space_problems(found: list[Need]) -> list[Problem]:
                     f"free {size_text(need.bytes - need.free)} there",
                 )
             )
+        # -1: the file system has no fixed number of inodes.
         if 0 <= need.free_inodes < need.inodes:
             problems.append(
                 Problem(

@@ -102,6 +102,7 @@ class Host:
         if self._held is not None:
             yield
             return
+        # Nested calls share the outermost one; it alone closes the directories.
         self._held = HeldDirs(self.root)
         try:
             yield
@@ -112,6 +113,7 @@ class Host:
     def open_parent(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
         """Open the directory that holds `path`; see `safe_path.open_parent`."""
         head, _, name = path.rpartition("/")
+        # Special names would lead out of the held directory.
         if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
             return open_parent(self.root, path, follow=follow)
         return self._held.open(head or "/", name)
@@ -145,9 +147,11 @@ class Host:
             with self.open_parent(path) as at:
                 return self._observe(at, digest)
         except (FileNotFoundError, NotADirectoryError):
+            # What is below a file does not exist either.
             return Seen("absent")
 
     def _observe(self, at: ParentDir, digest: bool) -> Seen:
+        # Not followed: what a link points to is another path with an owner of its own.
         status = os.stat(at.name, dir_fd=at.fd, follow_symlinks=False)
         mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
         if stat.S_ISLNK(status.st_mode):
@@ -195,6 +199,7 @@ class Host:
         data = bytearray()
         for chunk in self.chunks(path, follow=follow):
             data += chunk
+            # Checked while reading: a file can grow after its size was asked.
             if len(data) > limit:
                 raise OSError(errno.EFBIG, f"is larger than the {limit} bytes allowed", path)
         return bytes(data)
@@ -228,6 +233,7 @@ class Host:
     def mounts(self, path: str) -> list[str]:
         """Return the mount points at and below a path, as host paths."""
         try:
+            # The table of mounts has paths of this machine, not of the root directory.
             real = self.real(path, follow=False)
         except OSError:
             return []
@@ -240,6 +246,7 @@ class Host:
         """Return the visible processes that run a program from a directory or work in it."""
         real = self.real(directory, follow=False)
         found = set()
+        # Processes of other users are visible to root only; for others the answer is incomplete.
         for process_ in Path("/proc").glob("[0-9]*"):
             for name in ("exe", "cwd", "root"):
                 with suppress(OSError):
@@ -258,6 +265,7 @@ class Host:
             for name in self.names(directory):
                 path = f"{directory}/{name}"
                 found.append(path)
+                # Links are listed and never followed: a loop would not end.
                 if self.observe(path, digest=False).kind == "dir":
                     found += self.tree(path)
         return sorted(found)
@@ -279,6 +287,7 @@ class Host:
             found, device = os.fstatvfs(fd), os.fstat(fd).st_dev
         finally:
             os.close(fd)
+        # btrfs and others create inodes as needed and report 0.
         inodes = found.f_favail if found.f_files else -1
         flags = found.f_flag
         return Space(
@@ -287,6 +296,7 @@ class Host:
             inodes,
             found.f_frsize,
             bool(flags & os.ST_RDONLY),
+            # 8 is ST_NOEXEC.
             bool(flags & 8),
         )
 
@@ -303,6 +313,7 @@ class Host:
             return int(name)
         if name == "root":
             return 0
+        # Below a root directory the names of this machine mean nothing: its own tables are read.
         if self.live:
             with suppress(KeyError):
                 return lookup()

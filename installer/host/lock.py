@@ -38,6 +38,7 @@ class Lock:
             OSError: It cannot be opened.
         """
         with open_parent(root, path) as at:
+            # Never removed: a lock on a removed file would be a lock on nothing.
             fd = os.open(at.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at.fd)
             fds = [fd]
             if with_directory:
@@ -45,11 +46,13 @@ class Lock:
         until = time.monotonic() + wait
         try:
             for each in fds:
+                # The file first: two processes that take both in the same order cannot block each other.
                 while not _try(each, last=time.monotonic() >= until):
                     time.sleep(_PAUSE)
         except OSError as error:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             _close(fds)
+            # Anything else is a fault of the file system, not another process.
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise BusyError(

@@ -83,6 +83,7 @@ def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | li
             # Resolved in the text, and stopping at the root: `..` of an open directory could lead out of it.
             if part == "..":
                 return _and_close(fd, todo[: max(index - 1, 0)] + todo[index + 1 :])
+            # The caller decides what to do with the last component, which may be absent.
             if last and not follow:
                 return ParentDir(fd, part, tuple(todo))
             try:
@@ -90,6 +91,7 @@ def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | li
             except OSError as error:
                 target = _link(fd, part, path) if error.errno in (errno.ENOTDIR, errno.ELOOP) else None
                 if target is not None:
+                    # An absolute link starts at the root directory, as in a chroot.
                     before = [] if target.startswith("/") else todo[:index]
                     steps = [step for step in target.split("/") if step not in ("", ".")]
                     return _and_close(fd, before + steps + todo[index + 1 :])
@@ -101,6 +103,7 @@ def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | li
                 return ParentDir(fd, part, tuple(todo))
             os.close(fd)
             fd = child
+    # Also after Ctrl-C: a leaked descriptor would keep a file system from being unmounted.
     except BaseException:
         os.close(fd)
         raise
@@ -117,6 +120,7 @@ def _link(fd: int, name: str, path: str) -> str | None:
         target = os.readlink(name, dir_fd=fd)
     except OSError:
         return None
+    # The owner of the link itself, not of its target.
     owner = os.stat(name, dir_fd=fd, follow_symlinks=False).st_uid
     if owner not in (0, os.geteuid()):
         raise PermissionError(
@@ -166,6 +170,7 @@ class HeldDirs:
             OSError: It is missing, is not a directory, or a link in the path does not count.
         """
         with self._lock:
+            # A duplicate for each caller: closing one must not close it for other threads.
             found = self._open.get(directory)
             if found is not None:
                 self._open.move_to_end(directory)
@@ -182,6 +187,7 @@ class HeldDirs:
             if directory in self._open or changes != self._changes:
                 return
             self._open[directory] = found._replace(fd=os.dup(found.fd))
+            # The one that was used longest ago.
             if len(self._open) > MAX_HELD:
                 os.close(self._open.popitem(last=False)[1].fd)
 

@@ -16,6 +16,7 @@ def syncfs(fd: int) -> int:
 
 def fallocate(fd: int, start: int, size: int) -> int:
     """Allocate space after the end of a file without changing its length; return 0 or the errno."""
+    # posix_fallocate of Python would write zeros where the file system cannot reserve, and extend the file.
     done = ctypes.CDLL(None, use_errno=True).fallocate(
         fd, _KEEP_SIZE, ctypes.c_int64(start), ctypes.c_int64(size)
     )

@@ -39,6 +39,7 @@ class SyncError(OSError):
 
 def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
     def wrapper(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        # The name and arguments are what a test counts and recognises an effect by.
         result: T = self.around(method.__name__.strip("_"), args, lambda: method(self, *args, **kwargs))
         return result
 
@@ -117,8 +118,10 @@ class System(Host):
                 os.fchmod(fd, mode)
                 if sync:
                     self._fsync(fd)
+            # Not BaseException: a killed process cannot clean up, and tests imitate that.
             except Exception:
                 with suppress(OSError):
+                    # A half-written file under its final name must not be taken for a complete one later.
                     os.unlink(at.name, dir_fd=at.fd)
                 raise
             finally:
@@ -140,6 +143,7 @@ class System(Host):
         with self.open_parent(path) as at:
             fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
             try:
+                # One descriptor for write and sync: a second open could lead to another file.
                 os.lseek(fd, offset, os.SEEK_SET)
                 self._write(fd, data)
                 if truncate:
@@ -178,6 +182,7 @@ class System(Host):
             fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
         try:
             number = syscalls.fallocate(fd, os.fstat(fd).st_size, size)
+            # Some file systems cannot reserve, some containers may not: both are no reason to stop.
             if number not in (0, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
                 raise OSError(number, os.strerror(number), path)
         finally:
@@ -186,6 +191,7 @@ class System(Host):
     @_effect
     def _write(self, fd: int, data: bytes | memoryview) -> None:
         view = memoryview(data)
+        # write(2) may take less than all: on a nearly full disk, or when a signal comes.
         while view:
             view = view[os.write(fd, view) :]
 
@@ -218,6 +224,7 @@ class System(Host):
         Raises:
             OSError: The sync failed.
         """
+        # One sync per file system takes as long as a few fsync(2) calls, however many files were written.
         if len(paths) > _SYNC_EACH:
             self.sync_all({path.rpartition("/")[0] or "/" for path in paths})
             if syscalls.version() >= (5, 8):
@@ -236,6 +243,7 @@ class System(Host):
         Raises:
             OSError: The sync failed.
         """
+        # One directory per file system is enough.
         for directory in {self.space(each).device: each for each in directories}.values():
             self._sync_holder(directory)
 
@@ -259,6 +267,7 @@ class System(Host):
         with open_parent("/" if of_engine else self.root, path, follow=True) as at:
             fd = os.open(at.name, LIST, dir_fd=at.fd)
         try:
+            # Engines write through their own processes: only syncfs(2) reaches their files.
             if (number := syscalls.syncfs(fd)) != 0:
                 raise SyncError(number, os.strerror(number), path)
         finally:
@@ -276,6 +285,7 @@ class System(Host):
             self.open_parent(target) as new,
             self._leading_elsewhere(old, new),
         ):
+            # Both directories are open: nobody can redirect the rename by a link in the path.
             os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
 
     @_effect
@@ -321,6 +331,7 @@ class System(Host):
     @contextmanager
     def _leading_elsewhere(self, *places: ParentDir) -> Iterator[None]:
         """Forget held directories if one of them, or a link to one, is moved or removed."""
+        # Looked at before the effect: afterwards the old name is gone.
         held, moved = self._held, False
         for at in places if held else ():
             with suppress(FileNotFoundError):
@@ -383,15 +394,5 @@ class System(Host):
                 self._held.forget()
 
     def lock(self, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Lock:
-        """Take the lock `path`; the kernel releases it when the process ends.
-
-        Args:
-            path: A host path; created if it does not exist.
-            wait: Seconds to wait for another process.
-            with_directory: Whether its directory is locked too, in case somebody removes the file.
-
-        Raises:
-            BusyError: Another process holds it.
-            OSError: It cannot be opened.
-        """
+        """Take the lock `path`; see `Lock.take`."""
         return Lock.take(self.root, path, wait, with_directory=with_directory)

@@ -33,7 +33,9 @@ def remove_tree(
         if seen.kind == "dir":
             for name in host.names(path):
                 remove(f"{path}/{name}")
+            # Depth first: an interruption leaves a smaller tree, which the next run removes.
             rmdir(path)
+        # A link is removed itself, never what it points to.
         elif seen.kind != "absent":
             unlink(path)
 

@@ -127,6 +127,7 @@ class Console(Ui):
     def error(self, error: WaybillError) -> None:
         """Print an error; with `--json` the document goes to stdout as well."""
         if self.json_output:
+            # A script reads one document from stdout, whether the command succeeded or not.
             print(_document(error.as_json()))
         if self.log_format == "json":
             self.log(error.what, "error", **{k: v for k, v in error.as_json().items() if k != "what"})
@@ -146,6 +147,7 @@ class Console(Ui):
             UsageError: There is no terminal; the error names the option that answers.
             DeclinedError: The terminal was closed.
         """
+        # Never read an answer from a pipe: it might be the next line of a script.
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
                 "this command needs an answer, and there is no terminal to ask on", hint=f"give {flag}"
@@ -173,6 +175,7 @@ class _Lines(Progress):
         self._began = self._reported = time.monotonic()
 
     def advance(self, count: int) -> None:
+        # Several threads report bytes.
         with self._lock:
             self._done += count
             now = time.monotonic()
@@ -295,6 +298,7 @@ def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
         app: A Typer application.
         words: The arguments of the command.
     """
+    # As KeyboardInterrupt, so that every `finally` runs.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     words = list(words)

@@ -37,6 +37,7 @@ def hold() -> None:
     """Lock the unpacked directory of this program while it runs; after a first start prune old ones."""
     home = Path(sys.prefix)
     with contextlib.suppress(OSError):
+        # Without the lock (a read-only cache) the program runs all the same; it is only not protected.
         _held.append(_lock(home / MARKER, fcntl.LOCK_SH))
         os.utime(home / MARKER)
     if os.environ.pop("WAYBILL_FRESH", ""):
@@ -55,17 +56,20 @@ def prune(home: Path) -> list[Path]:
     removed = []
     name = home.name.rpartition("-")[0]
     for other in sorted(home.parent.glob(f"{name}-*")):
+        # A link in the cache could lead the removal elsewhere.
         if other == home or other.is_symlink() or not other.is_dir():
             continue
         try:
             if time.time() - (other / MARKER).lstat().st_mtime < UNUSED:
                 continue
+            # Exclusive and without waiting: who holds the shared lock still runs from there.
             lock = _lock(other / MARKER, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except FileNotFoundError:
             lock = -1
         except OSError:
             continue
         with contextlib.suppress(OSError):
+            # The marker first: without it the script unpacks again, and never starts a half-removed version.
             (other / MARKER).unlink(missing_ok=True)
             shutil.rmtree(other)
             removed.append(other)
@@ -135,6 +139,7 @@ def selftest() -> dict[str, str]:
     for name in modules():
         try:
             importlib.import_module(name)
+        # Whatever an import raises is the finding.
         except Exception as error:
             failed[name] = f"{type(error).__name__}: {error}"
     return failed

@@ -82,12 +82,14 @@ def run(
     """
     held = _DelayedSignals()
     try:
+        # A session of its own: Ctrl-C at the terminal must not kill the child that an undo needs.
         child = subprocess.Popen(
             list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment(env), cwd=cwd, start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         held.release()
+        # As a shell reports it; callers treat a missing program like a failing one.
         return Completed(tuple(argv), 127, b"", f"{argv[0]}: {error.strerror}".encode())
     except BaseException:
         held.release()
@@ -129,6 +131,7 @@ def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tupl
         for pipe in kept:
             selector.register(pipe, selectors.EVENT_READ)
         if stdin:
+            # A child that does not read its input must not block the time-out.
             os.set_blocking(child.stdin.fileno(), False)
             selector.register(child.stdin, selectors.EVENT_WRITE)
         else:
@@ -162,6 +165,7 @@ def _send(child: subprocess.Popen[bytes], unsent: memoryview, selector: selector
     assert child.stdin  # noqa: S101
     try:
         unsent = unsent[os.write(child.stdin.fileno(), unsent[:65536]) :]
+    # The child may end without reading all of its input; its status counts.
     except BrokenPipeError:
         unsent = unsent[:0]
     if not unsent:

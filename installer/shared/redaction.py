@@ -46,6 +46,7 @@ def diff(path: str, old: bytes, new: bytes) -> Diff:
         old: The present content; empty if there is none.
         new: The new content.
     """
+    # difflib takes quadratic time.
     if max(len(old), len(new)) > LIMIT:
         return Diff(path, "", f"too large to show ({len(old)} and {len(new)} bytes)")
     try:
@@ -86,6 +87,7 @@ def mask(lines: list[str]) -> Iterator[str]:
             yield " " * indent + "***" if line.strip() else line
             continue
         block = -1
+        # A key in PEM has no name in front of its lines.
         if inside_pem or ("-----BEGIN" in line and "PRIVATE KEY" in line):
             yield line if "-----" in line else "***"
             inside_pem = "-----END" not in line
@@ -116,6 +118,7 @@ def conceal(lines: list[str], secrets: frozenset[str]) -> list[str]:
     """Return lines without the given secrets, and without those that `mask` finds."""
     hidden = []
     for line in lines:
+        # The longest first: a shorter one may be a part of it.
         for secret in sorted(secrets, key=len, reverse=True):
             line = line.replace(secret, "***")  # noqa: PLW2901
         hidden.append(line)

@@ -85,6 +85,7 @@ def _parse(text: str, name: str) -> Document:
 
     builder = _Builder(name)
     try:
+        # Events only, no constructor: a tag can never create an object.
         events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         value = builder.document(events)
     except yaml.MarkedYAMLError as error:
@@ -155,6 +156,7 @@ class _Builder:
 
         line = event.start_mark.line + 1
         self._nodes += 1
+        # Counted while reading: the memory of a hostile document is bounded, too.
         if self._nodes > MAX_NODES:
             raise _TooMuchError(line, f"holds more than {MAX_NODES} values")
         if depth > MAX_DEPTH:
@@ -196,6 +198,7 @@ class _Builder:
         while not isinstance(event := next(events), kinds.MappingEndEvent):
             key = self._key(event, events, path, depth)
             below = (*path, key)
+            # The last one would win silently in most readers.
             if key in result:
                 self._problem(
                     event,
@@ -252,6 +255,7 @@ def _plain(text: str) -> Any:
         return None
     if _INTEGER.fullmatch(text) and text != "-0":
         return int(text)
+    # Only numbers that are written the same way again: 1.10 would become 1.1.
     if _FLOAT.fullmatch(text) and repr(float(text)) == text:
         return float(text)
     if _SWITCH.fullmatch(text):

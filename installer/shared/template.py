@@ -110,11 +110,13 @@ def parse(template: bytes, name: str) -> nodes.Template:
         raise RenderError(
             what, template=name, line=line, hint="ship files that are not text as they are"
         ) from None
+    # Counted before the parser, which needs far more memory than the text.
     if text.count("{{") + text.count("{%") > MAX_TAGS:
         raise RenderError(
             f"has more than {MAX_TAGS} tags", template=name, hint="use a loop over a list of values"
         )
     stand_in = ""
+    # Jinja2 normalises line ends; configuration for other systems must keep them.
     if "\r" in text:
         stand_in = next((mark for mark in _STAND_INS if mark not in text), "")
         if not stand_in:
@@ -132,6 +134,7 @@ def parse(template: bytes, name: str) -> nodes.Template:
     except RecursionError:
         raise RenderError("nests too deeply", template=name, hint="simplify the template") from None
     kinds: tuple[type[nodes.Node], ...] = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+    # There is no loader: the error would only come when the template is rendered on the host.
     for reaching in tree.find_all(kinds):
         what = f"asks for another template ({type(reaching).__name__.lower()})"
         raise RenderError(what, template=name, line=reaching.lineno, hint="put everything into one template")

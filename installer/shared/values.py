@@ -100,12 +100,14 @@ def examine(
             usable.append(document)
     values: dict[str, Any] = {}
     for document in usable:
+        # A site could otherwise pretend to be another version or environment in its own templates.
         if BUILT_IN in document.value:
             where = document.where((BUILT_IN,))
             problems.append(Problem(where, f"sets {BUILT_IN}, which Waybill sets itself", "use another name"))
         if schema is None and document.name != layers[0].name:
             problems += _strange(values, document.value, (), document)
         values = _merge(values, document.value, (), document, problems)
+    # The schema describes only the values of the release.
     values.pop(BUILT_IN, None)
     if schema is not None:
         misfits = _misfits(values, schema, usable, problems)
@@ -166,6 +168,7 @@ def _merge(
         if isinstance(old, dict) and isinstance(value, dict):
             merged[key] = _merge(old, value, here, document, problems)
             continue
+        # Replacing a group by a single value is nearly always a mistake in the indentation.
         if isinstance(old, dict) and value is not None:
             group = ", ".join(list(old)[:4])
             what = f"{schema_errors.dotted(here)} is a group of values ({group}), not a single one"
@@ -215,6 +218,7 @@ def _misfits(
             return setter.where(path)
         return where(path[:-1]) if path else (documents[-1].name if documents else "values")
 
+    # One problem per line: a key that is not YAML does not also violate the schema.
     taken = {problem.where for problem in known}
     try:
         with _bounded():

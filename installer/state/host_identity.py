@@ -48,6 +48,7 @@ def environment(system: System, given: str) -> str:
 
 def host_name(system: System) -> str:
     """Return the name of this host, lower case; below `--root` what /etc/hostname there says."""
+    # The name of this machine is not that of the system below the root directory.
     if not system.live:
         with suppress(OSError):
             text = system.read(HOSTNAME_FILE, _SMALL).decode("ascii", "replace").strip()

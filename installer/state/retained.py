@@ -37,6 +37,7 @@ def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
     listed = system.read(f"{directory}/{SUMS}", LIMITS.sums_bytes)
     data = system.read(f"{directory}/{MANIFEST}", LIMITS.manifest_bytes)
     digest = sha256_hex(data)
+    # As for a new bundle: the digest before the parser.
     if not has_line(listed, digest, MANIFEST):
         raise TamperedError(f"{MANIFEST} is not what {SUMS} lists", where=directory)
     manifest = manifest_json.parse(data)
@@ -73,6 +74,7 @@ def verify_retained(
         OSError: Something cannot be read.
     """
     sums = system.read(f"{directory}/{SUMS}", LIMITS.sums_bytes)
+    # By name: other files of the directory are not read.
     signatures = [
         Signature.parse(name, system.read(f"{directory}/{name}", LIMITS.signature_bytes))
         for name in system.names(directory)
@@ -89,6 +91,7 @@ def verify_retained(
     with system.hold_directories():
         for entry in entries:
             seen = system.observe(f"{directory}/{entry.path}")
+            # Also the kind: a link to a file with the right content could change later.
             if (seen.kind, seen.sha256) != ("file", entry.sha256):
                 raise TamperedError(
                     f"{entry.path} is not what was signed",

@@ -147,12 +147,14 @@ class State:
             transaction: Its number.
             new: The release that runs then; None if none does.
         """
+        # After a removal nothing is retained; the highest number stays, against a downgrade.
         if new is None:
             return replace(self, current=None, retained=(), transaction=transaction)
         # A rollback past an irreversible step is allowed only if the operator restored the data: the step
         # is done again when that release is installed again.
         past = {entry.name for entry in self.past(new)}
         rest = [replace(entry, irreversible=()) if entry.name in past else entry for entry in self.retained]
+        # The running release first: it is never removed, whatever the number to retain.
         entries = (new, *(entry for entry in rest if entry.name != new.name))[: self.keep]
         # Only a newer reset than the last one may lower `highest`: applied twice it would allow a downgrade.
         reset = new.evidence.reset
@@ -264,6 +266,7 @@ def load(system: System, layout: Layout) -> State:
     except TamperedError as error:
         raise _damaged(layout, error.what) from None
     schema = value.get("schema") if isinstance(value, dict) else None
+    # Before any field: a newer version may have other fields, and reading it half would lose them.
     if isinstance(schema, str) and schema != SCHEMA:
         raise NotUndoneError(
             f"the state was written by another version of the installer ({schema}; this one reads {SCHEMA})",
@@ -293,6 +296,7 @@ def save(system: System, layout: Layout, state: State) -> None:
     """
     new, data = temporary_path(layout.state_file), jsonio.dumps_lines(state.as_json())
     reserved = system.observe(new, digest=False)
+    # Something else may be there: a link or file of somebody is never written into.
     if (reserved.kind, reserved.mode) != ("file", 0o600):
         replace_file(system, layout.state_file, data)
         return
@@ -310,6 +314,7 @@ def reserve(system: System, layout: Layout, state: State) -> None:
     new = temporary_path(layout.state_file)
     with suppress(FileNotFoundError):
         system.unlink(new)
+    # Zeros that are written, not only allocated: overwriting them needs no new blocks on most file systems.
     system.write_new(new, bytes(len(jsonio.dumps_lines(state.as_json())) + _SLACK), 0o600)
 
 

@@ -81,16 +81,19 @@ def init_trust(
     """
     root, data = load_root(path)
     digits = fingerprint(data)
+    # An expired root would refuse every bundle; better to notice it now, with the sheet at hand.
     if clock() >= root.expires:
         raise ExpiredError("the root has expired", where=str(path), hint="ask for the current root.json")
     try:
         present = system.read(ROOT_FILE, LIMITS.document_bytes)
     except FileNotFoundError:
         present = b""
+    # Running the command again is not an error.
     if present == data:
         return root, digits
     if present:
         raise RefusedError(
+            # A second root of trust would be a way around the rotation.
             f"this host already trusts another root: {display_fingerprint(fingerprint(present))}",
             where=ROOT_FILE,
             hint="its successor replaces it: `install trust update`; to start again, remove the file",
@@ -100,6 +103,7 @@ def init_trust(
         f"{path} is a root for {', '.join(sorted({key.owner for key in root.keys.values()}))}.\n"
         "Type the fingerprint on the trust sheet (spaces do not matter): "
     )
+    # The comparison is the whole security of the first trust.
     if not same_fingerprint(typed, digits):
         raise UntrustedError(
             "the fingerprint is not that of this file; nothing was changed",
@@ -151,6 +155,7 @@ def known_time(system: System) -> datetime | None:
 def remember_time(system: System, now: datetime) -> None:
     """Record that this time has passed, so that a clock that is set back is noticed."""
     known = known_time(system)
+    # Only ever later: a wrong clock in the past must not lower it.
     if known is not None and known >= now:
         return
     # Not a reason to fail an installation that is complete: the next one records a later time.

@@ -38,6 +38,7 @@ def remove_releases(context: Context, wanted: Set[str]) -> None:
             area.rescue(system, layout, progress, [path])
         elif name.endswith(area.GOING):
             system.remove_tree(path)
+        # A service that still runs from the old release would lose its files.
         elif users := system.users(path):
             progress.note(f"{path} is not removed yet: process {users[0]} runs from it")
         else:
@@ -62,12 +63,14 @@ def remove_records(context: Context, wanted: Set[str]) -> None:
         if not _RECORD.fullmatch(name) or system.observe(path, digest=False).kind != "dir":
             area.rescue(system, layout, progress, [path])
             continue
+        # Files that an operator put into the record are moved, not deleted.
         strange = [each for each in system.names(path) if not _IN_RECORD.fullmatch(each)]
         area.rescue(system, layout, progress, [f"{path}/{each}" for each in strange])
         system.remove_tree(path)
 
 
 def _is_free(context: Context, path: str) -> bool:
+    # Removing through a mount would delete the data of another file system.
     mounted = context.system.mounts(path)
     if mounted:
         context.progress.note(f"{path} is not removed: something is mounted at {mounted[0]}")

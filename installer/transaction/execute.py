@@ -23,7 +23,6 @@ from types import FrameType
 from typing import Any
 
 from installer.core.errors import (
-    IncompleteError,
     NotUndoneError,
     Problem,
     RolledBackError,
@@ -36,6 +35,15 @@ from installer.host.directories import make_directory
 from installer.state.state import Entry, State, reserve
 from installer.transaction import finalize
 from installer.transaction import journal as journals
+from installer.transaction.failures import (
+    Interrupted,
+    incomplete_error,
+    not_undone_error,
+    reason,
+    rolled_back_error,
+)
+from installer.transaction.failures import problems_of as _problems
+from installer.transaction.failures import reason_in_full as _in_full
 from installer.transaction.journal import Journal, Record
 
 PROBLEM_BYTES = 16 * 1024
@@ -76,10 +84,6 @@ class Outcome:
     pending: str = ""
 
 
-class Interrupted(BaseException):
-    """A signal ended the transaction."""
-
-
 class _Signals:
     """Turns the first SIGINT, SIGTERM or SIGHUP into an orderly undo, and ignores later ones."""
 
@@ -96,6 +100,7 @@ class _Signals:
 @contextmanager
 def _signals() -> Iterator[_Signals]:
     signals = _Signals()
+    # Only the main thread can have signal handlers; tests run transactions in others.
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
@@ -134,6 +139,8 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
         except BaseException as error:
             signals.ignored = True
             with suppress(OSError):
+                # Nothing was changed yet; what was allocated is removed if possible, else by the next
+                # command.
                 finalize.not_started(context)
             raise RolledBackError(
                 f"could not begin: {reason(error)}", hint="nothing was changed; fix the cause and try again"
@@ -151,12 +158,14 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
                 undo(context, journal, _in_full(error), _problems(error))
                 with suppress(OSError, WaybillError):  # the next command does it again
                     finalize.after_rollback(context, journal)
-                raise _rolled_back(change, error) from error
+                raise rolled_back_error(change.verb, change.state.current, error) from error
+            # Past the point of no return nothing is undone: the failure is recorded with COMMIT.
             failed = error
         if journal.has("FORWARD"):
             _commit_forward(context, journal, failed)
         outcome = _finish(context, journal)
         if failed is not None:
+            # After the cleanup: the state must show the committed release first.
             raise incomplete_error(outcome.state.current, reason(failed), _problems(failed)) from failed
         context.progress.step("", step="committed", transaction=change.number)
         return outcome
@@ -170,6 +179,7 @@ def _begin(context: Context, change: Change) -> Journal:
     # Everything that the end of the transaction needs is allocated before it begins: a disk that fills up
     # meanwhile must not keep it from ending.
     reserve(system, layout, change.state.after(int(change.number), change.new))
+    # Arguments are in INTENT and preimages are about as large; the rest is hashes and names.
     expected = sum(2 * len(repr(op.args)) + 1024 for op in change.operations)
     journal = Journal.create(system, layout.journal(change.number), expected)
     journal.append(
@@ -201,6 +211,8 @@ def _forward(
                 )
                 context.progress.step(note, step="point of no return", transaction=change.number)
             _do(context, journal, op)
+        # Before STAGED nothing outside of Waybill's own directories was changed: recovery needs no undo
+        # then.
         if phase == "stage":
             journal.append("STAGED")
             context.progress.step("", step="staged", transaction=change.number)
@@ -234,6 +246,7 @@ def roll_forward(context: Context, journal: Journal, health: Callable[[], None])
     at = next(place for place, record in enumerate(journal.records) if record.type == "FORWARD")
     left = [Op.from_json(each) for each in journal.records[at].fields["rest"]]
     begun = [record for record in journal.records[at:] if record.type == "INTENT"]
+    # An operation without DONE may have taken effect in part: it is carried out again.
     done = {record.fields["of"] for record in journal.records if record.type == "DONE"}
     failed: Exception | None = None
     try:
@@ -284,6 +297,7 @@ def _reported(context: Context, op: Op, step: str, label: str) -> Iterator[None]
 
 def begun_operations(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
     """Return the operations whose effects may be on the host, in the order in which they began."""
+    # After an interrupted undo only the rest is undone.
     undone = {record.fields["of"] for record in journal.records if record.type == "UNDONE"}
     return [
         (record.number, Op.from_json(record.fields["op"]), record.fields["preimage"])
@@ -301,8 +315,11 @@ def undo(context: Context, journal: Journal, why: str, problems: Sequence[Proble
     try:
         if not journal.has("ABORT"):
             journal.append("ABORT", why=why[:2000], said=_bounded(problems))
+        # In reverse: later operations may depend on earlier ones.
         for number, op, preimage in reversed(begun_operations(journal)):
             with _reported(context, op, "undo", f"undo: {op.label}" if op.label else ""):
+                # Recorded before, so that a recovery can tell an undo that was interrupted from one not
+                # begun.
                 journal.append("UNDOING", of=number)
                 _undo_one(context, op, preimage)
                 journal.append("UNDONE", of=number)
@@ -310,6 +327,7 @@ def undo(context: Context, journal: Journal, why: str, problems: Sequence[Proble
             journal.append("ROLLED-BACK", at=int(context.system.now()))
     except Exception as error:
         journal.require_reboot(error)
+        # The journal stays open: the next command tries again from here.
         raise not_undone_error(context, error, why) from error
     context.progress.step("", step="rolled back", transaction=context.transaction, reason=why)
 
@@ -331,6 +349,7 @@ def _undo_one(context: Context, op: Op, preimage: dict[str, Any]) -> None:
     for attempt in range(1, UNDO_TRIES + 1):
         try:
             handler(op.kind).undo(context, op.args, preimage)
+        # Services may need some seconds to stop; other errors do not go away by waiting.
         except StepError:
             if attempt == UNDO_TRIES:
                 raise
@@ -346,58 +365,3 @@ def _finish(context: Context, journal: Journal) -> Outcome:
         journal.require_reboot(error)
         state = finalize.committed_state(context, journal)
         return Outcome(state, f"{reason(error)}; the next command, or `install recover`, completes it")
-
-
-def reason(error: BaseException) -> str:
-    """Return in one line why a transaction failed."""
-    if isinstance(error, WaybillError):
-        return str(error).split("\n", 1)[0]
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
-    if isinstance(error, (KeyboardInterrupt, Interrupted)):
-        return f"interrupted by {error}" if str(error) else "interrupted"
-    return f"{type(error).__name__}: {error}"
-
-
-def _problems(error: BaseException) -> Sequence[Problem]:
-    return error.problems if isinstance(error, WaybillError) else ()
-
-
-def _in_full(error: BaseException) -> str:
-    return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in _problems(error))])
-
-
-def _rolled_back(change: Change, error: BaseException) -> RolledBackError:
-    old = change.state.current
-    now = f"{old.version} is as it was before" if old else "nothing is installed, as before"
-    hint = error.hint if isinstance(error, WaybillError) else ""
-    return RolledBackError(
-        f"{change.verb} failed and was rolled back, {now}: {reason(error)}",
-        hint=hint,
-        problems=_problems(error),
-    )
-
-
-def incomplete_error(new: Entry | None, why: str, problems: Sequence[Problem] = ()) -> IncompleteError:
-    """Return the error for a committed release of which a step failed, with what to do next."""
-    version, final = (new.version, "; ".join(new.irreversible)) if new else ("the release", "")
-    return IncompleteError(
-        f"{version} is INCOMPLETE: committed, but a step failed: {why}",
-        hint=f"it was past its point of no return: {final}. Fix the cause and install the same bundle again, "
-        "or a newer one. To roll back, restore the data by hand, then run: install rollback --data-restored",
-        problems=problems,
-    )
-
-
-def not_undone_error(context: Context, error: Exception, why: str) -> NotUndoneError:
-    """Return the error for a failure that could not be undone, with what to do next."""
-    if isinstance(error, NotUndoneError):
-        return error
-    return NotUndoneError(
-        f"the release failed ({why}) and could not be fully undone: {reason(error)}",
-        where=context.layout.journal(context.transaction),
-        hint="fix the cause named above, then run `install recover`: it continues from here. "
-        "Nothing else is changed until then",
-        problems=_problems(error),
-    )

@@ -41,6 +41,7 @@ def committed_state(context: Context, journal: Journal) -> State:
     """Return the state after a committed journal, whether or not it is written already."""
     state = load(context.system, context.layout)
     number = int(context.transaction)
+    # Already saved before an interruption: deriving it again would count the release twice.
     if state.transaction >= number:
         return state
     return derive_state(state, number, journal.records[0].fields, journal.last("COMMIT"))
@@ -68,11 +69,13 @@ def after_commit(context: Context, journal: Journal) -> State:
     before, state = load(system, layout), committed_state(context, journal)
     # Before the state is written: only the old state knows how the removed releases were installed.
     _sweep(context, before.retained, state)
+    # From here on `status` shows the new release; everything after it can be done again.
     save(system, layout, state)
     _forget(context, before.retained, state)
     begin, commit = journal.records[0].fields, journal.last("COMMIT")
     _clear(context, state)
     _end(journal)
+    # The line after END: the space that END frees is needed for it on a full disk.
     why = {"why": commit["why"]} if "why" in commit else {}
     add_history(context, {**_line(context, begin, "incomplete" if why else "done", commit["at"]), **why})
     _archive(context, journal)
@@ -133,6 +136,7 @@ def _clear(context: Context, state: State) -> None:
         # A power cut can keep the new name of a journal and bring back the directory of its backups.
         if f"{number}.backup" in there:
             system.remove_tree(layout.backup(number))
+    # The newest journals stay: the state can be derived from them again.
     for name in ended[:-KEEP_JOURNALS]:
         system.remove_tree(f"{layout.transactions}/{name}")
 
@@ -168,6 +172,7 @@ def _end(journal: Journal) -> None:
 
 def _archive(context: Context, journal: Journal) -> None:
     system = context.system
+    # The last step: as long as the journal is open, the next command does all of this again.
     system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
     system.sync_dir(parent(journal.path))
 

@@ -78,6 +78,7 @@ def read(data: bytes, path: str) -> Tail:
     while True:
         end = data.find(b"\n", offset)
         line = data[offset:end] if end >= 0 else b""
+        # A record counts only if number and chain fit: old bytes behind a rewritten record do not.
         found = _parse(line, len(records) + 1, previous, f"{path}@{offset}")
         if found is None:
             break
@@ -85,6 +86,7 @@ def read(data: bytes, path: str) -> Tail:
         offset, previous = end + 1, line[:64].decode()
     for line in _lines(data, offset):
         later = _parse(line, None, None, path)
+        # A later valid record means that the damaged one was complete once: its effects are on the host.
         if later is not None and later.number > len(records):
             raise NotUndoneError(
                 f"record {len(records) + 1} of the journal is damaged, and later records are valid",
@@ -97,12 +99,14 @@ def read(data: bytes, path: str) -> Tail:
 
 def _lines(data: bytes, offset: int) -> Iterator[bytes]:
     while (end := data.find(b"\n", offset)) >= 0:
+        # A damaged sector may read as zeros in front of a line.
         yield data[offset:end].lstrip(b"\0")
         offset = end + 1
 
 
 def _parse(line: bytes, number: int | None, previous: str | None, where: str) -> Record | None:
     """Read a line; return None if it is truncated, damaged, or not the next record."""
+    # The hash before the parser: half a record is never interpreted.
     if len(line) < 66 or line[64:65] != b" " or sha256_hex(line[65:]).encode() != line[:64]:
         return None
     try:
@@ -185,6 +189,7 @@ class Journal:
             separators=(",", ":"),
         ).encode()
         line = sha256_hex(body).encode() + b" " + body + b"\n"
+        # Only records that go forward: those of an undo use the reserved space, on a full disk too.
         if type_ in _MAY_GROW:
             self._extend(len(line))
         # A record whose writing failed may be in the file all the same: it is overwritten completely, so that
@@ -201,6 +206,7 @@ class Journal:
     def _extend(self, length: int) -> None:
         reserved = RESERVED + (self._operations + 1) * RESERVED_PER_OPERATION
         while self._offset + length + reserved > self.size:
+            # Extended before the record: a full disk must be noticed while nothing has happened yet.
             self._system.write_at(self.path, self.size, bytes(STEP))
             self.size += STEP
 

@@ -50,11 +50,13 @@ def find_state(context: Context) -> FoundState:
     derived = _newest(system, layout)
     try:
         state = load(system, layout)
+    # Without a journal the damaged file is all there is: the error says what to do.
     except DamagedStateError as error:
         if derived is None:
             raise
         return FoundState(derived, error.what, damaged=True)
     if derived is not None and (not there or state.transaction < derived.transaction):
+        # A first transaction that was rolled back leaves a journal and no state.
         if not there and derived == State():
             return FoundState(state)  # no transaction was ever committed
         return FoundState(derived, f"the state is {'older than the journal' if there else 'missing'}")
@@ -109,6 +111,7 @@ def repair_state(context: Context) -> str:
     system, layout, found = context.system, context.layout, find_state(context)
     if not found.problem:
         return ""
+    # Kept, not overwritten: it may tell somebody what happened to the disk.
     if found.damaged:
         system.rename(layout.state_file, f"{layout.state_file}.damaged")
     save(system, layout, found.state)
@@ -119,6 +122,7 @@ def repair_state(context: Context) -> str:
 def _newest(system: System, layout: Layout) -> State | None:
     """Return the state by the newest journal that has one; None if none does."""
     for number, path in _journals(system, layout):
+        # A damaged journal is no reason to give up: an older one may have the state.
         with suppress(NotUndoneError, OSError, TamperedError, KeyError, TypeError, ValueError):
             records = journals.read(system.read(path, journals.LIMIT), path).records
             if records and "state" in records[0].fields:
@@ -136,6 +140,7 @@ def _state_of(number: int, records: list[Record], *, ended: bool) -> State:
 def _journals(system: System, layout: Layout) -> Iterator[tuple[int, str]]:
     names = [name for name in system.names(layout.transactions) if name.endswith((".log", ".done"))]
     numbered = [(int(stem), name) for name in names if (stem := name.partition(".")[0]).isdigit()]
+    # The newest first: it has the state after all others.
     for number, name in sorted(numbered, reverse=True):
         yield number, f"{layout.transactions}/{name}"
 
@@ -169,10 +174,13 @@ def refuse_truncated(context: Context, journal: Journal, backups: Sequence[str] 
         )
     # END truncates the file; a power cut can lose the record and keep the shorter length.
     decided = journal.has("COMMIT") or journal.has("ROLLED-BACK")
+    # The allocated size was synced before BEGIN; a shorter file was cut, and its missing end may list
+    # effects.
     if journal.size < begin.get("room", 0) and not decided:
         raise _refusal(
             journal, f"the journal has {journal.size} bytes, not the {begin['room']} that were allocated"
         )
+    # Backups that no INTENT names: their records are missing from the journal.
     known = {
         value
         for record in journal.records

@@ -90,7 +90,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     "a signed setuid bit": (
         document(b'"mode":"0755"', b'"mode":"4755"'),
         11,
-        r"bundle\.json\.files\[\d+\]\.mode",
+        r"bundle\.json: files\[\d+\]\.mode",
     ),
     "an owner in a header": (header(uid=b"0001750\0"), 11, r"b\.tar@\d+"),
     "a user's name in a header": (header(uname=b"evil"), 11, r"b\.tar@\d+"),
@@ -133,7 +133,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     "a second archive after the end": (
         after_the_end(Part("bin/evil", b"x").tar() + END),
         11,
-        r"follows the end",
+        r"the end of the archive is followed",
     ),
     # floods
     "more signatures than are allowed": (
@@ -184,7 +184,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     "a signed product with an escape sequence": (
         document(b'"lan-chat"', b'"\\u001b]0;evil"'),
         11,
-        r"bundle\.json\.product",
+        r"bundle\.json: product",
     ),
     "a signed name that runs backwards": (listed("docs/\u202egpj.exe"), 11, r"bundle\.json.*(size|gpj)"),
     # JSON
@@ -207,7 +207,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         11,
         r"bundle\.json:1: is not an object",
     ),
-    "a field that nobody knows": (document(b'"schema":', b'"evil":1,"schema":'), 11, r"bundle\.json\.evil"),
+    "a field that nobody knows": (document(b'"schema":', b'"evil":1,"schema":'), 11, r"bundle\.json: evil"),
     # templates reach out
     "a template that looks at classes": (
         template("{{ ''.__class__.__mro__ }}"),

@@ -69,7 +69,7 @@ ROOTS: dict[str, tuple[Callable[[Root], bytes], str]] = {
     "a version without end": (text(b'"version":1', b'"version":' + b"9" * 5000), r"root\.json: .*2\^53"),
     "more keys than a root may have": (
         changed(lambda d: d["keys"].update({f"{n:064x}": first(d) for n in range(300)})),
-        r"keys: has 302 keys, at most 256",
+        r"keys: has 302 entries, at least one and at most 256",
     ),
     "a version below one": (changed(lambda d: d.update(version=0)), r"root\.json: version"),
     "a lone surrogate": (text(b'"Ann"', b'"\\udead"'), r"root\.json: .*surrogate"),
@@ -114,7 +114,7 @@ ROOTS: dict[str, tuple[Callable[[Root], bytes], str]] = {
         r"environments\.\.\./x",
     ),
     "a product that climbs": (changed(lambda d: d.update(products={"../x": {}})), r"products\.\.\./x"),
-    "a field that nobody knows": (changed(lambda d: d.update(trust="everybody")), r"unknown field 'trust'"),
+    "a field that nobody knows": (changed(lambda d: d.update(trust="everybody")), r"trust: is not a field"),
     "a schema of the future": (changed(lambda d: d.update(schema="waybill/root/v2")), r"schema"),
     "a day that is none": (changed(lambda d: d.update(expires="2030-02-31T00:00:00Z")), r"expires"),
 }
@@ -265,17 +265,17 @@ APPROVING: dict[str, tuple[Callable[[Box], None], int, str]] = {
     "a link in the sidecar": (
         beside(lambda top, name: (top / name).symlink_to("/etc/passwd")),
         11,
-        r"approvals/ops-.*is a link",
+        r"approvals/ops-.*is a symbolic link",
     ),
     "a pipe in the sidecar": (
         beside(lambda top, name: os.mkfifo(top / name)),
         11,
-        r"approvals/ops-.*not a file",
+        r"approvals/ops-.*not a regular file",
     ),
     "a directory in the sidecar": (
         beside(lambda top, name: (top / name).mkdir()),
         11,
-        r"approvals/ops-.*not a file",
+        r"approvals/ops-.*not a regular file",
     ),
     "a file without end in the sidecar": (
         beside(lambda top, name: os.truncate(_made(top / name), 1 << 40)),

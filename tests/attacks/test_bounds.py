@@ -11,6 +11,7 @@ import pytest
 import zstandard
 
 from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.base import ExpectedLayer
 from bundler.image_sources.layers import LayerTransform
 from bundler.image_sources.tarscan import MAX_MEMBERS
 from installer.core.format import manifest_json
@@ -173,5 +174,5 @@ def test_as_many_owners_as_a_root_may_have_are_assigned() -> None:
 
 def test_layers_of_a_good_image_fit_too() -> None:
     data = layer("big", 4 * MIB)
-    assert "Layer(" in bounded(lambda: MemorySink().layer(io.BytesIO(data), where="layer"))
+    assert "Layer(" in bounded(lambda: MemorySink().layer(io.BytesIO(data), ExpectedLayer()))
     assert LIMITS.json_depth == 32

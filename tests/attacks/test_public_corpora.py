@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.base import ExpectedLayer
 from bundler.image_sources.layers import LayerTransform
 from bundler.image_sources.tarscan import scan
 from installer.core.errors import UnfitInputError, WaybillError
@@ -115,7 +116,7 @@ def test_as_a_layer_each_is_stored_as_it_is_or_refused() -> None:
         try:
             with ends():
                 layer = LayerTransform("none", max_expanded=MOST).run(
-                    io.BytesIO(data), out.extend, where=name
+                    io.BytesIO(data), out.extend, ExpectedLayer(name)
                 )
         except UnfitInputError:
             continue

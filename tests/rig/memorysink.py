@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bundler.image_sources.base import ExpectedLayer
 from bundler.image_sources.layers import Compression, LayerTransform
 from installer.core.digest import oci_digest
 from installer.core.format.manifest import Layer
@@ -25,11 +26,11 @@ class MemorySink:
                 return layer
         return None
 
-    def layer(self, stream: Any, *, where: str, **expected: Any) -> Layer:
+    def layer(self, stream: Any, expected: ExpectedLayer) -> Layer:
         """Stores a layer."""
-        self.read.append(where)
+        self.read.append(expected.where)
         data = bytearray()
-        layer = self._transform.run(stream, data.extend, where=where, **expected)
+        layer = self._transform.run(stream, data.extend, expected)
         if layer.digest not in self.blobs:
             self.blobs[layer.digest] = bytes(data)
             self.layers.append(layer)

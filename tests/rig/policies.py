@@ -37,4 +37,5 @@ def refused(world: World, kind: type[errors.WaybillError] = errors.NotApprovedEr
 
 
 def missing(world: World) -> dict[str, str]:
-    return {p.where: f"{p.what} {p.hint}" for p in refused(world).problems}
+    problems = refused(world).problems
+    return {p.where or p.what.partition(" (")[0].partition(";")[0]: f"{p.what} {p.hint}" for p in problems}

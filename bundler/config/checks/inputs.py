@@ -13,15 +13,7 @@ from installer.core.schema_errors import did_you_mean
 
 # One hint for all names that the format does not allow.
 NAME_HINT = "rename it, or ship it inside an archive file such as a tar"
-_ELF_MACHINES = {
-    3: "386",
-    21: "ppc64le",
-    22: "s390x",
-    40: "arm",
-    62: "amd64",
-    183: "arm64",
-    243: "riscv64",
-}
+_ELF_MACHINES = {3: "386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64"}
 
 
 def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = False) -> Problem | None:

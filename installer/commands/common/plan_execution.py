@@ -29,7 +29,8 @@ from installer.shared.ui import Ui
 from installer.state.evidence import EvidenceFile
 from installer.state.release import record_bytes
 from installer.state.state import Entry, State
-from installer.transaction.execute import Change, execute, reason
+from installer.transaction.execute import Change, execute
+from installer.transaction.failures import reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from installer.state.release import open_release
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, load
 from installer.state.trust_store import remove_partial_files
-from installer.transaction import execute, finalize
+from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import refuse_before_reboot, refuse_truncated, repair_state
 
@@ -157,7 +157,7 @@ def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneErr
     if isinstance(error, NotUndoneError):
         return error
     return NotUndoneError(
-        f"cannot recover {what}: {execute.reason(error)}",
+        f"cannot recover {what}: {failures.reason(error)}",
         where=where,
         hint="fix the problem named here, then run `install recover`: it continues where this stopped",
         problems=error.problems if isinstance(error, WaybillError) else (),

@@ -83,11 +83,13 @@ def read_exact(medium: BundleSource, offset: int, size: int) -> bytes:
 
 def _payload(medium: BundleSource, offset: int, header: Header, limit: int) -> bytes:
     where = f"{medium.name}@{offset}"
+    # The limit before the read: the header is not signed, so any size can be in it.
     if header.size > limit:
         raise TamperedError(
             f"{header.name} claims {header.size} bytes, at most {limit} are allowed", where=where
         )
     body = read_exact(medium, offset + BLOCK, header.size)
+    # Padding is not in any digest: it must be zero, or a bundle could carry hidden bytes.
     if any(read_exact(medium, offset + BLOCK + header.size, padding(header.size))):
         raise TamperedError(f"the padding of {header.name} is not zero", where=where)
     return body
@@ -112,6 +114,7 @@ def read_head(medium: BundleSource) -> Head:
     while True:
         where = f"{medium.name}@{offset}"
         header = decode(read_exact(medium, offset, BLOCK), where)
+        # One time for all members: it is compared with the signed manifest once that is known.
         if header.mtime != first.mtime or header.mode != FILE_MODE:
             raise TamperedError(
                 f"{header.name} has a time or mode that the format does not allow", where=where
@@ -128,6 +131,7 @@ def read_head(medium: BundleSource) -> Head:
                 raise TamperedError(
                     f"{header.name} is in the place of a signature or {MANIFEST}", where=where
                 )
+            # Each signature costs a verification before anybody is trusted.
             if len(signatures) == LIMITS.signatures:
                 raise TamperedError(f"has more than {LIMITS.signatures} signatures", where=where)
             signatures[header.name] = _payload(medium, offset, header, LIMITS.signature_bytes)
@@ -170,6 +174,7 @@ class Bundle:
         self.manifest_bytes = manifest_bytes
         offset = head.manifest_offset + extent(head.manifest_size)
         members = []
+        # Offsets follow from the signed sizes alone; no header is asked where the next member begins.
         for entry in manifest.files:
             members.append(Member(entry, offset))
             offset += extent(entry.size)
@@ -233,6 +238,7 @@ class Bundle:
         Raises:
             TamperedError: Something else follows, or follows the end.
         """
+        # A stream can be read only once.
         if self._tail is None:
             found = dict[str, bytes]()
             offset, first = self._read_approvals(found)
@@ -245,11 +251,14 @@ class Bundle:
         offset, folded = self.end, set[str]()
         while any(block := read_exact(self.medium, offset, BLOCK)):
             where = f"{self.medium.name}@{offset}"
+            # An interrupted append wrote a part of its first header: the archive ends before it.
             if is_partial_header(block, self.manifest.created):
                 break
             header = decode(block, where)
+            # Only approvals may be outside of the signed list: they carry their own signatures.
             if not header.name.startswith("approvals/") or header.name.count("/") != 1:
                 raise TamperedError(f"{header.name} {self._stray(header.name)}", where=where)
+            # Unpacked on a file system that ignores case, one would replace the other.
             if header.name.lower() in folded:
                 raise TamperedError(f"{header.name} occurs twice, ignoring case", where=where)
             if header != Header(header.name, FILE_MODE, header.size, self.manifest.created):
@@ -257,6 +266,7 @@ class Bundle:
                     f"{header.name} has a time or mode that the format does not allow", where=where
                 )
             folded.add(header.name.lower())
+            # A flood of unsigned members would otherwise be held in memory.
             if len(found) == FILES_PER_APPROVAL * LIMITS.approvals:
                 raise TamperedError(f"has more than {LIMITS.approvals} approvals", where=where)
             found[header.name] = _payload(self.medium, offset, header, LIMITS.approval_bytes)
@@ -283,6 +293,7 @@ class Bundle:
                 )
         elif any(first) or any(second):
             raise TamperedError("the end of the archive is not two zero blocks", where=where)
+        # Bytes after the end are in no digest; tar ignores them, another program may not.
         elif not self.medium.at_end(behind):
             raise TamperedError(
                 "the end of the archive is followed by other bytes", where=f"{self.medium.name}@{behind}"
@@ -319,7 +330,9 @@ def open_bundle(medium: BundleSource, decide: HeadCheck) -> Bundle:
     header = Header(MANIFEST, FILE_MODE, head.manifest_size, head.mtime)
     data = _payload(medium, head.manifest_offset, header, LIMITS.manifest_bytes)
     digest = sha256_hex(data)
+    # The digest of the manifest is looked up in the trusted list before the manifest is parsed.
     if not has_line(head.sums, digest, MANIFEST):
+        # For the better error, if the list itself is malformed.
         parse_sums(head.sums)
         raise TamperedError(
             f"{MANIFEST} is not what {SUMS} lists", where=f"{medium.name}@{head.manifest_offset}"

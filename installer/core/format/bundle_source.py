@@ -66,6 +66,7 @@ class FileSource:
         except OSError as error:
             raise MediaError(f"cannot be opened: {error.strerror}", where=self.name) from None
         status = os.fstat(self._fd)
+        # Of a directory, socket or terminal, size and offsets would mean nothing.
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
             os.close(self._fd)
             raise UsageError(
@@ -73,6 +74,7 @@ class FileSource:
             )
         self.size: int | None = status.st_size if stat.S_ISREG(status.st_mode) else None
         self._end = os.lseek(self._fd, 0, os.SEEK_END)
+        # Sticks read ahead much faster than at single requests.
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def read_into(self, offset: int, view: memoryview) -> None:
@@ -90,6 +92,7 @@ class FileSource:
                     where=f"{self.name}@{offset + done}",
                     hint="the media was removed or is damaged: insert it again, or copy the bundle again",
                 ) from None
+            # The file was truncated, or the stick pulled out, since its size was read.
             if count == 0:
                 raise truncated_error(self.name, offset + done)
             done += count

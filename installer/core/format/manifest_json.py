@@ -36,6 +36,7 @@ _MODES = {f"{mode:04o}": mode for mode in range(0o1000)}
 _OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/v[0-9]+)?")
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+# A cheap form of semver for the reader; `bundle create` parses the version in full.
 _VERSION = re.compile(
     r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?"
 )
@@ -109,6 +110,7 @@ def _tree_file(value: Any) -> FileEntry | None:
     Returns:
         The entry; None where the entry has to be read field by field, to be accepted or refused.
     """
+    # A release tree can have 250,000 files: one comparison of keys instead of nine lookups each.
     if not isinstance(value, dict) or value.keys() != _TREE_FILE or value["kind"] != "tree":
         return None
     path, size, mode, sha256, install = _TREE_VALUES(value)
@@ -220,6 +222,7 @@ def _source(value: Value) -> Source:
 
 def dump(manifest: Manifest) -> bytes:
     """Return the one written form of a manifest: what `parse` reads, with absent fields left out."""
+    # Fields at their defaults are left out, so that a new optional field changes no existing bundle.
     rows: dict[str, Any] = {"schema": SCHEMA}
     for name in Manifest.__dataclass_fields__:
         value = getattr(manifest, name)

@@ -41,6 +41,7 @@ def section_rank(path: str) -> int:
         TamperedError: No section of the format has such a path.
     """
     top, _, rest = path.partition("/")
+    # An unknown section is a newer format, and the order of the tar would not be known.
     if top not in SECTIONS or not rest:
         raise _fault(f"{path} is in no section of a bundle")
     return SECTIONS.index(top)
@@ -66,6 +67,7 @@ def _check_names(manifest: Manifest) -> None:
     for path in chain(files, directories):
         if fault := path_fault(path):
             raise _fault(f"{path!r:.120} {fault}")
+    # Also unique in lower case: bundles are unpacked on file systems that ignore case.
     folded = [path.lower() for path in files]
     folders = [path.lower() for path in directories]
     for path in folders:
@@ -76,6 +78,7 @@ def _check_names(manifest: Manifest) -> None:
     taken = set(folded)
     if len(taken) != len(folded):
         raise _fault(f"{_first_twice(folded)} occurs twice, ignoring case")
+    # A path that is a file and a directory cannot be created on the host.
     if clash := taken & (_above((*folded, *folders)) | set(folders)):
         raise _fault(f"{min(clash)} is both a file and a directory")
     for link in manifest.links:
@@ -89,6 +92,7 @@ def _link(link: LinkEntry) -> None:
     top = "/".join(link.path.split("/")[:2])
     if fault := link_target_fault(link.path, link.target, top):
         raise _fault(f"link {link.path} -> {link.target!r:.120} {fault}")
+    # The host mirrors the tree of the bundle, so that a link that stays in one stays in the other.
     if link.install and not link.install.endswith(link.path.removeprefix(top)):
         raise _fault(f"link {link.path} goes to {link.install!r:.120}, which is another path of its tree")
 
@@ -133,9 +137,11 @@ def _check_destinations(manifest: Manifest) -> None:
         if fault := destination_fault(install):
             raise _fault(f"destination {install!r:.120} {fault}")
         there = taken.get(install, ())
+        # Two files may share a destination only if no host needs both.
         if _meet((platform,), there):
             raise _fault(f"two files go to {install}")
         taken[install] = (*there, platform) if there else alone[platform]
+    # A file below a link would be written wherever the link leads.
     places = _above(taken) & taken.keys() - {directory.install for directory in manifest.directories}
     if not places:
         return
@@ -157,6 +163,7 @@ def _check_references(manifest: Manifest) -> None:
         if name and name not in by_path:
             raise _fault(f"{name} is referred to and not in the bundle")
     for entry in manifest.files:
+        # Engines and registries look blobs up by this name without checking the content.
         if entry.path.startswith("images/blobs/") and entry.path != blob_path(entry.sha256):
             raise _fault(f"{entry.path} is not named by its digest")
     expands: dict[str, tuple[str, int]] = {}
@@ -172,6 +179,7 @@ def _check_references(manifest: Manifest) -> None:
         for layer in image.layers:
             plain = layer.digest == layer.diff_id
             listed = by_path[blob_path(layer.digest)].expanded
+            # Two images may share a layer; it is expanded once and compared with both.
             said = expands.setdefault(layer.digest, (layer.diff_id, layer.expanded))
             if said != (layer.diff_id, layer.expanded) or listed != (0 if plain else layer.expanded):
                 raise _fault(f"image {image.reference}: {layer.digest} has several expanded forms")

@@ -33,6 +33,7 @@ def path_fault(path: str) -> str | None:
     Returns:
         The fault in a few words, or None where the path is good.
     """
+    # The common case in one match; the rest finds out which rule was broken.
     if len(path) <= MAX_NAME and _PATH.fullmatch(path):
         return None
     for component in path.split("/"):
@@ -58,6 +59,8 @@ def split_ustar(path: str) -> tuple[str, str] | None:
     """
     if len(path) <= MAX_NAME:
         return "", path
+    # The first slash from which the rest fits into `name`: a reader that picks another one sees another
+    # header.
     cut = path.find("/", len(path) - MAX_NAME - 1)
     if cut < 1 or cut > MAX_PREFIX:
         return None
@@ -89,6 +92,7 @@ def destination_fault(path: str) -> str | None:
             return "has an empty, `.` or `..` component"
         if len(component) > MAX_COMPONENT:
             return f"has a component of more than {MAX_COMPONENT} bytes"
+        # Destinations appear in shell commands, units and logs of the operator.
         if any(ord(c) < 33 or ord(c) > 126 or c in "\\'\"`$*?[]{}<>|&;!#" for c in component):
             return "has characters other than the printable ones that need no quoting"
     return None
@@ -122,6 +126,7 @@ def link_target_fault(path: str, target: str, top: str) -> str | None:
         elif component not in ("", "."):
             climbing = False
             here.append(component)
+    # Compared after resolving, not by the text: `../x/..` stays inside or not only at the end.
     if here[: len(top.split("/"))] != top.split("/"):
         return f"leads out of {top}"
     return None

@@ -41,6 +41,7 @@ def is_partial_header(block: bytes, mtime: int) -> bool:
     """
     begun = block.rstrip(b"\0")
     name, _, _ = begun[:100].partition(b"\0")
+    # Only the header of an approval is ever appended: any other name is tampering.
     if not (_NAME.fullmatch(name) or b"approvals/".startswith(name)):
         return False
     if len(begun) <= 100:
@@ -48,6 +49,7 @@ def is_partial_header(block: bytes, mtime: int) -> bool:
     digits = begun[_SIZE].rstrip(b"\0")
     if not _OCTAL.fullmatch(digits):
         return False
+    # Digits that are missing cannot change the comparison: only the part that was written is compared.
     size = int(digits.ljust(11, b"0"), 8)
     try:
         whole = encode(Header(name.decode("ascii"), FILE_MODE, size, mtime))
@@ -82,4 +84,5 @@ def ends_within(medium: BundleSource, offset: int) -> bool:
     """
     if medium.parallel:
         return medium.at_end(offset + MAX_APPEND_BYTES)
+    # A stream does not know its size: it is read on, at most as far as one append can reach.
     return any(medium.at_end(place) for place in range(offset, offset + MAX_APPEND_BYTES + 1))

@@ -58,9 +58,11 @@ def check_payload(
         MediaError: Reading failed.
     """
 
+    # A stream cannot skip files: those present are read and discarded.
     def missing(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
         (discard if entry.path in have else sink)(entry, chunks)
 
+    # Every worker looks at this event between chunks.
     task = _Task(bundle, missing, advance, Event())
     members = to_read(bundle, have)
     if not bundle.medium.parallel:
@@ -70,8 +72,10 @@ def check_payload(
     with ThreadPoolExecutor(workers or os.cpu_count() or 1, "check") as pool:
         futures: list[Future[None]] = []
         try:
+            # The end of the archive first: a truncated copy is refused before gigabytes are read.
             tail = bundle.read_tail()
             futures += [pool.submit(task.check, group) for group in _groups(members)]
+            # Not as_completed: the first error ends the work, whatever the order.
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             # After a failure or Ctrl-C the other threads end at their next chunk.
@@ -80,6 +84,7 @@ def check_payload(
                 future.cancel()
     faults = [future.exception() for future in futures if not future.cancelled()]
     for fault in faults:
+        # The other threads ended only because of the first error: theirs would hide it.
         if fault is not None and not isinstance(fault, _Stopped):
             raise fault
     return tail
@@ -147,6 +152,7 @@ class _Task:
 
     def _chunks(self, member: Member) -> Iterator[memoryview]:
         medium, size = self._bundle.medium, member.entry.size
+        # One buffer per file, not one per chunk: memory stays flat, whatever the size.
         buffer = memoryview(bytearray(CHUNK))
         digest, done = hashlib.sha256(), 0
         while done < size:

@@ -53,6 +53,7 @@ def encode(header: Header) -> bytes:
     split = split_ustar(header.name)
     if split is None or not header.name.isascii():
         raise ValueError(f"no ustar name: {header.name!r}")
+    # Larger sizes would need pax headers, which the format does not have.
     if not 0 <= header.size <= SIZE_LIMIT or not 0 <= header.mtime < OCTAL_LIMIT:
         raise ValueError(f"out of range: {header}")
     prefix, name = split
@@ -63,6 +64,7 @@ def encode(header: Header) -> bytes:
         (
             name.encode().ljust(100, b"\0"),
             b"%07o\0" % (header.mode & 0o755),
+            # Owner 0, like the link and device fields below: a bundle says nothing about users of the host.
             b"0000000\0" * 2,
             size,
             b"%011o\0" % header.mtime,
@@ -100,11 +102,13 @@ def decode(block: bytes, where: str) -> Header:
 
     if block[257:263] != b"ustar\0":
         raise refuse("is not a ustar header", "a bundle is a plain tar made by `bundle create`")
+    # No links, devices or directories: the installer creates directories and links from the manifest.
     if block[156:157] != b"0":
         raise refuse(f"has member type {block[156:157]!r}: a bundle has regular files only")
     try:
         raw_name = block[:100].rstrip(b"\0").decode("ascii")
         prefix = block[345:500].rstrip(b"\0").decode("ascii")
+        # Base-256 is the usual extension for 8 GiB and more; smaller sizes must be octal, see below.
         size = _octal(block[124:136]) if block[124] != 0x80 else int.from_bytes(block[125:136], "big")
         mode, mtime = _octal(block[100:108]), _octal(block[136:148])
     except ValueError:
@@ -121,6 +125,7 @@ def decode(block: bytes, where: str) -> Header:
 
 def _octal(field: bytes) -> int:
     digits = field[:-1]
+    # int() would also accept blanks, underscores and signs.
     if field[-1:] != b"\0" or not digits.isdigit() or b"8" in digits or b"9" in digits:
         raise ValueError(field)
     return int(digits, 8)

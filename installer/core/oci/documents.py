@@ -148,10 +148,12 @@ def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManife
             where=where,
             hint="push or save the image again with a current engine",
         )
+    # A document that is both is read differently by different clients (CVE-2021-41190).
     if "manifests" in found and ("layers" in found or "config" in found):
         raise TamperedError("has both `manifests` and `layers` or `config`", where=where)
     is_index = "manifests" in found
     own = found.get("mediaType", "")
+    # The registry and the document must agree about what it is.
     if own and media_type and own != media_type:
         raise TamperedError(f"calls itself {own!r} and is called {media_type!r}", where=where)
     kind = own or media_type or (INDEX if is_index else MANIFEST)
@@ -221,6 +223,7 @@ def parse_docker_manifest(data: bytes, where: str) -> tuple[DockerEntry, ...]:
         tags, layers = entry.get("RepoTags") or [], entry.get("Layers") or []
         if not isinstance(tags, list) or not isinstance(layers, list) or len(layers) > MAX_LAYERS:
             raise TamperedError("has no lists `RepoTags` and `Layers`", where=at)
+        # Each tag is created by `docker load`: an unexpected one would replace another image.
         for tag in tags:
             if not isinstance(tag, str) or reference_fault(tag) or not split_reference(tag)[1]:
                 raise TamperedError(f"has the tag {str(tag)[:120]!r}, which is none", where=at)
@@ -284,6 +287,7 @@ def make_docker_manifest(images: Sequence[Image]) -> bytes:
                 "Layers": [_saved_path(layer.digest) for layer in image.layers],
             },
         )
+        # A tag names one image: the first of the references in the order of bundle.yaml.
         if image.reference not in named:
             named.add(image.reference)
             entry["RepoTags"].append(image.reference)
@@ -328,6 +332,7 @@ def _descriptor(value: Any, where: str) -> Descriptor:
     media_type = found.get("mediaType")
     if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
         raise TamperedError("has no media type", where=where)
+    # A layer from elsewhere is not in the bundle, and nothing is fetched on the host.
     if found.get("urls"):
         raise TamperedError(
             "is to be fetched from `urls`",
@@ -352,6 +357,7 @@ def _platform(found: dict[str, Any], where: str) -> str:
     if not all(isinstance(part, str) and (not part or _NAMED.fullmatch(part)) for part in parts):
         raise TamperedError("has a platform that is not made of words", where=where)
     os, architecture, variant = parts
+    # Attestations are stored as manifests with the platform unknown/unknown.
     if not os or not architecture or "unknown" in (os, architecture):
         return ""
     return "/".join(part for part in (os, architecture, variant) if part)

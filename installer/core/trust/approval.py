@@ -127,6 +127,7 @@ def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[Appr
         The approvals, in the order of their names, and the names of other files.
     """
     found, strays = [], []
+    # Sorted, so that reports and evidence do not depend on the order in the bundle.
     for name in sorted(files):
         if match := NAME.fullmatch(name):
             beside = tuple(

@@ -49,6 +49,7 @@ class ApprovalCheck:
         verdicts = [
             check_signature(self.root, found.role, each, found.data, self.now) for each in found.signatures
         ]
+        # One valid signature is enough; an invalid one by a trusted key has raised an error above.
         good = next((each for each in verdicts if isinstance(each, Accepted)), None)
         if good is None:
             reasons = [each.reason for each in verdicts if isinstance(each, Rejected)]
@@ -60,6 +61,7 @@ class ApprovalCheck:
         self._seen.add(this)
         key = self.root.keys[good.keyid]
         try:
+            # Parsed only now: nothing of an approval is read before its signature is verified.
             statement = parse(found.data, found.where)
         except TamperedError as error:
             # Signed by a trusted key, and of a form that this version does not know: not tampering, but it
@@ -72,9 +74,11 @@ class ApprovalCheck:
             self.counted.append(CountedApproval(found.where, key, found.role, statement))
 
     def _why_not(self, statement: Approval | Provenance, role: str) -> str:
+        # An approval of another bundle, replayed: the identity covers every byte.
         if statement.identity != self.identity:
             return "is about another bundle"
         policy = self.policy or Policy({})
+        # Provenance counts only in its own role: a builder must not approve as security.
         if isinstance(statement, Provenance):
             if role != "provenance":
                 return f"is provenance, in the role {role}"
@@ -89,10 +93,12 @@ class ApprovalCheck:
         # The role in the file name only chooses the key; the signed one decides.
         if statement.role != role:
             return f"was given in the role {statement.role}, not {role}"
+        # Implied by the identity; checked all the same, since these are what the approver saw.
         if (statement.product, statement.version) != (manifest.product, manifest.version):
             return f"is about {statement.product} {statement.version}"
         if self.environment and statement.environment != self.environment:
             return f"is for the environment {statement.environment}"
+        # The approver's clock may be minutes ahead of the host's.
         if (statement.not_before - self.now).total_seconds() > SKEW:
             return f"is not valid before {format_time(statement.not_before)}"
         if self.now >= statement.expires:

@@ -50,6 +50,7 @@ class HostFacts:
 
         A target without a dot is a host's short name.
         """
+        # Away from a host its name is not known, and targets cannot be checked.
         return not targets or not self.name or any(t in (self.name, self.name.split(".")[0]) for t in targets)
 
 
@@ -218,6 +219,7 @@ class PolicyEvaluation:
         signed = {
             role: frozenset(fold_owner(c.key.owner) for c in self.counted if c.role == role) for role in needs
         }
+        # Release signatures are not approvals: they come from the head of the bundle.
         signed["release"] = frozenset(fold_owner(owner) for owner in self.released)
         # Roles with few holders first: the remaining owners then fit into the roles that many hold.
         rare = sorted(needs, key=lambda role: len(self.root.holders(role)))
@@ -281,6 +283,7 @@ class PolicyEvaluation:
         if not self.policy.change_id:
             return []
         named = self.agreed("change_id")
+        # Two different changes would mean that two people approved different things.
         if len(named) == 1:
             return []
         what = (

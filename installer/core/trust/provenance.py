@@ -74,6 +74,7 @@ def parse_predicate(value: Any, where: str, identity: str) -> Provenance:
         TamperedError: It names no builder.
     """
     builder = _text(value, "runDetails", "builder", "id")
+    # Without a builder the statement says nothing that a policy could use.
     if not builder:
         raise TamperedError("names no builder in runDetails.builder.id", where=where)
     found = _at(value, "buildDefinition", "resolvedDependencies")
@@ -112,6 +113,7 @@ def why_rejected(
     """
     if builders and provenance.builder not in builders:
         return f"was built by {provenance.builder}"
+    # The manifest is signed by the release key: a builder that names another commit built something else.
     if commit and provenance.commit and commit != provenance.commit:
         return f"names commit {provenance.commit}, and the bundle was created from {commit}"
     if repositories and provenance.repository not in repositories:
@@ -133,5 +135,6 @@ def _at(value: Any, *path: str) -> Any:
 
 def _text(value: Any, *path: str) -> str:
     found = _at(value, *path)
+    # Shown to people and compared with a policy: printable and short, or not there at all.
     fits = isinstance(found, str) and 1 <= len(found) <= _LONGEST and found.isprintable()
     return found if fits else ""

@@ -57,6 +57,7 @@ def load_root(path: Path) -> tuple[Root, bytes]:
     """
     try:
         with path.open("rb") as file:
+            # One byte more than allowed, so that a larger file is refused and not truncated.
             data = file.read(ROOT_BYTES + 1)
     except FileNotFoundError:
         raise UntrustedError(
@@ -98,6 +99,7 @@ def _root(value: Value) -> Root | None:
         listed = taken.take("keys")
         keys = listed.entries(_key, most=MOST_KEYS, empty=False)
         _check_short_ids(listed, keys)
+        # Roles may name a key that is faulty itself: that is reported once, at the key.
         names = frozenset(listed.raw) if isinstance(listed.raw, dict) else frozenset()
         revoked_keys, revoked_bundles = _revoked(taken.take("revoked"))
         root = Root(

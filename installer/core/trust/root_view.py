@@ -104,10 +104,10 @@ class RootView:
     def _policy(self, policy: Policy) -> list[str]:
         needs = self.root.needs(policy)
         people = ", ".join(f"{role} {number}" for role, number in needs.items())
-        lines = [f"must sign, each by a different owner: {people}"]
+        lines = [f"different owners must sign: {people}"]
         lines += ["approvals must name a change id"] if policy.change_id else []
         lines += (
-            ["a rollback plan is required, and approvals must name the version to roll back to"]
+            ["a rollback plan is required; approvals name the version to roll back to"]
             if policy.rollback_plan
             else []
         )

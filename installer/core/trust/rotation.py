@@ -88,6 +88,7 @@ def signing_owners(
     """
     owners: dict[str, str] = {}
     rejected: list[Rejected] = []
+    # Verification is expensive, and anybody can add signatures.
     for signature in signatures[: LIMITS.signatures]:
         verdict = check_signature(root, "root", signature, data, now)
         if isinstance(verdict, Accepted):

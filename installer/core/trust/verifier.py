@@ -96,6 +96,7 @@ class Trust:
         """
         now, root, identity = self._clock(), self.root, sha256_hex(sums)
         with verification_step(2):
+            # A host that gets no new root for long may have missed a revocation.
             if now > root.expires:
                 raise ExpiredError(
                     f"the host's trust expired on {format_time(root.expires)}",
@@ -106,6 +107,7 @@ class Trust:
             # Without this check a clock that is set back would make expired bundles and keys valid again.
             self._check_clock(now, self._known, "this host recorded earlier that it was after", RECORDED)
         with verification_step(4):
+            # Before the signatures: a revoked bundle has valid ones.
             if identity in root.revoked_bundles:
                 raise RevokedError(
                     "this bundle was revoked",
@@ -158,6 +160,7 @@ class Trust:
             self._check_clock(now, datetime.fromtimestamp(manifest.created, UTC), "the bundle was created at")
         with verification_step(9):
             expires = datetime.fromtimestamp(manifest.expires, UTC)
+            # An old bundle with known defects stays validly signed for ever: its expiry ends that.
             if now >= expires:
                 raise ExpiredError(
                     f"the bundle expired on {format_time(expires)}",
@@ -173,6 +176,7 @@ class Trust:
                     hint=f"it admits {', '.join(policy.products)}; the holders of the root can add this one",
                 )
         with verification_step(11):
+            # Away from a host the platform is empty and not compared.
             if destination.platform and destination.platform not in manifest.platforms:
                 raise WrongPlatformError(
                     f"the bundle is for {', '.join(manifest.platforms)}, this host is {destination.platform}",
@@ -188,6 +192,8 @@ class Trust:
         highest = -1 if forgets else destination.highest
         name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
         with verification_step(12):
+            # Downgrades are refused although they are validly signed; the running release may be applied
+            # again.
             if manifest.sequence < highest and manifest.sequence != destination.running:
                 runs = f"{destination.version} is running" if destination.version else "none is running"
                 raise DowngradeError(
@@ -198,6 +204,7 @@ class Trust:
             if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
                 raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
         with verification_step(13):
+            # The holders of the root can exclude all releases before a security fix at once.
             if manifest.sequence < rule.floor:
                 raise FloorError(
                     f"{name} is below the security floor of this host's root (sequence {rule.floor})",
@@ -271,10 +278,13 @@ class Trust:
             with verification_step(18):
                 if problems := evaluation.missing():
                     broken = tuple(problem.what.removeprefix("missing: ") for problem in problems)
+                    # Break-glass is tried only if something is missing, so that it never shows up without
+                    # need.
                     filled = evaluation.glass()
                     if not filled:
                         raise self._not_approved(manifest, environment, problems, checked)
         named = PolicyEvaluation(root, environment, policy or Policy({}), manifest, frozenset(), here)
+        # A set: the same provenance may be signed by several keys.
         built = {c.statement for c in here if not isinstance(c.statement, Approval)}
         return Decision(
             environment=environment,

@@ -11,6 +11,7 @@ import zstandard
 
 from bundler.archive.image_section import BlobWriter
 from bundler.archive.output_file import OutputFile
+from bundler.image_sources.base import ExpectedLayer
 from bundler.image_sources.layers import Compression, LayerTransform
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import blob_path
@@ -26,7 +27,7 @@ def writer(output: OutputFile, compression: Compression = "zstd") -> BlobWriter:
 
 
 def put(blobs: BlobWriter, data: bytes, **fields: Any) -> Any:
-    return blobs.layer(io.BytesIO(data), where="x", **fields)
+    return blobs.layer(io.BytesIO(data), ExpectedLayer("x", **fields))
 
 
 def written(output: OutputFile, blobs: BlobWriter) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
+from bundler.image_sources.base import ExpectedLayer
 from bundler.image_sources.layers import LayerTransform
 from installer.core.digest import oci_digest
 from installer.core.errors import UnfitInputError
@@ -37,7 +38,7 @@ class Dripping:
 def run(data: bytes, compression: str = "zstd", step: int = 2**20, **expected: object) -> tuple[Layer, bytes]:
     out = bytearray()
     transform = LayerTransform(compression)  # type: ignore[arg-type]
-    return transform.run(Dripping(data, step), out.extend, **expected), bytes(out)  # type: ignore[arg-type]
+    return transform.run(Dripping(data, step), out.extend, ExpectedLayer(**expected)), bytes(out)  # type: ignore[arg-type]
 
 
 def expanded(data: bytes, form: str) -> bytes:
@@ -152,7 +153,7 @@ def test_a_bomb_is_stopped_at_the_limit_in_little_memory(form: str) -> None:
     bomb = packed(bytes(400_000_000), form)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UnfitInputError, match="expands to more than"):
-        LayerTransform(max_expanded=50_000_000).run(io.BytesIO(bomb), lambda _: None, where="bomb")
+        LayerTransform(max_expanded=50_000_000).run(io.BytesIO(bomb), lambda _: None, ExpectedLayer("bomb"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
 
 

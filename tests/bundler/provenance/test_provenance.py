@@ -101,7 +101,7 @@ class Pipeline:
         sign(self.path(), person("Rea").signer)
         return self
 
-    def check_approvals(self, trust: Trust | None = None, data: bytes | None = None) -> Decision:
+    def decide(self, trust: Trust | None = None, data: bytes | None = None) -> Decision:
         """Decides as hosts of the environment `plant` do.
 
         Raises:

@@ -30,7 +30,7 @@ from tests.rig.bench import Bench, release
 from tests.rig.trustworld import APPROVALS, NOW, Said, person, root
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/v1/evidence.schema.json").read_text())
-OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_medium"
+OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_source"
 CHECK = Draft202012Validator(SCHEMA)
 
 
@@ -84,7 +84,7 @@ class TestContent:
         assert (predicate["verificationResult"], predicate["verifiedLevels"]) == ("FAILED", ["FAILED"])
         refusal = predicate["waybill_refusal"]
         assert (refusal["step"], refusal["words"], refusal["exit"]) == (18, STEPS[18], 14)
-        assert "role security" in {problem["where"] for problem in refusal["problems"]}
+        assert "missing: 1 approval in role security" in {problem["what"] for problem in refusal["problems"]}
         by_role = {row["annotations"]["role"]: row["annotations"] for row in predicate["inputAttestations"]}
         assert by_role["provenance"]["counted"]
         assert by_role["provenance"]["owner"] == "Ci"

@@ -345,4 +345,4 @@ def test_what_services_said_is_in_the_journal_and_never_more_than_it_has_room_fo
     lines = execute._bounded(said)
     assert lines[-1].startswith("container chat-1: 499 ")
     assert 2 < len(lines) < 500
-    assert len("".join(lines).encode("unicode_escape")) <= execute.SAID
+    assert len("".join(lines).encode("unicode_escape")) <= execute.PROBLEM_BYTES

@@ -23,7 +23,7 @@ from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench, environment, release
 from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
 
-OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_medium"
+OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_source"
 
 
 class TestEnvironment:
@@ -77,7 +77,10 @@ class TestInstall:
         path = bench.bundle(replace(release(), approvals=APPROVALS[:1]))
         code, document, _ = bench.run(str(path), "--yes", *verb)
         assert (code, document["error"], document["step"]) == (14, "not-approved", 18)
-        assert {p["where"] for p in document["problems"]} >= {"role security", "role ops"}
+        assert {p["what"] for p in document["problems"]} >= {
+            "missing: 1 approval in role security",
+            "missing: 1 approval in role ops",
+        }
         assert not (bench.host / "opt").exists()
         left = {path.name for path in bench.host.glob("var/lib/waybill/*")}
         assert left == (set() if verb else {"audit.jsonl", "audit.head", "audit.lock", "evidence.d"})
@@ -122,7 +125,7 @@ class TestInstall:
         for words in (("verify", str(old)), ("plan", str(old)), (str(old), "--yes")):
             code, document, _ = bench.run(*words)
             assert (code, document["error"], document["step"]) == (13, "downgrade", 12)
-        assert "none runs now" in document["what"]
+        assert "none is running" in document["what"]
         assert bench.run(str(path), "--yes")[0] == 0
 
     def test_a_bundle_for_another_platform_is_refused_before_anything_is_made(self, bench: Bench) -> None:
@@ -148,7 +151,7 @@ class TestInstall:
         monkeypatch.setattr("installer.commands.common.session.utc_now", lambda: NOW - timedelta(hours=1))
         code, document, _ = bench.run("verify", str(path))
         assert (code, document["error"], document["step"]) == (12, "clock-set-back", 3)
-        assert document["hint"].endswith(f"set it right and remove {TIME_FILE}")
+        assert document["hint"].endswith(f"correct it and remove {TIME_FILE}")
         (bench.host / TIME_FILE[1:]).unlink()
         assert bench.run("verify", str(path))[0] == 0
 

@@ -133,7 +133,7 @@ def test_another_build_with_the_number_of_a_release_is_refused(ours: Bench, *, u
     for command in ((other, "--yes"), ("plan", other), ("verify", other)):
         code, document, _ = ours.run(*command)
         assert (code, document["error"]) == (13, "downgrade")
-        assert "is not the release with this number" in document["what"]
+        assert "has the same sequence number" in document["what"]
     again = ours.run(str(ours.bundle(release(), "again.tar")), "--yes")
     assert (again[0], again[1]["new"]["version"]) == (0, "1.4.0")
 

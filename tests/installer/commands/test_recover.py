@@ -72,7 +72,7 @@ def test_after_a_failed_sync_nothing_is_done_before_a_reboot(cut_short: Context)
     with pytest.raises(NotUndoneError, match="the disk failed to write") as caught, exclusive(cut_short):
         pass
     assert caught.value.where == cut_short.layout.journal("000002")
-    assert "reboot; then run `install recover`" in caught.value.hint
+    assert "reboot, then run `install recover`" in caught.value.hint
     assert snapshot(root(cut_short)) == before
     rebooted = context(Rebooted(root(cut_short)))
     assert [each.outcome for each in recovered(rebooted)] == ["undone"]

@@ -146,7 +146,7 @@ def test_an_end_that_cannot_be_written_is_not_undone_and_gone_on_with_later(
     full = Refusing(Path(host.system.root), "COMMIT", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     if cut_before:
         cut(host, "FORWARD")
-    with pytest.raises(NotUndoneError, match="its end cannot be written: No space left") as caught:
+    with pytest.raises(NotUndoneError, match="its commit cannot be recorded: No space left") as caught:
         recovered(context(full)) if cut_before else install_steps(context(full), TWO)
     assert caught.value.where == LOG
     assert "it continues from here" in caught.value.hint
@@ -157,7 +157,7 @@ def test_an_end_that_cannot_be_written_is_not_undone_and_gone_on_with_later(
 
 def test_a_sync_of_the_end_that_fails_is_written_down(host: Context) -> None:
     lost = SyncError(errno.EIO, os.strerror(errno.EIO))
-    with pytest.raises(NotUndoneError, match="its end cannot be written"):
+    with pytest.raises(NotUndoneError, match="its commit cannot be recorded"):
         install_steps(context(Refusing(Path(host.system.root), "COMMIT", lost)), TWO)
     assert Journal.open(host.system, LOG).has("DISTRUST")
     with pytest.raises(NotUndoneError, match="the disk failed to write"):

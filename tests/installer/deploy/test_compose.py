@@ -163,7 +163,7 @@ def test_a_container_of_an_image_that_was_not_signed_is_drift(host: Context, mac
         f"container lan-chat-nats-1 runs from image {runs[7:19]}, which is not of this release"
     ]
     machine.check("docker stop lan-chat-nats-1")
-    assert "does not run" in drift(runs)[0]
+    assert "is not running" in drift(runs)[0]
 
 
 def test_a_first_install_that_fails_leaves_no_container(host: Context, machine: Host) -> None:
@@ -199,7 +199,7 @@ def test_killed_on_the_way_the_old_project_runs_again(host: Context, machine: Ho
 def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host) -> None:
     machine.check("docker run -d --label com.docker.compose.project=lan-chat rig/nats:1")
     (problem,) = plan_for(host, with_project("1.0.0", 1)).problems
-    assert "a project lan-chat that is not ours is there" in problem.what
+    assert "project lan-chat exists already" in problem.what
 
 
 def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
@@ -212,8 +212,8 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
         ("docker", "is not installed"),
         ("docker", "is not installed"),
     ]
-    assert "Compose alone does not say what runs" in str(problems)
-    assert "the probes of lan-chat-nats-1 ask it" in str(problems)
+    assert "Compose alone cannot tell the state of containers" in str(problems)
+    assert "the health checks of lan-chat-nats-1 need it" in str(problems)
     assert all("command line" in problem.hint for problem in problems)
 
 
@@ -221,4 +221,4 @@ def test_a_stopped_container_is_drift(host: Context, machine: Host) -> None:
     install(host, with_project("1.0.0", 1))
     machine.check("docker stop lan-chat-nats-1")
     (problem,) = status.product_status(host).drift
-    assert "does not run" in problem.what
+    assert "is not running" in problem.what

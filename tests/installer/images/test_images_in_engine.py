@@ -280,7 +280,7 @@ def test_too_small_a_disk_is_found_before_anything_is_sent(site: Site) -> None:
     release.images[:] = [replace(image, layers=(big,))]
     [problem] = METHOD.check(site.context, None, release.target())
     assert problem.where == str(site.engine.data_root)
-    assert "free, the images need" in problem.what
+    assert "free; loading the images needs" in problem.what
 
 
 def test_a_bundle_without_this_platform_is_a_problem(site: Site) -> None:
@@ -301,5 +301,5 @@ def test_images_of_a_work_directory_are_kept_by_the_engine_alone(site: Site) -> 
     site.engine.docker("rmi", "--force", site.wanted(image))
     (problem,) = METHOD.check(site.context, None, later)
     assert problem.where == image.reference
-    assert problem.what == "is gone from the engine, and its layers were not kept here"
+    assert problem.what == "is gone from the engine, and the release does not have its layers"
     assert problem.hint == "install the release from its bundle"

@@ -21,8 +21,7 @@ from installer.host.directories import make_directory
 from installer.host.layout import Layout, release_name
 from installer.images.method import METHOD
 from installer.state.state import Entry, State, load
-from installer.transaction import execute
-from installer.transaction.execute import Change
+from installer.transaction.execute import Change, execute
 from tests.rig.imagerelease import ReleaseDirectory
 from tests.rig.imagesite import Meter, Site
 

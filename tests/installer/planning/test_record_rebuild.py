@@ -120,7 +120,7 @@ def test_a_damaged_kept_release_stands_in_the_way_of_nothing_but_itself(host: Co
     spoil(record(host, "000001"))
     with exclusive(host) as (state, _), pytest.raises(NotUndoneError) as raised:
         plan_rollback(host, state, "1.0.0", Options())
-    assert "go to another one" in raised.value.hint
+    assert "roll back to another one" in raised.value.hint
     assert status.product_status(host).drift == ()
     spoil(manifest(host, 1))
     for number in (3, 4):
@@ -162,5 +162,5 @@ def test_by_command_line_a_damaged_kept_release_is_refused_with_a_way_out(
         spoil(directory / name)
     code, document, _ = bench.run("rollback", "--yes")
     assert code in (10, 11)
-    assert "have this version made again with a higher `sequence`" in document["hint"]
+    assert "create this version again with a higher `sequence`" in document["hint"]
     assert bench.run("status")[1]["products"][0]["drift"] == []

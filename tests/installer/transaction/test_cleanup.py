@@ -180,7 +180,7 @@ def test_a_removal_says_what_a_mount_has_left(host: Context, mounted: Path) -> N
 
 @pytest.mark.needs("root")
 def test_no_tree_is_removed_with_something_mounted_in_it(host: Context, mounted: Path) -> None:
-    with pytest.raises(OSError, match="something is mounted there"):
+    with pytest.raises(OSError, match="a file system is mounted there"):
         host.system.remove_tree(f"/{mounted.parent.relative_to(host.system.root)}")
     assert (mounted / "work").exists()
     assert (mounted.parent / "bundle.json").exists()

@@ -20,7 +20,7 @@ from installer.deploy.operation import Op, StepError
 from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.state.state import load
-from installer.transaction import execute, finalize
+from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
 from tests.faults.faulty import Refusing, snapshot
 from tests.rig.chatd import ONE, THREE, TWO, deployed
@@ -145,9 +145,9 @@ def test_the_first_signal_is_heard_and_no_other() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with execute._signals() as signals:
         assert signal.getsignal(signal.SIGTERM) is signals
-        with pytest.raises(execute.Interrupted, match="SIGTERM"):
+        with pytest.raises(failures.Interrupted, match="SIGTERM"):
             signal.raise_signal(signal.SIGTERM)
-        assert signals.deaf
+        assert signals.ignored
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGHUP)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -156,11 +156,11 @@ def test_the_first_signal_is_heard_and_no_other() -> None:
 def test_what_could_not_be_undone_keeps_what_is_known_of_the_cause(host: Context) -> None:
     within = replace(host, transaction="000007")
     problem = Problem("container chat-1", "does not answer")
-    found = execute.not_undone_error(within, StepError("said no", problems=[problem]), "unhealthy")
+    found = failures.not_undone_error(within, StepError("said no", problems=[problem]), "unhealthy")
     assert found.what == "the release failed (unhealthy) and could not be fully undone: said no"
     assert (found.where, found.problems) == (within.layout.journal("000007"), (problem,))
-    assert execute.not_undone_error(within, full(), "unhealthy").problems == ()
-    assert execute.not_undone_error(within, found, "again") is found
+    assert failures.not_undone_error(within, full(), "unhealthy").problems == ()
+    assert failures.not_undone_error(within, found, "again") is found
 
 
 def test_what_is_undone_is_not_undone_again(host: Context) -> None:
@@ -195,8 +195,8 @@ def test_of_problems_all_are_kept_in_order_while_there_is_room() -> None:
 
 def test_of_problems_those_are_kept_that_just_fit() -> None:
     """Each is kept as a text of JSON with a comma behind it."""
-    long = [Problem("w", "x" * 997)] * (execute.SAID // 1003)
-    left = execute.SAID % 1003
+    long = [Problem("w", "x" * 997)] * (execute.PROBLEM_BYTES // 1003)
+    left = execute.PROBLEM_BYTES % 1003
     assert execute._bounded([Problem("w", "x" * (left - 6)), *long])[0] == "w: " + "x" * (left - 6)
     assert len(execute._bounded([Problem("w", "x" * (left - 5)), *long])) == len(long)
 
@@ -306,15 +306,15 @@ def test_of_a_way_back_that_fails_only_a_failed_sync_is_a_reason_to_distrust_the
 
 
 def test_what_is_said_of_a_release_that_stands_in_part_names_it_where_there_is_one() -> None:
-    assert execute.incomplete_error(None, "no such unit").what == (
+    assert failures.incomplete_error(None, "no such unit").what == (
         "the release is INCOMPLETE: committed, but a step failed: no such unit"
     )
 
 
 def test_all_that_is_known_of_a_cause_is_one_line_of_the_journal() -> None:
     known = StepError("said no", problems=[Problem("a", "b"), Problem("c", "d")])
-    assert execute._in_full(known) == "said no; a: b; c: d"
-    assert execute._in_full(full()) == os.strerror(errno.ENOSPC)
+    assert failures.reason_in_full(known) == "said no; a: b; c: d"
+    assert failures.reason_in_full(full()) == os.strerror(errno.ENOSPC)
 
 
 class Facts(Notes):

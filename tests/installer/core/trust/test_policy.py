@@ -138,7 +138,7 @@ class TestRejected:
         if fine:
             world.verify()
         else:
-            assert f"is older than the {days} days" in str(refused(world))
+            assert f"is older than the limit of this environment, {days} day" in str(refused(world))
 
     def test_one_of_a_clock_that_is_minutes_ahead_counts(self) -> None:
         ahead = Said("ops", fields={"not_before": NOW + timedelta(seconds=600)})

@@ -145,7 +145,7 @@ def test_the_view_says_what_the_policy_asks_for() -> None:
     text = view(FULL, b"x", NOW).as_text()
     for words in (
         "environment production",
-        "must sign, each by a different owner: release 1, provenance 1, security 1, ops 1",
+        "different owners must sign: release 1, provenance 1, security 1, ops 1",
         "approvals count for 14 days",
         "built by https://ci.example/1",
         "built from https://git.example/lan-chat",
