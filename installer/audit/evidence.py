@@ -75,6 +75,7 @@ def removed(system: System, data: bytes, identity: str) -> EvidenceFile:
 def _record(system: System, data: bytes, result: str, identity: str) -> EvidenceFile:
     make_directory(system, DIRECTORY)
     number = max([0, *(int(match["number"]) for match in _names(system))]) + 1
+    # Written under another name and linked: no reader and no crash sees half a record.
     temporary = f"{DIRECTORY}/.{number:06d}.{os.getpid()}.new"
     with suppress(FileNotFoundError):
         system.unlink(temporary)
@@ -84,6 +85,7 @@ def _record(system: System, data: bytes, result: str, identity: str) -> Evidence
     finally:
         with suppress(OSError):  # pruned later
             system.unlink(temporary)
+    # The name has to be on the disk before anything relies on the evidence.
     system.sync_dir(DIRECTORY)
     _prune(system)
     return EvidenceFile(path, sha256_hex(data))
@@ -109,6 +111,7 @@ def _prune(system: System) -> None:
     found = sorted(_names(system), key=lambda match: int(match["number"]))
     newest = int(found[-1]["number"]) if found else 0
     partial = [match for name in system.names(DIRECTORY) if (match := _PARTIAL.fullmatch(name))]
+    # Recent ones may belong to an install that is running.
     gone = [match.group() for match in partial if int(match[1]) < newest - 9]
     for result in ("passed", "refused", "removed"):
         gone += [match.group() for match in found if match["result"] == result][:-KEEP]
@@ -223,6 +226,7 @@ class EvidenceRecorder:
         try:
             yield
         except REFUSALS as error:
+            # Nested or repeated refusals are one refusal.
             if self.recorded is None:
                 self._write(error)
             raise

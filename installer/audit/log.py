@@ -115,6 +115,7 @@ def _next(data: bytes, offset: int) -> tuple[Record | None, int]:
 def _follows(record: Record, before: list[Record], gap: bytes) -> str:
     """Return why a record does not follow those before it; empty where it does."""
     expected = len(before) + 1
+    # Only a `repaired` record may follow a partial write, and it has to name exactly these bytes.
     if gap:
         rest = gap.removesuffix(b"\n")
         named = (record.fields.get("bytes"), record.fields.get("sha256"))
@@ -138,6 +139,7 @@ def _against_head(chain: Chain, head: ChainHead | None, where: str) -> Problem |
             return None
         what = f"is missing, and the log has {count} records: it may have had more"
         return Problem(HEAD, what, "compare with a head noted in another place: install audit --anchor HEAD")
+    # A head that is ahead shows what a truncated chain cannot show by itself.
     if head.number > count:
         what = (
             f"record {count + 1} is damaged"
@@ -202,6 +204,7 @@ class AuditLog:
         self._system = system
         self._data = data
         self._head = head
+        # Only the end is decoded here, however long the log is; `install audit` checks the whole chain.
         self._last, end = _last(data)
         self._gap = data[end:]
         self._sure = not data or (head == self.head and not self._gap)
@@ -310,6 +313,7 @@ def opened(system: System) -> Iterator[AuditLog]:
         OSError: It cannot be read or created.
     """
     make_directory(system, STATE)
+    # One writer at a time: two records with the same predecessor would break the chain.
     lock = system.lock(LOCK, WAIT)
     try:
         _refuse_distrusted(system)
@@ -328,6 +332,7 @@ def opened(system: System) -> Iterator[AuditLog]:
 
 def _refuse_gone(system: System) -> None:
     """Refuse to begin a new log where something was done: it would hide that the old one was removed."""
+    # A product with a history proves that there was a log.
     for name in system.names(STATE):
         if system.observe(Layout(name).history, digest=False).size:
             raise AuditError(f"is missing, but {name} was installed here", where=LOG, hint=GONE)

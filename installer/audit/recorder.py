@@ -64,6 +64,7 @@ def operator() -> dict[str, Any]:
         found["user"] = pwd.getpwuid(uid).pw_name
     if os.environ.get("SUDO_USER"):
         found["sudo_user"] = os.environ["SUDO_USER"]
+    # Not every kernel and container has a login uid.
     with suppress(OSError, ValueError):
         login = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
         if login != _NOBODY:
@@ -85,6 +86,7 @@ def begin(context: Context, plan: Plan, new: Entry | None) -> None:
     """
     try:
         with opened(context.system) as log:
+            # The record of the end must fit even if the transaction fills the disk.
             log.reserve()
             log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
     except OSError as error:
@@ -193,6 +195,7 @@ def _open(records: Iterable[Record]) -> list[Record]:
     begun: dict[str, Record] = {}
     for record in records:
         if record.event in ("begun", "ended"):
+            # A number is used again after a transaction that never began.
             begun.pop(str(record.fields.get("transaction")), None)
         if record.event == "begun":
             begun[str(record.fields.get("transaction"))] = record
@@ -214,6 +217,7 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
         if name in fields
     }
     path = context.layout.journal(str(fields["transaction"]))
+    # An open journal first: one that is being put away may exist under both names.
     for each in (path, path.removesuffix(".log") + ".done"):
         try:
             records = journals.read(context.system.read(each, journals.LIMIT), each).records
@@ -236,6 +240,7 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
             why = at["ABORT"]["why"]
             return known | {"result": "rolled back", "exit": 20, "seconds": seconds, "reason": why}
         return None
+    # It cannot be known what such a transaction did: the log says so for good.
     if path in lost:
         return known | {"result": "unknown", "exit": 21, "reason": "its journal was removed by hand"}
     return known | {"result": "never began", "exit": 20, "reason": "nothing was changed"}
@@ -292,6 +297,7 @@ def _refusal(error: Exception) -> dict[str, Any]:
     row |= {"where": error.where} if error.where else {}
     if error.problems:
         row["problems"] = [f"{p.where}: {p.what}" if p.where else p.what for p in error.problems]
+    # The number of the step is what the documentation of the verification explains.
     if error.step:
         row |= {"step": error.step, "check": STEPS[error.step]}
     return row

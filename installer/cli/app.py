@@ -211,6 +211,7 @@ def remove(
 
     session = where.session()
     done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
+    # Otherwise the error carries the result: --json prints one document.
     if not where.json or done.removal is None or done.removal.exit_code == 0:
         console.result(done.text(), done.as_json)
     if done.removal is not None:

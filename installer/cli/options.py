@@ -91,6 +91,7 @@ class Where:
         """
         from installer.commands.common import session
 
+        # Known only now, after Typer has parsed the words.
         console.json_output = self.json
         return session.Session.open(self.root, console, session.utc_now)
 

@@ -248,6 +248,7 @@ def _at_least(record: Record, since: datetime | None) -> bool:
 
 def _unknown(system: System, chain: Chain) -> list[Problem]:
     """Return transactions that history and state know and the log does not: the log was removed."""
+    # A sealed log begins after the transactions that the old one has.
     if chain.records and chain.records[0].event == "sealed":
         return []
     begun: dict[str, set[str]] = {}
@@ -340,6 +341,7 @@ def _seal(system: System, reason: str) -> str:
         problems += [chain.problem] if chain.problem else _unknown(system, chain)
         if not data and not problems:
             raise RefusedError("there is no audit log to seal", where=LOG)
+        # The name has the time, so that several sealed logs can lie next to each other.
         common = recorder.common(system)
         aside = f"{STATE}/audit-{common['time'].replace(':', '').replace('-', '')}.jsonl"
         first = encode(
@@ -365,6 +367,7 @@ def _seal(system: System, reason: str) -> str:
 
 def _swap(system: System, first: Record, aside: str) -> None:
     """Put the new log in place; interrupted anywhere, there is the old log or the new one."""
+    # Written aside and renamed: interrupted anywhere, there is one whole log.
     fresh = f"{LOG}.new"
     with suppress(FileNotFoundError):
         system.unlink(fresh)

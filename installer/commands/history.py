@@ -97,6 +97,7 @@ def events(context: Context) -> list[Event]:
         HostNotReadyError: The history is damaged, or this user may not read it.
     """
     names = Event.__dataclass_fields__
+    # The row keeps fields of other versions: only those that an event has are taken.
     rows = [(row, Evidence(row["evidence"])) for row in finalize.history(context)]
     return [
         Event(

@@ -121,6 +121,7 @@ def _write(system: System, wanted: Iterable[str] | None) -> list[str]:
             "no directory for metrics is configured", where=SETTING, hint="write its path into this file"
         )
     session = Session(system)
+    # Files of products that do not exist any more stay: Prometheus shows them as stale.
     known = session.products()
     names = known if wanted is None else [name for name in wanted if name in known]
     found = {f"{into}/{PREFIX}-{name}.prom": text(of_product(session.context(name))) for name in names}
@@ -200,6 +201,7 @@ def _kept(context: Context, found: Status) -> Iterable[Metric]:
     count.add(len(found.kept), product=product)
     total = 0
     for entry in found.kept:
+        # A retained release that is damaged is counted without its size.
         with suppress(OSError, TamperedError):
             manifest, _ = read_manifest(context.system, context.layout.release(entry.name))
             total += sum(each.size for each in manifest.for_platform(context.system.platform()))
@@ -249,6 +251,7 @@ def attempts(records: Iterable[Record]) -> Iterable[Metric]:
         counts[product, verb, result] = counts.get((product, verb, result), 0) + 1
         if not product:  # of a bundle that no trusted key signed, or of the trust itself
             continue
+        # A record with a time that cannot be read counts with 0, and is not left out.
         when = _seconds(fields.get("time"))
         last[product] = (when, _whole(fields.get("exit")))
         if "seconds" in fields:

@@ -51,6 +51,7 @@ def recover(session: Session, product: str | None = None) -> RecoverResult:
     """
     done: list[tuple[str, Recovered]] = []
     for name in [session.product(product)] if product else session.products():
+        # The lock recovers by itself: there is nothing to do inside.
         with attempt(session, "recover", product=name), exclusive(session.context(name)) as (_, recovered):
             done += [(name, each) for each in recovered]
     return RecoverResult(tuple(done))

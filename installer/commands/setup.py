@@ -110,6 +110,7 @@ def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     digest = hashlib.sha256()
     replace_file(system, PLACE, hash_pieces(_chunks(Path(own)), digest), 0o755)
     seen = system.observe(NAME)
+    # Never overwrite a program of somebody else that has this name.
     if (seen.kind, seen.target) != ("link", PLACE):
         if seen.kind != "absent":
             raise UsageError(
@@ -130,6 +131,7 @@ def _write_unit(system: System) -> str:
     if system.observe(f"{wants}/{UNIT}").kind == "absent":
         system.symlink(f"../{UNIT}", f"{wants}/{UNIT}")
         system.sync_dir(wants)
+    # Below --root, and in containers without systemd, the unit is found at the next boot.
     if system.live and system.is_dir("/run/systemd/system"):
         ended = system.run(["systemctl", "daemon-reload"], timeout=_RELOAD)
         if not ended.ok:

@@ -180,11 +180,13 @@ def _status(context: Context) -> Status:
         found = _link(context, "")
     elif state.current is not None:
         try:
+            # A record that cannot be read is drift of the worst kind, and no reason to show nothing.
             release = open_release(context.system, context.layout, state.current)
         except NotUndoneError as error:
             found.append(Problem(error.where, error.what, error.hint))
         else:
             found, edited = drift(context.system, release.installed)
+            # Between switch and commit the link names the new release: that is not drift.
             found += _link(context, f"releases/{state.current.name}") if not unfinished else []
             found += _methods(context, state.current, release)
             origin = release.manifest.source

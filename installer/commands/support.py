@@ -80,6 +80,7 @@ def support(system: System, path: Path, clock: Clock) -> Supported:
         UsageError: Something is there already.
         HostNotReadyError: It cannot be written.
     """
+    # Collected first: what is declared as secret in one file may occur in any other.
     secrets = _secrets(system)
     members = [(name, _hidden(_held(take), secrets)) for name, take in _parts(system, clock)]
     pieces: list[bytes] = []
@@ -184,6 +185,7 @@ def _listing(system: System, directory: str) -> bytes:
 
 
 def _file(system: System, path: str) -> bytes:
+    # The end of a long file is what tells what happened last.
     kept = b""
     for chunk in system.chunks(path):
         kept = (kept + chunk)[-LIMIT:]
@@ -211,8 +213,10 @@ def _secrets(system: System) -> frozenset[str]:
 def _hidden(data: bytes, secrets: frozenset[str]) -> bytes:
     """Replace what is secret; unlike configuration, a line of JSON stays valid JSON."""
     text = data.decode("utf-8", "surrogateescape")
+    # Somebody may have put a key where no key belongs.
     if "PRIVATE KEY-----" in text:
         text = "\n".join(conceal(text.splitlines(), secrets))
+    # The longest first: a secret may contain another one.
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return _URL.sub(r"\1***@", text).encode("utf-8", "surrogateescape")

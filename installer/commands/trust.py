@@ -57,6 +57,7 @@ def trust_init(session: Session, path: Path, fingerprint: str = "") -> RootView:
     """
     system = session.system
     with attempt(session, "trust init", medium=str(path)):
+        # A change of trust without a record in the audit log must not happen: the log is tried first.
         require(system)
         trusted, digits = init_trust(
             system,
@@ -145,12 +146,14 @@ def _update(system: System, path: Path, now: datetime) -> Updated:
     root, data = load_trust(system)
     before, where = root.version, str(path)
     candidates = _candidates(path)
+    # Each root is checked against the one before it, never against the first: a gap cannot be jumped.
     while found := _next(candidates, root, data):
         root = check_successor(root, found.data, found.signatures, found.name, now)
         data, where = found.data, found.name
     if root.version == before:
         return Updated(before, root, fingerprint(data))
     require_unexpired(root, where, now)
+    # One write for all steps: interrupted, the old root is still in force.
     store_root(system, data)
     remember_time(system, now)
     return Updated(before, root, fingerprint(data), _affected(system, root))

@@ -23,6 +23,7 @@ def config_diffs(
     files = {item.path for item in wanted.items if item.kind == "file"}
     new = dict(wanted.rendered)
     for each in changes.drifted:
+        # A kept file is compared with the version of the release that is not installed.
         if release is not None and each.path in files - new.keys():
             new[each.path] = _content(system, release.now(each.origin))
     written = {each.path for each in changes.changes if each.verb in ("add", "replace", "restore")}

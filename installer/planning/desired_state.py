@@ -131,6 +131,7 @@ def _values(
         layers.append(
             Layer(layout.site_values, system.read(layout.site_values, LIMITS.document_bytes, follow=True))
         )
+    # A site without values of its own uses the defaults of the release.
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -178,6 +179,7 @@ def _render(
     from installer.shared.template import render
 
     template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
+    # Read a second time, after it was staged: it may have been changed since.
     if sha256_hex(template) != entry.sha256:
         result.problems.append(Problem(entry.path, "is not what was verified", "run the same command again"))
         return b""

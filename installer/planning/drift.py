@@ -134,9 +134,11 @@ def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem]
         for item in installed:
             try:
                 seen = system.observe(item.path)
+            # One path that cannot be read must not hide the drift of the others.
             except OSError as error:
                 found.append(Problem(item.path, f"cannot be read: {error.strerror}"))
                 continue
+            # Directories that only hold others, and copies next to kept files, may change freely.
             if not item.origin or item.policy == "beside" or matches(seen, entry_of(item)):
                 continue
             what = difference(seen, item)

@@ -137,6 +137,7 @@ class _Comparison:
             self._run()
 
     def _run(self) -> None:
+        # Directories first, from the top: files need them.
         directories = sorted(
             (i for i in self._wanted.values() if i.kind == "dir"), key=lambda item: item.path
         )
@@ -148,6 +149,7 @@ class _Comparison:
             if path in self._gone or path in self._wanted:
                 continue
             if item.kind == "dir":
+                # Deepest first, so that a directory is empty by the time it is looked at.
                 self.result.prune.insert(0, path)
             else:
                 self._remove(item, self.result.late)
@@ -219,6 +221,7 @@ class _Comparison:
                 self._change("make", item, entry)
             else:
                 self._refuse(item.path, f"is a {seen.kind} that was not installed by Waybill", "move it away")
+        # Exactly as installed: nobody loses anything by the replacement.
         elif before and matches(seen, entry_of(before)):
             self._change("replace", item, entry)
         else:
@@ -252,6 +255,7 @@ class _Comparison:
     def _treatment(self, item: Installed, before: Installed | None) -> Treatment:
         if said := self._policy.of(item.path):
             return said
+        # A decision to keep holds for the version that it was made against, not for the next one.
         kept = before is not None and before.policy == "kept"
         return "keep" if kept and (self._back or self._same(item, before)) else "refuse"
 
@@ -288,6 +292,7 @@ class _Comparison:
     def _replace_directory(self, item: Installed, entry: Json) -> None:
         """Replace a directory, only if everything in it is ours and is removed, too."""
         below = self._system.tree(item.path)
+        # A single foreign file stops the replacement: `rm -r` of a directory is never ours to decide.
         strange = [path for path in below if not self._is_as_installed(path)]
         if item.path not in self._old or strange:
             what = f"is a directory with {strange[0]} in it" if strange else "is a directory"
@@ -316,6 +321,7 @@ class _Comparison:
             return
         entry: Json = {"path": item.path, "kind": "absent"}
         kept = ""
+        # An edited file is never deleted without a copy.
         if item.kind != "dir" and not matches(seen, entry_of(item)):
             if self._stays(item, difference(seen, item), can_stay=entries is self.result.late):
                 return

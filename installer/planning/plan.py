@@ -130,6 +130,7 @@ class Plan:
                 hint="nothing was changed; fix the problems listed above and run the same command again",
                 problems=self.problems,
             )
+            # The plan is part of the error, so that --json prints one document.
             error.document, error.resumable = self.as_json(), self.sound
             raise error
 

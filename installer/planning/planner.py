@@ -55,6 +55,7 @@ def plan_apply(
         NotUndoneError: What runs now is damaged.
     """
     manifest = staged.manifest
+    # Taken now: paths of the record and of copies contain it, and the plan shows them.
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
@@ -145,6 +146,7 @@ class Planner:
         )  # fmt: skip
         installed = tuple(changes.installed)
         if entry is not None and release is not None:
+            # Only now it is known which directories are created for the release.
             release = replace(release, installed=installed, health=wanted.health)
             entry = replace(
                 entry,
@@ -159,6 +161,7 @@ class Planner:
         if verb == "remove":
             items = removal.inventory(context, state, old, changes)
             first = [removal.record_operation(items), *first]
+        # Nothing to do means no transaction at all, not an empty one.
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
         entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems]
@@ -224,10 +227,12 @@ class Planner:
         current = self._state.current
         if entry is None or current is None or old is None or changes.problems or changes.changes:
             return False
+        # The same bundle repairs a damaged record, and completes an INCOMPLETE release.
         if self._again or current.incomplete:
             return False
         if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
             return False
+        # A changed site value changes a health check without changing any file.
         if release is None or release.health != old.health or self._options.keep not in (0, self._state.keep):
             return False
         if without_sources(changes.installed) != without_sources(old.installed):
@@ -275,6 +280,7 @@ class Planner:
         return ops
 
     def _look(self, changes: Changes, operations: list[Op]) -> list[Need]:
+        # Each operation is in the journal up to three times: INTENT, DONE and UNDONE.
         journal = sum(3 * len(repr(op.args)) + 4096 for op in operations) + 2 * preflight.MIB
         found = preflight.needs(self._context.system, self._context.layout, changes, journal, self._staging)
         self._problems += space_problems(found)

@@ -42,6 +42,7 @@ def place_problems(system: System, changes: Changes) -> list[Problem]:
     executable = {item.path for item in changes.installed if item.kind == "file" and item.mode & 0o111}
     nearest: dict[str, str] = {}
     for change in changes.changes:
+        # The directory may not exist yet: what counts is the nearest one above that does.
         holder = directory = parent(change.path)
         if holder not in nearest:
             while not system.is_dir(directory):
@@ -68,6 +69,7 @@ def release_problems(system: System, layout: Layout, manifest: Manifest) -> list
         for entry in manifest.for_platform(system.platform())
         if entry.kind == "binary" and not entry.install
     ]
+    # Programs that are copied elsewhere are checked where they go.
     if not programs or not system.space(layout.releases).noexec:
         return []
     what = f"is mounted noexec, and {programs[0]} is a program that runs from there"

@@ -53,6 +53,7 @@ def previewed(
         TamperedError: Something is not what was signed.
         HostNotReadyError: The directory cannot be made.
     """
+    # Documents of a bundle are small; blobs and programs are verified and dropped.
     parent = work.rstrip("/") or ("/tmp" if system.live else "")  # noqa: S108 - of a random name, 0700
     base = f"{parent}/.waybill-plan.{secrets.token_hex(8)}"
     made = {base}
@@ -84,4 +85,5 @@ def previewed(
         digest = sha256_hex(opened.bundle.manifest_bytes)
         yield verified, Staged(verified.manifest, digest, verified.identity, base, area, tuple(wanted))
     finally:
+        # Also after a refusal: templates may contain secrets of the product.
         system.remove_tree(base)

@@ -152,10 +152,12 @@ def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = N
         if plan.new and verified
         else plan.new
     )
+    # On the disk before the journal: no change without a record of who began it.
     recorder.begin(context, plan, new)
     try:
         done = _execute(context, plan, new)
     finally:
+        # Also after a failure: the end of the transaction is derived from the journal, whatever it was.
         checks = recorder.settle(context)
     if plan.verb != "remove":
         return done
@@ -173,6 +175,7 @@ def _execute(context: Context, plan: Plan, new: Entry | None) -> TransactionResu
     try:
         _write_record(context, plan)
     except OSError as error:
+        # The transaction has not begun; what stays is cleared by the next command.
         with suppress(OSError):
             context.system.remove_tree(context.layout.record(plan.number))
         raise RolledBackError(

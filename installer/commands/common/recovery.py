@@ -107,6 +107,7 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
     """
     try:
         make_directory(context.system, context.layout.base)
+        # With its directory: somebody may remove the whole directory while we wait.
         lock = context.system.lock(context.layout.lock, with_directory=True)
     except OSError as error:
         raise HostNotReadyError(
@@ -175,6 +176,8 @@ def unfinished(context: Context) -> list[str]:
     journals = {name.removesuffix(".log") for name in names if name.endswith(".log")}
     ended = {name.removesuffix(".done") for name in names if name.endswith(".done")}
     backups = {name.removesuffix(".backup") for name in names if name.endswith(".backup")}
+    # Backups are deleted after their journal has ended: without it somebody deleted it, and undoing would
+    # be a guess.
     if lost := sorted(backups - journals - ended):
         raise NotUndoneError(
             "the journal of an unfinished transaction is missing",
@@ -261,6 +264,7 @@ def _go_on(context: Context, journal: Journal) -> None:
 
 def _mend_images(context: Context, journal: Journal, stands: State) -> None:
     """Repair the images of the release that remains, if the host was booted since they were changed."""
+    # Only a reboot can lose images of an engine: they are checked after one, if we changed any.
     touched = any(op.kind.startswith("image.") for _, op, _ in execute.begun_operations(journal))
     entry = stands.current
     if not touched or journal.records[0].fields["boot"] == context.system.boot_id():

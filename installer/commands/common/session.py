@@ -50,6 +50,7 @@ class Session:
         Raises:
             UsageError: It is not a directory.
         """
+        # A typo in --root must not create a new host.
         if not Path(root).is_dir():
             raise UsageError(
                 "is not a directory", where=str(root), hint="create it first: --root uses an existing one"
@@ -108,6 +109,7 @@ class Session:
 
     def _is_product(self, name: str) -> bool:
         base = Layout(name).base
+        # A link or a file of that name is not a product.
         if self.system.observe(base, digest=False).kind != "dir":
             return False
         return not _PRODUCT_FILES.isdisjoint(self.system.names(base))
