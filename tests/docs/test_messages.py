@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from tests.docs.messages import Message, messages
 from tests.docs.test_concepts import as_pattern, unused
 

@@ -80,7 +80,9 @@ def test_the_next_run_goes_on_wherever_the_first_was_killed(fault: str, apart: b
         assert not {hashlib.sha256(FILES[path]).digest() for path in there if FILES[path]} & fresh, at
         if there:
             resumed += 1
-            assert any(f"{len(there)} of {len(FILES)} files are staged already" in line for line in notes.lines)
+            assert any(
+                f"{len(there)} of {len(FILES)} files are staged already" in line for line in notes.lines
+            )
         assert bool(staged.area) == apart
         with exclusive(context(System(root))):
             pass

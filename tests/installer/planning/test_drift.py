@@ -68,7 +68,7 @@ def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Co
     [
         (None, "/etc/chat.conf has different content: refused"),
         (KEEP, f"/etc/chat.conf has different content: kept; the new version is written to /{NEW}"),
-        (REPLACE, "/etc/chat.conf has different content: replaced; a copy is kept: /var/lib/waybill/lan-chat/"),
+        (REPLACE, "/etc/chat.conf has different content: replaced; a copy is kept: /var/lib/waybill/"),
     ],
     ids=["refuse", "keep", "replace"],
 )  # fmt: skip
