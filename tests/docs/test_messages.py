@@ -1,4 +1,4 @@
-"""Messages of the two commands: the words of the glossary, and texts that are whole sentences or parts of one."""
+"""Messages of the two commands use the words of the glossary, and each can be read without the code."""
 
 from __future__ import annotations
 
