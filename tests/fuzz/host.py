@@ -146,7 +146,7 @@ def check_state(data: bytes) -> None:
     put(LAYOUT.state_file, data)
     with refusal(NotUndoneError):
         found = state.load(host(), LAYOUT)
-        for each in found.kept:
+        for each in found.retained:
             texts = (
                 each.name,
                 each.version,
