@@ -284,4 +284,4 @@ def test_a_bundle_that_may_not_be_written_to_is_said(path: Path) -> None:
 
 def test_reading_a_bundle_decides_nothing_about_trust() -> None:
     assert reading.open_bundle is open_bundle
-    assert reading.unsafe_no_decision is unsafe_trust_anyone
+    assert reading.unsafe_trust_anyone is unsafe_trust_anyone
