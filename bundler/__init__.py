@@ -9,8 +9,9 @@ import installer as _installer
 # Another distribution named `installer` exists: failing here is clearer than an AttributeError later.
 if getattr(_installer, "WAYBILL", None) != "waybill":
     raise ImportError(
-        f"the package `installer` at {_installer.__file__} is not Waybill's: another project has that name. "
-        "hint: install Waybill into an environment of its own, or use the standalone executables"
+        f"the package `installer` at {_installer.__file__} is not part of Waybill: another project "
+        "uses that name. hint: install Waybill into a separate virtual environment, or use the "
+        "standalone executables"
     )
 
 __version__ = _installer.__version__

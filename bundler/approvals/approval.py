@@ -62,7 +62,7 @@ class AddedStatement:
             *_rows(self.approval),
             *(("added", name) for name in self.files),
             ("", "" if self.files else "already present"),
-            ("sidecar", f"{self.directory}: carry it along with the bundle" if self.directory else ""),
+            ("sidecar", f"{self.directory}: carry it with the bundle" if self.directory else ""),
         ]
         return "\n".join(f"{label:<12} {value}" for label, value in rows if value)
 

@@ -89,7 +89,7 @@ class StatementFiles:
             raise UnfitInputError(
                 f"cannot be approved: {error.strerror}",
                 where=str(self.path),
-                hint="nothing was changed; --sidecar writes the approval next to the bundle",
+                hint="nothing was changed; use --sidecar to write the approval next to the bundle",
             ) from None
 
 
@@ -118,9 +118,9 @@ def open_statements(path: Path, sidecar: Sidecar | None = None) -> Iterator[Stat
         # Appending after a truncated append would turn repairable bytes into garbage.
         if bundle.partial_append and directory is None:
             raise UnfitInputError(
-                "adding an earlier approval was interrupted",
+                "an earlier `bundle approve` was interrupted",
                 where=str(path),
-                hint=f"run `bundle approve {path} --repair`: it completes or removes that approval",
+                hint=f"run `bundle approve {path} --repair` to complete or remove that approval",
             )
         present = {**bundle.read_tail(), **read_sidecar(directory or sidecar_path(path))}
         yield StatementFiles(path, fd, bundle, directory, present)
@@ -161,7 +161,8 @@ def _write_sidecar(directory: Path, files: Mapping[str, bytes]) -> None:
         raise UnfitInputError(
             f"cannot be created: {error.strerror}",
             where=str(directory),
-            hint="choose another place with --output DIR; `install --approvals DIR` reads it there",
+            hint="choose another place with --output DIR; `install --approvals DIR` reads the "
+            "approval from there",
         ) from None
     # The statement comes last: an interrupted run must not leave a statement without its signatures.
     for name, data in reversed(list(files.items())):

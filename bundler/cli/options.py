@@ -54,7 +54,7 @@ Prepare = Annotated[
 ]
 Attach = Annotated[
     list[Path] | None,
-    option("--attach", metavar="SIG", text="Signature made elsewhere; may be repeated"),
+    option("--attach", metavar="SIG", text="Signature made on another machine; may be repeated"),
 ]
 
 
@@ -66,7 +66,7 @@ def prompt(question: str) -> str:
     """
     # A pipeline must fail with the name of the variable, not wait for an answer.
     if not sys.stdin.isatty():
-        what = "a password is needed, but there is no terminal to ask on"
+        what = "a password is needed, but no terminal is available"
         raise UsageError(what, hint="set COSIGN_PASSWORD")
     # Escaped: the path of a key may have control characters.
     return getpass.getpass(safe(question))
@@ -121,11 +121,13 @@ def chosen_form(forms: Mapping[str, object], others: Mapping[str, Mapping[str, o
     given = [name for name, value in forms.items() if value]
     # Doing one of the two silently would look as if both had been done.
     if len(given) > 1:
-        raise UsageError(f"{given[0]} and {given[1]} cannot be used together", hint="run them one by one")
+        raise UsageError(
+            f"{given[0]} and {given[1]} cannot be used together", hint="run the command once for each of them"
+        )
     form = given[0] if given else ""
     for name, value in others.get(form, {}).items():
         # An option that would be ignored is refused: the person meant something by it.
         if value:
             what = f"{name} cannot be used {f'with {form}' if form else 'without ' + ' or '.join(forms)}"
-            raise UsageError(what, hint=f"leave {name} out")
+            raise UsageError(what, hint=f"omit {name}")
     return form

@@ -70,7 +70,7 @@ def keygen(
 def create(
     version: Annotated[str, argument("VERSION", "Semantic version; a leading `v` is optional")],
     directory: Annotated[
-        Path, typer.Option("-C", "--directory", help="Directory that has bundle.yaml")
+        Path, typer.Option("-C", "--directory", help="Directory that contains bundle.yaml")
     ] = Path(),
     output: Annotated[
         Path | None,

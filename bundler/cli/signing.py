@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bundler.signing.bundle import Signed
 
 Public = Annotated[
-    Path | None, option("--public", text="With --attach: public half of the key, or a root.json that has it")
+    Path | None, option("--public", text="With --attach: the public key, or a root.json that contains it")
 ]
 
 
@@ -105,7 +105,7 @@ def approve(
         str, option(text="Version to roll back to, or `none` for a first installation")
     ] = "",
     expires: Annotated[
-        str, typer.Option(help="Duration (14d) or time (2030-01-31T00:00:00Z) of expiry")
+        str, typer.Option(help="Expiry: a duration (14d) or a time (2030-01-31T00:00:00Z)")
     ] = "14d",
     target: Annotated[
         list[str] | None,
@@ -132,7 +132,7 @@ def approve(
         option(text="With --attach: the file that was signed [default: BUNDLE.ROLE.json]"),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Complete or remove an approval whose writing was interrupted")
+        bool, typer.Option("--repair", help="Complete or remove an interrupted approval")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -217,9 +217,9 @@ def _repair(bundle: Path) -> None:
 
 def verify(
     bundle: Annotated[str, argument("BUNDLE", "The bundle, or - for stdin")],
-    key: Annotated[Path | None, option("--key", text="Trust one public key only, cosign or GPG")] = None,
+    key: Annotated[Path | None, option("--key", text="Trust only this public key (cosign or GPG)")] = None,
     root: Annotated[Path | None, option("--root", text="Trust this root.json, as hosts do")] = None,
-    env: Annotated[str, option(text="With --root: check the policy of this environment, too")] = "",
+    env: Annotated[str, option(text="With --root: also check the policy of this environment")] = "",
     target: Annotated[str, option(metavar="HOST", text="With --env: check approvals for this host")] = "",
     approvals: Annotated[
         list[Path] | None,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from installer.core.trust.signatures import TrustedKey
 
 RootFile = Annotated[Path, argument("ROOT", "The root.json")]
-Expires = Annotated[str, typer.Option(help="Duration (365d) or time (2030-01-31T00:00:00Z) of expiry")]
+Expires = Annotated[str, typer.Option(help="Expiry: a duration (365d) or a time (2030-01-31T00:00:00Z)")]
 
 trust_app = typer.Typer(
     rich_markup_mode=None,
@@ -75,7 +75,7 @@ def init(
     ] = None,
     owner: Annotated[
         list[str] | None,
-        option("--owner", text="Owner of the release keys: one for all, or one for each"),
+        option("--owner", text="Owner of the release keys: one for all keys, or one for each key"),
     ] = None,
     expires: Expires = "365d",
     threshold: Annotated[int, typer.Option(help="Number of owners that must sign a release")] = 1,
@@ -136,8 +136,8 @@ def add_key(
         list[str] | None,
         option("--role", text="release, root, provenance, security, ops or break-glass; may be repeated"),
     ] = None,
-    owner: Annotated[str, option(text="Owner of the keys [default: stem of the file's name]")] = "",
-    not_after: Annotated[str, option(text="Expiry of the keys: 365d, or a time")] = "",
+    owner: Annotated[str, option(text="Owner of the keys [default: file name without its suffix]")] = "",
+    not_after: Annotated[str, option(text="Expiry of the keys: a duration (365d) or a time")] = "",
     threshold: Annotated[
         int, option(text="Number of owners that the roles require [default: unchanged]")
     ] = 0,
@@ -203,7 +203,7 @@ def set_policy(
 ) -> None:
     """Set the policy of an environment.
 
-    `production` starts with all roles, change id and rollback plan required.
+    For `production`, all roles, the change id and the rollback plan are required by default.
     """
     from bundler.commands import trust_edit
     from bundler.trust.root_files import load
@@ -235,13 +235,13 @@ def set_product(
         str, option(metavar="VERSION", text="Lowest version, or sequence number, that hosts install")
     ] = "",
     reset: Annotated[
-        bool, typer.Option("--reset", help="Have hosts forget the highest sequence number they have seen")
+        bool, typer.Option("--reset", help="Reset the highest sequence number that hosts have recorded")
     ] = False,
     json: Json = False,
 ) -> None:
     """Set the security floor of a product.
 
-    Or reset a sequence number that went too far.
+    Or reset a sequence number that is too high.
     """
     from bundler.commands import trust_edit
 
@@ -265,7 +265,7 @@ def revoke(
 ) -> None:
     """Revoke keys and bundles.
 
-    Effective on a host as soon as it has the new root.
+    This takes effect on a host when the host has the new root.
     """
     from bundler.commands import trust_edit
 
@@ -314,7 +314,7 @@ def sign(
     prepare: Prepare = False,
     attach: Attach = None,
     public: Annotated[
-        Path | None, option("--public", text="With --attach: public half of the key [default: keys of ROOT]")
+        Path | None, option("--public", text="With --attach: the public key [default: keys of ROOT]")
     ] = None,
     output: Annotated[
         Path | None,
@@ -358,16 +358,16 @@ def sign(
 def sheet(
     path: RootFile,
     installer: Annotated[
-        Path | None, option("--installer", text="The executable `install` that travels with bundles")
+        Path | None, option("--installer", text="The executable `install` that is carried with the bundles")
     ] = None,
     output: Annotated[
         Path | None, option("-o", "--output", text="FILE.html or FILE.txt [default: text on stdout]")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a page of fingerprints, to be compared by hand.
+    """Write the trust sheet: fingerprints to compare by hand.
 
-    It travels apart from the media.
+    Carry it separately from the media.
     """
     from bundler.archive.new_file import write_new
     from bundler.commands.trust_sheet import make_sheet
@@ -382,4 +382,4 @@ def sheet(
         return
     text = page.as_html() if output.suffix in (".html", ".htm") else page.as_text()
     write_new(output, text.encode(), 0o644)
-    console.result(f"wrote {output}: print it and carry it apart from the media", page.as_json)
+    console.result(f"wrote {output}: print it and carry it separately from the media", page.as_json)

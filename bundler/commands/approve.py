@@ -125,7 +125,8 @@ def attach_approval(
     # A statement and its signatures are added as one; two of them need two runs.
     if len(names) != 1 or len({each.keyid8 for each in attached}) != 1:
         raise UsageError(
-            "the signatures are of different statements or keys", hint="attach them one after the other"
+            "the signatures are for different statements or from different keys",
+            hint="attach them one after the other",
         )
     name = names.pop()
     data, keyid8 = documents[name], attached[0].keyid8
@@ -162,16 +163,14 @@ def _parse_statement(data: bytes, where: str, identity: str) -> Approval | Prove
     try:
         content = parse(data, where)
     except TamperedError as error:
-        raise UsageError(
-            "is not a statement that hosts understand", where=error.where, hint=error.what
-        ) from None
+        raise UsageError("is not a statement that hosts accept", where=error.where, hint=error.what) from None
     # The signature would be valid, and hosts would refuse it only behind the air gap.
     if content.identity != identity:
         raise UsageError(
-            "is about another bundle",
+            "is a statement about another bundle",
             where=where,
-            hint=f"the statement names {content.identity[:12]}…, this bundle is {identity[:12]}…: run"
-            " --prepare for this bundle",
+            hint=f"the statement is for the bundle {content.identity[:12]}…, but this bundle is "
+            f"{identity[:12]}…: run `bundle approve --prepare` for this bundle",
         )
     return content
 

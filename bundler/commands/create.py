@@ -123,7 +123,10 @@ def plan_bundle(config: BundleConfig) -> Planned:
     expires = created + config.expires
     # A commit of last year with `expires: 180d` would make a bundle that no host accepts.
     if expires <= time.time() or expires >= OCTAL_LIMIT:
-        what = "the bundle would have expired already: its time is that of the commit or SOURCE_DATE_EPOCH"
+        what = (
+            "the bundle would already be expired: its creation time is the time of the commit "
+            "or SOURCE_DATE_EPOCH"
+        )
         problems.append(Problem("bundle.yaml", what, "make a new commit, or set a longer `expires`"))
     sources, resolved = images.resolve(config, problems)
     if problems:
@@ -297,9 +300,9 @@ def _exists_already(target: Path, identity: str) -> bool:
     except WaybillError:
         pass
     raise UnfitInputError(
-        "exists already, with other content",
+        "already exists, with different content",
         where=str(target),
-        hint="increase the version, or remove the file if it was never handed on",
+        hint="increase the version, or remove the file if nobody has received it yet",
     )
 
 

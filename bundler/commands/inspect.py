@@ -87,7 +87,7 @@ def _overview(bundle: Bundle) -> Report:
         ("rollback", manifest.rollback or "no plan"),
         ("signatures", ", ".join(signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"),
         ("approvals", ", ".join(approvals) or "none"),
-        ("checked", "list and manifest agree; `bundle verify` checks signatures and payload"),
+        ("checked", ("signed list and manifest match; run `bundle verify` to check signatures and payload")),
     ]
     # Escaped: an unverified bundle may hold control characters for the terminal.
     text = "\n".join(f"{name:<11} {safe(value)}" for name, value in rows)

@@ -152,7 +152,9 @@ def set_product(path: Path, product: str, now: datetime, *, floor: str = "", res
     sequence = int(floor) if floor.isdecimal() else default_sequence(parse(floor)) if floor else None
     if floor and sequence is None:
         raise UsageError(
-            "this version implies no sequence number", where=floor, hint="give the sequence number itself"
+            "no sequence number can be derived from this version",
+            where=floor,
+            hint="give the sequence number instead of the version",
         )
 
     def change(root: Root) -> Root:

@@ -125,7 +125,7 @@ def key_from_file(path: Path) -> TrustedKey:
     if "PRIVATE KEY" in text[:200]:
         # A private key in a root would be published to every host.
         raise UsageError(
-            "is a PRIVATE key", where=str(path), hint="give the public half, NAME.pub; keep this file secret"
+            "is a PRIVATE key", where=str(path), hint="use the public key, NAME.pub; keep this file secret"
         )
     return _parse(text, path.name.removesuffix(".pub").removesuffix(".asc"), str(path))
 

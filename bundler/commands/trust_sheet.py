@@ -53,7 +53,7 @@ class Sheet:
 
     def as_text(self) -> str:
         """Return the page as text of 80 columns."""
-        parts = ["WAYBILL TRUST SHEET", "Carry this apart from the media. Compare every group.", ""]
+        parts = ["WAYBILL TRUST SHEET", "Carry this separately from the media. Compare every group.", ""]
         parts += [f"WARNING: {each}" for each in self.warnings]
         for title, groups in self._groups():
             parts += [title, *(f"    {line}" for line in groups), ""]
@@ -79,11 +79,10 @@ class Sheet:
         steps = "".join(f"<li>{escape(step)}</li>" for step in self._steps())
         who = escape("\n".join(self.view.lines()[5:]))
         return (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Waybill trust sheet</title>'
-            f"<style>{_STYLE}</style><h1>Waybill trust sheet</h1>"
-            "<p>Carry this apart from the media. Compare every group.</p>"
-            f"{''.join(parts)}<p>{facts}</p><ol>{steps}</ol>"
-            f"<div class=small><h2>Keys and roles</h2><pre>{who}</pre></div></html>\n"
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Waybill trust '
+            f"sheet</title><style>{_STYLE}</style><h1>Waybill trust sheet</h1><p>Carry this "
+            f"separately from the media. Compare every group.</p>{''.join(parts)}<p>{facts}</p>"
+            f"<ol>{steps}</ol><div class=small><h2>Keys and roles</h2><pre>{who}</pre></div></html>\n"
         )
 
     def _groups(self) -> list[tuple[str, list[str]]]:
@@ -125,7 +124,7 @@ def make_sheet(path: Path, installer: Path | None, now: datetime) -> Sheet:
 
 
 def _warnings(file: RootFile, now: datetime) -> list[str]:
-    warnings = ["this root is expired"] if now > file.root.expires else []
+    warnings = ["this root has expired"] if now > file.root.expires else []
     standings = file.standings(now)
     if standings[-1].needed and not file.complete(now):
         waiting = "; ".join(each.as_text() for each in standings if not each.complete)

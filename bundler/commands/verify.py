@@ -107,7 +107,7 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
         return Trust(load_root(root)[0], lambda: datetime.now(UTC))
     if key is None or root is not None:
         raise UsageError(
-            "exactly one key or root to trust is needed",
+            "exactly one key or one root is required",
             hint="give either --key NAME.pub or --root root.json",
         )
     # A key has a few hundred bytes; a bundle given by mistake has gigabytes.

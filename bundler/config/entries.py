@@ -168,7 +168,7 @@ class Entries:
             method = entry["method"]
             spec = SPECS.get(method)
             if spec is None:
-                hint = "replace the step by a script step, or wait for a later version"
+                hint = "replace the step with a script step, or use a later version of Waybill"
                 what = f"the method {method} is not available in this version"
                 self.problems.append(Problem(self.document.where(path), what, hint))
                 continue
@@ -199,7 +199,7 @@ class Entries:
         if item and option.directory:
             self.places.append(InstallPath(f"{option.directory}/{name}", given, self.where(item)))
         if item and option.name_pattern and not re.fullmatch(option.name_pattern, name):
-            what = f"{given} does not have the name of a {method} {option.kind}"
+            what = f"{given} is not a valid name of a {method} {option.kind}"
             self.problems.append(Problem(self.where(item), what, option.name_hint))
         return member
 
@@ -284,8 +284,10 @@ class Entries:
             elif not isinstance(first, InputFile) or first.source != item.source or first.kind != item.kind:
                 self._name_clash(item, first)
             elif item.install != first.install:
-                what = f"{item.given} is listed in line {first.line}, too, with another destination"
-                self.problems.append(Problem(self.where(item), what, "copy the file under another name"))
+                what = f"{item.given} is also listed in line {first.line}, with another destination"
+                self.problems.append(
+                    Problem(self.where(item), what, "copy the file to another name, and list the copy")
+                )
         # The same file twice, for example a unit in two steps, is one member.
         self.items = list(merged.values())
         names: dict[str, InputTree] = {}

@@ -93,7 +93,9 @@ def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
         return strict_yaml.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),)), ""
     except OSError as error:
         problem = Problem(
-            str(path), f"cannot be read: {error.strerror}", "check that it is a file, and its permissions"
+            str(path),
+            f"cannot be read: {error.strerror}",
+            "check that it is a file, and check its permissions",
         )
         return strict_yaml.Document(NAME, None, {}, (problem,)), ""
     document = strict_yaml.load(data, NAME)
@@ -175,8 +177,11 @@ def _sequence(value: dict[str, Any], version: Version | None, problems: list[Pro
         return int(value["sequence"])
     sequence = default_sequence(version) if version else 0
     if sequence is None or (version and sequence == 0):
-        what = f"the version {version} implies no sequence number"
-        hint = "set sequence: to a number above that of every earlier release, or use alpha.N, beta.N or rc.N"
+        what = f"no sequence number can be derived from the version {version}"
+        hint = (
+            "set sequence: to a higher number than every earlier release has, or use a version "
+            "with alpha.N, beta.N or rc.N"
+        )
         problems.append(Problem(NAME, what, hint))
     return sequence or 0
 
@@ -203,7 +208,7 @@ def _platforms(value: dict[str, Any], chosen: Sequence[str], problems: list[Prob
     listed = [platform for platform in value.get("platforms", []) if platform]
     for platform in chosen:
         if platform not in listed:
-            hint = f"listed: {', '.join(listed) or 'none'}"
+            hint = f"listed platforms: {', '.join(listed) or 'none'}"
             problems.append(
                 Problem("--platform", f"{platform} is not listed under platforms in {NAME}", hint)
             )

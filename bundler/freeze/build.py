@@ -197,7 +197,7 @@ def _site(work: Path, machine: str, progress: Progress) -> Path:
             shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             unpacked = Path(scratch, "site")
-            progress.note("fetching the locked wheels, once")
+            progress.note("downloading the locked wheels (only the first time)")
             wanted = _wanted(packages, PLATFORMS[machine], machine)
             # pip compiles them: freezing with packages that are not compiled gives other bytes.
             # From the directory of wheels only: every one of them was checked by its hash.
@@ -222,7 +222,7 @@ def _wanted(locked: Path, platforms: Sequence[str], machine: str) -> list[str]:
 
 def _pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    _run(command, "pip could not get the locked wheels")
+    _run(command, "pip could not download the locked wheels")
 
 
 def _lay_out(source: Path, program: Program) -> None:

@@ -306,7 +306,7 @@ def read_document(stream: Readable, size: int, where: str) -> bytes:
     """
     if size > MAX_DOCUMENT:
         raise UnfitInputError(
-            f"is {size} bytes, more than the {MAX_DOCUMENT} that a document may have", where=where, hint=AGAIN
+            f"has {size} bytes; a document may have at most {MAX_DOCUMENT}", where=where, hint=AGAIN
         )
     data = b""
     while len(data) < size:
@@ -318,7 +318,7 @@ def read_document(stream: Readable, size: int, where: str) -> bytes:
 
 
 def _too_large(size: int) -> str:
-    return f"is {size} bytes, more than the {MAX_DOCUMENT} that a document may have"
+    return f"has {size} bytes; a document may have at most {MAX_DOCUMENT}"
 
 
 def open_regular(path: Path) -> BinaryIO:

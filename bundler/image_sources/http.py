@@ -193,8 +193,14 @@ class Connection:
         parameters = parse_dict_header(rest)  # type: ignore[no-untyped-call]
         realm = urllib.parse.urlsplit(parameters.get("realm") or "")
         if scheme.lower() != "bearer" or realm.scheme not in self._schemes:
-            what = f"the registry asks for an unknown kind of login: {challenge[:200]!r}"
-            raise UnfitInputError(what, where=where, hint="fetch the image by other means, as an archive")
+            what = (
+                f"the registry requires an authentication method that is not supported: {challenge[:200]!r}"
+            )
+            raise UnfitInputError(
+                what,
+                where=where,
+                hint="save the image to a file on a machine that can pull it, and use `archive:`",
+            )
         query = urllib.parse.urlencode(
             {key: parameters[key] for key in ("service", "scope") if key in parameters}
         )
@@ -220,16 +226,19 @@ class Connection:
                 "the registry denies access",
                 f"run `docker login {self.host}` with an account that may pull the image",
             ),
-            404: ("the registry has no such image", "check the name and the tag, and that it was pushed"),
+            404: (
+                "the registry has no such image",
+                ("check the name and the tag, and check that the image was pushed"),
+            ),
             429: ("the registry has received too many requests", "try again later, or log in"),
         }.get(status, (f"the registry answers with status {status}", "check the log of the registry"))
         return UnfitInputError(what, where=where, hint=hint)
 
     def _unreachable(self, error: Exception | None, where: str) -> UnfitInputError:
         reason = _reason(error)
-        why = getattr(reason, "strerror", None) or reason or "it answers with server errors"
+        why = getattr(reason, "strerror", None) or reason or "it returns server errors"
         if _bad_certificate(error):
-            hint = f"put the certificate of its authority into /etc/docker/certs.d/{self.host}/ca.crt"
+            hint = f"put the CA certificate of the registry into /etc/docker/certs.d/{self.host}/ca.crt"
         elif "WRONG_VERSION_NUMBER" in str(error):
             hint = f"if the registry uses plain HTTP, write `registry: http://{self.host}/…`"
         else:

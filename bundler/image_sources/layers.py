@@ -235,7 +235,7 @@ def _broken(form: Form, where: str) -> Iterator[None]:
     try:
         yield
     except (zlib.error, zstandard.ZstdError) as error:
-        raise UnfitInputError(f"the {form} stream is broken: {error}", where=where, hint=_REBUILD) from None
+        raise UnfitInputError(f"the {form} stream is damaged: {error}", where=where, hint=_REBUILD) from None
 
 
 def _finish(expander: _Expander, form: Form, where: str) -> None:
@@ -316,7 +316,9 @@ def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
     while chunk:
         # A source that sends without end is stopped here.
         if 0 <= size < read:
-            raise UnfitInputError(f"the layer has more than its {size} bytes", where=where, hint=_REBUILD)
+            raise UnfitInputError(
+                f"the layer is larger than its stated size of {size} bytes", where=where, hint=_REBUILD
+            )
         yield chunk
         chunk = stream.read(CHUNK)
         read += len(chunk)

@@ -38,7 +38,7 @@ class LayoutSource(SavedImageSource):
         """Return a problem if the directory is not a layout."""
         if (path / "oci-layout").is_file():
             return None
-        hint = "name the directory that has the files oci-layout and index.json"
+        hint = "give the directory that contains the files oci-layout and index.json"
         return Problem(where, f"{given} is not an OCI image layout", hint)
 
     def __init__(self, path: Path, platforms: Sequence[str], reference: str = "") -> None:
@@ -54,7 +54,7 @@ class LayoutSource(SavedImageSource):
         """
         if not self._path.is_dir():
             what = "is not a directory" if self._path.exists() else "does not exist"
-            hint = "name the directory of the layout; for a file write `archive:` instead of `oci:`"
+            hint = "give the directory of the layout; for a file, write `archive:` instead of `oci:`"
             raise UnfitInputError(what, where=self.where, hint=hint)
         return read_images(self._content, self.platforms)
 

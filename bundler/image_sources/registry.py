@@ -99,7 +99,8 @@ def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
             raise TamperedError(
                 f"the manifest has the digest {digest}, not {expected}",
                 where=blobs.where,
-                hint="do not use the image: the registry, or a proxy before it, changes what it serves",
+                hint="do not use the image: the registry, or a proxy in front of it, returned "
+                "different content",
             )
     kind = documents.parse_document(data, blobs.where, media_type).media_type
     return documents.Descriptor(digest, len(data), kind), data
@@ -173,7 +174,7 @@ class _BlobStream:
             # Progress resets nothing: a registry that breaks off each megabyte would never end.
             if self.failures >= TRIES:
                 raise UnfitInputError(
-                    f"the registry ends the layer after {self.offset} of {self.size} bytes",
+                    f"the registry sent only {self.offset} of {self.size} bytes of the layer",
                     where=self._where,
                     hint="try again; if it fails again, push the image again: the registry's copy is damaged",
                 )
@@ -208,12 +209,12 @@ def _document(response: Response, where: str) -> bytes:
     try:
         data = read_body(response, documents.MAX_DOCUMENT + 1)
     except OSError as error:
-        raise UnfitInputError(f"the connection broke: {error}", where=where, hint="try again") from None
+        raise UnfitInputError(f"the connection was lost: {error}", where=where, hint="try again") from None
     finally:
         response.close()
     # The limit is that of the reader on the host.
     if len(data) > documents.MAX_DOCUMENT:
-        what = f"is larger than the {documents.MAX_DOCUMENT} bytes that a document may have"
+        what = f"is larger than {documents.MAX_DOCUMENT} bytes, the maximum size of a document"
         raise UnfitInputError(
             what, where=where, hint="this is not a manifest or configuration: check the address"
         )

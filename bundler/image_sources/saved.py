@@ -141,7 +141,7 @@ def _blob_name(digest: str) -> str:
 def _required(content: Content, name: str) -> str:
     document = content.resolve(name)
     if document is None:
-        raise TamperedError(f"lacks {name}", where=content.where)
+        raise TamperedError(f"does not contain {name}", where=content.where)
     return document
 
 

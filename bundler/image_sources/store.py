@@ -93,8 +93,8 @@ def store_image(
         # The configuration is what the image id covers: it decides.
         if stored.diff_id != described.diff_id:
             raise UnfitInputError(
-                f"the layer's uncompressed digest is {stored.diff_id}, and the configuration of {reference} "
-                f"says {described.diff_id}",
+                f"the layer's uncompressed digest is {stored.diff_id}, but the configuration of "
+                f"{reference} has {described.diff_id}",
                 where=f"{where}: {described.name}",
                 hint=AGAIN,
             )

@@ -65,7 +65,9 @@ class Body:
         chunk = self._stream.read(min(size, self.left, CHUNK))
         if not chunk:
             raise UnfitInputError(
-                f"the archive ends {self.left} bytes before the member does", where=self._where, hint=_AGAIN
+                f"the archive is truncated: {self.left} bytes of the member are missing",
+                where=self._where,
+                hint=_AGAIN,
             )
         self.left -= len(chunk)
         return chunk
@@ -117,7 +119,7 @@ class _Scanner:
             name, link = pax.get("path", name), pax.get("linkpath", link)
             size = int(pax.get("size", size))
             if any(key.startswith("GNU.sparse") for key in pax):
-                raise self._fault("is sparse", name, _HOSTILE)
+                raise self._fault("is a sparse file, which is not supported", name, _HOSTILE)
             member = self._member(name, size, flag, link)
             if member is not None:
                 return member
@@ -140,7 +142,7 @@ class _Scanner:
             return None
         clean = name.removeprefix("./")
         if not _plain(clean):
-            raise self._fault(f"has a member named {name[:120]!r}", "", _HOSTILE)
+            raise self._fault(f"has a member with an invalid name: {name[:120]!r}", "", _HOSTILE)
         # Hard links, devices and pipes have no place in an image archive.
         if flag not in ("0", "\0", "2"):
             raise self._fault(f"is of the type {flag!r}: neither a file nor a symbolic link", clean, _HOSTILE)
@@ -153,7 +155,7 @@ class _Scanner:
         if flag == "2":
             return Member(clean, "link", 0, self._target(clean, link), self._offset)
         if size > MAX_EXPANDED:
-            raise self._fault(f"claims to have {size} bytes", clean, _HOSTILE)
+            raise self._fault(f"has an invalid size: {size} bytes", clean, _HOSTILE)
         return Member(clean, "file", size, "", self._offset)
 
     def _target(self, name: str, link: str) -> str:
@@ -164,7 +166,7 @@ class _Scanner:
             # A link that leaves the archive would read a file of this machine.
             elif component in ("", "..") or not _plain(component):
                 raise self._fault(
-                    f"is a link to {link[:120]!r}, which leads out of the archive", name, _HOSTILE
+                    f"is a link to {link[:120]!r}, which points outside the archive", name, _HOSTILE
                 )
             else:
                 here.append(component)
@@ -204,7 +206,7 @@ class _Scanner:
 
     def _pax(self, size: int) -> dict[str, str]:
         if size > MAX_PAX:
-            raise self._fault(f"has an extended header of {size} bytes", "", _HOSTILE)
+            raise self._fault(f"has an extended header of {size} bytes, which is too large", "", _HOSTILE)
         data = b"".join(self._block() for _ in range(-(-size // BLOCK)))[:size]
         fields: dict[str, str] = {}
         while data:
@@ -212,10 +214,10 @@ class _Scanner:
             end = int(length) if space and length.isdigit() and len(length) < 6 else 0
             key, equals, value = data[len(length) + 1 : end - 1].partition(b"=")
             if not equals or data[end - 1 : end] != b"\n":
-                raise self._fault(f"has a broken extended header at byte {self._offset}", "", _AGAIN)
+                raise self._fault(f"has an invalid extended header at byte {self._offset}", "", _AGAIN)
             # The size decides where the next header is looked for.
             if key == b"size" and not (value.isdigit() and len(value) < 16):
-                raise self._fault(f"has a broken extended header at byte {self._offset}", "", _HOSTILE)
+                raise self._fault(f"has an invalid extended header at byte {self._offset}", "", _HOSTILE)
             fields[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
             data = data[end:]
         return fields
@@ -238,7 +240,7 @@ class _Scanner:
             read += len(chunk)
             # Data after the end could be another archive that other readers see.
             if chunk.count(0) != len(chunk) or read > MAX_END:
-                raise self._fault("continues after its end-of-archive marker", "", _HOSTILE)
+                raise self._fault("has data after its end-of-archive marker", "", _HOSTILE)
 
     def _fault(self, what: str, name: str, hint: str) -> UnfitInputError:
         return UnfitInputError(what, where=f"{self._where}: {name}" if name else self._where, hint=hint)

@@ -110,7 +110,9 @@ class ImageWalk(ABC):
         elif entry.media_type in documents.INDEXES:
             # Real images have two levels; more is an attack or a circle.
             if depth >= documents.MAX_DEPTH:
-                raise TamperedError(f"nests indexes deeper than {documents.MAX_DEPTH}", where=self.where)
+                raise TamperedError(
+                    f"has indexes nested deeper than {documents.MAX_DEPTH} levels", where=self.where
+                )
             data, where = self._checked(entry)
             for below in documents.parse_index(data, where, entry.media_type).manifests:
                 yield from self.entry(below, names, top, depth + 1)

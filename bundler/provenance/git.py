@@ -147,7 +147,10 @@ def _reason(error: str) -> str:
     if "does not have any commits" in error or "bad default revision" in error:
         return "the git repository has no commit yet"
     if "dubious ownership" in error:
-        return "git refuses a directory of another owner: see `git config safe.directory`"
+        return (
+            "git refuses a directory that belongs to another user: run `git config --global "
+            "--add safe.directory DIR`"
+        )
     return error or "git printed nothing"
 
 
@@ -174,5 +177,5 @@ def _git(directory: Path, *words: str) -> tuple[str, str]:
         return "", f"git cannot be run: {error.strerror}"
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        return "", (lines[0] if lines else f"git ended with {done.returncode}")[:200]
+        return "", (lines[0] if lines else f"git ended with exit status {done.returncode}")[:200]
     return done.stdout.decode("utf-8", "backslashreplace").strip("\n"), ""

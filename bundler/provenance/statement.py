@@ -120,7 +120,7 @@ def _document(run: BuildRun, checkout: Checkout, rows: list[Json], identity: str
     if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
         internal["SOURCE_DATE_EPOCH"] = epoch
     if checkout.unknown:
-        internal["source"] = f"not known: {checkout.unknown}"
+        internal["source"] = f"unknown: {checkout.unknown}"
     metadata = {"startedOn": format_time(run.started), "finishedOn": format_time(finished)}
     if run.builder.invocation:
         metadata["invocationId"] = run.builder.invocation

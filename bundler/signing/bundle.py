@@ -104,7 +104,8 @@ def _write_signatures(fd: int, path: Path, head: Head, files: Mapping[str, bytes
             f"no space for another signature: it needs {len(new)} bytes and {free} are free;"
             f" {len(head.signatures)} of at most {LIMITS.signatures} signature files are present",
             where=str(path),
-            hint="create the bundle again and sign that; a bundle has space for about fifteen signatures",
+            hint="create the bundle again and sign the new bundle; a bundle has space for about "
+            "fifteen signatures",
         )
     region = new + reserved_space(left, head.mtime)[:BLOCK]
     try:

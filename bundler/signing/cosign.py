@@ -155,7 +155,7 @@ def parse_key(data: bytes, where: str) -> EncryptedKey:
         if match is not None and match[1].endswith("PRIVATE KEY"):
             hint = "convert an openssl key with `cosign import-key-pair --key FILE`"
         elif match is not None and match[1] == "PUBLIC KEY":
-            hint = "this is the public half: sign with NAME.key"
+            hint = "this is the public key: sign with the private key, NAME.key"
         raise UsageError(f"is not a PEM file with the label {LABEL}", where=where, hint=hint)
     try:
         # The parameters are checked before any work is done with them.
@@ -164,7 +164,7 @@ def parse_key(data: bytes, where: str) -> EncryptedKey:
         )
         kdf, cipher = document["kdf"], document["cipher"]
         if kdf["name"] != "scrypt" or cipher["name"] != "nacl/secretbox":
-            raise UsageError("is encrypted in an unknown way", where=where)
+            raise UsageError("uses an unknown encryption method", where=where)
         parameters = kdf["params"]
         # A forged key file could otherwise ask for gigabytes of memory.
         if parameters["N"] not in _COSTS or parameters["r"] != _BLOCK or parameters["p"] != _PARALLEL:
@@ -212,7 +212,8 @@ def decrypt_key(sealed: EncryptedKey, password: bytes, where: str) -> CosignSign
         raise UsageError(
             "the password is wrong",
             where=where,
-            hint=f"if {PASSWORD_VARIABLE} is set, it is used, even if empty",
+            hint=f"check {PASSWORD_VARIABLE}: if it is set, its value is used as the password, "
+            "even if it is empty",
         ) from None
     try:
         # The password was right, since secretbox authenticates: what fails here is the content.
@@ -296,7 +297,7 @@ def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_
         return os.fsencode(given)
     if prompt is None:
         raise UsageError(
-            "the password of the key is needed, but there is no terminal to ask on",
+            "the password of the key is needed, but no terminal is available",
             hint=f"set {variable}",
         )
     return prompt(question).encode()

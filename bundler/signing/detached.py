@@ -40,7 +40,7 @@ class Prepared:
         return [
             f"wrote {self.path}",
             f"sha256   {self.sha256}    (compare before signing)",
-            "sign this file on the machine that has the key, with one of",
+            "sign this file on the machine that has the key, with one of these commands",
             f"  cosign sign-blob --key KEY --tlog-upload=false --use-signing-config=false {name} > SIG",
             f"  gpg --armor --detach-sign --local-user FPR --output SIG {name}",
             f"  openssl dgst -sha256 -sign KEY.pem {name} | openssl base64 -A > SIG",
@@ -120,7 +120,7 @@ def _match(path: Path, keys: Sequence[TrustedKey], documents: Mapping[str, bytes
     raise UsageError(
         f"is not a signature of {' or '.join(documents)} by the given key",
         where=str(path),
-        hint="sign the file that --prepare wrote, and give the public half of that key",
+        hint="sign the file that --prepare wrote, and give the public key of the key that signed it",
         problems=problems,
     )
 

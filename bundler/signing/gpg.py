@@ -163,7 +163,7 @@ def _gpg(home: Path | None) -> Any:
         return gnupg.GPG(gnupghome=str(home) if home else None, env=_environment())
     except (OSError, ValueError) as error:
         raise HostNotReadyError(
-            f"GPG cannot be used: {error}", hint="install it (Debian: package gnupg; Red Hat: gnupg2)"
+            f"GPG cannot be used: {error}", hint="install GPG (Debian: package gnupg; Red Hat: gnupg2)"
         ) from error
 
 
@@ -180,6 +180,6 @@ def _reason(made: Any) -> str:
     # python-gnupg keeps the log of gpg; its last line is the reason.
     lines = [line for line in str(made.stderr).splitlines() if line.startswith("gpg: ")]
     if lines and "Inappropriate ioctl" in lines[-1]:
-        return "its passphrase is needed, but there is no terminal to ask on"
+        return "its passphrase is needed, but no terminal is available"
     last = lines[-1].removeprefix("gpg: ") if lines else made.status or "no reason given"
     return repr(str(last)[:200])

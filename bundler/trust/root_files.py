@@ -45,9 +45,11 @@ class RootStanding:
     def as_text(self) -> str:
         """Return it as a line for people."""
         if not self.needed:
-            return f"version {self.version} has nobody in the role root: hosts cannot accept a successor"
+            return (
+                f"version {self.version} has no key with the role root: hosts cannot accept a newer version"
+            )
         who = f" ({', '.join(self.signed)})" if self.signed else ""
-        rest = "" if self.complete else f"; can sign: {', '.join(self.open) or 'nobody'}"
+        rest = "" if self.complete else f"; can still sign: {', '.join(self.open) or 'nobody'}"
         return f"{len(self.signed)} of {self.needed} owners of version {self.version} have signed{who}{rest}"
 
 

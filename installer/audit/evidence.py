@@ -241,4 +241,4 @@ class EvidenceRecorder:
             data = make_evidence(self.trace, __version__, self.clock(), error)
             self.recorded = record(self.system, data, passed=error is None, identity=self.trace.identity)
         except OSError as fault:
-            self.warn(f"cannot write evidence of this to {DIRECTORY}: {fault.strerror}")
+            self.warn(f"cannot write the evidence to {DIRECTORY}: {fault.strerror}")

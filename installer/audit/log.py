@@ -39,8 +39,11 @@ LOG_LIMIT = 256 * 1024 * 1024
 WAIT = 20.0
 """Seconds to wait for another process that writes a record."""
 START = "0" * 64
-GONE = "restore it from a backup; without one, `install audit --seal REASON` begins a new log that says so"
-SEAL = "keep a copy and find out who changed it; then `install audit --seal REASON` sets it aside"
+GONE = "restore it from a backup; if you have no backup, start a new log: install audit --seal REASON"
+SEAL = (
+    "keep a copy and find out who changed it; then set it aside and start a new log: install "
+    "audit --seal REASON"
+)
 _HEAD = re.compile(rb"(0|[1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
 
 
@@ -119,15 +122,18 @@ def _follows(record: Record, before: list[Record], gap: bytes) -> str:
         rest = gap.removesuffix(b"\n")
         named = (record.fields.get("bytes"), record.fields.get("sha256"))
         if record.event != "repaired" or named != (len(rest), sha256_hex(rest)):
-            return f"record {expected} is damaged: it is not what was written"
+            return f"record {expected} is damaged: its content differs from what was written"
     if record.number > expected:
         gone = f"record {expected} is" if record.number == expected + 1 else f"records {expected} to "
         gone += "" if record.number == expected + 1 else f"{record.number - 1} are"
-        return f"{gone} missing: record {record.number} comes next"
+        return f"{gone} missing: the next record is number {record.number}"
     if record.number < expected:
-        return f"record {record.number} is in the place of record {expected}"
+        return f"expected record {expected}, found record {record.number}"
     if record.previous != (before[-1].hash if before else START):
-        return f"record {expected} is not chained to the one before it: one of the two was replaced"
+        return (
+            f"record {expected} does not contain the hash of the record before it: one of the "
+            "two was replaced"
+        )
     return ""
 
 
@@ -136,17 +142,21 @@ def _against_head(chain: Chain, head: ChainHead | None, where: str) -> Problem |
     if head is None:
         if count <= 1:
             return None
-        what = f"is missing, and the log has {count} records: it may have had more"
-        return Problem(HEAD, what, "compare with a head noted in another place: install audit --anchor HEAD")
+        what = f"is missing: the log has {count} records, but records at its end may be missing"
+        return Problem(
+            HEAD,
+            what,
+            "compare the log with a head that you noted outside this host: install audit --anchor HEAD",
+        )
     if head.number > count:
         what = (
             f"record {count + 1} is damaged"
             if chain.torn
             else f"record {count + 1} and the following are missing"
         )
-        return Problem(where, f"{what}: {HEAD} says that record {head.number} was written", SEAL)
+        return Problem(where, f"{what}: {HEAD} names record {head.number} as the last one", SEAL)
     if head.number and chain.records[head.number - 1].hash != head.hash:
-        return Problem(where, f"record {head.number} is not the one that {HEAD} names: it was replaced", SEAL)
+        return Problem(where, f"record {head.number} does not match {HEAD}: it was replaced", SEAL)
     return None
 
 
@@ -207,7 +217,9 @@ class AuditLog:
         self._sure = not data or (head == self.head and not self._gap)
         count = self._last.number if self._last else 0
         if head is None and count > 1:
-            raise AuditError("is missing, so truncation of the log cannot be excluded", where=HEAD, hint=SEAL)
+            raise AuditError(
+                "is missing, so Waybill cannot check whether the log was truncated", where=HEAD, hint=SEAL
+            )
         if head is not None and head.number > count:
             raise AuditError(f"is damaged or was truncated after record {count}", where=LOG, hint=SEAL)
         if head is not None and self._last and head.number == count and head.hash != self._last.hash:
@@ -337,9 +349,9 @@ def _refuse_distrusted(system: System) -> None:
     boot = _read(system, DISTRUST, 1024)
     if boot == system.boot_id().encode():
         raise AuditError(
-            "a sync of it failed: what this kernel shows of it may not be on the disk",
+            "reboot required after a failed fsync: its last records may not be on the disk",
             where=LOG,
-            hint="check the disk (dmesg), then reboot; nothing is added until then",
+            hint="check the disk (dmesg), then reboot; Waybill writes no records before the reboot",
         )
     if boot is not None:
         system.unlink(DISTRUST)

@@ -91,7 +91,7 @@ def begin(context: Context, plan: Plan, new: Entry | None) -> None:
         raise AuditError(
             f"cannot write the audit log: {error.strerror}",
             where=str(error.filename or ""),
-            hint="nothing was changed; fix this and run the same command again",
+            hint="nothing was changed; fix the problem and run the same command again",
         ) from error
 
 
@@ -177,7 +177,7 @@ def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> st
     try:
         return evidence.removed(context.system, data, str(ended.get("identity", ""))).sha256
     except OSError as error:
-        context.progress.note(f"cannot write evidence of this to {evidence.DIRECTORY}: {error.strerror}")
+        context.progress.note(f"cannot write the evidence to {evidence.DIRECTORY}: {error.strerror}")
         return ""
 
 
@@ -238,7 +238,7 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
         return None
     if path in lost:
         return known | {"result": "unknown", "exit": 21, "reason": "its journal was removed by hand"}
-    return known | {"result": "never began", "exit": 20, "reason": "nothing was changed"}
+    return known | {"result": "not started", "exit": 20, "reason": "nothing was changed"}
 
 
 @dataclass(slots=True)

@@ -68,11 +68,11 @@ class RemovalCheck:
             f"{number} {_PLURALS.get(kind, kind + 's') if number > 1 else kind}"
             for kind, number in self.counts.items()
         ]
-        lines.append(f"  gone   {', '.join(counted) or 'nothing'}")
+        lines.append(f"  removed {', '.join(counted) or 'nothing'}")
         stays = self.of("stays")
         lines += [f"  stays  {row.name}: {row.what}" for row in stays[:MOST]]
         if len(stays) > MOST:
-            lines.append(f"  stays  … and {len(stays) - MOST} more; the evidence has all of them")
+            lines.append(f"  kept … and {len(stays) - MOST} more; the evidence lists all of them")
         lines += [f"  LEFT   {row.name} {row.what}" for row in self.of("left")]
         if not self.of("left"):
             lines.append("  left   nothing")
@@ -163,7 +163,7 @@ def _why_left(context: Context, directory: str) -> str:
     if mounted := context.system.mounts(directory):
         return f"is still there: something is mounted at {mounted[0]}"
     if users := context.system.users(directory):
-        return f"is still there: process {users[0]} runs from it"
+        return f"is still there: process {users[0]} runs a program from it"
     return "is still there"
 
 
@@ -175,7 +175,7 @@ def _staying(context: Context, copies: dict[str, str]) -> Iterator[Residue]:
             yield Residue(
                 "stays", "copy", path, copies.get(path, "a copy of a file that Waybill did not install")
             )
-    what = "the history, the journals and the highest sequence number: no silent downgrade later"
+    what = "the history, the journals and the highest sequence number: they prevent an unnoticed downgrade"
     yield Residue("stays", "state", layout.base, what)
     if system.observe(layout.site_values, digest=False).kind != "absent":
         yield Residue("stays", "file", layout.site_values, "the values of this site")

@@ -90,7 +90,7 @@ def apply_(
 @app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
 @with_option_groups
 def verify(bundle: BundleName, verification: Verification, where: Where) -> None:
-    """Verify a bundle and stop. Needs neither root nor disk space."""
+    """Verify a bundle and exit. Needs neither root privileges nor disk space."""
     _verify(bundle, verification, where)
 
 
@@ -141,7 +141,7 @@ def _plan(
 @app.command(epilog="Example: install status")
 @with_option_groups
 def status(*, product: Product = None, where: Where) -> None:
-    """Show what is installed, who signed it, and whether the host has drifted from it."""
+    """Show the installed release, who signed it, and any drift of the host."""
     from installer.commands.status import status
 
     found = status(where.session(), product)
@@ -180,14 +180,15 @@ def rollback(
         bool,
         typer.Option(
             "--data-restored",
-            help="Roll back past a step that cannot be undone: its data were restored, or still fit.",
+            help="Allow a rollback past a step that cannot be undone. Use it only if the data was "
+            "restored, or if the older release can use the data as it is.",
         ),
     ] = False,
     data_fits: Annotated[bool, typer.Option("--data-fits", hidden=True)] = False,  # its name before 1.0
     yes: Yes = False,
     where: Where,
 ) -> None:
-    """Return to a release that is retained on this host, after verifying it again."""
+    """Roll back to a retained release, after verifying it again."""
     from installer.commands.rollback import rollback
 
     options = choice.options(data_restored=data_restored or data_fits)

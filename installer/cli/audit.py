@@ -20,14 +20,15 @@ def audit(
     since: Annotated[
         str,
         typer.Option(
-            metavar="WHEN", help="Show only records since then: 7d, 12h, 2026-11-24.", show_default=False
+            metavar="WHEN", help="Show only records since this time: 7d, 12h, 2026-11-24.", show_default=False
         ),
     ] = "",
     anchor: Annotated[
         list[str] | None,
         typer.Option(
             metavar="HASH",
-            help="Check that the log contains the record with this hash, noted earlier. May be repeated.",
+            help="Check that the log contains the record with this hash, a head that you noted "
+            "earlier. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -39,19 +40,21 @@ def audit(
         str,
         typer.Option(
             metavar="REASON",
-            help="Set a broken log aside, unchanged, and begin a new one.",
+            help="Set a broken log aside, unchanged, and start a new one.",
             show_default=False,
         ),
     ] = "",
     where: Where,
 ) -> None:
-    """Check and show the log of everything done to this host. Exit code 11 if it was changed."""
+    """Verify and show the audit log of this host. Exit code 11 if records were changed or removed."""
     from installer.commands import audit as commands
 
     session = where.session()
     if seal:
         aside = commands.seal(session.system, seal)
-        console.warn(f"set aside: {aside}" if aside else "began a new log: the old one was missing")
+        console.warn(
+            f"the old log was moved to {aside}" if aside else ("started a new log: the old log was missing")
+        )
     begin = commands.moment(since, session.clock()) if since else None
     found = commands.audit(session.system, begin, product or None, anchor or ())
     if export is not None:
@@ -66,7 +69,7 @@ def audit(
 
 @with_option_groups
 def metrics(where: Where) -> None:
-    """Write Prometheus metrics to the directory that /etc/waybill/metrics-directory names."""
+    """Write Prometheus metrics to the directory given in /etc/waybill/metrics-directory."""
     from installer.commands.metrics import write
 
     files = write(where.session().system)

@@ -21,11 +21,14 @@ def trust_init(
     *,
     fingerprint: Annotated[
         str,
-        typer.Option(help="Its fingerprint, from the trust sheet; asked for if missing.", show_default=False),
+        typer.Option(
+            help="Its fingerprint, from the trust sheet. If not given, the command asks for it.",
+            show_default=False,
+        ),
     ] = "",
     where: Where,
 ) -> None:
-    """Set up trust on a host that has none, after comparing the fingerprint."""
+    """Set up trust on a host that has no root yet, after comparing the fingerprint."""
     from installer.commands.trust import trust_init
 
     shown = trust_init(where.session(), path, fingerprint)
@@ -45,13 +48,15 @@ def trust_update(
     ],
     where: Where,
 ) -> None:
-    """Replace the root of trust by its successor, signed by the owners that both require."""
+    """Replace the root with a later version that is signed by the thresholds of both versions."""
     from installer.commands.trust import trust_show, trust_update
 
     session = where.session()
     updated = trust_update(session, path)
     for each in updated.affected:
-        console.warn(f"{each} is installed here and now revoked: install the release that replaces it")
+        console.warn(
+            f"{each} is installed on this host and is now revoked: install the release that replaces it"
+        )
     shown, now = trust_show(session), updated.root.version
     head = (
         f"version {now} is already trusted" if now == updated.before else f"version {updated.before} → {now}"
@@ -63,7 +68,7 @@ def trust_update(
 @trust_app.command("show", epilog="Example: install trust show")
 @with_option_groups
 def trust_show(where: Where) -> None:
-    """Show who may do what, and until when."""
+    """Show the keys, roles and policies that this host trusts, and when they expire."""
     from installer.commands.trust import trust_show
 
     shown = trust_show(where.session())
@@ -74,22 +79,24 @@ BY_HAND = """\
 Example: install recover
 
 \b
-Where it stops with exit code 21 and a journal cannot be put back, by hand:
-  1. Move TXN.log and TXN.backup away from /var/lib/waybill/PRODUCT/txn; the
-     latter has every file as it was before.
+If it exits with code 21 and you cannot restore the journal, repair by hand:
+  1. Move TXN.log and TXN.backup out of /var/lib/waybill/PRODUCT/txn. TXN.backup
+     contains the replaced files as they were before.
   2. cd /var/lib/waybill/PRODUCT; `current` in state.json names the release that
-     ran. Let the link name it too: ln -sfn releases/CURRENT current
-  3. install rollback VERSION --on-drift replace, with its version: every file
-     of it is placed again; what is replaced is kept in kept/. But where the new
-     release has a step that cannot be undone, and it may have run: install the
-     new one's BUNDLE --on-drift replace. The old one would not know the data.
-  4. install status has to say that there is no drift.
+     ran. Point the link to the same release: ln -sfn releases/CURRENT current
+  3. Run: install rollback VERSION --on-drift replace, with the version of this
+     release. It writes all files of the release again and keeps copies of the
+     files that it replaces in kept/. Exception: if the new release has a step
+     that cannot be undone, and this step may have run, do not roll back. Run:
+     install BUNDLE --on-drift replace, with the bundle of the new release. The
+     old release cannot use the new data.
+  4. Run: install status. It must report no drift.
 """
 
 
 @with_option_groups
 def recover(*, product: Product = None, where: Where) -> None:
-    """Finish or undo an interrupted transaction. Every command that changes something does this first."""
+    """Complete or undo an interrupted transaction. Every command that changes something does this first."""
     from installer.commands.recover import recover
 
     done = recover(where.session(), product)
@@ -101,7 +108,11 @@ def recover(*, product: Product = None, where: Where) -> None:
 def setup(
     *,
     env: Annotated[
-        str, typer.Option(help="Also write this to /etc/waybill/environment.", show_default=False)
+        str,
+        typer.Option(
+            help="The environment of this host; it is written to /etc/waybill/environment.",
+            show_default=False,
+        ),
     ] = "",
     recover_at_boot: Annotated[
         bool,
@@ -125,7 +136,7 @@ def selftest() -> None:
     from installer.shared.frozen import selftest as check
 
     failed = check()
-    text = f"{len(modules()) - len(failed)} of {len(modules())} modules import"
+    text = f"{len(modules()) - len(failed)} of {len(modules())} modules can be imported"
     if failed:
         raise WaybillError(text, where="; ".join(f"{name}: {why}" for name, why in failed.items()))
     console.result(text, lambda: {"modules": len(modules())})

@@ -62,7 +62,7 @@ Keep = Annotated[
         metavar="N",
         min=1,
         max=100,
-        help="Number of releases to retain, including the running one (default 3).",
+        help="Number of releases to retain, including the installed one (default 3).",
         show_default=False,
     ),
 ]
@@ -78,7 +78,9 @@ class Where:
     root: Annotated[
         Path,
         typer.Option(
-            "--root", metavar="DIR", help="Directory that stands for the host; nothing outside it is changed."
+            "--root",
+            metavar="DIR",
+            help="Directory to use in place of / on this host; nothing outside it is changed.",
         ),
     ] = Path("/")
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
@@ -112,7 +114,8 @@ class Verification:
         typer.Option(
             "--approvals",
             metavar="DIR",
-            help="Directory with more approvals, besides those in the bundle and in BUNDLE.approvals.",
+            help="Directory with additional approvals. Those in the bundle and in BUNDLE.approvals "
+            "are always read.",
             show_default=False,
         ),
     ] = None

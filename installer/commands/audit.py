@@ -90,19 +90,22 @@ class Audit:
         lines = []
         if self.chain.torn and not self.problems:
             lines.append(
-                f"the last {self.chain.torn} bytes are a partial write, left by a kill or a power cut; "
-                "the next record will name them"
+                f"the last {self.chain.torn} bytes are a partial write, caused by a kill or a "
+                "power failure; the next record reports them"
             )
         lines += [f"record {r.number} of {r.fields.get('time')} matches the anchor" for r in self.anchored]
         if self.problems:
-            lines.append(f"BROKEN: {count} record{'s' * (count != 1)} intact; everything after is unknown")
+            lines.append(
+                f"BROKEN: {count} record{'s' * (count != 1)} intact; the records after them cannot be trusted"
+            )
         elif not count:
             lines.append("the log is empty")
         else:
             lines.append(f"intact: {count} record{'s' if count > 1 else ''}, each chained to the one before")
             lines.append(f"head    {head.hash}")
             lines.append(
-                "note the head in another place: `install audit --anchor HEAD` checks later that it is there"
+                "note the head outside this host; to check later that the log still contains it: "
+                "`install audit --anchor HEAD`"
             )
         return "\n".join(lines)
 
@@ -166,13 +169,13 @@ def record_lines(record: Record) -> list[str]:
 
 def _begun(fields: dict[str, Any], what: str) -> list[str]:
     before = (
-        f" over {fields['from_version']}"
+        f" (was {fields['from_version']})"
         if fields.get("from_version") and fields.get("verb") != "remove"
         else ""
     )
     change = f", change {fields['change_id']}" if fields.get("change_id") else ""
     where = f" for {fields['environment']}" if fields.get("environment") else ""
-    lines = [f"{what} began{before} as {fields.get('transaction')}{where}{change}"]
+    lines = [f"{what} started{before} as transaction {fields.get('transaction')}{where}{change}"]
     released = [str(row.get("owner")) for row in _list(fields, "released_by") if isinstance(row, dict)]
     approved = [
         f"{row.get('owner')} ({row.get('role')})"
@@ -182,7 +185,7 @@ def _begun(fields: dict[str, Any], what: str) -> list[str]:
     lines += [f"released by {', '.join(dict.fromkeys(released))}"] if released else []
     lines += [f"approved by {', '.join(approved)}"] if approved else []
     broken = [str(each) for each in _list(fields, "break_glass")]
-    return [*lines, f"BREAK-GLASS, without: {'; '.join(broken)}"] if broken else lines
+    return [*lines, f"BREAK-GLASS used instead of: {'; '.join(broken)}"] if broken else lines
 
 
 def _list(fields: dict[str, Any], name: str) -> list[Any]:
@@ -259,7 +262,7 @@ def _unknown(system: System, chain: Chain) -> list[Problem]:
     for name in system.names(STATE):
         if lacking := sorted(_done(system, Layout(name)) - begun.get(name, set())):
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            what = f"does not contain transaction {lacking[-1]} of {name}{more}, which was executed here"
+            what = f"does not contain transaction {lacking[-1]} of {name}{more}, which ran on this host"
             problems.append(Problem(LOG, what, SEAL if chain.records else GONE))
     return problems
 
@@ -285,7 +288,9 @@ def moment(text: str, now: datetime) -> datetime:
     found = parse_time(text if "T" in text else f"{text}T00:00:00Z")
     if found is None:
         raise UsageError(
-            "is not a time", where=f"--since {text}", hint="write 7d, 12h, 2026-11-24 or 2026-11-24T03:00:00Z"
+            "is not a valid time",
+            where=f"--since {text}",
+            hint="write 7d, 12h, 2026-11-24 or 2026-11-24T03:00:00Z",
         )
     return found
 

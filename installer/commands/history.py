@@ -50,7 +50,7 @@ class Event:
         """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
         why = f": {self.why}" if self.why else ""
-        why += f"\n    BREAK-GLASS, without: {'; '.join(self.broken)}" if self.broken else ""
+        why += f"\n    BREAK-GLASS used instead of: {'; '.join(self.broken)}" if self.broken else ""
         why += f"\n    evidence: {self.evidence}" if self.evidence else ""
         return f"{when}  {self.transaction}  {self.verb:<8}  {self.version:<12}  {self.outcome}{why}"
 

@@ -87,7 +87,7 @@ def directory(system: System) -> str:
         raise HostNotReadyError(
             f"does not name a directory: {found.splitlines()[0] if found else 'it is empty'}",
             where=SETTING,
-            hint="write one line: the directory of node_exporter's --collector.textfile.directory",
+            hint="write one line into it: the path that node_exporter has in --collector.textfile.directory",
         )
     return found
 
@@ -118,7 +118,9 @@ def _write(system: System, wanted: Iterable[str] | None) -> list[str]:
     into = directory(system)
     if not into:
         raise UsageError(
-            "no directory for metrics is configured", where=SETTING, hint="write its path into this file"
+            "no directory for metrics is configured",
+            where=SETTING,
+            hint="write the path of the directory into this file",
         )
     session = Session(system)
     known = session.products()
@@ -163,9 +165,9 @@ def of_product(context: Context) -> list[Metric]:
 
 def _running(found: Status) -> Iterable[Metric]:
     product, now = found.product, found.current
-    info = Metric("release_info", "The running release; the value is always 1.")
-    sequence = Metric("release_sequence", "Sequence number of the running release.")
-    installed = Metric("release_installed_timestamp_seconds", "When the running release was installed.")
+    info = Metric("release_info", "The installed release; the value is always 1.")
+    sequence = Metric("release_sequence", "Sequence number of the installed release.")
+    installed = Metric("release_installed_timestamp_seconds", "Installation time of the installed release.")
     if now is not None:
         info.add(
             1,
@@ -178,11 +180,11 @@ def _running(found: Status) -> Iterable[Metric]:
         installed.add(now.installed, product=product)
     highest = Metric("highest_sequence", "Highest sequence number ever installed on this host; -1 for none.")
     highest.add(found.highest, product=product)
-    drift = Metric("drift", "Places where the host differs from the installed release.")
+    drift = Metric("drift", "Number of differences between the host and the installed release (drift).")
     drift.add(len(found.drift), product=product)
     incomplete = Metric(
         "release_incomplete",
-        "Whether a step of the running release failed past the point of no return (1) or not (0).",
+        "Whether a step of the installed release failed past the point of no return (1) or not (0).",
     )
     if now is not None:
         incomplete.add(int(bool(now.incomplete)), product=product)
@@ -193,10 +195,10 @@ def _running(found: Status) -> Iterable[Metric]:
 
 def _kept(context: Context, found: Status) -> Iterable[Metric]:
     product = found.product
-    expiry = Metric("release_expiry_timestamp_seconds", "When the bundle of the running release expires.")
-    count = Metric("kept_releases", "Releases retained on this host, including the running one.")
+    expiry = Metric("release_expiry_timestamp_seconds", "When the bundle of the installed release expires.")
+    count = Metric("kept_releases", "Releases retained on this host, including the installed one.")
     size = Metric("kept_bytes", "Bytes of the releases retained on this host.")
-    free = Metric("state_free_bytes", "Free bytes where the releases are stored.")
+    free = Metric("state_free_bytes", "Free bytes on the file system where the releases are stored.")
     count.add(len(found.kept), product=product)
     total = 0
     for entry in found.kept:
@@ -219,7 +221,7 @@ def of_host(system: System) -> list[Metric]:
     """
     intact = Metric("audit_intact", "Whether the audit log is intact (1) or broken (0).")
     count = Metric("audit_records", "Intact records of the audit log.")
-    expiry = Metric("trust_expiry_timestamp_seconds", "When the root of trust of this host expires.")
+    expiry = Metric("trust_expiry_timestamp_seconds", "When the root of this host expires.")
     found = audits.audit(system)
     chain = found.chain
     intact.add(int(not found.problems))

@@ -116,6 +116,6 @@ def _find(context: Context, state: State, version: str | None) -> Entry:
     if entry is None:
         raise RefusedError(
             f"{product} {version} is not a retained release of this host",
-            hint=f"{retained}; any other version needs its bundle",
+            hint=f"{retained}; for any other version, install its bundle",
         )
     return entry

@@ -113,7 +113,7 @@ def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     if (seen.kind, seen.target) != ("link", PLACE):
         if seen.kind != "absent":
             raise UsageError(
-                "already exists and is not a link to it",
+                "already exists and is not a link to this executable",
                 where=NAME,
                 hint="move it away, then run setup again",
             )

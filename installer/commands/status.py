@@ -71,15 +71,15 @@ class Status:
             lines.append(f"{self.product}: nothing is installed")
         else:
             lines.append(
-                f"{self.product} {self.current.version} is installed since {_when(self.current.installed)}"
+                f"{self.product} {self.current.version} is installed (since {_when(self.current.installed)})"
             )
             lines.append(f"  identity   {self.current.identity}")
             lines += [f"  signed by  {name}" for name in self.current.evidence.signers]
             if self.source.get("commit"):
-                lines.append(f"  made from  {Source(**self.source).text()}")
+                lines.append(f"  built from {Source(**self.source).text()}")
             builder = self.current.evidence.builder
             lines += [f"  built by   {builder}"] if builder else []
-            lines += [f"  BREAK-GLASS without {what}" for what in self.broken]
+            lines += [f"  BREAK-GLASS used instead of {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:
@@ -262,4 +262,6 @@ def _open(context: Context, state: State) -> tuple[State, str]:
     if journal.has("COMMIT") or journal.has("ROLLED-BACK"):
         return state, ""
     what = f"{begin['verb']} to {begin['new']['version']}" if begin["new"] else begin["verb"]
-    return state, f"transaction {number} ({what}) is running or was interrupted (then: install recover)"
+    return state, (
+        f"transaction {number} ({what}) is running, or was interrupted (if interrupted, run: install recover)"
+    )

@@ -131,7 +131,7 @@ def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> U
         lock = system.lock(LOCK)
     except OSError as error:
         raise HostNotReadyError(
-            f"cannot write the trust: {error.strerror}",
+            f"cannot write the root: {error.strerror}",
             where=LOCK,
             hint="run as root, or give --root DIR",
         ) from error

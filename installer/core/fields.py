@@ -75,7 +75,7 @@ class Value:
 
     def expected(self, form: str, fallback: T) -> T:
         """Note that this value should be `form`; return `fallback`."""
-        self.note("is missing" if self.raw is _ABSENT else f"is {self.raw!r:.80}, not {form}")
+        self.note("is missing" if self.raw is _ABSENT else (f"is {self.raw!r:.80}, but must be {form}"))
         return fallback
 
     def at(self, key: str) -> str:

@@ -139,7 +139,9 @@ class _Text:
             if ends:
                 raise self.fault(why) from None
         except RecursionError:
-            raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=self._what) from None
+            raise TamperedError(
+                f"is nested more than {LIMITS.json_depth} levels deep", where=self._what
+            ) from None
         # A value that reaches the end of the window may go on after it, unless the text ends there.
         if end - begin > LIMITS.json_piece or (end == len(self._window) and not ends):
             self._at = begin

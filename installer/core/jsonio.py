@@ -46,7 +46,7 @@ def loads_strict(data: bytes, what: str, limit: int) -> Any:
     except json.JSONDecodeError as error:
         raise TamperedError(f"is not JSON: {error.msg}", where=f"{what}:{error.lineno}") from None
     except RecursionError:
-        raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=what) from None
+        raise TamperedError(f"is nested more than {LIMITS.json_depth} levels deep", where=what) from None
     check_value(value, text, 0, len(text), LIMITS.json_depth, what)
     return value
 
@@ -115,7 +115,7 @@ def _check_depth(value: Any, depth: int, what: str) -> None:
         if not below:
             return
         level = below
-    raise TamperedError(f"nests deeper than {LIMITS.json_depth}", where=what)
+    raise TamperedError(f"is nested more than {LIMITS.json_depth} levels deep", where=what)
 
 
 def dumps(value: Any) -> bytes:

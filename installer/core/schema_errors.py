@@ -124,12 +124,18 @@ def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
     # No form is close: then the forms are listed.
     if _distance(children) >= _OTHER_TYPE:
         options = [_title(option) for option in error.validator_value]
-        what = f"{_subject(path)} is {_shown(error.instance)}, which is none of: {'; '.join(options)}"
+        what = f"{_subject(path)} is {_shown(error.instance)}, which is not one of: {'; '.join(options)}"
         return [Finding("oneOf", path, Problem(where(path), what, _description(error)))]
     ways = [lacks for errors in branches.values() if (lacks := _only_lacks(errors))]
     if len(ways) > 1 and error.instance:
         what = f"{', or '.join(ways)} is missing" + (f" in {dotted(path)}" if path else "")
-        return [Finding("required", path, Problem(where(path), what, "the reference has a form for each"))]
+        return [
+            Finding(
+                "required",
+                path,
+                Problem(where(path), what, "the reference documentation shows the form of each"),
+            )
+        ]
     found = [finding for child in children for finding in _explain(child, where)]
     return _without_followers(found)
 
@@ -196,7 +202,11 @@ def _unknown_key(key: str, error: ValidationError, path: Path, where: Where) -> 
     known = list(error.schema.get("properties", {}))
     close = did_you_mean(key, known)
     listed = ", ".join(known) if len(known) <= _MANY else ""
-    hint = f"did you mean {close}?" if close else (f"known here: {listed}" if listed else "see the reference")
+    hint = (
+        f"did you mean {close}?"
+        if close
+        else (f"known keys: {listed}" if listed else ("see the reference documentation"))
+    )
     inside = f" in {dotted(path)}" if path else ""
     return Finding(
         "additionalProperties", (*path, key), Problem(where((*path, key)), f"unknown key {key}{inside}", hint)
@@ -215,7 +225,7 @@ def _say(keyword: str, error: ValidationError, path: Path) -> tuple[str, str]:
     if keyword == "type":
         wanted = limit if isinstance(limit, list) else [limit]
         names = " or ".join(_NAMES.get(str(name), str(name)) for name in wanted)
-        return f"{subject} must be {names}, it is {shown}", _quote(error) if "string" in wanted else ""
+        return f"{subject} must be {names}, but is {shown}", _quote(error) if "string" in wanted else ""
     if keyword in ("enum", "const"):
         allowed = [str(item) for item in (limit if keyword == "enum" else [limit])]
         close = did_you_mean(str(error.instance), allowed)
@@ -224,17 +234,17 @@ def _say(keyword: str, error: ValidationError, path: Path) -> tuple[str, str]:
             f"did you mean {close}?" if close else f"allowed: {', '.join(allowed)}",
         )
     templates = {
-        "pattern": "{subject} is {shown}, which does not have the right form",
+        "pattern": "{subject} is {shown}, which is not in the required form",
         "minLength": "{subject} is too short",
         "maxLength": "{subject} is longer than {limit} characters",
-        "minItems": "{subject} needs at least {limit} of them",
-        "maxItems": "{subject} has more than {limit} of them",
+        "minItems": "{subject} needs at least {limit} entries",
+        "maxItems": "{subject} has more than {limit} entries",
         "minProperties": "{subject} is empty",
-        "minimum": "{subject} is {shown}, the least is {limit}",
-        "maximum": "{subject} is {shown}, the most is {limit}",
-        "exclusiveMinimum": "{subject} is {shown}, it must be more than {limit}",
-        "exclusiveMaximum": "{subject} is {shown}, it must be less than {limit}",
-        "uniqueItems": "{subject} lists something twice",
+        "minimum": "{subject} is {shown}, the minimum is {limit}",
+        "maximum": "{subject} is {shown}, the maximum is {limit}",
+        "exclusiveMinimum": "{subject} is {shown}, but must be more than {limit}",
+        "exclusiveMaximum": "{subject} is {shown}, but must be less than {limit}",
+        "uniqueItems": "{subject} contains the same value twice",
     }
     if keyword in templates:
         return templates[keyword].format(subject=subject, shown=shown, limit=limit), ""

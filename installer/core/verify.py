@@ -224,7 +224,10 @@ def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
     by = f"by root version {evidence.root_version}" if evidence.root_version else "by the given key only"
     rows += [
         ("threshold", f"{len(evidence.owners)} of {evidence.threshold} required, {by}"),
-        ("payload", f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, all as signed"),
+        (
+            "payload",
+            (f"{len(manifest.files)} files, {verified.payload_bytes:,} bytes, all match the signed list"),
+        ),
         ("expires", format_seconds(manifest.expires)),
         ("source", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),

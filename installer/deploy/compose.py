@@ -168,11 +168,11 @@ class Compose(Method):
             return [tool]
         # Compose runs without Docker's command line; listing containers and drift need it.
         if context.system.which("docker") is None:
-            what = "is not installed, and Compose alone cannot tell the state of containers"
+            what = "is not installed; without it, Waybill cannot read the state of the containers"
             return [Problem("docker", what, "install Docker's command line, or use --skip compose")]
         ended = context.system.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_QUICK)
         if not ended.ok:
-            hint = "start it: systemctl start docker (and systemctl enable docker, to have it after a boot)"
+            hint = "start it: systemctl start docker; to start it at every boot: systemctl enable docker"
             return [Problem("docker", f"the engine does not answer: {ended.reason()}", hint)]
         if new is None:
             return []
@@ -241,7 +241,7 @@ class Compose(Method):
         return problems + [
             Problem(
                 f"container {name}",
-                f"runs from image {image[7:19]}, which is not of this release",
+                f"runs from image {image[7:19]}, which does not belong to this release",
                 "install the release again",
             )
             for name, image in images
@@ -267,7 +267,7 @@ def _residue(context: Context, project: str) -> Iterator[Residue]:
         argv = ["docker", *words, "--filter", f"label=com.docker.compose.project={project}"]
         ended = context.system.run(argv, timeout=_LIST_TIMEOUT)
         if not ended.ok:
-            what = f"cannot list what belongs to it: {ended.reason()}"
+            what = f"cannot list its resources: {ended.reason()}"
             yield Residue("left", "project", project, what, hint)
             return
         for name in ended.stdout.decode("utf-8", "replace").split():
@@ -277,7 +277,7 @@ def _residue(context: Context, project: str) -> Iterator[Residue]:
                     "stays", kind, name, f"data of project {project}; to remove it: docker volume rm {name}"
                 )
             else:
-                yield Residue("left", kind, name, f"is still there, of project {project}", hint)
+                yield Residue("left", kind, name, f"is still there; it belongs to project {project}", hint)
 
 
 def _images(context: Context, ids: Iterable[str]) -> list[tuple[str, str]]:

@@ -158,9 +158,9 @@ class ChangeFiles(Handler):
             # Checked again while it is copied: the staged file may have changed since it was verified.
             if digest.hexdigest() != entry["sha256"]:
                 raise StepError(
-                    "is not what was verified",
+                    "differs from what was verified",
                     where=entry["source"],
-                    hint="it was changed since, or the disk lost data",
+                    hint="it was changed after the verification, or the disk lost data",
                 )
             yield new
 
@@ -216,7 +216,9 @@ class ChangeFiles(Handler):
             return Problem(path, "was removed by somebody else", "create it again")
         # Neither the preimage nor the release: overwriting it could destroy somebody's work.
         if now.kind != "absent" and not matches(now, entry):
-            return Problem(path, "is neither what it was before nor what the release put there")
+            return Problem(
+                path, "was changed by somebody else: it matches neither its old content nor the new release"
+            )
         if before.kind == "absent":
             _remove(system, path)
             return None
@@ -226,7 +228,7 @@ class ChangeFiles(Handler):
             if system.observe(backup) == before:
                 system.rename(backup, path)
                 return None
-        return Problem(path, "cannot be restored: its backup has changed", f"look at {backups[0]}")
+        return Problem(path, "cannot be restored: its backup has changed", f"check {backups[0]}")
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Move replaced files that the operator keeps; remove other backups and empty directories."""
@@ -268,7 +270,7 @@ def _refuse_impossible(entry: Json, before: Seen) -> None:
     else:
         what = f"is a {before.kind} where the release has a {entry['kind']}"
     raise StepError(
-        what, where=entry["path"], hint="it appeared after the plan was made: look at it and try again"
+        what, where=entry["path"], hint="it was created after the plan was made: check it and try again"
     )
 
 
@@ -303,9 +305,9 @@ def _set_aside(system: System, entry: Json, aside: str) -> None:
     # Checked again just before: a file that came after the plan must not vanish with the directory.
     if system.tree(entry["path"]) != entry["tree"]:
         raise StepError(
-            "has something in it that was not there when the plan was made",
+            "contains something that was not there when the plan was made",
             where=entry["path"],
-            hint="look at it and try again",
+            hint="check it and try again",
         )
     system.rename(entry["path"], aside)
 

@@ -60,12 +60,12 @@ def _residue(context: Context, item: InventoryItem) -> Residue:
     if seen.kind == "absent":
         return Residue("gone", kind, name)
     if seen.kind == "dir" and kind != "directory":
-        return Residue("stays", kind, name, "is a directory that somebody else made")
+        return Residue("stays", kind, name, "is a directory that somebody else created")
     if seen.kind == "dir":
         names = system.names(name)
         if not names:
             hint = f"if it is a mount point, unmount it; then: rmdir {full_path(context, name)}"
-            return Residue("left", kind, name, "is empty, and could not be removed", hint)
+            return Residue("left", kind, name, "is empty, but could not be removed", hint)
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return Residue("stays", kind, name, f"contains {names[0]}{more}, not installed by Waybill")
     if item.why:

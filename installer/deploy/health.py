@@ -67,7 +67,7 @@ def missing(context: Context, checks: Iterable[HealthCheck]) -> list[Problem]:
     asked = [check.target for check in checks if check.kind == "container"]
     if not asked or context.system.which("docker") is not None:
         return []
-    what = f"is not installed, and the health checks of {', '.join(asked)} need it"
+    what = f"is not installed, but the health checks of {', '.join(asked)} need it"
     return [Problem("docker", what, "install Docker's command line; the engine alone is not enough")]
 
 

@@ -52,8 +52,8 @@ def handler(kind: str) -> Handler:
     handlers: dict[str, Handler] = importlib.import_module(module).HANDLERS if module else {}
     if kind not in handlers:
         raise WaybillError(
-            f"this installer does not know the operation {kind!r}",
-            hint="use the installer that began the transaction, or a newer one",
+            f"this version of `install` does not know the operation {kind!r}",
+            hint="use the version of `install` that started the transaction, or a newer one",
         )
     return handlers[kind]
 

@@ -161,8 +161,10 @@ class Script(Method):
         if new is None:
             return []
         if not _inverse(new):
-            what = "declares no inverse that this installer knows"
-            return [Problem(f"script {new.options.get('apply', '')}", what, "use a newer installer")]
+            what = "has no undo operation that this version of `install` knows"
+            return [
+                Problem(f"script {new.options.get('apply', '')}", what, "use a newer version of `install`")
+            ]
         problems = self.absent_files(new)
         modes = {entry.path: entry.mode for entry in new.release.manifest.files}
         for _, path in self.spec.files(new.options):
@@ -170,9 +172,9 @@ class Script(Method):
                 problems.append(Problem(path, "is not executable", "set its mode in bundle.yaml"))
         # Found before anything is changed; execve would fail in the middle of the transaction.
         if context.system.space(context.layout.base).noexec:
-            hint = "mount it with exec, or use --skip script"
+            hint = "mount it with the option exec, or use --skip script"
             problems.append(
-                Problem(context.layout.base, "is mounted noexec, and scripts run from there", hint)
+                Problem(context.layout.base, "is mounted noexec, but scripts run from there", hint)
             )
         return problems
 
@@ -183,7 +185,7 @@ class Script(Method):
                 return []
             undo = old.options.get("undo")
             return [
-                f"run {undo}" if undo else f"{old.options['apply']} has no undo script: what it did stays"
+                f"run {undo}" if undo else (f"{old.options['apply']} has no undo script: its changes remain")
             ]
         run = f"run {new.options['apply']}"
         if _inverse(new) == "restore":
@@ -196,7 +198,7 @@ class Script(Method):
         apply, inverse = new.options["apply"], _inverse(new)
         if inverse == "restore":
             saved = _snapshot(context, {"tag": _tag(new)})
-            return [f"{apply} changes data; the data as they were before are in {saved}"]
+            return [f"{apply} changes data; the previous data is in {saved}"]
         return [f"{apply} cannot be undone: {new.options[inverse]}"] if inverse == "roll_forward_only" else []
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:

@@ -173,11 +173,11 @@ class Systemd(Method):
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
         """Check that systemd runs here, and that the units are in the bundle."""
         if not context.live:
-            what = "needs a running host: --root is a directory"
-            return [Problem("systemd", what, "leave out --root, or leave systemd out of --only")]
+            what = "needs a running system, but --root is a directory"
+            return [Problem("systemd", what, "omit --root, or omit systemd from --only")]
         if context.system.which("systemctl") is None or not context.system.is_dir("/run/systemd/system"):
             # The directory exists only while systemd is PID 1; having `systemctl` is not enough.
-            return [Problem("systemd", "does not run on this host", "leave it out with --skip systemd")]
+            return [Problem("systemd", "does not run on this host", "omit it with --skip systemd")]
         return self.absent_files(new) if new else []
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:

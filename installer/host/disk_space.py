@@ -95,7 +95,7 @@ def space_problems(found: list[Need]) -> list[Problem]:
                 Problem(
                     need.path,
                     f"has {need.free_inodes} inodes free, needs {need.inodes}",
-                    "remove small files there",
+                    "remove files there: each file uses one inode",
                 )
             )
     return problems

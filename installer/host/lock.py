@@ -58,7 +58,7 @@ class Lock:
             raise BusyError(
                 f"another install is running (process {holder or 'unknown'})",
                 where=path,
-                hint="wait until it has ended, then try again",
+                hint="wait until it has finished, then try again",
             ) from None
         # The process id is only for the message above; the lock works without it, also on a full disk.
         with suppress(OSError):

@@ -24,9 +24,7 @@ def remove_tree(
     """
     # A mount may hold the data of the operator: looked for before the first removal.
     if mounted := host.mounts(path):
-        raise OSError(
-            errno.EBUSY, "a file system is mounted there, which Waybill does not remove", mounted[0]
-        )
+        raise OSError(errno.EBUSY, "a file system is mounted there; Waybill does not unmount it", mounted[0])
 
     def remove(path: str) -> None:
         seen = host.observe(path, digest=False)

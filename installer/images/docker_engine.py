@@ -198,7 +198,7 @@ class Engine:
                 # Docker 28 with the containerd store reports an error as text only, and then success.
                 fault = event.get("error") or (text if text.startswith("Error") else "")
                 if fault:
-                    raise EngineError(f"the engine refuses an image: {fault}"[:600], where=self.info.address)
+                    raise EngineError(f"the engine rejects an image: {fault}"[:600], where=self.info.address)
                 loaded = loaded or text.startswith("Loaded image")
                 if layer := str(event.get("id") or ""):
                     before = unpacked.get(layer, 0)
@@ -300,7 +300,7 @@ class Engine:
             # urllib3 wraps some timeouts in errors of other types.
             if "timed out" in str(error):
                 raise _silent(what, where) from error
-            hint = "look at its log (journalctl -u docker), start it, then run the command again"
+            hint = "check its log (journalctl -u docker), start it, then run the command again"
             raise EngineError(
                 f"the engine closed the connection when asked to {what}", where=where, hint=hint
             ) from error

@@ -20,8 +20,8 @@ class InUseError(EngineError):
 
 
 START = (
-    "start it: systemctl start docker (and systemctl enable docker, to have it after a boot); "
-    "or set DOCKER_HOST=unix://… to another one"
+    "start it: systemctl start docker; to start it at every boot: systemctl enable docker; to use "
+    "another engine: set DOCKER_HOST=unix://…"
 )
 
 
@@ -37,7 +37,10 @@ def probe(address: str, timeout: float) -> None:
     """
     # Before the client library: the errno tells "not installed" from "not running" from "not allowed".
     if not address.startswith("unix://"):
-        hint = "images are loaded into the engine of this host: DOCKER_HOST=unix:///path/of/its/socket"
+        hint = (
+            "images can only be loaded into the engine of this host: set "
+            "DOCKER_HOST=unix:///path/of/its/socket"
+        )
         raise EngineError("is not an engine of this host", where=address, hint=hint)
     path = address.removeprefix("unix://")
     try:
@@ -61,5 +64,5 @@ def probe(address: str, timeout: float) -> None:
 
 def silent_error(what: str, where: str) -> EngineError:
     """Return the error of an engine that does not answer in time."""
-    hint = "it may hang, or its disk may: look at its log (journalctl -u docker), then run the command again"
+    hint = "the engine or its disk may hang: check its log (journalctl -u docker), then run the command again"
     return EngineError(f"the engine did not answer in time when asked to {what}", where=where, hint=hint)

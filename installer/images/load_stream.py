@@ -220,7 +220,7 @@ def _checked(tap: _Tap, layer: Layer) -> Iterator[bytes]:
     if count != layer.expanded:
         raise _fault(layer, f"expands to {count} bytes, not the signed {layer.expanded}")
     if "sha256:" + digest.hexdigest() != layer.diff_id:
-        raise _fault(layer, f"does not hash to the signed {layer.diff_id} when expanded")
+        raise _fault(layer, f"does not match the signed {layer.diff_id} when expanded")
 
 
 def _expanded(tap: _Tap, layer: Layer) -> Iterator[bytes]:

@@ -76,7 +76,10 @@ class Images(Method):
             before = images_for(old.release if old else None, context.system.platform())
             removed = [f"remove image {image.reference}" for image in _loaded(context, old)]
             return removed + [
-                f"keep image {image.reference}, {size_text(_stored_size(image))}, in the release; not loaded"
+                (
+                    f"store image {image.reference}, {size_text(_stored_size(image))}, in the release "
+                    "without loading it"
+                )
                 for image in images_for(new.release, context.system.platform())
                 if image not in before or removed
             ]
@@ -111,11 +114,15 @@ class Images(Method):
                 for image in images:
                     now = id_of(engine, image.reference)
                     if not complete(context, engine, image):
-                        problems.append(Problem(image.reference, "is gone from the engine", hint))
+                        problems.append(Problem(image.reference, "is missing from the engine", hint))
                     elif now != id_in(engine, image):
-                        where = "on no image" if now == ABSENT else f"on {now[7:19]}"
+                        where = "no image" if now == ABSENT else f"{now[7:19]}"
                         problems.append(
-                            Problem(image.reference, f"is {where}, not on {id_in(engine, image)[7:19]}", hint)
+                            Problem(
+                                image.reference,
+                                f"points to {where}, not to {id_in(engine, image)[7:19]}",
+                                hint,
+                            )
                         )
         except EngineError as error:
             return [Problem(error.where, error.what, error.hint)]
@@ -197,7 +204,7 @@ def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
             )
         )
     if info.platform != host:
-        hint = "the images of this bundle do not run there; use the engine of this host"
+        hint = "the images of this bundle do not run on it; use the engine of this host"
         problems.append(Problem(info.address, f"runs on {info.platform}, this host is {host}", hint))
     if not info.roots:
         # What another machine's engine writes cannot be synced from here: a commit would promise too much.
@@ -213,7 +220,7 @@ def _lost(context: Context, engine: Engine, release: Release, images: Sequence[I
     # The blobs are with the release: what the engine lacks is loaded again.
     if release.blobs_at:
         return []
-    what = "is gone from the engine, and the release does not have its layers"
+    what = "is missing from the engine, and the release does not contain its layers"
     hint = "install the release from its bundle"
     gone = [image for image in images if not complete(context, engine, image)]
     return [Problem(image.reference, what, hint) for image in gone]
@@ -229,7 +236,9 @@ def _room_problems(context: Context, engine: Engine, images: Sequence[Image]) ->
         if free < needed + _SPARE:
             need = size_text(needed + _SPARE)
             what = f"has {size_text(free)} free; loading the images needs {need}"
-            problems.append(Problem(folder, what, "free space there: docker image prune, or a larger disk"))
+            problems.append(
+                Problem(folder, what, "free space there with `docker image prune`, or use a larger disk")
+            )
     return problems
 
 
@@ -256,8 +265,8 @@ def _load_line(context: Context, engine: Engine, image: Image, present: frozense
     ship = image_load(context, engine, image, Path(), present)
     there, all_of_them = len(ship.left_out), len(image.layers)
     if there == all_of_them:
-        return f"load image {image.reference}; all its layers are there already"
-    rest = f"; {there} of {all_of_them} layers are there already" if there else ""
+        return f"load image {image.reference}; all its layers are already in the engine"
+    rest = f"; {there} of {all_of_them} layers are already in the engine" if there else ""
     return f"load image {image.reference}, {size_text(ship.payload)}{rest}"
 
 

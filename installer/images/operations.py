@@ -210,7 +210,8 @@ class LoadImage(Handler):
             raise EngineError(
                 f"the engine has {found.id if found else 'nothing'} after loading, not the signed {wanted}",
                 where=ship.image.reference,
-                hint="nothing was tagged; look at the engine's log, then run the command again",
+                hint="nothing was tagged; check the engine's log (journalctl -u docker), then run "
+                "the command again",
             )
         # A power cut can leave layers that no image has and that the engine takes for present, although their
         # files are empty. Loading again does not replace them; removing the image first does.
@@ -219,12 +220,12 @@ class LoadImage(Handler):
             return
         if again:
             raise EngineError(
-                "the engine keeps damaged layers",
+                "the engine still contains damaged layers",
                 where=ship.image.reference,
-                hint="remove the images that share layers with it: docker rmi --force; then try again",
+                hint="remove the images that share layers with it: docker rmi --force IMAGE; then try again",
             )
         context.progress.note(
-            f"the engine has damaged layers of {ship.image.reference}: removed, loaded again"
+            f"the engine had damaged layers of {ship.image.reference}: the image was removed and loaded again"
         )
         engine.remove(wanted, force=True)
         self.load(context, engine, replace(ship, left_out=frozenset()), again=True)
@@ -280,9 +281,9 @@ class TagImages(Handler):
                 # Another tool has tagged it since: moving it back would break what that tool did.
                 if now not in (before, _wanted(engine, tag)):
                     raise ThirdStateError(
-                        f"this tag was moved by somebody else: it is on {now}",
+                        f"this tag was moved by somebody else: it points to {now}",
                         where=tag["name"],
-                        hint=f"move it back by hand: it was on {before}",
+                        hint=f"move it back with `docker tag`: it pointed to {before}",
                     )
                 _point(engine, tag["name"], before)
             engine.sync()
@@ -293,7 +294,7 @@ def remove_name(context: Context, engine: Engine, name: str) -> None:
     try:
         engine.remove(name)
     except InUseError as error:
-        context.progress.note(f"image {name} is left in the engine: {error.what}")
+        context.progress.note(f"cannot remove image {name} from the engine: {error.what}")
 
 
 def id_of(engine: Engine, name: str) -> str:

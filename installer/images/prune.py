@@ -80,7 +80,7 @@ def sweep(
             _remove_nameless(context, engine, over)
             engine.sync()
     except StepError as error:
-        context.progress.note(f"images of old releases are left in the engine: {error.what}")
+        context.progress.note(f"cannot remove images of old releases from the engine: {error.what}")
 
 
 def remove_images(context: Context, engine: Engine, images: Sequence[Image]) -> None:

@@ -46,5 +46,5 @@ def digests(pieces: Iterable[bytes]) -> frozenset[str]:
                     running.update(piece)
                 found.add("sha256:" + running.hexdigest())
     except tarfile.TarError as error:
-        raise TamperedError(f"the engine exports an image incompletely: {error}") from error
+        raise TamperedError(f"the engine exported an image incompletely: {error}") from error
     return frozenset(found)

@@ -48,7 +48,9 @@ def repair_images(context: Context, manifest: Manifest, directory: str) -> list[
         # Remove all of them first: a damaged layer that another image shares would be taken for present.
         others = dict[str, str]()
         for image in damaged:
-            context.progress.note(f"{image.reference} is damaged in the engine: removed, loaded again")
+            context.progress.note(
+                f"{image.reference} was damaged in the engine: it was removed and loaded again"
+            )
             found = engine.find(id_in(engine, image))
             others |= dict.fromkeys(found.tags if found else (), id_in(engine, image))
             engine.remove(id_in(engine, image), force=True)

@@ -32,7 +32,7 @@ def residue(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residu
             for name in engine.names(private_prefix(context)):
                 found = engine.find(name)
                 if found is not None and found.id not in known and not name.endswith(FOUND):
-                    what, hint = "has a private name of this product", f"docker rmi {name}"
+                    what, hint = "has a name that Waybill uses for this product", f"docker rmi {name}"
                     yield Residue("left", "image", name, what, hint, found.id)
     except EngineError as error:
         what = f"cannot be checked: {error.what}"
@@ -51,7 +51,7 @@ def _residue(context: Context, engine: Engine, name: str, id_: str) -> Residue:
     reasons += [f"it has the name {tag}" for tag in others if not tag.startswith(_PRIVATE)]
     reasons += [f"container {user} uses it" for user in users]
     if any(tag.endswith(FOUND) for tag in found.tags):
-        reasons.append("it was there before, without a name")
+        reasons.append("it was in the engine before, without a name")
     # A private name that only a container protects goes with the container; without one it should be gone.
     if reasons and (users or not ours):
         return Residue("stays", "image", name, "; ".join(reasons), id=found.id)
@@ -70,4 +70,4 @@ def remove_residue(context: Context, items: Sequence[InventoryItem]) -> None:
                 context, engine, [image for image in images if private_name(context, image, "kept") in ours]
             )
     except StepError as error:
-        context.progress.note(f"images are left in the engine: {error.what}")
+        context.progress.note(f"cannot remove images from the engine: {error.what}")

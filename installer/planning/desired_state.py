@@ -179,7 +179,9 @@ def _render(
 
     template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
     if sha256_hex(template) != entry.sha256:
-        result.problems.append(Problem(entry.path, "is not what was verified", "run the same command again"))
+        result.problems.append(
+            Problem(entry.path, "differs from the verified content", "run the same command again")
+        )
         return b""
     try:
         return render(template, entry.path, values)

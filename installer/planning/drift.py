@@ -91,7 +91,7 @@ class Drifted:
         """Return it as a line for people."""
         become = {
             "refuse": "refused",
-            "keep": f"stays; the new version is written next to it: {self.other}" if self.other else "stays",
+            "keep": f"kept; the new version is written to {self.other}" if self.other else "stays",
             "replace": f"replaced; a copy is kept: {self.other}",
         }
         return f"{self.path} {self.what}: {become[self.treatment]}"
@@ -116,7 +116,7 @@ def difference(seen: Seen, item: Installed) -> str:
     if seen.kind == "link":
         return f"points to {seen.target}, not to {item.target}"
     if seen.kind == "file" and seen.sha256 != item.sha256:
-        return "has other content"
+        return "has different content"
     if seen.mode != item.mode:
         return f"has mode {seen.mode:04o}, not {item.mode:04o}"
     return f"belongs to {seen.uid}:{seen.gid}, not to {item.uid}:{item.gid}"

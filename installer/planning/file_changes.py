@@ -69,8 +69,8 @@ class Changes:
     def operations(self) -> list[Op]:
         """Return the operations, in order."""
         ops = [
-            *batches(self.early, "make room"),
-            *batches(self.entries, "place files"),
+            *batches(self.early, "prepare destinations"),
+            *batches(self.entries, "install files"),
             *batches(self.late, "remove files"),
         ]
         if self.prune:
@@ -162,8 +162,8 @@ class _Comparison:
         if directory in self._wanted:
             self._refuse(
                 directory,
-                f"is a file of the release, and {for_.path} is to be in it",
-                "ask for a bundle in which bundle.yaml is corrected",
+                f"is a file of the release, but {for_.path} needs a directory there",
+                "ask the team that built the bundle to correct bundle.yaml and to send a new bundle",
             )
             self._there[directory] = False
             return False
@@ -185,7 +185,7 @@ class _Comparison:
             return True
         what = "a dangling link" if seen.kind == "link" else "not a directory"
         self.result.problems.append(
-            Problem(directory, f"is {what}, and {for_.path} is to be in it", "move it away")
+            Problem(directory, f"is {what}, but {for_.path} needs a directory there", "move it away")
         )
         return False
 
@@ -266,7 +266,7 @@ class _Comparison:
     def _remedies(self, item: Installed, before: Installed | None) -> str:
         first = "move it away"
         if item.path in self._rendered and before:
-            first = "put the change into the values of the site"
+            first = "put the change into the values file of the site"
         keep = "; to keep it: --on-drift keep" if self._is_configuration(item) else ""
         return f"{first}{keep}; to replace it (a copy is kept): --on-drift replace"
 
@@ -290,7 +290,7 @@ class _Comparison:
         below = self._system.tree(item.path)
         strange = [path for path in below if not self._is_as_installed(path)]
         if item.path not in self._old or strange:
-            what = f"is a directory with {strange[0]} in it" if strange else "is a directory"
+            what = f"is a directory that contains {strange[0]}" if strange else "is a directory"
             self._refuse(item.path, f"{what}, which was not installed by Waybill", "move it away")
             return
         self.result.early.append({"path": item.path, "kind": "absent", "tree": below})

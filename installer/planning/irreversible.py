@@ -49,18 +49,22 @@ def passed_by(state: State, target: Entry | None) -> list[tuple[Entry, str]]:
 def rollback_problems(state: State, target: Entry) -> list[Problem]:
     """Return why a rollback to `target` is refused: releases that ran since did what cannot be undone."""
     hint = (
-        "install a newer release instead. If you have restored the data to what "
-        f"{target.version} can read: install rollback --data-restored"
+        f"install a newer release instead; or restore data that {target.version} can read, then "
+        "run: install rollback --data-restored"
     )
     return [
-        Problem(f"{entry.version} ran here", f"its {step}", hint) for entry, step in passed_by(state, target)
+        Problem(f"{entry.version} ran on this host", f"its {step}", hint)
+        for entry, step in passed_by(state, target)
     ]
 
 
 def rollback_notes(state: State, target: Entry) -> list[str]:
     """Return the notes of a rollback to `target` for which the operator says that the data were restored."""
     return [
-        f"{entry.version} ran here, and its {step}; --data-restored: you say that the data were restored"
+        (
+            f"{entry.version} ran on this host, and its {step}; --data-restored: you confirm that the "
+            "data was restored"
+        )
         for entry, step in passed_by(state, target)
     ]
 
@@ -72,4 +76,7 @@ def final_lines(plan: Plan) -> Iterable[str]:
         yield f"POINT OF NO RETURN: {steps[0]}"
         for each in plan.new.irreversible:
             yield f"  {each}"
-        yield f"  a failure before this step is undone; after it, {plan.new.version} stays and is INCOMPLETE"
+        yield (
+            "  a failure before this step rolls everything back; a failure in this step or later "
+            f"leaves {plan.new.version} committed and INCOMPLETE"
+        )

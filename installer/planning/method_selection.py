@@ -65,16 +65,16 @@ def select(
             or (not live and name not in optional)
         )
         if name in skip:
-            why[name] = ": --skip names it"
+            why[name] = ": it is listed in --skip"
         # `running` before `optional` and --root: a choice that was made once persists.
         elif (not only and name in running) or needed:
             used.add(name)
         elif only and name not in only:
-            why[name] = ": --only does not name it"
+            why[name] = ": it is not listed in --only"
         elif name not in only and name in optional:
             why[name] = " because it is optional; add {only} to run it"
         elif not live and name not in only and (spec is None or spec.needs_live_host):
-            why[name] = " with --root; add {only} to run it"
+            why[name] = " because of --root; add {only} to run it"
         else:
             used.add(name)
     return Selection(frozenset(used), {name: _sentence(name, why[name], used) for name in why})

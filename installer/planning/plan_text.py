@@ -40,7 +40,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield _headline(plan)
     source, builder = plan.origin
     if source.commit:
-        yield f"made from {source.text()}"
+        yield f"source: {source.text()}"
     if builder:
         yield f"built by {builder}"
     yield from _files(plan)
@@ -53,7 +53,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from irreversible.final_lines(plan)
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
-        yield f"releases deleted after the commit: {names} (--keep {plan.state.keep})"
+        yield f"releases pruned after the commit: {names} (--keep {plan.state.keep})"
     for diff in plan.diffs:
         yield ""
         yield from diff.text.splitlines() if diff.text else [f"{diff.path}: {diff.note}"]
@@ -89,7 +89,7 @@ def _files(plan: Plan) -> Iterator[str]:
     files = [change for change in changes if change.verb != "make"]
     shown = files if len(files) <= MOST else [c for c in files if c.kept or c.verb == "restore"][:MOST]
     for change in shown:
-        kept = f"  (a copy of yours is kept: {change.kept})" if change.kept else ""
+        kept = f"  (a copy of your version is kept: {change.kept})" if change.kept else ""
         yield f"  {_SIGNS[change.verb]} {change.path}{kept}"
     if len(shown) < len(files):
         yield f"  … and {len(files) - len(shown)} more"

@@ -245,8 +245,13 @@ class Planner:
         for job in jobs:
             found = method(job.name)
             if found is None:
-                hint = f"leave it out with --skip {job.name}, or use an installer that has it"
-                self._problems.append(Problem(f"method {job.name}", "is not known to this install", hint))
+                hint = (
+                    f"run the command again with --skip {job.name}, or use a version of "
+                    "`install` that supports it"
+                )
+                self._problems.append(
+                    Problem(f"method {job.name}", "is not supported by this version of `install`", hint)
+                )
                 continue
             if problems := found.check(self._context, job.old, job.new):
                 self._problems += problems
@@ -287,5 +292,7 @@ class Planner:
         treated = {each.path for each in changes.drifted}
         for change in changes.changes:
             if change.kept and change.path not in treated:
-                self._notes.append(f"{change.path} is not as installed; a copy is kept: {change.kept}")
+                self._notes.append(
+                    f"{change.path} differs from the installed release; a copy is kept: {change.kept}"
+                )
         self._notes += [why for _, why in sorted(chosen.skipped.items())]

@@ -51,12 +51,16 @@ def place_problems(system: System, changes: Changes) -> list[Problem]:
         if directory not in spaces:
             spaces[directory] = system.space(directory)
             if spaces[directory].readonly:
-                problems[directory] = Problem(directory, "is mounted read-only", "mount it for writing")
+                problems[directory] = Problem(
+                    directory, "is mounted read-only", "remount it read-write: mount -o remount,rw MOUNTPOINT"
+                )
             elif not system.writable(directory):
                 problems[directory] = Problem(directory, "is not writable by this user", "run as root")
         if change.path in executable and spaces[directory].noexec and directory not in problems:
             problems[directory] = Problem(
-                directory, f"is mounted noexec, and {change.path} is a program", "mount it with exec"
+                directory,
+                f"is mounted noexec, and {change.path} is a program",
+                "remount it with exec: mount -o remount,exec MOUNTPOINT",
             )
     return list(problems.values())
 
@@ -75,6 +79,7 @@ def release_problems(system: System, layout: Layout, manifest: Manifest) -> list
         Problem(
             layout.releases,
             what,
-            "mount it with exec, or ask for a bundle that installs the program in another place",
+            "remount it with exec (mount -o remount,exec MOUNTPOINT), or ask for a bundle that "
+            "installs the program in another place",
         )
     ]

@@ -23,7 +23,7 @@ from installer.state.release import DamagedReleaseError, Installed, Release, ope
 from installer.state.state import Entry, State
 from installer.transaction import journal as journals
 
-NOTE = "the record of the running release is damaged: it is rebuilt from this bundle"
+NOTE = "the record of the installed release is damaged: Waybill rebuilds it from this bundle"
 
 
 def rebuilt_release(

@@ -33,10 +33,10 @@ def inventory(
         old: The release that runs.
         changes: What becomes of its files.
     """
-    stays = {each.path: "edited here, and kept" for each in changes.drifted if each.treatment == "keep"}
+    stays = {each.path: "edited on this host, kept" for each in changes.drifted if each.treatment == "keep"}
     items = [_installed(item, stays.get(item.path, "")) for item in (old.installed if old else ())]
     items += [
-        InventoryItem("copy", change.kept, why=f"{change.path} as it was edited here")
+        InventoryItem("copy", change.kept, why=f"{change.path} as edited on this host")
         for change in changes.changes
         if change.kept
     ]
@@ -75,11 +75,11 @@ def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]
     if others:
         many = "releases" if len(others) > 1 else "release"
         versions = f"{', '.join(others[:-1])} and {others[-1]}" if len(others) > 1 else others[0]
-        yield f"retained {many} {versions} will be deleted; no rollback will be possible"
+        yield f"retained {many} {versions} will be deleted; a rollback will not be possible"
     images = [item for item in items if item.kind == "image"]
     if images:
         names = ", ".join(dict.fromkeys(item.name for item in images))
-        yield f"images are removed by id unless something else uses them: {names}"
+        yield f"images will be removed unless something else uses them: {names}"
     ours = {item.name for item in items if not item.why}
     for directory in sorted({item.name for item in items if item.kind == "directory"}):
         with suppress(OSError):
@@ -87,8 +87,14 @@ def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]
             foreign = [name for name in names_there if f"{directory}/{name}" not in ours]
             if foreign:
                 more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-                yield f"{directory} stays: it contains {foreign[0]}{more}, not installed by Waybill"
-    yield f"{context.layout.base} stays with the history and the highest sequence number: no downgrade later"
+                yield (
+                    f"{directory} is not removed: it contains {foreign[0]}{more}, which Waybill "
+                    "did not install"
+                )
+    yield (
+        f"{context.layout.base} is not removed: it has the history and the highest sequence "
+        "number, which prevent a later downgrade"
+    )
 
 
 def recorded_inventory(context: Context, number: str) -> tuple[InventoryItem, ...] | None:

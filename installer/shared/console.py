@@ -23,7 +23,10 @@ from installer.shared.progress import Progress
 from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
-REPORT = "report it with the lines above; CONTRIBUTING.md and SECURITY.md of the project say where"
+REPORT = (
+    "report it with the lines above: see CONTRIBUTING.md of the project, or SECURITY.md for a "
+    "security problem"
+)
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -150,7 +153,7 @@ class Console(Ui):
         # Never read an answer from a pipe: it might be the next line of a script.
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
-                "this command needs an answer, and there is no terminal to ask on", hint=f"give {flag}"
+                "this command needs an answer, but no terminal is available", hint=f"give {flag}"
             )
         print(safe(question), end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
@@ -338,7 +341,7 @@ def _invoke(console: Console, app: Any, words: list[str]) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error, file=sys.stderr)
             sys.exit(UsageError.exit_code)
-        hint = f"see `{console.program} --help`, or --help after a command"
+        hint = f"see `{console.program} --help`; for one command: COMMAND --help"
         raise UsageError(error.format_message(), hint=hint) from None
     # Without standalone mode click returns the code of `Exit` instead of raising it.
     if isinstance(code, int) and code:

@@ -67,7 +67,7 @@ def load(data: bytes, name: str) -> Document:
     """
     if len(data) > MAX_BYTES:
         return _unreadable(
-            name, f"is larger than {MAX_BYTES // 1024} KiB", "keep data out of configuration files"
+            name, f"is larger than {MAX_BYTES // 1024} KiB", "move large data into separate files"
         )
     try:
         text = data.decode("utf-8")
@@ -103,7 +103,7 @@ def _parse(text: str, name: str) -> Document:
         value = None
     except _TooMuchError as error:
         builder.problems.append(
-            Problem(f"{name}:{error.line}", error.what, "keep data out of configuration files")
+            Problem(f"{name}:{error.line}", error.what, "move large data into separate files")
         )
         value = None
     return Document(name, value, builder.lines, tuple(builder.problems[:MAX_PROBLEMS]))
@@ -116,7 +116,7 @@ def _syntax_hint(text: str, line: int) -> str:
         return "indent with spaces, not with tabs"
     if any(re.search(r":\s+\S.*:\s", item) or re.search(r":\s+[{%@`]", item) for item in around):
         return "put the value in quotes"
-    return "check indentation, colons and quotes there and one line above"
+    return "check indentation, colons and quotes in that line and in the line above"
 
 
 class _TooMuchError(Exception):
@@ -143,7 +143,9 @@ class _Builder:
             if isinstance(event, kinds.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._problem(event, "holds a second document", "keep one document; remove the line ---")
+                    self._problem(
+                        event, "contains a second YAML document", "keep one document; remove the line ---"
+                    )
                     break
                 value = self._node(next(events), events, (), 0)
         return value
@@ -158,13 +160,13 @@ class _Builder:
         self._nodes += 1
         # Counted while reading: the memory of a hostile document is bounded, too.
         if self._nodes > MAX_NODES:
-            raise _TooMuchError(line, f"holds more than {MAX_NODES} values")
+            raise _TooMuchError(line, f"contains more than {MAX_NODES} values")
         if depth > MAX_DEPTH:
             raise _TooMuchError(line, f"is nested deeper than {MAX_DEPTH} levels")
         self.lines.setdefault(path, line)
         if isinstance(event, kinds.AliasEvent):
             self._problem(
-                event, f"uses the alias *{event.anchor}", "write the value out; aliases are not read here"
+                event, f"uses the alias *{event.anchor}", "write the value in full; aliases are not supported"
             )
             return None
         self._bare(event)
@@ -178,10 +180,14 @@ class _Builder:
         """Refuse an anchor or tag before a value or key."""
         if event.anchor:
             self._problem(
-                event, f"sets the anchor &{event.anchor}", "write values out; anchors are not read here"
+                event,
+                f"sets the anchor &{event.anchor}",
+                "write the values in full; anchors are not supported",
             )
         if event.tag is not None:
-            self._problem(event, f"has the tag {_shown_tag(event.tag)}", "remove the tag; plain values only")
+            self._problem(
+                event, f"has the tag {_shown_tag(event.tag)}", "remove the tag; only plain values are allowed"
+            )
 
     def _sequence(self, events: Iterator[Any], path: Path, depth: int) -> list[Any]:
         from yaml import events as kinds
@@ -202,7 +208,7 @@ class _Builder:
             if key in result:
                 self._problem(
                     event,
-                    f"gives the key {key!r} twice, first in line {self.lines[below]}",
+                    f"has the key {key!r} twice, first in line {self.lines[below]}",
                     "keep one of the two",
                 )
                 self._node(next(events), events, (*below, "\0twice"), depth + 1)
@@ -222,7 +228,7 @@ class _Builder:
         text: str = event.value
         if event.implicit[0] and text == "<<":
             self._problem(
-                event, "uses the merge key <<", "write the values out; merge keys are not read here"
+                event, "uses the merge key <<", "write the values in full; merge keys are not supported"
             )
         elif event.implicit[0] and not event.style and _plain(text) != text:
             self._problem(
@@ -260,13 +266,21 @@ def _plain(text: str) -> Any:
         return float(text)
     if _SWITCH.fullmatch(text):
         word = "true" if text.lower() in ("yes", "on", "true") else "false"
-        return _Ambiguous(f"{text} can mean {word} or the word", f'write {word}, or "{text}" for the word')
+        return _Ambiguous(
+            f"{text} is ambiguous: it can mean {word} or a text",
+            f'write {word}, or "{text}" in quotes for the text',
+        )
     if _NULL.fullmatch(text):
-        return _Ambiguous(f"{text} can mean nothing or the word", f'write null, or "{text}" for the word')
+        return _Ambiguous(
+            f"{text} is ambiguous: it can mean null or a text",
+            f'write null, or "{text}" in quotes for the text',
+        )
     if text in ("<<", "="):
-        return _Ambiguous(f"{text} means something else to some readers", f'quote it: "{text}"')
+        return _Ambiguous(f"{text} is ambiguous: YAML parsers read it differently", f'quote it: "{text}"')
     if _NUMBERLIKE.fullmatch(text):
-        return _Ambiguous(f"{text} would be read as a number and lose its form", f'quote it: "{text}"')
+        return _Ambiguous(
+            f"{text} would be read as a number, and its exact notation would be lost", f'quote it: "{text}"'
+        )
     if _DATE.fullmatch(text):
         return _Ambiguous(f"{text} would be read as a date", f'quote it: "{text}"')
     return text

@@ -74,7 +74,7 @@ def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     except TemplateError as error:
         raise _explain(error, name, tree) from None
     except (RecursionError, MemoryError) as error:
-        what = "nests without end" if isinstance(error, RecursionError) else "needs too much memory"
+        what = "recurses endlessly" if isinstance(error, RecursionError) else "needs too much memory"
         raise RenderError(what, template=name, hint="simplify the template") from None
     except Exception as error:  # an expression can raise anything: it is an error of the template
         line = _line(error, name)
@@ -101,14 +101,21 @@ def parse(template: bytes, name: str) -> nodes.Template:
 
     if len(template) > LIMITS.document_bytes:
         size = LIMITS.document_bytes // 1024**2
-        raise RenderError(f"is larger than {size} MiB", template=name, hint="ship it as a file of a tree")
+        raise RenderError(
+            f"is larger than {size} MiB",
+            template=name,
+            hint="ship it as a plain file in a tree, without a template",
+        )
     try:
         text = template.decode("utf-8")
     except UnicodeDecodeError as error:
         line = template.count(b"\n", 0, error.start) + 1
         what = f"is not UTF-8 at offset {error.start}"
         raise RenderError(
-            what, template=name, line=line, hint="ship files that are not text as they are"
+            what,
+            template=name,
+            line=line,
+            hint="ship a file that is not text as a plain file, without a template",
         ) from None
     # Counted before the parser, which needs far more memory than the text.
     if text.count("{{") + text.count("{%") > MAX_TAGS:
@@ -121,7 +128,9 @@ def parse(template: bytes, name: str) -> nodes.Template:
         stand_in = next((mark for mark in _STAND_INS if mark not in text), "")
         if not stand_in:
             raise RenderError(
-                "mixes CR with every kind of white space", template=name, hint="convert it to LF"
+                "has CR characters that cannot be preserved",
+                template=name,
+                hint="convert it to LF line endings",
             )
         text = text.replace("\r", stand_in)
     try:
@@ -132,11 +141,11 @@ def parse(template: bytes, name: str) -> nodes.Template:
             what, template=name, line=error.lineno, hint=_syntax_hint(error.message or "")
         ) from None
     except RecursionError:
-        raise RenderError("nests too deeply", template=name, hint="simplify the template") from None
+        raise RenderError("is nested too deeply", template=name, hint="simplify the template") from None
     kinds: tuple[type[nodes.Node], ...] = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
     # There is no loader: the error would only come when the template is rendered on the host.
     for reaching in tree.find_all(kinds):
-        what = f"asks for another template ({type(reaching).__name__.lower()})"
+        what = f"uses another template ({type(reaching).__name__.lower()})"
         raise RenderError(what, template=name, line=reaching.lineno, hint="put everything into one template")
     if stand_in:
         for data in tree.find_all(nodes.TemplateData):
@@ -171,11 +180,14 @@ def _explain(error: Exception, name: str, tree: nodes.Template) -> RenderError:
     if isinstance(error, UndefinedError):
         key = _undefined_key(message, line, tree)
         what = f"the value {key} is not defined" if key else _lower(message)
-        hint = "give it in the values file" if key else "check the values used there"
+        hint = "set it in the values file" if key else "check the values used there"
         return RenderError(what, template=name, line=line, key=key, hint=hint)
     if isinstance(error, SecurityError):
         return RenderError(
-            f"does what the sandbox refuses: {message}", template=name, line=line, hint="use values only"
+            f"uses something that the template sandbox does not allow: {message}",
+            template=name,
+            line=line,
+            hint="use only plain values",
         )
     return RenderError(_lower(message), template=name, line=line, hint=_syntax_hint(message))
 
@@ -222,10 +234,10 @@ def _line(error: BaseException, name: str) -> int:
 
 def _syntax_hint(message: str) -> str:
     if "No filter" in message or "No test" in message:
-        return "see the list of filters in the documentation; random ones are left out"
+        return "see the list of filters in the documentation; filters with random results are not available"
     if "end of" in message or "endif" in message or "endfor" in message:
-        return "every {% if %} and {% for %} needs its end"
-    return "text that looks like a template goes into {% raw %} … {% endraw %}"
+        return "close every {% if %} with {% endif %} and every {% for %} with {% endfor %}"
+    return "put text that only looks like a template between {% raw %} and {% endraw %}"
 
 
 def _lower(text: str) -> str:

@@ -75,7 +75,7 @@ class Budget:
         """
         self.steps += 1
         if self.steps > MAX_STEPS:
-            raise TemplateRefusedError(f"takes more than {MAX_STEPS} rounds and calls")
+            raise TemplateRefusedError(f"needs more than {MAX_STEPS} loop iterations and calls")
 
     def written(self, count: int) -> None:
         """Count bytes of the result.
@@ -85,7 +85,7 @@ class Budget:
         """
         self.output += count
         if self.output > LIMITS.document_bytes:
-            raise TemplateRefusedError(f"makes more than {LIMITS.document_bytes // 1024**2} MiB")
+            raise TemplateRefusedError(f"produces more than {LIMITS.document_bytes // 1024**2} MiB")
 
     def rounds(self, iterable: Any) -> Iterator[Any]:
         """Pass an iterable on, counting its rounds."""
@@ -100,7 +100,7 @@ class Budget:
             TemplateRefusedError: It is too large.
         """
         if isinstance(value, str | bytes | list | tuple) and len(value) > LIMITS.document_bytes:
-            raise TemplateRefusedError("makes a value that is too large")
+            raise TemplateRefusedError("produces a value that is too large")
         return value
 
     def printed(self, value: Any) -> Any:
@@ -112,17 +112,17 @@ class Budget:
         if isinstance(value, Undefined):
             return value
         if value is None:
-            hint = "set it, or ask {% if … is not none %} first"
+            hint = "set it, or test it first: {% if … is not none %}"
             raise TemplateRefusedError("prints a value that is null", hint, is_null=True)
         if not isinstance(value, _PRINTABLE):
             kind = "a function" if callable(value) else f"a {type(value).__name__}"
             raise TemplateRefusedError(
-                f"prints {kind}", "call it with (), or make a text of it with | join or | list"
+                f"prints {kind}", "call it with (), or convert it to text with | join or | list"
             )
         text = str(value)
         self.text += len(text)
         if self.text > 4 * LIMITS.document_bytes:
-            raise TemplateRefusedError("makes too much text")
+            raise TemplateRefusedError("produces too much text")
         return text
 
 
@@ -223,14 +223,14 @@ def _refuse_repetition(left: Any, right: Any) -> None:
     else:
         too_large = _extent(left) * _extent(right) > LIMITS.document_bytes
     if too_large:
-        raise TemplateRefusedError("multiplies to something too large")
+        raise TemplateRefusedError("computes a product that is too large")
 
 
 def _refuse_growth(args: list[Any], kwargs: dict[str, Any]) -> None:
     first, *others = args
     widest = max((_extent(value) for value in [*others, *kwargs.values()]), default=1)
     if (_extent(first) + 1) * widest > _MAX_PRODUCT:
-        raise TemplateRefusedError("pads or repeats to something too large")
+        raise TemplateRefusedError("pads or repeats text to a size that is too large")
 
 
 def _refuse_wide(text: str) -> None:

@@ -47,9 +47,7 @@ class Ui:
             UsageError: There is nobody to ask; the error names the option.
             DeclinedError: The person left without an answer.
         """
-        raise UsageError(
-            "this command needs an answer, and there is no terminal to ask on", hint=f"give {flag}"
-        )
+        raise UsageError("this command needs an answer, but no terminal is available", hint=f"give {flag}")
 
     def confirm(self, question: str, flag: str) -> None:
         """Return once a person has said yes.

@@ -94,7 +94,11 @@ def examine(
         problems += document.problems
         if not isinstance(document.value, dict) and document.value is not None:
             problems.append(
-                Problem(document.where(), "must hold a mapping of keys to values", "write key: value lines")
+                Problem(
+                    document.where(),
+                    "must hold a mapping of keys to values",
+                    "write lines of the form key: value",
+                )
             )
         elif document.value is not None:
             usable.append(document)
@@ -130,7 +134,7 @@ def load_schema(schema: Layer) -> tuple[dict[str, Any], list[Problem]]:
     except json.JSONDecodeError as error:
         return {}, [Problem(f"{schema.name}:{error.lineno}", f"is not JSON: {error.msg}", "correct it there")]
     except _DuplicateError as error:
-        return {}, [Problem(schema.name, f"gives the key {error} twice", "keep one of the two")]
+        return {}, [Problem(schema.name, f"has the key {error} twice", "keep one of the two")]
     except (ValueError, RecursionError):
         return {}, [Problem(schema.name, "is not JSON in UTF-8", "save it as UTF-8 JSON")]
     if not isinstance(value, dict):
@@ -171,8 +175,8 @@ def _merge(
         # Replacing a group by a single value is nearly always a mistake in the indentation.
         if isinstance(old, dict) and value is not None:
             group = ", ".join(list(old)[:4])
-            what = f"{schema_errors.dotted(here)} is a group of values ({group}), not a single one"
-            problems.append(Problem(document.where(here), what, "set the keys in it"))
+            what = f"{schema_errors.dotted(here)} is a group of values ({group}), not a single value"
+            problems.append(Problem(document.where(here), what, "set the keys inside it"))
             continue
         merged[key] = value
     return merged
@@ -186,7 +190,11 @@ def _strange(
         here = (*path, key)
         if key not in known and here != (BUILT_IN,):
             close = schema_errors.did_you_mean(key, known)
-            hint = f"did you mean {close}?" if close else f"known there: {', '.join(list(known)[:12])}"
+            hint = (
+                f"did you mean {close}?"
+                if close
+                else (f"known values at this level: {', '.join(list(known)[:12])}")
+            )
             found.append(
                 Problem(
                     document.where(here), f"{schema_errors.dotted(here)} is not a value of this release", hint
@@ -224,13 +232,11 @@ def _misfits(
         with _bounded():
             found = schema_errors.findings(parsed, values, where)
     except _TooSlowError:
-        what = f"takes more than {SCHEMA_SECONDS:g} seconds for these values"
-        hint = (
-            "a pattern such as (a+)+ tries every way to match: write it without a repetition in a repetition"
-        )
+        what = f"needs more than {SCHEMA_SECONDS:g} seconds to check these values"
+        hint = "a pattern such as (a+)+ is very slow: do not nest a repetition inside a repetition"
         return [schema_errors.Finding("schema", (), Problem(schema.name, what, hint))]
     except RecursionError:
-        problem = Problem(schema.name, "refers to itself without end", "look at its $ref")
+        problem = Problem(schema.name, "contains a circular reference", "check its $ref")
         return [schema_errors.Finding("schema", (), problem)]
     return [f for f in found if f.problem.where not in taken]
 

@@ -59,7 +59,10 @@ def previewed(
     try:
         system.mkdir(base, 0o700)
     except OSError as error:
-        hint = "the plan needs space for the documents of the bundle: name a directory with --work-dir"
+        hint = (
+            "the plan needs disk space for the documents of the bundle: choose a directory with "
+            "--work-dir DIR"
+        )
         raise HostNotReadyError(
             f"cannot write: {error.strerror}", where=parent or system.root, hint=hint
         ) from error

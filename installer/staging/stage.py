@@ -26,7 +26,9 @@ from installer.staging import area as staging
 from installer.staging import work_dir
 from installer.staging.staged import Staged
 
-KEPT = "the staged files stay: the same command continues with them, `install recover` removes them"
+KEPT = (
+    "the staged files are kept: run the same command again to continue, or `install recover` to remove them"
+)
 
 
 def stage(

@@ -37,8 +37,8 @@ def work_dir(system: System, layout: Layout, typed: Path) -> str:
     if not real.is_dir():
         raise UsageError("is not a directory", where=str(typed), hint="create it first: mkdir -m 700 DIR")
     if not real.is_relative_to(system.root):
-        hint = f"with --root nothing outside of {system.root} is changed: choose a directory in it"
-        raise UsageError("is outside of --root", where=str(typed), hint=hint)
+        hint = f"with --root, Waybill changes nothing outside {system.root}: choose a directory inside it"
+        raise UsageError("is outside the directory of --root", where=str(typed), hint=hint)
     path = "/" + str(real.relative_to(system.root)).removeprefix(".")
     if f"{path}/".startswith(f"{layout.state}/"):
         raise UsageError(
@@ -67,7 +67,9 @@ def _refuse_unsafe(system: System, path: str) -> None:
                 hint=f"chmod go-w {part}, or choose another directory",
             )
     if system.space(path).readonly:
-        raise HostNotReadyError("is mounted read-only", where=path, hint="mount it for writing")
+        raise HostNotReadyError(
+            "is mounted read-only", where=path, hint="remount it read-write: mount -o remount,rw MOUNTPOINT"
+        )
     if not system.writable(path):
         raise HostNotReadyError("is not writable by this user", where=path, hint="run as root")
 
@@ -112,10 +114,11 @@ def remove_area(system: System, layout: Layout, link: str, progress: Progress) -
     if gone or not ours or not _is_ours(system, area):
         what = "does not exist" if gone else "was not created by Waybill"
         progress.note(
-            f"{area}, the work directory of a bundle, {what}: left as it is; remove it if its disk returns"
+            f"{area}, the work directory of a bundle, {what}: it is not removed; if its disk is "
+            "connected again, remove it by hand"
         )
     elif strange := [path for path in system.tree(area) if not _BLOB.fullmatch(path.removeprefix(area))]:
-        progress.note(f"{strange[0]} was not created by Waybill: {area} is left as it is")
+        progress.note(f"{strange[0]} was not created by Waybill: {area} is not removed")
     else:
         system.remove_tree(area)
     system.unlink(link)

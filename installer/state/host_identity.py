@@ -34,14 +34,16 @@ def environment(system: System, given: str) -> str:
         raise HostNotReadyError(f"cannot be read: {error.strerror}", where=ENVIRONMENT_FILE) from None
     if not ENVIRONMENT.fullmatch(text):
         raise HostNotReadyError(
-            "does not name an environment", where=ENVIRONMENT_FILE, hint="one word, such as: production"
+            "does not contain the name of an environment",
+            where=ENVIRONMENT_FILE,
+            hint="write one word, for example: production",
         )
     # The setting of the host wins: else `--env test` would be a way around the approvals of production.
     if given not in ("", text):
         raise RefusedError(
             f"this host belongs to the environment {text}, not {given}",
             where=ENVIRONMENT_FILE,
-            hint="leave out --env, or use a host of that environment",
+            hint="omit --env, or run the command on a host of that environment",
         )
     return text
 

@@ -140,8 +140,8 @@ def read_record(
 
 def _again(layout: Layout, entry: Entry) -> str:
     return (
-        f"the disk may be losing data, or somebody edited the file. Install {layout.product} {entry.version} "
-        "again from its bundle: that writes the file anew"
+        f"the disk may be losing data, or somebody edited the file. Install {layout.product} "
+        f"{entry.version} again from its bundle: that writes the file again"
     )
 
 

@@ -15,8 +15,9 @@ from installer.host.system import System
 from installer.shared.progress import Progress
 
 DAMAGED = (
-    "the retained release is damaged, and a rollback to it is not possible: roll back to another one "
-    "(`install status` lists them), or create this version again with a higher `sequence` in bundle.yaml"
+    "the retained release is damaged and cannot be used for a rollback: roll back to another "
+    "release (see `install status`), or create a new bundle of this version with a higher "
+    "`sequence` in bundle.yaml"
 )
 
 
@@ -39,7 +40,7 @@ def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
     digest = sha256_hex(data)
     # As for a new bundle: the digest before the parser.
     if not has_line(listed, digest, MANIFEST):
-        raise TamperedError(f"{MANIFEST} is not what {SUMS} lists", where=directory)
+        raise TamperedError(f"{MANIFEST} does not match its line in {SUMS}", where=directory)
     manifest = manifest_json.parse(data)
     check_sums(listed, manifest.files, digest)
     return manifest, sha256_hex(listed)
@@ -94,7 +95,7 @@ def verify_retained(
             # Also the kind: a link to a file with the right content could change later.
             if (seen.kind, seen.sha256) != ("file", entry.sha256):
                 raise TamperedError(
-                    f"{entry.path} is not what was signed",
+                    f"{entry.path} does not match the signed list",
                     where=directory,
                     hint=DAMAGED,
                 )

@@ -195,7 +195,7 @@ class State:
             name = named.text(ANY_TEXT)
             current = next((entry for entry in entries if entry.name == name), None)
             if name and current is None:
-                named.note("is not one of the releases")
+                named.note("is not a known release")
             state = cls(
                 current,
                 entries,
@@ -235,7 +235,7 @@ def cannot_access_error(error: OSError, where: str) -> HostNotReadyError:
     """Return the error for what cannot be read; `where` is used if the error names no file."""
     if isinstance(error, PermissionError):
         return cannot_read_error(error.filename or where)
-    hint = "look at that path: something else may be in its place, or the disk may be failing"
+    hint = "check that path: it may have the wrong file type, or the disk may be failing"
     return HostNotReadyError(f"cannot be read: {error.strerror}", where=error.filename or where, hint=hint)
 
 
@@ -257,7 +257,7 @@ def load(system: System, layout: Layout) -> State:
     except PermissionError as denied:
         raise cannot_read_error(layout.state_file) from denied
     except OSError as failed:
-        hint = "the disk may be failing, or something else is in its place: restore it from a backup"
+        hint = "the disk may be failing, or the path has the wrong file type: restore it from a backup"
         raise HostNotReadyError(
             f"cannot be read: {failed.strerror}", where=layout.state_file, hint=hint
         ) from None
@@ -283,8 +283,8 @@ def _damaged(layout: Layout, why: str) -> DamagedStateError:
     return DamagedStateError(
         f"the state is damaged: {why}",
         where=layout.state_file,
-        hint="the disk lost data or somebody edited the file. `install recover` derives the state from the "
-        "journal again; if it cannot, restore the file from a backup",
+        hint="the disk lost data, or somebody edited the file. Run `install recover`: it rebuilds "
+        "the state from the journal; if it cannot, restore the file from a backup",
     )
 
 

@@ -41,10 +41,10 @@ def load_trust(system: System) -> tuple[Root, bytes]:
         raise UntrustedError(
             "no trust is set up on this host",
             where=ROOT_FILE,
-            hint=f"with root.json and the printed trust sheet, run `install trust init root.json{below}`",
+            hint=f"get root.json and the printed trust sheet, then run `install trust init root.json{below}`",
         ) from None
     except OSError as error:
-        raise UntrustedError(f"the trust cannot be read: {error.strerror}", where=ROOT_FILE) from None
+        raise UntrustedError(f"the trust files cannot be read: {error.strerror}", where=ROOT_FILE) from None
     try:
         return parse_root(data, ROOT_FILE), data
     except TamperedError as error:
@@ -52,8 +52,9 @@ def load_trust(system: System) -> tuple[Root, bytes]:
         raise TamperedError(
             error.what,
             where=error.where,
-            hint="somebody edited it, or the disk lost data: restore it from a backup. Without one, remove "
-            f"it and set up trust again by the trust sheet: `install trust init root.json{below}`",
+            hint="somebody edited it, or the disk lost data: restore it from a backup. Without a "
+            f"backup, remove it, then run `install trust init root.json{below}` with the "
+            "printed trust sheet",
             problems=error.problems,
         ) from None
 
@@ -83,7 +84,9 @@ def init_trust(
     digits = fingerprint(data)
     # An expired root would refuse every bundle; better to notice it now, with the sheet at hand.
     if clock() >= root.expires:
-        raise ExpiredError("the root has expired", where=str(path), hint="ask for the current root.json")
+        raise ExpiredError(
+            "the root has expired", where=str(path), hint="ask the security team for the current root.json"
+        )
     try:
         present = system.read(ROOT_FILE, LIMITS.document_bytes)
     except FileNotFoundError:
@@ -96,7 +99,8 @@ def init_trust(
             # A second root of trust would be a way around the rotation.
             f"this host already trusts another root: {display_fingerprint(fingerprint(present))}",
             where=ROOT_FILE,
-            hint="its successor replaces it: `install trust update`; to start again, remove the file",
+            hint="to replace it with a newer version, run `install trust update`; to set up trust "
+            "from the beginning, remove the file first",
         )
     # To be typed, not confirmed: whoever only answers "yes" has not looked at the trust sheet.
     typed = given or ask(
@@ -106,9 +110,10 @@ def init_trust(
     # The comparison is the whole security of the first trust.
     if not same_fingerprint(typed, digits):
         raise UntrustedError(
-            "the fingerprint is not that of this file; nothing was changed",
+            "the fingerprint does not match this file; nothing was changed",
             where=str(path),
-            hint="compare it with the trust sheet; if it differs, do not use this media and tell security",
+            hint="compare it with the trust sheet; if it differs, do not use this media and tell "
+            "the security team",
         )
     store_root(system, data)
     remember_time(system, clock())
@@ -126,7 +131,7 @@ def store_root(system: System, data: bytes) -> None:
         replace_file(system, ROOT_FILE, data, 0o644)
     except OSError as error:
         raise HostNotReadyError(
-            f"the trust cannot be written: {error.strerror}",
+            f"the trust files cannot be written: {error.strerror}",
             where=ROOT_FILE,
             hint="run as root, or give --root DIR",
         ) from error
@@ -147,7 +152,9 @@ def known_time(system: System) -> datetime | None:
     moment = parse_time(text)
     if moment is None:
         raise HostNotReadyError(
-            "does not contain a time", where=TIME_FILE, hint="check the clock, then remove the file"
+            "does not contain a time",
+            where=TIME_FILE,
+            hint="check the system clock with `timedatectl`, then remove the file",
         )
     return moment
 

@@ -143,7 +143,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
                 # command.
                 finalize.not_started(context)
             raise RolledBackError(
-                f"could not begin: {reason(error)}", hint="nothing was changed; fix the cause and try again"
+                f"could not start: {reason(error)}", hint="nothing was changed; fix the cause and try again"
             ) from error
         failed: BaseException | None = None
         try:
@@ -270,7 +270,7 @@ def _commit_forward(context: Context, journal: Journal, failed: BaseException | 
     except Exception as error:
         journal.require_reboot(error)
         raise NotUndoneError(
-            f"the release is past its point of no return, and its commit cannot be recorded: {reason(error)}",
+            f"the release is past its point of no return, but its commit cannot be recorded: {reason(error)}",
             where=journal.path,
             hint="fix the cause named above, then run `install recover`: it continues from here",
         ) from error
@@ -364,4 +364,6 @@ def _finish(context: Context, journal: Journal) -> Outcome:
     except (OSError, WaybillError) as error:
         journal.require_reboot(error)
         state = finalize.committed_state(context, journal)
-        return Outcome(state, f"{reason(error)}; the next command, or `install recover`, completes it")
+        return Outcome(
+            state, f"{reason(error)}; run `install recover` to complete it (the next command also does this)"
+        )

@@ -49,8 +49,8 @@ def not_undone_error(context: Context, error: Exception, why: str) -> NotUndoneE
     return NotUndoneError(
         f"the release failed ({why}) and could not be fully undone: {reason(error)}",
         where=context.layout.journal(context.transaction),
-        hint="fix the cause named above, then run `install recover`: it continues from here. "
-        "Nothing else is changed until then",
+        hint="fix the cause named above, then run `install recover`: it continues from here. Until "
+        "then, Waybill changes nothing else",
         problems=problems_of(error),
     )
 
@@ -63,10 +63,10 @@ def rolled_back_error(verb: str, old: Entry | None, error: BaseException) -> Rol
         old: The release that runs again; None if none does.
         error: What failed.
     """
-    now = f"{old.version} is as it was before" if old else "nothing is installed, as before"
+    now = f"{old.version} is still installed" if old else "nothing is installed, as before"
     hint = error.hint if isinstance(error, WaybillError) else ""
     return RolledBackError(
-        f"{verb} failed and was rolled back, {now}: {reason(error)}", hint=hint, problems=problems_of(error)
+        f"{verb} failed and was rolled back ({now}): {reason(error)}", hint=hint, problems=problems_of(error)
     )
 
 

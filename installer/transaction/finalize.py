@@ -251,8 +251,8 @@ def history(context: Context) -> list[dict[str, Any]]:
         raise HostNotReadyError(
             "is damaged",
             where=f"{path}:{rows.index(None) + 1}",
-            hint="the disk lost data or somebody edited the file: restore it from a backup; "
-            "`install audit` has the same information in another file",
+            hint="the disk lost data, or somebody edited the file: restore it from a backup; "
+            "`install audit` shows the same information from another file",
         )
     return [row for row in rows if row]
 

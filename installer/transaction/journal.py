@@ -89,10 +89,10 @@ def read(data: bytes, path: str) -> Tail:
         # A later valid record means that the damaged one was complete once: its effects are on the host.
         if later is not None and later.number > len(records):
             raise NotUndoneError(
-                f"record {len(records) + 1} of the journal is damaged, and later records are valid",
+                f"record {len(records) + 1} of the journal is damaged, but later records are valid",
                 where=f"{path}@{offset}",
-                hint="the disk lost data: check it, restore this file and run `install recover`; without a "
-                "copy of it, see `install recover --help`",
+                hint="the disk lost data: check the disk, restore this file from a backup, then "
+                "run `install recover`; without a backup, see `install recover --help`",
             )
     return Tail(records, offset, previous)
 
@@ -118,7 +118,7 @@ def _parse(line: bytes, number: int | None, previous: str | None, where: str) ->
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise NotUndoneError(
-        "a record of the journal is undamaged and has an unknown form",
+        "a record of the journal is not damaged, but its format is unknown",
         where=where,
         hint="use the installer that wrote it, or a newer one; see `install recover --help`",
     )

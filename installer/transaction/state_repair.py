@@ -62,9 +62,9 @@ def find_state(context: Context) -> FoundState:
         return FoundState(derived, f"the state is {'older than the journal' if there else 'missing'}")
     if not there and derived is None and (system.names(layout.releases) or _has_history(system, layout)):
         raise NotUndoneError(
-            "the state is missing, and no journal has it",
+            "the state is missing, and no journal contains it",
             where=layout.state_file,
-            hint=f"restore it from a backup; nothing is changed until then. {GUIDE}",
+            hint=f"restore it from a backup; until then, Waybill changes nothing. {GUIDE}",
         )
     return FoundState(state)
 
@@ -90,7 +90,7 @@ def read_state(context: Context) -> State:
         raise DamagedStateError(
             found.problem,
             where=context.layout.state_file,
-            hint="`install recover` derives it from the journal again",
+            hint="run `install recover`: it rebuilds the state from the journal",
         )
     return found.state
 
@@ -116,7 +116,7 @@ def repair_state(context: Context) -> str:
         system.rename(layout.state_file, f"{layout.state_file}.damaged")
     save(system, layout, found.state)
     kept = "; the damaged file is now state.json.damaged" if found.damaged else ""
-    return f"{found.problem.replace(' is ', ' was ', 1)}: derived from the journal again{kept}"
+    return f"{found.problem.replace(' is ', ' was ', 1)}: rebuilt from the journal{kept}"
 
 
 def _newest(system: System, layout: Layout) -> State | None:
@@ -161,7 +161,7 @@ def refuse_truncated(context: Context, journal: Journal, backups: Sequence[str] 
     system, backup = context.system, context.layout.backup(context.transaction)
     if not journal.has("BEGIN"):
         if backups if backups is not None else system.observe(backup, digest=False).kind != "absent":
-            raise _refusal(journal, "the journal is empty, although files were replaced")
+            raise _refusal(journal, "the journal is empty, but files were replaced")
         return
     begin = journal.records[0].fields
     schema = begin.get("schema", journals.SCHEMA)
@@ -170,7 +170,8 @@ def refuse_truncated(context: Context, journal: Journal, backups: Sequence[str] 
             f"the journal was written by another version of the installer ({schema}; "
             f"this one reads {journals.SCHEMA})",
             where=journal.path,
-            hint="run `recover` with the installer that began the transaction, or with a newer one",
+            hint="run `install recover` with the version of `install` that started the "
+            "transaction, or with a newer one",
         )
     # END truncates the file; a power cut can lose the record and keep the shorter length.
     decided = journal.has("COMMIT") or journal.has("ROLLED-BACK")
@@ -191,7 +192,7 @@ def refuse_truncated(context: Context, journal: Journal, backups: Sequence[str] 
     names = system.names(backup) if backups is None else backups
     lacking = [name for name in names if f"{backup}/{name}" not in known]
     if lacking:
-        raise _refusal(journal, f"the journal has no record of the backup {lacking[0]}: its end is missing")
+        raise _refusal(journal, f"the end of the journal is missing (no record of the backup {lacking[0]})")
 
 
 def refuse_before_reboot(context: Context, journal: Journal) -> None:
@@ -205,7 +206,8 @@ def refuse_before_reboot(context: Context, journal: Journal) -> None:
         raise NotUndoneError(
             "the disk failed to write; a reboot is required before anything continues",
             where=journal.path,
-            hint="check dmesg and the disk, reboot, then run `install recover`; nothing is changed before",
+            hint="check dmesg and the disk, reboot, then run `install recover`; until then, "
+            "Waybill changes nothing",
         )
 
 
@@ -221,6 +223,9 @@ def _refusal(journal: Journal, what: str) -> NotUndoneError:
     return NotUndoneError(
         f"{what}: somebody truncated it, or the disk lost data",
         where=journal.path,
-        hint="restore the journal and run `install recover`; the replaced files are in .backup next to it. "
+        hint=(
+            "restore the journal from a backup, then run `install recover`; the replaced files "
+            "are in .backup next to the journal. "
+        )
         + GUIDE,
     )

@@ -258,7 +258,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"sigstore\.json: ",
     ),
     # mix and match, freeze, wrong software
-    "swapped payloads": (swapped, 11, r"docs/a is not what was signed"),
+    "swapped payloads": (swapped, 11, r"docs/a does not match the signed list"),
     "a bundle that is expired": (lambda: plan(created=now() - 9 * DAY, expires=now() - DAY), 12, r"expired"),
     "a bundle for another platform": (
         lambda: plan({DOC: b"x"}, platforms=("linux/arm64",)),

@@ -211,7 +211,7 @@ ATTACKS: dict[str, tuple[Callable[[Desk], None], str]] = {
     "a template that imports": (template("{% import 'os' as os %}"), r"config/a\.j2:1: .*another template"),
     "a template that is nested without end": (
         template("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}"),
-        r"config/a\.j2: nests too deeply",
+        r"config/a\.j2: is nested too deeply",
     ),
     "a template of too many tags": (template("{{ 1 }}" * 20_001), r"config/a\.j2: has more than 20000 tags"),
     "a template of bytes that are no text": (

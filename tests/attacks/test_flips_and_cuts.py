@@ -96,7 +96,7 @@ def test_every_shorter_length_is_refused(plan: Plan) -> None:
     for length in range(len(tar)):
         with pytest.raises(TamperedError) as caught:
             verified(BytesMedium(tar[:length]))
-        assert caught.value.what == f"ends at byte {length}, before the bundle does"
+        assert caught.value.what == f"ends at byte {length}, but the bundle is longer"
         assert "copy the bundle again" in caught.value.hint
 
 

@@ -85,6 +85,6 @@ def test_a_payload_that_turns_evil_before_it_is_read_is_refused_and_nothing_stay
     world: World, tmp_path: Path
 ) -> None:
     data = world.tar().replace(b"alpha\n", b"EVILa\n")
-    with pytest.raises(TamperedError, match="docs/a is not what was signed"):
+    with pytest.raises(TamperedError, match="docs/a does not match the signed list"):
         staged(BytesMedium(data), world.plan, tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -189,7 +189,7 @@ def test_killed_while_it_is_staged_the_next_run_goes_on(place, desk):
                 time.sleep(0.05)
         running.kill()
     said = place.install(bundle, *ONLY)
-    found = re.search(r"(\d+) of (\d+) files already staged, .*: checked, not copied again", said)
+    found = re.search(r"(\d+) of (\d+) files are staged already .*: checked, not copied again", said)
     assert found, said
     assert 0 < int(found[1]) < int(found[2])
     assert place.status()["current"]["version"] == GOOD

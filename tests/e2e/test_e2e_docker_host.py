@@ -148,7 +148,7 @@ def test_on_a_small_disk_images_wait_elsewhere_and_the_engine_alone_keeps_them(s
     assert (status["current"]["version"], status["drift"]) == ("1.0.0", [])
     small.host.check(f"docker rmi --force {web}")
     said = small.install("rollback 1.1.0 --product shop --yes", exit_code=15)
-    assert "shop/web:1.1.0: is gone from the engine, and its layers were not kept here" in said
+    assert "shop/web:1.1.0: is missing from the engine, and its layers were not kept here" in said
     small.install("remove shop --yes")
     assert running(small) == {}
     assert small.host.check("docker images -q") == ""

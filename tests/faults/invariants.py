@@ -128,7 +128,7 @@ def _own(root: Path, state: State, *, copies: bool) -> list[str]:
             if sha256_hex((root / directory[1:] / file.path).read_bytes()) != file.sha256
         ]
         if bad or identity != entry.identity:
-            found.append(f"the kept release {entry.name} is not what was verified: {bad}")
+            found.append(f"the kept release {entry.name} differs from the verified content: {bad}")
     left = [path for path in (base / "txn").glob("*") if path.suffix != ".done"]
     left += list((base / "staging").glob("*"))
     left += [path for path in (base / "kept").glob("*") if not copies]

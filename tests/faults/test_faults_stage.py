@@ -80,7 +80,9 @@ def test_the_next_run_goes_on_wherever_the_first_was_killed(fault: str, apart: b
         assert not {hashlib.sha256(FILES[path]).digest() for path in there if FILES[path]} & fresh, at
         if there:
             resumed += 1
-            assert any(f"{len(there)} of {len(FILES)} files already staged" in line for line in notes.lines)
+            assert any(
+                f"{len(there)} of {len(FILES)} files are staged already" in line for line in notes.lines
+            )
         assert bool(staged.area) == apart
         with exclusive(context(System(root))):
             pass
@@ -97,7 +99,7 @@ def test_a_medium_that_was_pulled_is_put_back_and_the_rest_is_read(tmp_path: Pat
     pulled = Reads(data, fail=lambda offset: offset > whole.offset("trees/web/c"))
     with pytest.raises(MediaError):
         run(system, pulled.medium(), notes)
-    assert "the same command goes on from there" in notes.lines[-1]
+    assert "the same command continues with them" in notes.lines[-1]
     there = {path for path in tree(tmp_path, f"/{STAGING}") if path.rpartition("/")[2] in files}
     reads = Reads(data)
     staged = run(system, reads.medium(), notes)
@@ -172,7 +174,7 @@ def test_what_is_ours_is_ours_wherever_its_removal_was_cut_short(fault: str, tmp
             clear(FaultySystem(root, at, fault), LAYOUT, Notes())
         run(System(root), build.BytesMedium(TAR), notes)
         clear(System(root), LAYOUT, notes)
-        assert not [line for line in notes.lines if "not ours" in line], at
+        assert not [line for line in notes.lines if "not created by Waybill" in line], at
         assert not list((root / STAGING).iterdir())
         assert not (root / LAYOUT.preserved[1:]).exists()
         shutil.rmtree(root)
@@ -188,7 +190,7 @@ def test_a_tampered_bundle_and_a_host_that_fails_leave_nothing(tmp_path: Path) -
         run(system, build.BytesMedium(bad))
     assert not list((tmp_path / STAGING).iterdir())
     count = len(FaultySystem(tmp_path).trace)
-    with pytest.raises(HostNotReadyError, match="cannot be staged"):
+    with pytest.raises(HostNotReadyError, match="cannot stage the release"):
         run(FaultySystem(tmp_path, count + 20, "full"), build.BytesMedium(TAR))
     assert not list((tmp_path / STAGING).iterdir())
 
@@ -213,7 +215,7 @@ def test_a_file_that_is_not_ours_is_moved_away_and_named(name: str, resume: str,
         assert not [each for each in found if (each not in FILES and "mine" in each) or "notes" in each]
     (kept,) = [each for each in (tmp_path / LAYOUT.preserved[1:]).rglob("*") if each.is_file()]
     assert kept.read_bytes() == b"somebody's work"
-    line = next(line for line in notes.lines if "not ours" in line)
+    line = next(line for line in notes.lines if "not created by Waybill" in line)
     assert line.startswith(f"/{STAGING}/")
     assert str(kept).startswith(f"{tmp_path}{line.rpartition(' to ')[2]}")
 

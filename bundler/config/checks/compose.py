@@ -57,7 +57,7 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> ComposeFile:
     result = ComposeFile()
     # Compose reads such files, too; the limit guards this process, not the format.
     if len(data) > MAX_BYTES:
-        result.problems.append(Problem(name, "is larger than 1 MiB", "is it a Compose file?"))
+        result.problems.append(Problem(name, "is larger than 1 MiB", "check that it is a Compose file"))
         return result
     try:
         # Nodes, not objects: they keep line numbers, and aliases are shared instead of copied.
@@ -71,12 +71,12 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> ComposeFile:
         )
         return result
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        result.problems.append(Problem(name, "is not YAML in UTF-8", "is it a Compose file?"))
+        result.problems.append(Problem(name, "is not YAML in UTF-8", "check that it is a Compose file"))
         return result
     top = dict(_entries(root))
     services = dict(_entries(top.get("services")))
     if not services:
-        result.problems.append(Problem(f"{name}:1", "has no services", "is it a Compose file?"))
+        result.problems.append(Problem(f"{name}:1", "has no services", "check that it is a Compose file"))
     for service, node in services.items():
         _service(service, node, name, variables, result)
     _carried(top, services, name, result)
@@ -92,9 +92,9 @@ def _service(service: str, node: Node, name: str, variables: Mapping[str, str], 
     # The image would be built from sources that are not on the host.
     if "build" in entries:
         where = f"{name}:{entries['build'].start_mark.line + 1}"
-        hint = "build the image first, list it under images, and replace build: by image:"
+        hint = "build the image first, list it under images, and replace build: with image:"
         result.problems.append(
-            Problem(where, f"service {service} has build:, but the host has no sources", hint)
+            Problem(where, f"service {service} has build:, but hosts have no source code to build from", hint)
         )
         return
     if image is None:
@@ -116,7 +116,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
     # Placeholders of bundle.yaml are not replaced here: the file must stay valid for Compose.
     if re.search(r"(?<!\$)\{[a-z]+\}", text):
         hint = "write ${WAYBILL_VERSION}: Compose files are shipped unchanged"
-        return text, ("has {…}, which is replaced in bundle.yaml only", hint)
+        return text, ("has {…}; placeholders are replaced only in bundle.yaml", hint)
     unknown: list[str] = []
 
     def value(match: re.Match[str]) -> str:
@@ -134,7 +134,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
     filled = _VARIABLE.sub(value, text)
     if unknown:
         hint = f"use {' or '.join(variables)}, or give a default: ${{{unknown[0]}:-…}}"
-        return text, (f"depends on ${unknown[0]}, which is known on the host only", hint)
+        return text, (f"depends on ${unknown[0]}, which is known only on the host", hint)
     return filled, None
 
 

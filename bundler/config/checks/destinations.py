@@ -67,7 +67,9 @@ def _unsafe(place: InstallPath) -> Problem | None:
         )
     if _inside(path, _KERNEL):
         return Problem(
-            place.where, f"install: {path} is a kernel file system", "use a service, or sysctl.d for settings"
+            place.where,
+            f"install: {path} is on a kernel file system",
+            "use a service, or sysctl.d for settings",
         )
     if _inside(path, _FLEETING):
         return Problem(

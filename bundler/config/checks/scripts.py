@@ -16,8 +16,8 @@ def check(head: bytes, name: str) -> list[Problem]:
         name: Its path, for problems.
     """
     if not head.startswith((b"#!", b"\x7fELF")):
-        return [Problem(f"{name}:1", "does not begin with #!", "begin it with #!/bin/sh")]
+        return [Problem(f"{name}:1", "does not start with #!", "start it with #!/bin/sh")]
     if head.partition(b"\n")[0].endswith(b"\r"):
         # The kernel would look for an interpreter whose name ends in a carriage return.
-        return [Problem(f"{name}:1", "has CRLF line ends", "save it with LF line ends")]
+        return [Problem(f"{name}:1", "has CRLF line endings", "save it with LF line endings")]
     return []

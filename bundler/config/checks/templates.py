@@ -103,7 +103,7 @@ def check(template: bytes, name: str, known: KnownValues) -> list[Problem]:
     try:
         render(template, name, known.values)
     except RenderError as error:
-        return [Problem(error.where, f"{error.what} (rendered with the defaults)", error.hint)]
+        return [Problem(error.where, f"{error.what} (rendered with the default values)", error.hint)]
     return []
 
 

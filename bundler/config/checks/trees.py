@@ -112,9 +112,9 @@ class _Walk:
         # Two names that differ only in case become one file on some file systems.
         first_path = self._folded.setdefault(path.lower(), path)
         if first_path != path:
-            fault = f"differs from {first_path} only in case"
+            fault = f"differs from {first_path} only in upper and lower case"
         if fault:
-            self._problem(path, f"has a name that a bundle cannot carry: it {fault}", NAME_HINT)
+            self._problem(path, f"has a name that is not allowed in a bundle: it {fault}", NAME_HINT)
         return not fault
 
     def _problem(self, path: str, what: str, hint: str) -> None:

@@ -103,7 +103,7 @@ class BundleVerifier:
             state = read_state(Context(self.system, Layout(manifest.product), Progress()))
         except (HostNotReadyError, NotUndoneError) as error:
             # `verify` needs no rights. What this user may not read is named, and checked before applying.
-            self._unread_state = f"{error.where}: {error.what}; not checked whether this is a downgrade"
+            self._unread_state = f"{error.where}: {error.what}; cannot check whether this is a downgrade"
             self.trace.notes.append(self._unread_state)
             state = State()
         return self._at(state)

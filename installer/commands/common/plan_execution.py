@@ -176,7 +176,7 @@ def _execute(context: Context, plan: Plan, new: Entry | None) -> TransactionResu
         with suppress(OSError):
             context.system.remove_tree(context.layout.record(plan.number))
         raise RolledBackError(
-            f"cannot begin: {reason(error)}", hint="nothing was changed; fix the problem and try again"
+            f"cannot start: {reason(error)}", hint="nothing was changed; fix the problem and try again"
         ) from error
     results: list[ProbeResult] = []
     change = Change(plan.verb, plan.number, plan.state, new, plan.operations)

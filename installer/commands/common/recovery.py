@@ -33,13 +33,15 @@ _NOT_OURS = "run as root, or use --root DIR with a directory of your own"
 _UNWRITABLE = {
     errno.EACCES: _NOT_OURS,
     errno.EPERM: _NOT_OURS,
-    errno.EROFS: "mount its file system for writing; if it became read-only by itself, check the disk first",
+    errno.EROFS: (
+        "remount its file system read-write; if it became read-only by itself, check the disk first (dmesg)"
+    ),
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
-    errno.ENOTDIR: "a file is where a directory is needed: move it away",
-    errno.EISDIR: "a directory is where a file is needed: move it away",
-    errno.ELOOP: "a link is where a file is needed: move it away",
-    errno.EEXIST: "something is where a directory is needed: move it away",
+    errno.ENOTDIR: "a directory is needed here, but a file exists: move the file away",
+    errno.EISDIR: "a file is needed here, but a directory exists: move the directory away",
+    errno.ELOOP: "a file is needed here, but a link exists: move the link away",
+    errno.EEXIST: "a directory is needed here, but something else exists: move it away",
 }
 _MISPLACED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
@@ -75,9 +77,11 @@ class Recovered:
             return self.why
         became = {
             "not-started": "had not started: cleaned up",
-            "undone": "was interrupted: undone, the host is on the old release",
-            "finished": "was committed: finished, the host is on the new release",
-            "rolled-forward": "was past the point of no return: completed, the host is on the new release",
+            "undone": "was interrupted and is now undone: the old release is installed",
+            "finished": "was committed and is now completed: the new release is installed",
+            "rolled-forward": (
+                "was past the point of no return and is now completed: the new release is installed"
+            ),
         }
         if self.incomplete:
             return f"transaction {self.transaction} is committed, but a step failed: {self.why}"
@@ -112,7 +116,7 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
         raise HostNotReadyError(
             f"cannot write: {error.strerror}",
             where=(error.errno in _MISPLACED and error.filename) or context.layout.base,
-            hint=_UNWRITABLE.get(error.errno or 0, "check what is at this path, and the kernel log"),
+            hint=_UNWRITABLE.get(error.errno or 0, "check this path, and the kernel log (dmesg)"),
         ) from error
     try:
         # Recovery comes first in every command: nothing may be planned from a half-changed host.
@@ -159,7 +163,7 @@ def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneErr
     return NotUndoneError(
         f"cannot recover {what}: {failures.reason(error)}",
         where=where,
-        hint="fix the problem named here, then run `install recover`: it continues where this stopped",
+        hint="fix this problem, then run `install recover`: it continues from this point",
         problems=error.problems if isinstance(error, WaybillError) else (),
     )
 
@@ -179,8 +183,9 @@ def unfinished(context: Context) -> list[str]:
         raise NotUndoneError(
             "the journal of an unfinished transaction is missing",
             where=context.layout.journal(lost[0]),
-            hint="restore it. If you cannot: the replaced files are in its .backup directory; move "
-            "that away and run `install rollback VERSION --on-drift replace` with the version to run",
+            hint="restore the journal from a backup. If you have no backup: move the .backup "
+            "directory of this transaction away (it contains the replaced files), then run "
+            "`install rollback VERSION --on-drift replace` with the version to run",
         )
     _check_link(context, journals)
     return sorted(journals)
@@ -204,7 +209,7 @@ def _check_link(context: Context, journals: set[str]) -> None:
     else:
         way = f"to run no release: {aside.removesuffix(' && ') or f'rm {path}'}"
     raise NotUndoneError(
-        f"{is_}, but the state names {expected or 'no running release'}",
+        f"{is_}, but state.json names {expected or 'no running release'}",
         where=context.layout.current,
         hint=f"a journal was deleted, or the link was changed by hand. {way}; then run `install status`",
     )

@@ -52,7 +52,9 @@ class Session:
         """
         if not Path(root).is_dir():
             raise UsageError(
-                "is not a directory", where=str(root), hint="create it first: --root uses an existing one"
+                "is not a directory",
+                where=str(root),
+                hint="create it first: --root needs an existing directory",
             )
         return cls(System(Path(root)), ui, clock)
 
@@ -102,7 +104,7 @@ class Session:
             raise UsageError("no product was ever installed here", hint="install a bundle first")
         if len(known) > 1:
             raise UsageError(
-                f"several products are installed here: {', '.join(known)}", hint="name one with --product"
+                f"several products are installed here: {', '.join(known)}", hint="choose one: --product NAME"
             )
         return known[0]
 

@@ -86,7 +86,7 @@ def _payload(medium: BundleSource, offset: int, header: Header, limit: int) -> b
     # The limit before the read: the header is not signed, so any size can be in it.
     if header.size > limit:
         raise TamperedError(
-            f"{header.name} claims {header.size} bytes, at most {limit} are allowed", where=where
+            f"{header.name} has {header.size} bytes, at most {limit} are allowed", where=where
         )
     body = read_exact(medium, offset + BLOCK, header.size)
     # Padding is not in any digest: it must be zero, or a bundle could carry hidden bytes.
@@ -122,15 +122,13 @@ def read_head(medium: BundleSource) -> Head:
         if header.name == MANIFEST:
             return Head(sums, signatures, reserved, offset, header.size, first.mtime)
         if reserved_seen:
-            raise TamperedError(f"{header.name} is in the place of {MANIFEST}", where=where)
+            raise TamperedError(f"expected {MANIFEST}, found {header.name}", where=where)
         if header.name == RESERVED_SPACE:
             reserved, reserved_seen = _skip_reserved(medium, offset, header), True
         else:
             # In the order in which they were added: adding one must not move the others.
             if not _SIGNATURE.fullmatch(header.name) or header.name in signatures:
-                raise TamperedError(
-                    f"{header.name} is in the place of a signature or {MANIFEST}", where=where
-                )
+                raise TamperedError(f"expected a signature or {MANIFEST}, found {header.name}", where=where)
             # Each signature costs a verification before anybody is trusted.
             if len(signatures) == LIMITS.signatures:
                 raise TamperedError(f"has more than {LIMITS.signatures} signatures", where=where)
@@ -278,7 +276,7 @@ class Bundle:
         return (
             "is after the payload: it is a duplicate, or in the wrong place"
             if listed
-            else "is not on the signed list"
+            else "is not in the signed list"
         )
 
     def _read_end(self, offset: int, first: bytes) -> None:
@@ -289,7 +287,7 @@ class Bundle:
         if self.partial_append:
             if not ends_within(self.medium, behind):
                 raise TamperedError(
-                    "the archive is followed by more than an interrupted append can leave", where=where
+                    "the archive is followed by extra data that is not a truncated append", where=where
                 )
         elif any(first) or any(second):
             raise TamperedError("the end of the archive is not two zero blocks", where=where)
@@ -303,7 +301,7 @@ class Bundle:
 def wrong_digest_error(member: Member, medium: str) -> TamperedError:
     """Return the error for a payload that is not what was signed."""
     return TamperedError(
-        f"{member.entry.path} is not what was signed: its SHA-256 differs",
+        f"the SHA-256 of {member.entry.path} does not match the signed list",
         where=f"{medium}@{member.offset + BLOCK}",
         hint="the bundle was changed or is damaged: copy it again from its source",
     )
@@ -335,11 +333,13 @@ def open_bundle(medium: BundleSource, decide: HeadCheck) -> Bundle:
         # For the better error, if the list itself is malformed.
         parse_sums(head.sums)
         raise TamperedError(
-            f"{MANIFEST} is not what {SUMS} lists", where=f"{medium.name}@{head.manifest_offset}"
+            f"{MANIFEST} does not match its entry in {SUMS}", where=f"{medium.name}@{head.manifest_offset}"
         )
     manifest = manifest_json.parse(data)
     # Headers are not signed; this one field of them is not determined by the manifest otherwise.
     if manifest.created != head.mtime:
-        raise TamperedError("the headers have another time than the manifest", where=medium.name)
+        raise TamperedError(
+            "the time in the tar headers differs from the time in the manifest", where=medium.name
+        )
     check_sums(head.sums, manifest.files, digest)
     return Bundle(medium, head, data, manifest)

@@ -124,7 +124,9 @@ class StreamSource:
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view`; `offset` is where the stream stands. See `BundleSource`."""
         if offset != self._offset:
-            raise AssertionError(f"a stream is read in order: at {self._offset}, asked for {offset}")
+            raise AssertionError(
+                f"a stream can only be read in order: the position is {self._offset}, requested is {offset}"
+            )
         done = 0
         while done < len(view):
             piece = self._read(min(CHUNK, len(view) - done))
@@ -136,7 +138,7 @@ class StreamSource:
     def at_end(self, offset: int) -> bool:
         """Return whether nothing follows; see `BundleSource`."""
         if offset != self._offset:
-            raise AssertionError("a stream is read in order")
+            raise AssertionError("a stream can only be read in order")
         return not self._read(1)
 
     def _read(self, count: int) -> bytes:
@@ -146,7 +148,8 @@ class StreamSource:
             raise MediaError(
                 f"cannot be read: {error.strerror}",
                 where=f"{self.name}@{self._offset}",
-                hint="the program that writes into the pipe failed, or the media that it reads: try again",
+                hint="the program that writes to the pipe failed, or the media that it reads from: "
+                "check both, then try again",
             ) from None
         self._offset += len(piece)
         return piece
@@ -168,7 +171,7 @@ def open_source(name: str) -> BundleSource:
 def truncated_error(name: str, offset: int) -> TamperedError:
     """Return the error for a bundle that ends too early."""
     return TamperedError(
-        f"ends at byte {offset}, before the bundle does",
+        f"ends at byte {offset}, but the bundle is longer",
         where=name,
         hint="the copy is not complete: copy the bundle again and compare its size",
     )

@@ -62,10 +62,12 @@ def check_sums(data: bytes, files: tuple[FileEntry, ...], manifest: str) -> None
     listed = {entry.path for entry in files} | {MANIFEST}
     if odd := sorted(listed.symmetric_difference(found)):
         raise TamperedError(
-            f"{SUMS} and {MANIFEST} do not list the same files: {odd[0]} is in one of them only", where=SUMS
+            f"{SUMS} and {MANIFEST} do not list the same files: {odd[0]} is in only one of them", where=SUMS
         )
     odd = [entry.path for entry in files if found[entry.path] != entry.sha256]
-    raise TamperedError(f"{SUMS} and {MANIFEST} do not agree on {(odd or [MANIFEST])[0]}", where=SUMS)
+    raise TamperedError(
+        f"{SUMS} and {MANIFEST} have different values for {(odd or [MANIFEST])[0]}", where=SUMS
+    )
 
 
 def parse_sums(data: bytes) -> dict[str, str]:
@@ -91,7 +93,7 @@ def parse_sums(data: bytes) -> dict[str, str]:
     for number, text in enumerate(rows, 1):
         digest, path = text[:64], text[66:]
         if not HEX.fullmatch(digest) or text[64:66] != "  " or path_fault(path):
-            raise TamperedError("is not `<sha256>  <path>`", where=f"{SUMS}:{number}")
+            raise TamperedError("is not in the form `<sha256> <path>`", where=f"{SUMS}:{number}")
         # Strictly rising: sorted and without duplicates in one comparison.
         if path <= last:
             raise TamperedError(f"is not sorted, or names {path} twice", where=f"{SUMS}:{number}")

@@ -94,7 +94,7 @@ def parse(data: bytes) -> Manifest:
         )
     document.require_valid()
     if not manifest.platforms:
-        top.document.note("platforms", "names no platform")
+        top.document.note("platforms", "must name at least one platform")
     document.require_valid()
     check(manifest)
     return manifest
@@ -205,9 +205,9 @@ def _health(value: Value) -> HealthCheck:
             when=taken.optional_text("when"),
         )
     if entry.kind and (entry.kind == "command") != bool(entry.command):
-        value.note("needs a `command` if its kind is command, and no `command` otherwise")
+        value.note("must have a `command` if its kind is command, and must not have one otherwise")
     elif entry.kind and (entry.kind == "command") == bool(entry.target):
-        value.note("needs a `target` unless its kind is command")
+        value.note("must have a `target` unless its kind is command")
     return entry
 
 

@@ -43,7 +43,7 @@ def section_rank(path: str) -> int:
     top, _, rest = path.partition("/")
     # An unknown section is a newer format, and the order of the tar would not be known.
     if top not in SECTIONS or not rest:
-        raise _fault(f"{path} is in no section of a bundle")
+        raise _fault(f"{path} does not belong to any section of a bundle")
     return SECTIONS.index(top)
 
 
@@ -56,7 +56,7 @@ def _check_order(files: Iterable[FileEntry]) -> None:
             rank == last_rank and (entry.path > last_path or rank == len(SECTIONS) - 1)
         )
         if not in_order:
-            raise _fault(f"{entry.path} is not in its place")
+            raise _fault(f"{entry.path} is in the wrong place")
         last_rank, last_path = rank, entry.path
 
 
@@ -72,7 +72,7 @@ def _check_names(manifest: Manifest) -> None:
     folders = [path.lower() for path in directories]
     for path in folders:
         if not path.startswith("trees/"):
-            raise _fault(f"directory {path} is in no tree")
+            raise _fault(f"directory {path} does not belong to any tree")
     if len(set(folders)) != len(folders):
         raise _fault(f"directory {_first_twice(folders)} occurs twice, ignoring case")
     taken = set(folded)
@@ -88,7 +88,7 @@ def _check_names(manifest: Manifest) -> None:
 def _link(link: LinkEntry) -> None:
     """Require that a link stays in its tree, in the bundle and on the host."""
     if not link.path.startswith("trees/"):
-        raise _fault(f"link {link.path} is in no tree")
+        raise _fault(f"link {link.path} does not belong to any tree")
     top = "/".join(link.path.split("/")[:2])
     if fault := link_target_fault(link.path, link.target, top):
         raise _fault(f"link {link.path} -> {link.target!r:.120} {fault}")
@@ -131,7 +131,7 @@ def _check_destinations(manifest: Manifest) -> None:
         ((directory.install, "") for directory in manifest.directories),
     ):
         if platform not in alone:
-            raise _fault(f"platform {platform} is not among `platforms`")
+            raise _fault(f"platform {platform} is not listed in `platforms`")
         if not install:
             continue
         if fault := destination_fault(install):
@@ -139,7 +139,7 @@ def _check_destinations(manifest: Manifest) -> None:
         there = taken.get(install, ())
         # Two files may share a destination only if no host needs both.
         if _meet((platform,), there):
-            raise _fault(f"two files go to {install}")
+            raise _fault(f"two files have the destination {install}")
         taken[install] = (*there, platform) if there else alone[platform]
     # A file below a link would be written wherever the link leads.
     places = _above(taken) & taken.keys() - {directory.install for directory in manifest.directories}
@@ -148,7 +148,7 @@ def _check_destinations(manifest: Manifest) -> None:
     for install in sorted(taken):
         for above in places.intersection(_parents(install)):
             if _meet(taken[install], taken[above]):
-                raise _fault(f"{above} is a file or link, and {install} goes below it")
+                raise _fault(f"{install} cannot be below {above}, which is a file or a link")
 
 
 def _meet(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
@@ -161,11 +161,11 @@ def _check_references(manifest: Manifest) -> None:
     by_path = {entry.path: entry for entry in manifest.files}
     for name in (manifest.rollback, manifest.values, manifest.values_schema):
         if name and name not in by_path:
-            raise _fault(f"{name} is referred to and not in the bundle")
+            raise _fault(f"{name} is used in the manifest, but is not in the bundle")
     for entry in manifest.files:
         # Engines and registries look blobs up by this name without checking the content.
         if entry.path.startswith("images/blobs/") and entry.path != blob_path(entry.sha256):
-            raise _fault(f"{entry.path} is not named by its digest")
+            raise _fault(f"the name of {entry.path} does not match its digest")
     expands: dict[str, tuple[str, int]] = {}
     for image in manifest.images:
         for digest, size in [
@@ -182,6 +182,10 @@ def _check_references(manifest: Manifest) -> None:
             # Two images may share a layer; it is expanded once and compared with both.
             said = expands.setdefault(layer.digest, (layer.diff_id, layer.expanded))
             if said != (layer.diff_id, layer.expanded) or listed != (0 if plain else layer.expanded):
-                raise _fault(f"image {image.reference}: {layer.digest} has several expanded forms")
+                raise _fault(
+                    f"image {image.reference}: {layer.digest} is listed with different expanded forms"
+                )
             if plain and layer.expanded != layer.size:
-                raise _fault(f"image {image.reference}: {layer.digest} is not compressed, and has two sizes")
+                raise _fault(
+                    f"image {image.reference}: {layer.digest} is not compressed, but is listed with two sizes"
+                )

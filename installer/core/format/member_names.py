@@ -84,9 +84,9 @@ def destination_fault(path: str) -> str | None:
     if len(path) > 1024:
         return "is longer than 1024 bytes"
     if path == "/" or path.endswith("/"):
-        return "names a directory"
+        return "names a directory, not a file"
     if ours:
-        return "belongs to Waybill"
+        return "is reserved for Waybill"
     for component in path[1:].split("/"):
         if component in ("", ".", ".."):
             return "has an empty, `.` or `..` component"
@@ -94,7 +94,7 @@ def destination_fault(path: str) -> str | None:
             return f"has a component of more than {MAX_COMPONENT} bytes"
         # Destinations appear in shell commands, units and logs of the operator.
         if any(ord(c) < 33 or ord(c) > 126 or c in "\\'\"`$*?[]{}<>|&;!#" for c in component):
-            return "has characters other than the printable ones that need no quoting"
+            return "has characters that are not printable or need quoting"
     return None
 
 
@@ -112,7 +112,7 @@ def link_target_fault(path: str, target: str, top: str) -> str | None:
     if not target or target.startswith("/") or len(target) > 1024:
         return "is not a relative path"
     if any(ord(c) < 33 or ord(c) > 126 for c in target):
-        return "has characters other than printable ones"
+        return "has characters that are not printable"
     here = path.split("/")[:-1]
     climbing = True
     for component in target.split("/"):
@@ -121,12 +121,12 @@ def link_target_fault(path: str, target: str, top: str) -> str | None:
             if not climbing:
                 return "has a `..` after a name"
             if not here:
-                return "leads out of the bundle"
+                return "points outside the bundle"
             here.pop()
         elif component not in ("", "."):
             climbing = False
             here.append(component)
     # Compared after resolving, not by the text: `../x/..` stays inside or not only at the end.
     if here[: len(top.split("/"))] != top.split("/"):
-        return f"leads out of {top}"
+        return f"points outside {top}"
     return None

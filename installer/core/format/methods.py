@@ -81,7 +81,7 @@ METHODS = (
                 directory="/etc/systemd/system",
                 name_pattern=r"[A-Za-z0-9:_.\\@-]+\."
                 r"(?:service|socket|timer|target|path|mount|automount|swap|slice)",
-                name_hint="end it in .service, .socket, .timer, …",
+                name_hint="use a name that ends in .service, .socket, .timer, …",
             ),
         ),
     ),

@@ -52,7 +52,7 @@ def encode(header: Header) -> bytes:
     """
     split = split_ustar(header.name)
     if split is None or not header.name.isascii():
-        raise ValueError(f"no ustar name: {header.name!r}")
+        raise ValueError(f"not a valid ustar name: {header.name!r}")
     # Larger sizes would need pax headers, which the format does not have.
     if not 0 <= header.size <= SIZE_LIMIT or not 0 <= header.mtime < OCTAL_LIMIT:
         raise ValueError(f"out of range: {header}")
@@ -119,7 +119,7 @@ def decode(block: bytes, where: str) -> Header:
     header = Header(name, mode, size, mtime)
     # Encoding again and comparing: whatever field was not read above cannot carry anything.
     if not 0 <= size <= SIZE_LIMIT or encode(header) != block:
-        raise refuse(f"the header of {name} is not in the one form that the format allows")
+        raise refuse(f"the header of {name} is not in the only form that the format allows")
     return header
 
 
@@ -143,15 +143,18 @@ def difference(block: bytes, expected: Header, where: str) -> str:
         One sentence without a full stop.
     """
     if not any(block):
-        return f"the archive ends here, and {expected.name} is missing"
+        return f"the archive is incomplete: it ends before {expected.name}"
     try:
         found = decode(block, where)
     except TamperedError as error:
         return error.what
     if found.name != expected.name:
-        return f"member {found.name} is in the place of {expected.name}"
+        return f"expected member {expected.name}, found member {found.name}"
     parts = [
-        f"{field} is {getattr(found, field):{form}}, signed is {getattr(expected, field):{form}}"
+        (
+            f"{field} is {getattr(found, field):{form}}, but the signed value is "
+            f"{getattr(expected, field):{form}}"
+        )
         for field, form in (("size", "d"), ("mode", "04o"), ("mtime", "d"))
         if getattr(found, field) != getattr(expected, field)
     ]

@@ -144,7 +144,7 @@ def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManife
     found = _object(loads_strict(data, where, MAX_DOCUMENT), where)
     if found.get("schemaVersion") != 2:
         raise TamperedError(
-            "is not of schema version 2",
+            "does not have schema version 2",
             where=where,
             hint="push or save the image again with a current engine",
         )
@@ -155,10 +155,12 @@ def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManife
     own = found.get("mediaType", "")
     # The registry and the document must agree about what it is.
     if own and media_type and own != media_type:
-        raise TamperedError(f"calls itself {own!r} and is called {media_type!r}", where=where)
+        raise TamperedError(f"has the media type {own!r}, but is listed as {media_type!r}", where=where)
     kind = own or media_type or (INDEX if is_index else MANIFEST)
     if kind not in (INDEXES if is_index else MANIFESTS):
-        raise TamperedError(f"has the media type {kind!r}, which is not one of an image", where=where)
+        raise TamperedError(
+            f"has the media type {kind!r}, which is not a media type of an image", where=where
+        )
     if is_index:
         return ImageIndex(kind, _descriptors(found["manifests"], f"{where}: manifests", MAX_MANIFESTS))
     return _manifest(found, kind, where)
@@ -197,7 +199,7 @@ def parse_config(data: bytes, where: str) -> ImageConfig:
     found = _object(loads_strict(data, where, MAX_DOCUMENT), where)
     platform = _platform(found, where)
     if not platform:
-        raise TamperedError("names no platform (`os` and `architecture`)", where=where)
+        raise TamperedError("has no platform (`os` and `architecture`)", where=where)
     rootfs = _object(found.get("rootfs"), f"{where}: rootfs")
     if rootfs.get("type") != "layers":
         raise TamperedError(f"has a rootfs of type {rootfs.get('type')!r}, not `layers`", where=where)
@@ -226,7 +228,7 @@ def parse_docker_manifest(data: bytes, where: str) -> tuple[DockerEntry, ...]:
         # Each tag is created by `docker load`: an unexpected one would replace another image.
         for tag in tags:
             if not isinstance(tag, str) or reference_fault(tag) or not split_reference(tag)[1]:
-                raise TamperedError(f"has the tag {str(tag)[:120]!r}, which is none", where=at)
+                raise TamperedError(f"has the tag {str(tag)[:120]!r}, which is not a valid tag", where=at)
         members = tuple(_member(name, at) for name in (entry.get("Config"), *layers))
         images.append(DockerEntry(members[0], tuple(tags), members[1:]))
     return tuple(images)
@@ -307,13 +309,16 @@ def platform_matches(wanted: str, platform: str) -> bool:
 def _manifest(found: dict[str, Any], kind: str, where: str) -> ImageManifest:
     config = _descriptor(found.get("config"), f"{where}: config")
     if config.media_type not in CONFIGS:
-        raise TamperedError(f"is not of a container image but of {config.media_type!r}", where=where)
+        raise TamperedError(
+            f"is not the manifest of a container image: its config has the media type {config.media_type!r}",
+            where=where,
+        )
     layers = _descriptors(found.get("layers"), f"{where}: layers", MAX_LAYERS)
     for number, layer in enumerate(layers):
         if not layer_form(layer.media_type):
             at = f"{where}: layers[{number}]"
             raise TamperedError(
-                f"has the media type {layer.media_type!r}, which is not that of a layer we know", where=at
+                f"has the media type {layer.media_type!r}, which is not a supported layer type", where=at
             )
     return ImageManifest(kind, config, layers)
 
@@ -335,14 +340,14 @@ def _descriptor(value: Any, where: str) -> Descriptor:
     # A layer from elsewhere is not in the bundle, and nothing is fetched on the host.
     if found.get("urls"):
         raise TamperedError(
-            "is to be fetched from `urls`",
+            "must be downloaded from `urls`",
             where=where,
-            hint="such layers cannot be carried; build the image on another base",
+            hint="such layers cannot be bundled; build the image on another base image",
         )
     platform = found.get("platform")
     annotations = found.get("annotations") or {}
     if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
-        raise TamperedError("has annotations that are not texts", where=where)
+        raise TamperedError("has annotations that are not strings", where=where)
     return Descriptor(
         _digest(found.get("digest"), where),
         size,
@@ -355,7 +360,7 @@ def _descriptor(value: Any, where: str) -> Descriptor:
 def _platform(found: dict[str, Any], where: str) -> str:
     parts = [found.get(key) or "" for key in ("os", "architecture", "variant")]
     if not all(isinstance(part, str) and (not part or _NAMED.fullmatch(part)) for part in parts):
-        raise TamperedError("has a platform that is not made of words", where=where)
+        raise TamperedError("has a platform that is not valid", where=where)
     os, architecture, variant = parts
     # Attestations are stored as manifests with the platform unknown/unknown.
     if not os or not architecture or "unknown" in (os, architecture):
@@ -380,7 +385,7 @@ def _digest(value: Any, where: str) -> str:
 def _member(value: Any, where: str) -> str:
     if not isinstance(value, str) or len(value) > 255 or not _MEMBER.fullmatch(value):
         raise TamperedError(
-            f"names the member {str(value)[:120]!r}, which an archive cannot have", where=where
+            f"lists the member {str(value)[:120]!r}, which is not a valid member name", where=where
         )
     return value
 

@@ -81,11 +81,11 @@ class ApprovalCheck:
         # Provenance counts only in its own role: a builder must not approve as security.
         if isinstance(statement, Provenance):
             if role != "provenance":
-                return f"is provenance, in the role {role}"
+                return f"is provenance, but was given in the role {role}"
             commit = self.manifest.source.commit
             return why_rejected(statement, policy.builders, policy.repositories, policy.clean_tree, commit)
         if policy.asks_for_provenance and role == "provenance":
-            return "names no builder and no source, and this environment requires them"
+            return "names no builder and no source, but this environment requires them"
         return self._why_not_valid(statement, role)
 
     def _why_not_valid(self, statement: Approval, role: str) -> str:
@@ -95,7 +95,7 @@ class ApprovalCheck:
             return f"was given in the role {statement.role}, not {role}"
         # Implied by the identity; checked all the same, since these are what the approver saw.
         if (statement.product, statement.version) != (manifest.product, manifest.version):
-            return f"is about {statement.product} {statement.version}"
+            return f"is for {statement.product} {statement.version}"
         if self.environment and statement.environment != self.environment:
             return f"is for the environment {statement.environment}"
         # The approver's clock may be minutes ahead of the host's.
@@ -104,7 +104,7 @@ class ApprovalCheck:
         if self.now >= statement.expires:
             return f"expired on {format_time(statement.expires)}"
         if days and (self.now - statement.not_before).total_seconds() > days * 86400:
-            return f"is older than the limit of this environment, {days} day{'s' if days > 1 else ''}"
+            return f"is older than this environment allows ({days} day{'s' if days > 1 else ''})"
         if role == "break-glass" and not statement.notes:
-            return "gives no reason: break-glass needs a note"
+            return "has no reason: break-glass needs a note"
         return ""

@@ -66,7 +66,9 @@ def _read(path: Path) -> bytes:
         raise TamperedError("is not a regular file", where=str(path)) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise TamperedError("is a symbolic link, which is not followed", where=str(path)) from None
+            raise TamperedError(
+                "is a symbolic link, which Waybill does not follow", where=str(path)
+            ) from None
         raise MediaError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if len(data) > LIMITS.approval_bytes:
         raise TamperedError(f"has more than {LIMITS.approval_bytes} bytes", where=str(path))

@@ -76,7 +76,7 @@ def load_public_key(pem: str, where: str = "") -> PublicKey:
         raise TamperedError(
             "is not a public key in PEM",
             where=where,
-            hint="give NAME.pub, as `bundle keygen` and cosign write it",
+            hint="use the file NAME.pub that `bundle keygen` or cosign wrote",
         )
     der = decode_base64("".join(match[1].split()), "the public key", where)
     try:
@@ -90,13 +90,13 @@ def load_public_key(pem: str, where: str = "") -> PublicKey:
         algorithm = "ed25519"
     else:
         raise TamperedError(
-            f"is a key of a kind that is not accepted ({type(key).__name__.removesuffix('PublicKey')})",
+            f"is a key of a type that is not supported ({type(key).__name__.removesuffix('PublicKey')})",
             where=where,
-            hint="use ECDSA on P-256 (what `bundle keygen` and cosign make) or Ed25519",
+            hint="use ECDSA on P-256 (as `bundle keygen` and cosign create it) or Ed25519",
         )
     # Another encoding of the same key would have another id, and count as a second key.
     if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != der:
-        raise TamperedError("is a public key in an unusual encoding", where=where)
+        raise TamperedError("is a public key in an encoding that is not supported", where=where)
     return PublicKey(hashlib.sha256(der).hexdigest(), algorithm, der, key)
 
 
@@ -138,10 +138,8 @@ def verify_bundle(key: PublicKey, document: bytes, data: bytes, where: str = "")
         raise TamperedError(f"does not have the mediaType {MEDIA_TYPE}", where=where)
     unknown = sorted(bundle.keys() - {"mediaType", "verificationMaterial", "messageSignature"})
     if unknown:
-        hint = "it holds an attestation, not a signature of a file" if "dsseEnvelope" in unknown else ""
-        raise TamperedError(
-            f"has a field that does not belong there: {unknown[0][:40]!r}", where=where, hint=hint
-        )
+        hint = "it contains an attestation, not a signature of a file" if "dsseEnvelope" in unknown else ""
+        raise TamperedError(f"has an unexpected field: {unknown[0][:40]!r}", where=where, hint=hint)
     material = _fields(bundle.get("verificationMaterial"), where, "verificationMaterial")
     if not material.keys() <= {"publicKey", "tlogEntries", "timestampVerificationData"} or not isinstance(
         material.get("publicKey"), dict
@@ -215,4 +213,6 @@ def _fields(value: object, where: str, what: str) -> dict[str, Any]:
 
 def _cap(data: bytes, where: str) -> None:
     if len(data) > LIMITS.signature_bytes:
-        raise TamperedError(f"is larger than the {LIMITS.signature_bytes} bytes of a signature", where=where)
+        raise TamperedError(
+            f"is larger than {LIMITS.signature_bytes} bytes, the limit of a signature", where=where
+        )

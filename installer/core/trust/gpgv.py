@@ -64,15 +64,18 @@ def load_public_key(armored: str, where: str = "") -> tuple[str, bytes]:
     for tag, body in _packets(ring, where):
         if tag in _SECRET_KEYS:
             raise TamperedError(
-                "holds a SECRET key",
+                "contains a SECRET key",
                 where=where,
-                hint="do not pass it on, and treat it as leaked; export with `gpg --export`",
+                hint="do not copy this file, and treat the key as leaked; export the public key "
+                "with `gpg --export`",
             )
         if tag == _PUBLIC_KEY:
             primaries.append(body)
     if len(primaries) != 1:
         raise TamperedError(
-            f"holds {len(primaries)} keys, not one", where=where, hint="export one fingerprint"
+            f"contains {len(primaries)} keys, not one",
+            where=where,
+            hint="export one key only: `gpg --armor --export FINGERPRINT`",
         )
     # Other versions compute fingerprints in other ways, and gpgv 2.2 does not know them.
     if primaries[0][:1] != b"\x04":
@@ -85,7 +88,7 @@ def load_public_key(armored: str, where: str = "") -> tuple[str, bytes]:
 def _dearmor(text: str, label: str, where: str) -> bytes:
     match = _ARMOR.fullmatch(text)
     if match is None or match[1] != label:
-        hint = "make it with `gpg --armor --export FINGERPRINT`" if label.startswith("PUBLIC") else ""
+        hint = "create it with `gpg --armor --export FINGERPRINT`" if label.startswith("PUBLIC") else ""
         raise TamperedError(f"is not one armored OpenPGP {label.lower()}", where=where, hint=hint)
     try:
         return base64.b64decode("".join(match[2].split()), validate=True)
@@ -132,7 +135,9 @@ def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, wher
         ExpiredError: The key or the signature is expired or revoked.
     """
     if len(signature) > LIMITS.signature_bytes:
-        raise TamperedError(f"is larger than the {LIMITS.signature_bytes} bytes of a signature", where=where)
+        raise TamperedError(
+            f"is larger than {LIMITS.signature_bytes} bytes, the limit of a signature", where=where
+        )
     packets = _dearmor(signature.decode("ascii", "replace"), "SIGNATURE", where)
     if [tag for tag, _ in _packets(packets, where)] != [_SIGNATURE]:
         raise TamperedError("is not exactly one detached signature", where=where)
@@ -157,7 +162,7 @@ def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, wher
         raise CheckFailedError(
             f"cannot be checked: {error.strerror}",
             where=where,
-            hint="gpgv needs space for SHA256SUMS in TMPDIR",
+            hint="free some space in TMPDIR: gpgv needs a copy of SHA256SUMS there",
         ) from error
     check_status(code, status, fingerprint, where, log)
 
@@ -188,7 +193,7 @@ def check_status(code: int, status: str, fingerprint: str, where: str = "", log:
     words = [line[0] for line in lines if line]
     # 1. Lines that must not be there: looked for first, since VALIDSIG comes with an expired key too.
     if words.count("NEWSIG") > 1:
-        raise TamperedError("holds more than one signature", where=where)
+        raise TamperedError("contains more than one signature", where=where)
     if "BADSIG" in words:
         raise TamperedError(
             f"is not a signature of these bytes by key {fingerprint[-8:]}",
@@ -196,28 +201,28 @@ def check_status(code: int, status: str, fingerprint: str, where: str = "", log:
             hint="the bundle was changed after it was signed, or the signature is damaged: copy it again",
         )
     if "NO_PUBKEY" in words:
-        raise UntrustedError(f"is not by the trusted key {fingerprint}", where=where)
+        raise UntrustedError(f"was not made by the trusted key {fingerprint}", where=where)
     for word, what in _STALE.items():
         if word in words:
             raise ExpiredError(what, where=where, hint="ask for a bundle that is signed with a valid key")
     found = next((word for word in _BAD if word in words), None)
     if found is not None:
-        raise TamperedError(f"is not one good detached signature (gpgv says {found})", where=where)
+        raise TamperedError(f"is not one valid detached signature (gpgv reports {found})", where=where)
     # 2. Lines that must be there, exactly once, and exit code 0.
     if code != 0 or any(words.count(word) != 1 for word in _ONCE):
         tail = log.strip().splitlines()[-1:] or ["no reason given"]
         raise CheckFailedError(
-            f"could not be checked: gpgv ended with {code}: {tail[0][:200]!r}", where=where
+            f"could not be checked: gpgv exited with {code}: {tail[0][:200]!r}", where=where
         )
     valid = next(line for line in lines if line[0] == "VALIDSIG")[1:]
     if len(valid) < 10:
         raise CheckFailedError(
-            "could not be checked: the output of this version of gpgv is not understood", where=where
+            "could not be checked: this version of gpgv writes its output in an unknown form", where=where
         )
     # 3. The pinned key, a strong hash and the right kind of signature.
     if valid[9].lower() != fingerprint:
         raise UntrustedError(
-            f"is by key {valid[9].lower()[:64]}, not by the trusted key {fingerprint}", where=where
+            f"was made by key {valid[9].lower()[:64]}, not by the trusted key {fingerprint}", where=where
         )
     if valid[7] not in _HASHES:
         raise TamperedError(
@@ -226,7 +231,9 @@ def check_status(code: int, status: str, fingerprint: str, where: str = "", log:
             hint="sign again with --digest-algo SHA256",
         )
     if valid[8] != "00":
-        raise TamperedError(f"is of class {valid[8][:8]}, not a signature of a binary document", where=where)
+        raise TamperedError(
+            f"is a signature of class {valid[8][:8]}, not a signature of a binary document", where=where
+        )
 
 
 def _run(command: list[str], home: Path, where: str) -> tuple[int, str, str]:
@@ -293,4 +300,6 @@ def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _hangs(where: str) -> CheckFailedError:
-    return CheckFailedError(f"could not be checked: gpgv hung for {TIMEOUT_SECONDS:.0f} seconds", where=where)
+    return CheckFailedError(
+        f"could not be checked: gpgv did not finish within {TIMEOUT_SECONDS:.0f} seconds", where=where
+    )

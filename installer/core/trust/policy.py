@@ -170,7 +170,8 @@ class Decision:
         )
         missing = "; ".join(self.broken)
         return (
-            f"BREAK-GLASS in {self.environment}, in place of what the policy requires ({missing}). {reasons}"
+            f"BREAK-GLASS used in {self.environment} instead of what the policy requires ({missing}). "
+            f"{reasons}"
         )
 
 
@@ -179,7 +180,7 @@ def _line(item: CountedApproval) -> str:
     said = item.approval
     if said is None:
         return who
-    where = f", only {', '.join(said.targets)}" if said.targets else ""
+    where = f", only for {', '.join(said.targets)}" if said.targets else ""
     notes = f": {said.notes}" if said.notes else ""
     return f"{who} until {format_time(said.expires)}{where}{notes}"
 
@@ -267,7 +268,7 @@ class PolicyEvaluation:
             if fold_owner(owner) in {fold_owner(key.owner) for key in self.root.holders(role)}
         ]
         if busy:
-            what += f"; {'; '.join(busy)}, and one owner counts once"
+            what += f"; {'; '.join(busy)}, and an owner counts for one role only"
         who = (
             ", ".join(f"{key.owner} ({key.scheme} {key.keyid8})" for key in able)
             or "nobody: the root has no other owner in this role"
@@ -291,14 +292,14 @@ class PolicyEvaluation:
             if named
             else "missing: a change id in an approval"
         )
-        return [Problem("", what, "an approver gives it: bundle approve … --change-id ID")]
+        return [Problem("", what, "approve with a change id: bundle approve … --change-id ID")]
 
     def _rollback(self) -> list[Problem]:
         if not self.policy.rollback_plan:
             return []
         problems, named = [], self.agreed("rollback_to")
         if not self.manifest.rollback:
-            hint = "the release engineer adds `rollback: {plan: docs/ROLLBACK.md}` to bundle.yaml"
+            hint = "ask the release engineer to add `rollback: {plan: docs/ROLLBACK.md}` to bundle.yaml"
             problems.append(Problem("", "missing: a rollback plan in the bundle", hint))
         if len(named) != 1:
             what = (
@@ -307,7 +308,7 @@ class PolicyEvaluation:
                 else "missing: the version to roll back to, in an approval"
             )
             hint = (
-                "an approver gives it: bundle approve … --rollback-to VERSION "
+                "approve with the version to roll back to: bundle approve … --rollback-to VERSION "
                 f"(`{NO_ROLLBACK}` for a first installation)"
             )
             problems.append(Problem("", what, hint))

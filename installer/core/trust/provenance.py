@@ -53,7 +53,11 @@ class Provenance:
         """Return what it was built from, in words; empty if that is not known."""
         if not self.commit:
             return ""
-        tree = {True: "clean", False: "NOT clean", None: "clean or not: not recorded"}[self.clean]
+        tree = {
+            True: "clean",
+            False: "with UNCOMMITTED CHANGES",
+            None: ("not recorded whether there were uncommitted changes"),
+        }[self.clean]
         words = [f"commit {self.commit}", f"tag {self.tag}" if self.tag else "", tree]
         words.append(f"of {self.repository}" if self.repository else "")
         return ", ".join(word for word in words if word)
@@ -112,17 +116,20 @@ def why_rejected(
         commit: The commit that the manifest names; empty: none.
     """
     if builders and provenance.builder not in builders:
-        return f"was built by {provenance.builder}"
+        return f"was built by {provenance.builder}, which the policy does not allow"
     # The manifest is signed by the release key: a builder that names another commit built something else.
     if commit and provenance.commit and commit != provenance.commit:
-        return f"names commit {provenance.commit}, and the bundle was created from {commit}"
+        return f"names commit {provenance.commit}, but the bundle was created from {commit}"
     if repositories and provenance.repository not in repositories:
-        return f"was built from {provenance.repository or 'a repository that it does not name'}"
+        return (
+            f"was built from {provenance.repository or 'a repository that it does not name'}, "
+            "which the policy does not allow"
+        )
     if clean and provenance.clean is not True:
         return (
-            "was built from a tree with changes"
+            "was built from a source tree with uncommitted changes"
             if provenance.clean is False
-            else "does not state whether the tree was clean"
+            else "does not state whether the source tree had uncommitted changes"
         )
     return ""
 

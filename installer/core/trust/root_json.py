@@ -61,9 +61,9 @@ def load_root(path: Path) -> tuple[Root, bytes]:
             data = file.read(ROOT_BYTES + 1)
     except FileNotFoundError:
         raise UntrustedError(
-            "there is no such file, and without a root nobody is trusted",
+            "no such file; without a root, no key is trusted",
             where=str(path),
-            hint="give the path of the root.json that was carried here",
+            hint="give the path of the root.json that was brought to this host",
         ) from None
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror}", where=str(path)) from error
@@ -135,9 +135,9 @@ def _key(keyid: str, value: Value) -> TrustedKey | None:
         return None
     # The id is computed, never taken from the document: else a key could carry the id of another one.
     if key.keyid != keyid:
-        value.note(f"is the id of another key: this one's is {key.keyid}")
+        value.note(f"does not match the key: the id of this key is {key.keyid}")
     if scheme and key.scheme != scheme:
-        value.document.note(value.at("scheme"), f"is {scheme}, and the key is made for {key.scheme}")
+        value.document.note(value.at("scheme"), f"is {scheme}, but this key needs {key.scheme}")
     return key
 
 
@@ -154,7 +154,7 @@ def _roles(value: Value, keys: Mapping[str, TrustedKey], listed: frozenset[str])
 
     def read(name: str, item: Value) -> Role | None:
         if name not in ROLES:
-            item.note(f"is not a role: {', '.join(ROLES)}")
+            item.note(f"is not a role; the roles are: {', '.join(ROLES)}")
             return None
         return _role(item, keys, listed)
 
@@ -167,10 +167,10 @@ def _role(value: Value, keys: Mapping[str, TrustedKey], listed: frozenset[str]) 
         threshold = (least := taken.take("threshold")).number(1)
     for keyid in ids:
         if keyid not in listed:
-            named.note(f"names {keyid}, which `keys` does not have")
+            named.note(f"names {keyid}, which is not in `keys`")
     owners = {fold_owner(keys[keyid].owner) for keyid in ids if keyid in keys}
     if threshold > len(owners) and all(keyid in keys for keyid in ids):
-        least.note(f"is {threshold}, but the keys of the role have {len(owners)} owners")
+        least.note(f"is {threshold}, but the keys of the role have only {len(owners)} owners")
     return Role(tuple(sorted(ids)), threshold)
 
 
@@ -204,7 +204,7 @@ def _policy(name: str, value: Value) -> Policy:
 
 def _required(role: str, value: Value) -> int | None:
     if role not in _REQUIRED:
-        value.note(f"is not a role that a policy can require: {', '.join(_REQUIRED)}")
+        value.note(f"is not a role that a policy can require; allowed: {', '.join(_REQUIRED)}")
         return None
     return value.number(1)
 
@@ -220,9 +220,7 @@ def _check_policy(value: Value, root: Root, policy: Policy) -> None:
     known = len(value.document.problems)
     for role in policy.requires:
         if role not in root.roles:
-            value.document.note(
-                value.at("requires"), f"requires the role {role}, which `roles` does not have"
-            )
+            value.document.note(value.at("requires"), f"requires the role {role}, which is not in `roles`")
     for name in ("builders", "repositories", "clean_tree"):
         if getattr(policy, name) and "provenance" not in policy.requires:
             value.document.note(value.at(name), "has no effect where the role provenance is not required")
@@ -241,4 +239,4 @@ def _check_policy(value: Value, root: Root, policy: Policy) -> None:
         filled = assign_owners(needs, owners)
         if short := [role for role in needs if len(filled[role]) < needs[role]]:
             what = f"cannot be met: there are too few owners for {', '.join(short)}"
-            value.note(what, "one owner never counts for two roles: name more people")
+            value.note(what, "an owner counts for one role only: add more owners")

@@ -86,7 +86,7 @@ class RootView:
         ]
         for name, role in sorted(self.root.roles.items()):
             count = "1 owner" if role.threshold == 1 else f"{role.threshold} owners"
-            lines += ["", f"role {name}: {count} must sign, of"]
+            lines += ["", f"role {name}: {count} must sign, out of"]
             lines += [f"  {self._line(row)}" for row in self.keys if name in row.roles]
         idle = [row for row in self.keys if not row.roles]
         if idle:
@@ -95,7 +95,7 @@ class RootView:
             lines += ["", f"environment {name}", *(f"  {line}" for line in self._policy(policy))]
         for name, rule in sorted(self.root.products.items()):
             resets = f", sequence reset {rule.reset} times" if rule.reset else ""
-            lines += ["", f"product {name}: nothing below sequence {rule.floor}{resets}"]
+            lines += ["", f"product {name}: security floor at sequence {rule.floor}{resets}"]
         for what, ids in (("keys", self.root.revoked_keys), ("bundles", self.root.revoked_bundles)):
             if ids:
                 lines += ["", f"revoked {what}", *(f"  {item}" for item in sorted(ids))]
@@ -111,13 +111,13 @@ class RootView:
             if policy.rollback_plan
             else []
         )
-        lines += [f"approvals count for {policy.max_age_days} days"] if policy.max_age_days else []
+        lines += [f"approvals are valid for {policy.max_age_days} days"] if policy.max_age_days else []
         lines += [f"built by {each}" for each in policy.builders]
         lines += [f"built from {each}" for each in policy.repositories]
-        lines += ["built from a tree without changes"] if policy.clean_tree else []
-        lines += [f"only {', '.join(policy.products)}"] if policy.products else []
+        lines += ["built from a source tree without uncommitted changes"] if policy.clean_tree else []
+        lines += [f"only the products {', '.join(policy.products)}"] if policy.products else []
         return lines + (
-            ["BREAK-GLASS may replace all but the release signature"] if policy.break_glass else []
+            ["BREAK-GLASS may replace everything except the release signature"] if policy.break_glass else []
         )
 
     def as_text(self) -> str:

@@ -45,10 +45,10 @@ def check_successor(
     new = parse_root(data, where)
     # 3. It is the next one.
     if new.version != old.version + 1:
-        what = f"is version {new.version} of the root, and version {old.version} is trusted here"
+        what = f"is version {new.version} of the root, but version {old.version} is trusted here"
         if new.version <= old.version:
             raise RefusedError(what, where=where, hint="a root is replaced only by a later version")
-        hint = f"version {old.version + 1} must be applied first: bring the directory with all versions"
+        hint = f"version {old.version + 1} must be applied first: give a directory with all versions"
         raise RefusedError(what, where=where, hint=hint)
     # 4. The owners that it names have signed it too: else a typing error in a key would lock everybody out.
     _require(new, data, signatures, "the new version itself", where, now)
@@ -65,7 +65,8 @@ def require_unexpired(root: Root, where: str, now: datetime) -> None:
         raise ExpiredError(
             f"version {root.version} of the root expired on {format_time(root.expires)}",
             where=where,
-            hint="ask the holders of the root for the current one; check this host's clock with `date -u`",
+            hint="ask the owners of the root keys for the current version; check this host's clock "
+            "with `date -u`",
         )
 
 
@@ -112,7 +113,7 @@ def _require(
         )
     owners, rejected = signing_owners(root, data, signatures, now)
     if len(owners) < role.threshold:
-        has = f"only {', '.join(sorted(owners.values()))} of" if owners else "none of"
+        has = f"only {', '.join(sorted(owners.values()))}, not by" if owners else "none of"
         who = ", ".join(f"{key.owner} ({key.scheme} {key.keyid8})" for key in root.holders("root"))
         raise UntrustedError(
             f"is signed by {has} the {role.threshold} owners that {whose} requires",

@@ -107,7 +107,7 @@ class Signature:
         """
         split = split_name(name, signed)
         if split is None:
-            raise TamperedError(f"is not a name of a signature of {signed}", where=name)
+            raise TamperedError(f"is not a valid name for a signature of {signed}", where=name)
         return cls(name, split[1], split[0], data)
 
 
@@ -142,7 +142,9 @@ def verify(key: TrustedKey, signature: Signature, data: bytes) -> None:
         ExpiredError: The OpenPGP key or signature is expired or revoked by itself.
     """
     if signature.scheme != key.scheme or signature.keyid8 != key.keyid8:
-        raise UntrustedError(f"is not by the trusted key {key.keyid8} ({key.scheme})", where=signature.name)
+        raise UntrustedError(
+            f"was not made by the trusted key {key.keyid8} ({key.scheme})", where=signature.name
+        )
     # The key that the root names decides the algorithm. A format that lets the signature choose it can be
     # led to a weaker one.
     if key.scheme == "gpg":

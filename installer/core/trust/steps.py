@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from installer.core.errors import WaybillError
 
 STEPS = {
-    1: "The head has the form of a bundle",
+    1: "The head of the bundle is well-formed",
     2: "The root of the host has not expired",
     3: "The clock is not behind the last trusted time",
     4: "The bundle is not revoked",
@@ -21,16 +21,16 @@ STEPS = {
     7: "The signed list and the manifest agree",
     8: "The clock is not behind the creation of the bundle",
     9: "The bundle has not expired",
-    10: "The environment admits the product",
+    10: "The environment allows the product",
     11: "The bundle is for the platform of the host",
-    12: "The release is not older than what the host has had",
+    12: "The sequence number is not lower than the highest that the host has had",
     13: "The release is not below the security floor",
     14: "The installed release can be upgraded to this one",
     15: "The environment has a policy",
     16: "Every approval by a trusted key is valid",
     17: "The approvals are for this host",
-    18: "Everything that the policy requires is there",
-    19: "Every byte is as signed, and nothing else is there",
+    18: "Everything that the policy requires is present",
+    19: "Every byte matches the signed list, and there is no other data",
 }
 
 

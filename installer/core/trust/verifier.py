@@ -99,13 +99,14 @@ class Trust:
             # A host that gets no new root for long may have missed a revocation.
             if now > root.expires:
                 raise ExpiredError(
-                    f"the host's trust expired on {format_time(root.expires)}",
+                    f"the root of this host expired on {format_time(root.expires)}",
                     where="root.json",
-                    hint="bring a newer root.json: `install trust update`; installed releases keep running",
+                    hint="bring a newer root.json and run `install trust update`; installed "
+                    "releases keep running",
                 )
         with verification_step(3):
             # Without this check a clock that is set back would make expired bundles and keys valid again.
-            self._check_clock(now, self._known, "this host recorded earlier that it was after", RECORDED)
+            self._check_clock(now, self._known, "this host has already recorded the time", RECORDED)
         with verification_step(4):
             # Before the signatures: a revoked bundle has valid ones.
             if identity in root.revoked_bundles:
@@ -119,7 +120,7 @@ class Trust:
         with verification_step(5):
             if len(signatures) > LIMITS.signatures:
                 raise TamperedError(
-                    f"carries {len(signatures)} signatures, more than {LIMITS.signatures}", where=SUMS
+                    f"has {len(signatures)} signatures, more than {LIMITS.signatures}", where=SUMS
                 )
             for signature in signatures:
                 # Every signature is checked, also behind a valid one: an invalid one by a trusted key is a
@@ -171,9 +172,10 @@ class Trust:
             policy = self.root.environments.get(destination.environment)
             if policy and policy.products and manifest.product not in policy.products:
                 raise WrongProductError(
-                    f"{manifest.product} is not a product of the environment {destination.environment}",
+                    f"{manifest.product} is not allowed in the environment {destination.environment}",
                     where=where,
-                    hint=f"it admits {', '.join(policy.products)}; the holders of the root can add this one",
+                    hint=f"allowed: {', '.join(policy.products)}; the owners of the root keys can "
+                    "add this product",
                 )
         with verification_step(11):
             # Away from a host the platform is empty and not compared.
@@ -195,11 +197,16 @@ class Trust:
             # Downgrades are refused although they are validly signed; the running release may be applied
             # again.
             if manifest.sequence < highest and manifest.sequence != destination.running:
-                runs = f"{destination.version} is running" if destination.version else "none is running"
+                runs = (
+                    f"{destination.version} is installed"
+                    if destination.version
+                    else ("no release is installed")
+                )
                 raise DowngradeError(
-                    f"{name} is older than what this host has had (sequence {highest}; {runs})",
+                    f"{name} is a downgrade: the highest sequence number that this host has had is "
+                    f"{highest} ({runs})",
                     where=where,
-                    hint="to return to a retained release, run: install rollback [VERSION]",
+                    hint="to roll back to a retained release, run: install rollback [VERSION]",
                 )
             if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
                 raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
@@ -215,17 +222,19 @@ class Trust:
             least, runs = manifest.upgrade_from, destination.version
             if least and runs and compare(runs, least) < 0:
                 raise JumpError(
-                    f"{name} upgrades {least} and later, and {runs} is running here",
+                    f"{name} needs {least} or later as the installed release, but {runs} is installed",
                     where=where,
                     hint=f"install {least} first",
                 )
             # A stolen key could otherwise use up the whole range with one release, and block all later ones.
             if highest >= 0 and manifest.sequence - highest > LIMITS.sequence_jump:
                 raise JumpError(
-                    f"{name} is too far ahead of what this host has had (sequence {highest})",
+                    f"the sequence number of {name} is too far above the highest that this host "
+                    f"has had ({highest})",
                     where=where,
-                    hint="no later release could follow it. If the number is intended, the holders of the "
-                    "root reset the product: bundle trust set-product",
+                    hint="check the sequence number: after this release, no later one can be "
+                    "installed. If the number is correct, the owners of the root keys reset "
+                    "the product: bundle trust set-product",
                 )
 
     def check_approvals(
@@ -303,8 +312,11 @@ class Trust:
     def _check_clock(self, now: datetime, known: datetime | None, what: str, more: str = "") -> None:
         if known is not None and (known - now).total_seconds() > SKEW:
             raise ClockError(
-                f"this host's clock says {format_time(now)}, but {what} {format_time(known)}",
-                hint="correct the clock (`date -u` shows it): with a clock that is behind, nothing expires"
+                f"the clock of this host shows {format_time(now)}, but {what} {format_time(known)}",
+                hint=(
+                    "correct the clock (check it with `date -u`): with a clock that is behind, "
+                    "expired bundles and keys would be accepted"
+                )
                 + more,
             )
 
@@ -322,7 +334,8 @@ class Trust:
             raise NotApprovedError(
                 f"the root has no policy for the environment {environment}",
                 where="root.json",
-                hint=f"it has: {known or 'none'}; the holders of the root add one: bundle trust set-policy",
+                hint=f"environments with a policy: {known or 'none'}; the owners of the root keys "
+                "can add one: bundle trust set-policy",
             )
 
     def _for_this_host(
@@ -344,7 +357,7 @@ class Trust:
             if asked[0].missing() and not asked[0].glass() and not asked[1].missing():
                 targets = sorted({target for c in others if c.approval for target in c.approval.targets})
                 raise WrongTargetError(
-                    f"approves {', '.join(targets)}, and this host is {destination.name}",
+                    f"is for {', '.join(targets)}, but this host is {destination.name}",
                     where=others[0].file,
                     hint="install on one of those hosts, or have it approved for this one: --target HOST",
                 )
@@ -358,7 +371,8 @@ class Trust:
         return NotApprovedError(
             f"{manifest.product} {manifest.version} is not approved for {environment}: "
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
-            hint="see the hint of each problem; approvals may come in the bundle or next to it",
+            hint="see the hint of each problem; approvals can be in the bundle or in "
+            "BUNDLE.approvals next to it",
             problems=[*problems, *notes],
         )
 

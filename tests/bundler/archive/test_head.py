@@ -28,7 +28,7 @@ def test_signatures_take_their_place_from_the_room() -> None:
     files = {f"{SUMS}.00000000.sig": b"x" * 600}
     signed = read_head(BytesMedium(b"".join(make_head(b"s" * 100, files, b"m" * 100, 1, size))))
     assert signed.signatures == files
-    assert bare.room - signed.room == extent(600)
+    assert bare.reserved - signed.reserved == extent(600)
     assert bare.manifest_offset == signed.manifest_offset
 
 

@@ -131,7 +131,7 @@ class TestBeside:
         (place / "sub").mkdir()
         assert read_sidecar(place) == {}
         (place / "ops-00000000.json").symlink_to("/etc/passwd")
-        with pytest.raises(TamperedError, match="is a symbolic link, which is not followed"):
+        with pytest.raises(TamperedError, match="is a symbolic link, which Waybill does not follow"):
             read_sidecar(place)
 
     def test_too_large_a_file_is_refused(self, tmp_path: Path) -> None:

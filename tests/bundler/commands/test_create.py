@@ -138,7 +138,7 @@ class TestExisting:
     def test_other_content_is_refused_and_kept(self, product: Product, content: bytes) -> None:
         product.target.parent.mkdir()
         product.target.write_bytes(content)
-        with pytest.raises(UnfitInputError, match="exists already, with other content"):
+        with pytest.raises(UnfitInputError, match="already exists, with different content"):
             product.create()
         assert product.target.read_bytes() == content
         assert product.leftovers() == []

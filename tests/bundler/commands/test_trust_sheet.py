@@ -53,7 +53,7 @@ def test_the_qr_code_is_of_the_fingerprint(root: Path) -> None:
 def test_it_warns_of_a_root_that_hosts_would_not_take(root: Path) -> None:
     assert "signatures are missing" in make_sheet(root, None, NOW).as_text()
     root.write_bytes(root_bytes(replace(headed(1, "Ruth"), expires=NOW - timedelta(days=1))))
-    assert "WARNING: this root is expired" in make_sheet(root, None, NOW).as_text()
+    assert "WARNING: this root has expired" in make_sheet(root, None, NOW).as_text()
 
 
 def test_without_an_installer_none_is_named(root: Path) -> None:

@@ -308,14 +308,14 @@ class TestPolicy:
         pipeline.committed()
         (pipeline.product.directory / "docs/UPGRADE.md").write_text("changed\n")
         pipeline.create()
-        assert "was built from a tree with changes" in self.refused(pipeline)
+        assert "was built from a source tree with uncommitted changes" in self.refused(pipeline)
         assert pipeline.decide(pipeline.trust(replace(STRICT, clean_tree=False))).builder == PIPELINE
 
     def test_no_repository_is_not_a_clean_tree(self, pipeline: Pipeline) -> None:
         pipeline.create()
         assert "was built from a repository that it does not name" in self.refused(pipeline)
         said = self.refused(pipeline, trust=pipeline.trust(replace(STRICT, repositories=())))
-        assert "does not state whether the tree was clean" in said
+        assert "does not state whether the source tree had uncommitted changes" in said
 
     def test_another_repository(self, pipeline: Pipeline) -> None:
         pipeline.committed(origin="https://git.example/fork.git").create()
@@ -332,7 +332,7 @@ class TestPolicy:
         opened = open_trusted(medium, other.trust(), lambda _manifest: HostFacts("plant"))
         with pytest.raises(NotApprovedError) as caught:
             check_approvals(opened, other.trust(), [("beside", foreign)])
-        assert "is about another bundle" in str(caught.value)
+        assert "is a statement about another bundle" in str(caught.value)
 
     def test_signed_by_a_key_without_the_role(self, pipeline: Pipeline) -> None:
         pipeline.committed().create(key="eve")
@@ -381,7 +381,11 @@ class TestPolicy:
         options = ("--builder", PIPELINE, "--repository", ORIGIN, "--clean-tree")
         done = pipeline.product.run("trust", "set-policy", str(path), "production", *options)
         assert done.returncode == 0, done.stderr
-        for line in (f"built by {PIPELINE}", f"built from {ORIGIN}", "built from a tree without changes"):
+        for line in (
+            f"built by {PIPELINE}",
+            f"built from {ORIGIN}",
+            "built from a source tree without uncommitted changes",
+        ):
             assert line in done.stdout
         plain = pipeline.product.run(
             "trust", "set-policy", str(path), "test", "--require", "release", "--clean-tree"

@@ -275,7 +275,7 @@ def test_broken_glass_is_loud(bench: Bench) -> None:
     assert any("role security" in each for each in records(bench.host)[0]["break_glass"])
     code, said_out = bench.text("audit")
     assert code == 0
-    assert "BREAK-GLASS, without: 1 approval in role provenance" in said_out
+    assert "BREAK-GLASS used instead of: 1 approval in role provenance" in said_out
 
 
 def test_lost_ears_do_not_stop_an_install(tmp_path: Path) -> None:

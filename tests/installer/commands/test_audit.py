@@ -64,7 +64,7 @@ def test_a_log_that_was_removed_is_noticed_by_what_was_done_here(bench: Bench) -
     assert code == 11
     assert "does not contain transaction 000001 of lan-chat" in document["problems"][0]["what"]
     code, _, said = bench.run("audit", "--seal", "was removed")
-    assert (code, said) == (0, "began a new log: the old one was missing\n")
+    assert (code, said) == (0, "started a new log: the old log was missing\n")
     assert bench.run("audit")[0] == 0
 
 

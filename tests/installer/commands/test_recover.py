@@ -356,7 +356,7 @@ def test_where_nothing_runs_something_else_in_the_place_of_the_link_is_refused(
     host = context(System(tmp_path))
     assert recovered(host) == []
     make(tmp_path / STATE / "current")
-    with pytest.raises(NotUndoneError, match="not a link, but the state names no running release"):
+    with pytest.raises(NotUndoneError, match=r"not a link, but state\.json names no running release"):
         recovered(host)
 
 

@@ -62,7 +62,7 @@ def test_a_directory_with_files_of_others_stays_and_says_which(host: Context) ->
     install(host, ONE)
     on(host, "/opt/chat/mine").write_text("the operator's")
     proof = proof_of(host)
-    assert named(proof, "stays")["/opt/chat"] == "contains mine, not installed by Waybill"
+    assert named(proof, "stays")["/opt/chat"] == "contains mine, which Waybill did not install"
     assert proof.exit_code == 0
     assert on(host, "/opt/chat/mine").read_text() == "the operator's"
 
@@ -72,7 +72,7 @@ def test_an_edited_file_goes_and_its_copy_is_named(host: Context) -> None:
     on(host, "/etc/chat/c").write_text("as edited")
     proof = proof_of(host)
     copy = f"/{STATE}/kept/000002/etc/chat/c"
-    assert named(proof, "stays")[copy] == "/etc/chat/c as it was edited here"
+    assert named(proof, "stays")[copy] == "/etc/chat/c as edited on this host"
     assert on(host, copy).read_text() == "as edited"
 
 
@@ -80,8 +80,8 @@ def test_an_edited_file_that_the_operator_keeps_stays_and_so_does_its_directory(
     install(host, ONE)
     on(host, "/etc/chat/c").write_text("as edited")
     stays = named(proof_of(host, Options(drift=Policy.parse(["keep"]))), "stays")
-    assert stays["/etc/chat/c"] == "edited here, and kept"
-    assert stays["/etc/chat"] == "contains c, not installed by Waybill"
+    assert stays["/etc/chat/c"] == "edited on this host, kept"
+    assert stays["/etc/chat"] == "contains c, which Waybill did not install"
 
 
 def test_history_audit_log_and_site_values_stay_and_say_why(host: Context) -> None:
@@ -166,7 +166,7 @@ def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> Non
         plan = plan_remove(host, state)
     assert {change.path for change in plan.changes.changes} == {"/opt/chat/d", "/etc/chat/c"}
     assert any(note.startswith("retained release 1.0.0 will be deleted") for note in plan.notes)
-    assert "/opt/chat stays: it contains mine, not installed by Waybill" in plan.notes
+    assert "/opt/chat stays: it contains mine, which Waybill did not install" in plan.notes
 
 
 def test_the_command_prints_it_and_looks_again_when_it_is_typed_again(bench: Bench) -> None:

@@ -83,7 +83,7 @@ def test_a_state_that_was_deleted_is_no_host_without_a_release(host: Context) ->
     state_file(host, "state.json").unlink()
     with pytest.raises(NotUndoneError, match="the state is missing") as caught:
         status.product_status(host)
-    assert caught.value.hint == "`install recover` derives it from the journal again"
+    assert caught.value.hint == "run `install recover`: it rebuilds the state from the journal"
     with exclusive(host):
         pass
     assert status.product_status(host).drift == ()
@@ -93,10 +93,10 @@ def test_a_history_without_state_journals_and_releases_is_no_new_host(host: Cont
     state_file(host, "state.json").unlink()
     for name in ("txn", "releases"):
         shutil.rmtree(state_file(host, name))
-    with pytest.raises(NotUndoneError, match="the state is missing, and no journal has it"):
+    with pytest.raises(NotUndoneError, match="the state is missing, and no journal contains it"):
         status.product_status(host)
     with (
-        pytest.raises(NotUndoneError, match="the state is missing, and no journal has it"),
+        pytest.raises(NotUndoneError, match="the state is missing, and no journal contains it"),
         exclusive(host),
     ):
         pass

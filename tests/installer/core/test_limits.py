@@ -77,7 +77,7 @@ def test_a_large_file_takes_no_memory(tmp_path: Path, memory: Callable[[], int])
     path, _ = sparse(tmp_path, 400 * MIB)
     medium = FileSource(path)
     bundle = open_bundle(medium, unsafe_trust_anyone)
-    with pytest.raises(TamperedError, match="docs/big is not what was signed"):
+    with pytest.raises(TamperedError, match="docs/big does not match the signed list"):
         check_payload(bundle, workers=1)
     medium.close()
     assert memory() < 16 * MIB

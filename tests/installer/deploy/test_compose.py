@@ -160,7 +160,7 @@ def test_a_container_of_an_image_that_was_not_signed_is_drift(host: Context, mac
 
     assert drift(runs) == []
     assert drift(f"sha256:{'1' * 64}") == [
-        f"container lan-chat-nats-1 runs from image {runs[7:19]}, which is not of this release"
+        f"container lan-chat-nats-1 runs from image {runs[7:19]}, which does not belong to this release"
     ]
     machine.check("docker stop lan-chat-nats-1")
     assert "is not running" in drift(runs)[0]

@@ -78,7 +78,7 @@ def test_only_the_layers_that_the_classic_store_lacks_are_sent(site: Site) -> No
     assert site.id(two.reference) == site.wanted(two)
     if site.wanted(two) == two.config:
         assert site.meter.total == site.meter.count == two.layers[2].expanded
-        assert "2 of 3 layers are there already" in plan[0]
+        assert "2 of 3 layers are already in the engine" in plan[0]
     else:
         assert site.meter.total == sum(layer.size for layer in two.layers)
     assert site.id(one.reference) == site.wanted(one)
@@ -264,7 +264,7 @@ def test_an_image_that_is_gone_and_a_name_that_was_moved_are_drift(site: Site) -
     assert moved.what == f"is on {site.wanted(other)[7:19]}, not on {site.wanted(image)[7:19]}"
     site.engine.docker("rmi", site.kept(image))
     [gone] = METHOD.drift(site.context, release.target())
-    assert gone.what == "is gone from the engine"
+    assert gone.what == "is missing from the engine"
 
 
 def test_a_fit_host_has_no_problems(site: Site) -> None:
@@ -301,5 +301,5 @@ def test_images_of_a_work_directory_are_kept_by_the_engine_alone(site: Site) -> 
     site.engine.docker("rmi", "--force", site.wanted(image))
     (problem,) = METHOD.check(site.context, None, later)
     assert problem.where == image.reference
-    assert problem.what == "is gone from the engine, and the release does not have its layers"
+    assert problem.what == "is missing from the engine, and the release does not contain its layers"
     assert problem.hint == "install the release from its bundle"

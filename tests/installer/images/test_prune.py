@@ -57,7 +57,7 @@ def in_engine(swept: Swept, forgotten: list[list[str]], host: Context) -> None:
 def driven(within: Context, methods: Callable[[Entry], tuple[str, ...]]) -> State:
     state = load(within.system, within.layout)
     kept = tuple(replace(entry, methods=methods(entry)) for entry in state.retained)
-    changed = replace(state, current=kept[0], kept=kept)
+    changed = replace(state, current=kept[0], retained=kept)
     save(within.system, within.layout, changed)
     return changed
 

@@ -56,8 +56,8 @@ def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Co
     assert raised.value.exit_code == 15
     (problem,) = raised.value.problems
     assert str(problem) == (
-        "/etc/chat.conf: was changed on this host (has other content)\n"
-        "  hint: put the change into the values of the site; to keep it: --on-drift keep; "
+        "/etc/chat.conf: was changed on this host (has different content)\n"
+        "  hint: put the change into the values file of the site; to keep it: --on-drift keep; "
         "to replace it (a copy is kept): --on-drift replace"
     )
     assert snapshot(root(host), besides=("var",)) == before
@@ -66,9 +66,9 @@ def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Co
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (None, "/etc/chat.conf has other content: refused"),
-        (KEEP, f"/etc/chat.conf has other content: stays; the new version is written next to it: /{NEW}"),
-        (REPLACE, "/etc/chat.conf has other content: replaced; a copy is kept: /var/lib/waybill/lan-chat/"),
+        (None, "/etc/chat.conf has different content: refused"),
+        (KEEP, f"/etc/chat.conf has different content: kept; the new version is written to /{NEW}"),
+        (REPLACE, "/etc/chat.conf has different content: replaced; a copy is kept: /var/lib/waybill/"),
     ],
     ids=["refuse", "keep", "replace"],
 )  # fmt: skip
@@ -96,7 +96,8 @@ def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift
     found = looked(host)
     assert [each.path for each in found.edited] == [f"/{CONF}"]
     assert (
-        f"edited     /{CONF} has other content: stays; the new version is written next to it" in found.text()
+        f"edited     /{CONF} has different content: stays; the new version is written next to it"
+        in found.text()
     )
     path.write_text("edited once more\n")
     assert len(looked(host).edited) == 1

@@ -227,7 +227,7 @@ def test_removal_says_that_the_step_stays_done(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     with exclusive(host) as (state, _):
         found = plan_remove(host, state)
-        assert "deploy/migrate.sh has no undo script: what it did stays" in plan_text(found)
+        assert "deploy/migrate.sh has no undo script: its changes remain" in plan_text(found)
         execute_plan(host, found)
     assert product_status(host).current is None
     assert lines(host, "data") == ["2.0.0"]

@@ -140,7 +140,7 @@ def test_an_edited_file_is_refused_and_replaced_only_when_told_so_with_a_copy_ke
     edited = root(host) / "etc/chat.conf"
     edited.write_text("edited")
     with planned(host, TWO) as plan:
-        assert whats(plan) == [("/etc/chat.conf", "was changed on this host (has other content)")]
+        assert whats(plan) == [("/etc/chat.conf", "was changed on this host (has different content)")]
         assert "--on-drift replace" in plan.problems[0].hint
     install(host, TWO, Options(drift=Policy("replace")))
     assert edited.read_text() == "port: 2\npassword: hunter2\n"

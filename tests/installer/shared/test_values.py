@@ -140,7 +140,7 @@ def test_a_schema_that_cannot_be_used_is_named(schema, what):
 def test_a_pattern_that_tries_every_way_is_ended(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("installer.shared.values.SCHEMA_SECONDS", 0.2)
     (found,) = problems(DEFAULTS, site(f"host: {'a' * 60}!"), schema=Layer("s.json", text.encode()))
-    assert found.startswith("s.json: takes more than 0.2 seconds for these values")
+    assert found.startswith("s.json: takes more than 0.2 seconds to check these values")
     assert "repetition in a repetition" in found
     assert signal.getsignal(signal.SIGVTALRM) == signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
@@ -148,4 +148,4 @@ def test_a_pattern_that_tries_every_way_is_ended(monkeypatch: pytest.MonkeyPatch
 
 def test_a_schema_that_refers_to_itself_without_end_is_named() -> None:
     (found,) = problems(DEFAULTS, schema=Layer("s.json", b'{"$ref": "#"}'))
-    assert found.startswith("s.json: refers to itself without end")
+    assert found.startswith("s.json: contains a circular reference")

@@ -45,7 +45,7 @@ def below_one_of_others(root: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], None], str, type[WaybillError], str]] = {
     "missing": (lambda root: None, "nowhere", UsageError, "is not a directory"),
     "a file": (lambda root: (root / "file").touch(), "file", UsageError, "is not a directory"),
-    "outside": (lambda root: None, "..", UsageError, "is outside of --root"),
+    "outside": (lambda root: None, "..", UsageError, "is outside the directory of --root"),
     "world-writable": (world_writable, "data", HostNotReadyError, r"writable by other users \(mode 0777\)"),
     "group-writable": (group_writable, "data", HostNotReadyError, r"writable by other users \(mode 0775\)"),
     "of somebody": (lambda root: os.chown(root / "data", NOBODY, 0), "data", HostNotReadyError, "user 65534"),

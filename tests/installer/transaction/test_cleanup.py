@@ -79,7 +79,7 @@ def test_a_release_that_fails_gives_nothing_up_and_changes_no_number(host: Conte
 def test_the_plan_names_what_is_given_up_once_it_stands(host: Context) -> None:
     install(host, numbered(2))
     with planned(host, numbered(3), Options(keep=1)) as plan:
-        assert "releases deleted after the commit: 2.0.0, 1.0.0 (--keep 1)" in plan_text(plan)
+        assert "releases pruned after the commit: 2.0.0, 1.0.0 (--keep 1)" in plan_text(plan)
         assert [row["version"] for row in plan.as_json()["gives_up"]] == ["2.0.0", "1.0.0"]
     with planned(host, numbered(3)) as plan:
         assert "releases deleted" not in plan_text(plan)
@@ -244,7 +244,7 @@ def test_by_command_line_the_number_is_taken_shown_and_kept(bench: Bench) -> Non
     for number, words in ((1, ["--keep", "2"]), (2, []), (3, [])):
         bundle = str(bench.bundle(release(f"1.{number + 3}.0", 100_040_000_999 + number)))
         if number == 3:
-            assert "releases deleted after the commit: 1.4.0 (--keep 2)" in bench.text("plan", bundle)[1]
+            assert "releases pruned after the commit: 1.4.0 (--keep 2)" in bench.text("plan", bundle)[1]
         assert bench.run(bundle, "--yes", *words)[0] == 0
     (product,) = bench.run("status")[1]["products"]
     assert [entry["version"] for entry in product["kept"]] == ["1.6.0", "1.5.0"]

@@ -114,7 +114,7 @@ def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
     state_file(host, "state.json").unlink()
     for path in state_file(host, "txn").iterdir():
         path.unlink()
-    refused(host, "the state is missing, and no journal has it")
+    refused(host, "the state is missing, and no journal contains it")
 
 
 @pytest.mark.parametrize("left", ["releases", "history.jsonl"])
@@ -122,7 +122,7 @@ def test_without_state_and_journals_either_trace_of_a_release_is_enough(host: Co
     for name in {"state.json", "txn", "releases", "history.jsonl"} - {left}:
         path = state_file(host, name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    refused(host, "the state is missing, and no journal has it")
+    refused(host, "the state is missing, and no journal contains it")
 
 
 def test_a_damaged_state_that_no_journal_tells_is_refused_and_left_as_it_is(host: Context) -> None:
@@ -159,7 +159,7 @@ def test_where_the_newest_journal_cannot_be_read_an_older_one_tells(host: Contex
     data[100] ^= how == "damaged"
     path.write_bytes(data)
     state_file(host, "state.json").unlink()
-    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, but the state names releases/1-"):
+    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, but state.json names releases/1-"):
         mended(context(Failing(root(host))))
 
 
@@ -176,7 +176,7 @@ def test_where_the_newest_journal_tells_nonsense_an_older_one_tells(
 
     rewritten(state_file(host, "txn/000002.done"), nonsense)
     state_file(host, "state.json").unlink()
-    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, but the state names releases/1-"):
+    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, but state.json names releases/1-"):
         mended(host)
 
 
@@ -217,7 +217,7 @@ def test_a_journal_that_was_emptied_does_not_cost_the_backups(
     host: Context, open_journal: Path, how: Callable[[bytes], bytes]
 ) -> None:
     open_journal.write_bytes(how(open_journal.read_bytes()))
-    error = refused(host, "the journal is empty, although files were replaced")
+    error = refused(host, "the journal is empty, but files were replaced")
     assert error.where.endswith("000003.log")
 
 

@@ -69,7 +69,7 @@ def test_a_graph_of_aliases_is_not_multiplied_out():
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which is known on the host only"),
+        ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which is known only on the host"),
         ("services:\n  a:\n    image: web:{version}\n", 3, "replaced in bundle.yaml only"),
         ("services:\n  a:\n    build: .\n", 3, "has build:, but the host has no sources"),
         ("services:\n  a:\n    command: x\n", 3, "has no image"),

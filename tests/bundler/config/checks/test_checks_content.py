@@ -91,7 +91,7 @@ def test_a_script_that_no_shell_would_run_is_named(product_dir):
     put(product_dir, "a.sh", "echo\n")
     put(product_dir, "b.sh", "#!/bin/sh\r\necho\r\n")
     add(product_dir, "deploy: [{method: script, apply: a.sh, undo: b.sh}]\n")
-    assert faults(product_dir) == ["a.sh:1: does not begin with #!", "b.sh:1: has CRLF line ends"]
+    assert faults(product_dir) == ["a.sh:1: does not start with #!", "b.sh:1: has CRLF line endings"]
 
 
 def test_a_unit_goes_where_systemd_looks_and_clashes_there(product_dir):
@@ -104,5 +104,5 @@ def test_a_unit_goes_where_systemd_looks_and_clashes_there(product_dir):
     )
     found = faults(product_dir)
     assert any("both install to /etc/systemd/system/a.service" in fault for fault in found)
-    assert any("unit.txt does not have the name of a systemd unit" in fault for fault in found)
+    assert any("unit.txt is not a valid name of a systemd unit" in fault for fault in found)
     assert len(found) == 2

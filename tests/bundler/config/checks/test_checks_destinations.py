@@ -16,7 +16,7 @@ def place(install: str, line: int = 1, **more) -> InstallPath:
 @pytest.mark.parametrize(
     ("install", "what"),
     [
-        ("/", "names a directory"),
+        ("/", "names a directory, not a file"),
         ("/etc", "system directory"),
         ("/usr/bin", "system directory"),
         ("/usr/local/bin", "system directory"),
@@ -24,7 +24,7 @@ def place(install: str, line: int = 1, **more) -> InstallPath:
         ("/opt/../etc/passwd", "`..` component"),
         ("/opt//x", "empty"),
         ("/opt/a b", "quoting"),
-        ("/opt/x/", "names a directory"),
+        ("/opt/x/", "names a directory, not a file"),
         ("/var/lib/waybill/x", "Waybill"),
         ("/etc/waybill/trust/root.json", "Waybill"),
         ("/opt/waybill", "Waybill"),

@@ -142,7 +142,7 @@ def test_a_pipe_that_ends_early_says_where() -> None:
     tar = build.plan().tar()
     with pytest.raises(TamperedError) as caught:
         build.read(build.stream(tar[:3000]))
-    assert caught.value.what == "ends at byte 3000, before the bundle does"
+    assert caught.value.what == "ends at byte 3000, but the bundle is longer"
 
 
 EXT4_IOC_SHUTDOWN = 0x8004587D

@@ -122,7 +122,9 @@ class TestRoundTrip:
 class TestNames:
     def test_a_path_in_no_section_is_refused(self) -> None:
         for path in ("etc/passwd", "docs", "README.md", "SHA256SUMS", "bundle.json", "approvals/x.json"):
-            assert refusal(with_files(file(path))).what == f"{path} is in no section of a bundle"
+            assert (
+                refusal(with_files(file(path))).what == f"{path} does not belong to any section of a bundle"
+            )
 
     def test_a_path_outside_the_grammar_is_refused(self) -> None:
         assert "component" in refusal(with_files(file("docs/../../etc/passwd"))).what
@@ -188,7 +190,7 @@ class TestLinks:
         [
             ("docs/link", "x", "link docs/link is in no tree"),
             ("trees/web/l", "/etc/passwd", "is not a relative path"),
-            ("trees/web/l", "../../../../etc/passwd", "leads out of the bundle"),
+            ("trees/web/l", "../../../../etc/passwd", "points outside the bundle"),
             ("trees/web/l", "../other/x", "leads out of trees/web"),
             ("trees/web/l", "", "is not a relative path"),
             ("trees/web/l", "a/../../x", "has a `..` after a name"),
@@ -247,7 +249,7 @@ class TestDestinations:
 
     def test_a_platform_that_the_bundle_does_not_have_is_refused(self) -> None:
         assert self.clash(file("docs/a", platform="linux/s390x")) == (
-            "platform linux/s390x is not among `platforms`"
+            "platform linux/s390x is not listed in `platforms`"
         )
 
 
@@ -256,7 +258,7 @@ class TestClosed:
     def test_a_named_file_that_is_not_there_is_refused(self, field: str) -> None:
         assert (
             refusal(replace(BASE, **{field: "docs/NO.md"})).what
-            == "docs/NO.md is referred to and not in the bundle"
+            == "docs/NO.md is used in the manifest, but is not in the bundle"
         )
 
     def test_a_blob_that_is_not_named_by_its_digest_is_refused(self) -> None:

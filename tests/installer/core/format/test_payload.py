@@ -102,7 +102,7 @@ def test_a_changed_file_is_named_and_its_sink_is_told(path: str, as_stream: bool
         kept.append(entry.path)
 
     bundle = open_bundle(build.stream(tar) if as_stream else BytesMedium(tar), unsafe_trust_anyone)
-    with pytest.raises(TamperedError, match=f"{path} is not what was signed") as caught:
+    with pytest.raises(TamperedError, match=f"{path} does not match the signed list") as caught:
         check_payload(bundle, sink, workers=1)
     assert caught.value.where.endswith(f"@{plan.offset(path) + BLOCK}")
     assert path not in kept
@@ -146,7 +146,7 @@ def test_of_a_pipe_files_that_are_there_already_are_checked_and_not_kept() -> No
     check_payload(open_bundle(build.stream(plan.tar()), unsafe_trust_anyone), sink, have=have)
     assert sorted(sink.found) == ["docs/a", "docs/c", "docs/d", "docs/e"]
     tar = plan.changed("docs/b", data=LARGE[:-1] + b"?").tar()
-    with pytest.raises(TamperedError, match="docs/b is not what was signed"):
+    with pytest.raises(TamperedError, match="docs/b does not match the signed list"):
         check_payload(open_bundle(build.stream(tar), unsafe_trust_anyone), have=have)
 
 
@@ -189,7 +189,7 @@ def test_a_sink_that_does_not_look_at_a_file_does_not_keep_it_from_being_checked
         if good:
             check_payload(bundle, lambda _entry, _chunks: None)
         else:
-            with pytest.raises(TamperedError, match="docs/b is not what was signed"):
+            with pytest.raises(TamperedError, match="docs/b does not match the signed list"):
                 check_payload(bundle, lambda _entry, _chunks: None)
 
 

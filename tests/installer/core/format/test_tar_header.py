@@ -199,7 +199,7 @@ def test_the_writer_makes_no_header_that_the_reader_refuses(header: Header) -> N
 @pytest.mark.parametrize(
     ("block", "said"),
     [
-        (bytes(BLOCK), "the archive ends here, and docs/CHANGELOG.md is missing"),
+        (bytes(BLOCK), "the archive is incomplete: it ends before docs/CHANGELOG.md is missing"),
         (encode(Header("a", 0o644, 1, 1)), "member a is in the place of docs/CHANGELOG.md"),
         (
             encode(Header(GOOD.name, 0o755, 99, GOOD.mtime)),

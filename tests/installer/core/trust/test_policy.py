@@ -78,7 +78,7 @@ class TestMissing:
 
 
 REJECTED: dict[str, tuple[Mapping[str, Any], str]] = {
-    "another bundle": ({"identity": "b" * 64}, "is about another bundle"),
+    "another bundle": ({"identity": "b" * 64}, "is a statement about another bundle"),
     "another product": ({"product": "other"}, "is about other 1.4.0"),
     "another version": ({"version": "1.4.1"}, "is about lan-chat 1.4.1"),
     "another environment": ({"environment": "staging"}, "is for the environment staging"),
@@ -138,7 +138,7 @@ class TestRejected:
         if fine:
             world.verify()
         else:
-            assert f"is older than the limit of this environment, {days} day" in str(refused(world))
+            assert f"is older than this environment allows ({days} day" in str(refused(world))
 
     def test_one_of_a_clock_that_is_minutes_ahead_counts(self) -> None:
         ahead = Said("ops", fields={"not_before": NOW + timedelta(seconds=600)})
@@ -322,7 +322,9 @@ class TestBuilders:
 
     def test_provenance_counts_in_no_other_role(self) -> None:
         lent = replace(self.provenance(self.CI), role="ops", by="Ops")
-        assert "is provenance, in the role ops" in str(refused(World(approvals=(*APPROVALS[:2], lent))))
+        assert "is provenance, but was given in the role ops" in str(
+            refused(World(approvals=(*APPROVALS[:2], lent)))
+        )
 
 
 def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> None:

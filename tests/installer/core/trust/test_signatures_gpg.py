@@ -256,7 +256,7 @@ class TestJudgement:
             assert type(caught.value) is kinds.get(word, TamperedError)
 
     def test_two_signatures_are_tampering_and_not_a_tool_that_failed(self) -> None:
-        with pytest.raises(TamperedError, match="holds more than one signature"):
+        with pytest.raises(TamperedError, match="contains more than one signature"):
             gpgv.check_status(0, GOOD + "[GNUPG:] NEWSIG\n", FPR)
 
     def test_lines_that_are_no_status_mean_nothing(self) -> None:

@@ -149,9 +149,9 @@ def test_the_view_says_what_the_policy_asks_for() -> None:
         "approvals count for 14 days",
         "built by https://ci.example/1",
         "built from https://git.example/lan-chat",
-        "built from a tree without changes",
+        "built from a source tree without uncommitted changes",
         "BREAK-GLASS may replace",
-        "product lan-chat: nothing below sequence 100040000999",
+        "product lan-chat: security floor at sequence 100040000999",
     ):
         assert words in text
     assert view(FULL, b"x", NOW).as_json()["environments"] == GOOD["environments"]
