@@ -322,20 +322,18 @@ def opened(system: System) -> Iterator[AuditLog]:
         OSError: It cannot be read or created.
     """
     make_directory(system, STATE)
-    lock = system.lock(LOCK, WAIT)
-    try:
-        _refuse_distrusted(system)
-        data, head = read(system)
-        if not data and head is None:
-            _refuse_gone(system)
-        yield AuditLog(system, data, head)
-    except SyncError:
-        # The kernel says so once; a record behind a lost one would break the chain at the next power cut.
-        with suppress(OSError):
-            replace_file(system, DISTRUST, system.boot_id().encode())
-        raise
-    finally:
-        lock.release()
+    with system.lock(LOCK, WAIT):
+        try:
+            _refuse_distrusted(system)
+            data, head = read(system)
+            if not data and head is None:
+                _refuse_gone(system)
+            yield AuditLog(system, data, head)
+        except SyncError:
+            # The kernel says so once; a record behind a lost one would break the chain at the next power cut.
+            with suppress(OSError):
+                replace_file(system, DISTRUST, system.boot_id().encode())
+            raise
 
 
 def _refuse_gone(system: System) -> None:
