@@ -326,20 +326,18 @@ def opened(system: System) -> Iterator[AuditLog]:
     """
     make_directory(system, STATE)
     # One writer at a time: two records with the same predecessor would break the chain.
-    lock = system.lock(LOCK, WAIT)
-    try:
-        _refuse_distrusted(system)
-        data, head = read(system)
-        if not data and head is None:
-            _refuse_gone(system)
-        yield AuditLog(system, data, head)
-    except SyncError:
-        # The kernel says so once; a record behind a lost one would break the chain at the next power cut.
-        with suppress(OSError):
-            replace_file(system, DISTRUST, system.boot_id().encode())
-        raise
-    finally:
-        lock.release()
+    with system.lock(LOCK, WAIT):
+        try:
+            _refuse_distrusted(system)
+            data, head = read(system)
+            if not data and head is None:
+                _refuse_gone(system)
+            yield AuditLog(system, data, head)
+        except SyncError:
+            # The kernel says so once; a record after a lost one would break the chain at a power cut.
+            with suppress(OSError):
+                replace_file(system, DISTRUST, system.boot_id().encode())
+            raise
 
 
 def _refuse_gone(system: System) -> None:

@@ -29,6 +29,7 @@ from installer.core.errors import (
     RolledBackError,
     UsageError,
     WaybillError,
+    os_errors_as,
 )
 from installer.core.timestamps import format_time
 from installer.core.trust.steps import STEPS
@@ -42,6 +43,7 @@ from installer.transaction import journal as journals
 
 Note = Callable[[str], None]
 LOST = "not-undone"
+_UNWRITABLE = "cannot write the audit log"
 _NOBODY = 2**32 - 1
 """The kernel's login uid of a process without a login."""
 
@@ -84,17 +86,11 @@ def begin(context: Context, plan: Plan, new: Entry | None) -> None:
         AuditError: It cannot be written; nothing may be changed then.
         BusyError: Another process holds the log.
     """
-    try:
-        with opened(context.system) as log:
-            # The record of the end must fit even if the transaction fills the disk.
-            log.reserve()
-            log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
-    except OSError as error:
-        raise AuditError(
-            f"cannot write the audit log: {error.strerror}",
-            where=str(error.filename or ""),
-            hint="nothing was changed; fix the problem and run the same command again",
-        ) from error
+    hint = "nothing was changed; fix the problem and run the same command again"
+    with os_errors_as(AuditError, _UNWRITABLE, hint=hint), opened(context.system) as log:
+        # The record of the end must fit even if the transaction fills the disk.
+        log.reserve()
+        log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
 
 
 def _planned(plan: Plan, new: Entry | None) -> dict[str, Any]:
@@ -329,12 +325,6 @@ def require(system: System) -> None:
     Raises:
         AuditError: Nothing can.
     """
-    try:
-        with opened(system) as log:
-            log.reserve()
-    except OSError as error:
-        raise AuditError(
-            f"cannot write the audit log: {error.strerror}",
-            where=str(error.filename or ""),
-            hint="nothing was changed; run as root, or give --root DIR",
-        ) from error
+    hint = "nothing was changed; run as root, or give --root DIR"
+    with os_errors_as(AuditError, _UNWRITABLE, hint=hint), opened(system) as log:
+        log.reserve()

@@ -15,7 +15,7 @@ from installer.audit import log as audit_log
 from installer.audit import recorder
 from installer.audit.log import GONE, HEAD, LOG, SEAL, START, Chain
 from installer.audit.record import Record, encode
-from installer.commands.common.session import host_readable
+from installer.commands.common.session import host_readable, write_output
 from installer.core.digest import hash_pieces, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
@@ -24,6 +24,7 @@ from installer.core.errors import (
     RefusedError,
     TamperedError,
     UsageError,
+    os_errors_as,
 )
 from installer.core.timestamps import parse_time
 from installer.host.layout import STATE, Layout
@@ -308,15 +309,11 @@ def export(path: Path, records: Iterable[Record]) -> str:
     """
     digest = hashlib.sha256()
     lines = hash_pieces((record.line + b"\n" for record in records), digest)
-    try:
-        System().write_new(str(path.absolute()), lines, 0o600)
-    except FileExistsError:
-        raise UsageError("already exists", where=str(path), hint="choose another name") from None
-    except OSError as error:
-        raise HostNotReadyError(f"cannot write: {error.strerror}", where=str(path)) from error
+    write_output(path, lines)
     return digest.hexdigest()
 
 
+@os_errors_as(HostNotReadyError, "cannot seal the log", LOG)
 def seal(system: System, reason: str) -> str:
     """Set the log aside as it is and begin a new one, whose first record names it.
 
@@ -332,15 +329,7 @@ def seal(system: System, reason: str) -> str:
         BusyError: Another process writes to it.
         HostNotReadyError: It cannot be done; the log is as it was.
     """
-    try:
-        return _seal(system, reason)
-    except OSError as error:
-        raise HostNotReadyError(f"cannot seal the log: {error.strerror}", where=LOG) from error
-
-
-def _seal(system: System, reason: str) -> str:
-    lock = system.lock(audit_log.LOCK, audit_log.WAIT)
-    try:
+    with system.lock(audit_log.LOCK, audit_log.WAIT):
         data, head, problems = _look(system)
         chain = audit_log.check(data, head)
         problems += [chain.problem] if chain.problem else _unknown(system, chain)
@@ -365,8 +354,6 @@ def _seal(system: System, reason: str) -> str:
             },
         )
         _swap(system, first, aside)
-    finally:
-        lock.release()
     return aside if data else ""
 
 

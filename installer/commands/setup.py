@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.core.digest import hash_pieces
-from installer.core.errors import HostNotReadyError, UsageError
+from installer.core.errors import HostNotReadyError, UsageError, os_errors_as
 from installer.core.limits import CHUNK
 from installer.core.trust.root import ENVIRONMENT
 from installer.host.atomic_file import replace_file
@@ -79,6 +79,7 @@ class SetUp:
         return asdict(self)
 
 
+@os_errors_as(HostNotReadyError, "cannot write", default="/opt/waybill", hint="run as root")
 def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> SetUp:
     """Copy the running executable to its place; doing it again replaces it.
 
@@ -92,15 +93,6 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
         RefusedError: The host belongs to another environment.
         HostNotReadyError: A place cannot be written.
     """
-    try:
-        return _setup(system, env, recover_at_boot=recover_at_boot)
-    except OSError as error:
-        raise HostNotReadyError(
-            f"cannot write: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"
-        ) from error
-
-
-def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     own = os.environ.get("WAYBILL_EXE", "")
     if not own or not Path(own).is_file():
         raise UsageError("setup needs the standalone executable", hint="run ./install setup from the media")

@@ -20,10 +20,10 @@ from installer import __version__
 from installer.audit import log as audit_log
 from installer.commands import audit as audits
 from installer.commands import metrics as telling
-from installer.commands.common.session import Session
+from installer.commands.common.session import Session, write_output
 from installer.commands.history import events
 from installer.commands.status import product_status
-from installer.core.errors import HostNotReadyError, UsageError, WaybillError
+from installer.core.errors import WaybillError
 from installer.core.format import tar_header
 from installer.core.format.member_names import path_fault
 from installer.core.format.tar_header import Header
@@ -87,12 +87,7 @@ def support(system: System, path: Path, clock: Clock) -> Supported:
     for name, data in members:
         header = Header(name, 0o600, len(data), max(0, int(clock().timestamp())))
         pieces += [tar_header.encode(header), data, bytes(tar_header.padding(len(data)))]
-    try:
-        System().write_new(str(path.absolute()), [*pieces, tar_header.END], 0o600)
-    except FileExistsError:
-        raise UsageError("already exists", where=str(path), hint="choose another name") from None
-    except OSError as error:
-        raise HostNotReadyError(f"cannot write: {error.strerror}", where=str(path)) from error
+    write_output(path, [*pieces, tar_header.END])
     return Supported(str(path), tuple((name, len(data)) for name, data in members))
 
 
@@ -144,24 +139,24 @@ def _directories(system: System) -> list[str]:
 
 def _about(system: System, clock: Clock) -> dict[str, Any]:
     machine = os.uname()
-    environment = ""
-    with suppress(OSError):
-        environment = system.read(ENVIRONMENT_FILE, 4096).decode("utf-8", "replace").strip()
-    known = ""
-    with suppress(OSError):
-        known = system.read(TIME_FILE, 64).decode("utf-8", "replace").strip()
     return {
         "program": __version__,
         "time": format_time(clock()),
-        "trusted_time": known,
+        "trusted_time": _text(system, TIME_FILE),
         "boot": system.boot_id(),
         "host": host_name(system),
         "platform": system.platform(),
         "kernel": f"{machine.sysname} {machine.release} {machine.version}",
-        "environment": environment,
+        "environment": _text(system, ENVIRONMENT_FILE),
         "below_root": not system.live,
         "space": {place: _space(system, place) for place in (STATE, "/etc", "/opt", "/tmp")},  # noqa: S108
     }
+
+
+def _text(system: System, path: str) -> str:
+    with suppress(OSError):
+        return system.read(path, 4096).decode("utf-8", "replace").strip()
+    return ""
 
 
 def _space(system: System, place: str) -> dict[str, Any]:

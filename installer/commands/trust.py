@@ -12,7 +12,7 @@ from pathlib import Path
 from installer.audit.recorder import happened, require
 from installer.commands.common.attempt import attempt
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError
+from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError, os_errors_as
 from installer.core.limits import LIMITS
 from installer.core.trust.root import ROOT_BYTES, Root, fingerprint
 from installer.core.trust.root_view import RootView, view
@@ -128,18 +128,11 @@ def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> U
         HostNotReadyError: It cannot be written.
     """
     load_trust(system)  # before anything is created there has to be a root
-    try:
+    hint = "run as root, or give --root DIR"
+    with os_errors_as(HostNotReadyError, "cannot write the root", LOCK, hint=hint):
         lock = system.lock(LOCK)
-    except OSError as error:
-        raise HostNotReadyError(
-            f"cannot write the root: {error.strerror}",
-            where=LOCK,
-            hint="run as root, or give --root DIR",
-        ) from error
-    try:
+    with lock:
         return _update(system, path, clock())
-    finally:
-        lock.release()
 
 
 def _update(system: System, path: Path, now: datetime) -> Updated:
@@ -173,10 +166,8 @@ def _next(candidates: list[_Candidate], root: Root, data: bytes) -> _Candidate |
 
 def _candidates(path: Path) -> list[_Candidate]:
     directory = path if path.is_dir() else path.parent
-    try:
+    with os_errors_as(UsageError, "cannot read", str(directory)):
         names = sorted(entry.name for entry in directory.iterdir())
-    except OSError as error:
-        raise UsageError(f"cannot read: {error.strerror}", where=str(directory)) from None
     roots = [name for name in names if name == "root.json" or _VERSIONED.fullmatch(name)]
     if not path.is_dir():
         roots = [path.name]

@@ -31,7 +31,8 @@ different errors with different remedies. Each class has a `code` of its own, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -240,3 +241,23 @@ class UnfitInputError(WaybillError):
     """An input of `bundle` cannot be bundled; `problems` lists everything that was found."""
 
     code, exit_code = "unfit-input", 30
+
+
+@contextmanager
+def os_errors_as(
+    kind: type[WaybillError], what: str, where: str = "", *, default: str = "", hint: str = ""
+) -> Iterator[None]:
+    """Raise an OSError as an error of the given class: "WHAT: REASON". Also a decorator.
+
+    Args:
+        kind: The class.
+        what: What cannot be done.
+        where: The path for the message; empty: the path that the OSError names.
+        default: The path for an OSError that names none.
+        hint: What to do about it.
+    """
+    try:
+        yield
+    except OSError as error:
+        path = where or str(error.filename or default)
+        raise kind(f"{what}: {error.strerror}", where=path, hint=hint) from error

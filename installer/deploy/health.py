@@ -136,9 +136,8 @@ def watch_release(context: Context, release: Release, methods: Sequence[str]) ->
     except StepError as error:
         # Read now: undoing removes the services, and with containers their logs.
         logs = [problem for used, step in steps for problem in used.failure_logs(context, step)]
-        raise StepError(
-            error.what, where=error.where, hint=error.hint, problems=[*error.problems, *logs]
-        ) from error
+        error.problems = (*error.problems, *logs)
+        raise
 
 
 class _Watched:

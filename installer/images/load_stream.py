@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO, Literal, cast
 
-from installer.core.errors import TamperedError
+from installer.core.errors import TamperedError, os_errors_as
 from installer.core.format.manifest import Image, Layer, blob_path
 from installer.core.limits import CHUNK, LIMITS, MIB
 from installer.core.oci.documents import layer_form, make_index
@@ -141,12 +141,8 @@ _HINT = "the directory of the release was changed after it was verified: install
 
 
 def _open(release: Path, digest: str) -> BinaryIO:
-    try:
+    with os_errors_as(TamperedError, "cannot be read", blob_path(digest), hint=_HINT):
         return (release / blob_path(digest)).open("rb")
-    except OSError as error:
-        raise TamperedError(
-            f"cannot be read: {error.strerror}", where=blob_path(digest), hint=_HINT
-        ) from error
 
 
 class _Tap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from installer.core.errors import BusyError, WaybillError
@@ -154,13 +155,10 @@ def _claims(context: Context, tag: str, image: Image) -> bool:
         lock = context.system.lock(layout.lock)
     except (BusyError, OSError):
         return True
-    try:
+    with lock, suppress(OSError, WaybillError):
         return any(
             (each.reference, each.config) == (image.reference, image.config)
             for entry in load(context.system, layout).retained
             for each in read_manifest(context.system, layout.release(entry.name))[0].images
         )
-    except (OSError, WaybillError):
-        return True
-    finally:
-        lock.release()
+    return True

@@ -220,26 +220,17 @@ class _Bar(Progress):
         self._task: Any = None
 
     def start(self, label: str, total: int) -> None:
+        from rich import progress
         from rich.console import Console as Rich
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.progress import Progress as RichProgress
 
         self.done()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._bar = RichProgress(
-            *columns, console=Rich(stderr=True, highlight=False, markup=False), transient=False
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=Rich(stderr=True, highlight=False, markup=False),
         )
         self._bar.start()
         self._task = self._bar.add_task(label, total=total or None)

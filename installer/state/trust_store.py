@@ -7,7 +7,14 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from installer.core.errors import ExpiredError, HostNotReadyError, RefusedError, TamperedError, UntrustedError
+from installer.core.errors import (
+    ExpiredError,
+    HostNotReadyError,
+    RefusedError,
+    TamperedError,
+    UntrustedError,
+    os_errors_as,
+)
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time, parse_time
 from installer.core.trust.root import Root, display_fingerprint, fingerprint, same_fingerprint
@@ -120,21 +127,17 @@ def init_trust(
     return root, digits
 
 
+@os_errors_as(
+    HostNotReadyError, "the trust files cannot be written", ROOT_FILE, hint="run as root, or give --root DIR"
+)
 def store_root(system: System, data: bytes) -> None:
     """Replace the root of the host.
 
     Raises:
         HostNotReadyError: It cannot be written; the old one is still there.
     """
-    try:
-        make_directory(system, TRUST)
-        replace_file(system, ROOT_FILE, data, 0o644)
-    except OSError as error:
-        raise HostNotReadyError(
-            f"the trust files cannot be written: {error.strerror}",
-            where=ROOT_FILE,
-            hint="run as root, or give --root DIR",
-        ) from error
+    make_directory(system, TRUST)
+    replace_file(system, ROOT_FILE, data, 0o644)
 
 
 def known_time(system: System) -> datetime | None:

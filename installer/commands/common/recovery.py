@@ -119,12 +119,10 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
             where=(error.errno in _MISPLACED and error.filename) or context.layout.base,
             hint=_UNWRITABLE.get(error.errno or 0, "check this path, and the kernel log (dmesg)"),
         ) from error
-    try:
+    with lock:
         # Recovery comes first in every command: nothing may be planned from a half-changed host.
         recovered = recover(context)
         yield load(context.system, context.layout), recovered
-    finally:
-        lock.release()
 
 
 def recover(context: Context) -> list[Recovered]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from installer.core.errors import UsageError
+from installer.core.errors import HostNotReadyError, UsageError, os_errors_as
 from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
@@ -128,3 +128,17 @@ def host_readable() -> Iterator[None]:
         yield
     except OSError as error:
         raise cannot_access_error(error, STATE) from error
+
+
+def write_output(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file that the operator asked for, which only this user can read.
+
+    Raises:
+        UsageError: It exists already.
+        HostNotReadyError: It cannot be written.
+    """
+    with os_errors_as(HostNotReadyError, "cannot write", str(path)):
+        try:
+            System().write_new(str(path.absolute()), pieces, 0o600)
+        except FileExistsError:
+            raise UsageError("already exists", where=str(path), hint="choose another name") from None

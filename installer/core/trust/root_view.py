@@ -44,10 +44,11 @@ class RootView:
 
     def as_json(self) -> dict[str, object]:
         """Return the view as `--json` prints it."""
+        document = self.root.document()
         return {
             "fingerprint": self.fingerprint,
             "version": self.root.version,
-            "expires": format_time(self.root.expires),
+            "expires": document["expires"],
             "expired": self.expired,
             "keys": [
                 {
@@ -60,18 +61,11 @@ class RootView:
                 }
                 for row in self.keys
             ],
-            "roles": {
-                name: {"keys": list(role.keys), "threshold": role.threshold}
-                for name, role in sorted(self.root.roles.items())
+            **{
+                table: dict(sorted(document.get(table, {}).items()))
+                for table in ("roles", "environments", "products")
             },
-            "environments": {
-                name: policy.document() for name, policy in sorted(self.root.environments.items())
-            },
-            "products": {
-                name: {"floor": rule.floor, "reset": rule.reset}
-                for name, rule in sorted(self.root.products.items())
-            },
-            "revoked": {"keys": sorted(self.root.revoked_keys), "bundles": sorted(self.root.revoked_bundles)},
+            "revoked": document["revoked"],
         }
 
     def lines(self) -> list[str]:
