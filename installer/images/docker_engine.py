@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from installer.core.limits import CHUNK, MIB
-from installer.images.data_roots import data_roots
 from installer.images.docker_socket import START as _START
 from installer.images.docker_socket import EngineError, InUseError
 from installer.images.docker_socket import probe as _probe
@@ -66,7 +65,7 @@ class EngineInfo:
     @property
     def roots(self) -> tuple[str, ...]:
         """Where it keeps images; empty if that is not on this host."""
-        return data_roots(self.root, containerd=self.store == "containerd")
+        return _data_roots(self.root, containerd=self.store == "containerd")
 
     @property
     def release(self) -> tuple[int, int]:
@@ -362,3 +361,28 @@ def _until(deadline: float, chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         _check(deadline)
         yield chunk
+
+
+def _data_roots(root: str, *, containerd: bool) -> tuple[str, ...]:
+    """Return the directories in which an engine keeps images; none where they are not on this host.
+
+    Args:
+        root: What the engine calls its root.
+        containerd: Whether images are in containerd's store.
+    """
+    wanted = [root]
+    if containerd:
+        # Docker reports its own root only; the blobs are in containerd's.
+        wanted += ["/var/lib/containerd", *_configured_containerd_root()]
+    return tuple(folder for folder in wanted if folder and Path(folder).is_dir())
+
+
+def _configured_containerd_root() -> list[str]:
+    # Imported here: only hosts with the containerd store need it.
+    import tomllib
+
+    try:
+        root = tomllib.loads(Path("/etc/containerd/config.toml").read_text("utf-8")).get("root")
+    except (OSError, ValueError):
+        return []
+    return [root] if isinstance(root, str) else []

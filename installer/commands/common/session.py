@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.shared.ui import Ui
-from installer.state.state import cannot_access_error
+from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
 
 SILENT = Ui()
@@ -113,19 +112,6 @@ class Session:
         if self.system.observe(base, digest=False).kind != "dir":
             return False
         return not _PRODUCT_FILES.isdisjoint(self.system.names(base))
-
-
-@contextmanager
-def host_readable() -> Iterator[None]:
-    """Turn a failure to read the host into an error of the host: it is not an internal error.
-
-    Raises:
-        HostNotReadyError: Something cannot be read.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise cannot_access_error(error, STATE) from error
 
 
 def write_output(path: Path, pieces: Iterable[bytes]) -> None:
