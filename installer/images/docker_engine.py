@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from installer.core.limits import CHUNK, MIB
-from installer.images.docker_socket import START as _START
-from installer.images.docker_socket import EngineError, InUseError
-from installer.images.docker_socket import probe as _probe
-from installer.images.docker_socket import silent_error as _silent
+from installer.images.docker_socket import START, EngineError, InUseError, probe, silent_error
 from installer.images.read_back import digests
 
 if TYPE_CHECKING:
@@ -282,11 +279,11 @@ class Engine:
         import urllib3.exceptions
 
         where = self.info.address
-        _probe(where, ANSWER)
+        probe(where, ANSWER)
         try:
             yield
         except (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
-            raise _silent(what, where) from error
+            raise silent_error(what, where) from error
         except docker.errors.APIError as error:
             text = str(error.explanation or error)[:600]
             raise EngineError(f"the engine could not {what}: {text}", where=where) from error
@@ -298,7 +295,7 @@ class Engine:
         ) as error:
             # urllib3 wraps some timeouts in errors of other types.
             if "timed out" in str(error):
-                raise _silent(what, where) from error
+                raise silent_error(what, where) from error
             hint = "check its log (journalctl -u docker), start it, then run the command again"
             raise EngineError(
                 f"the engine closed the connection when asked to {what}", where=where, hint=hint
@@ -318,7 +315,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
         EngineError: There is none, this user may not use it, it is not on this host, or it does not answer.
     """
     address = address or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
-    _probe(address, answer)
+    probe(address, answer)
     import docker
     import docker.errors
     import requests.exceptions
@@ -334,7 +331,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             raw = client.info()
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             raise EngineError(
-                f"the Docker engine does not answer: {error}"[:400], where=address, hint=_START
+                f"the Docker engine does not answer: {error}"[:400], where=address, hint=START
             ) from error
         asker.close()
         opened.pop_all()

@@ -244,9 +244,8 @@ class Planner:
                     f"run the command again with --skip {job.name}, or use a version of "
                     "`install` that supports it"
                 )
-                self._problems.append(
-                    Problem(f"method {job.name}", "is not supported by this version of `install`", hint)
-                )
+                what = "is not supported by this version of `install`"
+                self._problems.append(Problem(f"method {job.name}", what, hint))
                 continue
             if problems := found.check(self._context, job.old, job.new):
                 self._problems += problems
