@@ -58,13 +58,11 @@ def trust_init(session: Session, path: Path, fingerprint: str = "") -> RootView:
     system = session.system
     with attempt(session, "trust init", medium=str(path)):
         require(system)
-        trusted, digits = init_trust(
-            system,
-            path,
-            fingerprint,
-            lambda question: session.ui.ask(question, "--fingerprint"),
-            session.clock,
-        )
+
+        def ask(question: str) -> str:
+            return session.ui.ask(question, "--fingerprint")
+
+        trusted, digits = init_trust(system, path, fingerprint, ask, session.clock)
         row = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
         happened(system, "trust", row, session.ui.alert)
     return trust_show(session)

@@ -46,7 +46,6 @@ class EngineInfo:
     Attributes:
         version: As the engine writes it.
         store: `classic` (the id of an image is its configuration's digest) or `containerd` (its manifest's).
-        driver: Storage driver.
         root: Its data root on this host.
         platform: `os/arch`.
         address: Where it was reached.
@@ -54,7 +53,6 @@ class EngineInfo:
 
     version: str
     store: Store
-    driver: str
     root: str
     platform: str
     address: str
@@ -341,7 +339,6 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
     info = EngineInfo(
         version=str(raw.get("ServerVersion", "")),
         store=store,
-        driver=str(raw.get("Driver", "")),
         root=str(raw.get("DockerRootDir", "")),
         platform=f"{raw.get('OSType', '')}/{_ARCHITECTURES.get(machine, machine)}",
         address=address,

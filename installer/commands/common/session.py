@@ -93,19 +93,15 @@ class Session:
             UsageError: This host does not know it, or knows none or several.
         """
         known = self.products()
-        if name is not None:
-            if name not in known:
-                raise UsageError(
-                    f"{name} was never installed here", hint=f"products here: {', '.join(known) or 'none'}"
-                )
-            return name
+        listed = ", ".join(known)
+        if name is not None and name not in known:
+            raise UsageError(f"{name} was never installed here", hint=f"products here: {listed or 'none'}")
         if not known:
             raise UsageError("no product was ever installed here", hint="install a bundle first")
-        if len(known) > 1:
-            raise UsageError(
-                f"several products are installed here: {', '.join(known)}", hint="choose one: --product NAME"
-            )
-        return known[0]
+        if name is None and len(known) > 1:
+            what = f"several products are installed here: {listed}"
+            raise UsageError(what, hint="choose one: --product NAME")
+        return name or known[0]
 
     def _is_product(self, name: str) -> bool:
         base = Layout(name).base

@@ -372,13 +372,12 @@ class Trust:
         )
 
 
-def pinned_key_trust(public: str, where: str = "", owner: str = "the given key") -> Trust:
+def pinned_key_trust(public: str, where: str = "") -> Trust:
     """Return trust in one public key and nothing else, for `bundle verify --key PUB`.
 
     Args:
         public: The text of a `.pub` file, or what `gpg --armor --export` printed.
         where: How errors name it.
-        owner: How the evidence names its holder.
 
     Returns:
         Trust that never expires, in which only that key may sign releases.
@@ -386,6 +385,6 @@ def pinned_key_trust(public: str, where: str = "", owner: str = "the given key")
     Raises:
         TamperedError: The text is not a public key of an accepted kind.
     """
-    key = TrustedKey.from_public(public, owner, where=where)
+    key = TrustedKey.from_public(public, "the given key", where=where)
     root = Root(0, NEVER, {key.keyid: key}, {"release": Role((key.keyid,), 1)})
     return Trust(root, lambda: datetime.now(UTC))
