@@ -173,7 +173,7 @@ def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> st
     """Write a check as evidence; return its SHA-256, empty where it could not be written."""
     data = statement(context, proof, str(ended.get("identity", "")), str(ended.get("version", "")))
     try:
-        return evidence.removed(context.system, data, str(ended.get("identity", ""))).sha256
+        return evidence.record(context.system, data, "removed", str(ended.get("identity", ""))).sha256
     except OSError as error:
         context.progress.note(f"cannot write the evidence to {evidence.DIRECTORY}: {error.strerror}")
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from installer.commands.common.bundle_verifier import BundleInput, opened_bundle
-from installer.commands.common.session import Session, host_readable
+from installer.commands.common.session import Session
 from installer.commands.status import unfinished_state
 from installer.core.verify import OpenedBundle
 from installer.host.context import Context
@@ -15,7 +15,7 @@ from installer.planning.planner import plan_apply
 from installer.staging.preview import previewed
 from installer.staging.work_dir import work_dir as checked_work_dir
 from installer.state.evidence import Evidence
-from installer.state.state import State
+from installer.state.state import State, host_readable
 
 
 def plan(

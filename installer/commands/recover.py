@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from installer.commands.common.attempt import attempt
@@ -24,7 +24,7 @@ class RecoverResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {"recovered": [{"product": name} | each.as_json() for name, each in self.recovered]}
+        return {"recovered": [{"product": name} | asdict(each) for name, each in self.recovered]}
 
     def require_complete(self) -> None:
         """Raise where a release is committed of which a step failed.

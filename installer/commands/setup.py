@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,8 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
     digest = hashlib.sha256()
-    replace_file(system, PLACE, hash_pieces(_chunks(Path(own)), digest), 0o755)
+    with Path(own).open("rb") as file:
+        replace_file(system, PLACE, hash_pieces(iter(lambda: file.read(CHUNK), b""), digest), 0o755)
     seen = system.observe(NAME)
     # Never overwrite a program of somebody else that has this name.
     if (seen.kind, seen.target) != ("link", PLACE):
@@ -144,9 +144,3 @@ def _set_environment(system: System, env: str) -> None:
         return
     make_directory(system, CONFIG)
     replace_file(system, ENVIRONMENT_FILE, f"{env}\n".encode(), 0o644)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk

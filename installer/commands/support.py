@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def _parts(system: System, clock: Clock) -> Iterator[tuple[str, Callable[[], byt
 def _of_product(within: Context, to: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     system, layout = within.system, within.layout
     yield f"{to}/status.json", lambda: _json(product_status(within).as_json())
-    yield f"{to}/history.json", lambda: _json([event.as_json() for event in events(within)])
+    yield f"{to}/history.json", lambda: _json([asdict(event) for event in events(within)])
     yield f"{to}/state.json", lambda: _file(system, layout.state_file)
     yield f"{to}/history.jsonl", lambda: _file(system, layout.history)
     names: list[str] = []

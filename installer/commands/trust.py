@@ -59,13 +59,11 @@ def trust_init(session: Session, path: Path, fingerprint: str = "") -> RootView:
     with attempt(session, "trust init", medium=str(path)):
         # A change of trust without a record in the audit log must not happen: the log is tried first.
         require(system)
-        trusted, digits = init_trust(
-            system,
-            path,
-            fingerprint,
-            lambda question: session.ui.ask(question, "--fingerprint"),
-            session.clock,
-        )
+
+        def ask(question: str) -> str:
+            return session.ui.ask(question, "--fingerprint")
+
+        trusted, digits = init_trust(system, path, fingerprint, ask, session.clock)
         row = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
         happened(system, "trust", row, session.ui.alert)
     return trust_show(session)

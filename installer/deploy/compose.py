@@ -230,15 +230,11 @@ class Compose(Method):
         problems = [Problem("compose", f"container {name[:12]} is not running") for name in down]
         # Ids, not names: a name may have moved to another image since.
         signed = {each for image in target.release.manifest.images for each in (image.config, image.manifest)}
-        return problems + [
-            Problem(
-                f"container {name}",
-                f"runs from image {image[7:19]}, which does not belong to this release",
-                "install the release again",
-            )
-            for name, image in images
-            if signed and image not in signed
-        ]
+        for name, image in images:
+            if signed and image not in signed:
+                what = f"runs from image {image[7:19]}, which does not belong to this release"
+                problems.append(Problem(f"container {name}", what, "install the release again"))
+        return problems
 
     def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
         """Return the project of the running release."""

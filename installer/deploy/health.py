@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from installer.core.errors import Problem
@@ -38,10 +38,6 @@ class ProbeResult:
     passed: bool
     attempts: int
     error: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the result as a JSON object."""
-        return asdict(self)
 
 
 def probe_name(check: HealthCheck) -> str:

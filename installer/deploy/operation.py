@@ -109,3 +109,11 @@ class Handler(ABC):
         Recovery syncs them before it acts on what it sees there. Default: none.
         """
         return ()
+
+
+class WithoutPreimage(Handler):
+    """An operation whose undo needs to know nothing about what was there before."""
+
+    def observe(self, context: Context, args: Json) -> Json:
+        """Return nothing."""
+        return {}

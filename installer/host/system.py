@@ -75,7 +75,7 @@ class System(Host):
         return self.around(name, (), call)
 
     @_effect
-    def mkdir(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
+    def mkdir(self, path: str, mode: int) -> None:
         """Create a directory with exactly this mode; its parent must exist.
 
         Raises:
@@ -84,7 +84,7 @@ class System(Host):
         with self.open_parent(path) as at:
             os.mkdir(at.name, mode, dir_fd=at.fd)
             with opened(at, LIST) as fd:
-                _set_owner_mode(fd, mode, uid, gid)
+                os.fchmod(fd, mode)  # mkdir(2) applies the umask; fchmod(2) does not
 
     @_effect
     def write_new(

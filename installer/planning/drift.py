@@ -7,8 +7,8 @@ conffiles it can be kept: then the version of the release is written next to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast, get_args
+from dataclasses import dataclass, field
+from typing import Literal, cast, get_args
 
 from installer.core.errors import Problem, UsageError
 from installer.deploy.file_operations import matches
@@ -82,10 +82,6 @@ class Drifted:
     treatment: Treatment
     other: str = ""
     origin: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
 
     def text(self) -> str:
         """Return it as a line for people."""

@@ -16,13 +16,14 @@ from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
+from installer.host.system import System
 from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
-from installer.planning.config_diff import config_diffs
 from installer.planning.desired_state import Desired, desired
 from installer.planning.drift import NOTHING_SAID
 from installer.planning.file_changes import Changes, compare, without_sources
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.plan import MethodPlan, Options, Plan
+from installer.shared.redaction import LIMIT, Diff, diff
 from installer.staging.staged import Staged
 from installer.state.evidence import NO_EVIDENCE, Evidence
 from installer.state.release import Release, open_release, record_bytes
@@ -185,7 +186,7 @@ class Planner:
             new=entry,
             nothing=nothing,
             changes=changes,
-            diffs=config_diffs(context.system, changes, wanted, release),
+            diffs=_config_diffs(context.system, changes, wanted, release),
             methods=tuple(methods),
             skipped=chosen.skipped,
             needs=tuple(needs),
@@ -237,13 +238,7 @@ class Planner:
             return False
         if without_sources(changes.installed) != without_sources(old.installed):
             return False
-        return not any(self.drift(self._context, job) for job in jobs)
-
-    @staticmethod
-    def drift(context: Context, job: MethodStep) -> list[Problem]:
-        """Return where a method no longer finds what it has started."""
-        used = method(job.name)
-        return used.drift(context, job.new) if used and job.new else []
+        return not any(job.drift(self._context) for job in jobs)
 
     def _methods(self, jobs: list[MethodStep]) -> list[MethodPlan]:
         plans = []
@@ -254,9 +249,8 @@ class Planner:
                     f"run the command again with --skip {job.name}, or use a version of "
                     "`install` that supports it"
                 )
-                self._problems.append(
-                    Problem(f"method {job.name}", "is not supported by this version of `install`", hint)
-                )
+                what = "is not supported by this version of `install`"
+                self._problems.append(Problem(f"method {job.name}", what, hint))
                 continue
             if problems := found.check(self._context, job.old, job.new):
                 self._problems += problems
@@ -302,3 +296,31 @@ class Planner:
                     f"{change.path} differs from the installed release; a copy is kept: {change.kept}"
                 )
         self._notes += [why for _, why in sorted(chosen.skipped.items())]
+
+
+def _config_diffs(
+    system: System, changes: Changes, wanted: Desired, release: Release | None
+) -> tuple[Diff, ...]:
+    """Return the differences between host and release: of rendered files, and of edited ones.
+
+    Args:
+        system: The host.
+        changes: What will be done to files.
+        wanted: What the release wants.
+        release: The release; None where none comes.
+    """
+    files = {item.path for item in wanted.items if item.kind == "file"}
+    new = dict(wanted.rendered)
+    for each in changes.drifted:
+        if release is not None and each.path in files - new.keys():
+            new[each.path] = _content(system, release.now(each.origin))
+    written = {each.path for each in changes.changes if each.verb in ("add", "replace", "restore")}
+    shown = written | {each.path for each in changes.drifted}
+    return tuple(diff(path, _content(system, path), data) for path, data in new.items() if path in shown)
+
+
+def _content(system: System, path: str) -> bytes:
+    try:
+        return system.read(path, LIMIT * 16, follow=True)
+    except OSError:
+        return b""

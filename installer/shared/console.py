@@ -294,7 +294,7 @@ def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
     """
     # As KeyboardInterrupt, so that every `finally` runs.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     words = list(words)
     return run(console, lambda: _invoke(console, app, _take_log_format(console, words)))
 
@@ -313,10 +313,6 @@ def _take_log_format(console: Console, words: list[str]) -> list[str]:
             raise UsageError(f"--log-format is text or json, not {given!r}")
         console.log_format = "json" if given == "json" else "text"
     return left
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _invoke(console: Console, app: Any, words: list[str]) -> None:

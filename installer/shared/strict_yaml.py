@@ -177,15 +177,11 @@ class _Builder:
     def _bare(self, event: Any) -> None:
         """Refuse an anchor or tag before a value or key."""
         if event.anchor:
-            self._problem(
-                event,
-                f"sets the anchor &{event.anchor}",
-                "write the values in full; anchors are not supported",
-            )
+            hint = "write the values in full; anchors are not supported"
+            self._problem(event, f"sets the anchor &{event.anchor}", hint)
         if event.tag is not None:
-            self._problem(
-                event, f"has the tag {_shown_tag(event.tag)}", "remove the tag; only plain values are allowed"
-            )
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._problem(event, f"has the tag {tag}", "remove the tag; only plain values are allowed")
 
     def _sequence(self, events: Iterator[Any], path: Path, depth: int) -> list[Any]:
         from yaml import events as kinds
@@ -268,7 +264,3 @@ def _plain(text: str) -> Any:
     else:
         return text
     return Problem("", f"{text} {what}", f'quote it: "{text}"')
-
-
-def _shown_tag(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")

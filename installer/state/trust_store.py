@@ -41,10 +41,10 @@ def load_trust(system: System) -> tuple[Root, bytes]:
         UntrustedError: No trust is set up.
         TamperedError: The file is damaged.
     """
+    below = "" if system.live else f" --root {system.root}"
     try:
         data = system.read(ROOT_FILE, LIMITS.document_bytes)
     except FileNotFoundError:
-        below = "" if system.live else f" --root {system.root}"
         raise UntrustedError(
             "no trust is set up on this host",
             where=ROOT_FILE,
@@ -55,7 +55,6 @@ def load_trust(system: System) -> tuple[Root, bytes]:
     try:
         return parse_root(data, ROOT_FILE), data
     except TamperedError as error:
-        below = "" if system.live else f" --root {system.root}"
         raise TamperedError(
             error.what,
             where=error.where,
@@ -94,10 +93,9 @@ def init_trust(
         raise ExpiredError(
             "the root has expired", where=str(path), hint="ask the security team for the current root.json"
         )
-    try:
+    present = b""
+    with suppress(FileNotFoundError):
         present = system.read(ROOT_FILE, LIMITS.document_bytes)
-    except FileNotFoundError:
-        present = b""
     # Running the command again is not an error.
     if present == data:
         return root, digits

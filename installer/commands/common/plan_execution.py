@@ -147,11 +147,9 @@ def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = N
     if plan.nothing:
         _record_unchanged(context, plan)
         return TransactionResult(plan.verb, plan.product, False, plan.old, plan.new)
-    new = (
-        replace(plan.new, evidence=plan.new.evidence.with_file(verified))
-        if plan.new and verified
-        else plan.new
-    )
+    new = plan.new
+    if new and verified:
+        new = replace(new, evidence=new.evidence.with_file(verified))
     # On the disk before the journal: no change without a record of who began it.
     recorder.begin(context, plan, new)
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from installer.audit import recorder
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
@@ -66,10 +66,6 @@ class Recovered:
     def incomplete(self) -> bool:
         """True if the new release is committed, but a step of it failed."""
         return self.outcome in ("finished", "rolled-forward") and bool(self.why)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
 
     def text(self) -> str:
         """Return it as a line for people."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.shared.ui import Ui
-from installer.state.state import cannot_access_error
+from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
 
 SILENT = Ui()
@@ -95,19 +94,15 @@ class Session:
             UsageError: This host does not know it, or knows none or several.
         """
         known = self.products()
-        if name is not None:
-            if name not in known:
-                raise UsageError(
-                    f"{name} was never installed here", hint=f"products here: {', '.join(known) or 'none'}"
-                )
-            return name
+        listed = ", ".join(known)
+        if name is not None and name not in known:
+            raise UsageError(f"{name} was never installed here", hint=f"products here: {listed or 'none'}")
         if not known:
             raise UsageError("no product was ever installed here", hint="install a bundle first")
-        if len(known) > 1:
-            raise UsageError(
-                f"several products are installed here: {', '.join(known)}", hint="choose one: --product NAME"
-            )
-        return known[0]
+        if name is None and len(known) > 1:
+            what = f"several products are installed here: {listed}"
+            raise UsageError(what, hint="choose one: --product NAME")
+        return name or known[0]
 
     def _is_product(self, name: str) -> bool:
         base = Layout(name).base
@@ -115,19 +110,6 @@ class Session:
         if self.system.observe(base, digest=False).kind != "dir":
             return False
         return not _PRODUCT_FILES.isdisjoint(self.system.names(base))
-
-
-@contextmanager
-def host_readable() -> Iterator[None]:
-    """Turn a failure to read the host into an error of the host: it is not an internal error.
-
-    Raises:
-        HostNotReadyError: Something cannot be read.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise cannot_access_error(error, STATE) from error
 
 
 def write_output(path: Path, pieces: Iterable[bytes]) -> None:

@@ -124,11 +124,6 @@ class Decision:
         """The builders that the provenance names; empty where there is none."""
         return ", ".join(sorted({each.builder for each in self.provenance}))
 
-    @property
-    def break_glass(self) -> bool:
-        """Whether break-glass replaced what the policy requires."""
-        return bool(self.broken)
-
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object, for reports, the state and logs."""
         return {

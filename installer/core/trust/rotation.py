@@ -87,16 +87,10 @@ def signing_owners(
     Raises:
         TamperedError: A signature that names a key of the role is not by that key or not of these bytes.
     """
-    owners: dict[str, str] = {}
-    rejected: list[Rejected] = []
     # Verification is expensive, and anybody can add signatures.
-    for signature in signatures[: LIMITS.signatures]:
-        verdict = check_signature(root, "root", signature, data, now)
-        if isinstance(verdict, Accepted):
-            owners[fold_owner(verdict.owner)] = verdict.owner
-        else:
-            rejected.append(verdict)
-    return owners, rejected
+    verdicts = [check_signature(root, "root", each, data, now) for each in signatures[: LIMITS.signatures]]
+    owners = {fold_owner(each.owner): each.owner for each in verdicts if isinstance(each, Accepted)}
+    return owners, [each for each in verdicts if isinstance(each, Rejected)]
 
 
 def _require(

@@ -234,7 +234,7 @@ def best(needs: list[tuple[str, int]], signed: Mapping[str, frozenset[str]], use
 class TestGlass:
     def test_it_stands_in_for_what_is_missing_and_says_so(self) -> None:
         _, decision = World(root=with_policy(GLASS), approvals=BROKEN).verify()
-        assert decision.break_glass
+        assert decision.broken
         assert decision.filled == {"release": ("Rea",), "break-glass": ("Boss",)}
         assert list(decision.broken) == [
             "1 approval in role provenance",
@@ -248,7 +248,7 @@ class TestGlass:
 
     def test_it_is_not_used_where_nothing_is_missing(self) -> None:
         _, decision = World(root=with_policy(GLASS), approvals=(*APPROVALS, *BROKEN)).verify()
-        assert not decision.break_glass
+        assert not decision.broken
         assert decision.warning() == ""
 
     def test_where_the_policy_does_not_allow_it_it_counts_for_nothing(self) -> None:
