@@ -31,7 +31,8 @@ different errors with different remedies. Each class has a `code` of its own, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -240,3 +241,12 @@ class UnfitInputError(WaybillError):
     """An input of `bundle` cannot be bundled; `problems` lists everything that was found."""
 
     code, exit_code = "unfit-input", 30
+
+
+@contextmanager
+def os_errors_as(kind: type[WaybillError], what: str, where: object, hint: str = "") -> Iterator[None]:
+    """Raise an error of ours, `WHERE: WHAT: REASON`, in place of an `OSError`."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror}", where=str(where), hint=hint) from None
