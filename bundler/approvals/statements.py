@@ -12,20 +12,13 @@ from bundler.archive import append
 from bundler.archive.new_file import write_new
 from bundler.archive.reading import read_with_tail
 from bundler.signing.bundle import open_locked
-from installer.core.errors import UnfitInputError
+from installer.core.errors import UnfitInputError, os_errors_as
 from installer.core.format.archive import Bundle
 from installer.core.format.partial_append import FILES_PER_APPROVAL
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import DIRECTORY
 from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from installer.core.trust.signatures import FORMS
-
-
-@dataclass(frozen=True, slots=True)
-class Sidecar:
-    """Statements go into a directory outside of the bundle; `directory` None: `BUNDLE.approvals`."""
-
-    directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +76,19 @@ class StatementFiles:
         return next((each for each in numbered if each not in taken), "")
 
     def _append(self, files: Mapping[str, bytes]) -> None:
-        try:
+        hint = "nothing was changed; use --sidecar to write the approval next to the bundle"
+        with os_errors_as(UnfitInputError, "cannot be approved", self.path, hint):
             append.append(self.fd, self.bundle, files)
-        except OSError as error:
-            raise UnfitInputError(
-                f"cannot be approved: {error.strerror}",
-                where=str(self.path),
-                hint="nothing was changed; use --sidecar to write the approval next to the bundle",
-            ) from None
 
 
 @contextmanager
-def open_statements(path: Path, sidecar: Sidecar | None = None) -> Iterator[StatementFiles]:
+def open_statements(path: Path, sidecar: Path | None = None) -> Iterator[StatementFiles]:
     """Open a bundle to add one statement. Only its head and tail are read: verify it first.
 
     Args:
         path: The bundle.
-        sidecar: Leave the bundle as it is. A bundle that cannot be written to gets a sidecar in any case.
+        sidecar: The directory to write to instead of the bundle. A bundle that cannot be written to gets
+            `BUNDLE.approvals` in any case.
 
     Raises:
         UnfitInputError: It cannot be written, or an append was interrupted before.
@@ -109,21 +98,20 @@ def open_statements(path: Path, sidecar: Sidecar | None = None) -> Iterator[Stat
     exists = path.exists()
     # A write-protected stick or a bundle of another owner can still be approved.
     if sidecar is None and exists and not os.access(path, os.W_OK):
-        sidecar = Sidecar()
-    directory = (sidecar.directory or sidecar_path(path)) if sidecar else None
+        sidecar = sidecar_path(path)
     # Without writing to the bundle, no lock is needed: the sidecar's files are created exclusively.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if sidecar and exists else open_locked(path)
     try:
         bundle = read_with_tail(path)
         # Appending after a truncated append would turn repairable bytes into garbage.
-        if bundle.partial_append and directory is None:
+        if bundle.partial_append and sidecar is None:
             raise UnfitInputError(
                 "an earlier `bundle approve` was interrupted",
                 where=str(path),
                 hint=f"run `bundle approve {path} --repair` to complete or remove that approval",
             )
-        present = {**bundle.read_tail(), **read_sidecar(directory or sidecar_path(path))}
-        yield StatementFiles(path, fd, bundle, directory, present)
+        present = {**bundle.read_tail(), **read_sidecar(sidecar or sidecar_path(path))}
+        yield StatementFiles(path, fd, bundle, sidecar, present)
     finally:
         os.close(fd)
 
@@ -155,15 +143,9 @@ def add_provenance(path: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _write_sidecar(directory: Path, files: Mapping[str, bytes]) -> None:
-    try:
+    hint = "choose another place with --output DIR; `install --approvals DIR` reads the approval from there"
+    with os_errors_as(UnfitInputError, "cannot be created", directory, hint):
         directory.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UnfitInputError(
-            f"cannot be created: {error.strerror}",
-            where=str(directory),
-            hint="choose another place with --output DIR; `install --approvals DIR` reads the "
-            "approval from there",
-        ) from None
     # The statement comes last: an interrupted run must not leave a statement without its signatures.
     for name, data in reversed(list(files.items())):
         write_new(directory / name.removeprefix(DIRECTORY), data, 0o644)

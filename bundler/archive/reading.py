@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from installer.core.errors import UsageError
+from installer.core.errors import UsageError, os_errors_as
 from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import FileSource
 
@@ -53,12 +53,9 @@ def read_limited(path: Path, limit: int, hint: str = "") -> bytes:
     Raises:
         UsageError: It cannot be read, or has more than `limit` bytes.
     """
-    try:
-        with path.open("rb") as file:
-            # One byte more than allowed tells a file that is too large, without reading all of it.
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
+    with os_errors_as(UsageError, "cannot be read", path, hint), path.open("rb") as file:
+        # One byte more than allowed tells a file that is too large, without reading all of it.
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise UsageError(f"has more than {limit} bytes", where=str(path), hint=hint)
     return data

@@ -7,7 +7,6 @@ offset, small neighbours together. Layers, whose stored size is not known before
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from threading import Event
 
 from bundler.archive.output_file import PAGE, OutputFile, page_buffer
 from bundler.image_sources.lane import DEPTH, Lane
-from installer.core.errors import UnfitInputError
+from installer.core.errors import UnfitInputError, os_errors_as
 from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, Header, encode, extent, padding
 from installer.core.limits import CHUNK
@@ -101,9 +100,13 @@ def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequenc
         yield offset, inputs[start:]
 
 
+def _header(entry: FileEntry, mtime: int) -> bytes:
+    return encode(Header(entry.path, entry.mode & 0o755, entry.size, mtime))
+
+
 def write_header(output: OutputFile, offset: int, entry: FileEntry, mtime: int) -> None:
     """Write the header of a file and the padding after its payload."""
-    output.write_at(offset, encode(Header(entry.path, entry.mode & 0o755, entry.size, mtime)))
+    output.write_at(offset, _header(entry, mtime))
     if tail := padding(entry.size):
         output.write_at(offset + BLOCK + entry.size, bytes(tail))
 
@@ -126,32 +129,28 @@ class _Writing:
             write_header(self.output, offset, item.entry, self.mtime)
             return [replace(item.entry, sha256=digest)]
         entries: list[FileEntry] = []
-        parts: list[bytes] = []
+        parts: list[bytes | bytearray] = []
         for item in group:
             if self.stop.is_set():
                 break
             data = _whole(item.source, item.entry.size) if item.source else item.data
-            parts += (self._header(item.entry), data, bytes(padding(len(data))))
+            parts += (_header(item.entry, self.mtime), data, bytes(padding(len(data))))
             entries.append(replace(item.entry, sha256=hashlib.sha256(data).hexdigest()))
             self.advance(len(data))
         self.output.write_at(offset, b"".join(parts))
         return entries
 
-    def _header(self, entry: FileEntry) -> bytes:
-        return encode(Header(entry.path, entry.mode & 0o755, entry.size, self.mtime))
-
     def _copy(self, offset: int, source: str, size: int) -> str:
         """Copy exactly `size` bytes and return their SHA-256; refuse a file that changes meanwhile."""
         fd, before = _open(source, size)
         digest = hashlib.sha256()
-        with os.fdopen(fd, "rb", 0) as file, Lane("hash") as hashing, Lane("write") as writing:
+        with os.fdopen(fd, "rb", 0), Lane("hash") as hashing, Lane("write") as writing:
             buffers, done = cycle([page_buffer(CHUNK) for _ in range(DEPTH)]), 0
             while done < size and not self.stop.is_set():
-                # all pieces but the first begin with a page of the output
                 # The first piece is shorter, so that all others start on a page of the output.
                 length = min(CHUNK - (offset + done) % PAGE, size - done)
                 piece = next(buffers)[:length]
-                _fill(file, piece, source)
+                _fill(fd, piece, source)
                 hashing.put(digest.update, piece)
                 writing.put(self.output.write_pages, offset + done, piece)
                 done += length
@@ -161,19 +160,13 @@ class _Writing:
         return digest.hexdigest()
 
 
-def _whole(source: str, size: int) -> bytes:
+def _whole(source: str, size: int) -> bytearray:
     """Read a small file that must have `size` bytes before and after."""
     fd, before = _open(source, size)
     try:
-        data = os.read(fd, size)
-        while len(data) < size:
-            more = os.read(fd, size - len(data))
-            if not more:
-                raise _changed(source)
-            data += more
+        data = bytearray(size)
+        _fill(fd, memoryview(data), source)
         _same(before, os.fstat(fd), source)
-    except OSError as error:
-        raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
     finally:
         os.close(fd)
     return data
@@ -186,11 +179,9 @@ def _same(before: os.stat_result, after: os.stat_result, source: str) -> None:
 
 def _open(source: str, size: int) -> tuple[int, os.stat_result]:
     """Open a file that must still be a regular file of `size` bytes."""
-    try:
+    with os_errors_as(UnfitInputError, "cannot be read", source):
         # O_NONBLOCK: a pipe that took the file's place must not block the build for ever.
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) or status.st_size != size:
         os.close(fd)
@@ -198,16 +189,14 @@ def _open(source: str, size: int) -> tuple[int, os.stat_result]:
     return fd, status
 
 
-def _fill(file: io.RawIOBase, view: memoryview, source: str) -> None:
+def _fill(fd: int, view: memoryview, source: str) -> None:
     done = 0
-    try:
+    with os_errors_as(UnfitInputError, "cannot be read", source):
         while done < len(view):
-            count = file.readinto(view[done:])
+            count = os.readv(fd, [view[done:]])
             if not count:
                 raise _changed(source)
             done += count
-    except OSError as error:
-        raise UnfitInputError(f"cannot be read: {error.strerror}", where=source) from None
 
 
 def _changed(source: str) -> UnfitInputError:

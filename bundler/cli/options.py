@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 console = Console("bundle")
 
 
-def option(*names: str, text: str, metavar: str | None = None) -> Any:
+def option(*names: str, text: str, metavar: str | None = None, envvar: str | None = None) -> Any:
     """Declare an option whose help does not show the default value.
 
     Args:
         names: `--name`, `-n`; without any, the name of the parameter.
         text: The help.
         metavar: The placeholder of the value.
+        envvar: The variable of the environment that may have the value.
     """
     # Empty defaults would be shown as `[default: ]`; real ones stand in the text.
-    return typer.Option(*names, help=text, metavar=metavar, show_default=False)
+    return typer.Option(*names, help=text, metavar=metavar, envvar=envvar, show_default=False)
 
 
 def argument(metavar: str, text: str = "") -> Any:
@@ -42,6 +43,9 @@ def argument(metavar: str, text: str = "") -> Any:
     return typer.Argument(metavar=metavar, help=text, show_default=False)
 
 
+Texts = list[str] | None
+Paths = list[Path] | None
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout")]
 BundleFile = Annotated[Path, argument("BUNDLE", "The bundle")]
 # Never the key itself or its password: arguments show up in process lists.
@@ -53,8 +57,7 @@ Prepare = Annotated[
     bool, typer.Option("--prepare", help="Only write the file to sign, for a key on another machine")
 ]
 Attach = Annotated[
-    list[Path] | None,
-    option("--attach", metavar="SIG", text="Signature made on another machine; may be repeated"),
+    Paths, option("--attach", metavar="SIG", text="Signature made on another machine; may be repeated")
 ]
 
 
@@ -131,3 +134,22 @@ def chosen_form(forms: Mapping[str, object], others: Mapping[str, Mapping[str, o
             what = f"{name} cannot be used {f'with {form}' if form else 'without ' + ' or '.join(forms)}"
             raise UsageError(what, hint=f"omit {name}")
     return form
+
+
+def signing_form(
+    key: object, gpg_key: object, prepare: object, attach: object, public: object, output: object
+) -> str:
+    """Return how to sign, by the options that all commands that sign have: `--prepare`, `--attach` or empty.
+
+    Raises:
+        UsageError: The options do not fit together.
+    """
+    keys = {"--key": key, "--gpg-key": gpg_key}
+    return chosen_form(
+        {"--prepare": prepare, "--attach": attach},
+        {
+            "": {"--public": public, "--output": output},
+            "--prepare": {**keys, "--public": public},
+            "--attach": {**keys, "--output": output},
+        },
+    )

@@ -16,6 +16,7 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    Texts,
     argument,
     console,
     load_signers,
@@ -73,29 +74,23 @@ def create(
         Path, typer.Option("-C", "--directory", help="Directory that contains bundle.yaml")
     ] = Path(),
     output: Annotated[
-        Path | None,
-        option("-o", "--output", text="File to write [default: DIR/dist/PRODUCT-VERSION.tar]"),
+        Path | None, option("-o", "--output", text="File to write [default: DIR/dist/PRODUCT-VERSION.tar]")
     ] = None,
     key: Key = None,
     gpg_key: GpgKey = None,
-    platform: Annotated[
-        list[str] | None, option("--platform", text="Only this platform, `os/arch`; may be repeated")
-    ] = None,
+    platform: Annotated[Texts, option(text="Only this platform, `os/arch`; may be repeated")] = None,
     builder: Annotated[
         str, option(metavar="ID", text="Id of the builder in the provenance [default: detected from CI]")
     ] = "",
     provenance_key: Annotated[
         Path | None,
-        typer.Option(
-            "--provenance-key",
+        option(
             envvar="WAYBILL_PROVENANCE_KEY",
-            help="cosign private key with the role provenance, for example of a CI runner",
-            show_default=False,
+            text="cosign private key with the role provenance, for example of a CI runner",
         ),
     ] = None,
     provenance_gpg_key: Annotated[
-        str | None,
-        option("--provenance-gpg-key", metavar="FPR", text="GPG key with the role provenance"),
+        str | None, option(metavar="FPR", text="GPG key with the role provenance")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, but write nothing")] = False,
     json: Json = False,

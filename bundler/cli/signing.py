@@ -14,18 +14,20 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    Paths,
     Prepare,
+    Texts,
     argument,
     chosen_form,
     console,
     option,
     required_signers,
+    signing_form,
 )
 from installer.core.errors import UsageError
 
 if TYPE_CHECKING:
     from bundler.approvals.approval import ApprovalRequest
-    from bundler.approvals.statements import Sidecar
     from bundler.signing.bundle import Signed
 
 Public = Annotated[
@@ -54,15 +56,7 @@ def sign(
 
     console.json_output = json
     # One form at a time: sign, prepare, or attach.
-    keys = {"--key": key, "--gpg-key": gpg_key}
-    form = chosen_form(
-        {"--prepare": prepare, "--attach": attach},
-        {
-            "": {"--public": public, "--output": output},
-            "--prepare": {**keys, "--public": public},
-            "--attach": {**keys, "--output": output},
-        },
-    )
+    form = signing_form(key, gpg_key, prepare, attach, public, output)
     if form == "--prepare":
         made = prepare_sums(bundle, output)
         # The identity follows the file, since people compare both with the sheet.
@@ -107,10 +101,7 @@ def approve(
     expires: Annotated[
         str, typer.Option(help="Expiry: a duration (14d) or a time (2030-01-31T00:00:00Z)")
     ] = "14d",
-    target: Annotated[
-        list[str] | None,
-        option("--target", metavar="HOST", text="Only valid on this host; may be repeated"),
-    ] = None,
+    target: Annotated[Texts, option(metavar="HOST", text="Only valid on this host; may be repeated")] = None,
     note: Annotated[str, option(text="Free text; required for break-glass")] = "",
     sidecar: Annotated[
         bool, typer.Option("--sidecar", help="Do not change the bundle: write to BUNDLE.approvals/")
@@ -128,8 +119,7 @@ def approve(
     attach: Attach = None,
     public: Public = None,
     statement: Annotated[
-        Path | None,
-        option(text="With --attach: the file that was signed [default: BUNDLE.ROLE.json]"),
+        Path | None, option(text="With --attach: the file that was signed [default: BUNDLE.ROLE.json]")
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Complete or remove an interrupted approval")
@@ -141,7 +131,7 @@ def approve(
     The approval is given in one role, for a limited time. Verify the bundle before you approve it.
     """
     from bundler.approvals.approval import ApprovalRequest
-    from bundler.approvals.statements import Sidecar
+    from installer.core.trust.approval_sidecar import sidecar_path
 
     console.json_output = json
     keys = {"--key": key, "--gpg-key": gpg_key}
@@ -166,7 +156,7 @@ def approve(
     )
     request = ApprovalRequest(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
     # A directory implies a sidecar.
-    outside = Sidecar(output) if sidecar or output else None
+    outside = output or (sidecar_path(bundle) if sidecar else None)
     if form == "--repair":
         _repair(bundle)
     elif form == "--attach":
@@ -180,7 +170,7 @@ def approve(
 
 
 def _approve(
-    bundle: Path, key: Path | None, gpg_key: str | None, request: ApprovalRequest, sidecar: Sidecar | None
+    bundle: Path, key: Path | None, gpg_key: str | None, request: ApprovalRequest, sidecar: Path | None
 ) -> None:
     from bundler.commands.approve import approve_bundle
 
@@ -200,7 +190,7 @@ def _prepare(bundle: Path, request: ApprovalRequest, output: Path | None) -> Non
 
 
 def _attach(
-    bundle: Path, signatures: list[Path], public: Path, statement: Path | None, sidecar: Sidecar | None
+    bundle: Path, signatures: list[Path], public: Path, statement: Path | None, sidecar: Path | None
 ) -> None:
     from bundler.commands.approve import attach_approval
 
@@ -217,14 +207,13 @@ def _repair(bundle: Path) -> None:
 
 def verify(
     bundle: Annotated[str, argument("BUNDLE", "The bundle, or - for stdin")],
-    key: Annotated[Path | None, option("--key", text="Trust only this public key (cosign or GPG)")] = None,
-    root: Annotated[Path | None, option("--root", text="Trust this root.json, as hosts do")] = None,
+    key: Annotated[Path | None, option(text="Trust only this public key (cosign or GPG)")] = None,
+    root: Annotated[Path | None, option(text="Trust this root.json, as hosts do")] = None,
     env: Annotated[str, option(text="With --root: also check the policy of this environment")] = "",
     target: Annotated[str, option(metavar="HOST", text="With --env: check approvals for this host")] = "",
     approvals: Annotated[
-        list[Path] | None,
+        Paths,
         option(
-            "--approvals",
             metavar="DIR",
             text="Read approvals from DIR, in addition to the bundle and BUNDLE.approvals; may be repeated",
         ),

@@ -13,12 +13,14 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    Paths,
     Prepare,
+    Texts,
     argument,
-    chosen_form,
     console,
     option,
     required_signers,
+    signing_form,
 )
 from installer.core.errors import UsageError
 
@@ -66,26 +68,21 @@ def _print_edited(edited: Edited, what: str) -> None:
 def init(
     path: Annotated[Path, argument("ROOT", "The file to write")],
     release_key: Annotated[
-        list[Path] | None,
-        option("--release-key", text="Public key, .pub, with the role release; may be repeated"),
+        Paths, option(text="Public key, .pub, with the role release; may be repeated")
     ] = None,
     gpg_release: Annotated[
-        list[str] | None,
-        option("--gpg-release", metavar="FPR", text="GPG key with the role release; may be repeated"),
+        Texts, option(metavar="FPR", text="GPG key with the role release; may be repeated")
     ] = None,
     owner: Annotated[
-        list[str] | None,
-        option("--owner", text="Owner of the release keys: one for all keys, or one for each key"),
+        Texts, option(text="Owner of the release keys: one for all keys, or one for each key")
     ] = None,
     expires: Expires = "365d",
     threshold: Annotated[int, typer.Option(help="Number of owners that must sign a release")] = 1,
     root_key: Annotated[
-        list[Path] | None,
-        option("--root-key", text="Public key, .pub, that may sign the next root; may be repeated"),
+        Paths, option(text="Public key, .pub, that may sign the next root; may be repeated")
     ] = None,
     gpg_root: Annotated[
-        list[str] | None,
-        option("--gpg-root", metavar="FPR", text="GPG key that may sign the next root; may be repeated"),
+        Texts, option(metavar="FPR", text="GPG key that may sign the next root; may be repeated")
     ] = None,
     root_threshold: Annotated[int, typer.Option(help="Number of owners that must sign the next root")] = 1,
     json: Json = False,
@@ -126,15 +123,10 @@ def show(path: RootFile, json: Json = False) -> None:
 )
 def add_key(
     path: RootFile,
-    keys: Annotated[
-        list[Path] | None, argument("[KEY.pub]...", "Public keys: cosign, or armored GPG")
-    ] = None,
-    gpg: Annotated[
-        list[str] | None, option("--gpg", metavar="FPR", text="Key of your GPG keyring; may be repeated")
-    ] = None,
+    keys: Annotated[Paths, argument("[KEY.pub]...", "Public keys: cosign, or armored GPG")] = None,
+    gpg: Annotated[Texts, option(metavar="FPR", text="Key of your GPG keyring; may be repeated")] = None,
     role: Annotated[
-        list[str] | None,
-        option("--role", text="release, root, provenance, security, ops or break-glass; may be repeated"),
+        Texts, option(text="release, root, provenance, security, ops or break-glass; may be repeated")
     ] = None,
     owner: Annotated[str, option(text="Owner of the keys [default: file name without its suffix]")] = "",
     not_after: Annotated[str, option(text="Expiry of the keys: a duration (365d) or a time")] = "",
@@ -167,37 +159,20 @@ def set_policy(
     path: RootFile,
     environment: Annotated[str, argument("ENV", "Name of the environment")],
     require: Annotated[
-        list[str] | None,
-        option(
-            "--require", metavar="ROLE[=N]", text="Require approvals by N owners in ROLE; may be repeated"
-        ),
+        Texts, option(metavar="ROLE[=N]", text="Require approvals by N owners in ROLE; may be repeated")
     ] = None,
-    change_id: Annotated[
-        bool | None, option("--change-id/--no-change-id", text="Require the id of a change request")
-    ] = None,
-    rollback_plan: Annotated[
-        bool | None, option("--rollback-plan/--no-rollback-plan", text="Require a rollback plan")
-    ] = None,
+    change_id: Annotated[bool | None, option(text="Require the id of a change request")] = None,
+    rollback_plan: Annotated[bool | None, option(text="Require a rollback plan")] = None,
     builder: Annotated[
-        list[str] | None,
-        option("--builder", metavar="ID", text="Accept only bundles of this builder; may be repeated"),
+        Texts, option(metavar="ID", text="Accept only bundles of this builder; may be repeated")
     ] = None,
     repository: Annotated[
-        list[str] | None,
-        option("--repository", metavar="URL", text="Accept only sources of this repository; may be repeated"),
+        Texts, option(metavar="URL", text="Accept only sources of this repository; may be repeated")
     ] = None,
-    clean_tree: Annotated[
-        bool | None,
-        option("--clean-tree/--no-clean-tree", text="Require sources without uncommitted changes"),
-    ] = None,
+    clean_tree: Annotated[bool | None, option(text="Require sources without uncommitted changes")] = None,
     max_age: Annotated[str, option(text="Maximum age of approvals, for example 14d")] = "",
-    product: Annotated[
-        list[str] | None, option("--product", text="Accept only this product; may be repeated")
-    ] = None,
-    break_glass: Annotated[
-        bool | None,
-        option("--break-glass/--no-break-glass", text="Let the role break-glass replace approvals"),
-    ] = None,
+    product: Annotated[Texts, option(text="Accept only this product; may be repeated")] = None,
+    break_glass: Annotated[bool | None, option(text="Let the role break-glass replace approvals")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the policy")] = False,
     json: Json = False,
 ) -> None:
@@ -254,12 +229,9 @@ def set_product(
 @trust_app.command("revoke", epilog="Example: bundle trust revoke root.json --bundle lan-chat-1.4.0.tar")
 def revoke(
     path: RootFile,
-    key: Annotated[
-        list[str] | None, option("--key", metavar="ID", text="Id of a key; may be repeated")
-    ] = None,
+    key: Annotated[Texts, option(metavar="ID", text="Id of a key; may be repeated")] = None,
     bundle: Annotated[
-        list[str] | None,
-        option("--bundle", metavar="BUNDLE", text="Bundle file, or identity of a bundle; may be repeated"),
+        Texts, option(metavar="BUNDLE", text="Bundle file, or identity of a bundle; may be repeated")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -278,16 +250,12 @@ def rotate(
     path: RootFile,
     expires: Expires = "365d",
     replace: Annotated[
-        list[str] | None,
+        Texts,
         option(
-            "--replace",
-            metavar="ID=KEY.pub",
-            text="Replace a key; the new one gets its owner and roles; may be repeated",
+            metavar="ID=KEY.pub", text="Replace a key; the new one gets its owner and roles; may be repeated"
         ),
     ] = None,
-    remove: Annotated[
-        list[str] | None, option("--remove", metavar="ID", text="Remove a key; may be repeated")
-    ] = None,
+    remove: Annotated[Texts, option(metavar="ID", text="Remove a key; may be repeated")] = None,
     json: Json = False,
 ) -> None:
     """Renew the root; replace and remove keys."""
@@ -314,7 +282,7 @@ def sign(
     prepare: Prepare = False,
     attach: Attach = None,
     public: Annotated[
-        Path | None, option("--public", text="With --attach: the public key [default: keys of ROOT]")
+        Path | None, option(text="With --attach: the public key [default: keys of ROOT]")
     ] = None,
     output: Annotated[
         Path | None,
@@ -329,15 +297,7 @@ def sign(
     from bundler.commands.trust_sign import attach_to_root, prepare_root, sign_root
 
     console.json_output = json
-    keys = {"--key": key, "--gpg-key": gpg_key}
-    form = chosen_form(
-        {"--prepare": prepare, "--attach": attach},
-        {
-            "": {"--public": public, "--output": output},
-            "--prepare": {**keys, "--public": public},
-            "--attach": {**keys, "--output": output},
-        },
-    )
+    form = signing_form(key, gpg_key, prepare, attach, public, output)
     if form == "--prepare":
         made = prepare_root(path, output)
         lines = made.instructions(f"bundle trust sign {path} --attach SIG")
@@ -358,7 +318,7 @@ def sign(
 def sheet(
     path: RootFile,
     installer: Annotated[
-        Path | None, option("--installer", text="The executable `install` that is carried with the bundles")
+        Path | None, option(text="The executable `install` that is carried with the bundles")
     ] = None,
     output: Annotated[
         Path | None, option("-o", "--output", text="FILE.html or FILE.txt [default: text on stdout]")

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from bundler.approvals.approval import AddedStatement, ApprovalRequest, make_approval
-from bundler.approvals.statements import Sidecar, open_statements
+from bundler.approvals.statements import open_statements
 from bundler.archive import append
 from bundler.archive.reading import read_limited, read_with_tail
 from bundler.signing import Signer
 from bundler.signing.bundle import open_locked
 from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys
-from installer.core.errors import TamperedError, UnfitInputError, UsageError
+from installer.core.errors import TamperedError, UnfitInputError, UsageError, os_errors_as
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import Approval, parse
 from installer.core.trust.provenance import Provenance
@@ -44,7 +44,7 @@ class Repaired:
 
 
 def approve_bundle(
-    path: Path, signer: Signer, request: ApprovalRequest, now: datetime, sidecar: Sidecar | None = None
+    path: Path, signer: Signer, request: ApprovalRequest, now: datetime, sidecar: Path | None = None
 ) -> AddedStatement:
     """Approve a bundle. Only its head and tail are read: verify it first.
 
@@ -53,7 +53,7 @@ def approve_bundle(
         signer: The approver's key.
         request: What the approver states.
         now: The current time.
-        sidecar: Write the approval outside of the bundle; None: into the bundle if it can be written to.
+        sidecar: The directory to write to; None: the bundle, if it can be written to.
 
     Returns:
         What was added.
@@ -99,7 +99,7 @@ def attach_approval(
     signatures: Sequence[Path],
     public: Path,
     statement: Path | None = None,
-    sidecar: Sidecar | None = None,
+    sidecar: Path | None = None,
 ) -> AddedStatement:
     """Add a statement that was signed elsewhere, an approval or provenance, with its signatures.
 
@@ -108,7 +108,7 @@ def attach_approval(
         signatures: Files as cosign, GPG or openssl write them, all of one statement and by one key.
         public: The public key, or a `root.json` that has it.
         statement: What was signed; None: the `BUNDLE.<role>.json` that the first signature is of.
-        sidecar: Write the approval outside of the bundle; None: into the bundle if it can be written to.
+        sidecar: The directory to write to; None: the bundle, if it can be written to.
 
     Returns:
         What was added.
@@ -189,8 +189,7 @@ def repair(path: Path) -> Repaired:
     # Locked: a repair must not meet an append that is still going on.
     fd = open_locked(path)
     try:
-        return Repaired(*append.repair(fd, read_with_tail(path)))
-    except OSError as error:
-        raise UnfitInputError(f"cannot be repaired: {error.strerror}", where=str(path)) from None
+        with os_errors_as(UnfitInputError, "cannot be repaired", path):
+            return Repaired(*append.repair(fd, read_with_tail(path)))
     finally:
         os.close(fd)

@@ -77,14 +77,8 @@ def make_policy(
     base: Policy | None = None,
     *,
     requires: Sequence[str] | None = None,
-    change_id: bool | None = None,
-    rollback_plan: bool | None = None,
-    builders: Sequence[str] | None = None,
-    repositories: Sequence[str] | None = None,
-    clean_tree: bool | None = None,
     max_age: str = "",
-    products: Sequence[str] | None = None,
-    break_glass: bool | None = None,
+    **changes: Sequence[str] | bool | None,
 ) -> Policy:
     """Return a policy: the present one, or the default of the environment, with changes.
 
@@ -92,32 +86,24 @@ def make_policy(
         environment: The name; `production` starts with everything required.
         base: The present policy.
         requires: `ROLE` or `ROLE=N` each; None: unchanged.
-        change_id: Whether approvals must name a change request; None: unchanged.
-        rollback_plan: Whether the bundle needs a rollback plan; None: unchanged.
-        builders: Ids of accepted builders; None: unchanged.
-        repositories: Accepted source repositories; None: unchanged.
-        clean_tree: Whether the source must equal the commit; None: unchanged.
         max_age: How long approvals are valid, `14d`; empty: unchanged.
-        products: Products that may be installed; None: unchanged.
-        break_glass: Whether the role break-glass may replace approvals; None: unchanged.
+        changes: Other fields of the policy; None, or an empty list: unchanged.
 
     Raises:
         UsageError: A value is not valid.
     """
     # Production starts strict: leaving a requirement out is a decision somebody has to type.
     start = base or (PRODUCTION if environment == "production" else Policy({}))
-    changes: dict[str, Any] = {
-        "requires": _requires(requires) if requires else None,
-        "change_id": change_id,
-        "rollback_plan": rollback_plan,
-        "builders": tuple(builders) if builders else None,
-        "repositories": tuple(repositories) if repositories else None,
-        "clean_tree": clean_tree,
-        "max_age_days": days(max_age) if max_age else None,
-        "products": tuple(products) if products else None,
-        "break_glass": break_glass,
+    fields: dict[str, Any] = {
+        name: value if isinstance(value, bool) else tuple(value)
+        for name, value in changes.items()
+        if isinstance(value, bool) or value
     }
-    return replace(start, **{name: value for name, value in changes.items() if value is not None})
+    if requires:
+        fields["requires"] = _requires(requires)
+    if max_age:
+        fields["max_age_days"] = days(max_age)
+    return replace(start, **fields)
 
 
 def _requires(given: Sequence[str]) -> dict[str, int]:

@@ -11,11 +11,11 @@ from bundler.archive.new_file import write_new
 from bundler.archive.reading import read_limited
 from bundler.config.durations import parse_expiry
 from bundler.signing.gpg import export_public
-from bundler.trust.root_files import root_bytes
+from bundler.trust.root_files import checked_bytes
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import KIB
 from installer.core.trust.root import Role, Root, is_owner_name
-from installer.core.trust.root_json import load_root, parse_root
+from installer.core.trust.root_json import load_root
 from installer.core.trust.root_view import RootView, view
 from installer.core.trust.signatures import TrustedKey
 
@@ -86,14 +86,7 @@ def init_root(
     # A release key wins over the same key given for the role root: its owner was named.
     held = {key.keyid: key for key in (*heads, *keys)}
     root = Root(1, parse_expiry(expires, now), held, roles)
-    data = root_bytes(root)
-    try:
-        # The reader of the hosts decides whether it is valid.
-        parse_root(data, str(path))
-    except TamperedError as error:
-        raise UsageError(
-            "hosts would not accept this root; nothing was written", where=str(path), problems=error.problems
-        ) from error
+    data = checked_bytes(root, path, "this root")
     write_new(path, data, 0o644)
     return view(root, data, now)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bundler.trust.root_files import RootFile, load
 from installer.core.digest import file_digest
-from installer.core.errors import UsageError
+from installer.core.errors import UsageError, os_errors_as
 from installer.core.timestamps import format_time
 from installer.core.trust.root import display_fingerprint
 from installer.core.trust.root_view import RootView, view
@@ -116,10 +116,8 @@ def make_sheet(path: Path, installer: Path | None, now: datetime) -> Sheet:
     file = load(path)
     digest = ""
     if installer is not None:
-        try:
+        with os_errors_as(UsageError, "cannot be read", installer):
             digest = file_digest(installer)
-        except OSError as error:
-            raise UsageError(f"cannot be read: {error.strerror}", where=str(installer)) from None
     return Sheet(view(file.root, file.data, now), digest, tuple(_warnings(file, now)))
 
 

@@ -149,19 +149,16 @@ class Entries:
                     self.values_schema = item.member
 
     def _documents(self) -> None:
-        docs = self.value.get("docs") or {}
-        wanted = [
-            ("changelog", docs.get("changelog", "CHANGELOG.md"), ("docs", "changelog")),
-            ("upgrade", docs.get("upgrade", "docs/UPGRADE.md"), ("docs", "upgrade")),
-        ]
-        plan = (self.value.get("rollback") or {}).get("plan")
-        if plan:
-            wanted.append(("plan", plan, ("rollback", "plan")))
-        for word, text, path in wanted:
-            given = self._fill(text, path)
-            item = self._file(given, inputs.member_name("docs", given), "doc", path, {})
-            if item and word == "plan":
-                self.rollback = item.member
+        docs = {"changelog": "CHANGELOG.md", "upgrade": "docs/UPGRADE.md"} | (self.value.get("docs") or {})
+        self._document(docs["changelog"], ("docs", "changelog"))
+        self._document(docs["upgrade"], ("docs", "upgrade"))
+        if plan := (self.value.get("rollback") or {}).get("plan"):
+            self.rollback = self._document(plan, ("rollback", "plan"))
+
+    def _document(self, text: str, path: strict_yaml.Path) -> str:
+        given = self._fill(text, path)
+        item = self._file(given, inputs.member_name("docs", given), "doc", path, {})
+        return item.member if item else ""
 
     def _deploy(self) -> None:
         for path, entry in self._each("deploy"):

@@ -90,20 +90,16 @@ def _read(directory: Path) -> tuple[strict_yaml.Document, str]:
             data = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
         hint = "run `bundle init` to create one, or give its directory with -C"
-        return strict_yaml.Document(NAME, None, {}, (Problem(str(path), "does not exist", hint),)), ""
+        problem = Problem(str(path), "does not exist", hint)
     except OSError as error:
-        problem = Problem(
-            str(path),
-            f"cannot be read: {error.strerror}",
-            "check that it is a file, and check its permissions",
-        )
-        return strict_yaml.Document(NAME, None, {}, (problem,)), ""
-    document = strict_yaml.load(data, NAME)
-    if isinstance(document.value, dict) or document.problems:
-        return document, sha256_hex(data)
-    problem = Problem(
-        f"{NAME}:1", "must be a mapping of keys to values", "run `bundle init` to create an example"
-    )
+        hint = "check that it is a file, and check its permissions"
+        problem = Problem(str(path), f"cannot be read: {error.strerror}", hint)
+    else:
+        document = strict_yaml.load(data, NAME)
+        if isinstance(document.value, dict) or document.problems:
+            return document, sha256_hex(data)
+        hint = "run `bundle init` to create an example"
+        problem = Problem(f"{NAME}:1", "must be a mapping of keys to values", hint)
     return strict_yaml.Document(NAME, None, {}, (problem,)), ""
 
 
@@ -157,9 +153,9 @@ def _set_aside(value: Any, finding: schema_errors.Finding) -> None:
 def _texts(value: Any, path: strict_yaml.Path = ()) -> list[tuple[strict_yaml.Path, str]]:
     if isinstance(value, str):
         return [(path, value)]
-    children = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    )
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    children = value.items() if isinstance(value, dict) else ()
     return [text for key, child in children for text in _texts(child, (*path, key))]
 
 
@@ -208,10 +204,9 @@ def _platforms(value: dict[str, Any], chosen: Sequence[str], problems: list[Prob
     listed = [platform for platform in value.get("platforms", []) if platform]
     for platform in chosen:
         if platform not in listed:
+            what = f"{platform} is not listed under platforms in {NAME}"
             hint = f"listed platforms: {', '.join(listed) or 'none'}"
-            problems.append(
-                Problem("--platform", f"{platform} is not listed under platforms in {NAME}", hint)
-            )
+            problems.append(Problem("--platform", what, hint))
     return tuple(platform for platform in listed if not chosen or platform in chosen)
 
 

@@ -36,16 +36,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = Path("embedded", "install")
 ABIS = ("cp311", "abi3", "none")
 PLATFORMS = {
-    "x86_64": (
-        *(
-            "manylinux_2_17",
-            "manylinux2014",
-            "manylinux_2_12",
-            "manylinux2010",
-            "manylinux_2_5",
-            "manylinux1",
-        ),
-    ),
+    # pip takes manylinux2014 for manylinux2010 and manylinux1, too.
+    "x86_64": ("manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux_2_5"),
     "aarch64": ("manylinux_2_17", "manylinux2014"),
 }
 LIBZ_PLATFORMS = ("manylinux_2_28",)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from bundler.image_sources.base import BlobSink, ExpectedLayer, Readable
 from bundler.image_sources.faults import AGAIN
-from bundler.image_sources.layers import Form, expand, sniff
+from bundler.image_sources.layers import sniff
 from bundler.image_sources.tarscan import BLOCK, Body, Member, scan
 from installer.core.digest import HEX
 from installer.core.errors import UnfitInputError
@@ -95,7 +96,7 @@ class ArchiveFile(_Members):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self._path = path
-        with self._file() as file:
+        with open_regular(path) as file:
             # Device, inode, size and time: a file that is replaced meanwhile has another identity.
             self._identity = _identity(file)
             length = self._identity[2]
@@ -110,19 +111,12 @@ class ArchiveFile(_Members):
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
         """Open a member; refuse an archive that has changed since it was scanned."""
-        with self._file() as file:
+        with open_regular(self._path) as file:
             # Offsets of the scan would lead into other bytes.
             if _identity(file) != self._identity:
-                raise UnfitInputError(
-                    "changed while it was read",
-                    where=self.where,
-                    hint="do not change the file while the bundle is created, and try again",
-                )
+                raise changed_while_read(self.where)
             file.seek(self.members[name].offset)
             yield Body(file, size, f"{self.where}: {name}")
-
-    def _file(self) -> BinaryIO:
-        return open_regular(self._path)
 
 
 class LayoutDirectory:
@@ -167,7 +161,7 @@ class StreamedArchive(_Members):
     def document(self, name: str) -> bytes:
         """Return the bytes of a document that was read."""
         if self.size(name) > MAX_DOCUMENT and name not in self.layers:
-            raise UnfitInputError(_too_large(self.size(name)), where=f"{self.where}: {name}", hint=AGAIN)
+            raise _too_large(self.size(name), f"{self.where}: {name}")
         if name not in self._held:
             raise UnfitInputError(
                 "is neither a document nor a layer", where=f"{self.where}: {name}", hint=AGAIN
@@ -222,7 +216,9 @@ class StreamedArchive(_Members):
             # again.
             known = sink.find(digest) if digest else None
             expected = ExpectedLayer(where, digest=digest, size=member.size)
-            self.layers[member.name] = known or sink.layer(_Prefixed(head, body), expected)
+            self.layers[member.name] = known or sink.layer(
+                PieceStream(chain((head,), iter(body.read, b""))), expected
+            )
 
     def _hold(self, member: Member, head: bytes, body: Body, where: str) -> None:
         self._space -= member.size
@@ -250,48 +246,23 @@ def _is_document(head: bytes) -> bool:
     return head[:1] in (b"{", b"[") and sniff(head) == "tar" and head[257:262] != b"ustar"
 
 
-@dataclass(slots=True)
-class _Prefixed:
-    """A body with its first bytes put back."""
+class PieceStream:
+    """A stream of pieces that come one after the other.
 
-    head: bytes
-    body: Body
-
-    def read(self, size: int, /) -> bytes:
-        if not self.head:
-            return self.body.read(size)
-        chunk, self.head = self.head[:size], self.head[size:]
-        return chunk
-
-
-@dataclass(slots=True)
-class Expanded:
-    """A stream that decompresses a file.
-
-    Attributes:
-        stream: The compressed file.
-        form: Its compression.
-        where: How errors name it.
+    Args:
+        pieces: The pieces; empty ones are skipped.
     """
 
-    stream: Readable
-    form: Form
-    where: str
-    _pieces: Iterator[bytes] | None = None
-    _piece: bytes = b""
-    _at: int = 0
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = filter(None, pieces)
+        self._piece = b""
+        self._at = 0
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes.
-
-        Raises:
-            UnfitInputError: The compression is broken or ends early.
-        """
-        if self._pieces is None:
-            self._pieces = (piece for piece in expand(self.stream, self.form, self.where) if piece)
+        """Return at most `size` bytes; raise what making the next piece raises."""
         if self._at == len(self._piece):
             self._piece, self._at = next(self._pieces, b""), 0
-        # a piece may be large: it is never copied for the sake of what is left of it
+        # A piece may be large: it is never copied for the sake of what is left of it.
         chunk = self._piece[self._at : self._at + size]
         self._at += len(chunk)
         return chunk
@@ -305,9 +276,7 @@ def read_document(stream: Readable, size: int, where: str) -> bytes:
         UnfitInputError: It is too large, or it ends early.
     """
     if size > MAX_DOCUMENT:
-        raise UnfitInputError(
-            f"has {size} bytes; a document may have at most {MAX_DOCUMENT}", where=where, hint=AGAIN
-        )
+        raise _too_large(size, where)
     data = b""
     while len(data) < size:
         chunk = stream.read(size - len(data))
@@ -317,8 +286,15 @@ def read_document(stream: Readable, size: int, where: str) -> bytes:
     return data
 
 
-def _too_large(size: int) -> str:
-    return f"has {size} bytes; a document may have at most {MAX_DOCUMENT}"
+def _too_large(size: int, where: str) -> UnfitInputError:
+    what = f"has {size} bytes; a document may have at most {MAX_DOCUMENT}"
+    return UnfitInputError(what, where=where, hint=AGAIN)
+
+
+def changed_while_read(where: str) -> UnfitInputError:
+    """Return the error for a file that is not the one that was read before."""
+    hint = "do not change the file while the bundle is created, and try again"
+    return UnfitInputError("changed while it was read", where=where, hint=hint)
 
 
 def open_regular(path: Path) -> BinaryIO:

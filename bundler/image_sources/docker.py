@@ -18,7 +18,7 @@ from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, Resolv
 from bundler.image_sources.content import StreamedArchive
 from bundler.image_sources.faults import raise_problems
 from bundler.image_sources.saved import read_images
-from bundler.image_sources.store import store_image, streamed_layers
+from bundler.image_sources.store import store_image
 from bundler.image_sources.walk import SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, UnfitInputError
@@ -134,7 +134,7 @@ class EngineSource(ImageSource):
                 for number, each in batch.items():
                     image = _match(each, images)
                     reference = familiar(each.wanted.reference or each.wanted.name)
-                    layers = streamed_layers(image, content, sink)
+                    layers = [content.layer(layer.name, sink) for layer in image.layers]
                     packed[number] = store_image(reference, image, layers, sink, content.where)
         return [packed[number] for number in sorted(packed)]
 

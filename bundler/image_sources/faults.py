@@ -36,8 +36,3 @@ def raise_problems(problems: Sequence[Problem]) -> None:
         raise UnfitInputError(problems[0].what, where=problems[0].where, hint=problems[0].hint)
     if problems:
         raise UnfitInputError(f"{len(problems)} problems with images", problems=problems)
-
-
-def problems_of(error: UnfitInputError) -> list[Problem]:
-    """Return the problems of an error; the error itself if it has no list."""
-    return list(error.problems) or [Problem(error.where, error.what, error.hint)]

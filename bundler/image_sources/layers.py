@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from itertools import chain
+from typing import Any, Literal
 
 from bundler.image_sources.base import ExpectedLayer, Readable
 from bundler.image_sources.lane import Lane
@@ -20,11 +20,9 @@ from installer.core.format.manifest import Layer
 from installer.core.limits import CHUNK, GIB, KIB
 from installer.core.oci.documents import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, layer_form
 
-if TYPE_CHECKING:
-    import zstandard
-
 Compression = Literal["zstd", "gzip", "none"]
 Form = Literal["tar", "gzip", "zstd"]
+Write = Callable[[bytes], object]
 
 # Far above any real layer; a bomb ends here instead of filling the disk.
 MAX_EXPANDED = 256 * GIB
@@ -59,9 +57,7 @@ class LayerTransform:
     compression: Compression = "zstd"
     max_expanded: int = MAX_EXPANDED
 
-    def run(
-        self, stream: Readable, write: Callable[[bytes], object], expected: ExpectedLayer = ANY_LAYER
-    ) -> Layer:
+    def run(self, stream: Readable, write: Write, expected: ExpectedLayer = ANY_LAYER) -> Layer:
         """Read a layer to its end and write its stored form.
 
         Args:
@@ -82,16 +78,16 @@ class LayerTransform:
         head = next(chunks, b"")
         if not head:
             raise UnfitInputError("the layer is empty", where=where, hint=_REBUILD)
-        form = sniff(head)
+        form, chunks = sniff(head), chain((head,), chunks)
         if expected.media_type and layer_form(expected.media_type) != form:
             what = f"the layer has the media type {expected.media_type}, but is {form}"
             raise UnfitInputError(what, where=where, hint=_REBUILD)
         # Uncompressed layers are compressed; compressed ones keep their bytes, which signatures cover.
         if form == "tar":
-            layer = self._compress(head, chunks, write, where)
+            layer = self._compress(chunks, write, where)
             read, read_digest = layer.expanded, layer.diff_id
         else:
-            layer = self._keep(form, head, chunks, write, where)
+            layer = self._keep(form, chunks, write, where)
             layer = replace(layer, media_type=expected.media_type or layer.media_type)
             read, read_digest = layer.size, layer.digest
         wrong = ""
@@ -106,17 +102,15 @@ class LayerTransform:
             raise UnfitInputError(wrong, where=where, hint=_REBUILD)
         return layer
 
-    def _compress(
-        self, head: bytes, chunks: Iterator[bytes], write: Callable[[bytes], object], where: str
-    ) -> Layer:
+    def _compress(self, chunks: Iterator[bytes], write: Write, where: str) -> Layer:
         """Store an uncompressed layer in the bundle's form."""
         form: Form = "tar" if self.compression == "none" else self.compression
         compressor = _compressor(form)
         plain, stored = _Hash(), _Hash()
         # Hashing runs in its own thread: it takes as long as compressing.
         with Lane("hash") as hashing:
-            chunk, read = head, 0
-            while chunk:
+            read = 0
+            for chunk in chunks:
                 read += len(chunk)
                 self._bound(read, where)
                 hashing.put(plain.update, chunk)
@@ -126,7 +120,6 @@ class LayerTransform:
                 elif out := compressor.compress(chunk):
                     stored.update(out)
                     write(out)
-                chunk = next(chunks, b"")
             if compressor is not None:
                 out = compressor.flush()
                 stored.update(out)
@@ -135,38 +128,27 @@ class LayerTransform:
             stored = plain
         return Layer(stored.digest, stored.size, _MEDIA_TYPES[form], plain.digest, plain.size)
 
-    def _keep(
-        self,
-        form: Form,
-        head: bytes,
-        chunks: Iterator[bytes],
-        write: Callable[[bytes], object],
-        where: str,
-    ) -> Layer:
+    def _keep(self, form: Form, chunks: Iterator[bytes], write: Write, where: str) -> Layer:
         """Store a compressed layer byte for byte."""
         plain, stored = _Hash(), _Hash()
-        expander = _expander(form)
+        expander = _Expander(form, where)
         produced = 0
         with Lane("hash-plain") as hashing_plain:
 
             def expand_chunk(chunk: bytes) -> None:
                 nonlocal produced
-                # Errors of both libraries become one error with the layer's name.
-                with _broken(form, where):
-                    for out in expander.feed(chunk):
-                        produced += len(out)
-                        self._bound(produced, where)
-                        hashing_plain.put(plain.update, out)
+                for out in expander.feed(chunk):
+                    produced += len(out)
+                    self._bound(produced, where)
+                    hashing_plain.put(plain.update, out)
 
             # Reading, hashing, expanding and hashing again overlap: the slowest of them sets the pace.
             with Lane("expand") as expanding, Lane("hash") as hashing:
-                chunk = head
-                while chunk:
+                for chunk in chunks:
                     hashing.put(stored.update, chunk)
                     expanding.put(expand_chunk, chunk)
                     write(chunk)
-                    chunk = next(chunks, b"")
-        _finish(expander, form, where)
+        expander.finish()
         return Layer(stored.digest, stored.size, _MEDIA_TYPES[form], plain.digest, plain.size)
 
     def _bound(self, count: int, where: str) -> None:
@@ -194,13 +176,7 @@ class _Hash:
         return "sha256:" + self._sha.hexdigest()
 
 
-class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
-def _compressor(form: Form) -> _Compressor | None:
+def _compressor(form: Form) -> Any:
     if form == "zstd":
         import zstandard
 
@@ -220,89 +196,58 @@ def expand(stream: Readable, form: Form, where: str) -> Iterator[bytes]:
     Raises:
         UnfitInputError: The stream is broken or ends early.
     """
-    chunks = iter(lambda: stream.read(CHUNK), b"")
-    expander = _expander(form)
-    for chunk in chunks:
-        with _broken(form, where):
-            yield from expander.feed(chunk)
-    _finish(expander, form, where)
+    expander = _Expander(form, where)
+    for chunk in iter(lambda: stream.read(CHUNK), b""):
+        yield from expander.feed(chunk)
+    expander.finish()
 
 
-@contextmanager
-def _broken(form: Form, where: str) -> Iterator[None]:
-    import zstandard
+class _Expander:
+    """Decompresses gzip members or zstd frames, one after the other, never much at a time."""
 
-    try:
-        yield
-    except (zlib.error, zstandard.ZstdError) as error:
-        raise UnfitInputError(f"the {form} stream is damaged: {error}", where=where, hint=_REBUILD) from None
-
-
-def _finish(expander: _Expander, form: Form, where: str) -> None:
-    if not expander.complete:
-        raise UnfitInputError(f"the {form} stream ends early", where=where, hint=_REBUILD)
-
-
-def _expander(form: Form) -> _Expander:
-    return _Gunzip() if form == "gzip" else _Unzstd()
-
-
-class _Expander(Protocol):
-    """Decompresses members or frames, one after the other, never much at a time."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether the last member or frame came to its end."""
-        ...
+    def __init__(self, form: Form, where: str) -> None:
+        self._form = form
+        self._where = where
+        self._part: Any = None
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the decompressed content of `chunk`."""
-        ...
-
-
-# zlib reads one member; files may have several, and none may expand without bounds.
-class _Gunzip:
-    def __init__(self) -> None:
-        self._member: zlib._Decompress | None = None
-
-    @property
-    def complete(self) -> bool:
-        return self._member is None
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        data, more = chunk, True
-        while more:
-            member = self._member or zlib.decompressobj(31)
-            # Bounded output: one call may otherwise expand a chunk a thousandfold.
-            out = member.decompress(data, CHUNK)
-            yield out
-            self._member = None if member.eof else member
-            # gzip files may be several members, one after the other; pigz and bgzip write such files.
-            data = member.unused_data if member.eof else member.unconsumed_tail
-            more = bool(data) or (len(out) == CHUNK and not member.eof)
-
-
-class _Unzstd:
-    def __init__(self) -> None:
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-
-    @property
-    def complete(self) -> bool:
-        return self._frame is None
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
         import zstandard
 
-        for start in range(0, len(chunk), ZSTD_PIECE):
-            data = chunk[start : start + ZSTD_PIECE]
-            while data:
-                if self._frame is None:
-                    # A larger window is refused, as `zstd` does: it is memory that the sender chooses.
-                    self._frame = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
-                yield self._frame.decompress(data)
-                data = self._frame.unused_data if self._frame.eof else b""
-                if self._frame.eof:
-                    self._frame = None
+        try:
+            # zstd has no bound for its output: only short pieces of input keep it small.
+            step = CHUNK if self._form == "gzip" else ZSTD_PIECE
+            for start in range(0, len(chunk), step):
+                yield from self._expand(chunk[start : start + step])
+        # Errors of both libraries become one error with the layer's name.
+        except (zlib.error, zstandard.ZstdError) as error:
+            what = f"the {self._form} stream is damaged: {error}"
+            raise UnfitInputError(what, where=self._where, hint=_REBUILD) from None
+
+    def _expand(self, data: bytes) -> Iterator[bytes]:
+        more = True
+        while more:
+            part = self._part or self._begin()
+            # Bounded output: one call may otherwise expand a chunk a thousandfold.
+            out = part.decompress(data, CHUNK) if self._form == "gzip" else part.decompress(data)
+            yield out
+            self._part = None if part.eof else part
+            # Files may be several members or frames, one after the other; pigz and bgzip write such files.
+            data = part.unused_data if part.eof else part.unconsumed_tail
+            more = bool(data) or (self._form == "gzip" and len(out) == CHUNK and not part.eof)
+
+    def _begin(self) -> Any:
+        import zstandard
+
+        if self._form == "gzip":
+            return zlib.decompressobj(31)
+        # A larger window is refused, as `zstd` does: it is memory that the sender chooses.
+        return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
+
+    def finish(self) -> None:
+        """Check that the last member or frame came to its end."""
+        if self._part is not None:
+            raise UnfitInputError(f"the {self._form} stream ends early", where=self._where, hint=_REBUILD)
 
 
 # Sniffing needs four bytes, and a pipe may deliver one.

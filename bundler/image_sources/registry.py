@@ -5,19 +5,19 @@ A tag is resolved once; after that everything is fetched by its digest and check
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bundler.image_sources.base import BlobSink, ImageEntry, Readable
+from bundler.image_sources.base import Readable
 from bundler.image_sources.faults import as_input
 from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
-from bundler.image_sources.store import SavedImageSource, store_layers
+from bundler.image_sources.store import SavedImageSource
 from bundler.image_sources.walk import ImageWalk, SavedImage
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError, UnfitInputError
-from installer.core.format.manifest import Layer
 from installer.core.limits import CHUNK
 from installer.core.oci import documents
 from installer.core.oci.reference import familiar, reference_fault, split_host, split_reference
@@ -32,7 +32,7 @@ class RegistrySource(SavedImageSource):
     """One reference of a registry, for all platforms of the bundle.
 
     Args:
-        location: `HOST[:PORT]/NAME[:TAG][@DIGEST]`, after `http://` for a registry without TLS.
+        place: `HOST[:PORT]/NAME[:TAG][@DIGEST]`, after `http://` for a registry without TLS.
         platforms: Platforms of the bundle.
         reference: Name of the image in the bundle; empty: its own.
     """
@@ -40,18 +40,9 @@ class RegistrySource(SavedImageSource):
     key = "registry"
     takes = "reference"
 
-    @classmethod
-    def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
-        """Return the source of one entry."""
-        (entry,) = entries
-        location = f"{entry.scheme}://{entry.reference}" if entry.scheme else entry.reference
-        return cls(location, platforms, entry.name)
-
-    def __init__(self, location: str, platforms: Sequence[str], reference: str = "") -> None:
-        super().__init__(location, platforms)
-        self._location = location
+    def __init__(self, place: Path | str, platforms: Sequence[str], reference: str = "") -> None:
+        super().__init__(place, platforms)
         self._name = reference
-        self._blobs: _Blobs
 
     def find(self) -> list[SavedImage]:
         """Fetch manifests and configurations.
@@ -59,99 +50,82 @@ class RegistrySource(SavedImageSource):
         Raises:
             UnfitInputError: The registry does not answer, lacks the image, or sends something else.
         """
-        scheme, given, bare = self._location.rpartition("://")
+        scheme, given, bare = str(self.place).rpartition("://")
         fault = reference_fault(bare)
         if fault or scheme not in ("", "http", "https"):
             what = f"the reference {fault}" if fault else "has a scheme other than http and https"
-            raise UnfitInputError(what, where=self._location, hint="write `registry: HOST/NAME:TAG`")
+            raise UnfitInputError(what, where=self.where, hint="write `registry: HOST/NAME:TAG`")
         name, tag, digest = split_reference(bare)
         if digest and not tag and not self._name:
             hint = "give it a name in bundle.yaml: `as: NAME:TAG`"
-            raise UnfitInputError("the image has a digest but no tag", where=self._location, hint=hint)
+            raise UnfitInputError("the image has a digest but no tag", where=self.where, hint=hint)
         reference = familiar(self._name or f"{name}:{tag or 'latest'}")
         host, repository = split_host(name)
         connection = Connection(host, plain=scheme == "http" if given else uses_plain_http(host))
         self.where = f"registry {bare}"
-        self._blobs = _Blobs(connection, repository, self.where)
+        self.payload = walk = _Repository(connection, repository, self.where, self.platforms)
         with as_input():
-            root, data = _root(self._blobs, digest or tag or "latest")
-            walk = _RegistryWalk(self._blobs, self.platforms)
-            # It was fetched by its tag: asking again could give another one.
-            walk.known[root.digest] = data
+            root = walk.root(digest or tag or "latest")
             return list(walk.entry(root, (reference,), root.digest, 0))
 
-    def layers(self, image: SavedImage, sink: BlobSink) -> list[Layer]:
-        """Fetch each layer that the sink lacks."""
-        return store_layers(image, self._blobs, sink)
 
+class _Repository(ImageWalk):
+    """A repository: the walk from a tag down to the images, and their layers as payload."""
 
-def _root(blobs: _Blobs, tag: str) -> tuple[documents.Descriptor, bytes]:
-    """Fetch the manifest or index of a tag or digest."""
-    path = f"/v2/{blobs.repository}/manifests/{tag}"
-    response = blobs.connection.get(path, {"Accept": _ACCEPT}, blobs.where)
-    data = _document(response, blobs.where)
-    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    media_type = content_type if content_type in (*documents.INDEXES, *documents.MANIFESTS) else ""
-    digest = oci_digest(data)
-    announced = response.headers.get("Docker-Content-Digest") or digest
-    for expected in (announced, tag if tag.startswith("sha256:") else digest):
-        if expected != digest:
-            raise TamperedError(
-                f"the manifest has the digest {digest}, not {expected}",
-                where=blobs.where,
-                hint="do not use the image: the registry, or a proxy in front of it, returned "
-                "different content",
-            )
-    kind = documents.parse_document(data, blobs.where, media_type).media_type
-    return documents.Descriptor(digest, len(data), kind), data
+    def __init__(self, connection: Connection, name: str, where: str, platforms: Sequence[str]) -> None:
+        super().__init__(where, platforms)
+        self._connection = connection
+        self._name = name
+        self._known: dict[str, bytes] = {}
 
+    def get(self, path: str, headers: Mapping[str, str], where: str) -> Response:
+        """Send a GET request for a path below the repository."""
+        return self._connection.get(f"/v2/{self._name}/{path}", headers, where)
 
-class _RegistryWalk(ImageWalk):
-    """The walk from the manifest or index of a tag down to the images."""
-
-    def __init__(self, blobs: _Blobs, platforms: Sequence[str]) -> None:
-        super().__init__(blobs.where, platforms)
-        self.known: dict[str, bytes] = {}
-        self._blobs = blobs
+    def root(self, tag: str) -> documents.Descriptor:
+        """Fetch the manifest or index of a tag or digest."""
+        response = self.get(f"manifests/{tag}", {"Accept": _ACCEPT}, self.where)
+        data = _document(response, self.where)
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        media_type = content_type if content_type in (*documents.INDEXES, *documents.MANIFESTS) else ""
+        digest = oci_digest(data)
+        announced = response.headers.get("Docker-Content-Digest") or digest
+        for expected in (announced, tag if tag.startswith("sha256:") else digest):
+            if expected != digest:
+                raise TamperedError(
+                    f"the manifest has the digest {digest}, not {expected}",
+                    where=self.where,
+                    hint="do not use the image: the registry, or a proxy in front of it, returned "
+                    "different content",
+                )
+        # It was fetched by its tag: asking again could give another one.
+        self._known[digest] = data
+        kind = documents.parse_document(data, self.where, media_type).media_type
+        return documents.Descriptor(digest, len(data), kind)
 
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         where = f"{self.where}: {entry.digest}"
         # Each document once: both platforms of an index may share one.
-        if entry.digest not in self.known:
+        if entry.digest not in self._known:
             manifest = entry.media_type in (*documents.INDEXES, *documents.MANIFESTS)
             # Manifests and blobs have different paths, whatever their digest.
-            path = f"/v2/{self._blobs.repository}/{'manifests' if manifest else 'blobs'}/{entry.digest}"
-            headers = {"Accept": entry.media_type} if manifest else {}
-            response = self._blobs.connection.get(path, headers, where)
-            self.known[entry.digest] = _document(response, where)
-        return self.known[entry.digest], where
+            path = f"{'manifests' if manifest else 'blobs'}/{entry.digest}"
+            response = self.get(path, {"Accept": entry.media_type} if manifest else {}, where)
+            self._known[entry.digest] = _document(response, where)
+        return self._known[entry.digest], where
 
     def layer(self, layer: documents.Descriptor) -> str:
         return layer.digest
 
-
-@dataclass(frozen=True, slots=True)
-class _Blobs:
-    """The blobs of a repository as payload."""
-
-    connection: Connection
-    repository: str
-    where: str
-
-    @contextmanager
-    def open(self, name: str, size: int) -> Iterator[Readable]:
-        stream = _BlobStream(self, name, size)
-        try:
-            yield stream
-        finally:
-            stream.close()
+    def open(self, name: str, size: int) -> AbstractContextManager[Readable]:
+        return closing(_BlobStream(self, name, size))
 
 
 @dataclass(slots=True)
 class _BlobStream:
     """A blob that continues where it was after the connection broke."""
 
-    blobs: _Blobs
+    repository: _Repository
     digest: str
     size: int
     offset: int = 0
@@ -187,13 +161,13 @@ class _BlobStream:
 
     @property
     def _where(self) -> str:
-        return f"{self.blobs.where}: {self.digest}"
+        return f"{self.repository.where}: {self.digest}"
 
     def _open(self) -> Response:
-        path = f"/v2/{self.blobs.repository}/blobs/{self.digest}"
         # The first request asks for everything: a registry need not support ranges.
         headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
-        self._response = response = self.blobs.connection.get(path, headers, self._where)
+        path = f"blobs/{self.digest}"
+        self._response = response = self.repository.get(path, headers, self._where)
         # A registry without ranges sends the whole blob: what is known already is skipped.
         left = self.offset if response.status_code == 200 else 0
         while left and (chunk := read_body(response, min(left, CHUNK))):

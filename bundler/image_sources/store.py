@@ -6,9 +6,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
+from typing import Self
 
-from bundler.image_sources.base import BlobSink, ExpectedLayer, ImageSource, ResolvedImage
-from bundler.image_sources.content import Payload, StreamedArchive
+from bundler.image_sources.base import BlobSink, ExpectedLayer, ImageEntry, ImageSource, ResolvedImage
+from bundler.image_sources.content import Payload
 from bundler.image_sources.faults import AGAIN
 from bundler.image_sources.saved import choose
 from bundler.image_sources.walk import SavedImage
@@ -21,21 +23,46 @@ class SavedImageSource(ImageSource):
     """A source whose images lie in one place: it finds them once, and stores them layer by layer.
 
     Args:
-        where: How errors name the place.
+        place: The file or directory, or the reference.
         platforms: Platforms of the bundle.
         reference: Name of the image in the bundle; empty: all images, by their own names.
+
+    Attributes:
+        where: How errors name the place.
+        payload: The layers; `find` sets it.
     """
 
-    def __init__(self, where: str, platforms: Sequence[str], reference: str = "") -> None:
-        self.where, self.platforms, self.reference = where, platforms, reference
+    payload: Payload
+
+    @classmethod
+    def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
+        """Return the source of one entry."""
+        (entry,) = entries
+        location = f"{entry.scheme}://{entry.reference}" if entry.scheme else entry.reference
+        return cls(entry.path or location, platforms, entry.name)
+
+    def __init__(self, place: Path | str, platforms: Sequence[str], reference: str = "") -> None:
+        self.place, self.where = place, str(place)
+        self.platforms, self.reference = platforms, reference
 
     @abstractmethod
     def find(self) -> list[SavedImage]:
         """Return the images of the place, without reading layers."""
 
-    @abstractmethod
     def layers(self, image: SavedImage, sink: BlobSink) -> list[Layer]:
-        """Store the layers of an image."""
+        """Store the layers of an image, from the lowest; do not read those that the sink has."""
+        layers = []
+        for layer in image.layers:
+            # Only an uncompressed layer may be replaced by a stored form of other bytes.
+            compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
+            stored = sink.find(layer.diff_id, layer.digest if compressed else "")
+            if stored is None:
+                with self.payload.open(layer.name, layer.size) as stream:
+                    where = f"{self.payload.where}: {layer.name}"
+                    expected = ExpectedLayer(where, layer.diff_id, layer.digest, layer.media_type, layer.size)
+                    stored = sink.layer(stream, expected)
+            layers.append(stored)
+        return layers
 
     @cached_property
     def chosen(self) -> list[tuple[str, SavedImage]]:
@@ -52,31 +79,6 @@ class SavedImageSource(ImageSource):
             store_image(reference, image, self.layers(image, sink), sink, self.where)
             for reference, image in self.chosen
         ]
-
-
-def store_layers(image: SavedImage, content: Payload, sink: BlobSink) -> list[Layer]:
-    """Store the layers of an image, from the lowest; do not read those that the sink has."""
-    stored = []
-    for layer in image.layers:
-        # Only an uncompressed layer may be replaced by a stored form of other bytes.
-        compressed = documents.layer_form(layer.media_type) in ("gzip", "zstd")
-        stored_layer = sink.find(layer.diff_id, layer.digest if compressed else "")
-        if stored_layer is None:
-            with content.open(layer.name, layer.size) as stream:
-                where = f"{content.where}: {layer.name}"
-                expected = ExpectedLayer(where, layer.diff_id, layer.digest, layer.media_type, layer.size)
-                stored_layer = sink.layer(stream, expected)
-        stored.append(stored_layer)
-    return stored
-
-
-def streamed_layers(image: SavedImage, content: StreamedArchive, sink: BlobSink) -> list[Layer]:
-    """Return the layers of an image that went to the sink while the archive was read.
-
-    Raises:
-        UnfitInputError: A member is named as a layer and did not look like one.
-    """
-    return [content.layer(layer.name, sink) for layer in image.layers]
 
 
 def store_image(

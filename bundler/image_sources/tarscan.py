@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bundler.image_sources.base import Readable
+from bundler.image_sources.faults import AGAIN
 from bundler.image_sources.layers import MAX_EXPANDED
 from installer.core.errors import UnfitInputError
 from installer.core.limits import CHUNK, KIB, MIB
@@ -23,7 +24,6 @@ MAX_PAX = 64 * KIB
 MAX_END = MIB
 """Zero bytes that may follow the end: tar fills up to a record, which is never so large."""
 
-_AGAIN = "save the image again, and check that the copy was complete"
 _HOSTILE = "do not use this archive: no engine writes such archives"
 
 
@@ -67,7 +67,7 @@ class Body:
             raise UnfitInputError(
                 f"the archive is truncated: {self.left} bytes of the member are missing",
                 where=self._where,
-                hint=_AGAIN,
+                hint=AGAIN,
             )
         self.left -= len(chunk)
         return chunk
@@ -176,7 +176,7 @@ class _Scanner:
         if header[257:262] != b"ustar" or self._octal(header[148:156]) != _checksum(header):
             begin = self._offset - BLOCK
             raise self._fault(
-                f"has no tar header at byte {begin}" if begin else "is not a tar archive", "", _AGAIN
+                f"has no tar header at byte {begin}" if begin else "is not a tar archive", "", AGAIN
             )
         name = self._text(header[0:100])
         if header[257:263] == b"ustar\0" and (prefix := self._text(header[345:500])):
@@ -193,7 +193,7 @@ class _Scanner:
             return int.from_bytes(digits[1:], "big")
         text = digits.strip(b" \0")
         if text and not all(0x30 <= digit < 0x38 for digit in text):
-            raise self._fault(f"has an invalid number at byte {self._offset - BLOCK}", "", _AGAIN)
+            raise self._fault(f"has an invalid number at byte {self._offset - BLOCK}", "", AGAIN)
         return int(text or b"0", 8)
 
     def _text(self, raw: bytes) -> str:
@@ -214,7 +214,7 @@ class _Scanner:
             end = int(length) if space and length.isdigit() and len(length) < 6 else 0
             key, equals, value = data[len(length) + 1 : end - 1].partition(b"=")
             if not equals or data[end - 1 : end] != b"\n":
-                raise self._fault(f"has an invalid extended header at byte {self._offset}", "", _AGAIN)
+                raise self._fault(f"has an invalid extended header at byte {self._offset}", "", AGAIN)
             # The size decides where the next header is looked for.
             if key == b"size" and not (value.isdigit() and len(value) < 16):
                 raise self._fault(f"has an invalid extended header at byte {self._offset}", "", _HOSTILE)
@@ -228,7 +228,7 @@ class _Scanner:
             chunk = self._stream.read(BLOCK - len(block))
             if not chunk:
                 raise self._fault(
-                    f"ends at byte {self._offset + len(block)} without an end-of-archive marker", "", _AGAIN
+                    f"ends at byte {self._offset + len(block)} without an end-of-archive marker", "", AGAIN
                 )
             block += chunk
         self._offset += BLOCK

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from bundler.signing import Signer
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import UnfitInputError
-from installer.core.format.manifest import FileEntry, Manifest
+from installer.core.format.manifest import Manifest
 from installer.core.intoto import make_statement
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time
@@ -98,18 +99,13 @@ def signed_files(run: BuildRun, data: bytes) -> dict[str, bytes]:
     return files
 
 
-def unsigned_path(bundle: Path) -> Path:
-    """Return the path of the unsigned statement."""
-    return bundle.with_name(f"{bundle.name}.provenance.json")
-
-
 def write_unsigned(bundle: Path, data: bytes) -> Path:
     """Write the statement next to the bundle; replace that of an earlier run.
 
     Raises:
         UnfitInputError: It cannot be written.
     """
-    path = unsigned_path(bundle)
+    path = bundle.with_name(f"{bundle.name}.provenance.json")
     replace_file(path, data)
     return path
 
@@ -172,8 +168,8 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Json]]:
             groups.setdefault(top, []).append(row)
     for tree in config.trees:
         # A tree may have 100,000 files: one row with a digest over all of them.
-        row = {"name": tree.given, **_folded(tree.member, manifest)}
-        groups.setdefault("trees", []).append({**row, "name": tree.given})
+        row = _folded(tree.member, manifest) | {"name": tree.given}
+        groups.setdefault("trees", []).append(row)
     for image in manifest.images:
         row = {
             "name": image.reference,
@@ -191,14 +187,12 @@ def _folded(name: str, manifest: Manifest) -> Json:
     The digest is in-toto's `dirHash1`, that of Go's modules: the SHA-256 of their lines in SHA256SUMS.
     """
     # dirHash1 hashes the lines in the order of their paths.
-    below = sorted((each for each in manifest.files if each.path.startswith(f"{name}/")), key=_path)
+    below = sorted(
+        (each for each in manifest.files if each.path.startswith(f"{name}/")), key=attrgetter("path")
+    )
     lines = "".join(f"{each.sha256}  {each.path}\n" for each in below)
     return {
         "name": f"{name}/",
         "digest": {"dirHash1": sha256_hex(lines.encode())},
         "annotations": {"files": len(below), "member": f"{name}/"},
     }
-
-
-def _path(entry: FileEntry) -> str:
-    return entry.path

@@ -10,22 +10,17 @@ Prompt = Callable[[str], str]
 
 
 class Signer(ABC):
-    """A key that signs bytes."""
+    """A key that signs bytes.
 
-    @property
-    @abstractmethod
-    def keyid(self) -> str:
-        """The whole id of the key, as `root.json` names it."""
+    Attributes:
+        keyid: The whole id of the key, as `root.json` names it.
+        keyid8: The eight digits of the id that names of signature files carry.
+        public: The public key: PEM, or OpenPGP armor.
+    """
 
-    @property
-    @abstractmethod
-    def keyid8(self) -> str:
-        """The eight digits of the id that names of signature files carry."""
-
-    @property
-    @abstractmethod
-    def public(self) -> str:
-        """The public key: PEM, or OpenPGP armor."""
+    keyid: str
+    keyid8: str
+    public: str
 
     @abstractmethod
     # Small files are signed, never a bundle itself: cosign and GPG both hold what they sign in memory.

@@ -17,7 +17,7 @@ from bundler.archive.append import write_all
 from bundler.archive.head import member, reserved_space
 from bundler.archive.reading import unverified_bundle
 from bundler.signing import Signer
-from installer.core.errors import BusyError, UnfitInputError, UsageError
+from installer.core.errors import BusyError, UnfitInputError, UsageError, os_errors_as
 from installer.core.format.archive import Head
 from installer.core.format.manifest import SUMS
 from installer.core.format.tar_header import BLOCK, extent
@@ -89,13 +89,9 @@ def add_signatures(path: Path, make: Callable[[bytes], Mapping[str, bytes]], key
         os.close(fd)
 
 
-def reserved_offset(head: Head) -> int:
-    """Return the offset of the header of the reserved space."""
-    return extent(len(head.sums)) + sum(extent(len(data)) for data in head.signatures.values())
-
-
 def _write_signatures(fd: int, path: Path, head: Head, files: Mapping[str, bytes]) -> None:
-    offset = reserved_offset(head)
+    # The header of the reserved space follows the list and its signatures.
+    offset = extent(len(head.sums)) + sum(extent(len(data)) for data in head.signatures.values())
     new = b"".join(member(name, data, head.mtime) for name, data in files.items())
     left = head.manifest_offset - offset - len(new)
     if left < BLOCK or len(head.signatures) + len(files) > LIMITS.signatures:
@@ -108,15 +104,13 @@ def _write_signatures(fd: int, path: Path, head: Head, files: Mapping[str, bytes
             "fifteen signatures",
         )
     region = new + reserved_space(left, head.mtime)[:BLOCK]
-    try:
+    with os_errors_as(UnfitInputError, "cannot be written", path):
         # Everything but the first header: until that is there, readers still see reserved space.
         write_all(fd, region[BLOCK:], offset + BLOCK)
         # The signature must be on the disk before the header that makes readers look at it.
         os.fsync(fd)
         write_all(fd, region[:BLOCK], offset)
         os.fsync(fd)
-    except OSError as error:
-        raise UnfitInputError(f"cannot be written: {error.strerror}", where=str(path)) from None
 
 
 def open_locked(path: Path) -> int:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,31 +39,25 @@ _COST, _BLOCK, _PARALLEL = 65536, 8, 1
 _KEY_BYTES = 64 * KIB
 
 
-@dataclass(frozen=True, slots=True)
 class CosignSigner(Signer):
     """Signs with a cosign key pair.
 
+    Args:
+        private: The private half, ECDSA on P-256 or Ed25519.
+
     Attributes:
-        key: The public half.
+        keyid: SHA-256 of the public key's SubjectPublicKeyInfo, 64 hex digits.
+        keyid8: The first eight digits of it.
+        public: The public key in PEM, as `NAME.pub` has it.
     """
 
-    key: cosign.PublicKey
-    _private: EllipticCurvePrivateKey | Ed25519PrivateKey = field(repr=False)
+    def __init__(self, private: EllipticCurvePrivateKey | Ed25519PrivateKey) -> None:
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    @property
-    def keyid(self) -> str:
-        """SHA-256 of the public key's SubjectPublicKeyInfo, 64 hex digits."""
-        return self.key.keyid
-
-    @property
-    def keyid8(self) -> str:
-        """The first eight digits of it."""
-        return self.key.keyid8
-
-    @property
-    def public(self) -> str:
-        """The public key in PEM, as `NAME.pub` has it."""
-        return self.key.pem()
+        self._private = private
+        pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        key = cosign.load_public_key(pem.decode())
+        self.keyid, self.keyid8, self.public = key.keyid, key.keyid8, key.pem()
 
     @classmethod
     def load(
@@ -222,9 +216,9 @@ def decrypt_key(sealed: EncryptedKey, password: bytes, where: str) -> CosignSign
         raise UsageError("does not contain a PKCS#8 key", where=where) from None
     # Other curves could be opened, but no verifier on a host would accept their signatures.
     if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
-        return _signer(private)
+        return CosignSigner(private)
     if isinstance(private, ed25519.Ed25519PrivateKey):
-        return _signer(private)
+        return CosignSigner(private)
     raise UsageError("is a key of an unsupported type", where=where, hint="use ECDSA on P-256, or Ed25519")
 
 
@@ -240,7 +234,7 @@ def generate(password: bytes) -> tuple[bytes, CosignSigner]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     private = ec.generate_private_key(ec.SECP256R1())
-    return encrypt_key(private, password), _signer(private)
+    return encrypt_key(private, password), CosignSigner(private)
 
 
 def encrypt_key(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: bytes) -> bytes:
@@ -301,13 +295,6 @@ def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_
             hint=f"set {variable}",
         )
     return prompt(question).encode()
-
-
-def _signer(private: EllipticCurvePrivateKey | Ed25519PrivateKey) -> CosignSigner:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return CosignSigner(cosign.load_public_key(pem.decode()), private)
 
 
 def _stretch(password: bytes, salt: bytes, cost: int) -> bytes:

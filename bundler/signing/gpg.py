@@ -30,6 +30,11 @@ class GpgSigner(Signer):
         fingerprint: The full fingerprint, of the primary key or of a signing subkey; spaces are allowed.
         home: The GnuPG home; None: GNUPGHOME, or GPG's default.
 
+    Attributes:
+        keyid: The fingerprint of the primary key, 40 lower-case hex digits.
+        keyid8: The last eight digits of it.
+        public: The public key, armored, without other people's signatures.
+
     Raises:
         UsageError: It is not a fingerprint, or GPG has no such secret key.
         ExpiredError: The key is expired, revoked or disabled.
@@ -49,27 +54,13 @@ class GpgSigner(Signer):
         if trust in ("r", "e", "d"):
             state = {"r": "revoked", "e": "expired", "d": "disabled"}[trust]
             raise ExpiredError(f"the GPG key is {state}", where=wanted, hint="sign with a valid key")
-        self._keyid = str(found[0]["fingerprint"]).lower()
-        self._public = _exported(self._gpg, self._keyid)
-        computed, self._ring = gpgv.load_public_key(self._public, f"GPG key {self._keyid}")
+        self.keyid = str(found[0]["fingerprint"]).lower()
+        self.keyid8 = self.keyid[-8:]
+        self.public = _exported(self._gpg, self.keyid)
+        computed, self._ring = gpgv.load_public_key(self.public, f"GPG key {self.keyid}")
         # What hosts pin is computed here from the exported bytes; GPG's own word is not enough.
-        if computed != self._keyid:
+        if computed != self.keyid:
             raise UsageError("GPG exported another key", where=wanted)
-
-    @property
-    def keyid(self) -> str:
-        """The fingerprint of the primary key, 40 lower-case hex digits."""
-        return self._keyid
-
-    @property
-    def keyid8(self) -> str:
-        """The last eight digits of it."""
-        return self._keyid[-8:]
-
-    @property
-    def public(self) -> str:
-        """The public key, armored, without other people's signatures."""
-        return self._public
 
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Sign `data` with a detached, armored signature, and verifies it.
@@ -88,23 +79,23 @@ class GpgSigner(Signer):
         # of the data for it. So an empty one counts as none.
         passphrase = os.environ.get(PASSPHRASE_VARIABLE) or None
         # SHA-256 and binary mode, whatever gpg.conf of the user says.
-        arguments = ["--local-user", self._keyid, "--digest-algo", "SHA256", "--no-textmode"]
+        arguments = ["--local-user", self.keyid, "--digest-algo", "SHA256", "--no-textmode"]
         made = self._gpg.sign(
-            data, keyid=self._keyid, detach=True, clearsign=False, passphrase=passphrase, extra_args=arguments
+            data, keyid=self.keyid, detach=True, clearsign=False, passphrase=passphrase, extra_args=arguments
         )
         if made.status in ("key expired", "key revoked") and not made.data:
-            raise ExpiredError(f"the GPG {made.status}", where=self._keyid)
+            raise ExpiredError(f"the GPG {made.status}", where=self.keyid)
         # python-gnupg does not raise an error: each of the three can fail alone.
         if made.returncode != 0 or made.type != "D" or made.hash_algo not in _HASHES:
             raise UsageError(
                 f"GPG did not sign: {_reason(made)}",
-                where=self._keyid,
+                where=self.keyid,
                 hint=f"unlock the key in gpg-agent, or set {PASSPHRASE_VARIABLE}",
             )
         # Armor with CR LF verifies, but is not the same bytes on every machine.
         signature = bytes(made.data).replace(b"\r\n", b"\n")
         with suppress(CheckFailedError):  # Signing needs no gpgv; hosts that verify do, and say so.
-            gpgv.verify(self._keyid, self._ring, signature, data, f"{self.keyid8}.asc")
+            gpgv.verify(self.keyid, self._ring, signature, data, f"{self.keyid8}.asc")
         return {"asc": signature}
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bundler.archive.new_file import replace_file, write_new
-from installer.core.errors import TamperedError, UnfitInputError, UsageError
+from installer.core.errors import TamperedError, UnfitInputError, UsageError, os_errors_as
 from installer.core.limits import LIMITS
 from installer.core.trust.root import Root, fingerprint
 from installer.core.trust.root_json import load_root, parse_root
@@ -154,17 +154,9 @@ def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
     # A root that is signed by all may be on hosts. They refuse other content under the same version.
     released = old.complete(now)
     new = replace(change(old.root), version=old.root.version + (1 if released else 0))
-    data = root_bytes(new)
-    try:
-        parse_root(data, str(path))
-    except TamperedError as error:
-        raise UsageError(
-            "hosts would not accept the changed root; nothing was written",
-            where=str(path),
-            problems=error.problems,
-        ) from error
+    data = checked_bytes(new, path, "the changed root")
     archived = None
-    try:
+    with os_errors_as(UnfitInputError, "cannot be written", path):
         if released:
             # The old version stays next to the new one: hosts that missed it take both, one after the other.
             archived = numbered(path, old.root.version)
@@ -174,18 +166,32 @@ def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
             # They are of the old bytes: next to the new ones they would look tampered with.
             for each in old.signatures:
                 path.with_name(each.name).unlink(missing_ok=True)
-    except OSError as error:
-        raise UnfitInputError(f"cannot be written: {error.strerror}", where=str(path)) from None
     dropped = () if data == old.data else tuple(each.name for each in old.signatures)
     return Edited(load(path), archived, dropped)
 
 
-def root_bytes(root: Root) -> bytes:
-    """Return the bytes of a root: the same root gives the same bytes, formatted to be read and compared."""
+def checked_bytes(root: Root, path: Path, name: str) -> bytes:
+    """Return the bytes of a root: the same root gives the same bytes, formatted to be read and compared.
+
+    Args:
+        root: The root.
+        path: Its file, for errors.
+        name: How errors name it.
+
+    Raises:
+        UsageError: Hosts would not accept it.
+    """
     import json
 
     # People compare this file by eye, and the fingerprint covers its bytes: one layout only.
-    return (json.dumps(root.document(), ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
+    data = (json.dumps(root.document(), ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
+    try:
+        # The reader of the hosts decides whether it is valid.
+        parse_root(data, str(path))
+    except TamperedError as error:
+        what = f"hosts would not accept {name}; nothing was written"
+        raise UsageError(what, where=str(path), problems=error.problems) from error
+    return data
 
 
 def _signatures(path: Path) -> tuple[Signature, ...]:

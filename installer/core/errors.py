@@ -245,7 +245,7 @@ class UnfitInputError(WaybillError):
 
 @contextmanager
 def os_errors_as(
-    kind: type[WaybillError], what: str, where: str = "", *, default: str = "", hint: str = ""
+    kind: type[WaybillError], what: str, where: object = "", hint: str = "", *, default: str = ""
 ) -> Iterator[None]:
     """Raise an OSError as an error of the given class: "WHAT: REASON". Also a decorator.
 
@@ -253,11 +253,11 @@ def os_errors_as(
         kind: The class.
         what: What cannot be done.
         where: The path for the message; empty: the path that the OSError names.
-        default: The path for an OSError that names none.
         hint: What to do about it.
+        default: The path for an OSError that names none.
     """
     try:
         yield
     except OSError as error:
-        path = where or str(error.filename or default)
+        path = str(where or error.filename or default)
         raise kind(f"{what}: {error.strerror}", where=path, hint=hint) from error

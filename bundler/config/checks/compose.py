@@ -37,11 +37,22 @@ class ImageUse:
 
 @dataclass(slots=True)
 class ComposeFile:
-    """The result of reading a Compose file."""
+    """The result of reading a Compose file.
 
+    Attributes:
+        name: Its path in bundle.yaml, for messages.
+        uses: The images that its services use.
+        problems: What would not work on a host.
+    """
+
+    name: str
     uses: list[ImageUse] = field(default_factory=list)
-    containers: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+    def report(self, node: Node | None, what: str, hint: str = "check that it is a Compose file") -> None:
+        """Add a problem; without a node, one of the whole file."""
+        where = f"{self.name}:{node.start_mark.line + 1}" if node else self.name
+        self.problems.append(Problem(where, what, hint))
 
 
 def read(data: bytes, name: str, variables: Mapping[str, str]) -> ComposeFile:
@@ -54,62 +65,51 @@ def read(data: bytes, name: str, variables: Mapping[str, str]) -> ComposeFile:
     """
     import yaml
 
-    result = ComposeFile()
+    result = ComposeFile(name)
     # Compose reads such files, too; the limit guards this process, not the format.
     if len(data) > MAX_BYTES:
-        result.problems.append(Problem(name, "is larger than 1 MiB", "check that it is a Compose file"))
+        result.report(None, "is larger than 1 MiB")
         return result
     try:
         # Nodes, not objects: they keep line numbers, and aliases are shared instead of copied.
         root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        result.problems.append(
-            Problem(
-                f"{name}:{line}", f"is not YAML: {error.problem}", "run `docker compose config` for details"
-            )
-        )
+        hint = "run `docker compose config` for details"
+        result.problems.append(Problem(f"{name}:{line}", f"is not YAML: {error.problem}", hint))
         return result
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        result.problems.append(Problem(name, "is not YAML in UTF-8", "check that it is a Compose file"))
+        result.report(None, "is not YAML in UTF-8")
         return result
     top = dict(_entries(root))
     services = dict(_entries(top.get("services")))
     if not services:
         result.problems.append(Problem(f"{name}:1", "has no services", "check that it is a Compose file"))
     for service, node in services.items():
-        _service(service, node, name, variables, result)
-    _carried(top, services, name, result)
+        _service(service, node, variables, result)
+    _carried(top, services, result)
     return result
 
 
-def _service(service: str, node: Node, name: str, variables: Mapping[str, str], result: ComposeFile) -> None:
+def _service(service: str, node: Node, variables: Mapping[str, str], result: ComposeFile) -> None:
     entries = dict(_entries(node))
-    line = node.start_mark.line + 1
     image = entries.get("image")
-    if "container_name" in entries:
-        result.containers.append(_text(entries["container_name"]))
     # The image would be built from sources that are not on the host.
     if "build" in entries:
-        where = f"{name}:{entries['build'].start_mark.line + 1}"
         hint = "build the image first, list it under images, and replace build: with image:"
-        result.problems.append(
-            Problem(where, f"service {service} has build:, but hosts have no source code to build from", hint)
-        )
+        what = f"service {service} has build:, but hosts have no source code to build from"
+        result.report(entries["build"], what, hint)
         return
     if image is None:
         # The extended service may have the image.
         if "extends" not in entries:
-            result.problems.append(Problem(f"{name}:{line}", f"service {service} has no image", "add image:"))
+            result.report(node, f"service {service} has no image", "add image:")
         return
-    line = image.start_mark.line + 1
     reference, problem = _fill(_text(image), variables)
     if problem:
-        result.problems.append(
-            Problem(f"{name}:{line}", f"the image of service {service} {problem[0]}", problem[1])
-        )
+        result.report(image, f"the image of service {service} {problem[0]}", problem[1])
         return
-    result.uses.append(ImageUse(reference, service, line))
+    result.uses.append(ImageUse(reference, service, image.start_mark.line + 1))
 
 
 def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str] | None]:
@@ -138,7 +138,7 @@ def _fill(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, str]
     return filled, None
 
 
-def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, result: ComposeFile) -> None:
+def _carried(top: Mapping[str, Node], services: Mapping[str, Node], result: ComposeFile) -> None:
     """Report files that the Compose file refers to: only the file itself is shipped."""
     referring: list[tuple[str, Node]] = [("include", item) for item in _items(top.get("include"))]
     # Only the Compose file itself is shipped: relative paths would lead to nothing on the host.
@@ -156,11 +156,8 @@ def _carried(top: Mapping[str, Node], services: Mapping[str, Node], name: str, r
     for what, node in referring:
         path = next((_text(value) for key, value in _entries(node) if key == "path"), _text(node))
         if path and not path.startswith(("/", "$")):
-            where = f"{name}:{node.start_mark.line + 1}"
             hint = "install it with config or trees, and refer to its absolute path on the host"
-            result.problems.append(
-                Problem(where, f"{what} refers to {path}, which is not shipped with the Compose file", hint)
-            )
+            result.report(node, f"{what} refers to {path}, which is not shipped with the Compose file", hint)
 
 
 def _entries(node: Node | None, depth: int = 0) -> Iterator[tuple[str, Node]]:

@@ -57,27 +57,16 @@ def check(places: Sequence[InstallPath]) -> list[Problem]:
 
 def _unsafe(place: InstallPath) -> Problem | None:
     path = place.install
-    # The rule that a host applies to the manifest, too: absolute, plain, and none of Waybill's own
-    # directories.
-    if fault := destination_fault(path):
-        return Problem(
-            place.where,
-            f"install: {path} {fault}",
-            "use a plain absolute path, such as /opt/product/bin/tool",
-        )
-    if _inside(path, _KERNEL):
-        return Problem(
-            place.where,
-            f"install: {path} is on a kernel file system",
-            "use a service, or sysctl.d for settings",
-        )
-    if _inside(path, _FLEETING):
-        return Problem(
-            place.where, f"install: {path} does not survive a reboot", "use /var/lib, or tmpfiles.d"
-        )
-    if _SYSTEM.fullmatch(path):
-        return Problem(place.where, f"install: {path} is a system directory", "choose a path inside it")
-    return None
+    faults = (
+        # The rule that a host applies to the manifest, too: absolute, plain, and none of Waybill's own
+        # directories.
+        (destination_fault(path), "use a plain absolute path, such as /opt/product/bin/tool"),
+        (_inside(path, _KERNEL) and "is on a kernel file system", "use a service, or sysctl.d for settings"),
+        (_inside(path, _FLEETING) and "does not survive a reboot", "use /var/lib, or tmpfiles.d"),
+        (_SYSTEM.fullmatch(path) and "is a system directory", "choose a path inside it"),
+    )
+    problems = [Problem(place.where, f"install: {path} {fault}", hint) for fault, hint in faults if fault]
+    return problems[0] if problems else None
 
 
 def _inside(path: str, tops: tuple[str, ...]) -> bool:

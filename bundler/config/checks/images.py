@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,36 +10,29 @@ from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
 from installer.core.oci.documents import MAX_DOCUMENT
+from installer.core.oci.reference import reference_fault, split_host, split_reference
 from installer.core.schema_errors import did_you_mean
-
-_REFERENCE = re.compile(
-    r"(?:(?P<host>(?:[a-zA-Z0-9-]+\.)+[a-zA-Z0-9-]+(?::[0-9]+)?|localhost(?::[0-9]+)?"
-    r"|[a-zA-Z0-9-]+:[0-9]+|\[[0-9a-fA-F:]+\](?::[0-9]+)?)/)?"
-    r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
 
 
 def normalise(reference: str) -> str | None:
     """Return the full name of an image, or None: `redis` is `docker.io/library/redis:latest`."""
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
+    if reference_fault(reference):
         return None
-    host, name = match["host"] or "docker.io", match["name"]
+    name, tag, digest = split_reference(reference)
     # Docker Hub has two names and implied parts; without one form `redis` and its full name would differ.
-    if host in ("docker.io", "index.docker.io"):
-        host, name = "docker.io", name if "/" in name else f"library/{name}"
-    ending = f"@{match['digest']}" if match["digest"] else f":{match['tag'] or 'latest'}"
-    return f"{host}/{name}{ending}"
+    host, path = split_host(name)
+    # Only the name of a host may have capitals.
+    if path != path.lower():
+        return None
+    return f"{host}/{path}" + (f"@{digest}" if digest else f":{tag or 'latest'}")
 
 
 def reference_problem(reference: str, where: str) -> Problem | None:
     """Return a problem if an image reference is not valid, or has no tag."""
     if normalise(reference) is None:
         return Problem(where, f"{reference} is not a valid image reference", "use NAME:TAG in lower case")
-    match = _REFERENCE.fullmatch(reference)
     # Without a tag, `latest` would be whatever the engine has today.
-    if match and not match["tag"] and not match["digest"]:
+    if not any(split_reference(reference)[1:]):
         return Problem(where, f"{reference} has no tag", f"write {reference}:{{version}}, or another tag")
     return None
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # With one of these keywords it cannot be told without a value what is allowed.
 _OPEN = ("allOf", "anyOf", "oneOf", "if", "$dynamicRef")
+_ABSENT = object()
 Path = tuple[str, ...]
 
 
@@ -32,30 +33,24 @@ class KnownValues:
 
     def set_by_default(self, path: Path) -> bool:
         """Return whether the defaults have a value there that is not null."""
+        return self._default(path) not in (_ABSENT, None)
+
+    def possible(self, path: Path) -> bool:
+        """Return whether the defaults have the key, or the schema lets the site set it."""
+        if self._default(path) is not _ABSENT:
+            return True
+        return path[0] != "waybill" and self.schema is not None and _allows(self.schema, self.schema, path)
+
+    def _default(self, path: Path) -> Any:
         value: Any = self.values
         for part in path:
             # Elements of lists have no names to check.
             if isinstance(value, list):
-                return True
+                return value
             if not isinstance(value, Mapping) or part not in value:
-                return False
+                return _ABSENT
             value = value[part]
-        return value is not None
-
-    def possible(self, path: Path) -> bool:
-        """Return whether the defaults have the key, or the schema lets the site set it."""
-        value: Any = self.values
-        for part in path:
-            if isinstance(value, list):
-                return True
-            if not isinstance(value, Mapping) or part not in value:
-                return (
-                    path[0] != "waybill"
-                    and self.schema is not None
-                    and _allows(self.schema, self.schema, path)
-                )
-            value = value[part]
-        return True
+        return value
 
     def beside(self, path: Path) -> list[str]:
         """Return the known keys next to the last part of a path, for suggestions."""

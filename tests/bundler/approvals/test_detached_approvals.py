@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from bundler.approvals.approval import ApprovalRequest
-from bundler.approvals.statements import Sidecar
 from bundler.commands import trust_sign
 from bundler.commands.approve import attach_approval, prepare_approval
 from bundler.trust.root_files import root_bytes
@@ -23,6 +22,7 @@ from installer.core.digest import file_digest, sha256_hex
 from installer.core.errors import UsageError
 from installer.core.format.bundle_source import FileSource
 from installer.core.trust.approval import Approval
+from installer.core.trust.approval_sidecar import sidecar_path
 from installer.core.trust.root import Role
 from installer.core.trust.rotation import check_successor
 from installer.core.trust.signatures import TrustedKey
@@ -148,7 +148,9 @@ class TestApprovals:
     def test_beside_the_bundle(self, path: Path, tmp_path: Path) -> None:
         before = path.read_bytes()
         statement = prepare_approval(path, ASKED, NOW, tmp_path / "said.json").path
-        attach_approval(path, [signed(tmp_path, statement)], public(tmp_path), statement, sidecar=Sidecar())
+        attach_approval(
+            path, [signed(tmp_path, statement)], public(tmp_path), statement, sidecar=sidecar_path(path)
+        )
         assert path.read_bytes() == before
         assert (
             tmp_path / f"b.tar.approvals/ops-{OPS.key.keyid8}.json"

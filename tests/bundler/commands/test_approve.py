@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundler.approvals.approval import ApprovalRequest
-from bundler.approvals.statements import Sidecar, open_statements
+from bundler.approvals.statements import open_statements
 from bundler.commands import approve
 from installer.core.errors import BusyError, TamperedError, UnfitInputError, UsageError
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
@@ -94,7 +94,7 @@ class TestCost:
 class TestBeside:
     def test_with_sidecar_the_bundle_stays_as_it_is(self, world: World, path: Path) -> None:
         before = path.read_bytes()
-        done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar())
+        done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=sidecar_path(path))
         assert path.read_bytes() == before
         assert done.directory == sidecar_path(path) == path.with_name("b.tar.approvals")
         files = read_sidecar(sidecar_path(path))
@@ -109,13 +109,13 @@ class TestBeside:
         assert len(decision.counted) == 3
 
     def test_into_a_directory_that_was_named(self, path: Path, tmp_path: Path) -> None:
-        done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar(tmp_path / "out"))
+        done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=tmp_path / "out")
         assert done.directory == tmp_path / "out"
         assert len(read_sidecar(tmp_path / "out", required=True)) == 3
 
     def test_the_second_one_has_another_name(self, path: Path) -> None:
-        first = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar())
-        second = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=Sidecar())
+        first = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=sidecar_path(path))
+        second = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=sidecar_path(path))
         assert not set(first.files) & set(second.files)
 
     def test_where_the_bundle_cannot_be_written_to(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

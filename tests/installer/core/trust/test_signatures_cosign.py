@@ -25,8 +25,7 @@ DATA = b"0" * 64 + b"  docs/CHANGELOG.md\n"
 
 
 def signer_of(private: Any) -> signing.CosignSigner:
-    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    return signing.CosignSigner(cosign.load_public_key(pem), private)
+    return signing.CosignSigner(private)
 
 
 @pytest.fixture(scope="module")
