@@ -19,7 +19,7 @@ def resolve(
     config: BundleConfig, problems: list[Problem]
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
     """Return the sources and their images; problems are added to `problems`."""
-    sources = sources_for(config.images, config.platforms)
+    sources = sources_for(config.images, config.manifest.platforms)
     images: list[ResolvedImage] = []
     for source in sources:
         try:
