@@ -119,7 +119,7 @@ def create(
     provenance_signers = load_signers(provenance_key, provenance_gpg_key, variable)
     planned = plan_bundle(config)
     # Next to bundle.yaml, not in the current directory: -C may lead elsewhere.
-    target = output or directory / "dist" / f"{config.product}-{config.version}.tar"
+    target = output or directory / "dist" / f"{config.manifest.product}-{config.manifest.version}.tar"
     # After all checks, before the first byte is written.
     if dry_run:
         console.result(_planned_text(planned, target), lambda: _planned_json(planned, target))

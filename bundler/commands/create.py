@@ -132,22 +132,13 @@ def plan_bundle(config: BundleConfig) -> Planned:
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         raise UnfitInputError(f"cannot be bundled: {count}", problems=problems)
-    manifest = Manifest(
-        product=config.product,
-        version=str(config.version),
-        sequence=config.sequence,
+    manifest = replace(
+        config.manifest,
         created=created,
         expires=expires,
-        platforms=config.platforms,
         files=tuple(item.entry for item in collected.inputs),
         links=collected.links,
         directories=collected.directories,
-        deploy=config.deploy,
-        health=config.health,
-        rollback=config.rollback,
-        upgrade_from=config.upgrade_from,
-        values=config.values,
-        values_schema=config.values_schema,
         source=checkout.source,
     )
     # Before an hour of packing, not after it.
