@@ -45,7 +45,7 @@ def sign(
         Path | None,
         option("-o", "--output", text="With --prepare: the file to write [default: BUNDLE.SHA256SUMS]"),
     ] = None,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Sign a bundle in place.
 
@@ -53,7 +53,6 @@ def sign(
     """
     from bundler.commands.sign import attach_signatures, prepare_sums, sign_bundle
 
-    console.json_output = json
     # One form at a time: sign, prepare, or attach.
     form = signing_form(key, gpg_key, prepare, attach, public, output)
     if form == "--prepare":
@@ -123,7 +122,7 @@ def approve(
     repair: Annotated[
         bool, typer.Option("--repair", help="Complete or remove an interrupted approval")
     ] = False,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Approve a bundle for one environment.
 
@@ -133,7 +132,6 @@ def approve(
     from bundler.commands import approve as approval
     from installer.core.trust.approval_sidecar import sidecar_path
 
-    console.json_output = json
     keys = {"--key": key, "--gpg-key": gpg_key}
     # What the statement says; with --attach the statement exists already.
     content = {
@@ -191,7 +189,7 @@ def verify(
             text="Read approvals from DIR, in addition to the bundle and BUNDLE.approvals; may be repeated",
         ),
     ] = None,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Verify a bundle as a host does.
 
@@ -200,7 +198,6 @@ def verify(
     from bundler.commands.verify import load_trust, verify_bundle
     from installer.core.trust.policy import HostFacts
 
-    console.json_output = json
     trust = load_trust(key, root)
     # Silently ignoring --env would look like an approval by its policy.
     if root is None and (env or target or approvals):
