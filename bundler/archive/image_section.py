@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from bundler.archive.output_file import OutputFile
 from bundler.archive.writer import write_header
@@ -15,31 +16,28 @@ from installer.core.format.tar_header import BLOCK, extent
 FILE_MODE = 0o644
 
 
+@dataclass(slots=True)
 class BlobWriter:
     """The sink of image sources: appends each distinct blob to the bundle once.
 
     Attributes:
+        output: The bundle.
         offset: Offset of the next member.
+        mtime: Modification time of all members, seconds since 1970.
+        transform: Brings layers into the form in which they are stored.
+        advance: Receives the bytes as they are read.
         entries: The files that were written.
         documents: Configurations and manifests by digest.
     """
 
-    def __init__(
-        self,
-        output: OutputFile,
-        offset: int,
-        mtime: int,
-        transform: LayerTransform,
-        advance: Callable[[int], None],
-    ) -> None:
-        self.offset = offset
-        self.entries: list[FileEntry] = []
-        self.documents: dict[str, bytes] = {}
-        self._output = output
-        self._mtime = mtime
-        self._transform = transform
-        self._advance = advance
-        self._layers: list[Layer] = []
+    output: OutputFile
+    offset: int
+    mtime: int
+    transform: LayerTransform
+    advance: Callable[[int], None]
+    entries: list[FileEntry] = field(default_factory=list)
+    documents: dict[str, bytes] = field(default_factory=dict)
+    _layers: list[Layer] = field(default_factory=list)
 
     def find(self, diff_id: str, digest: str = "") -> Layer | None:
         """Return a layer that is stored already; see `BlobSink`."""
@@ -55,15 +53,15 @@ class BlobWriter:
 
         def write(data: bytes) -> None:
             nonlocal place
-            self._output.write_at(place, data)
+            self.output.write_at(place, data)
             place += len(data)
 
-        peek = _Peek(stream, self._advance)
-        layer = self._transform.run(peek, write, expected)
+        peek = _Peek(stream, self.advance)
+        layer = self.transform.run(peek, write, expected)
         # what came uncompressed is the same as any stored form of it; what came compressed only as itself
         if same := self.find(layer.diff_id, "" if sniff(peek.head) == "tar" else layer.digest):
             # Nothing of the duplicate may remain behind the next member.
-            self._output.truncate(self.offset)
+            self.output.truncate(self.offset)
             return same
         self._layers.append(layer)
         # Only for compressed layers: the format omits what equals the size.
@@ -82,11 +80,11 @@ class BlobWriter:
 
     def add(self, path: str, data: bytes) -> None:
         """Append a document of the image layout under its own name."""
-        self._output.write_at(self.offset + BLOCK, data)
+        self.output.write_at(self.offset + BLOCK, data)
         self._append(FileEntry(path, len(data), oci_digest(data)[7:], FILE_MODE, "image"))
 
     def _append(self, entry: FileEntry) -> None:
-        write_header(self._output, self.offset, entry, self._mtime)
+        write_header(self.output, self.offset, entry, self.mtime)
         self.offset += extent(entry.size)
         self.entries.append(entry)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bundler.archive.image_section import BlobWriter
-from bundler.archive.output_file import OutputFile
 from bundler.config.model import BundleConfig
 from bundler.image_sources import sources_for
 from bundler.image_sources.base import ImageSource, ResolvedImage
-from bundler.image_sources.layers import Compression, LayerTransform
 from installer.core.errors import Problem, WaybillError
-from installer.core.format.manifest import FileEntry, Image
+from installer.core.format.manifest import Image
 from installer.core.oci import documents
 
 
@@ -19,7 +17,7 @@ def resolve(
     config: BundleConfig, problems: list[Problem]
 ) -> tuple[tuple[ImageSource, ...], tuple[ResolvedImage, ...]]:
     """Return the sources and their images; problems are added to `problems`."""
-    sources = sources_for(config.images, config.platforms)
+    sources = sources_for(config.images, config.manifest.platforms)
     images: list[ResolvedImage] = []
     for source in sources:
         try:
@@ -35,35 +33,23 @@ def resolve(
     return sources, tuple(images)
 
 
-def write(
-    sources: Sequence[ImageSource],
-    output: OutputFile,
-    offset: int,
-    compression: Compression,
-    mtime: int,
-    advance: Callable[[int], None],
-) -> tuple[list[FileEntry], tuple[Image, ...], int]:
+def write(sources: Sequence[ImageSource], blobs: BlobWriter) -> tuple[Image, ...]:
     """Write the `images/` section.
 
     Args:
         sources: The sources that `resolve` returned.
-        output: The bundle.
-        offset: Offset of the section.
-        compression: For layers that come uncompressed.
-        mtime: Modification time of all members, seconds since 1970.
-        advance: Receives the bytes as they are read.
+        blobs: Takes the files of the section.
 
     Returns:
-        The files of the section, the images, and the offset after it.
+        The images.
 
     Raises:
         UnfitInputError: An image is not what its digests say, or cannot be read.
     """
-    blobs = BlobWriter(output, offset, mtime, LayerTransform(compression), advance)
     images = tuple(image for source in sources for image in source.pack(blobs))
     if images:
         # The documents come after the blobs that they name; both readers, OCI's and Docker's, find theirs.
         blobs.add("images/index.json", documents.make_index(images, blobs.documents))
         blobs.add("images/manifest.json", documents.make_docker_manifest(images))
         blobs.add("images/oci-layout", documents.LAYOUT)
-    return blobs.entries, images, blobs.offset
+    return images

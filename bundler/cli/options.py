@@ -46,7 +46,13 @@ def argument(metavar: str, text: str = "") -> Any:
 Texts = list[str] | None
 Paths = list[Path] | None
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout")]
+
+def _set_json(value: bool) -> None:
+    # Set while options are read, before a command can fail: its errors are JSON, too.
+    console.json_output = value
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout", callback=_set_json)]
 BundleFile = Annotated[Path, argument("BUNDLE", "The bundle")]
 # Never the key itself or its password: arguments show up in process lists.
 Key = Annotated[Path | None, option("--key", text="cosign private key, NAME.key")]

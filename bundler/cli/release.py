@@ -36,12 +36,11 @@ def init(
         Path, typer.Argument(metavar="DIR", help="Directory; created if it does not exist")
     ] = Path(),
     template: Annotated[str, typer.Option(help="Name of the template: service or compose")] = "service",
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Create a bundle.yaml and its files from a template."""
     from bundler.commands.init import init_project
 
-    console.json_output = json
     written = [directory / path for path in init_project(directory, template)]
     lines = [f"wrote {path}" for path in written]
     # The line can be pasted, whatever the directory is called.
@@ -51,7 +50,7 @@ def init(
 
 
 def keygen(
-    name: Annotated[Path, argument("NAME", "Writes NAME.key and NAME.pub")], json: Json = False
+    name: Annotated[Path, argument("NAME", "Writes NAME.key and NAME.pub")], _json: Json = False
 ) -> None:
     """Generate a key pair in cosign's format.
 
@@ -59,8 +58,6 @@ def keygen(
     """
     from bundler.commands.keygen import generate_key_pair
 
-    # Set before anything can fail, so that errors are JSON, too.
-    console.json_output = json
     pair = generate_key_pair(name, prompt)
     text = f"{pair.private}  keep it secret\n{pair.public}  goes into root.json\nkey id {pair.keyid8}"
     console.result(
@@ -93,7 +90,7 @@ def create(
         str | None, option(metavar="FPR", text="GPG key with the role provenance")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, but write nothing")] = False,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Check the inputs and write a bundle.
 
@@ -104,7 +101,6 @@ def create(
     from bundler.provenance.builder import find_builder
     from bundler.provenance.statement import BuildRun
 
-    console.json_output = json
     # The time before anything is read is when the build started.
     started, identity = datetime.now(UTC), find_builder(builder, os.environ)
     config = load(directory, version, platforms=platform or ())
@@ -119,7 +115,7 @@ def create(
     provenance_signers = load_signers(provenance_key, provenance_gpg_key, variable)
     planned = plan_bundle(config)
     # Next to bundle.yaml, not in the current directory: -C may lead elsewhere.
-    target = output or directory / "dist" / f"{config.product}-{config.version}.tar"
+    target = output or directory / "dist" / f"{config.manifest.product}-{config.manifest.version}.tar"
     # After all checks, before the first byte is written.
     if dry_run:
         console.result(_planned_text(planned, target), lambda: _planned_json(planned, target))
@@ -189,12 +185,11 @@ def _created_text(created: Created, planned: Planned, run: BuildRun) -> str:
 def inspect(
     bundle: BundleFile,
     view: Annotated[str, argument("[files|images|config|approvals|sbom|docs]", "What to show")] = "",
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Show the content of a bundle, without verifying it."""
     from bundler.commands.inspect import inspect_bundle
 
-    console.json_output = json
     report = inspect_bundle(bundle, view)
     console.result(report.text, lambda: report.document)
 
@@ -202,7 +197,7 @@ def inspect(
 def diff(
     old: Annotated[Path, argument("OLD", "The earlier bundle")],
     new: Annotated[Path, argument("NEW", "The later bundle")],
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Show what changes between two bundles.
 
@@ -210,14 +205,13 @@ def diff(
     """
     from bundler.commands.diff import diff_bundles
 
-    console.json_output = json
     difference = diff_bundles(old, new)
     console.result(difference.as_text(), difference.as_json)
 
 
 def installer(
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write")] = Path("dist/install"),
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Write the standalone executable `install`.
 
@@ -225,6 +219,5 @@ def installer(
     """
     from bundler.commands.installer import create_installer
 
-    console.json_output = json
     written = create_installer(output, console.progress())
     console.result(written.as_text(), written.as_json)

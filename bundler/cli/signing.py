@@ -27,7 +27,6 @@ from bundler.cli.options import (
 from installer.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from bundler.approvals.approval import ApprovalRequest
     from bundler.signing.bundle import Signed
 
 Public = Annotated[
@@ -46,7 +45,7 @@ def sign(
         Path | None,
         option("-o", "--output", text="With --prepare: the file to write [default: BUNDLE.SHA256SUMS]"),
     ] = None,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Sign a bundle in place.
 
@@ -54,7 +53,6 @@ def sign(
     """
     from bundler.commands.sign import attach_signatures, prepare_sums, sign_bundle
 
-    console.json_output = json
     # One form at a time: sign, prepare, or attach.
     form = signing_form(key, gpg_key, prepare, attach, public, output)
     if form == "--prepare":
@@ -124,16 +122,16 @@ def approve(
     repair: Annotated[
         bool, typer.Option("--repair", help="Complete or remove an interrupted approval")
     ] = False,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Approve a bundle for one environment.
 
     The approval is given in one role, for a limited time. Verify the bundle before you approve it.
     """
     from bundler.approvals.approval import ApprovalRequest
+    from bundler.commands import approve as approval
     from installer.core.trust.approval_sidecar import sidecar_path
 
-    console.json_output = json
     keys = {"--key": key, "--gpg-key": gpg_key}
     # What the statement says; with --attach the statement exists already.
     content = {
@@ -155,54 +153,27 @@ def approve(
         },
     )
     request = ApprovalRequest(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
+    # One time for all signers, so that their statements are equal.
+    now = datetime.now(UTC)
     # A directory implies a sidecar.
     outside = output or (sidecar_path(bundle) if sidecar else None)
     if form == "--repair":
-        _repair(bundle)
+        repaired = approval.repair(bundle)
+        console.result(repaired.as_text(), lambda: {"outcome": repaired.outcome, "name": repaired.name})
     elif form == "--attach":
-        _attach(bundle, attach or [], _required_public(public), statement, outside)
+        signatures, trusted = attach or [], _required_public(public)
+        attached_now = approval.attach_approval(bundle, signatures, trusted, statement, outside)
+        console.result(attached_now.as_text(), attached_now.as_json)
     elif not role or not env:
         raise UsageError("role and environment are missing", hint="give --role ROLE and --env NAME")
     elif form == "--prepare":
-        _prepare(bundle, request, output)
+        made = approval.prepare_approval(bundle, request, now, output)
+        lines = made.instructions(f"bundle approve {bundle} --attach SIG --public KEY.pub")
+        console.result("\n".join(lines), made.as_json)
     else:
-        _approve(bundle, key, gpg_key, request, outside)
-
-
-def _approve(
-    bundle: Path, key: Path | None, gpg_key: str | None, request: ApprovalRequest, sidecar: Path | None
-) -> None:
-    from bundler.commands.approve import approve_bundle
-
-    # One time for all signers, so that their statements are equal.
-    now = datetime.now(UTC)
-    signers = required_signers(key, gpg_key)
-    done = [approve_bundle(bundle, signer, request, now, sidecar) for signer in signers]
-    console.result("\n".join(each.as_text() for each in done), done[-1].as_json)
-
-
-def _prepare(bundle: Path, request: ApprovalRequest, output: Path | None) -> None:
-    from bundler.commands.approve import prepare_approval
-
-    made = prepare_approval(bundle, request, datetime.now(UTC), output)
-    lines = made.instructions(f"bundle approve {bundle} --attach SIG --public KEY.pub")
-    console.result("\n".join(lines), made.as_json)
-
-
-def _attach(
-    bundle: Path, signatures: list[Path], public: Path, statement: Path | None, sidecar: Path | None
-) -> None:
-    from bundler.commands.approve import attach_approval
-
-    attached = attach_approval(bundle, signatures, public, statement, sidecar)
-    console.result(attached.as_text(), attached.as_json)
-
-
-def _repair(bundle: Path) -> None:
-    from bundler.commands.approve import repair
-
-    repaired = repair(bundle)
-    console.result(repaired.as_text(), lambda: {"outcome": repaired.outcome, "name": repaired.name})
+        signers = required_signers(key, gpg_key)
+        done = [approval.approve_bundle(bundle, signer, request, now, outside) for signer in signers]
+        console.result("\n".join(each.as_text() for each in done), done[-1].as_json)
 
 
 def verify(
@@ -218,7 +189,7 @@ def verify(
             text="Read approvals from DIR, in addition to the bundle and BUNDLE.approvals; may be repeated",
         ),
     ] = None,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Verify a bundle as a host does.
 
@@ -227,7 +198,6 @@ def verify(
     from bundler.commands.verify import load_trust, verify_bundle
     from installer.core.trust.policy import HostFacts
 
-    console.json_output = json
     trust = load_trust(key, root)
     # Silently ignoring --env would look like an approval by its policy.
     if root is None and (env or target or approvals):

@@ -85,12 +85,11 @@ def init(
         Texts, option(metavar="FPR", text="GPG key that may sign the next root; may be repeated")
     ] = None,
     root_threshold: Annotated[int, typer.Option(help="Number of owners that must sign the next root")] = 1,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Create the first root.json."""
     from bundler.commands.trust_init import init_root
 
-    console.json_output = json
     view = init_root(
         path,
         release_key or [],
@@ -106,12 +105,11 @@ def init(
 
 
 @trust_app.command("show", epilog="Example: bundle trust show root.json")
-def show(path: RootFile, json: Json = False) -> None:
+def show(path: RootFile, _json: Json = False) -> None:
     """Show keys, roles, policies, expiry and fingerprint."""
     from bundler.commands.trust_init import show_root
     from bundler.trust.root_files import load
 
-    console.json_output = json
     view, standings = show_root(path), load(path).standings(_now())
     text = "\n".join(each.as_text() for each in standings)
     signed = {str(each.version): list(each.signed) for each in standings}
@@ -133,7 +131,7 @@ def add_key(
     threshold: Annotated[
         int, option(text="Number of owners that the roles require [default: unchanged]")
     ] = 0,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Add keys, or give more roles to keys."""
     from dataclasses import replace
@@ -142,7 +140,6 @@ def add_key(
     from bundler.commands.trust_init import key_from_file, key_from_gpg
     from bundler.config.durations import parse_expiry
 
-    console.json_output = json
     added = [*(key_from_file(each) for each in keys or ()), *(key_from_gpg(each) for each in gpg or ())]
     # Both lists may be empty for typer, but not together.
     if not added or not role:
@@ -174,7 +171,7 @@ def set_policy(
     product: Annotated[Texts, option(text="Accept only this product; may be repeated")] = None,
     break_glass: Annotated[bool | None, option(text="Let the role break-glass replace approvals")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the policy")] = False,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Set the policy of an environment.
 
@@ -183,7 +180,6 @@ def set_policy(
     from bundler.commands import trust_edit
     from bundler.trust.root_files import load
 
-    console.json_output = json
     policy = trust_edit.make_policy(
         environment,
         # Options that are not given keep the present policy.
@@ -212,7 +208,7 @@ def set_product(
     reset: Annotated[
         bool, typer.Option("--reset", help="Reset the highest sequence number that hosts have recorded")
     ] = False,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Set the security floor of a product.
 
@@ -220,7 +216,6 @@ def set_product(
     """
     from bundler.commands import trust_edit
 
-    console.json_output = json
     if not floor and not reset:
         raise UsageError("nothing to set", hint="give --floor VERSION or --reset")
     _print_edited(trust_edit.set_product(path, product, _now(), floor=floor, reset=reset), f"{product}: set")
@@ -233,7 +228,7 @@ def revoke(
     bundle: Annotated[
         Texts, option(metavar="BUNDLE", text="Bundle file, or identity of a bundle; may be repeated")
     ] = None,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Revoke keys and bundles.
 
@@ -241,7 +236,6 @@ def revoke(
     """
     from bundler.commands import trust_edit
 
-    console.json_output = json
     _print_edited(trust_edit.revoke(path, key or (), bundle or (), _now()), "revoked")
 
 
@@ -256,13 +250,12 @@ def rotate(
         ),
     ] = None,
     remove: Annotated[Texts, option(metavar="ID", text="Remove a key; may be repeated")] = None,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Renew the root; replace and remove keys."""
     from bundler.commands import trust_edit
     from bundler.commands.trust_init import key_from_file
 
-    console.json_output = json
     replaced: dict[str, TrustedKey] = {}
     for each in replace or ():
         keyid, _, file = each.partition("=")
@@ -288,7 +281,7 @@ def sign(
         Path | None,
         option("-o", "--output", text="With --prepare: the file to write [default: ROOT.unsigned]"),
     ] = None,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Sign the root.
 
@@ -296,7 +289,6 @@ def sign(
     """
     from bundler.commands.trust_sign import attach_to_root, prepare_root, sign_root
 
-    console.json_output = json
     form = signing_form(key, gpg_key, prepare, attach, public, output)
     if form == "--prepare":
         made = prepare_root(path, output)
@@ -323,7 +315,7 @@ def sheet(
     output: Annotated[
         Path | None, option("-o", "--output", text="FILE.html or FILE.txt [default: text on stdout]")
     ] = None,
-    json: Json = False,
+    _json: Json = False,
 ) -> None:
     """Write the trust sheet: fingerprints to compare by hand.
 
@@ -332,7 +324,6 @@ def sheet(
     from bundler.archive.new_file import write_new
     from bundler.commands.trust_sheet import make_sheet
 
-    console.json_output = json
     page = make_sheet(path, installer, _now())
     # On stderr, too: the page may be printed without a look at it.
     for warning in page.warnings:

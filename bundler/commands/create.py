@@ -12,12 +12,14 @@ from typing import Any
 
 from bundler.approvals.statements import add_provenance
 from bundler.archive import head, images
+from bundler.archive.image_section import BlobWriter
 from bundler.archive.inputs import UNKNOWN, Collected, collect, creation_time
 from bundler.archive.output_file import OutputFile
 from bundler.archive.reading import unverified_bundle
 from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
 from bundler.image_sources.base import ImageSource, ResolvedImage
+from bundler.image_sources.layers import LayerTransform
 from bundler.provenance.git import Checkout, inspect_checkout
 from bundler.provenance.statement import BuildRun, signed_files, statement, write_unsigned
 from bundler.signing import Signer
@@ -132,22 +134,13 @@ def plan_bundle(config: BundleConfig) -> Planned:
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         raise UnfitInputError(f"cannot be bundled: {count}", problems=problems)
-    manifest = Manifest(
-        product=config.product,
-        version=str(config.version),
-        sequence=config.sequence,
+    manifest = replace(
+        config.manifest,
         created=created,
         expires=expires,
-        platforms=config.platforms,
         files=tuple(item.entry for item in collected.inputs),
         links=collected.links,
         directories=collected.directories,
-        deploy=config.deploy,
-        health=config.health,
-        rollback=config.rollback,
-        upgrade_from=config.upgrade_from,
-        values=config.values,
-        values_schema=config.values_schema,
         source=checkout.source,
     )
     # Before an hour of packing, not after it.
@@ -184,11 +177,11 @@ def write_bundle(
         progress.start(f"create {target.name}", planned.payload_bytes)
         files = write_files(output, start, planned.collected.inputs, created, progress.advance)
         offset = end_of(start, planned.collected.inputs)
-        blobs, packed, end = images.write(
-            planned.sources, output, offset, planned.config.compression, created, progress.advance
-        )
+        transform = LayerTransform(planned.config.compression)
+        blobs = BlobWriter(output, offset, created, transform, progress.advance)
+        packed = images.write(planned.sources, blobs)
         # Only now are the digests known.
-        manifest = replace(planned.manifest, files=(*files, *blobs), images=packed)
+        manifest = replace(planned.manifest, files=(*files, *blobs.entries), images=packed)
         _check_manifest(manifest)
         data = manifest_json.dump(manifest)
         sums = head.make_sums(manifest.files, data)
@@ -199,9 +192,9 @@ def write_bundle(
         document = _provenance(run, planned, manifest, identity)
         signed = signed_files(run, document) if run else {}
         tail = b"".join(head.member(name, text, created) for name, text in signed.items()) + END
-        output.write_at(end, tail)
+        output.write_at(blobs.offset, tail)
         progress.done()
-        size, names = end + len(tail), tuple(signatures)
+        size, names = blobs.offset + len(tail), tuple(signatures)
         unchanged = _exists_already(target, identity)
         # After the write: only the finished list tells whether it is the same bundle.
         if unchanged:

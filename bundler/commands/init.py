@@ -21,7 +21,7 @@ _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 def template_names() -> list[str]:
     """Return the names of the templates."""
-    found = [entry.name for entry in resources.templates().iterdir() if _is_template(entry)]
+    found = [entry.name for entry in resources.templates().iterdir() if (entry / "bundle.yaml").is_file()]
     return sorted([*found, *_ALIASES])
 
 
@@ -76,10 +76,6 @@ def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
             f"cannot be written: {error.strerror}", where=where, hint="the files created so far were removed"
         ) from None
     return written
-
-
-def _is_template(entry: Traversable) -> bool:
-    return entry.is_dir() and (entry / "bundle.yaml").is_file()
 
 
 def _files(directory: Traversable, above: str = "") -> Iterator[tuple[str, Traversable]]:

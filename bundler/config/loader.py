@@ -21,6 +21,7 @@ from bundler.config.model import BundleConfig
 from installer.core import schema_errors
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UnfitInputError, UsageError
+from installer.core.format.manifest import Manifest
 from installer.core.semver import Version, default_sequence, parse
 from installer.shared import strict_yaml
 
@@ -58,24 +59,30 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
     problems += content.problems
     if problems or parsed is None:
         raise _unfit(problems, directory)
-    return BundleConfig(
-        directory=directory,
+    manifest = Manifest(
         product=value["product"],
-        version=parsed,
+        version=str(parsed),
         sequence=sequence,
+        created=0,
+        expires=0,
         platforms=chosen,
-        expires=seconds(value.get("expires", "180d")),
-        compression=value.get("compression", "zstd"),
-        items=tuple(entries.items),
-        trees=tuple(entries.trees),
-        images=tuple(entries.images),
+        files=(),
         deploy=tuple(entries.deploy),
         health=tuple(entries.health),
         rollback=entries.rollback,
         values=entries.values,
         values_schema=entries.values_schema,
-        release_notes=content.release_notes,
         upgrade_from=upgrade_from,
+    )
+    return BundleConfig(
+        directory=directory,
+        manifest=manifest,
+        expires=seconds(value.get("expires", "180d")),
+        compression=value.get("compression", "zstd"),
+        items=tuple(entries.items),
+        trees=tuple(entries.trees),
+        images=tuple(entries.images),
+        release_notes=content.release_notes,
         sha256=sha256,
         warnings=tuple(content.warnings),
     )

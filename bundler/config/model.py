@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple
 
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
-from installer.core.format.manifest import Deployment, HealthCheck, Kind
-from installer.core.semver import Version
+from installer.core.format.manifest import Kind, Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,42 +93,24 @@ class BundleConfig:
 
     Attributes:
         directory: Directory of bundle.yaml.
-        product: The product's name.
-        version: The version.
-        sequence: The sequence number, given or implied by the version.
-        platforms: `os/arch` each; limited by `--platform`.
+        manifest: What the manifest has from bundle.yaml; time, files and images come later.
         expires: Seconds from creation.
         compression: Of image layers that come uncompressed.
         items: All single files, unique by member, in the order of bundle.yaml.
         trees: Directories.
         images: Image sources.
-        deploy: Steps, with bundle paths in their options.
-        health: Probes.
-        rollback: Bundle path of the rollback plan; empty if there is none.
-        values: Bundle path of the defaults; empty if there is none.
-        values_schema: Bundle path of the values' schema; empty if there is none.
         release_notes: The changelog's section of this version.
-        upgrade_from: The least version that a host must run to be upgraded; empty: any.
         sha256: Of the bytes of bundle.yaml, in hex.
         warnings: What should be known, but does not prevent a bundle.
     """
 
     directory: Path
-    product: str
-    version: Version
-    sequence: int
-    platforms: tuple[str, ...]
+    manifest: Manifest
     expires: int
     compression: Literal["zstd", "gzip", "none"]
     items: tuple[InputFile, ...]
     trees: tuple[InputTree, ...]
     images: tuple[ImageEntry, ...]
-    deploy: tuple[Deployment, ...]
-    health: tuple[HealthCheck, ...]
-    rollback: str = ""
-    values: str = ""
-    values_schema: str = ""
     release_notes: str = ""
-    upgrade_from: str = ""
     sha256: str = ""
     warnings: tuple[Problem, ...] = ()

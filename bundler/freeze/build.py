@@ -72,7 +72,6 @@ def build(
     program: Program,
     *,
     embed: Path | None = None,
-    work: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Build a standalone executable.
@@ -81,7 +80,6 @@ def build(
         out: The file to write; replaced in one step after all checks.
         program: `install` or `bundle`.
         embed: For `bundle`: the executable `install` to include.
-        work: Directory for wheels and intermediate files, kept between builds.
         progress: Receives the steps.
 
     Raises:
@@ -90,7 +88,7 @@ def build(
     """
     progress = progress or Progress()
     machine = _machine()
-    work = work or _work()
+    work = _work()
     site = _site(work, machine, progress)
     # On the same file system as the result: large trees are moved, not copied.
     with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=work) as scratch:

@@ -19,9 +19,8 @@ def source_kind(entry: str | Mapping[str, object]) -> type[ImageSource]:
     Args:
         entry: The entry, valid by the schema.
     """
-    if isinstance(entry, str):
-        return next(kind for kind in SOURCES if not kind.key)
-    return next(kind for kind in SOURCES if kind.key in entry)
+    keys = [""] if isinstance(entry, str) else entry
+    return next(kind for kind in SOURCES if kind.key in keys)
 
 
 def sources_for(entries: Sequence[ImageEntry], platforms: tuple[str, ...]) -> tuple[ImageSource, ...]:

@@ -90,21 +90,15 @@ class ResolvedImage:
     Attributes:
         reference: Name and tag that it will have in the bundle.
         platform: `os/arch` or `os/arch/variant`.
-        config: Digest of its configuration; empty if the source does not know it yet.
         blobs: The largest number of blobs it adds: its layers, its configuration and its manifest.
         payload: The largest number of bytes it adds, uncompressed, for progress and the check of free space.
             An estimate: an engine knows the size of the files, not of the layers.
-        diff_ids: Digests of its uncompressed layers, from the lowest; empty if not known yet.
-        where: Where it comes from, as errors name it.
     """
 
     reference: str
     platform: str
-    config: str
     blobs: int
     payload: int
-    diff_ids: tuple[str, ...]
-    where: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,11 +55,6 @@ class Content(Protocol):
 class Payload(Protocol):
     """Layers that can be read as streams, in any order."""
 
-    @property
-    def where(self) -> str:
-        """How errors name the place."""
-        ...
-
     def open(self, name: str, size: int) -> AbstractContextManager[Readable]:
         """Open the layer of this name, which has this many bytes."""
         ...

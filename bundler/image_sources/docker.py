@@ -39,23 +39,8 @@ PLATFORM_CHOICE = (1, 48)
 
 
 @dataclass(frozen=True, slots=True)
-class EngineImage:
-    """One image to take from the engine.
-
-    Attributes:
-        name: Its name in the engine: a reference or an id.
-        reference: Its name in the bundle; empty for the same.
-        where: Place in bundle.yaml, as errors name it; empty for its name.
-    """
-
-    name: str
-    reference: str = ""
-    where: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _Inspected:
-    wanted: EngineImage
+    wanted: ImageEntry
     id: str
     platform: str
     size: int
@@ -66,22 +51,19 @@ class _Inspected:
         # The engine counts bytes of files; headers and padding of a layer's tar come on top.
         # An estimate that is too high only asks for more free space.
         payload = self.size + self.size // 8 + len(self.diff_ids) * MIB
-        return ResolvedImage(
-            familiar(self.wanted.reference or self.wanted.name),
-            self.platform,
-            "" if self.containerd else self.id,
-            len(self.diff_ids) + 2,
-            payload,
-            self.diff_ids,
-            f"the Docker engine's {self.wanted.name}",
-        )
+        return ResolvedImage(self.reference, self.platform, len(self.diff_ids) + 2, payload)
+
+    @property
+    def reference(self) -> str:
+        """Its name in the bundle."""
+        return familiar(self.wanted.name or self.wanted.reference)
 
 
 class EngineSource(ImageSource):
     """All images that a bundle takes from the engine.
 
     Args:
-        images: The images.
+        entries: The images.
         platforms: Platforms of the bundle.
     """
 
@@ -92,14 +74,10 @@ class EngineSource(ImageSource):
     @classmethod
     def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
         """Return one source for all entries: the engine saves them in one stream, shared layers once."""
-        images = [
-            EngineImage(each.reference, each.name, f"bundle.yaml:{each.line}" if each.line else "")
-            for each in entries
-        ]
-        return cls(images, platforms)
+        return cls(entries, platforms)
 
-    def __init__(self, images: Sequence[EngineImage], platforms: Sequence[str]) -> None:
-        self._images = images
+    def __init__(self, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> None:
+        self._entries = entries
         self._platforms = platforms
         self._inspected: list[_Inspected] | None = None
 
@@ -133,16 +111,15 @@ class EngineSource(ImageSource):
                 images = read_images(content, self._platforms)
                 for number, each in batch.items():
                     image = _match(each, images)
-                    reference = familiar(each.wanted.reference or each.wanted.name)
                     layers = [content.layer(layer.name, sink) for layer in image.layers]
-                    packed[number] = store_image(reference, image, layers, sink, content.where)
+                    packed[number] = store_image(each.reference, image, layers, sink, content.where)
         return [packed[number] for number in sorted(packed)]
 
     def _inspect(self, client: DockerClient) -> list[_Inspected]:
         containerd = _uses_containerd(client)
         inspected, problems = [], []
-        for image in self._images:
-            answer = _look(client, image)
+        for entry in self._entries:
+            answer = _look(client, entry)
             if isinstance(answer, Problem):
                 problems.append(answer)
                 continue
@@ -150,7 +127,7 @@ class EngineSource(ImageSource):
             platform = "/".join(str(part) for part in parts if part)
             diff_ids = tuple((answer.get("RootFS") or {}).get("Layers") or ())
             size = int(answer.get("Size") or 0)
-            each = _Inspected(image, str(answer["Id"]), platform, size, diff_ids, containerd)
+            each = _Inspected(entry, str(answer["Id"]), platform, size, diff_ids, containerd)
             fault = self._fault(each)
             if fault is None:
                 inspected.append(each)
@@ -161,10 +138,10 @@ class EngineSource(ImageSource):
 
     def _fault(self, inspected: _Inspected) -> Problem | None:
         """Return why an image of the engine cannot be taken; None if it can."""
-        name, where = inspected.wanted.name, inspected.wanted.where or inspected.wanted.name
-        reference = inspected.wanted.reference or name
+        name, where = inspected.wanted.reference, _where(inspected.wanted)
+        reference = inspected.wanted.name or name
         # An id is no name for a host, and changes with every build.
-        is_id = not inspected.wanted.reference and inspected.id.removeprefix("sha256:").startswith(name)
+        is_id = not inspected.wanted.name and inspected.id.removeprefix("sha256:").startswith(name)
         if is_id or reference_fault(reference) or split_reference(reference)[2]:
             hint = f"run `docker tag {name} NAME:TAG`, and list NAME:TAG"
             return Problem(where, f"{name} is not a name and tag", hint)
@@ -246,27 +223,31 @@ def _uses_containerd(client: DockerClient) -> bool:
     return any("io.containerd.snapshotter" in str(row) for row in status)
 
 
-def _look(client: DockerClient, image: EngineImage) -> dict[str, Any] | Problem:
+def _where(entry: ImageEntry) -> str:
+    return f"bundle.yaml:{entry.line}" if entry.line else entry.reference
+
+
+def _look(client: DockerClient, entry: ImageEntry) -> dict[str, Any] | Problem:
     import docker.errors
 
     inspect: Any = client.api.inspect_image
-    where = image.where or image.name
+    where, name = _where(entry), entry.reference
     try:
-        return dict(inspect(image.name))
+        return dict(inspect(name))
     except docker.errors.ImageNotFound:
-        repository = split_reference(image.name)[0]
+        repository = split_reference(name)[0]
         tags = sorted({tag for image in client.images.list(name=repository) for tag in image.tags})
         have = f"; it has {', '.join(tags[:5])}" if tags else ""
-        hint = f"run `docker pull {image.name}`, or `docker build -t {image.name} …`"
-        return Problem(where, f"the Docker engine has no image {image.name}{have}", hint)
+        hint = f"run `docker pull {name}`, or `docker build -t {name} …`"
+        return Problem(where, f"the Docker engine has no image {name}{have}", hint)
     except docker.errors.APIError as error:
-        what = f"the Docker engine reports for {image.name}: {error.explanation or error}"
+        what = f"the Docker engine reports for {name}: {error.explanation or error}"
         return Problem(where, what, "check the reference")
 
 
 @contextmanager
 def _saved(client: DockerClient, images: Sequence[_Inspected]) -> Iterator[_Stream]:
-    parameters: dict[str, Any] = {"names": [image.wanted.name for image in images]}
+    parameters: dict[str, Any] = {"names": [image.wanted.reference for image in images]}
     platforms = {image.platform for image in images}
     # Without it, images of several platforms would come with layers of all of them.
     if images[0].containerd and len(platforms) == 1 and _api(client) >= PLATFORM_CHOICE:
@@ -283,7 +264,7 @@ def _saved(client: DockerClient, images: Sequence[_Inspected]) -> Iterator[_Stre
         if response.status_code != 200:
             raise UnfitInputError(
                 f"the Docker engine cannot save the images: {response.text[:300].strip()}",
-                where=", ".join(image.wanted.name for image in images),
+                where=", ".join(image.wanted.reference for image in images),
                 hint="run `docker save` for details; pull an image again if its content is missing",
             )
         yield _Stream(response)
@@ -319,7 +300,7 @@ def _match(wanted: _Inspected, images: Sequence[SavedImage]) -> SavedImage:
             return image
     raise UnfitInputError(
         "the image changed in the engine while it was saved",
-        where=wanted.wanted.name,
+        where=wanted.wanted.reference,
         hint="do not build or tag the image while the bundle is created, and try again",
     )
 

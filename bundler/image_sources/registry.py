@@ -152,7 +152,8 @@ class _BlobStream:
                     where=self._where,
                     hint="try again; if it fails again, push the image again: the registry's copy is damaged",
                 )
-        return self._beyond()
+        # What comes after the end is returned, too, so that a longer blob is noticed.
+        return read_body(self._response, 1) if self._response is not None else b""
 
     def close(self) -> None:
         if self._response is not None:
@@ -173,10 +174,6 @@ class _BlobStream:
         while left and (chunk := read_body(response, min(left, CHUNK))):
             left -= len(chunk)
         return response
-
-    def _beyond(self) -> bytes:
-        """Return what comes after the end of the blob, so that a longer one is noticed."""
-        return read_body(self._response, 1) if self._response is not None else b""
 
 
 def _document(response: Response, where: str) -> bytes:

@@ -108,7 +108,8 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
         for layer, diff_id in zip(saved.layers, about.diff_ids, strict=True):
             member = _required(content, layer)
             claimed = blob_digest(layer) if layer.startswith(BLOBS) else ""
-            layers.append(SavedLayer(member, claimed, "", content.size(member), diff_id))
+            size = content.size(member)
+            layers.append(SavedLayer(f"{content.where}: {member}", diff_id, claimed, "", size, member))
         names = tuple(dict.fromkeys(familiar(tag) for tag in saved.tags))
         yield SavedImage(names, digest, about.platform, config, None, tuple(layers))
 

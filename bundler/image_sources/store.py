@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from bundler.image_sources.base import BlobSink, ExpectedLayer, ImageEntry, ImageSource, ResolvedImage
+from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
 from bundler.image_sources.content import Payload
 from bundler.image_sources.faults import AGAIN
 from bundler.image_sources.saved import choose
@@ -58,9 +58,7 @@ class SavedImageSource(ImageSource):
             stored = sink.find(layer.diff_id, layer.digest if compressed else "")
             if stored is None:
                 with self.payload.open(layer.name, layer.size) as stream:
-                    where = f"{self.payload.where}: {layer.name}"
-                    expected = ExpectedLayer(where, layer.diff_id, layer.digest, layer.media_type, layer.size)
-                    stored = sink.layer(stream, expected)
+                    stored = sink.layer(stream, layer)
             layers.append(stored)
         return layers
 
@@ -71,7 +69,7 @@ class SavedImageSource(ImageSource):
 
     def resolve(self) -> list[ResolvedImage]:
         """Find the images without reading payload; see `ImageSource`."""
-        return [image.resolved(reference, self.where) for reference, image in self.chosen]
+        return [image.resolved(reference) for reference, image in self.chosen]
 
     def pack(self, sink: BlobSink) -> list[Image]:
         """Store the images, reading each layer that the sink lacks; see `ImageSource`."""

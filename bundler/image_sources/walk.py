@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bundler.image_sources.base import ResolvedImage
-from installer.core.digest import oci_digest
+from bundler.image_sources.base import ExpectedLayer, ResolvedImage
 from installer.core.errors import TamperedError
 from installer.core.oci import documents
 
@@ -15,22 +14,14 @@ _ATTESTATION = "vnd.docker.reference.type"
 
 
 @dataclass(frozen=True, slots=True)
-class SavedLayer:
-    """The location of a layer, and its description there.
+class SavedLayer(ExpectedLayer):
+    """A layer as its place describes it.
 
     Attributes:
-        name: Name of its member or file.
-        digest: Digest of the bytes there; empty if unknown.
-        media_type: Media type of the bytes there; empty if unknown.
-        size: Number of the bytes there.
-        diff_id: Digest of the uncompressed layer.
+        name: Name of its member, file or blob.
     """
 
-    name: str
-    digest: str
-    media_type: str
-    size: int
-    diff_id: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +44,10 @@ class SavedImage:
     manifest: bytes | None
     layers: tuple[SavedLayer, ...]
 
-    def resolved(self, reference: str, where: str) -> ResolvedImage:
+    def resolved(self, reference: str) -> ResolvedImage:
         """Return what is known of it before its payload is read."""
-        return ResolvedImage(
-            reference,
-            self.platform,
-            oci_digest(self.config),
-            len(self.layers) + 2,
-            sum(layer.size for layer in self.layers) + len(self.config) + len(self.manifest or b""),
-            tuple(layer.diff_id for layer in self.layers),
-            where,
-        )
+        payload = sum(layer.size for layer in self.layers) + len(self.config) + len(self.manifest or b"")
+        return ResolvedImage(reference, self.platform, len(self.layers) + 2, payload)
 
 
 class ImageWalk(ABC):
@@ -133,8 +117,9 @@ class ImageWalk(ABC):
         if not self._wanted(about.platform):
             return SavedImage(names, top, about.platform, b"", None, ())
         layers = tuple(
-            SavedLayer(self.layer(layer), layer.digest, layer.media_type, layer.size, diff_id)
+            SavedLayer(f"{self.where}: {name}", diff_id, layer.digest, layer.media_type, layer.size, name)
             for layer, diff_id in zip(manifest.layers, about.diff_ids, strict=True)
+            for name in (self.layer(layer),)
         )
         return SavedImage(names, top, about.platform, config, data, layers)
 

@@ -170,8 +170,16 @@ def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
     return Edited(load(path), archived, dropped)
 
 
+def root_bytes(root: Root) -> bytes:
+    """Return the bytes of a root: the same root gives the same bytes, formatted to be read and compared."""
+    import json
+
+    # People compare this file by eye, and the fingerprint covers its bytes: one layout only.
+    return (json.dumps(root.document(), ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
+
+
 def checked_bytes(root: Root, path: Path, name: str) -> bytes:
-    """Return the bytes of a root: the same root gives the same bytes, formatted to be read and compared.
+    """Return the bytes of a root that hosts would accept.
 
     Args:
         root: The root.
@@ -181,10 +189,7 @@ def checked_bytes(root: Root, path: Path, name: str) -> bytes:
     Raises:
         UsageError: Hosts would not accept it.
     """
-    import json
-
-    # People compare this file by eye, and the fingerprint covers its bytes: one layout only.
-    data = (json.dumps(root.document(), ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
+    data = root_bytes(root)
     try:
         # The reader of the hosts decides whether it is valid.
         parse_root(data, str(path))

@@ -43,9 +43,7 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
         # Opened, not asked with access(2): that would ignore mounts and security modules.
         os.close(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
-        return Problem(
-            where, f"{given} cannot be read: {error.strerror}", "check the owner and permissions of the file"
-        )
+        return _unreadable(given, where, error, "owner and permissions of the file")
     # An empty binary or script is nearly always an interrupted build.
     if status.st_size == 0 and not may_be_empty:
         return Problem(where, f"{given} is empty", "check that the build completed")
@@ -66,11 +64,7 @@ def directory_problem(source: Path, given: str, where: str) -> Problem | None:
         with os.scandir(source):
             return None
     except OSError as error:
-        return Problem(
-            where,
-            f"{given} cannot be read: {error.strerror}",
-            "check the owner and permissions of the directory",
-        )
+        return _unreadable(given, where, error, "owner and permissions of the directory")
 
 
 def member_problem(member: str, given: str, where: str) -> Problem | None:
@@ -114,13 +108,13 @@ def machine_problem(source: Path, given: str, platform: str, where: str) -> Prob
     )
 
 
+def _unreadable(given: str, where: str, error: OSError, check: str) -> Problem:
+    return Problem(where, f"{given} cannot be read: {error.strerror}", f"check the {check}")
+
+
 def _missing(source: Path, given: str, where: str, error: OSError) -> Problem:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Problem(
-            where,
-            f"{given} cannot be read: {error.strerror}",
-            "check the permissions of the directories above it",
-        )
+        return _unreadable(given, where, error, "permissions of the directories above it")
     try:
         beside = [entry.name for entry in os.scandir(source.parent)]
     except OSError:

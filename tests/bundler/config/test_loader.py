@@ -16,7 +16,11 @@ from tests.rig.products import BUNDLE, add, elf, faults, hints, put
 
 def test_a_small_release_is_read_and_filled_in(product_dir):
     config = load(product_dir, "v1.4.0")
-    assert (config.product, str(config.version), config.sequence) == ("lan-chat", "1.4.0", 100_040_000_999)
+    assert (config.manifest.product, config.manifest.version, config.manifest.sequence) == (
+        "lan-chat",
+        "1.4.0",
+        100_040_000_999,
+    )
     assert config.expires == 180 * 86400
     assert config.compression == "zstd"
     assert config.release_notes == "- Faster.\n"
@@ -45,16 +49,16 @@ health:
 """,
     )
     config = load(product_dir, "1.4.0")
-    assert config.deploy == (
+    assert config.manifest.deploy == (
         Deployment("files", {}),
         Deployment("systemd", {"units": ["deploy/systemd/chatd.service"]}),
         Deployment("script", {"apply": "deploy/apply.sh", "undo": "deploy/undo.sh"}, True),
     )
-    assert config.health[0] == HealthCheck(
+    assert config.manifest.health[0] == HealthCheck(
         "http", "http://127.0.0.1:8080/healthz", within=120, stable=10, status=204, when="systemd"
     )
-    assert config.health[2].command == ("/opt/lan-chat/bin/chatd", "check 1.4.0")
-    assert [check.kind for check in config.health] == ["http", "tcp", "command", "container"]
+    assert config.manifest.health[2].command == ("/opt/lan-chat/bin/chatd", "check 1.4.0")
+    assert [check.kind for check in config.manifest.health] == ["http", "tcp", "command", "container"]
     assert {item.mode for item in config.items if item.kind == "script"} == {0o755}
 
 
@@ -86,7 +90,7 @@ deploy:
 """,
     )
     config = load(product_dir, "1.4.0")
-    assert config.deploy[0].options == {
+    assert config.manifest.deploy[0].options == {
         "apply": "deploy/migrate.sh",
         "snapshot": "deploy/save.sh",
         "restore": "deploy/restore.sh",
@@ -287,7 +291,7 @@ def test_two_inputs_that_would_get_one_name_are_named(product_dir):
 def test_one_file_may_have_two_roles(product_dir):
     add(product_dir, "rollback: {plan: docs/UPGRADE.md}\n")
     config = load(product_dir, "1.4.0")
-    assert config.rollback == "docs/UPGRADE.md"
+    assert config.manifest.rollback == "docs/UPGRADE.md"
     assert [item.member for item in config.items].count("docs/UPGRADE.md") == 1
 
 
@@ -316,5 +320,5 @@ def test_a_release_without_probes_is_warned_of(product_dir):
 def test_what_init_lays_down_is_fit_to_ship(tmp_path, template):
     init_project(tmp_path / "lan-chat", template)
     config = load(tmp_path / "lan-chat", "v0.1.0")
-    assert config.product == "lan-chat"
+    assert config.manifest.product == "lan-chat"
     assert config.warnings == ()

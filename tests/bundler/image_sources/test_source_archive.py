@@ -61,8 +61,6 @@ def pack(
     images = source.pack(into)
     for before, after in zip(resolved, images, strict=True):
         assert (before.reference, before.platform) == (after.reference, after.platform)
-        assert before.config == after.config
-        assert before.diff_ids == tuple(each.diff_id for each in after.layers)
     assert sum(each.blobs for each in resolved) >= len(into.blobs)
     return images, into
 

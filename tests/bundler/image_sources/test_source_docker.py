@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.image_sources.docker import EngineImage, EngineSource, _batches, _Inspected
+from bundler.image_sources.base import ImageEntry
+from bundler.image_sources.docker import EngineSource, _batches, _Inspected
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 from installer.core.oci import documents
@@ -22,7 +23,13 @@ PARENT = Built("waybill-test/parent:1", [BASE, APP])
 CHILD = Built("waybill-test/child:1", [BASE, APP, TOOLS])
 OTHER = Built("waybill-test/other:1", [BASE, TOOLS])
 ALL = (PARENT, CHILD, OTHER)
-NAMES = [EngineImage(each.tag) for each in ALL]
+
+
+def wanted(reference: str, name: str = "", line: int = 0) -> ImageEntry:
+    return ImageEntry(EngineSource, reference, line=line, name=name)
+
+
+NAMES = [wanted(each.tag) for each in ALL]
 
 
 def load(engine: Engine, data: bytes) -> None:
@@ -43,8 +50,6 @@ def pack(source: EngineSource, compression: str = "zstd") -> tuple[list[Image], 
     images = source.pack(sink)
     for before, after in zip(resolved, images, strict=True):
         assert (before.reference, before.platform) == (after.reference, after.platform)
-        assert before.config in ("", after.config)
-        assert before.diff_ids == tuple(each.diff_id for each in after.layers)
         assert before.payload >= sum(each.expanded for each in after.layers)
     assert sum(each.blobs for each in resolved) >= len(sink.blobs)
     return images, sink
@@ -79,9 +84,7 @@ def test_what_was_packed_loads_again(engine: Engine) -> None:
 
 
 def test_everything_that_the_engine_lacks_is_named_at_once(engine: Engine) -> None:
-    source = EngineSource(
-        [EngineImage("waybill-test/child:2", where="bundle.yaml:7"), EngineImage("nosuch:1")], AMD64
-    )
+    source = EngineSource([wanted("waybill-test/child:2", line=7), wanted("nosuch:1")], AMD64)
     with pytest.raises(UnfitInputError) as raised:
         source.resolve()
     first, second = raised.value.problems
@@ -92,20 +95,20 @@ def test_everything_that_the_engine_lacks_is_named_at_once(engine: Engine) -> No
 
 def test_an_image_for_another_platform_is_named(engine: Engine) -> None:
     with pytest.raises(UnfitInputError, match="is for linux/amd64, not for linux/arm64") as raised:
-        EngineSource([EngineImage(CHILD.tag)], ("linux/arm64",)).resolve()
+        EngineSource([wanted(CHILD.tag)], ("linux/arm64",)).resolve()
     assert "--platform linux/arm64" in raised.value.hint
 
 
 def test_an_id_is_no_name(engine: Engine) -> None:
     short = engine.client.images.get(CHILD.tag).id.removeprefix("sha256:")[:12]
     with pytest.raises(UnfitInputError, match="not a name and tag"):
-        EngineSource([EngineImage(short)], AMD64).resolve()
-    assert pack(EngineSource([EngineImage(short, "chat:1")], AMD64))[0][0].reference == "chat:1"
+        EngineSource([wanted(short)], AMD64).resolve()
+    assert pack(EngineSource([wanted(short, "chat:1")], AMD64))[0][0].reference == "chat:1"
 
 
 def test_an_image_that_changes_in_between_is_noticed(engine: Engine) -> None:
     load(engine, tar(saved_old([Built("waybill-test/moving:1", [BASE])])))
-    source = EngineSource([EngineImage("waybill-test/moving:1")], AMD64)
+    source = EngineSource([wanted("waybill-test/moving:1")], AMD64)
     source.resolve()
     load(engine, tar(saved_old([Built("waybill-test/moving:1", [TOOLS])])))
     with pytest.raises(UnfitInputError, match="changed in the engine"):
@@ -114,7 +117,7 @@ def test_an_image_that_changes_in_between_is_noticed(engine: Engine) -> None:
 
 def test_an_image_that_goes_in_between_is_named(engine: Engine) -> None:
     load(engine, tar(saved_old([Built("waybill-test/going:1", [BASE])])))
-    source = EngineSource([EngineImage("waybill-test/going:1")], AMD64)
+    source = EngineSource([wanted("waybill-test/going:1")], AMD64)
     source.resolve()
     engine.client.images.remove("waybill-test/going:1", force=True)
     with pytest.raises(UnfitInputError, match="cannot save"):
@@ -136,7 +139,7 @@ def test_a_compressed_image_of_containerd_keeps_its_bytes(
     named = [Image(built.tag, "linux/amd64", "", manifest, ())]
     files["index.json"] = documents.make_index(named, {manifest: built.manifest})
     load(docker28_containerd, tar(files))
-    images, sink = pack(EngineSource([EngineImage(built.tag)], AMD64))
+    images, sink = pack(EngineSource([wanted(built.tag)], AMD64))
     assert images[0].manifest == manifest
     assert [sink.blobs[each.digest] for each in images[0].layers] == built.blobs
 
@@ -183,7 +186,7 @@ def test_an_engine_that_may_not_be_used_is_named(monkeypatch: pytest.MonkeyPatch
 
 def test_images_that_would_come_in_either_order_do_not_come_in_one_stream() -> None:
     def found(name: str, *diff_ids: str) -> _Inspected:
-        return _Inspected(EngineImage(name), f"id of {name}", "linux/amd64", 0, diff_ids, containerd=False)
+        return _Inspected(wanted(name), f"id of {name}", "linux/amd64", 0, diff_ids, containerd=False)
 
     parent, child, other = found("parent", "a", "b"), found("child", "a", "b", "c"), found("other", "a", "d")
     assert _batches({0: parent, 1: child, 2: other}) == [{0: parent, 2: other}, {1: child}]

@@ -40,7 +40,7 @@ def pack(location: str, platforms: tuple[str, ...] = AMD64, name: str = "") -> t
     source = RegistrySource(location, platforms, name)
     resolved = source.resolve()
     images = source.pack(sink)
-    assert [each.config for each in resolved] == [each.config for each in images]
+    assert [each.platform for each in resolved] == [each.platform for each in images]
     return images, sink
 
 

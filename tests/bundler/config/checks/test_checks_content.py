@@ -44,7 +44,10 @@ health: [{http: "http://127.0.0.1:{{ chat.prt }}/"}]
     config = load(product_dir, "1.4.0")
     template = next(item for item in config.items if item.kind == "template")
     assert (template.install, template.mode, template.owner) == ("/etc/chatd.conf", 0o640, "root:chat")
-    assert (config.values, config.values_schema) == ("config/values.yaml", "config/schema.json")
+    assert (config.manifest.values, config.manifest.values_schema) == (
+        "config/values.yaml",
+        "config/schema.json",
+    )
 
 
 def test_images_of_compose_files_have_to_be_listed(product_dir):
