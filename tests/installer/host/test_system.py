@@ -106,7 +106,7 @@ def test_observe_tells_every_kind(system: System) -> None:
 
 def test_reading_stops_at_the_limit(system: System) -> None:
     system.write_new("/big", b"x" * 100, 0o644)
-    with pytest.raises(OSError, match="larger than 99"):
+    with pytest.raises(OSError, match="larger than the 99"):
         system.read("/big", 99)
 
 
