@@ -272,7 +272,7 @@ class TestGlass:
         )
         refused(World(root=base, approvals=BROKEN))
         second = Said("break-glass", by="Bob", fields={"notes": "agreed"})
-        assert World(root=base, approvals=(*BROKEN, second)).verify()[1].break_glass
+        assert World(root=base, approvals=(*BROKEN, second)).verify()[1].broken
 
     def test_whoever_released_it_does_not_break_the_glass_alone(self) -> None:
         base = with_holders(with_policy(GLASS), **{"break-glass": ("Rea",)})
