@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Literal
 
 from installer import __version__
 from installer.core import jsonio
@@ -48,33 +48,23 @@ REFUSALS = (UntrustedError, TamperedError, ExpiredError, RefusedError, NotApprov
 """Errors that are refusals; wrong usage, a busy host or a full disk are not."""
 
 
-def record(system: System, data: bytes, *, passed: bool, identity: str) -> EvidenceFile:
-    """Write the evidence of one verification. When this returns, it is on the disk.
+def record(
+    system: System, data: bytes, result: Literal["passed", "refused", "removed"], identity: str
+) -> EvidenceFile:
+    """Write the evidence of a verification, or of the check after a removal, to the disk.
 
     Args:
         system: The host.
-        data: What `core.vsa.summary` returned.
-        passed: Whether it passed.
+        data: The statement.
+        result: How it ended.
         identity: The bundle's; empty where it is not known.
 
     Raises:
         OSError: It cannot be written, or not be made durable.
     """
-    return _record(system, data, "passed" if passed else "refused", identity)
-
-
-def removed(system: System, data: bytes, identity: str) -> EvidenceFile:
-    """Write the check after a removal, as `record` does.
-
-    Raises:
-        OSError: It cannot be written, or not be made durable.
-    """
-    return _record(system, data, "removed", identity)
-
-
-def _record(system: System, data: bytes, result: str, identity: str) -> EvidenceFile:
     make_directory(system, DIRECTORY)
     number = max([0, *(int(match["number"]) for match in _names(system))]) + 1
+    # Written under another name and linked: no reader and no crash sees half a record.
     temporary = f"{DIRECTORY}/.{number:06d}.{os.getpid()}.new"
     with suppress(FileNotFoundError):
         system.unlink(temporary)
@@ -84,6 +74,7 @@ def _record(system: System, data: bytes, result: str, identity: str) -> Evidence
     finally:
         with suppress(OSError):  # pruned later
             system.unlink(temporary)
+    # The name has to be on the disk before anything relies on the evidence.
     system.sync_dir(DIRECTORY)
     _prune(system)
     return EvidenceFile(path, sha256_hex(data))
@@ -109,6 +100,7 @@ def _prune(system: System) -> None:
     found = sorted(_names(system), key=lambda match: int(match["number"]))
     newest = int(found[-1]["number"]) if found else 0
     partial = [match for name in system.names(DIRECTORY) if (match := _PARTIAL.fullmatch(name))]
+    # Recent ones may belong to an install that is running.
     gone = [match.group() for match in partial if int(match[1]) < newest - 9]
     for result in ("passed", "refused", "removed"):
         gone += [match.group() for match in found if match["result"] == result][:-KEEP]
@@ -146,10 +138,6 @@ class Refusal:
         """Seconds since 1970."""
         moment = parse_time(self.time)
         return moment.timestamp() if moment else 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
 
     def text(self) -> str:
         """Return it for people."""
@@ -223,6 +211,7 @@ class EvidenceRecorder:
         try:
             yield
         except REFUSALS as error:
+            # Nested or repeated refusals are one refusal.
             if self.recorded is None:
                 self._write(error)
             raise
@@ -239,6 +228,6 @@ class EvidenceRecorder:
     def _write(self, error: WaybillError | None) -> None:
         try:
             data = make_evidence(self.trace, __version__, self.clock(), error)
-            self.recorded = record(self.system, data, passed=error is None, identity=self.trace.identity)
+            self.recorded = record(self.system, data, "refused" if error else "passed", self.trace.identity)
         except OSError as fault:
             self.warn(f"cannot write the evidence to {DIRECTORY}: {fault.strerror}")

@@ -118,6 +118,7 @@ def _next(data: bytes, offset: int) -> tuple[Record | None, int]:
 def _follows(record: Record, before: list[Record], gap: bytes) -> str:
     """Return why a record does not follow those before it; empty where it does."""
     expected = len(before) + 1
+    # Only a `repaired` record may follow a partial write, and it has to name exactly these bytes.
     if gap:
         rest = gap.removesuffix(b"\n")
         named = (record.fields.get("bytes"), record.fields.get("sha256"))
@@ -148,6 +149,7 @@ def _against_head(chain: Chain, head: ChainHead | None, where: str) -> Problem |
             what,
             "compare the log with a head that you noted outside this host: install audit --anchor HEAD",
         )
+    # A head that is ahead shows what a truncated chain cannot show by itself.
     if head.number > count:
         what = (
             f"record {count + 1} is damaged"
@@ -212,6 +214,7 @@ class AuditLog:
         self._system = system
         self._data = data
         self._head = head
+        # Only the end is decoded here, however long the log is; `install audit` checks the whole chain.
         self._last, end = _last(data)
         self._gap = data[end:]
         self._sure = not data or (head == self.head and not self._gap)
@@ -322,24 +325,24 @@ def opened(system: System) -> Iterator[AuditLog]:
         OSError: It cannot be read or created.
     """
     make_directory(system, STATE)
-    lock = system.lock(LOCK, WAIT)
-    try:
-        _refuse_distrusted(system)
-        data, head = read(system)
-        if not data and head is None:
-            _refuse_gone(system)
-        yield AuditLog(system, data, head)
-    except SyncError:
-        # The kernel says so once; a record behind a lost one would break the chain at the next power cut.
-        with suppress(OSError):
-            replace_file(system, DISTRUST, system.boot_id().encode())
-        raise
-    finally:
-        lock.release()
+    # One writer at a time: two records with the same predecessor would break the chain.
+    with system.lock(LOCK, WAIT):
+        try:
+            _refuse_distrusted(system)
+            data, head = read(system)
+            if not data and head is None:
+                _refuse_gone(system)
+            yield AuditLog(system, data, head)
+        except SyncError:
+            # The kernel says so once; a record after a lost one would break the chain at a power cut.
+            with suppress(OSError):
+                replace_file(system, DISTRUST, system.boot_id().encode())
+            raise
 
 
 def _refuse_gone(system: System) -> None:
     """Refuse to begin a new log where something was done: it would hide that the old one was removed."""
+    # A product with a history proves that there was a log.
     for name in system.names(STATE):
         if system.observe(Layout(name).history, digest=False).size:
             raise AuditError(f"is missing, but {name} was installed here", where=LOG, hint=GONE)

@@ -44,6 +44,7 @@ class Record:
 
 def encode(number: int, previous: str, fields: dict[str, Any]) -> Record:
     """Return a record of at most RECORD_LIMIT bytes; longer texts and lists are cut, visibly."""
+    # A refusal may quote megabytes from a hostile bundle; the record has a fixed limit.
     for texts, items in _CUTS:
         body = {"schema": SCHEMA, **_cut(fields, texts, items), "n": number, "prev": previous}
         data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
@@ -76,6 +77,7 @@ def decode(line: bytes) -> Record | None:
         number, previous, event = fields["n"], fields["prev"], fields["event"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    # A bool is an int for Python, and JSON has true.
     if type(number) is not int or not isinstance(previous, str) or not isinstance(event, str):
         return None
     return Record(number, event, previous, match[2].decode(), fields, line)

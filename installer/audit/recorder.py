@@ -29,6 +29,7 @@ from installer.core.errors import (
     RolledBackError,
     UsageError,
     WaybillError,
+    os_errors_as,
 )
 from installer.core.timestamps import format_time
 from installer.core.trust.steps import STEPS
@@ -42,6 +43,7 @@ from installer.transaction import journal as journals
 
 Note = Callable[[str], None]
 LOST = "not-undone"
+_UNWRITABLE = "cannot write the audit log"
 _NOBODY = 2**32 - 1
 """The kernel's login uid of a process without a login."""
 
@@ -64,6 +66,7 @@ def operator() -> dict[str, Any]:
         found["user"] = pwd.getpwuid(uid).pw_name
     if os.environ.get("SUDO_USER"):
         found["sudo_user"] = os.environ["SUDO_USER"]
+    # Not every kernel and container has a login uid.
     with suppress(OSError, ValueError):
         login = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
         if login != _NOBODY:
@@ -83,16 +86,11 @@ def begin(context: Context, plan: Plan, new: Entry | None) -> None:
         AuditError: It cannot be written; nothing may be changed then.
         BusyError: Another process holds the log.
     """
-    try:
-        with opened(context.system) as log:
-            log.reserve()
-            log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
-    except OSError as error:
-        raise AuditError(
-            f"cannot write the audit log: {error.strerror}",
-            where=str(error.filename or ""),
-            hint="nothing was changed; fix the problem and run the same command again",
-        ) from error
+    hint = "nothing was changed; fix the problem and run the same command again"
+    with os_errors_as(AuditError, _UNWRITABLE, hint=hint), opened(context.system) as log:
+        # The record of the end must fit even if the transaction fills the disk.
+        log.reserve()
+        log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
 
 
 def _planned(plan: Plan, new: Entry | None) -> dict[str, Any]:
@@ -175,7 +173,7 @@ def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> st
     """Write a check as evidence; return its SHA-256, empty where it could not be written."""
     data = statement(context, proof, str(ended.get("identity", "")), str(ended.get("version", "")))
     try:
-        return evidence.removed(context.system, data, str(ended.get("identity", ""))).sha256
+        return evidence.record(context.system, data, "removed", str(ended.get("identity", ""))).sha256
     except OSError as error:
         context.progress.note(f"cannot write the evidence to {evidence.DIRECTORY}: {error.strerror}")
         return ""
@@ -193,6 +191,7 @@ def _open(records: Iterable[Record]) -> list[Record]:
     begun: dict[str, Record] = {}
     for record in records:
         if record.event in ("begun", "ended"):
+            # A number is used again after a transaction that never began.
             begun.pop(str(record.fields.get("transaction")), None)
         if record.event == "begun":
             begun[str(record.fields.get("transaction"))] = record
@@ -214,6 +213,7 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
         if name in fields
     }
     path = context.layout.journal(str(fields["transaction"]))
+    # An open journal first: one that is being put away may exist under both names.
     for each in (path, path.removesuffix(".log") + ".done"):
         try:
             records = journals.read(context.system.read(each, journals.LIMIT), each).records
@@ -236,6 +236,7 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
             why = at["ABORT"]["why"]
             return known | {"result": "rolled back", "exit": 20, "seconds": seconds, "reason": why}
         return None
+    # It cannot be known what such a transaction did: the log says so for good.
     if path in lost:
         return known | {"result": "unknown", "exit": 21, "reason": "its journal was removed by hand"}
     return known | {"result": "not started", "exit": 20, "reason": "nothing was changed"}
@@ -292,6 +293,7 @@ def _refusal(error: Exception) -> dict[str, Any]:
     row |= {"where": error.where} if error.where else {}
     if error.problems:
         row["problems"] = [f"{p.where}: {p.what}" if p.where else p.what for p in error.problems]
+    # The number of the step is what the documentation of the verification explains.
     if error.step:
         row |= {"step": error.step, "check": STEPS[error.step]}
     return row
@@ -323,12 +325,6 @@ def require(system: System) -> None:
     Raises:
         AuditError: Nothing can.
     """
-    try:
-        with opened(system) as log:
-            log.reserve()
-    except OSError as error:
-        raise AuditError(
-            f"cannot write the audit log: {error.strerror}",
-            where=str(error.filename or ""),
-            hint="nothing was changed; run as root, or give --root DIR",
-        ) from error
+    hint = "nothing was changed; run as root, or give --root DIR"
+    with os_errors_as(AuditError, _UNWRITABLE, hint=hint), opened(system) as log:
+        log.reserve()

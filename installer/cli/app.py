@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -74,9 +73,12 @@ def apply_(
 ) -> None:
     """Verify a bundle, show the plan, install it and check its health; commit or roll back."""
     if verify_only:
-        _verify(bundle, verification, where)
+        verify(bundle, verification, where)
     elif dry_run:
-        _plan(bundle, verification, choice, values, work_dir, keep, where)
+        plan(
+            bundle, verification=verification, values=values, choice=choice,
+            work_dir=work_dir, keep=keep, where=where,
+        )  # fmt: skip
     else:
         from installer.commands.apply import apply
 
@@ -87,14 +89,8 @@ def apply_(
         console.result(done.text(), done.as_json)
 
 
-@app.command(epilog="Example: install verify lan-chat-1.4.0.tar")
-@with_option_groups
 def verify(bundle: BundleName, verification: Verification, where: Where) -> None:
     """Verify a bundle and exit. Needs neither root privileges nor disk space."""
-    _verify(bundle, verification, where)
-
-
-def _verify(bundle: str, verification: Verification, where: Where) -> None:
     from installer.commands.verify import verify
 
     verified = verify(where.session(), verification.source(bundle))
@@ -103,8 +99,9 @@ def _verify(bundle: str, verification: Verification, where: Where) -> None:
     console.result(verified.text(), verified.as_json)
 
 
-@app.command(epilog="Example: install plan lan-chat-1.4.0.tar")
-@with_option_groups
+app.command(epilog="Example: install verify lan-chat-1.4.0.tar")(with_option_groups(verify))
+
+
 def plan(
     bundle: BundleName,
     *,
@@ -116,18 +113,6 @@ def plan(
     where: Where,
 ) -> None:
     """Verify a bundle and show what installing it would change. Changes nothing."""
-    _plan(bundle, verification, choice, values, work_dir, keep, where)
-
-
-def _plan(
-    bundle: str,
-    verification: Verification,
-    choice: Choice,
-    values: list[Path] | None,
-    work_dir: Path | None,
-    keep: int | None,
-    where: Where,
-) -> None:
     from installer.commands.plan import plan
     from installer.planning.plan_text import plan_text
 
@@ -136,6 +121,9 @@ def _plan(
     if not (planned.problems and where.json):  # then the error has the one document
         console.result(plan_text(planned), planned.as_json)
     planned.require_ready()
+
+
+app.command(epilog="Example: install plan lan-chat-1.4.0.tar")(with_option_groups(plan))
 
 
 @app.command(epilog="Example: install status")
@@ -212,6 +200,7 @@ def remove(
 
     session = where.session()
     done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
+    # Otherwise the error carries the result: --json prints one document.
     if not where.json or done.removal is None or done.removal.exit_code == 0:
         console.result(done.text(), done.as_json)
     if done.removal is not None:

@@ -60,6 +60,7 @@ def audit(
     if export is not None:
         digest = commands.export(export, found.shown)
         console.note(f"wrote {export}: {len(found.shown)} records, sha256 {digest}")
+    # Problems do not hide the records: the intact part is evidence.
     if found.shown:
         console.rows(found.rows(), commands.alarming)
     if not (found.problems and where.json):  # then the error has the one document

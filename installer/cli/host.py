@@ -53,6 +53,7 @@ def trust_update(
 
     session = where.session()
     updated = trust_update(session, path)
+    # The release keeps running: a revocation never stops a service by itself.
     for each in updated.affected:
         console.warn(
             f"{each} is installed on this host and is now revoked: install the release that replaces it"

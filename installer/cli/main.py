@@ -18,6 +18,7 @@ COMMANDS = (
 def main() -> None:
     """Run `install` and exit with its code."""
     words = sys.argv[1:]
+    # Before any other import: monitoring asks for the version often.
     if words == ["--version"]:
         print(f"install {__version__}")
         return
@@ -38,4 +39,5 @@ def with_command(words: list[str]) -> list[str]:
         return words
     if words[0] in ("-h", "--help", "--version", "--install-completion", "--show-completion"):
         return words
+    # `install BUNDLE` is the common case, and needs no verb.
     return ["apply", *words]

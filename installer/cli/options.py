@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from installer.core.errors import UsageError
+from installer.core.errors import UsageError, os_errors_as
 from installer.shared.console import Console
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class Where:
         """
         from installer.commands.common import session
 
+        # Known only now, after Typer has parsed the words.
         console.json_output = self.json
         return session.Session.open(self.root, console, session.utc_now)
 
@@ -183,9 +184,6 @@ def _layers(values: Sequence[Path]) -> tuple[Layer, ...]:
 
     layers = []
     for path in values:
-        try:
-            with path.open("rb") as file:
-                layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))  # one more, so that it is refused
-        except OSError as error:
-            raise UsageError(f"cannot read the values: {error.strerror}", where=str(path)) from None
+        with os_errors_as(UsageError, "cannot read the values", str(path)), path.open("rb") as file:
+            layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))  # one more, so that it is refused
     return tuple(layers)

@@ -76,6 +76,7 @@ def apply(
     ):
         # What is staged of this very bundle stays: an interrupted run of the same command continues with it.
         context = session.context(opened.bundle.manifest.product, resume=opened.bundle.identity)
+        # Everything below happens under the lock: nobody else may change what the plan is made from.
         with exclusive(context) as (state, recovered):
             report_recovered(session.ui, recovered)
             verifier.check_again(opened, state)
@@ -94,8 +95,10 @@ def _staged_plan(
     """Stage the bundle and return the plan, once a person has agreed to it."""
     system, layout, progress = context.system, context.layout, context.progress
     work, apart = blob_directory(context, opened, state, chosen.options, chosen.work_dir)
+    # Staged and verified in one pass: what is applied later is what was hashed, never the media again.
     verified, staged = stage(opened, system, layout, progress, work=work if apart else "")
     try:
+        # Of a stream the approvals come after the payload, so this can still refuse what is staged.
         decision = verifier.decide(opened)
         if chosen.show_evidence:
             session.ui.note(report(verified, decision))
@@ -109,6 +112,7 @@ def _staged_plan(
         else:
             discard(system, layout, progress, staged.identity)
         raise
+    # The running release is this bundle: nothing of it needs to stay in the staging area.
     if plan.nothing:
         discard(system, layout, progress, staged.identity)
     return plan
@@ -116,9 +120,12 @@ def _staged_plan(
 
 def _execute(session: Session, context: Context, plan: Plan, recorder: EvidenceRecorder) -> TransactionResult:
     try:
+        # The record of the verification is written only when something is done with it: a plan that is
+        # declined must not look like an install.
         done = execute_plan(context, plan, None if plan.nothing else recorder.record_passed())
     except (HostNotReadyError, KeyboardInterrupt):
         session.ui.note(KEPT)  # nothing was changed yet
         raise
+    # Last: only a bundle that was verified moves the trusted time forward.
     remember_time(context.system, session.clock())
     return done

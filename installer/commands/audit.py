@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from installer.audit import log as audit_log
 from installer.audit import recorder
 from installer.audit.log import GONE, HEAD, LOG, SEAL, START, Chain
 from installer.audit.record import Record, encode
-from installer.commands.common.session import host_readable
+from installer.commands.common.session import write_output
 from installer.core.digest import hash_pieces, sha256_hex
 from installer.core.errors import (
     HostNotReadyError,
@@ -24,11 +24,12 @@ from installer.core.errors import (
     RefusedError,
     TamperedError,
     UsageError,
+    os_errors_as,
 )
 from installer.core.timestamps import parse_time
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.state.state import load
+from installer.state.state import host_readable, load
 from installer.transaction.finalize import transactions
 
 _ANCHOR = re.compile(r"[0-9a-f]{16,64}")
@@ -56,7 +57,7 @@ class Audit:
         """Return it as a JSON object."""
         return {
             "intact": not self.problems,
-            "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
+            "problems": [asdict(problem) for problem in self.problems],
             "count": len(self.chain.records),
             "head": {"number": self.chain.head.number, "hash": self.chain.head.hash},
             "torn_bytes": self.chain.torn,
@@ -95,9 +96,8 @@ class Audit:
             )
         lines += [f"record {r.number} of {r.fields.get('time')} matches the anchor" for r in self.anchored]
         if self.problems:
-            lines.append(
-                f"BROKEN: {count} record{'s' * (count != 1)} intact; the records after them cannot be trusted"
-            )
+            many = "records" if count != 1 else "record"
+            lines.append(f"BROKEN: {count} {many} intact; the records after them cannot be trusted")
         elif not count:
             lines.append("the log is empty")
         else:
@@ -168,22 +168,19 @@ def record_lines(record: Record) -> list[str]:
 
 
 def _begun(fields: dict[str, Any], what: str) -> list[str]:
-    before = (
-        f" (was {fields['from_version']})"
-        if fields.get("from_version") and fields.get("verb") != "remove"
-        else ""
-    )
+    old = fields.get("from_version") if fields.get("verb") != "remove" else ""
+    before = f" (was {old})" if old else ""
     change = f", change {fields['change_id']}" if fields.get("change_id") else ""
     where = f" for {fields['environment']}" if fields.get("environment") else ""
     lines = [f"{what} started{before} as transaction {fields.get('transaction')}{where}{change}"]
-    released = [str(row.get("owner")) for row in _list(fields, "released_by") if isinstance(row, dict)]
-    approved = [
-        f"{row.get('owner')} ({row.get('role')})"
-        for row in _list(fields, "approved_by")
-        if isinstance(row, dict)
-    ]
-    lines += [f"released by {', '.join(dict.fromkeys(released))}"] if released else []
-    lines += [f"approved by {', '.join(approved)}"] if approved else []
+    released, approved = (
+        [row for row in _list(fields, name) if isinstance(row, dict)]
+        for name in ("released_by", "approved_by")
+    )
+    owners = dict.fromkeys(str(row.get("owner")) for row in released)
+    approvals = [f"{row.get('owner')} ({row.get('role')})" for row in approved]
+    lines += [f"released by {', '.join(owners)}"] if owners else []
+    lines += [f"approved by {', '.join(approvals)}"] if approvals else []
     broken = [str(each) for each in _list(fields, "break_glass")]
     return [*lines, f"BREAK-GLASS used instead of: {'; '.join(broken)}"] if broken else lines
 
@@ -251,6 +248,7 @@ def _at_least(record: Record, since: datetime | None) -> bool:
 
 def _unknown(system: System, chain: Chain) -> list[Problem]:
     """Return transactions that history and state know and the log does not: the log was removed."""
+    # A sealed log begins after the transactions that the old one has.
     if chain.records and chain.records[0].event == "sealed":
         return []
     begun: dict[str, set[str]] = {}
@@ -307,15 +305,11 @@ def export(path: Path, records: Iterable[Record]) -> str:
     """
     digest = hashlib.sha256()
     lines = hash_pieces((record.line + b"\n" for record in records), digest)
-    try:
-        System().write_new(str(path.absolute()), lines, 0o600)
-    except FileExistsError:
-        raise UsageError("already exists", where=str(path), hint="choose another name") from None
-    except OSError as error:
-        raise HostNotReadyError(f"cannot write: {error.strerror}", where=str(path)) from error
+    write_output(path, lines)
     return digest.hexdigest()
 
 
+@os_errors_as(HostNotReadyError, "cannot seal the log", LOG)
 def seal(system: System, reason: str) -> str:
     """Set the log aside as it is and begin a new one, whose first record names it.
 
@@ -331,45 +325,33 @@ def seal(system: System, reason: str) -> str:
         BusyError: Another process writes to it.
         HostNotReadyError: It cannot be done; the log is as it was.
     """
-    try:
-        return _seal(system, reason)
-    except OSError as error:
-        raise HostNotReadyError(f"cannot seal the log: {error.strerror}", where=LOG) from error
-
-
-def _seal(system: System, reason: str) -> str:
-    lock = system.lock(audit_log.LOCK, audit_log.WAIT)
-    try:
+    with system.lock(audit_log.LOCK, audit_log.WAIT):
         data, head, problems = _look(system)
         chain = audit_log.check(data, head)
         problems += [chain.problem] if chain.problem else _unknown(system, chain)
         if not data and not problems:
             raise RefusedError("there is no audit log to seal", where=LOG)
+        # The name has the time, so that several sealed logs can lie next to each other.
         common = recorder.common(system)
         aside = f"{STATE}/audit-{common['time'].replace(':', '').replace('-', '')}.jsonl"
-        first = encode(
-            1,
-            START,
-            {
-                **common,
-                "event": "sealed",
-                "file": aside if data else "",
-                "bytes": len(data),
-                "sha256": sha256_hex(data),
-                "records": len(chain.records),
-                "head": chain.head.hash,
-                "problem": "; ".join(f"{p.where}: {p.what}" for p in problems),
-                "reason": reason,
-            },
-        )
-        _swap(system, first, aside)
-    finally:
-        lock.release()
+        fields = {
+            **common,
+            "event": "sealed",
+            "file": aside if data else "",
+            "bytes": len(data),
+            "sha256": sha256_hex(data),
+            "records": len(chain.records),
+            "head": chain.head.hash,
+            "problem": "; ".join(f"{p.where}: {p.what}" for p in problems),
+            "reason": reason,
+        }
+        _swap(system, encode(1, START, fields), aside)
     return aside if data else ""
 
 
 def _swap(system: System, first: Record, aside: str) -> None:
     """Put the new log in place; interrupted anywhere, there is the old log or the new one."""
+    # Written aside and renamed: interrupted anywhere, there is one whole log.
     fresh = f"{LOG}.new"
     with suppress(FileNotFoundError):
         system.unlink(fresh)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer.audit.evidence import Refusal, refusals
-from installer.commands.common.session import Session, host_readable
+from installer.commands.common.session import Session
 from installer.host.context import Context
 from installer.state.evidence import Evidence
+from installer.state.state import host_readable
 from installer.transaction import finalize
 
 
@@ -42,10 +43,6 @@ class Event:
     broken: tuple[str, ...] = ()
     evidence: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
-
     def text(self) -> str:
         """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -72,8 +69,8 @@ class HistoryResult:
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
-            "events": [event.as_json() for event in self.events],
-            "refusals": [refusal.as_json() for refusal in self.refusals],
+            "events": [asdict(event) for event in self.events],
+            "refusals": [asdict(refusal) for refusal in self.refusals],
         }
 
 
@@ -97,6 +94,7 @@ def events(context: Context) -> list[Event]:
         HostNotReadyError: The history is damaged, or this user may not read it.
     """
     names = Event.__dataclass_fields__
+    # The row keeps fields of other versions: only those that an event has are taken.
     rows = [(row, Evidence(row["evidence"])) for row in finalize.history(context)]
     return [
         Event(

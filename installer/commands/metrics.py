@@ -7,6 +7,7 @@ atomically. What changes by itself, such as drift, is updated by `install metric
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from installer.audit.record import Record
 from installer.commands import audit as audits
 from installer.commands.common.session import Session
 from installer.commands.status import Status, product_status
-from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError
+from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError, os_errors_as
 from installer.core.timestamps import parse_time
 from installer.host.atomic_file import replace_file
 from installer.host.context import Context
@@ -92,6 +93,7 @@ def directory(system: System) -> str:
     return found
 
 
+@os_errors_as(HostNotReadyError, "cannot write the metrics", default=SETTING)
 def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
     """Write the metrics of this host and of some products.
 
@@ -106,15 +108,6 @@ def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
         UsageError: No directory was chosen.
         HostNotReadyError: It is not one, cannot be written, or this user cannot read what is reported.
     """
-    try:
-        return _write(system, wanted)
-    except OSError as error:
-        raise HostNotReadyError(
-            f"cannot write the metrics: {error.strerror}", where=str(error.filename or SETTING)
-        ) from error
-
-
-def _write(system: System, wanted: Iterable[str] | None) -> list[str]:
     into = directory(system)
     if not into:
         raise UsageError(
@@ -123,17 +116,15 @@ def _write(system: System, wanted: Iterable[str] | None) -> list[str]:
             hint="write the path of the directory into this file",
         )
     session = Session(system)
+    # Files of products that do not exist any more stay: Prometheus shows them as stale.
     known = session.products()
     names = known if wanted is None else [name for name in wanted if name in known]
     found = {f"{into}/{PREFIX}-{name}.prom": text(of_product(session.context(name))) for name in names}
     found[f"{into}/{PREFIX}.prom"] = text(of_host(system))
-    lock = system.lock(audit_log.LOCK, audit_log.WAIT)  # one writer at a time
-    try:
+    with system.lock(audit_log.LOCK, audit_log.WAIT):  # one writer at a time
         for path, data in found.items():
             # Readable for the collector, which takes *.prom only. Not synced: the next run writes it again.
             replace_file(system, path, data, 0o644, durable=False)
-    finally:
-        lock.release()
     return sorted(found)
 
 
@@ -148,19 +139,23 @@ def publish(system: System, product: str, warn: Callable[[str], None]) -> None:
         warn(f"WARNING: the metrics were not written: {type(error).__name__}: {error}")
 
 
+def _metric(name: str, text: str, value: Value | None, **labels: str) -> Metric:
+    """Return a metric with one sample, or with none where there is no value."""
+    return Metric(name, text, [(labels, value)] if value is not None else [])
+
+
 def of_product(context: Context) -> list[Metric]:
     """Return what is true of one product on this host now."""
     product = context.layout.product
-    readable = Metric(
-        "state_readable", "Whether the product's state on this host can be read (1) or is damaged (0)."
+    name, what = (
+        "state_readable",
+        "Whether the product's state on this host can be read (1) or is damaged (0).",
     )
     try:
         found = product_status(context)
     except WaybillError:
-        readable.add(0, product=product)
-        return [readable]
-    readable.add(1, product=product)
-    return [readable, *_running(found), *_kept(context, found)]
+        return [_metric(name, what, 0, product=product)]
+    return [_metric(name, what, 1, product=product), *_running(found), *_kept(context, found)]
 
 
 def _running(found: Status) -> Iterable[Metric]:
@@ -168,48 +163,41 @@ def _running(found: Status) -> Iterable[Metric]:
     info = Metric("release_info", "The installed release; the value is always 1.")
     sequence = Metric("release_sequence", "Sequence number of the installed release.")
     installed = Metric("release_installed_timestamp_seconds", "Installation time of the installed release.")
-    if now is not None:
-        info.add(
-            1,
-            product=product,
-            version=now.version,
-            identity=now.identity,
-            environment=now.evidence.environment,
-        )
-        sequence.add(now.sequence, product=product)
-        installed.add(now.installed, product=product)
-    highest = Metric("highest_sequence", "Highest sequence number ever installed on this host; -1 for none.")
-    highest.add(found.highest, product=product)
-    drift = Metric("drift", "Number of differences between the host and the installed release (drift).")
-    drift.add(len(found.drift), product=product)
     incomplete = Metric(
         "release_incomplete",
         "Whether a step of the installed release failed past the point of no return (1) or not (0).",
     )
     if now is not None:
+        labels = {"product": product, "version": now.version, "identity": now.identity}
+        info.add(1, **labels, environment=now.evidence.environment)
+        sequence.add(now.sequence, product=product)
+        installed.add(now.installed, product=product)
         incomplete.add(int(bool(now.incomplete)), product=product)
-    unfinished = Metric("unfinished", "Whether a transaction is running or was interrupted (1) or not (0).")
-    unfinished.add(int(bool(found.unfinished)), product=product)
+    what = "Highest sequence number ever installed on this host; -1 for none."
+    highest = _metric("highest_sequence", what, found.highest, product=product)
+    what = "Number of differences between the host and the installed release (drift)."
+    drift = _metric("drift", what, len(found.drift), product=product)
+    what = "Whether a transaction is running or was interrupted (1) or not (0)."
+    unfinished = _metric("unfinished", what, int(bool(found.unfinished)), product=product)
     return [info, sequence, installed, highest, drift, incomplete, unfinished]
 
 
 def _kept(context: Context, found: Status) -> Iterable[Metric]:
-    product = found.product
-    expiry = Metric("release_expiry_timestamp_seconds", "When the bundle of the installed release expires.")
-    count = Metric("kept_releases", "Releases retained on this host, including the installed one.")
-    size = Metric("kept_bytes", "Bytes of the releases retained on this host.")
-    free = Metric("state_free_bytes", "Free bytes on the file system where the releases are stored.")
-    count.add(len(found.kept), product=product)
-    total = 0
+    product, total, expires = found.product, 0, None
     for entry in found.kept:
+        # A retained release that is damaged is counted without its size.
         with suppress(OSError, TamperedError):
             manifest, _ = read_manifest(context.system, context.layout.release(entry.name))
             total += sum(each.size for each in manifest.for_platform(context.system.platform()))
-            if entry == found.current:
-                expiry.add(manifest.expires, product=product)
-    size.add(total, product=product)
-    free.add(context.system.space(context.layout.base).bytes, product=product)
-    return [expiry, count, size, free]
+            expires = manifest.expires if entry == found.current else expires
+    free = context.system.space(context.layout.base).bytes
+    rows = [
+        ("release_expiry_timestamp_seconds", "When the bundle of the installed release expires.", expires),
+        ("kept_releases", "Releases retained on this host, including the installed one.", len(found.kept)),
+        ("kept_bytes", "Bytes of the releases retained on this host.", total),
+        ("state_free_bytes", "Free bytes on the file system where the releases are stored.", free),
+    ]
+    return [_metric(*row, product=product) for row in rows]
 
 
 def of_host(system: System) -> list[Metric]:
@@ -219,53 +207,58 @@ def of_host(system: System) -> list[Metric]:
         HostNotReadyError: This user may not read the log.
         OSError: It cannot be read.
     """
-    intact = Metric("audit_intact", "Whether the audit log is intact (1) or broken (0).")
-    count = Metric("audit_records", "Intact records of the audit log.")
-    expiry = Metric("trust_expiry_timestamp_seconds", "When the root of this host expires.")
-    found = audits.audit(system)
-    chain = found.chain
-    intact.add(int(not found.problems))
-    count.add(len(chain.records))
+    found, expires = audits.audit(system), None
     with suppress(WaybillError):
-        expiry.add(int(load_trust(system)[0].expires.timestamp()))
-    return [intact, count, expiry, *attempts(chain.records)]
+        expires = int(load_trust(system)[0].expires.timestamp())
+    records = found.chain.records
+    return [
+        _metric(
+            "audit_intact", "Whether the audit log is intact (1) or broken (0).", int(not found.problems)
+        ),
+        _metric("audit_records", "Intact records of the audit log.", len(records)),
+        _metric("trust_expiry_timestamp_seconds", "When the root of this host expires.", expires),
+        *attempts(records),
+    ]
 
 
 def attempts(records: Iterable[Record]) -> Iterable[Metric]:
     """Return counts of what was done here, from the records of the audit log."""
-    total = Metric("attempts_total", "Attempts to change this host, by result.")
-    code = Metric("last_attempt_exit_code", "Exit code of the last attempt; 0 is success.")
-    at = Metric("last_attempt_timestamp_seconds", "When the last attempt ended.")
-    took = Metric("last_attempt_duration_seconds", "Duration of the last transaction in seconds.")
-    good = Metric("last_success_timestamp_seconds", "When an attempt last succeeded.")
-    counts: dict[tuple[str, str, str], int] = {}
-    last: dict[str, tuple[int, int]] = {}
-    seconds: dict[str, int] = {}
-    success: dict[str, int] = {}
+    counts = Counter[tuple[str, str, str]]()
+    code: dict[str, int] = {}
+    at: dict[str, int] = {}
+    took: dict[str, int] = {}
+    good: dict[str, int] = {}
     for record in records:
         fields = record.fields
         result = str(fields.get("result", "")) if record.event == "ended" else RESULTS.get(record.event, "")
         if not result:
             continue
         product, verb = str(fields.get("product", "")), str(fields.get("verb", ""))
-        counts[product, verb, result] = counts.get((product, verb, result), 0) + 1
+        counts[product, verb, result] += 1
         if not product:  # of a bundle that no trusted key signed, or of the trust itself
             continue
-        when = _seconds(fields.get("time"))
-        last[product] = (when, _whole(fields.get("exit")))
+        # A record with a time that cannot be read counts with 0, and is not left out.
+        at[product], code[product] = _seconds(fields.get("time")), _whole(fields.get("exit"))
         if "seconds" in fields:
-            seconds[product] = _whole(fields["seconds"])
+            took[product] = _whole(fields["seconds"])
         if result in GOOD:
-            success[product] = when
+            good[product] = at[product]
+    total = Metric("attempts_total", "Attempts to change this host, by result.")
     for (product, verb, result), number in sorted(counts.items()):
         total.add(number, product=product, verb=verb, result=result)
-    for product, (when, number) in sorted(last.items()):
-        at.add(when, product=product)
-        code.add(number, product=product)
-    for metric, values in ((took, seconds), (good, success)):
-        for product, value in sorted(values.items()):
-            metric.add(value, product=product)
-    return [total, code, at, took, good]
+    rows = [
+        ("last_attempt_exit_code", "Exit code of the last attempt; 0 is success.", code),
+        ("last_attempt_timestamp_seconds", "When the last attempt ended.", at),
+        ("last_attempt_duration_seconds", "Duration of the last transaction in seconds.", took),
+        ("last_success_timestamp_seconds", "When an attempt last succeeded.", good),
+    ]
+    return [
+        total,
+        *(
+            Metric(name, what, [({"product": product}, value) for product, value in sorted(values.items())])
+            for name, what, values in rows
+        ),
+    ]
 
 
 def _whole(value: object) -> int:

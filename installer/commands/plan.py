@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from installer.commands.common.bundle_verifier import BundleInput, opened_bundle
-from installer.commands.common.session import Session, host_readable
+from installer.commands.common.session import Session
 from installer.commands.status import unfinished_state
 from installer.core.verify import OpenedBundle
 from installer.host.context import Context
@@ -15,7 +15,7 @@ from installer.planning.planner import plan_apply
 from installer.staging.preview import previewed
 from installer.staging.work_dir import work_dir as checked_work_dir
 from installer.state.evidence import Evidence
-from installer.state.state import State
+from installer.state.state import State, host_readable
 
 
 def plan(
@@ -40,7 +40,9 @@ def plan(
         context = session.context(opened.bundle.manifest.product)
         with host_readable():
             state, unfinished = unfinished_state(context)
+        # With the very state that the plan is made from, so that the planner needs no check of its own.
         verifier.check_again(opened, state)
+        # A plan changes nothing, not even what recovery would: it says so and goes on.
         verifier.trace.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
         work, apart = blob_directory(context, opened, state, options, work_dir)
         with previewed(opened, context.system, context.layout, context.progress, work=work, apart=apart) as (
@@ -64,6 +66,7 @@ def blob_directory(
     """
     if chosen is None:
         return "", False
+    # What brought up the running release is used again, and decides whether an engine takes the blobs.
     running = frozenset(state.current.methods if state.current else ())
     apart = blobs_apart(
         opened.bundle.manifest, live=context.live, only=options.only, skip=options.skip, running=running

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from installer.commands.common.attempt import attempt
@@ -24,7 +24,7 @@ class RecoverResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {"recovered": [{"product": name} | each.as_json() for name, each in self.recovered]}
+        return {"recovered": [{"product": name} | asdict(each) for name, each in self.recovered]}
 
     def require_complete(self) -> None:
         """Raise where a release is committed of which a step failed.
@@ -51,6 +51,7 @@ def recover(session: Session, product: str | None = None) -> RecoverResult:
     """
     done: list[tuple[str, Recovered]] = []
     for name in [session.product(product)] if product else session.products():
+        # The lock recovers by itself: there is nothing to do inside.
         with attempt(session, "recover", product=name), exclusive(session.context(name)) as (_, recovered):
             done += [(name, each) for each in recovered]
     return RecoverResult(tuple(done))

@@ -32,6 +32,8 @@ def remove(
     name = session.product(product)
     with attempt(session, "remove", product=name):
         context = session.context(name)
+        # A second `remove` checks what the first one left, so that a problem can be fixed and checked
+        # again.
         checked = check_removed(context)
         if checked is not None:
             return checked
@@ -49,6 +51,7 @@ def check_removed(context: Context) -> TransactionResult | None:
         found = removal.last_removal(context, state)
         if found is None:
             return None
+        # What was in use at the removal may be free by now.
         number, items = found
         removal.remove_again(context, items)
         check = check_removal(context, number, items)

@@ -46,6 +46,7 @@ def rollback(
     """
     name = session.product(product)
     with attempt(session, "rollback", product=name, known=lambda: {"version": version or ""}):
+        # Trust is read before the lock is taken: without trust nothing is even locked.
         trust, context = session.trust(), session.context(name)
 
         def check(entry: Entry) -> None:
@@ -81,6 +82,7 @@ def plan_rollback(
         NotUndoneError: The retained release, or the running one, is damaged.
     """
     entry = _find(context, state, version)
+    # Before anything of the release is read for the plan: a disk forgets, and people edit.
     if check is not None:
         try:
             check(entry)
@@ -90,16 +92,22 @@ def plan_rollback(
     number = next_transaction(context.system, context.layout, state)
     release = open_release(context.system, context.layout, entry, DAMAGED)
     items = [
-        replace(each, policy="") for each in release.installed if each.origin and each.policy != "beside"
+        # What an operator kept against that release is decided anew; its `.waybill-new` files are not part
+        # of it.
+        replace(each, policy="")
+        for each in release.installed
+        if each.origin and each.policy != "beside"
     ]
     wanted = Desired(items, health=release.health)
     source = f"{context.layout.record(entry.record)}/"
     for index, item in enumerate(wanted.items):
+        # Configuration comes back as it was rendered then: the values of the site may have changed since.
         if item.source.startswith(source):
             data = context.system.read(item.source, LIMIT * 16)
             wanted.rendered[item.path] = data
             to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
             wanted.items[index] = replace(item, source=to)
+    # A later rollback must judge the keys as of the first verification, not of this one.
     evidence = entry.evidence.with_time(entry.verified)
     fresh = replace(entry, record=number, record_sha256="", installed=0, evidence=evidence, incomplete="")
     return Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from installer.core.digest import hash_pieces
-from installer.core.errors import HostNotReadyError, UsageError
+from installer.core.errors import HostNotReadyError, UsageError, os_errors_as
 from installer.core.limits import CHUNK
 from installer.core.trust.root import ENVIRONMENT
 from installer.host.atomic_file import replace_file
@@ -79,6 +78,7 @@ class SetUp:
         return asdict(self)
 
 
+@os_errors_as(HostNotReadyError, "cannot write", default="/opt/waybill", hint="run as root")
 def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> SetUp:
     """Copy the running executable to its place; doing it again replaces it.
 
@@ -92,15 +92,6 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
         RefusedError: The host belongs to another environment.
         HostNotReadyError: A place cannot be written.
     """
-    try:
-        return _setup(system, env, recover_at_boot=recover_at_boot)
-    except OSError as error:
-        raise HostNotReadyError(
-            f"cannot write: {error.strerror}", where=error.filename or "/opt/waybill", hint="run as root"
-        ) from error
-
-
-def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     own = os.environ.get("WAYBILL_EXE", "")
     if not own or not Path(own).is_file():
         raise UsageError("setup needs the standalone executable", hint="run ./install setup from the media")
@@ -108,8 +99,10 @@ def _setup(system: System, env: str, *, recover_at_boot: bool) -> SetUp:
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
     digest = hashlib.sha256()
-    replace_file(system, PLACE, hash_pieces(_chunks(Path(own)), digest), 0o755)
+    with Path(own).open("rb") as file:
+        replace_file(system, PLACE, hash_pieces(iter(lambda: file.read(CHUNK), b""), digest), 0o755)
     seen = system.observe(NAME)
+    # Never overwrite a program of somebody else that has this name.
     if (seen.kind, seen.target) != ("link", PLACE):
         if seen.kind != "absent":
             raise UsageError(
@@ -130,6 +123,7 @@ def _write_unit(system: System) -> str:
     if system.observe(f"{wants}/{UNIT}").kind == "absent":
         system.symlink(f"../{UNIT}", f"{wants}/{UNIT}")
         system.sync_dir(wants)
+    # Below --root, and in containers without systemd, the unit is found at the next boot.
     if system.live and system.is_dir("/run/systemd/system"):
         ended = system.run(["systemctl", "daemon-reload"], timeout=_RELOAD)
         if not ended.ok:
@@ -150,9 +144,3 @@ def _set_environment(system: System, env: str) -> None:
         return
     make_directory(system, CONFIG)
     replace_file(system, ENVIRONMENT_FILE, f"{env}\n".encode(), 0o644)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk

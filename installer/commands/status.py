@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from installer.commands.common.session import Session
 from installer.core.errors import NotUndoneError, Problem, WaybillError
 from installer.core.format.manifest import Source
-from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
 from installer.state.release import Release, open_release
-from installer.state.state import Entry, State, cannot_access_error
+from installer.state.state import Entry, State, host_readable
 from installer.transaction.finalize import committed_state
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import read_state, refuse_before_reboot, refuse_truncated
@@ -52,8 +51,8 @@ class Status:
             "current": self.current.as_json() if self.current else None,
             "kept": [entry.as_json() for entry in self.kept],
             "highest": self.highest,
-            "drift": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.drift],
-            "edited": [each.as_json() for each in self.edited],
+            "drift": [asdict(problem) for problem in self.drift],
+            "edited": [asdict(each) for each in self.edited],
             "unfinished": self.unfinished,
             "source": dict(self.source),
             "break_glass": list(self.broken),
@@ -165,10 +164,8 @@ def product_status(context: Context) -> Status:
         NotUndoneError: The state is damaged, missing, or behind the journal.
         HostNotReadyError: This user may not read the state (it is root's), or it cannot be looked at.
     """
-    try:
+    with host_readable(context.layout.base):
         return _status(context)
-    except OSError as error:
-        raise cannot_access_error(error, context.layout.base) from error
 
 
 def _status(context: Context) -> Status:
@@ -180,11 +177,13 @@ def _status(context: Context) -> Status:
         found = _link(context, "")
     elif state.current is not None:
         try:
+            # A record that cannot be read is drift of the worst kind, and no reason to show nothing.
             release = open_release(context.system, context.layout, state.current)
         except NotUndoneError as error:
             found.append(Problem(error.where, error.what, error.hint))
         else:
             found, edited = drift(context.system, release.installed)
+            # Between switch and commit the link names the new release: that is not drift.
             found += _link(context, f"releases/{state.current.name}") if not unfinished else []
             found += _methods(context, state.current, release)
             origin = release.manifest.source
@@ -212,11 +211,8 @@ def _link(context: Context, expected: str) -> list[Problem]:
 
 
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
-    found: list[Problem] = []
-    for job in method_steps(None, release, Selection(frozenset(current.methods), {})):
-        used = method(job.name)
-        found += used.drift(context, job.new) if used and job.new else []
-    return found
+    steps = method_steps(None, release, Selection(frozenset(current.methods), {}))
+    return [problem for step in steps for problem in step.drift(context)]
 
 
 def unfinished_state(context: Context) -> tuple[State, str]:

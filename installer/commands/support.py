@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from installer import __version__
 from installer.audit import log as audit_log
 from installer.commands import audit as audits
 from installer.commands import metrics as telling
-from installer.commands.common.session import Session
+from installer.commands.common.session import Session, write_output
 from installer.commands.history import events
 from installer.commands.status import product_status
-from installer.core.errors import HostNotReadyError, UsageError, WaybillError
+from installer.core.errors import WaybillError
 from installer.core.format import tar_header
 from installer.core.format.member_names import path_fault
 from installer.core.format.tar_header import Header
@@ -80,18 +80,14 @@ def support(system: System, path: Path, clock: Clock) -> Supported:
         UsageError: Something is there already.
         HostNotReadyError: It cannot be written.
     """
+    # Collected first: what is declared as secret in one file may occur in any other.
     secrets = _secrets(system)
     members = [(name, _hidden(_held(take), secrets)) for name, take in _parts(system, clock)]
     pieces: list[bytes] = []
     for name, data in members:
         header = Header(name, 0o600, len(data), max(0, int(clock().timestamp())))
         pieces += [tar_header.encode(header), data, bytes(tar_header.padding(len(data)))]
-    try:
-        System().write_new(str(path.absolute()), [*pieces, tar_header.END], 0o600)
-    except FileExistsError:
-        raise UsageError("already exists", where=str(path), hint="choose another name") from None
-    except OSError as error:
-        raise HostNotReadyError(f"cannot write: {error.strerror}", where=str(path)) from error
+    write_output(path, [*pieces, tar_header.END])
     return Supported(str(path), tuple((name, len(data)) for name, data in members))
 
 
@@ -121,7 +117,7 @@ def _parts(system: System, clock: Clock) -> Iterator[tuple[str, Callable[[], byt
 def _of_product(within: Context, to: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     system, layout = within.system, within.layout
     yield f"{to}/status.json", lambda: _json(product_status(within).as_json())
-    yield f"{to}/history.json", lambda: _json([event.as_json() for event in events(within)])
+    yield f"{to}/history.json", lambda: _json([asdict(event) for event in events(within)])
     yield f"{to}/state.json", lambda: _file(system, layout.state_file)
     yield f"{to}/history.jsonl", lambda: _file(system, layout.history)
     names: list[str] = []
@@ -143,24 +139,24 @@ def _directories(system: System) -> list[str]:
 
 def _about(system: System, clock: Clock) -> dict[str, Any]:
     machine = os.uname()
-    environment = ""
-    with suppress(OSError):
-        environment = system.read(ENVIRONMENT_FILE, 4096).decode("utf-8", "replace").strip()
-    known = ""
-    with suppress(OSError):
-        known = system.read(TIME_FILE, 64).decode("utf-8", "replace").strip()
     return {
         "program": __version__,
         "time": format_time(clock()),
-        "trusted_time": known,
+        "trusted_time": _text(system, TIME_FILE),
         "boot": system.boot_id(),
         "host": host_name(system),
         "platform": system.platform(),
         "kernel": f"{machine.sysname} {machine.release} {machine.version}",
-        "environment": environment,
+        "environment": _text(system, ENVIRONMENT_FILE),
         "below_root": not system.live,
         "space": {place: _space(system, place) for place in (STATE, "/etc", "/opt", "/tmp")},  # noqa: S108
     }
+
+
+def _text(system: System, path: str) -> str:
+    with suppress(OSError):
+        return system.read(path, 4096).decode("utf-8", "replace").strip()
+    return ""
 
 
 def _space(system: System, place: str) -> dict[str, Any]:
@@ -184,6 +180,7 @@ def _listing(system: System, directory: str) -> bytes:
 
 
 def _file(system: System, path: str) -> bytes:
+    # The end of a long file is what tells what happened last.
     kept = b""
     for chunk in system.chunks(path):
         kept = (kept + chunk)[-LIMIT:]
@@ -211,8 +208,10 @@ def _secrets(system: System) -> frozenset[str]:
 def _hidden(data: bytes, secrets: frozenset[str]) -> bytes:
     """Replace what is secret; unlike configuration, a line of JSON stays valid JSON."""
     text = data.decode("utf-8", "surrogateescape")
+    # Somebody may have put a key where no key belongs.
     if "PRIVATE KEY-----" in text:
         text = "\n".join(conceal(text.splitlines(), secrets))
+    # The longest first: a secret may contain another one.
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return _URL.sub(r"\1***@", text).encode("utf-8", "surrogateescape")

@@ -12,7 +12,7 @@ from pathlib import Path
 from installer.audit.recorder import happened, require
 from installer.commands.common.attempt import attempt
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError
+from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError, os_errors_as
 from installer.core.limits import LIMITS
 from installer.core.trust.root import ROOT_BYTES, Root, fingerprint
 from installer.core.trust.root_view import RootView, view
@@ -57,14 +57,13 @@ def trust_init(session: Session, path: Path, fingerprint: str = "") -> RootView:
     """
     system = session.system
     with attempt(session, "trust init", medium=str(path)):
+        # A change of trust without a record in the audit log must not happen: the log is tried first.
         require(system)
-        trusted, digits = init_trust(
-            system,
-            path,
-            fingerprint,
-            lambda question: session.ui.ask(question, "--fingerprint"),
-            session.clock,
-        )
+
+        def ask(question: str) -> str:
+            return session.ui.ask(question, "--fingerprint")
+
+        trusted, digits = init_trust(system, path, fingerprint, ask, session.clock)
         row = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
         happened(system, "trust", row, session.ui.alert)
     return trust_show(session)
@@ -127,30 +126,25 @@ def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> U
         HostNotReadyError: It cannot be written.
     """
     load_trust(system)  # before anything is created there has to be a root
-    try:
+    hint = "run as root, or give --root DIR"
+    with os_errors_as(HostNotReadyError, "cannot write the root", LOCK, hint=hint):
         lock = system.lock(LOCK)
-    except OSError as error:
-        raise HostNotReadyError(
-            f"cannot write the root: {error.strerror}",
-            where=LOCK,
-            hint="run as root, or give --root DIR",
-        ) from error
-    try:
+    with lock:
         return _update(system, path, clock())
-    finally:
-        lock.release()
 
 
 def _update(system: System, path: Path, now: datetime) -> Updated:
     root, data = load_trust(system)
     before, where = root.version, str(path)
     candidates = _candidates(path)
+    # Each root is checked against the one before it, never against the first: a gap cannot be jumped.
     while found := _next(candidates, root, data):
         root = check_successor(root, found.data, found.signatures, found.name, now)
         data, where = found.data, found.name
     if root.version == before:
         return Updated(before, root, fingerprint(data))
     require_unexpired(root, where, now)
+    # One write for all steps: interrupted, the old root is still in force.
     store_root(system, data)
     remember_time(system, now)
     return Updated(before, root, fingerprint(data), _affected(system, root))
@@ -170,10 +164,8 @@ def _next(candidates: list[_Candidate], root: Root, data: bytes) -> _Candidate |
 
 def _candidates(path: Path) -> list[_Candidate]:
     directory = path if path.is_dir() else path.parent
-    try:
+    with os_errors_as(UsageError, "cannot read", str(directory)):
         names = sorted(entry.name for entry in directory.iterdir())
-    except OSError as error:
-        raise UsageError(f"cannot read: {error.strerror}", where=str(directory)) from None
     roots = [name for name in names if name == "root.json" or _VERSIONED.fullmatch(name)]
     if not path.is_dir():
         roots = [path.name]

@@ -45,5 +45,6 @@ def verify(session: Session, source: BundleInput) -> VerifyResult:
         progress.start("verify", payload_extent(opened))
         verified = verify_payload(opened, progress.advance)
         progress.done()
+        # Made once: for a file this returns the decision of the first look, for a stream it is made now.
         decision = verifier.decide(opened)
     return VerifyResult(verified, decision, tuple(verifier.trace.notes))

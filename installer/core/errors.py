@@ -244,9 +244,20 @@ class UnfitInputError(WaybillError):
 
 
 @contextmanager
-def os_errors_as(kind: type[WaybillError], what: str, where: object, hint: str = "") -> Iterator[None]:
-    """Raise an error of ours, `WHERE: WHAT: REASON`, in place of an `OSError`."""
+def os_errors_as(
+    kind: type[WaybillError], what: str, where: object = "", hint: str = "", *, default: str = ""
+) -> Iterator[None]:
+    """Raise an OSError as an error of the given class: "WHAT: REASON". Also a decorator.
+
+    Args:
+        kind: The class.
+        what: What cannot be done.
+        where: The path for the message; empty: the path that the OSError names.
+        hint: What to do about it.
+        default: The path for an OSError that names none.
+    """
     try:
         yield
     except OSError as error:
-        raise kind(f"{what}: {error.strerror}", where=str(where), hint=hint) from None
+        path = str(where or error.filename or default)
+        raise kind(f"{what}: {error.strerror}", where=path, hint=hint) from error

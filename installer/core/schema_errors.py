@@ -85,6 +85,12 @@ def findings(schema: Mapping[str, Any], value: Any, where: Where) -> list[Findin
     return list(unique.values())
 
 
+def spelling_hint(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Return the hint that names the closest known word, or another one if no word is close."""
+    close = did_you_mean(word, known)
+    return f"did you mean {close}?" if close else otherwise
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the known word that is closest to a misspelt one, or an empty text."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
@@ -129,13 +135,8 @@ def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
     ways = [lacks for errors in branches.values() if (lacks := _only_lacks(errors))]
     if len(ways) > 1 and error.instance:
         what = f"{', or '.join(ways)} is missing" + (f" in {dotted(path)}" if path else "")
-        return [
-            Finding(
-                "required",
-                path,
-                Problem(where(path), what, "the reference documentation shows the form of each"),
-            )
-        ]
+        hint = "the reference documentation shows the form of each"
+        return [Finding("required", path, Problem(where(path), what, hint))]
     found = [finding for child in children for finding in _explain(child, where)]
     return _without_followers(found)
 
@@ -200,13 +201,10 @@ def _extra_keys(error: ValidationError) -> list[str]:
 
 def _unknown_key(key: str, error: ValidationError, path: Path, where: Where) -> Finding:
     known = list(error.schema.get("properties", {}))
-    close = did_you_mean(key, known)
-    listed = ", ".join(known) if len(known) <= _MANY else ""
-    hint = (
-        f"did you mean {close}?"
-        if close
-        else (f"known keys: {listed}" if listed else ("see the reference documentation"))
+    listed = (
+        f"known keys: {', '.join(known)}" if 0 < len(known) <= _MANY else "see the reference documentation"
     )
+    hint = spelling_hint(key, known, listed)
     inside = f" in {dotted(path)}" if path else ""
     return Finding(
         "additionalProperties", (*path, key), Problem(where((*path, key)), f"unknown key {key}{inside}", hint)
@@ -219,20 +217,16 @@ def _say(keyword: str, error: ValidationError, path: Path) -> tuple[str, str]:
         name = error.message.split("'")[1] if "'" in error.message else str(limit)
         spec = error.schema.get("properties", {}).get(name, {})
         inside = f" in {dotted(path)}" if path else ""
-        return f"{name} is missing{inside}", _first_sentence(spec.get("description", "")) if isinstance(
-            spec, dict
-        ) else ""
+        meaning = _first_sentence(spec.get("description", "")) if isinstance(spec, dict) else ""
+        return f"{name} is missing{inside}", meaning
     if keyword == "type":
         wanted = limit if isinstance(limit, list) else [limit]
         names = " or ".join(_NAMES.get(str(name), str(name)) for name in wanted)
         return f"{subject} must be {names}, but is {shown}", _quote(error) if "string" in wanted else ""
     if keyword in ("enum", "const"):
         allowed = [str(item) for item in (limit if keyword == "enum" else [limit])]
-        close = did_you_mean(str(error.instance), allowed)
-        return (
-            f"{subject} is {shown}",
-            f"did you mean {close}?" if close else f"allowed: {', '.join(allowed)}",
-        )
+        hint = spelling_hint(str(error.instance), allowed, f"allowed: {', '.join(allowed)}")
+        return f"{subject} is {shown}", hint
     templates = {
         "pattern": "{subject} is {shown}, which is not in the required form",
         "minLength": "{subject} is too short",

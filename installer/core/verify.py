@@ -82,15 +82,10 @@ class VerifiedBundle:
         }
 
 
-def any_host(_manifest: Manifest) -> HostFacts:
-    """Return no facts: for a verification that is not for one host."""
-    return HostFacts()
-
-
 def open_trusted(
     medium: BundleSource,
     trust: Trust,
-    destination: Callable[[Manifest], HostFacts] = any_host,
+    destination: Callable[[Manifest], HostFacts] = lambda _manifest: HostFacts(),
     trail: VerificationTrace | None = None,
 ) -> OpenedBundle:
     """Do steps 1 to 14.

@@ -18,6 +18,7 @@ from installer.deploy.method import Method, Target, full_path
 from installer.deploy.operation import Handler, Json, Op, StepError
 from installer.host.context import Context
 from installer.host.system import Completed
+from installer.state.release import Installed
 
 TIMEOUT = 600.0
 _QUICK = 30.0
@@ -26,6 +27,7 @@ _NO_PLUGIN = b"docker --help"
 """Part of what a Docker command line without the plugin prints; the rest varies with its version."""
 
 
+_PLAIN = ("--ansi", "never", "--progress", "plain")
 _UP = ("up", "-d", "--wait", "--remove-orphans", "--pull", "never")
 _LISTS = {
     "container": ("ps", "-a", "--format", "{{.Names}}"),
@@ -59,22 +61,11 @@ def find_tool(context: Context) -> list[str] | Problem:
     return Problem("docker compose", "is not installed", remedy)
 
 
-def _compose(context: Context, args: Json, file: str, *words: str, timeout: float = TIMEOUT) -> Completed:
+def _compose(context: Context, args: Json, file: str, *words: str) -> Completed:
     # Compose runs on the real host: below --root it needs the path from outside.
     path = context.system.real(file)
-    argv = [
-        *args["tool"],
-        "-p",
-        args["project"],
-        "-f",
-        path,
-        "--ansi",
-        "never",
-        "--progress",
-        "plain",
-        *words,
-    ]
-    return context.system.run(argv, timeout=timeout, env=args["env"])
+    argv = [*args["tool"], "-p", args["project"], "-f", path, *_PLAIN, *words]
+    return context.system.run(argv, timeout=TIMEOUT, env=args["env"])
 
 
 def _require(context: Context, args: Json, file: str, *words: str) -> None:
@@ -146,8 +137,9 @@ class Up(Handler):
             _require(context, args, args["file"], *_UP, *again)
         except StepError as error:
             # Read now: undoing removes the containers, and their logs with them.
-            problems = [*error.problems, *last_lines(context, args["project"], args.get("config", ()))]
-            raise StepError(error.what, where=error.where, hint=error.hint, problems=problems) from error
+            logs = last_lines(context, args["project"], args.get("config", ()))
+            error.problems = (*error.problems, *logs)
+            raise
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Stop the project if it is new; `compose.before` starts the old one when its files are back."""
@@ -215,14 +207,14 @@ class Compose(Method):
                 "file": new.release.then(_file(new)),
                 "recreate": _config_changed(old, new),
                 "env": _env(context, new),
-                "config": _rendered(new),
+                "config": [item.path for item in _rendered(new)],
             }
             ops.append(Op("compose.up", up, "activate", f"start project {_project(new)}"))
         return ops
 
     def failure_logs(self, context: Context, target: Target) -> list[Problem]:
         """Return the last lines that the containers logged."""
-        return last_lines(context, _project(target), _rendered(target))
+        return last_lines(context, _project(target), [item.path for item in _rendered(target)])
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
         """Return which containers do not run, or run from an image that is not of this release."""
@@ -238,15 +230,11 @@ class Compose(Method):
         problems = [Problem("compose", f"container {name[:12]} is not running") for name in down]
         # Ids, not names: a name may have moved to another image since.
         signed = {each for image in target.release.manifest.images for each in (image.config, image.manifest)}
-        return problems + [
-            Problem(
-                f"container {name}",
-                f"runs from image {image[7:19]}, which does not belong to this release",
-                "install the release again",
-            )
-            for name, image in images
-            if signed and image not in signed
-        ]
+        for name, image in images:
+            if signed and image not in signed:
+                what = f"runs from image {image[7:19]}, which does not belong to this release"
+                problems.append(Problem(f"container {name}", what, "install the release again"))
+        return problems
 
     def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
         """Return the project of the running release."""
@@ -314,10 +302,10 @@ def _env(context: Context, target: Target) -> dict[str, str]:
     }
 
 
-def _rendered(target: Target) -> list[str]:
+def _rendered(target: Target) -> list[Installed]:
     """Return the paths of rendered configuration."""
     templates = {entry.path for entry in target.release.manifest.of_kind("template")}
-    return [item.path for item in target.release.installed if item.origin in templates]
+    return [item for item in target.release.installed if item.origin in templates]
 
 
 def _config_changed(old: Target | None, new: Target) -> bool:
@@ -326,9 +314,7 @@ def _config_changed(old: Target | None, new: Target) -> bool:
         return False
 
     def config(target: Target) -> set[tuple[str, str]]:
-        templates = {entry.path for entry in target.release.manifest.of_kind("template")}
-        rendered = [item for item in target.release.installed if item.origin in templates]
-        return {(item.path, item.sha256) for item in rendered if not item.policy}
+        return {(item.path, item.sha256) for item in _rendered(target) if not item.policy}
 
     return config(old) != config(new)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from installer.core.errors import Problem
@@ -38,10 +38,6 @@ class ProbeResult:
     passed: bool
     attempts: int
     error: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the result as a JSON object."""
-        return asdict(self)
 
 
 def probe_name(check: HealthCheck) -> str:
@@ -136,9 +132,8 @@ def watch_release(context: Context, release: Release, methods: Sequence[str]) ->
     except StepError as error:
         # Read now: undoing removes the services, and with containers their logs.
         logs = [problem for used, step in steps for problem in used.failure_logs(context, step)]
-        raise StepError(
-            error.what, where=error.where, hint=error.hint, problems=[*error.problems, *logs]
-        ) from error
+        error.problems = (*error.problems, *logs)
+        raise
 
 
 class _Watched:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from installer.deploy.operation import Handler, Json
+from installer.deploy.operation import Handler, Json, WithoutPreimage
 from installer.host.context import Context
 
 # The value is in journals on hosts, and cannot change.
@@ -63,12 +63,8 @@ class Residue:
         return {name: value for name, value in asdict(self).items() if value and name != "how"}
 
 
-class RecordInventory(Handler):
+class RecordInventory(WithoutPreimage):
     """`removal.account`: does nothing. It keeps the inventory in the journal until the removal ends."""
-
-    def observe(self, context: Context, args: Json) -> Json:
-        """Return nothing: there is nothing to undo."""
-        return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Do nothing."""

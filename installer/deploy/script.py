@@ -17,7 +17,7 @@ from typing import ClassVar
 from installer.core.errors import Problem
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target, full_path
-from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
+from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError, WithoutPreimage
 from installer.host.context import Context
 from installer.host.directories import make_directory
 
@@ -88,13 +88,15 @@ class Apply(Handler):
         else:
             _run(context, args["new"], "undo")
 
+    def undo_label(self, op: Op) -> str:
+        """Name the script that runs: the label of the operation names `apply`."""
+        step = op.args["new"]
+        script = step["restore" if "restore" in step else "undo"]
+        return f"undo: running {script.removeprefix(step['directory'] + '/')}"
 
-class Snapshot(Handler):
+
+class Snapshot(WithoutPreimage):
     """`script.snapshot`: saves what `apply` is about to change; undoing `script.apply` restores it."""
-
-    def observe(self, context: Context, args: Json) -> Json:
-        """Return nothing: the scripts see to what undoing needs."""
-        return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the script with an empty directory of its own, and sync what it wrote."""
@@ -112,14 +114,10 @@ class Snapshot(Handler):
         """Leave it: it is removed with the record of the transaction."""
 
 
-class Forward(Handler):
+class Forward(WithoutPreimage):
     """`script.forward`: runs an `apply` that cannot be undone; the journal has FORWARD before it."""
 
     point_of_no_return = True
-
-    def observe(self, context: Context, args: Json) -> Json:
-        """Return nothing: the scripts see to what undoing needs."""
-        return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the script."""
@@ -134,12 +132,8 @@ class Forward(Handler):
         raise ThirdStateError("cannot be undone", where=args["new"]["apply"])
 
 
-class Remove(Handler):
+class Remove(WithoutPreimage):
     """`script.remove`: runs the old `undo`; its inverse is the old `apply`."""
-
-    def observe(self, context: Context, args: Json) -> Json:
-        """Return nothing: the scripts see to what undoing needs."""
-        return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the old `undo`."""
@@ -148,6 +142,11 @@ class Remove(Handler):
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the old `apply`."""
         _run(context, args["old"], "apply")
+
+    def undo_label(self, op: Op) -> str:
+        """Name the script that runs: the label of the operation names `undo`."""
+        step = op.args["old"]
+        return f"undo: running {step['apply'].removeprefix(step['directory'] + '/')}"
 
 
 class Script(Method):

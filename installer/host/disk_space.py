@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.limits import MIB
-from installer.host.system import Space, System
+from installer.host.system import System
 from installer.shared.humanize import size_text
 
 SLACK = 4 * MIB
@@ -32,10 +33,6 @@ class Need:
     inodes: int
     free: int
     free_inodes: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +60,11 @@ def sum_demands(system: System, demands: Iterable[Demand]) -> list[Need]:
     Raises:
         OSError: The free space cannot be determined.
     """
-    spaces: dict[str, Space] = {}
+    # Asked once per directory: a plan has thousands of files in few directories.
+    space_at = functools.cache(system.space)
     sums: dict[int, list[Any]] = {}
     for demand in demands:
-        # Asked once per directory: a plan has thousands of files in few directories.
-        if demand.path not in spaces:
-            spaces[demand.path] = system.space(demand.path)
-        space = spaces[demand.path]
+        space = space_at(demand.path)
         row = sums.setdefault(space.device, [demand.path, SLACK, 16, space])
         # A file takes whole blocks: on average half a block more than its size.
         row[1] += -(-(demand.bytes + (demand.inodes - 1) * space.block // 2) // space.block) * space.block
@@ -82,20 +77,11 @@ def space_problems(found: list[Need]) -> list[Problem]:
     problems = []
     for need in found:
         if need.bytes > need.free:
-            problems.append(
-                Problem(
-                    need.path,
-                    f"has {size_text(need.free)} free, needs {size_text(need.bytes)}",
-                    f"free {size_text(need.bytes - need.free)} there",
-                )
-            )
+            what = f"has {size_text(need.free)} free, needs {size_text(need.bytes)}"
+            hint = f"free {size_text(need.bytes - need.free)} there"
+            problems.append(Problem(need.path, what, hint))
         # -1: the file system has no fixed number of inodes.
         if 0 <= need.free_inodes < need.inodes:
-            problems.append(
-                Problem(
-                    need.path,
-                    f"has {need.free_inodes} inodes free, needs {need.inodes}",
-                    "remove files there: each file uses one inode",
-                )
-            )
+            what = f"has {need.free_inodes} inodes free, needs {need.inodes}"
+            problems.append(Problem(need.path, what, "remove files there: each file uses one inode"))
     return problems

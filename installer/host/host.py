@@ -26,10 +26,11 @@ from installer.shared import process
 
 # O_NOFOLLOW: a link that a service account plants must not make root read another file. O_NONBLOCK: opening
 # a FIFO must not wait for a writer.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 """The escapes of blanks and the like in /proc/self/mountinfo."""
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class Host:
         digest_hex = ""
         if digest:
             running = hashlib.sha256()
-            for chunk in _chunks(os.open(at.name, _READ, dir_fd=at.fd)):
+            for chunk in _chunks(os.open(at.name, READ, dir_fd=at.fd)):
                 running.update(chunk)
             digest_hex = running.hexdigest()
         return Seen("file", digest_hex, status.st_size, mode, *owner)
@@ -211,7 +212,7 @@ class Host:
             OSError: It cannot be read.
         """
         with self.open_parent(path, follow=follow) as at:
-            fd = os.open(at.name, _READ, dir_fd=at.fd)
+            fd = os.open(at.name, READ, dir_fd=at.fd)
         return _chunks(fd)
 
     def names(self, path: str) -> list[str]:
@@ -221,14 +222,10 @@ class Host:
             OSError: It cannot be listed.
         """
         try:
-            with self.open_directory(path) as at:
-                fd = os.open(at.name, LIST, dir_fd=at.fd)
+            with self.open_directory(path) as at, opened(at, LIST) as fd:
+                return sorted(os.listdir(fd))  # noqa: PTH208
         except FileNotFoundError:
             return []
-        try:
-            return sorted(os.listdir(fd))  # noqa: PTH208
-        finally:
-            os.close(fd)
 
     def mounts(self, path: str) -> list[str]:
         """Return the mount points at and below a path, as host paths."""
@@ -278,15 +275,11 @@ class Host:
         """
         while True:
             try:
-                with self.open_parent(path, follow=True) as at:
-                    fd = os.open(at.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
+                with self.open_parent(path, follow=True) as at, opened(at, _PATH) as fd:
+                    found, device = os.fstatvfs(fd), os.fstat(fd).st_dev
                 break
             except (FileNotFoundError, NotADirectoryError):
                 path = path.rsplit("/", 1)[0] or "/"
-        try:
-            found, device = os.fstatvfs(fd), os.fstat(fd).st_dev
-        finally:
-            os.close(fd)
         # btrfs and others create inodes as needed and report 0.
         inodes = found.f_favail if found.f_files else -1
         flags = found.f_flag
@@ -367,6 +360,16 @@ class Host:
             OSError: The connection was refused or timed out.
         """
         socket.create_connection((host, port), timeout).close()
+
+
+@contextmanager
+def opened(at: ParentDir, flags: int) -> Iterator[int]:
+    """Open what a path leads to, and close it again; a new file gets the mode 0600."""
+    fd = os.open(at.name, flags, 0o600, dir_fd=at.fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _chunks(fd: int) -> Iterator[bytes]:

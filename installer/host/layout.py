@@ -9,6 +9,16 @@ CONFIG = "/etc/waybill"
 TRUST = f"{CONFIG}/trust"
 
 
+class _Below:
+    """A path in the directory of a product."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, layout: Layout, _kind: type[Layout]) -> str:
+        return f"{layout.base}/{self._name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The directories of one product.
@@ -26,50 +36,24 @@ class Layout:
         """Everything of this product."""
         return f"{self.state}/{self.product}"
 
-    @property
-    def releases(self) -> str:
-        """Holds one directory per retained release."""
-        return f"{self.base}/releases"
-
-    @property
-    def current(self) -> str:
-        """The link to the release that runs."""
-        return f"{self.base}/current"
-
-    @property
-    def staging(self) -> str:
-        """Holds what is being verified; the next run of the same bundle continues there, others clear it."""
-        return f"{self.base}/staging"
-
-    @property
-    def rendered(self) -> str:
-        """Holds, per transaction, the record of what it installs and the configuration as it was rendered."""
-        return f"{self.base}/rendered"
-
-    @property
-    def transactions(self) -> str:
-        """Holds the journals and, while one is open, its backups."""
-        return f"{self.base}/txn"
-
-    @property
-    def preserved(self) -> str:
-        """Holds files not installed by Waybill that were replaced on request or moved out of the way."""
-        return f"{self.base}/kept"
-
-    @property
-    def state_file(self) -> str:
-        """What runs and what is retained."""
-        return f"{self.base}/state.json"
-
-    @property
-    def history(self) -> str:
-        """One line per transaction."""
-        return f"{self.base}/history.jsonl"
-
-    @property
-    def lock(self) -> str:
-        """Held while something is changed."""
-        return f"{self.base}/lock"
+    releases = _Below("releases")
+    """Holds one directory per retained release."""
+    current = _Below("current")
+    """The link to the release that runs."""
+    staging = _Below("staging")
+    """Holds what is being verified; the next run of the same bundle continues there, others clear it."""
+    rendered = _Below("rendered")
+    """Holds, per transaction, the record of what it installs and the configuration as it was rendered."""
+    transactions = _Below("txn")
+    """Holds the journals and, while one is open, its backups."""
+    preserved = _Below("kept")
+    """Holds files not installed by Waybill that were replaced on request or moved out of the way."""
+    state_file = _Below("state.json")
+    """What runs and what is retained."""
+    history = _Below("history.jsonl")
+    """One line per transaction."""
+    lock = _Below("lock")
+    """Held while something is changed."""
 
     @property
     def site_values(self) -> str:

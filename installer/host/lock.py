@@ -17,7 +17,7 @@ _PAUSE = 0.02
 
 
 class Lock:
-    """A held lock; ends with `release` or with the process."""
+    """A held lock; ends with the `with` statement, with `release` or with the process."""
 
     def __init__(self, *fds: int) -> None:
         self._fds = fds
@@ -65,6 +65,12 @@ class Lock:
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         return cls(*fds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Release the lock; a second call does nothing."""

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from installer.host import syscalls, tree_removal
-from installer.host.host import LIST, Host, Seen, Space
+from installer.host import syscalls
+from installer.host.host import LIST, READ, Host, Seen, Space, opened
 from installer.host.http_probe import Answer
 from installer.host.lock import Lock
 from installer.host.safe_path import ParentDir, open_parent
@@ -28,7 +28,8 @@ __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = _WRITE | os.O_CREAT | os.O_EXCL
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
 
@@ -45,6 +46,15 @@ def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[An
 
     functools.update_wrapper(wrapper, method)
     return wrapper
+
+
+def _set_owner_mode(fd: int, mode: int, uid: int, gid: int) -> None:
+    # The owner first: chown(2) clears setuid and setgid bits of a mode set before.
+    if (uid, gid) != (-1, -1):
+        os.fchown(fd, uid, gid)
+    # By the descriptor, whatever the umask: between a check and chmod(2) by name, somebody could put a link
+    # in its place.
+    os.fchmod(fd, mode)
 
 
 class System(Host):
@@ -65,7 +75,7 @@ class System(Host):
         return self.around(name, (), call)
 
     @_effect
-    def mkdir(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
+    def mkdir(self, path: str, mode: int) -> None:
         """Create a directory with exactly this mode; its parent must exist.
 
         Raises:
@@ -73,15 +83,8 @@ class System(Host):
         """
         with self.open_parent(path) as at:
             os.mkdir(at.name, mode, dir_fd=at.fd)
-            fd = os.open(at.name, LIST, dir_fd=at.fd)
-            try:
-                # The owner first: chown(2) clears setuid and setgid bits of a mode set before.
-                if (uid, gid) != (-1, -1):
-                    os.fchown(fd, uid, gid)
-                # mkdir(2) applies the umask; fchmod(2) does not.
-                os.fchmod(fd, mode)
-            finally:
-                os.close(fd)
+            with opened(at, LIST) as fd:
+                os.fchmod(fd, mode)  # mkdir(2) applies the umask; fchmod(2) does not
 
     @_effect
     def write_new(
@@ -107,15 +110,12 @@ class System(Host):
         Raises:
             OSError: It exists already, or cannot be written.
         """
-        with self.open_parent(path) as at:
-            # 0600 until its content is complete: nobody reads or runs half of a file.
-            fd = os.open(at.name, _NEW, 0o600, dir_fd=at.fd)
+        # 0600 until its content is complete: nobody reads or runs half of a file.
+        with self.open_parent(path) as at, opened(at, _NEW) as fd:
             try:
                 for chunk in (data,) if isinstance(data, bytes) else data:
                     self._write(fd, chunk)
-                if (uid, gid) != (-1, -1):
-                    os.fchown(fd, uid, gid)
-                os.fchmod(fd, mode)
+                _set_owner_mode(fd, mode, uid, gid)
                 if sync:
                     self._fsync(fd)
             # Not BaseException: a killed process cannot clean up, and tests imitate that.
@@ -124,8 +124,6 @@ class System(Host):
                     # A half-written file under its final name must not be taken for a complete one later.
                     os.unlink(at.name, dir_fd=at.fd)
                 raise
-            finally:
-                os.close(fd)
 
     @_effect
     def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
@@ -140,17 +138,13 @@ class System(Host):
         Raises:
             OSError: It could not be written; an unknown part of it may be in the file.
         """
-        with self.open_parent(path) as at:
-            fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
-            try:
-                # One descriptor for write and sync: a second open could lead to another file.
-                os.lseek(fd, offset, os.SEEK_SET)
-                self._write(fd, data)
-                if truncate:
-                    os.ftruncate(fd, offset + len(data))
-                self._fsync(fd)
-            finally:
-                os.close(fd)
+        # One descriptor for write and sync: a second open could lead to another file.
+        with self.open_parent(path) as at, opened(at, _WRITE) as fd:
+            os.lseek(fd, offset, os.SEEK_SET)
+            self._write(fd, data)
+            if truncate:
+                os.ftruncate(fd, offset + len(data))
+            self._fsync(fd)
 
     @_effect
     def append(self, path: str, data: bytes) -> None:
@@ -161,13 +155,9 @@ class System(Host):
         Raises:
             OSError: It could not be appended; an unknown part of it may be in the file.
         """
-        with self.open_parent(path) as at:
-            fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
-            try:
-                self._write(fd, data)
-                self._fsync(fd)
-            finally:
-                os.close(fd)
+        with self.open_parent(path) as at, opened(at, _WRITE | os.O_APPEND) as fd:
+            self._write(fd, data)
+            self._fsync(fd)
 
     @_effect
     def reserve(self, path: str, size: int) -> None:
@@ -178,15 +168,11 @@ class System(Host):
         Raises:
             OSError: There is not enough space.
         """
-        with self.open_parent(path) as at:
-            fd = os.open(at.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
-        try:
+        with self.open_parent(path) as at, opened(at, _WRITE | os.O_APPEND) as fd:
             number = syscalls.fallocate(fd, os.fstat(fd).st_size, size)
             # Some file systems cannot reserve, some containers may not: both are no reason to stop.
             if number not in (0, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
                 raise OSError(number, os.strerror(number), path)
-        finally:
-            os.close(fd)
 
     @_effect
     def _write(self, fd: int, data: bytes | memoryview) -> None:
@@ -211,12 +197,8 @@ class System(Host):
         Raises:
             OSError: The sync failed.
         """
-        with self.open_directory(path) as at:
-            fd = os.open(at.name, LIST, dir_fd=at.fd)
-        try:
+        with self.open_directory(path) as at, opened(at, LIST) as fd:
             self._fsync(fd)
-        finally:
-            os.close(fd)
 
     def sync_files(self, paths: Sequence[str]) -> None:
         """Wait until the content of files is on the disk, with one sync per file system for many.
@@ -230,12 +212,8 @@ class System(Host):
             if syscalls.version() >= (5, 8):
                 return  # before Linux 5.8, syncfs(2) did not report failed writes: then each file is synced
         for path in paths:
-            with self.open_parent(path) as at:
-                fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.fd)
-            try:
+            with self.open_parent(path) as at, opened(at, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) as fd:
                 self._fsync(fd)
-            finally:
-                os.close(fd)
 
     def sync_all(self, directories: Iterable[str]) -> None:
         """Wait until everything on the file systems of some directories is on the disk.
@@ -264,14 +242,11 @@ class System(Host):
         Raises:
             OSError: The sync failed.
         """
-        with open_parent("/" if of_engine else self.root, path, follow=True) as at:
-            fd = os.open(at.name, LIST, dir_fd=at.fd)
-        try:
+        root = "/" if of_engine else self.root
+        with open_parent(root, path, follow=True) as at, opened(at, LIST) as fd:
             # Engines write through their own processes: only syncfs(2) reaches their files.
             if (number := syscalls.syncfs(fd)) != 0:
                 raise SyncError(number, os.strerror(number), path)
-        finally:
-            os.close(fd)
 
     @_effect
     def rename(self, source: str, target: str) -> None:
@@ -349,23 +324,33 @@ class System(Host):
         Raises:
             OSError: It cannot be changed.
         """
-        with self.open_parent(path) as at:
-            # By a descriptor: between a check and chmod(2) by name, somebody could put a link in its place.
-            fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at.fd)
-            try:
-                if (uid, gid) != (-1, -1):
-                    os.fchown(fd, uid, gid)
-                os.fchmod(fd, mode)
-            finally:
-                os.close(fd)
+        with self.open_parent(path) as at, opened(at, READ) as fd:
+            _set_owner_mode(fd, mode, uid, gid)
 
     def remove_tree(self, path: str) -> None:
-        """Remove a directory of Waybill with its content; see `tree_removal`.
+        """Remove a directory of Waybill with its content; remove links in it, and never follow them.
 
         Raises:
-            OSError: Something in it cannot be removed.
+            OSError: Something in it cannot be removed; EBUSY, before any removal, if something is mounted
+                there.
         """
-        tree_removal.remove_tree(self, path, rmdir=self.rmdir, unlink=self.unlink)
+        # A mount may hold the data of the operator: looked for before the first removal.
+        if mounted := self.mounts(path):
+            what = "a file system is mounted there; Waybill does not unmount it"
+            raise OSError(errno.EBUSY, what, mounted[0])
+        with self.hold_directories():
+            self._remove_below(path)
+
+    def _remove_below(self, path: str) -> None:
+        kind = self.observe(path, digest=False).kind
+        if kind == "dir":
+            for name in self.names(path):
+                self._remove_below(f"{path}/{name}")
+            # Depth first: an interruption leaves a smaller tree, which the next run removes.
+            self.rmdir(path)
+        # A link is removed itself, never what it points to.
+        elif kind != "absent":
+            self.unlink(path)
 
     @_effect
     def run(

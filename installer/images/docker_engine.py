@@ -16,11 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from installer.core.limits import CHUNK, MIB
-from installer.images.data_roots import data_roots
-from installer.images.docker_socket import START as _START
-from installer.images.docker_socket import EngineError, InUseError
-from installer.images.docker_socket import probe as _probe
-from installer.images.docker_socket import silent_error as _silent
+from installer.images.docker_socket import START, EngineError, InUseError, probe, silent_error
 from installer.images.read_back import digests
 
 if TYPE_CHECKING:
@@ -50,7 +46,6 @@ class EngineInfo:
     Attributes:
         version: As the engine writes it.
         store: `classic` (the id of an image is its configuration's digest) or `containerd` (its manifest's).
-        driver: Storage driver.
         root: Its data root on this host.
         platform: `os/arch`.
         address: Where it was reached.
@@ -58,7 +53,6 @@ class EngineInfo:
 
     version: str
     store: Store
-    driver: str
     root: str
     platform: str
     address: str
@@ -66,7 +60,7 @@ class EngineInfo:
     @property
     def roots(self) -> tuple[str, ...]:
         """Where it keeps images; empty if that is not on this host."""
-        return data_roots(self.root, containerd=self.store == "containerd")
+        return _data_roots(self.root, containerd=self.store == "containerd")
 
     @property
     def release(self) -> tuple[int, int]:
@@ -283,11 +277,11 @@ class Engine:
         import urllib3.exceptions
 
         where = self.info.address
-        _probe(where, ANSWER)
+        probe(where, ANSWER)
         try:
             yield
         except (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
-            raise _silent(what, where) from error
+            raise silent_error(what, where) from error
         except docker.errors.APIError as error:
             text = str(error.explanation or error)[:600]
             raise EngineError(f"the engine could not {what}: {text}", where=where) from error
@@ -299,7 +293,7 @@ class Engine:
         ) as error:
             # urllib3 wraps some timeouts in errors of other types.
             if "timed out" in str(error):
-                raise _silent(what, where) from error
+                raise silent_error(what, where) from error
             hint = "check its log (journalctl -u docker), start it, then run the command again"
             raise EngineError(
                 f"the engine closed the connection when asked to {what}", where=where, hint=hint
@@ -319,7 +313,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
         EngineError: There is none, this user may not use it, it is not on this host, or it does not answer.
     """
     address = address or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
-    _probe(address, answer)
+    probe(address, answer)
     import docker
     import docker.errors
     import requests.exceptions
@@ -335,7 +329,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             raw = client.info()
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             raise EngineError(
-                f"the Docker engine does not answer: {error}"[:400], where=address, hint=_START
+                f"the Docker engine does not answer: {error}"[:400], where=address, hint=START
             ) from error
         asker.close()
         opened.pop_all()
@@ -345,7 +339,6 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
     info = EngineInfo(
         version=str(raw.get("ServerVersion", "")),
         store=store,
-        driver=str(raw.get("Driver", "")),
         root=str(raw.get("DockerRootDir", "")),
         platform=f"{raw.get('OSType', '')}/{_ARCHITECTURES.get(machine, machine)}",
         address=address,
@@ -362,3 +355,28 @@ def _until(deadline: float, chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         _check(deadline)
         yield chunk
+
+
+def _data_roots(root: str, *, containerd: bool) -> tuple[str, ...]:
+    """Return the directories in which an engine keeps images; none where they are not on this host.
+
+    Args:
+        root: What the engine calls its root.
+        containerd: Whether images are in containerd's store.
+    """
+    wanted = [root]
+    if containerd:
+        # Docker reports its own root only; the blobs are in containerd's.
+        wanted += ["/var/lib/containerd", *_configured_containerd_root()]
+    return tuple(folder for folder in wanted if folder and Path(folder).is_dir())
+
+
+def _configured_containerd_root() -> list[str]:
+    # Imported here: only hosts with the containerd store need it.
+    import tomllib
+
+    try:
+        root = tomllib.loads(Path("/etc/containerd/config.toml").read_text("utf-8")).get("root")
+    except (OSError, ValueError):
+        return []
+    return [root] if isinstance(root, str) else []

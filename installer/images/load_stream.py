@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO, Literal, cast
 
-from installer.core.errors import TamperedError
+from installer.core.digest import oci_digest
+from installer.core.errors import TamperedError, os_errors_as
 from installer.core.format.manifest import Image, Layer, blob_path
+from installer.core.format.tar_header import END, padding
 from installer.core.limits import CHUNK, LIMITS, MIB
-from installer.core.oci.documents import layer_form, make_index
+from installer.core.oci.documents import LAYOUT, blob_name, layer_form, make_index
 
 Form = Literal["docker", "oci"]
-BLOCK = 512
-END = bytes(2 * BLOCK)
 # A layer says itself how much memory it needs; without a bound it could exhaust the host's.
 WINDOW = 256 * MIB
 """Most memory that a zstd layer may ask for while it is expanded."""
@@ -67,7 +67,7 @@ def chain_ids(diff_ids: list[str] | tuple[str, ...]) -> list[str]:
     chains: list[str] = []
     for diff_id in diff_ids:
         text = f"{chains[-1]} {diff_id}" if chains else diff_id
-        chains.append("sha256:" + hashlib.sha256(text.encode()).hexdigest() if chains else diff_id)
+        chains.append(oci_digest(text.encode()) if chains else diff_id)
     return chains
 
 
@@ -85,40 +85,34 @@ def stream(load: ImageLoad, advance: Callable[[int], None] = lambda _count: None
         TamperedError: A blob is missing, or is not what the signed manifest says. An engine loads
             nothing from what it got before.
     """
-    if load.form == "oci":
-        return _oci(load, advance)
-    return _docker(load, advance)
-
-
-def _docker(load: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
-    image, release = load.image, load.release
+    oci, release = load.form == "oci", load.release
     for layer in load.sent:
-        yield _header(_layer_name(layer), layer.expanded)
-        yield from _counted(_plain(release, layer), advance)
-        yield _padding(layer.expanded)
-    config = image.config.removeprefix("sha256:") + ".json"
-    yield from _document(config, read_document(release, image.config))
+        size = layer.size if oci else layer.expanded
+        yield _header(blob_name(layer.digest) if oci else _layer_name(layer), size)
+        yield from _counted(_stored(release, layer) if oci else _plain(release, layer), advance)
+        yield bytes(padding(size))
+    for name, data in (_oci_documents(load) if oci else _docker_documents(load)).items():
+        yield _header(name, len(data)) + data + bytes(padding(len(data)))
+    yield END
+
+
+def _docker_documents(load: ImageLoad) -> dict[str, bytes]:
+    config = load.image.config.removeprefix("sha256:") + ".json"
     # All layers are named, also those not sent: the engine takes them from its store by diff id.
-    names = [_layer_name(layer) for layer in image.layers]
+    names = [_layer_name(layer) for layer in load.image.layers]
     listing = [{"Config": config, "RepoTags": [load.tag], "Layers": names}]
-    yield from _document("manifest.json", json.dumps(listing).encode())
-    yield END
+    document = read_document(load.release, load.image.config)
+    return {config: document, "manifest.json": json.dumps(listing).encode()}
 
 
-def _oci(load: ImageLoad, advance: Callable[[int], None]) -> Iterator[bytes]:
-    image, release = load.image, load.release
-    for layer in load.sent:
-        yield _header(_blob_name(layer.digest), layer.size)
-        yield from _counted(_stored(release, layer), advance)
-        yield _padding(layer.size)
-    manifest = read_document(release, image.manifest)
-    for digest, data in ((image.config, read_document(release, image.config)), (image.manifest, manifest)):
-        yield from _document(_blob_name(digest), data)
-    yield from _document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-    yield from _document(
-        "index.json", make_index([replace(image, reference=load.tag)], {image.manifest: manifest})
-    )
-    yield END
+def _oci_documents(load: ImageLoad) -> dict[str, bytes]:
+    image = load.image
+    found = {digest: read_document(load.release, digest) for digest in (image.config, image.manifest)}
+    return {
+        **{blob_name(digest): data for digest, data in found.items()},
+        "oci-layout": LAYOUT,
+        "index.json": make_index([replace(image, reference=load.tag)], found),
+    }
 
 
 def read_document(release: Path, digest: str) -> bytes:
@@ -132,7 +126,7 @@ def read_document(release: Path, digest: str) -> bytes:
         data = file.read(LIMITS.document_bytes + 1)
     if len(data) > LIMITS.document_bytes:
         raise TamperedError(f"is larger than the {LIMITS.document_bytes} bytes allowed", where=where)
-    if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
+    if oci_digest(data) != digest:
         raise TamperedError("does not match its digest", where=where, hint=_HINT)
     return data
 
@@ -141,12 +135,8 @@ _HINT = "the directory of the release was changed after it was verified: install
 
 
 def _open(release: Path, digest: str) -> BinaryIO:
-    try:
+    with os_errors_as(TamperedError, "cannot be read", blob_path(digest), hint=_HINT):
         return (release / blob_path(digest)).open("rb")
-    except OSError as error:
-        raise TamperedError(
-            f"cannot be read: {error.strerror}", where=blob_path(digest), hint=_HINT
-        ) from error
 
 
 class _Tap:
@@ -270,10 +260,6 @@ def _fault(layer: Layer, what: str) -> TamperedError:
     return TamperedError(what, where=blob_path(layer.digest), hint=_HINT)
 
 
-def _document(name: str, data: bytes) -> Iterator[bytes]:
-    yield _header(name, len(data)) + data + _padding(len(data))
-
-
 def _header(name: str, size: int) -> bytes:
     # No owner, no time: the same release makes the same bytes.
     info = tarfile.TarInfo(name)
@@ -281,13 +267,5 @@ def _header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def _padding(size: int) -> bytes:
-    return bytes(-size % BLOCK)
-
-
 def _layer_name(layer: Layer) -> str:
     return layer.diff_id.removeprefix("sha256:") + "/layer.tar"
-
-
-def _blob_name(digest: str) -> str:
-    return "blobs/sha256/" + digest.removeprefix("sha256:")

@@ -25,16 +25,6 @@ from installer.images import docker_engine, old_store, operations, prune, residu
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
 from installer.images.load_stream import chain_ids
-from installer.images.operations import (
-    ABSENT,
-    complete,
-    id_in,
-    id_of,
-    image_load,
-    images_for,
-    present_chains,
-    private_name,
-)
 from installer.shared.humanize import size_text
 from installer.state.release import Release
 
@@ -53,7 +43,7 @@ class Images(Method):
         release, host = new.release if new else None, context.system.platform()
         if release is None or not release.manifest.images:
             return []
-        images = images_for(release, host)
+        images = operations.images_for(release, host)
         # A bundle for several platforms may have an image for one of them only.
         missing = {image.reference for image in release.manifest.images} - {each.reference for each in images}
         if missing:
@@ -73,14 +63,14 @@ class Images(Method):
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
         """Return what is loaded, how much of it is there already, and which names move."""
         if new is not None and not _in_engine(context, new):
-            before = images_for(old.release if old else None, context.system.platform())
+            before = operations.images_for(old.release if old else None, context.system.platform())
             removed = [f"remove image {image.reference}" for image in _loaded(context, old)]
             return removed + [
                 (
                     f"store image {image.reference}, {size_text(_stored_size(image))}, in the release "
                     "without loading it"
                 )
-                for image in images_for(new.release, context.system.platform())
+                for image in operations.images_for(new.release, context.system.platform())
                 if image not in before or removed
             ]
         images = _loaded(context, new)
@@ -91,7 +81,7 @@ class Images(Method):
         except EngineError as error:
             return [f"load image {image.reference} ({error.what})" for image in images]
         with closing(engine):
-            present = present_chains(engine)
+            present = operations.present_chains(engine)
             lines = [_load_line(context, engine, image, present) for image in images]
             return [line for line in lines if line] + _tag_lines(engine, images)
 
@@ -101,7 +91,10 @@ class Images(Method):
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
         """Return which images are gone, and which names were moved to other images."""
-        images, hint = images_for(target.release, context.system.platform()), "install the release again"
+        images, hint = (
+            operations.images_for(target.release, context.system.platform()),
+            "install the release again",
+        )
         if not _in_engine(context, target):
             return [
                 Problem(image.reference, "is incomplete in the directory of the release", hint)
@@ -112,18 +105,13 @@ class Images(Method):
         try:
             with closing(docker_engine.connect(context.system)) as engine:
                 for image in images:
-                    now = id_of(engine, image.reference)
-                    if not complete(context, engine, image):
+                    now = operations.id_of(engine, image.reference)
+                    if not operations.complete(context, engine, image):
                         problems.append(Problem(image.reference, "is missing from the engine", hint))
-                    elif now != id_in(engine, image):
-                        where = "no image" if now == ABSENT else f"{now[7:19]}"
-                        problems.append(
-                            Problem(
-                                image.reference,
-                                f"points to {where}, not to {id_in(engine, image)[7:19]}",
-                                hint,
-                            )
-                        )
+                    elif now != operations.id_in(engine, image):
+                        where = "no image" if now == operations.ABSENT else now[7:19]
+                        what = f"points to {where}, not to {operations.id_in(engine, image)[7:19]}"
+                        problems.append(Problem(image.reference, what, hint))
         except EngineError as error:
             return [Problem(error.where, error.what, error.hint)]
         return problems
@@ -155,7 +143,7 @@ def _loaded(context: Context, target: Target | None) -> tuple[Image, ...]:
     """Return the images that a release has in the engine."""
     if target is None or not _in_engine(context, target):
         return ()
-    return images_for(target.release, context.system.platform())
+    return operations.images_for(target.release, context.system.platform())
 
 
 def _in_release(context: Context, release: Release, image: Image) -> bool:
@@ -174,45 +162,45 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
         label = f"remove {_count(len(before), 'image')}"
         return [Op("image.drop", args, "activate", label)] if before else []
     with closing(docker_engine.connect(context.system)) as engine:
-        loads = {
-            # By configuration: two names of one image are one load.
-            image.config: Op(
-                "image.load", {"image": asdict(image), "release": new.release.blobs_at}, "stage",
-                f"load image {image.reference}",
-            )
+        lacking = [
+            image
             for image in images
-            if id_of(engine, private_name(context, image, "kept")) != id_in(engine, image)
-            or not complete(context, engine, image)
-        }  # fmt: skip
+            if operations.id_of(engine, operations.private_name(context, image, "kept"))
+            != operations.id_in(engine, image)
+            or not operations.complete(context, engine, image)
+        ]
         tags = [
             {"name": image.reference, "config": image.config, "manifest": image.manifest}
             for image in images
-            if id_of(engine, image.reference) != id_in(engine, image)
+            if operations.id_of(engine, image.reference) != operations.id_in(engine, image)
         ]
+    where = new.release.blobs_at
+    loads = {  # by configuration: two names of one image are one load
+        each.config: Op(
+            "image.load", {"image": asdict(each), "release": where}, "stage", f"load image {each.reference}"
+        )
+        for each in lacking
+    }
     label = f"tag {_count(len(tags), 'image')}"
     return [*loads.values(), *([Op("image.tag", {"tags": tags}, "switch", label)] if tags else [])]
 
 
 def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
     info, host = engine.info, context.system.platform()
-    problems = []
-    if info.release < docker_engine.OLDEST:
-        oldest = ".".join(map(str, docker_engine.OLDEST))
-        problems.append(
-            Problem(
-                info.address, f"is Docker {info.version}, older than {oldest}", "upgrade the engine first"
-            )
-        )
-    if info.platform != host:
-        hint = "the images of this bundle do not run on it; use the engine of this host"
-        problems.append(Problem(info.address, f"runs on {info.platform}, this host is {host}", hint))
-    if not info.roots:
+    oldest = ".".join(map(str, docker_engine.OLDEST))
+    other = "the images of this bundle do not run on it; use the engine of this host"
+    away = f"keeps its data in {info.root}, which is not on this host"
+    rows = [
+        (
+            info.release < docker_engine.OLDEST,
+            f"is Docker {info.version}, older than {oldest}",
+            "upgrade the engine first",
+        ),
+        (info.platform != host, f"runs on {info.platform}, this host is {host}", other),
         # What another machine's engine writes cannot be synced from here: a commit would promise too much.
-        hint = "set DOCKER_HOST to the engine of this host"
-        problems.append(
-            Problem(info.address, f"keeps its data in {info.root}, which is not on this host", hint)
-        )
-    return problems
+        (not info.roots, away, "set DOCKER_HOST to the engine of this host"),
+    ]
+    return [Problem(info.address, what, hint) for wrong, what, hint in rows if wrong]
 
 
 def _lost(context: Context, engine: Engine, release: Release, images: Sequence[Image]) -> list[Problem]:
@@ -222,35 +210,32 @@ def _lost(context: Context, engine: Engine, release: Release, images: Sequence[I
         return []
     what = "is missing from the engine, and the release does not contain its layers"
     hint = "install the release from its bundle"
-    gone = [image for image in images if not complete(context, engine, image)]
+    gone = [image for image in images if not operations.complete(context, engine, image)]
     return [Problem(image.reference, what, hint) for image in gone]
 
 
 def _room_problems(context: Context, engine: Engine, images: Sequence[Image]) -> list[Problem]:
     needed = room_needed(context, engine, images)
-    if not needed:
-        return []
-    problems = []
-    for folder in engine.info.roots:
-        free = Host().space(folder).bytes  # of this machine: the engine's data is not below `--root`
-        if free < needed + _SPARE:
-            need = size_text(needed + _SPARE)
-            what = f"has {size_text(free)} free; loading the images needs {need}"
-            problems.append(
-                Problem(folder, what, "free space there with `docker image prune`, or use a larger disk")
-            )
-    return problems
+    # Of this machine: the engine's data is not below `--root`.
+    free = {folder: Host().space(folder).bytes for folder in engine.info.roots if needed}
+    hint = "free space there with `docker image prune`, or use a larger disk"
+    need = size_text(needed + _SPARE)
+    return [
+        Problem(folder, f"has {size_text(count)} free; loading the images needs {need}", hint)
+        for folder, count in free.items()
+        if count < needed + _SPARE
+    ]
 
 
 def room_needed(context: Context, engine: Engine, images: Sequence[Image]) -> int:
     """Return the bytes that an engine needs to load what it lacks of some images, its own copies included."""
-    present = present_chains(engine)
+    present = operations.present_chains(engine)
     grown: dict[str, int] = {}
     passing = 0
     for image in images:
-        if complete(context, engine, image):
+        if operations.complete(context, engine, image):
             continue
-        ship = image_load(context, engine, image, Path(), present)
+        ship = operations.image_load(context, engine, image, Path(), present)
         for place, chain in enumerate(chain_ids(tuple(layer.diff_id for layer in image.layers))):
             if place not in ship.left_out:
                 grown[chain] = image.layers[place].expanded
@@ -260,9 +245,9 @@ def room_needed(context: Context, engine: Engine, images: Sequence[Image]) -> in
 
 
 def _load_line(context: Context, engine: Engine, image: Image, present: frozenset[str]) -> str:
-    if complete(context, engine, image):
+    if operations.complete(context, engine, image):
         return ""
-    ship = image_load(context, engine, image, Path(), present)
+    ship = operations.image_load(context, engine, image, Path(), present)
     there, all_of_them = len(ship.left_out), len(image.layers)
     if there == all_of_them:
         return f"load image {image.reference}; all its layers are already in the engine"
@@ -273,8 +258,8 @@ def _load_line(context: Context, engine: Engine, image: Image, present: frozense
 def _tag_lines(engine: Engine, images: Sequence[Image]) -> list[str]:
     lines = []
     for image in images:
-        now, wanted = id_of(engine, image.reference), id_in(engine, image)
-        if now not in (ABSENT, wanted):
+        now, wanted = operations.id_of(engine, image.reference), operations.id_in(engine, image)
+        if now not in (operations.ABSENT, wanted):
             lines.append(f"move tag {image.reference} from {now[7:19]} to {wanted[7:19]}")
     return lines
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,11 +91,8 @@ def same_layers(found: EngineImage, image: Image) -> bool:
 def engine_of(context: Context) -> Iterator[Engine]:
     """Connect to this host's engine. Its errors become those of the step."""
     try:
-        engine = docker_engine.connect(context.system)
-        try:
+        with closing(docker_engine.connect(context.system)) as engine:
             yield engine
-        finally:
-            engine.close()
     except EngineError as error:
         raise StepError(error.what, where=error.where, hint=error.hint) from error
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from installer.core.errors import BusyError, WaybillError
 from installer.core.format.manifest import Image, Manifest
-from installer.deploy.operation import Handler, Json, StepError
+from installer.deploy.operation import Handler, Json, StepError, WithoutPreimage
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.images.docker_engine import Engine
@@ -27,12 +28,8 @@ FOUND = ":found"
 """Ends the private name of an image that was in the engine before the product."""
 
 
-class DropImages(Handler):
+class DropImages(WithoutPreimage):
     """`image.drop`: removes images that the new release does not have in the engine, after COMMIT."""
-
-    def observe(self, context: Context, args: Json) -> Json:
-        """Return nothing: there is nothing to undo."""
-        return {}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Do nothing yet: until COMMIT the old release may be needed again."""
@@ -154,13 +151,10 @@ def _claims(context: Context, tag: str, image: Image) -> bool:
         lock = context.system.lock(layout.lock)
     except (BusyError, OSError):
         return True
-    try:
+    with lock, suppress(OSError, WaybillError):
         return any(
             (each.reference, each.config) == (image.reference, image.config)
             for entry in load(context.system, layout).retained
             for each in read_manifest(context.system, layout.release(entry.name))[0].images
         )
-    except (OSError, WaybillError):
-        return True
-    finally:
-        lock.release()
+    return True

@@ -7,25 +7,15 @@ files are empty. Only reading it back shows that, and only removing it before lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image, Manifest
 from installer.core.oci.documents import platform_matches
 from installer.host.context import Context
+from installer.images import operations
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
-from installer.images.operations import (
-    ABSENT,
-    LoadImage,
-    engine_of,
-    id_in,
-    id_of,
-    image_load,
-    private_name,
-    same_layers,
-)
 
 
 def repair_images(context: Context, manifest: Manifest, directory: str) -> list[str]:
@@ -43,7 +33,7 @@ def repair_images(context: Context, manifest: Manifest, directory: str) -> list[
         StepError: The engine is down, or keeps damaged layers.
     """
     images = [each for each in manifest.images if platform_matches(context.system.platform(), each.platform)]
-    with engine_of(context) as engine:
+    with operations.engine_of(context) as engine:
         damaged = [image for image in images if not _whole(engine, image)]
         # Remove all of them first: a damaged layer that another image shares would be taken for present.
         others = dict[str, str]()
@@ -51,13 +41,13 @@ def repair_images(context: Context, manifest: Manifest, directory: str) -> list[
             context.progress.note(
                 f"{image.reference} was damaged in the engine: it was removed and loaded again"
             )
-            found = engine.find(id_in(engine, image))
-            others |= dict.fromkeys(found.tags if found else (), id_in(engine, image))
-            engine.remove(id_in(engine, image), force=True)
+            found = engine.find(operations.id_in(engine, image))
+            others |= dict.fromkeys(found.tags if found else (), operations.id_in(engine, image))
+            engine.remove(operations.id_in(engine, image), force=True)
         for image in damaged:
             release = Path(context.system.real(directory))
-            ship = image_load(context, engine, image, release, frozenset())
-            LoadImage().load(context, engine, replace(ship, left_out=frozenset()))
+            ship = operations.image_load(context, engine, image, release, frozenset())
+            operations.LoadImage().load(context, engine, ship)
         for name, repaired in others.items():
             engine.tag(repaired, name)  # forced removal took all names, also those of others
         engine.sync()
@@ -67,15 +57,14 @@ def repair_images(context: Context, manifest: Manifest, directory: str) -> list[
 
 
 def _whole(engine: Engine, image: Image) -> bool:
-    found = engine.find(id_in(engine, image))
-    if found is None or not same_layers(found, image):
+    found = engine.find(operations.id_in(engine, image))
+    if found is None or not operations.same_layers(found, image):
         return False
     # The containerd store exports the stored blobs, the classic store the layers as they expand.
     stored = engine.info.store == "containerd"
+    wanted = {layer.digest if stored else layer.diff_id for layer in image.layers}
     try:
-        return {layer.digest if stored else layer.diff_id for layer in image.layers} <= engine.contents(
-            found.id
-        )
+        return wanted <= engine.contents(found.id)
     # An engine that cannot export the image is not proof of damage, but loading again is safe.
     except (EngineError, TamperedError):
         return False
@@ -84,7 +73,7 @@ def _whole(engine: Engine, image: Image) -> bool:
 def _name(context: Context, engine: Engine, images: Sequence[Image]) -> None:
     """Restore the names that the power cut took. A name that is on another image stays there."""
     for image in images:
-        engine.tag(id_in(engine, image), private_name(context, image, "kept"))
-        engine.remove(private_name(context, image, "staged"))
-        if id_of(engine, image.reference) == ABSENT:
-            engine.tag(id_in(engine, image), image.reference)
+        engine.tag(operations.id_in(engine, image), operations.private_name(context, image, "kept"))
+        engine.remove(operations.private_name(context, image, "staged"))
+        if operations.id_of(engine, image.reference) == operations.ABSENT:
+            engine.tag(operations.id_in(engine, image), image.reference)

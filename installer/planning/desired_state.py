@@ -82,28 +82,15 @@ def desired(
     result.health = manifest.health if values is None else _probes(manifest, values, result)
     for to, entry in files:
         uid, gid = owners.find(entry.owner, to)
-        item = Installed(
-            to,
-            "file",
-            entry.sha256,
-            entry.size,
-            entry.mode,
-            uid,
-            gid,
-            "",
-            f"{directory}/{entry.path}",
-            entry.path,
-        )
+        sha256, size, source = entry.sha256, entry.size, f"{directory}/{entry.path}"
         if entry.kind == "template" and values is not None:
             rendered = _render(system, staged, entry, values, result)
             result.rendered[to] = rendered
-            item = replace(
-                item,
-                sha256=sha256_hex(rendered),
-                size=len(rendered),
-                source=f"{record}/{len(result.rendered)}",
-            )
-        result.items.append(item)
+            sha256, size = sha256_hex(rendered), len(rendered)
+            source = f"{record}/{len(result.rendered)}"
+        result.items.append(
+            Installed(to, "file", sha256, size, entry.mode, uid, gid, source=source, origin=entry.path)
+        )
     uid, gid = owners.find("", "")
     result.items += [
         Installed(entry.install, "dir", mode=entry.mode, uid=uid, gid=gid, origin=entry.path)
@@ -131,6 +118,7 @@ def _values(
         layers.append(
             Layer(layout.site_values, system.read(layout.site_values, LIMITS.document_bytes, follow=True))
         )
+    # A site without values of its own uses the defaults of the release.
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -178,10 +166,10 @@ def _render(
     from installer.shared.template import render
 
     template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
+    # Read a second time, after it was staged: it may have been changed since.
     if sha256_hex(template) != entry.sha256:
-        result.problems.append(
-            Problem(entry.path, "differs from the verified content", "run the same command again")
-        )
+        what = "differs from the verified content"
+        result.problems.append(Problem(entry.path, what, "run the same command again"))
         return b""
     try:
         return render(template, entry.path, values)
@@ -211,12 +199,9 @@ class _Owners:
             gid = self._system.group_id(group or user) if owner else 0
             for what, name, number in (("user", user, uid), ("group", group or user, gid)):
                 if number is None:
-                    add = f"{what}add --system {name}"
-                    hint = f"create it first: {add}" + (
-                        "" if self._system.live else f" --root {self._system.root}"
-                    )
-                    self._problems.append(
-                        Problem(path, f"its {what} {name} does not exist on this host", hint)
-                    )
+                    below = "" if self._system.live else f" --root {self._system.root}"
+                    hint = f"create it first: {what}add --system {name}{below}"
+                    problem = Problem(path, f"its {what} {name} does not exist on this host", hint)
+                    self._problems.append(problem)
             self._found[owner] = (-1 if uid is None else uid, -1 if gid is None else gid)
         return self._found[owner]

@@ -7,8 +7,8 @@ conffiles it can be kept: then the version of the release is written next to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast, get_args
+from dataclasses import dataclass, field
+from typing import Literal, cast, get_args
 
 from installer.core.errors import Problem, UsageError
 from installer.deploy.file_operations import matches
@@ -83,10 +83,6 @@ class Drifted:
     other: str = ""
     origin: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
-
     def text(self) -> str:
         """Return it as a line for people."""
         become = {
@@ -134,9 +130,11 @@ def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem]
         for item in installed:
             try:
                 seen = system.observe(item.path)
+            # One path that cannot be read must not hide the drift of the others.
             except OSError as error:
                 found.append(Problem(item.path, f"cannot be read: {error.strerror}"))
                 continue
+            # Directories that only hold others, and copies next to kept files, may change freely.
             if not item.origin or item.policy == "beside" or matches(seen, entry_of(item)):
                 continue
             what = difference(seen, item)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from installer.core.errors import Problem
 from installer.deploy.file_operations import batches, matches
@@ -15,6 +15,7 @@ from installer.host.system import System
 from installer.planning.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
 from installer.state.release import Installed
 
+_FOREIGN = "already exists and was not installed by Waybill"
 Verb = Literal["add", "replace", "restore", "remove", "make", "set"]
 
 
@@ -36,10 +37,6 @@ class FileChange:
     size: int = 0
     origin: str = ""
     kept: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
 
 
 @dataclass(slots=True)
@@ -103,40 +100,28 @@ def compare(
         rendered: Paths of what is rendered from templates.
         back: Whether it is a rollback: what was kept by policy then stays without being asked for again.
     """
-    comparison = _Comparison(system, f"{layout.preserved}/{number}", old, wanted, policy, rendered, back)
-    comparison.run()
-    return comparison.result
+    before, after = ({item.path: item for item in items} for items in (old, wanted))
+    with system.hold_directories():
+        return _Comparison(
+            system, f"{layout.preserved}/{number}", before, after, policy, rendered, back
+        ).run()
 
 
+@dataclass(slots=True)
 class _Comparison:
-    def __init__(
-        self,
-        system: System,
-        kept: str,
-        old: Sequence[Installed],
-        wanted: Sequence[Installed],
-        policy: Policy,
-        rendered: Collection[str],
-        back: bool,
-    ) -> None:
-        self._system = system
-        self._kept = kept
-        self._old = {item.path: item for item in old}
-        self._wanted = {item.path: item for item in wanted}
-        self._policy = policy
-        self._rendered = rendered
-        self._back = back
-        self._leaves = {path for path, item in self._old.items() if item.kind != "dir"} - self._wanted.keys()
-        self._gone: set[str] = set()
-        self._made: set[str] = set()
-        self._there: dict[str, bool] = {"/": True}
-        self.result = Changes()
+    _system: System
+    _kept: str
+    _old: Mapping[str, Installed]
+    _wanted: Mapping[str, Installed]
+    _policy: Policy
+    _rendered: Collection[str]
+    _back: bool
+    _gone: set[str] = field(default_factory=set)
+    _made: set[str] = field(default_factory=set)
+    _there: dict[str, bool] = field(default_factory=lambda: {"/": True})
+    result: Changes = field(default_factory=Changes)
 
-    def run(self) -> None:
-        with self._system.hold_directories():
-            self._run()
-
-    def _run(self) -> None:
+    def run(self) -> Changes:
         directories = sorted(
             (i for i in self._wanted.values() if i.kind == "dir"), key=lambda item: item.path
         )
@@ -148,33 +133,31 @@ class _Comparison:
             if path in self._gone or path in self._wanted:
                 continue
             if item.kind == "dir":
+                # Deepest first, so that a directory is empty by the time it is looked at.
                 self.result.prune.insert(0, path)
             else:
                 self._remove(item, self.result.late)
+        return self.result
 
     def _hold(self, directory: str, for_: Installed) -> bool:
         """Plan a directory that something is to be in; return whether it can exist."""
         if directory in self._there:
             return self._there[directory]
-        if directory in self._wanted and self._wanted[directory].kind == "dir":
-            self._there[directory] = True
-            return True
-        if directory in self._wanted:
-            self._refuse(
-                directory,
-                f"is a file of the release, but {for_.path} needs a directory there",
-                "ask the team that built the bundle to correct bundle.yaml and to send a new bundle",
-            )
-            self._there[directory] = False
-            return False
-        held = self._hold(parent(directory), for_)
-        if held and directory in self._leaves:
-            self._remove(self._old[directory], self.result.early)
+        if wanted := self._wanted.get(directory):
+            self._there[directory] = wanted.kind == "dir"
+            if not self._there[directory]:
+                what = f"is a file of the release, but {for_.path} needs a directory there"
+                hint = "ask the team that built the bundle to correct bundle.yaml and to send a new bundle"
+                self._refuse(directory, what, hint)
+            return self._there[directory]
+        held, old = self._hold(parent(directory), for_), self._old.get(directory)
+        if held and old and old.kind != "dir":
+            self._remove(old, self.result.early)
             self._make(directory)
         elif held and (not self._system.is_dir(directory) or parent(directory) in self._made):
             held = self._make_or_refuse(directory, for_)
-        elif held and directory in self._old:
-            self.result.installed.append(replace(self._old[directory], origin=""))
+        elif held and old:
+            self.result.installed.append(replace(old, origin=""))
         self._there[directory] = held
         return held
 
@@ -184,9 +167,7 @@ class _Comparison:
             self._make(directory)
             return True
         what = "a dangling link" if seen.kind == "link" else "not a directory"
-        self.result.problems.append(
-            Problem(directory, f"is {what}, but {for_.path} needs a directory there", "move it away")
-        )
+        self._refuse(directory, f"is {what}, but {for_.path} needs a directory there", "move it away")
         return False
 
     def _make(self, directory: str) -> None:
@@ -219,14 +200,11 @@ class _Comparison:
                 self._change("make", item, entry)
             else:
                 self._refuse(item.path, f"is a {seen.kind} that was not installed by Waybill", "move it away")
+        # Exactly as installed: nobody loses anything by the replacement.
         elif before and matches(seen, entry_of(before)):
             self._change("replace", item, entry)
         else:
-            self._treat(
-                item,
-                before,
-                difference(seen, before) if before else "already exists and was not installed by Waybill",
-            )
+            self._treat(item, before, difference(seen, before) if before else _FOREIGN)
 
     def _treat(self, item: Installed, before: Installed | None, what: str) -> None:
         """Treat a file that was edited, or is not ours, as the operator chose."""
@@ -242,16 +220,13 @@ class _Comparison:
             self._change("replace", item, {**entry_of(item), "keep": kept}, kept)
         else:
             self.result.drifted.append(Drifted(path, what, "refuse", "", item.origin))
-            said = (
-                f"was changed on this host ({what})"
-                if before
-                else "already exists and was not installed by Waybill"
-            )
+            said = f"was changed on this host ({what})" if before else _FOREIGN
             self._refuse(path, said, self._remedies(item, before))
 
     def _treatment(self, item: Installed, before: Installed | None) -> Treatment:
         if said := self._policy.of(item.path):
             return said
+        # A decision to keep holds for the version that it was made against, not for the next one.
         kept = before is not None and before.policy == "kept"
         return "keep" if kept and (self._back or self._same(item, before)) else "refuse"
 
@@ -288,6 +263,7 @@ class _Comparison:
     def _replace_directory(self, item: Installed, entry: Json) -> None:
         """Replace a directory, only if everything in it is ours and is removed, too."""
         below = self._system.tree(item.path)
+        # A single foreign file stops the replacement: `rm -r` of a directory is never ours to decide.
         strange = [path for path in below if not self._is_as_installed(path)]
         if item.path not in self._old or strange:
             what = f"is a directory that contains {strange[0]}" if strange else "is a directory"
@@ -316,6 +292,7 @@ class _Comparison:
             return
         entry: Json = {"path": item.path, "kind": "absent"}
         kept = ""
+        # An edited file is never deleted without a copy.
         if item.kind != "dir" and not matches(seen, entry_of(item)):
             if self._stays(item, difference(seen, item), can_stay=entries is self.result.late):
                 return

@@ -7,10 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from installer.core.errors import UsageError
+from installer.core.errors import Problem, UsageError
 from installer.core.format.manifest import Deployment, Manifest
 from installer.core.format.methods import FILES, IMAGES, IMPLICIT, SPECS, images_in_engine
 from installer.deploy.method import Target
+from installer.deploy.registry import method
+from installer.host.context import Context
 from installer.state.release import Release
 from installer.state.state import Entry
 
@@ -118,6 +120,11 @@ class MethodStep:
     def implicit(self) -> bool:
         """Whether it belongs to the method of a release's own files or images, which others rely on."""
         return self.name in IMPLICIT
+
+    def drift(self, context: Context) -> list[Problem]:
+        """Return where the host differs from the new release, as far as the method can tell."""
+        used = method(self.name)
+        return used.drift(context, self.new) if used and self.new else []
 
 
 def method_steps(

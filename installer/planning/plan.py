@@ -130,6 +130,7 @@ class Plan:
                 hint="nothing was changed; fix the problems listed above and run the same command again",
                 problems=self.problems,
             )
+            # The plan is part of the error, so that --json prints one document.
             error.document, error.resumable = self.as_json(), self.sound
             raise error
 
@@ -143,15 +144,15 @@ class Plan:
             "source": asdict(self.origin[0]),
             "builder": self.origin[1],
             "nothing_to_do": self.nothing,
-            "files": [change.as_json() for change in self.changes.changes],
-            "edited": [each.as_json() for each in self.changes.drifted],
-            "config": [each.as_json() for each in self.diffs],
+            "files": [asdict(change) for change in self.changes.changes],
+            "edited": [asdict(each) for each in self.changes.drifted],
+            "config": [asdict(each) for each in self.diffs],
             "no_way_back": self.final_steps,
             "irreversible": list(self.new.irreversible) if self.new else [],
             "gives_up": [entry.brief() for entry in self.state.goes(self.new)],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": self.skipped,
-            "space": [need.as_json() for need in self.needs],
-            "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
+            "space": [asdict(need) for need in self.needs],
+            "problems": [asdict(problem) for problem in self.problems],
             "notes": list(self.notes),
         }

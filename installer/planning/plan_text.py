@@ -87,6 +87,7 @@ def _files(plan: Plan) -> Iterator[str]:
     counted = [f"{counts[verb]} {words}" for verb, words in _WORDS.items() if counts[verb]]
     yield f"files: {', '.join(counted)}, {size}"
     files = [change for change in changes if change.verb != "make"]
+    # Of many files only those that an operator would ask about.
     shown = files if len(files) <= MOST else [c for c in files if c.kept or c.verb == "restore"][:MOST]
     for change in shown:
         kept = f"  (a copy of your version is kept: {change.kept})" if change.kept else ""

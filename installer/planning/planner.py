@@ -16,13 +16,14 @@ from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
+from installer.host.system import System
 from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
-from installer.planning.config_diff import config_diffs
 from installer.planning.desired_state import Desired, desired
 from installer.planning.drift import NOTHING_SAID
 from installer.planning.file_changes import Changes, compare, without_sources
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.plan import MethodPlan, Options, Plan
+from installer.shared.redaction import LIMIT, Diff, diff
 from installer.staging.staged import Staged
 from installer.state.evidence import NO_EVIDENCE, Evidence
 from installer.state.release import Release, open_release, record_bytes
@@ -55,6 +56,7 @@ def plan_apply(
         NotUndoneError: What runs now is damaged.
     """
     manifest = staged.manifest
+    # Taken now: paths of the record and of copies contain it, and the plan shows them.
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
@@ -145,6 +147,7 @@ class Planner:
         )  # fmt: skip
         installed = tuple(changes.installed)
         if entry is not None and release is not None:
+            # Only now it is known which directories are created for the release.
             release = replace(release, installed=installed, health=wanted.health)
             entry = replace(
                 entry,
@@ -159,6 +162,7 @@ class Planner:
         if verb == "remove":
             items = removal.inventory(context, state, old, changes)
             first = [removal.record_operation(items), *first]
+        # Nothing to do means no transaction at all, not an empty one.
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
         entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems]
@@ -182,7 +186,7 @@ class Planner:
             new=entry,
             nothing=nothing,
             changes=changes,
-            diffs=config_diffs(context.system, changes, wanted, release),
+            diffs=_config_diffs(context.system, changes, wanted, release),
             methods=tuple(methods),
             skipped=chosen.skipped,
             needs=tuple(needs),
@@ -224,21 +228,17 @@ class Planner:
         current = self._state.current
         if entry is None or current is None or old is None or changes.problems or changes.changes:
             return False
+        # The same bundle repairs a damaged record, and completes an INCOMPLETE release.
         if self._again or current.incomplete:
             return False
         if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
             return False
+        # A changed site value changes a health check without changing any file.
         if release is None or release.health != old.health or self._options.keep not in (0, self._state.keep):
             return False
         if without_sources(changes.installed) != without_sources(old.installed):
             return False
-        return not any(self.drift(self._context, job) for job in jobs)
-
-    @staticmethod
-    def drift(context: Context, job: MethodStep) -> list[Problem]:
-        """Return where a method no longer finds what it has started."""
-        used = method(job.name)
-        return used.drift(context, job.new) if used and job.new else []
+        return not any(job.drift(self._context) for job in jobs)
 
     def _methods(self, jobs: list[MethodStep]) -> list[MethodPlan]:
         plans = []
@@ -249,9 +249,8 @@ class Planner:
                     f"run the command again with --skip {job.name}, or use a version of "
                     "`install` that supports it"
                 )
-                self._problems.append(
-                    Problem(f"method {job.name}", "is not supported by this version of `install`", hint)
-                )
+                what = "is not supported by this version of `install`"
+                self._problems.append(Problem(f"method {job.name}", what, hint))
                 continue
             if problems := found.check(self._context, job.old, job.new):
                 self._problems += problems
@@ -280,6 +279,7 @@ class Planner:
         return ops
 
     def _look(self, changes: Changes, operations: list[Op]) -> list[Need]:
+        # Each operation is in the journal up to three times: INTENT, DONE and UNDONE.
         journal = sum(3 * len(repr(op.args)) + 4096 for op in operations) + 2 * preflight.MIB
         found = preflight.needs(self._context.system, self._context.layout, changes, journal, self._staging)
         self._problems += space_problems(found)
@@ -296,3 +296,31 @@ class Planner:
                     f"{change.path} differs from the installed release; a copy is kept: {change.kept}"
                 )
         self._notes += [why for _, why in sorted(chosen.skipped.items())]
+
+
+def _config_diffs(
+    system: System, changes: Changes, wanted: Desired, release: Release | None
+) -> tuple[Diff, ...]:
+    """Return the differences between host and release: of rendered files, and of edited ones.
+
+    Args:
+        system: The host.
+        changes: What will be done to files.
+        wanted: What the release wants.
+        release: The release; None where none comes.
+    """
+    files = {item.path for item in wanted.items if item.kind == "file"}
+    new = dict(wanted.rendered)
+    for each in changes.drifted:
+        if release is not None and each.path in files - new.keys():
+            new[each.path] = _content(system, release.now(each.origin))
+    written = {each.path for each in changes.changes if each.verb in ("add", "replace", "restore")}
+    shown = written | {each.path for each in changes.drifted}
+    return tuple(diff(path, _content(system, path), data) for path, data in new.items() if path in shown)
+
+
+def _content(system: System, path: str) -> bytes:
+    try:
+        return system.read(path, LIMIT * 16, follow=True)
+    except OSError:
+        return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from installer.core.errors import Problem
@@ -9,7 +10,7 @@ from installer.core.format.manifest import Manifest
 from installer.host.directories import parent
 from installer.host.disk_space import Demand, Need, sum_demands
 from installer.host.layout import Layout
-from installer.host.system import Space, System
+from installer.host.system import System
 from installer.planning.file_changes import Changes
 
 MIB = 1024 * 1024
@@ -38,30 +39,31 @@ def needs(
 def place_problems(system: System, changes: Changes) -> list[Problem]:
     """Return places that cannot be written, and programs that would be installed on noexec file systems."""
     problems: dict[str, Problem] = {}
-    spaces: dict[str, Space] = {}
+    space = functools.cache(system.space)
     executable = {item.path for item in changes.installed if item.kind == "file" and item.mode & 0o111}
-    nearest: dict[str, str] = {}
+
+    # Both are asked once per directory: a plan has thousands of files in few directories.
+    @functools.cache
+    def nearest(directory: str) -> str:
+        return directory if system.is_dir(directory) else nearest(parent(directory))
+
+    @functools.cache
+    def fault(directory: str) -> Problem | None:
+        if space(directory).readonly:
+            hint = "remount it read-write: mount -o remount,rw MOUNTPOINT"
+            return Problem(directory, "is mounted read-only", hint)
+        if not system.writable(directory):
+            return Problem(directory, "is not writable by this user", "run as root")
+        return None
+
     for change in changes.changes:
-        holder = directory = parent(change.path)
-        if holder not in nearest:
-            while not system.is_dir(directory):
-                directory = parent(directory)
-            nearest[holder] = directory
-        directory = nearest[holder]
-        if directory not in spaces:
-            spaces[directory] = system.space(directory)
-            if spaces[directory].readonly:
-                problems[directory] = Problem(
-                    directory, "is mounted read-only", "remount it read-write: mount -o remount,rw MOUNTPOINT"
-                )
-            elif not system.writable(directory):
-                problems[directory] = Problem(directory, "is not writable by this user", "run as root")
-        if change.path in executable and spaces[directory].noexec and directory not in problems:
-            problems[directory] = Problem(
-                directory,
-                f"is mounted noexec, and {change.path} is a program",
-                "remount it with exec: mount -o remount,exec MOUNTPOINT",
-            )
+        directory = nearest(parent(change.path))
+        if found := fault(directory):
+            problems[directory] = found
+        elif change.path in executable and space(directory).noexec:
+            what = f"is mounted noexec, and {change.path} is a program"
+            hint = "remount it with exec: mount -o remount,exec MOUNTPOINT"
+            problems.setdefault(directory, Problem(directory, what, hint))
     return list(problems.values())
 
 
@@ -72,14 +74,12 @@ def release_problems(system: System, layout: Layout, manifest: Manifest) -> list
         for entry in manifest.for_platform(system.platform())
         if entry.kind == "binary" and not entry.install
     ]
+    # Programs that are copied elsewhere are checked where they go.
     if not programs or not system.space(layout.releases).noexec:
         return []
     what = f"is mounted noexec, and {programs[0]} is a program that runs from there"
-    return [
-        Problem(
-            layout.releases,
-            what,
-            "remount it with exec (mount -o remount,exec MOUNTPOINT), or ask for a bundle that "
-            "installs the program in another place",
-        )
-    ]
+    hint = (
+        "remount it with exec (mount -o remount,exec MOUNTPOINT), or ask for a bundle that "
+        "installs the program in another place"
+    )
+    return [Problem(layout.releases, what, hint)]

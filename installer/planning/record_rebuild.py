@@ -42,6 +42,7 @@ def rebuilt_release(
         The release; None where it is not damaged, or `staged` is another release.
     """
     current = state.current
+    # Another release cannot tell what the damaged one installed.
     if current is None or (current.identity, current.manifest) != (staged.identity, staged.manifest_sha256):
         return None
     system, layout = context.system, context.layout
@@ -81,6 +82,7 @@ def _ours(context: Context, state: State, current: Entry, items: list[Installed]
             yield item
         elif seen.kind == item.kind == "file" and item.source.startswith(f"{record}/"):
             then = replace(item, sha256=seen.sha256, size=seen.size)
+            # Rendered by us at that time, with values that may have changed since.
             if seen.sha256 in digests and matches(seen, entry_of(then)):
                 yield then
 

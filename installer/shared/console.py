@@ -220,26 +220,17 @@ class _Bar(Progress):
         self._task: Any = None
 
     def start(self, label: str, total: int) -> None:
+        from rich import progress
         from rich.console import Console as Rich
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.progress import Progress as RichProgress
 
         self.done()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._bar = RichProgress(
-            *columns, console=Rich(stderr=True, highlight=False, markup=False), transient=False
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=Rich(stderr=True, highlight=False, markup=False),
         )
         self._bar.start()
         self._task = self._bar.add_task(label, total=total or None)
@@ -303,7 +294,7 @@ def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
     """
     # As KeyboardInterrupt, so that every `finally` runs.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     words = list(words)
     return run(console, lambda: _invoke(console, app, _take_log_format(console, words)))
 
@@ -322,10 +313,6 @@ def _take_log_format(console: Console, words: list[str]) -> list[str]:
             raise UsageError(f"--log-format is text or json, not {given!r}")
         console.log_format = "json" if given == "json" else "text"
     return left
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _invoke(console: Console, app: Any, words: list[str]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
 
 LIMIT = 1024 * 1024
 CONTEXT = 3
@@ -32,10 +31,6 @@ class Diff:
     path: str
     text: str
     note: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
 
 
 def diff(path: str, old: bytes, new: bytes) -> Diff:

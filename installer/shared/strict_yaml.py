@@ -29,8 +29,12 @@ _NUMBERLIKE = re.compile(
     r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
 )
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?")
-_SWITCH = re.compile(r"(?:yes|no|on|off|true|false)", re.IGNORECASE)
-_NULL = re.compile(r"(?:null|~)?", re.IGNORECASE)
+_WORDS = {
+    **dict.fromkeys(("yes", "on", "true"), "true"),
+    **dict.fromkeys(("no", "off", "false"), "false"),
+    "null": "null",
+}
+"""What a word can mean besides a text, in other spellings than the ones that YAML 1.2 has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def _unreadable(where: str, what: str, hint: str) -> Document:
 def _parse(text: str, name: str) -> Document:
     import yaml
 
-    builder = _Builder(name)
+    builder, value = _Builder(name), None
     try:
         # Events only, no constructor: a tag can never create an object.
         events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -92,20 +96,14 @@ def _parse(text: str, name: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         what = error.problem or error.context or "is not YAML"
-        builder.problems.append(
-            Problem(where, f"is not YAML: {what}", _syntax_hint(text, mark.line if mark else 0))
-        )
-        value = None
+        hint = _syntax_hint(text, mark.line if mark else 0)
+        builder.problems.append(Problem(where, f"is not YAML: {what}", hint))
     except (yaml.YAMLError, ValueError) as error:
-        builder.problems.append(
-            Problem(name, f"is not YAML: {str(error).splitlines()[0]}", "remove control characters")
-        )
-        value = None
+        what = f"is not YAML: {str(error).splitlines()[0]}"
+        builder.problems.append(Problem(name, what, "remove control characters"))
     except _TooMuchError as error:
-        builder.problems.append(
-            Problem(f"{name}:{error.line}", error.what, "move large data into separate files")
-        )
-        value = None
+        where, hint = f"{name}:{error.line}", "move large data into separate files"
+        builder.problems.append(Problem(where, error.what, hint))
     return Document(name, value, builder.lines, tuple(builder.problems[:MAX_PROBLEMS]))
 
 
@@ -179,15 +177,11 @@ class _Builder:
     def _bare(self, event: Any) -> None:
         """Refuse an anchor or tag before a value or key."""
         if event.anchor:
-            self._problem(
-                event,
-                f"sets the anchor &{event.anchor}",
-                "write the values in full; anchors are not supported",
-            )
+            hint = "write the values in full; anchors are not supported"
+            self._problem(event, f"sets the anchor &{event.anchor}", hint)
         if event.tag is not None:
-            self._problem(
-                event, f"has the tag {_shown_tag(event.tag)}", "remove the tag; only plain values are allowed"
-            )
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._problem(event, f"has the tag {tag}", "remove the tag; only plain values are allowed")
 
     def _sequence(self, events: Iterator[Any], path: Path, depth: int) -> list[Any]:
         from yaml import events as kinds
@@ -241,16 +235,10 @@ class _Builder:
         if not event.implicit[0] or event.style:
             return text
         value = _plain(text)
-        if isinstance(value, _Ambiguous):
+        if isinstance(value, Problem):
             self._problem(event, value.what, value.hint)
             return text
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Ambiguous:
-    what: str
-    hint: str
 
 
 def _plain(text: str) -> Any:
@@ -264,27 +252,15 @@ def _plain(text: str) -> Any:
     # Only numbers that are written the same way again: 1.10 would become 1.1.
     if _FLOAT.fullmatch(text) and repr(float(text)) == text:
         return float(text)
-    if _SWITCH.fullmatch(text):
-        word = "true" if text.lower() in ("yes", "on", "true") else "false"
-        return _Ambiguous(
-            f"{text} is ambiguous: it can mean {word} or a text",
-            f'write {word}, or "{text}" in quotes for the text',
-        )
-    if _NULL.fullmatch(text):
-        return _Ambiguous(
-            f"{text} is ambiguous: it can mean null or a text",
-            f'write null, or "{text}" in quotes for the text',
-        )
+    if word := _WORDS.get(text.lower()):
+        hint = f'write {word}, or "{text}" in quotes for the text'
+        return Problem("", f"{text} is ambiguous: it can mean {word} or a text", hint)
     if text in ("<<", "="):
-        return _Ambiguous(f"{text} is ambiguous: YAML parsers read it differently", f'quote it: "{text}"')
-    if _NUMBERLIKE.fullmatch(text):
-        return _Ambiguous(
-            f"{text} would be read as a number, and its exact notation would be lost", f'quote it: "{text}"'
-        )
-    if _DATE.fullmatch(text):
-        return _Ambiguous(f"{text} would be read as a date", f'quote it: "{text}"')
-    return text
-
-
-def _shown_tag(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")
+        what = "is ambiguous: YAML parsers read it differently"
+    elif _NUMBERLIKE.fullmatch(text):
+        what = "would be read as a number, and its exact notation would be lost"
+    elif _DATE.fullmatch(text):
+        what = "would be read as a date"
+    else:
+        return text
+    return Problem("", f"{text} {what}", f'quote it: "{text}"')

@@ -99,54 +99,40 @@ def parse(template: bytes, name: str) -> nodes.Template:
 
     from installer.shared.template_sandbox import Budget, sandbox
 
+    def refused(what: str, hint: str, line: int = 0) -> RenderError:
+        return RenderError(what, template=name, line=line, hint=hint)
+
     if len(template) > LIMITS.document_bytes:
         size = LIMITS.document_bytes // 1024**2
-        raise RenderError(
-            f"is larger than {size} MiB",
-            template=name,
-            hint="ship it as a plain file in a tree, without a template",
-        )
+        raise refused(f"is larger than {size} MiB", "ship it as a plain file in a tree, without a template")
     try:
         text = template.decode("utf-8")
     except UnicodeDecodeError as error:
         line = template.count(b"\n", 0, error.start) + 1
-        what = f"is not UTF-8 at offset {error.start}"
-        raise RenderError(
-            what,
-            template=name,
-            line=line,
-            hint="ship a file that is not text as a plain file, without a template",
-        ) from None
+        hint = "ship a file that is not text as a plain file, without a template"
+        raise refused(f"is not UTF-8 at offset {error.start}", hint, line) from None
     # Counted before the parser, which needs far more memory than the text.
     if text.count("{{") + text.count("{%") > MAX_TAGS:
-        raise RenderError(
-            f"has more than {MAX_TAGS} tags", template=name, hint="use a loop over a list of values"
-        )
+        raise refused(f"has more than {MAX_TAGS} tags", "use a loop over a list of values")
     stand_in = ""
     # Jinja2 normalises line ends; configuration for other systems must keep them.
     if "\r" in text:
         stand_in = next((mark for mark in _STAND_INS if mark not in text), "")
         if not stand_in:
-            raise RenderError(
-                "has CR characters that cannot be preserved",
-                template=name,
-                hint="convert it to LF line endings",
-            )
+            raise refused("has CR characters that cannot be preserved", "convert it to LF line endings")
         text = text.replace("\r", stand_in)
     try:
         tree = sandbox(Budget()).parse(text, name, name)
     except TemplateSyntaxError as error:
         what = f"template syntax: {_lower(error.message or 'wrong')}"
-        raise RenderError(
-            what, template=name, line=error.lineno, hint=_syntax_hint(error.message or "")
-        ) from None
+        raise refused(what, _syntax_hint(error.message or ""), error.lineno) from None
     except RecursionError:
-        raise RenderError("is nested too deeply", template=name, hint="simplify the template") from None
+        raise refused("is nested too deeply", "simplify the template") from None
     kinds: tuple[type[nodes.Node], ...] = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
     # There is no loader: the error would only come when the template is rendered on the host.
     for reaching in tree.find_all(kinds):
         what = f"uses another template ({type(reaching).__name__.lower()})"
-        raise RenderError(what, template=name, line=reaching.lineno, hint="put everything into one template")
+        raise refused(what, "put everything into one template", reaching.lineno)
     if stand_in:
         for data in tree.find_all(nodes.TemplateData):
             data.data = data.data.replace(stand_in, "\r")
@@ -183,12 +169,8 @@ def _explain(error: Exception, name: str, tree: nodes.Template) -> RenderError:
         hint = "set it in the values file" if key else "check the values used there"
         return RenderError(what, template=name, line=line, key=key, hint=hint)
     if isinstance(error, SecurityError):
-        return RenderError(
-            f"uses something that the template sandbox does not allow: {message}",
-            template=name,
-            line=line,
-            hint="use only plain values",
-        )
+        what = f"uses something that the template sandbox does not allow: {message}"
+        return RenderError(what, template=name, line=line, hint="use only plain values")
     return RenderError(_lower(message), template=name, line=line, hint=_syntax_hint(message))
 
 
@@ -200,13 +182,10 @@ def _undefined_key(message: str, line: int, tree: nodes.Template) -> str:
         return ""
     last = match[1] or match[2]
     expressions = tree.find_all((nodes.Name, nodes.Getattr, nodes.Getitem))
-    found = [path for node in expressions if (path := chain(node)) and path[-1] == last]
-    here = [
-        path
-        for node in tree.find_all((nodes.Name, nodes.Getattr, nodes.Getitem))
-        if node.lineno == line and (path := chain(node)) and path[-1] == last
-    ]
-    return ".".join((here or found or [(last,)])[0])
+    # One in this line is meant rather than an earlier one in another line.
+    ordered = sorted(expressions, key=lambda node: node.lineno != line)
+    found = [path for node in ordered if (path := chain(node)) and path[-1] == last]
+    return ".".join(found[0] if found else (last,))
 
 
 def _null_key(line: int, tree: nodes.Template, values: Mapping[str, Any]) -> str:

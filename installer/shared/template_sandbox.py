@@ -26,21 +26,10 @@ MAX_STEPS = 1_000_000
 _MAX_PRODUCT = 16 * LIMITS.document_bytes
 _MAX_BITS = 4096
 _LEFT_OUT = frozenset(("random", "urlize", "xmlattr", "pprint"))
-_GROWING = frozenset(
-    (
-        "center",
-        "indent",
-        "wordwrap",
-        "batch",
-        "slice",
-        "replace",
-        "join",
-        "ljust",
-        "rjust",
-        "zfill",
-        "expandtabs",
-    )
-)
+_GROWING = frozenset((
+    "batch", "center", "expandtabs", "indent", "join", "ljust", "replace", "rjust", "slice", "wordwrap",
+    "zfill",
+))  # fmt: skip
 _WIDE_FIELD = re.compile(r"[0-9]{5,}|\*")
 _PRINTABLE = (str, int, float, list, tuple, dict)
 

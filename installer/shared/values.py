@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from installer.core import schema_errors
@@ -46,10 +46,6 @@ class BuiltIns:
     version: str
     product: str
     environment: str = ""
-
-    def as_values(self) -> dict[str, Any]:
-        """Return them in the form in which templates see them."""
-        return {"version": self.version, "product": self.product, "environment": self.environment}
 
 
 def resolve(layers: Sequence[Layer], schema: Layer | None, built_ins: BuiltIns) -> dict[str, Any]:
@@ -93,13 +89,8 @@ def examine(
     for document in documents:
         problems += document.problems
         if not isinstance(document.value, dict) and document.value is not None:
-            problems.append(
-                Problem(
-                    document.where(),
-                    "must hold a mapping of keys to values",
-                    "write lines of the form key: value",
-                )
-            )
+            what, hint = "must hold a mapping of keys to values", "write lines of the form key: value"
+            problems.append(Problem(document.where(), what, hint))
         elif document.value is not None:
             usable.append(document)
     values: dict[str, Any] = {}
@@ -119,7 +110,7 @@ def examine(
         problems += [
             _said_to_site(finding, site) for finding in misfits if complete or finding.keyword != "required"
         ]
-    values[BUILT_IN] = built_ins.as_values()
+    values[BUILT_IN] = asdict(built_ins)
     return values, problems
 
 
@@ -189,17 +180,10 @@ def _strange(
     for key, value in given.items() if known else ():
         here = (*path, key)
         if key not in known and here != (BUILT_IN,):
-            close = schema_errors.did_you_mean(key, known)
-            hint = (
-                f"did you mean {close}?"
-                if close
-                else (f"known values at this level: {', '.join(list(known)[:12])}")
-            )
-            found.append(
-                Problem(
-                    document.where(here), f"{schema_errors.dotted(here)} is not a value of this release", hint
-                )
-            )
+            listed = f"known values at this level: {', '.join(list(known)[:12])}"
+            hint = schema_errors.spelling_hint(key, known, listed)
+            what = f"{schema_errors.dotted(here)} is not a value of this release"
+            found.append(Problem(document.where(here), what, hint))
         elif isinstance(value, dict) and isinstance(known.get(key), dict):
             found += _strange(known[key], value, here, document)
     return found

@@ -40,6 +40,7 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
     """
     # What an interrupted removal left goes first: the next one needs its name.
     for name in sorted(system.names(layout.staging), key=lambda name: not name.endswith(GOING)):
+        # The next run of the same bundle continues with these.
         if keep and name in (keep[:12], f"{keep[:12]}.work"):
             continue
         path = f"{layout.staging}/{name}"
@@ -89,6 +90,7 @@ def strangers(system: System, directory: str, wanted: Set[str] | None = None) ->
     if wanted is None:
         try:
             wanted = parts(read_manifest(system, directory)[0], system.platform())
+        # Without a readable manifest nothing counts as ours, so everything is moved away, not removed.
         except (OSError, TamperedError):
             wanted = frozenset()
     names = [path.removeprefix(f"{directory}/") for path in system.tree(directory)]
@@ -119,6 +121,7 @@ def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[s
         to = f"{layout.preserved}/{place}-{number}/{rest}"
         make_directory(system, parent(to))
         system.rename(path, to)
+        # The new name first: after a power cut the file has both names or one, never none.
         system.sync_dir(parent(to))
         system.sync_dir(parent(path))
         progress.note(f"{path} was not created by Waybill; moved to {to}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from installer.core.digest import sha256_hex
-from installer.core.errors import HostNotReadyError
+from installer.core.errors import HostNotReadyError, os_errors_as
 from installer.core.format.manifest import FileEntry, Kind
 from installer.core.format.methods import FILE_KINDS
 from installer.core.format.payload import discard
@@ -53,19 +53,13 @@ def previewed(
         TamperedError: Something is not what was signed.
         HostNotReadyError: The directory cannot be made.
     """
+    # Documents of a bundle are small; blobs and programs are verified and dropped.
     parent = work.rstrip("/") or ("/tmp" if system.live else "")  # noqa: S108 - of a random name, 0700
     base = f"{parent}/.waybill-plan.{secrets.token_hex(8)}"
     made = {base}
-    try:
+    hint = "the plan needs disk space for the documents of the bundle: choose a directory with --work-dir DIR"
+    with os_errors_as(HostNotReadyError, "cannot write", parent or system.root, hint=hint):
         system.mkdir(base, 0o700)
-    except OSError as error:
-        hint = (
-            "the plan needs disk space for the documents of the bundle: choose a directory with "
-            "--work-dir DIR"
-        )
-        raise HostNotReadyError(
-            f"cannot write: {error.strerror}", where=parent or system.root, hint=hint
-        ) from error
     try:
 
         def keep(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
@@ -87,4 +81,5 @@ def previewed(
         digest = sha256_hex(opened.bundle.manifest_bytes)
         yield verified, Staged(verified.manifest, digest, verified.identity, base, area, tuple(wanted))
     finally:
+        # Also after a refusal: templates may contain secrets of the product.
         system.remove_tree(base)

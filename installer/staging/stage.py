@@ -74,6 +74,7 @@ def stage(
             where=error.filename or directory,
             hint="free some space there, or check that the file system is writable and intact",
         ) from error
+    # What may be good is kept for the next run; what is not as signed is never kept.
     except BaseException as error:
         if isinstance(error, WaybillError) and not isinstance(error, MediaError):
             staging.discard(system, layout, progress, bundle.identity)
@@ -174,6 +175,7 @@ class _Tree:
         path = self._at(entry.path)
         seen = self._system.observe(path)
         self._progress.advance(entry.size)
+        # Hashed where it is: an interrupted run may have left half a file of the right size.
         if (seen.kind, seen.sha256) == ("file", entry.sha256):
             if seen.mode != entry.mode:
                 self._system.set_owner_mode(path, entry.mode)
@@ -213,6 +215,7 @@ class _Tree:
         ]
         paths += [link.path for link in manifest.links]
         paths += modes
+        # Created before the threads start, so that they never compete for a directory.
         parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents} | set(modes)
         for path in sorted(parents - {"."}):
             self._make(f"{self._directory}/{path}", modes.get(path, 0o755))

@@ -33,6 +33,7 @@ def work_dir(system: System, layout: Layout, typed: Path) -> str:
         UsageError: It is not a directory, is outside of `--root`, or in the state of Waybill.
         HostNotReadyError: Other users could change what is in it, or this user cannot write to it.
     """
+    # Links are followed once, here: what is checked is what is used.
     real = typed.resolve()
     if not real.is_dir():
         raise UsageError("is not a directory", where=str(typed), hint="create it first: mkdir -m 700 DIR")
@@ -109,6 +110,7 @@ def remove_area(system: System, layout: Layout, link: str, progress: Progress) -
     """
     area = system.observe(link).target
     identity = link.rpartition("/")[2].partition(".")[0]
+    # A link that somebody planted must not make us remove a directory of theirs.
     ours = _is_area(layout, identity, area)
     gone = ours and system.observe(area, digest=False).kind == "absent"
     if gone or not ours or not _is_ours(system, area):

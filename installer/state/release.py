@@ -7,7 +7,7 @@ from typing import Literal
 
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
-from installer.core.errors import NotUndoneError
+from installer.core.errors import NotUndoneError, os_errors_as
 from installer.core.format import manifest_json
 from installer.core.format.manifest import MANIFEST, HealthCheck, Manifest
 from installer.host.layout import Layout
@@ -146,10 +146,8 @@ def _again(layout: Layout, entry: Entry) -> str:
 
 
 def _exact(system: System, path: str, sha256: str, hint: str) -> bytes:
-    try:
+    with os_errors_as(DamagedReleaseError, "cannot be read", path, hint=hint):
         data = system.read(path, RECORD_LIMIT)
-    except OSError as error:
-        raise DamagedReleaseError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
     # State and record are on the same disk: a digest tells a damaged or edited record from an old one.
     if sha256_hex(data) != sha256:
         raise DamagedReleaseError("was changed since it was installed", where=path, hint=hint)

@@ -7,8 +7,8 @@ is read as strictly as a bundle: a failing disk can change it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedErr
 from installer.core.fields import ANY_TEXT, Document, Value
 from installer.core.limits import LIMITS
 from installer.host.atomic_file import rename_into_place, replace_file, temporary_path
-from installer.host.layout import Layout
+from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.state.evidence import NO_EVIDENCE, Evidence
 
@@ -229,6 +229,22 @@ class DamagedStateError(NotUndoneError):
 def cannot_read_error(path: str) -> HostNotReadyError:
     """Return the error for what this user may not read."""
     return HostNotReadyError("cannot be read by this user", where=path, hint="run as root")
+
+
+@contextmanager
+def host_readable(where: str = STATE) -> Iterator[None]:
+    """Turn a failure to read the host into an error of the host: it is not an internal error.
+
+    Args:
+        where: The path for an error that names none.
+
+    Raises:
+        HostNotReadyError: Something cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise cannot_access_error(error, where) from error
 
 
 def cannot_access_error(error: OSError, where: str) -> HostNotReadyError:

@@ -7,7 +7,14 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from installer.core.errors import ExpiredError, HostNotReadyError, RefusedError, TamperedError, UntrustedError
+from installer.core.errors import (
+    ExpiredError,
+    HostNotReadyError,
+    RefusedError,
+    TamperedError,
+    UntrustedError,
+    os_errors_as,
+)
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time, parse_time
 from installer.core.trust.root import Root, display_fingerprint, fingerprint, same_fingerprint
@@ -34,10 +41,10 @@ def load_trust(system: System) -> tuple[Root, bytes]:
         UntrustedError: No trust is set up.
         TamperedError: The file is damaged.
     """
+    below = "" if system.live else f" --root {system.root}"
     try:
         data = system.read(ROOT_FILE, LIMITS.document_bytes)
     except FileNotFoundError:
-        below = "" if system.live else f" --root {system.root}"
         raise UntrustedError(
             "no trust is set up on this host",
             where=ROOT_FILE,
@@ -48,7 +55,6 @@ def load_trust(system: System) -> tuple[Root, bytes]:
     try:
         return parse_root(data, ROOT_FILE), data
     except TamperedError as error:
-        below = "" if system.live else f" --root {system.root}"
         raise TamperedError(
             error.what,
             where=error.where,
@@ -87,10 +93,9 @@ def init_trust(
         raise ExpiredError(
             "the root has expired", where=str(path), hint="ask the security team for the current root.json"
         )
-    try:
+    present = b""
+    with suppress(FileNotFoundError):
         present = system.read(ROOT_FILE, LIMITS.document_bytes)
-    except FileNotFoundError:
-        present = b""
     # Running the command again is not an error.
     if present == data:
         return root, digits
@@ -120,21 +125,17 @@ def init_trust(
     return root, digits
 
 
+@os_errors_as(
+    HostNotReadyError, "the trust files cannot be written", ROOT_FILE, hint="run as root, or give --root DIR"
+)
 def store_root(system: System, data: bytes) -> None:
     """Replace the root of the host.
 
     Raises:
         HostNotReadyError: It cannot be written; the old one is still there.
     """
-    try:
-        make_directory(system, TRUST)
-        replace_file(system, ROOT_FILE, data, 0o644)
-    except OSError as error:
-        raise HostNotReadyError(
-            f"the trust files cannot be written: {error.strerror}",
-            where=ROOT_FILE,
-            hint="run as root, or give --root DIR",
-        ) from error
+    make_directory(system, TRUST)
+    replace_file(system, ROOT_FILE, data, 0o644)
 
 
 def known_time(system: System) -> datetime | None:

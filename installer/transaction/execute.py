@@ -39,11 +39,11 @@ from installer.transaction.failures import (
     Interrupted,
     incomplete_error,
     not_undone_error,
+    problems_of,
     reason,
+    reason_in_full,
     rolled_back_error,
 )
-from installer.transaction.failures import problems_of as _problems
-from installer.transaction.failures import reason_in_full as _in_full
 from installer.transaction.journal import Journal, Record
 
 PROBLEM_BYTES = 16 * 1024
@@ -155,7 +155,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
         except BaseException as error:
             signals.ignored = True
             if not journal.has("FORWARD"):
-                undo(context, journal, _in_full(error), _problems(error))
+                undo(context, journal, reason_in_full(error), problems_of(error))
                 with suppress(OSError, WaybillError):  # the next command does it again
                     finalize.after_rollback(context, journal)
                 raise rolled_back_error(change.verb, change.state.current, error) from error
@@ -166,7 +166,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
         outcome = _finish(context, journal)
         if failed is not None:
             # After the cleanup: the state must show the committed release first.
-            raise incomplete_error(outcome.state.current, reason(failed), _problems(failed)) from failed
+            raise incomplete_error(outcome.state.current, reason(failed), problems_of(failed)) from failed
         context.progress.step("", step="committed", transaction=change.number)
         return outcome
 
@@ -264,7 +264,7 @@ def _commit_forward(context: Context, journal: Journal, failed: BaseException | 
     """Commit a transaction that cannot be undone any more, with what failed of it."""
     ended: dict[str, Any] = {"at": int(context.system.now())}
     if failed is not None:
-        ended |= {"why": _in_full(failed)[:2000], "said": _bounded(_problems(failed))}
+        ended |= {"why": reason_in_full(failed)[:2000], "said": _bounded(problems_of(failed))}
     try:
         journal.append("COMMIT", **ended)
     except Exception as error:
@@ -317,7 +317,7 @@ def undo(context: Context, journal: Journal, why: str, problems: Sequence[Proble
             journal.append("ABORT", why=why[:2000], said=_bounded(problems))
         # In reverse: later operations may depend on earlier ones.
         for number, op, preimage in reversed(begun_operations(journal)):
-            with _reported(context, op, "undo", f"undo: {op.label}" if op.label else ""):
+            with _reported(context, op, "undo", handler(op.kind).undo_label(op)):
                 # Recorded before, so that a recovery can tell an undo that was interrupted from one not
                 # begun.
                 journal.append("UNDOING", of=number)

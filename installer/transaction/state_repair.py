@@ -15,7 +15,7 @@ from installer.core.errors import NotUndoneError, TamperedError
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.state.state import DamagedStateError, State, cannot_access_error, load, save
+from installer.state.state import DamagedStateError, State, host_readable, load, save
 from installer.transaction import journal as journals
 from installer.transaction.finalize import derive_state
 from installer.transaction.journal import Journal, Record
@@ -82,10 +82,8 @@ def read_state(context: Context) -> State:
         NotUndoneError: It cannot be derived, or another version of the installer wrote it.
         HostNotReadyError: It cannot be read, by this user or at all.
     """
-    try:
+    with host_readable(context.layout.base):
         found = find_state(context)
-    except OSError as error:
-        raise cannot_access_error(error, context.layout.base) from error
     if found.problem:
         raise DamagedStateError(
             found.problem,

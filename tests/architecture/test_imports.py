@@ -91,5 +91,5 @@ def test_a_foreign_package_named_installer_is_told_from_ours(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert f"the package `installer` at {tmp_path}/installer/__init__.py is not Waybill's" in last
+    assert f"the package `installer` at {tmp_path}/installer/__init__.py is not part of Waybill" in last
     assert "hint: " in last

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.words import GLOSSARY, as_pattern, rows, unused
+
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
 CONCEPTS = sorted((DOCS / "concepts").glob("*.md"))
-GLOSSARY = DOCS / "concepts" / "glossary.md"
 ARCHITECTURE = DOCS / "concepts" / "architecture.md"
 STATE = DOCS / "concepts" / "state-on-disk.md"
 COMING_FROM = DOCS / "coming-from.md"
@@ -39,11 +40,6 @@ def prose(text: str) -> str:
 
 def codes(path: Path) -> list[str]:
     return CODE.findall(FENCE.sub(" ", path.read_text(encoding="utf-8")))
-
-
-def rows(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
 def slug(heading: str) -> str:
@@ -90,17 +86,6 @@ def test_every_folder_of_code_has_a_line_in_the_architecture() -> None:
     }
     assert there - set(listed) == set()
     assert [name for name in listed if listed.count(name) > 1] == []
-
-
-def unused() -> list[str]:
-    """The patterns of the glossary's table of words that are not used."""
-    section = GLOSSARY.read_text(encoding="utf-8").split("## Words not used", 1)[1]
-    return [word for row in rows(section)[1:] for word in row[0].split(" · ")]
-
-
-def as_pattern(word: str) -> re.Pattern[str]:
-    words = re.escape(word).replace(r"\*", r"\w*").replace(r"\ ", r"\s+")
-    return re.compile(rf"(?<![\w-]){words}(?![\w-])", re.IGNORECASE)
 
 
 def found_in(text: str) -> list[str]:

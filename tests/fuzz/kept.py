@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -44,7 +45,7 @@ def _told(events: list[history.Event], refused: list[evidence.Refusal]) -> None:
     """Tells what was read, beside what is there on every host."""
     good = history.Event("000001", "apply", "done", 1, 2, "1.0.0", "a" * 64)
     history.HistoryResult((good, *events), (*refused, *refused)).text()
-    json.dumps([each.as_json() for each in (*events, *refused)])
+    json.dumps([asdict(each) for each in (*events, *refused)])
 
 
 def evidences() -> list[bytes]:

@@ -30,6 +30,7 @@ def attempt(
         known: Returns what has become known of the bundle by the time it is asked.
     """
     command = AuditedCommand(verb, product, medium, known)
+    # Metrics come last: they report how the command ended, refusals included.
     try:
         with audited(session.system, command, session.ui.alert):
             yield

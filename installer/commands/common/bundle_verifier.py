@@ -152,12 +152,14 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
     """
     system, path = session.system, Path(source.path)
     trace.file, trace.host = source.path, HostFacts(name=host_name(system), platform=system.platform())
+    # Filled in step by step: a refusal at any point leaves the evidence of what was known.
     trace.environment = source.environment
     trace.environment = chosen = environment(system, source.environment)
     with suppress(OSError):  # what is wrong with the file is said below
         trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
     trust = session.trust()
     trace.root_version = trust.root.version
+    # Standard input has no directory next to it.
     found = [] if source.path == "-" else [(str(sidecar_path(path)), read_sidecar(sidecar_path(path)))]
     found += [(str(directory), read_sidecar(directory, required=True)) for directory in source.approvals]
     return BundleVerifier(system, trust, chosen, found, trace)
@@ -166,6 +168,7 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
 def audit_fields(trace: VerificationTrace) -> dict[str, str]:
     """Return what the audit log has of a bundle; its identity only once enough trusted keys signed it."""
     found = {
+        # Anybody can write a bundle that claims an identity; the log does not repeat it.
         "identity": trace.identity if trace.released else "",
         "environment": trace.environment if trace.root_version else "",
     }

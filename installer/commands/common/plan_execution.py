@@ -147,15 +147,15 @@ def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = N
     if plan.nothing:
         _record_unchanged(context, plan)
         return TransactionResult(plan.verb, plan.product, False, plan.old, plan.new)
-    new = (
-        replace(plan.new, evidence=plan.new.evidence.with_file(verified))
-        if plan.new and verified
-        else plan.new
-    )
+    new = plan.new
+    if new and verified:
+        new = replace(new, evidence=new.evidence.with_file(verified))
+    # On the disk before the journal: no change without a record of who began it.
     recorder.begin(context, plan, new)
     try:
         done = _execute(context, plan, new)
     finally:
+        # Also after a failure: the end of the transaction is derived from the journal, whatever it was.
         checks = recorder.settle(context)
     if plan.verb != "remove":
         return done
@@ -173,6 +173,7 @@ def _execute(context: Context, plan: Plan, new: Entry | None) -> TransactionResu
     try:
         _write_record(context, plan)
     except OSError as error:
+        # The transaction has not begun; what stays is cleared by the next command.
         with suppress(OSError):
             context.system.remove_tree(context.layout.record(plan.number))
         raise RolledBackError(

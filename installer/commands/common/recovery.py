@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from installer.audit import recorder
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
@@ -67,10 +67,6 @@ class Recovered:
         """True if the new release is committed, but a step of it failed."""
         return self.outcome in ("finished", "rolled-forward") and bool(self.why)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
-
     def text(self) -> str:
         """Return it as a line for people."""
         if self.outcome == "repaired":
@@ -111,6 +107,7 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
     """
     try:
         make_directory(context.system, context.layout.base)
+        # With its directory: somebody may remove the whole directory while we wait.
         lock = context.system.lock(context.layout.lock, with_directory=True)
     except OSError as error:
         raise HostNotReadyError(
@@ -118,12 +115,10 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
             where=(error.errno in _MISPLACED and error.filename) or context.layout.base,
             hint=_UNWRITABLE.get(error.errno or 0, "check this path, and the kernel log (dmesg)"),
         ) from error
-    try:
+    with lock:
         # Recovery comes first in every command: nothing may be planned from a half-changed host.
         recovered = recover(context)
         yield load(context.system, context.layout), recovered
-    finally:
-        lock.release()
 
 
 def recover(context: Context) -> list[Recovered]:
@@ -179,6 +174,8 @@ def unfinished(context: Context) -> list[str]:
     journals = {name.removesuffix(".log") for name in names if name.endswith(".log")}
     ended = {name.removesuffix(".done") for name in names if name.endswith(".done")}
     backups = {name.removesuffix(".backup") for name in names if name.endswith(".backup")}
+    # Backups are deleted after their journal has ended: without it somebody deleted it, and undoing would
+    # be a guess.
     if lost := sorted(backups - journals - ended):
         raise NotUndoneError(
             "the journal of an unfinished transaction is missing",
@@ -266,6 +263,7 @@ def _go_on(context: Context, journal: Journal) -> None:
 
 def _mend_images(context: Context, journal: Journal, stands: State) -> None:
     """Repair the images of the release that remains, if the host was booted since they were changed."""
+    # Only a reboot can lose images of an engine: they are checked after one, if we changed any.
     touched = any(op.kind.startswith("image.") for _, op, _ in execute.begun_operations(journal))
     entry = stands.current
     if not touched or journal.records[0].fields["boot"] == context.system.boot_id():

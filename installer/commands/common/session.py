@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from installer.core.errors import UsageError
+from installer.core.errors import HostNotReadyError, UsageError, os_errors_as
 from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.shared.ui import Ui
-from installer.state.state import cannot_access_error
+from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
 
 SILENT = Ui()
@@ -50,6 +49,7 @@ class Session:
         Raises:
             UsageError: It is not a directory.
         """
+        # A typo in --root must not create a new host.
         if not Path(root).is_dir():
             raise UsageError(
                 "is not a directory",
@@ -94,35 +94,33 @@ class Session:
             UsageError: This host does not know it, or knows none or several.
         """
         known = self.products()
-        if name is not None:
-            if name not in known:
-                raise UsageError(
-                    f"{name} was never installed here", hint=f"products here: {', '.join(known) or 'none'}"
-                )
-            return name
+        listed = ", ".join(known)
+        if name is not None and name not in known:
+            raise UsageError(f"{name} was never installed here", hint=f"products here: {listed or 'none'}")
         if not known:
             raise UsageError("no product was ever installed here", hint="install a bundle first")
-        if len(known) > 1:
-            raise UsageError(
-                f"several products are installed here: {', '.join(known)}", hint="choose one: --product NAME"
-            )
-        return known[0]
+        if name is None and len(known) > 1:
+            what = f"several products are installed here: {listed}"
+            raise UsageError(what, hint="choose one: --product NAME")
+        return name or known[0]
 
     def _is_product(self, name: str) -> bool:
         base = Layout(name).base
+        # A link or a file of that name is not a product.
         if self.system.observe(base, digest=False).kind != "dir":
             return False
         return not _PRODUCT_FILES.isdisjoint(self.system.names(base))
 
 
-@contextmanager
-def host_readable() -> Iterator[None]:
-    """Turn a failure to read the host into an error of the host: it is not an internal error.
+def write_output(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file that the operator asked for, which only this user can read.
 
     Raises:
-        HostNotReadyError: Something cannot be read.
+        UsageError: It exists already.
+        HostNotReadyError: It cannot be written.
     """
-    try:
-        yield
-    except OSError as error:
-        raise cannot_access_error(error, STATE) from error
+    with os_errors_as(HostNotReadyError, "cannot write", str(path)):
+        try:
+            System().write_new(str(path.absolute()), pieces, 0o600)
+        except FileExistsError:
+            raise UsageError("already exists", where=str(path), hint="choose another name") from None

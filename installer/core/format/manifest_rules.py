@@ -99,11 +99,7 @@ def _link(link: LinkEntry) -> None:
 
 def _first_twice(items: Iterable[str]) -> str:
     seen: set[str] = set()
-    for item in items:
-        if item in seen:
-            return item
-        seen.add(item)
-    raise ValueError("nothing occurs twice")
+    return next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
 
 
 def _above(paths: Iterable[str]) -> set[str]:

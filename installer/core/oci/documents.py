@@ -284,9 +284,9 @@ def make_docker_manifest(images: Sequence[Image]) -> bytes:
         entry = entries.setdefault(
             image.manifest,
             {
-                "Config": _saved_path(image.config),
+                "Config": blob_name(image.config),
                 "RepoTags": [],
-                "Layers": [_saved_path(layer.digest) for layer in image.layers],
+                "Layers": [blob_name(layer.digest) for layer in image.layers],
             },
         )
         # A tag names one image: the first of the references in the order of bundle.yaml.
@@ -390,7 +390,8 @@ def _member(value: Any, where: str) -> str:
     return value
 
 
-def _saved_path(digest: str) -> str:
+def blob_name(digest: str) -> str:
+    """Return the path of a blob in an OCI image layout."""
     return "blobs/sha256/" + digest.removeprefix("sha256:")
 
 

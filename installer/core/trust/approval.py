@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,18 +69,8 @@ class Approval:
 
     def document(self) -> dict[str, Any]:
         """Return the Statement as a JSON object; empty fields are left out."""
-        predicate: dict[str, Any] = {
-            "product": self.product,
-            "version": self.version,
-            "role": self.role,
-            "environment": self.environment,
-            "not_before": format_time(self.not_before),
-            "expires": format_time(self.expires),
-            "targets": list(self.targets),
-            "change_id": self.change_id,
-            "rollback_to": self.rollback_to,
-            "notes": self.notes,
-        }
+        times = {"not_before": format_time(self.not_before), "expires": format_time(self.expires)}
+        predicate = {**asdict(self), **times, "targets": list(self.targets), "identity": ""}
         return make_statement(
             APPROVAL, {name: value for name, value in predicate.items() if value}, self.identity
         )

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from installer.core.errors import CheckFailedError, ExpiredError, TamperedError, UntrustedError
+from installer.core.errors import CheckFailedError, ExpiredError, TamperedError, UntrustedError, os_errors_as
 from installer.core.limits import KIB, LIMITS
 
 TIMEOUT_SECONDS = 60.0
@@ -150,20 +150,15 @@ def verify(fingerprint: str, keyring: bytes, signature: bytes, data: bytes, wher
             hint="install it (Debian: package gpgv; Red Hat: gnupg2), or sign with a cosign key too",
         )
     files = {"ring.gpg": keyring, "data.sig": packets, "data": data}
-    try:
-        with tempfile.TemporaryDirectory(prefix="waybill-gpgv-") as name:
-            for part, content in files.items():
-                Path(name, part).write_bytes(content)
-            ring, *inputs = (str(Path(name, part)) for part in files)
-            code, status, log = _run(
-                [program, "--homedir", name, "--keyring", ring, *inputs], Path(name), where
-            )
-    except OSError as error:
-        raise CheckFailedError(
-            f"cannot be checked: {error.strerror}",
-            where=where,
-            hint="free some space in TMPDIR: gpgv needs a copy of SHA256SUMS there",
-        ) from error
+    hint = "free some space in TMPDIR: gpgv needs a copy of SHA256SUMS there"
+    with (
+        os_errors_as(CheckFailedError, "cannot be checked", where, hint=hint),
+        tempfile.TemporaryDirectory(prefix="waybill-gpgv-") as name,
+    ):
+        for part, content in files.items():
+            Path(name, part).write_bytes(content)
+        ring, *inputs = (str(Path(name, part)) for part in files)
+        code, status, log = _run([program, "--homedir", name, "--keyring", ring, *inputs], Path(name), where)
     check_status(code, status, fingerprint, where, log)
 
 

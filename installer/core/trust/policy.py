@@ -124,11 +124,6 @@ class Decision:
         """The builders that the provenance names; empty where there is none."""
         return ", ".join(sorted({each.builder for each in self.provenance}))
 
-    @property
-    def break_glass(self) -> bool:
-        """Whether break-glass replaced what the policy requires."""
-        return bool(self.broken)
-
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object, for reports, the state and logs."""
         return {
@@ -234,7 +229,8 @@ class PolicyEvaluation:
         problems = [
             self._role(role, needs[role], filled) for role in needs if len(filled[role]) < needs[role]
         ]
-        return problems + self._change() + self._rollback()
+        problems += self._change() if self.policy.change_id else []
+        return problems + (self._rollback() if self.policy.rollback_plan else [])
 
     def glass(self) -> dict[str, tuple[str, ...]]:
         """Return the owners for break-glass and release; empty if too few or not allowed."""
@@ -281,35 +277,28 @@ class PolicyEvaluation:
         return f"bundle approve BUNDLE --role {role} --env {self.environment} --key KEY"
 
     def _change(self) -> list[Problem]:
-        if not self.policy.change_id:
-            return []
-        named = self.agreed("change_id")
         # Two different changes would mean that two people approved different things.
-        if len(named) == 1:
-            return []
-        what = (
-            f"the approvals name different change ids: {', '.join(named)}"
-            if named
-            else "missing: a change id in an approval"
-        )
-        return [Problem("", what, "approve with a change id: bundle approve … --change-id ID")]
+        hint = "approve with a change id: bundle approve … --change-id ID"
+        return self._one("change_id", "change ids", "a change id in an approval", hint)
 
     def _rollback(self) -> list[Problem]:
-        if not self.policy.rollback_plan:
-            return []
-        problems, named = [], self.agreed("rollback_to")
+        hint = (
+            "approve with the version to roll back to: bundle approve … --rollback-to VERSION "
+            f"(`{NO_ROLLBACK}` for a first installation)"
+        )
+        what = "the version to roll back to, in an approval"
+        problems = self._one("rollback_to", "versions to roll back to", what, hint)
         if not self.manifest.rollback:
             hint = "ask the release engineer to add `rollback: {plan: docs/ROLLBACK.md}` to bundle.yaml"
-            problems.append(Problem("", "missing: a rollback plan in the bundle", hint))
-        if len(named) != 1:
-            what = (
-                f"the approvals name different versions to roll back to: {', '.join(named)}"
-                if named
-                else "missing: the version to roll back to, in an approval"
-            )
-            hint = (
-                "approve with the version to roll back to: bundle approve … --rollback-to VERSION "
-                f"(`{NO_ROLLBACK}` for a first installation)"
-            )
-            problems.append(Problem("", what, hint))
+            problems.insert(0, Problem("", "missing: a rollback plan in the bundle", hint))
         return problems
+
+    def _one(self, field: str, different: str, missing: str, hint: str) -> list[Problem]:
+        """Return the problem unless the approvals name exactly one value in a field."""
+        named = self.agreed(field)
+        what = (
+            f"the approvals name different {different}: {', '.join(named)}"
+            if named
+            else f"missing: {missing}"
+        )
+        return [] if len(named) == 1 else [Problem("", what, hint)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from installer.core.errors import TamperedError
@@ -41,13 +41,7 @@ class Provenance:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object, for reports and logs."""
-        return {
-            "builder": self.builder,
-            "repository": self.repository,
-            "commit": self.commit,
-            "tag": self.tag,
-            "clean": self.clean,
-        }
+        return {name: value for name, value in asdict(self).items() if name != "identity"}
 
     def source(self) -> str:
         """Return what it was built from, in words; empty if that is not known."""

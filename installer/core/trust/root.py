@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -74,17 +74,8 @@ class Policy:
 
     def document(self) -> dict[str, Any]:
         """Return the policy as a JSON object."""
-        return {
-            "requires": dict(sorted(self.requires.items())),
-            "change_id": self.change_id,
-            "rollback_plan": self.rollback_plan,
-            "builders": sorted(self.builders),
-            "repositories": sorted(self.repositories),
-            "clean_tree": self.clean_tree,
-            "max_age_days": self.max_age_days,
-            "products": sorted(self.products),
-            "break_glass": self.break_glass,
-        }
+        lists = {name: sorted(getattr(self, name)) for name in ("builders", "repositories", "products")}
+        return {**asdict(self), "requires": dict(sorted(self.requires.items())), **lists}
 
 
 PRODUCTION = Policy(
@@ -160,9 +151,7 @@ class Root:
             "revoked": {"keys": sorted(self.revoked_keys), "bundles": sorted(self.revoked_bundles)},
         }
         if self.products:
-            document["products"] = {
-                name: {"floor": rule.floor, "reset": rule.reset} for name, rule in self.products.items()
-            }
+            document["products"] = {name: asdict(rule) for name, rule in self.products.items()}
         return document
 
 

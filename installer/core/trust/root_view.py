@@ -44,10 +44,11 @@ class RootView:
 
     def as_json(self) -> dict[str, object]:
         """Return the view as `--json` prints it."""
+        document = self.root.document()
         return {
             "fingerprint": self.fingerprint,
             "version": self.root.version,
-            "expires": format_time(self.root.expires),
+            "expires": document["expires"],
             "expired": self.expired,
             "keys": [
                 {
@@ -60,18 +61,11 @@ class RootView:
                 }
                 for row in self.keys
             ],
-            "roles": {
-                name: {"keys": list(role.keys), "threshold": role.threshold}
-                for name, role in sorted(self.root.roles.items())
+            **{
+                table: dict(sorted(document.get(table, {}).items()))
+                for table in ("roles", "environments", "products")
             },
-            "environments": {
-                name: policy.document() for name, policy in sorted(self.root.environments.items())
-            },
-            "products": {
-                name: {"floor": rule.floor, "reset": rule.reset}
-                for name, rule in sorted(self.root.products.items())
-            },
-            "revoked": {"keys": sorted(self.root.revoked_keys), "bundles": sorted(self.root.revoked_bundles)},
+            "revoked": document["revoked"],
         }
 
     def lines(self) -> list[str]:
@@ -104,21 +98,17 @@ class RootView:
     def _policy(self, policy: Policy) -> list[str]:
         needs = self.root.needs(policy)
         people = ", ".join(f"{role} {number}" for role, number in needs.items())
-        lines = [f"different owners must sign: {people}"]
-        lines += ["approvals must name a change id"] if policy.change_id else []
-        lines += (
-            ["a rollback plan is required; approvals name the version to roll back to"]
-            if policy.rollback_plan
-            else []
-        )
-        lines += [f"approvals are valid for {policy.max_age_days} days"] if policy.max_age_days else []
-        lines += [f"built by {each}" for each in policy.builders]
-        lines += [f"built from {each}" for each in policy.repositories]
-        lines += ["built from a source tree without uncommitted changes"] if policy.clean_tree else []
-        lines += [f"only the products {', '.join(policy.products)}"] if policy.products else []
-        return lines + (
-            ["BREAK-GLASS may replace everything except the release signature"] if policy.break_glass else []
-        )
+        rows = [
+            (policy.change_id, "approvals must name a change id"),
+            (policy.rollback_plan, "a rollback plan is required; approvals name the version to roll back to"),
+            (policy.max_age_days, f"approvals are valid for {policy.max_age_days} days"),
+            *((True, f"built by {each}") for each in policy.builders),
+            *((True, f"built from {each}") for each in policy.repositories),
+            (policy.clean_tree, "built from a source tree without uncommitted changes"),
+            (policy.products, f"only the products {', '.join(policy.products)}"),
+            (policy.break_glass, "BREAK-GLASS may replace everything except the release signature"),
+        ]
+        return [f"different owners must sign: {people}", *(line for applies, line in rows if applies)]
 
     def as_text(self) -> str:
         """Return `lines` as one text."""

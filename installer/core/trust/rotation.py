@@ -40,7 +40,7 @@ def check_successor(
         RefusedError: It is not the version that follows.
     """
     # 1. The owners that are trusted now have signed exactly these bytes.
-    _require(old, data, signatures, f"version {old.version}, which is trusted here", where, now)
+    _require(old, data, signatures, f"version {old.version}, which is trusted here,", where, now)
     # 2. They are a root.
     new = parse_root(data, where)
     # 3. It is the next one.
@@ -87,16 +87,10 @@ def signing_owners(
     Raises:
         TamperedError: A signature that names a key of the role is not by that key or not of these bytes.
     """
-    owners: dict[str, str] = {}
-    rejected: list[Rejected] = []
     # Verification is expensive, and anybody can add signatures.
-    for signature in signatures[: LIMITS.signatures]:
-        verdict = check_signature(root, "root", signature, data, now)
-        if isinstance(verdict, Accepted):
-            owners[fold_owner(verdict.owner)] = verdict.owner
-        else:
-            rejected.append(verdict)
-    return owners, rejected
+    verdicts = [check_signature(root, "root", each, data, now) for each in signatures[: LIMITS.signatures]]
+    owners = {fold_owner(each.owner): each.owner for each in verdicts if isinstance(each, Accepted)}
+    return owners, [each for each in verdicts if isinstance(each, Rejected)]
 
 
 def _require(

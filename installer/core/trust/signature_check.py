@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -89,10 +89,7 @@ class SignatureEvidence:
             "threshold": self.threshold,
             "root_version": self.root_version,
             "owners": list(self.owners),
-            "accepted": [
-                {"file": a.file, "scheme": a.scheme, "keyid": a.keyid, "owner": a.owner}
-                for a in self.accepted
-            ],
+            "accepted": [asdict(each) for each in self.accepted],
             "rejected": [
                 {"file": r.file, "keyid8": r.keyid8, "kind": r.kind, "reason": r.reason}
                 for r in self.rejected

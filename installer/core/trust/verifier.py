@@ -115,21 +115,16 @@ class Trust:
                     where=SUMS,
                     hint="do not install it; ask for the release that replaces it",
                 )
-        accepted: list[Accepted] = []
-        rejected: list[Rejected] = []
         with verification_step(5):
             if len(signatures) > LIMITS.signatures:
                 raise TamperedError(
                     f"has {len(signatures)} signatures, more than {LIMITS.signatures}", where=SUMS
                 )
-            for signature in signatures:
-                # Every signature is checked, also behind a valid one: an invalid one by a trusted key is a
-                # sign of tampering, whatever else is there.
-                verdict = check_signature(root, "release", signature, sums, now)
-                if isinstance(verdict, Accepted):
-                    accepted.append(verdict)
-                else:
-                    rejected.append(verdict)
+            # Every signature is checked, also behind a valid one: an invalid one by a trusted key is a sign
+            # of tampering, whatever else is there.
+            verdicts = [check_signature(root, "release", each, sums, now) for each in signatures]
+        accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
+        rejected = [verdict for verdict in verdicts if isinstance(verdict, Rejected)]
         role = root.roles.get("release", Role((), 1))
         with verification_step(6):
             # Thresholds count people, so that a person with two keys cannot release alone.
@@ -377,13 +372,12 @@ class Trust:
         )
 
 
-def pinned_key_trust(public: str, where: str = "", owner: str = "the given key") -> Trust:
+def pinned_key_trust(public: str, where: str = "") -> Trust:
     """Return trust in one public key and nothing else, for `bundle verify --key PUB`.
 
     Args:
         public: The text of a `.pub` file, or what `gpg --armor --export` printed.
         where: How errors name it.
-        owner: How the evidence names its holder.
 
     Returns:
         Trust that never expires, in which only that key may sign releases.
@@ -391,6 +385,6 @@ def pinned_key_trust(public: str, where: str = "", owner: str = "the given key")
     Raises:
         TamperedError: The text is not a public key of an accepted kind.
     """
-    key = TrustedKey.from_public(public, owner, where=where)
+    key = TrustedKey.from_public(public, "the given key", where=where)
     root = Root(0, NEVER, {key.keyid: key}, {"release": Role((key.keyid,), 1)})
     return Trust(root, lambda: datetime.now(UTC))

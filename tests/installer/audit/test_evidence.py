@@ -250,7 +250,7 @@ class TestHistory:
             "waybill_refusal": {"what": "nobody is trusted"},
         }
         for said in (good, good | change):
-            record(system, json.dumps({"predicate": said}).encode(), passed=False, identity="")
+            record(system, json.dumps({"predicate": said}).encode(), "refused", "")
         (tmp_path / DIRECTORY[1:] / "000003-refused-unknown.json").symlink_to("000001-refused-unknown.json")
         assert [each.what for each in refusals(system)] == ["nobody is trusted"]
 
@@ -272,7 +272,7 @@ class TestWriting:
         return sorted(system.names(DIRECTORY))
 
     def test_each_has_a_number_of_its_own_and_none_is_written_over(self, system: System) -> None:
-        made = [record(system, b"%d" % n, passed=n % 2 == 0, identity="ab" * 32) for n in range(4)]
+        made = [record(system, b"%d" % n, "refused" if n % 2 else "passed", "ab" * 32) for n in range(4)]
         assert [each.path.rpartition("/")[2] for each in made] == [
             "000001-passed-abababababab.json",
             "000002-refused-abababababab.json",
@@ -286,9 +286,9 @@ class TestWriting:
         self, system: System, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(evidence, "KEEP", 3)
-        record(system, b"good", passed=True, identity="a" * 64)
+        record(system, b"good", "passed", "a" * 64)
         for _ in range(10):
-            record(system, b"bad", passed=False, identity="")
+            record(system, b"bad", "refused", "")
         assert self.names(system) == [
             "000001-passed-aaaaaaaaaaaa.json",
             "000009-refused-unknown.json",
@@ -299,19 +299,19 @@ class TestWriting:
     def test_two_at_the_same_moment(self, system: System) -> None:
         made: list[str] = []
 
-        def write(result: bool) -> None:
-            made.extend(record(System(system.root), b"x", passed=result, identity="").path for _ in range(15))
+        def write() -> None:
+            made.extend(record(System(system.root), b"x", "passed", "").path for _ in range(15))
 
-        record(system, b"x", passed=True, identity="")
+        record(system, b"x", "passed", "")
         code = (
             "import sys; from installer.host.system import System;"
             "from installer.audit.evidence import record;"
-            "[print(record(System(sys.argv[1]), b'x', passed=True, identity='').path) for _ in range(15)]"
+            "[print(record(System(sys.argv[1]), b'x', 'passed', '').path) for _ in range(15)]"
         )
         beside = subprocess.Popen(
             [sys.executable, "-c", code, str(system.root)], stdout=subprocess.PIPE, text=True
         )
-        thread = threading.Thread(target=write, args=(True,))
+        thread = threading.Thread(target=write)
         thread.start()
         thread.join()
         made += beside.communicate()[0].split()
@@ -325,21 +325,21 @@ class TestWriting:
             place.mkdir()
             victim = FaultySystem(place, number, fault)
             with suppress(Killed, OSError):
-                record(victim, b"whole", passed=True, identity="")
+                record(victim, b"whole", "passed", "")
             again = System(place)
             whole = [name for name in again.names(DIRECTORY) if name[0] != "."]
             assert {again.read(f"{DIRECTORY}/{name}", 9) for name in whole} <= {b"whole"}
-            assert record(again, b"next", passed=True, identity="").path.rpartition("/")[2] not in whole
+            assert record(again, b"next", "passed", "").path.rpartition("/")[2] not in whole
             if len(victim.trace) < number:
                 assert number > 10
                 return
         pytest.fail("it never came to its end")
 
     def test_what_a_kill_left_is_removed_later(self, system: System) -> None:
-        record(system, b"x", passed=True, identity="")
+        record(system, b"x", "passed", "")
         system.write_new(f"{DIRECTORY}/.000001.77.new", b"half", 0o600)
         for _ in range(12):
-            record(system, b"x", passed=True, identity="")
+            record(system, b"x", "passed", "")
         assert not [name for name in self.names(system) if name.startswith(".")]
 
     def test_it_is_written_once(self, system: System) -> None:
