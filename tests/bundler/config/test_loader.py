@@ -71,7 +71,7 @@ deploy:
   - {method: script, apply: deploy/migrate.sh, roll_forward_only: the column nick is dropped, timeout: 2h}
 """,
     )
-    (step,) = load(product_dir, "1.4.0").deploy
+    (step,) = load(product_dir, "1.4.0").manifest.deploy
     assert step.options == {
         "apply": "deploy/migrate.sh",
         "roll_forward_only": "the column nick is dropped",
@@ -121,7 +121,7 @@ def test_platforms_can_be_chosen(product_dir):
         "bin/linux-amd64/chatd",
         "bin/linux-arm64/chatd",
     ]
-    assert load(product_dir, "1.4.0", platforms=["linux/arm64"]).platforms == ("linux/arm64",)
+    assert load(product_dir, "1.4.0", platforms=["linux/arm64"]).manifest.platforms == ("linux/arm64",)
     assert "linux/arm is not listed under platforms" in faults(product_dir, platforms=["linux/arm"])[0]
 
 
@@ -219,7 +219,7 @@ def test_a_version_without_a_sequence_asks_for_one(product_dir):
     put(product_dir, "CHANGELOG.md", "## [1.4.0-dev.1]\n- x\n")
     assert "implies no sequence number" in faults(product_dir, "1.4.0-dev.1")[0]
     add(product_dir, "sequence: 17\n")
-    assert load(product_dir, "1.4.0-dev.1").sequence == 17
+    assert load(product_dir, "1.4.0-dev.1").manifest.sequence == 17
 
 
 def test_a_missing_input_names_what_is_beside_it(product_dir):
