@@ -40,13 +40,14 @@ def matches(seen: Seen, entry: Json) -> bool:
     return seen.mode == entry["mode"] and all(want in (-1, have) for have, want in owners)
 
 
-def batches(entries: Iterable[Json], label: str) -> Iterator[Op]:
-    """Yield operations of up to `BATCH` entries each; the number makes the names of backups unique."""
+def batches(entries: Iterable[Json], name: str, label: str = "") -> Iterator[Op]:
+    """Yield operations of up to `BATCH` entries each; name and number make the names of backups unique."""
     rows = list(entries)
     for number, start in enumerate(range(0, len(rows), BATCH)):
         cut = rows[start : start + BATCH]
         more = f" ({start + 1}–{start + len(cut)} of {len(rows)})" if len(rows) > BATCH else ""
-        yield Op("files.change", {"batch": f"{label}-{number}", "entries": cut}, "switch", f"{label}{more}")
+        args = {"batch": f"{name}-{number}", "entries": cut}
+        yield Op("files.change", args, "switch", f"{label or name}{more}")
 
 
 class _Names:

@@ -66,8 +66,9 @@ class Changes:
     def operations(self) -> list[Op]:
         """Return the operations, in order."""
         ops = [
-            *batches(self.early, "prepare destinations"),
-            *batches(self.entries, "install files"),
+            # Journals name the batches; their names stay, whatever people read.
+            *batches(self.early, "make room", "prepare destinations"),
+            *batches(self.entries, "place files", "install files"),
             *batches(self.late, "remove files"),
         ]
         if self.prune:

@@ -60,7 +60,7 @@ NEXT = [
     ("staged only", f"apply {SECOND} --on-drift keep", 0),
     ("staged only", "recover", 0),
     ("incomplete", "apply forward", 0),
-    ("incomplete", "rollback --data-restored", 0),
+    ("incomplete", "rollback --data-fits", 0),
 ]
 
 
@@ -121,7 +121,7 @@ def test_the_next_command_does_the_same(
 
 def audited(record: dict[str, object]) -> dict[str, object]:
     """Return a record of the audit log without hashes, times and words for people."""
-    varying = {"hash", "time", "seconds", "evidence", "why", "what", "hint", "problems"}
+    varying = {"hash", "time", "seconds", "evidence", "why", "what", "hint", "problems", "reason", "check"}
     found = {key: value for key, value in without_times(record).items() if key not in varying}
     if "stays" in found:
         # A path and, after a colon, the reason.

@@ -7,7 +7,9 @@ import re
 from tests.docs.messages import Message, messages
 from tests.docs.words import as_pattern, unused
 
-MESSAGES = messages()
+# What hosts store keeps its value, whatever people read: schemas/v1/audit.schema.json lists it.
+STORED = {"never began"}
+MESSAGES = [message for message in messages() if message.text not in STORED]
 
 
 def words_in(text: str) -> list[str]:

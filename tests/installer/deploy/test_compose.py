@@ -208,7 +208,7 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
     which = host.system.which
     monkeypatch.setattr(host.system, "which", lambda tool: None if tool == "docker" else which(tool))
     problems = plan_for(host, with_project("1.0.0", 1)).problems
-    assert [(problem.where, problem.what.split(":")[0].split(",")[0]) for problem in problems] == [
+    assert [(problem.where, problem.what.split(";")[0].split(",")[0]) for problem in problems] == [
         ("docker", "is not installed"),
         ("docker", "is not installed"),
     ]
