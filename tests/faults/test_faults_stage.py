@@ -99,11 +99,7 @@ def test_a_medium_that_was_pulled_is_put_back_and_the_rest_is_read(tmp_path: Pat
     pulled = Reads(data, fail=lambda offset: offset > whole.offset("trees/web/c"))
     with pytest.raises(MediaError):
         run(system, pulled.medium(), notes)
-<<<<<<< HEAD
-    assert "run the same command again to continue" in notes.lines[-1]
-=======
     assert "the staged files are kept: run the same command again to continue" in notes.lines[-1]
->>>>>>> fixa
     there = {path for path in tree(tmp_path, f"/{STAGING}") if path.rpartition("/")[2] in files}
     reads = Reads(data)
     staged = run(system, reads.medium(), notes)
