@@ -92,7 +92,7 @@ def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]
                     "did not install"
                 )
     yield (
-        f"{context.layout.base} is not removed: it has the history and the highest sequence "
+        f"{context.layout.base} is not removed: it contains the history and the highest sequence "
         "number, which prevent a later downgrade"
     )
 
