@@ -73,19 +73,22 @@ def test_directories_are_no_members() -> None:
 
 PLAIN = one(size=700)
 HOSTILE: dict[str, tuple[bytes, str]] = {
-    "a name that climbs": (one("../../etc/passwd"), "named"),
-    "a name that climbs inside": (one("a/../../b"), "named"),
-    "an absolute name": (one("/etc/passwd"), "named"),
+    "a name that climbs": (one("../../etc/passwd"), "a member with an invalid name"),
+    "a name that climbs inside": (one("a/../../b"), "a member with an invalid name"),
+    "an absolute name": (one("/etc/passwd"), "a member with an invalid name"),
     "a prefix in a header of GNU's": (
         resigned(one(format=tarfile.GNU_FORMAT), slice(345, 349), b"evil"),
         "readers interpret",
     ),
-    "a name with a backslash": (one("a\\b"), "named"),
-    "a name with an escape sequence": (one("a\x1b[2J"), "named"),
-    "a name with an empty component": (one("a//b"), "named"),
-    "an extended name that climbs": (one("../" + "n" * 120, format=tarfile.PAX_FORMAT), "named"),
-    "a link that leads out": (tar({"a": Path("../../etc/shadow")}), "leads out"),
-    "an absolute link": (tar({"a": Path("/etc/shadow")}), "leads out"),
+    "a name with a backslash": (one("a\\b"), "a member with an invalid name"),
+    "a name with an escape sequence": (one("a\x1b[2J"), "a member with an invalid name"),
+    "a name with an empty component": (one("a//b"), "a member with an invalid name"),
+    "an extended name that climbs": (
+        one("../" + "n" * 120, format=tarfile.PAX_FORMAT),
+        "a member with an invalid name",
+    ),
+    "a link that leads out": (tar({"a": Path("../../etc/shadow")}), "points outside the archive"),
+    "an absolute link": (tar({"a": Path("/etc/shadow")}), "points outside the archive"),
     "a hard link": (one(type=tarfile.LNKTYPE, linkname="x"), "neither a file nor"),
     "a device": (one(type=tarfile.CHRTYPE), "neither a file nor"),
     "a pipe": (one(type=tarfile.FIFOTYPE), "neither a file nor"),
@@ -98,10 +101,13 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     ),
     "two members of one name": (one("a")[:512] + one("./a"), "occurs twice"),
     "a file and a link of one name": (one("a")[:512] + tar({"a": Path("b")}), "occurs twice"),
-    "a size beyond all measure": (resigned(PLAIN, slice(124, 136), b"\x80" + b"\x7f" * 11), "claims"),
+    "a size beyond all measure": (
+        resigned(PLAIN, slice(124, 136), b"\x80" + b"\x7f" * 11),
+        "has an invalid size",
+    ),
     "an extended size that is none": (
         one(format=tarfile.PAX_FORMAT, pax_headers={"size": "9" * 4000}),
-        "broken extended",
+        "an invalid extended header",
     ),
     "an extended header of a megabyte": (
         one(format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 2**20}),
@@ -113,11 +119,11 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "an old header": (resigned(PLAIN, slice(257, 263), bytes(6)), "is not a tar archive"),
     "a second header that is none": (PLAIN[:1536] + b"x" * 512, "no tar header at byte 1536"),
     "cut in a header": (PLAIN[:300], "without an end-of-archive marker"),
-    "cut in a member": (PLAIN[:900], "ends"),
+    "cut in a member": (PLAIN[:900], "the archive is truncated"),
     "cut before the end": (PLAIN[:1536], "without an end-of-archive marker"),
     "nothing": (b"", "without an end-of-archive marker"),
-    "dirt after the end": (PLAIN + b"dirt", "continues after"),
-    "a second archive after the end": (PLAIN + one("b"), "continues after"),
+    "dirt after the end": (PLAIN + b"dirt", "data after its end-of-archive marker"),
+    "a second archive after the end": (PLAIN + one("b"), "data after its end-of-archive marker"),
 }
 
 
