@@ -15,7 +15,7 @@ def unit(site, *names: str) -> dict[str, str]:
 
 def test_release_runs_as_an_enabled_unit_and_answers(clean, desk):
     said = clean.apply(desk.release(GOOD))
-    assert "threshold    1 of 1 needed" in said
+    assert "threshold    1 of 1 required" in said
     assert unit(clean, "ActiveState", "UnitFileState") == {
         "ActiveState": "active",
         "UnitFileState": "enabled",

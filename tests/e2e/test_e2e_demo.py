@@ -40,7 +40,7 @@ def check_story(demo: Demo, method: str) -> tuple[str, str]:
     assert f"--only files,images,{method}" in before
     assert "on chat-1@1.4.0, messages up to 64 KiB: The lathe is free." in before
     assert "(exit code 20)" in after
-    assert "lan-chat 1.5.0 is installed since" in after
+    assert "lan-chat 1.5.0 is installed (since " in after
     assert "workshop on chat-1@1.5.0, messages up to 1024 KiB: 204800 bytes" in after
     assert demo.left() == []
     return before, after

@@ -93,7 +93,7 @@ def test_killed_in_the_step_the_next_command_goes_on_from_there(host: Host) -> N
     (host.root / "wait").unlink()
     rc, out, err = host.run("recover")
     assert rc == 0, err
-    assert "was past the point of no return: completed" in out
+    assert "was past the point of no return and is now completed: the new release is installed" in out
     now = host.status()
     assert (now["current"]["version"], now["current"]["incomplete"], now["drift"]) == ("1.4.0", "", [])
     assert (host.root / "started").exists()

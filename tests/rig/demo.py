@@ -82,6 +82,6 @@ class Demo:
 def _put_bundle(programs: Path) -> None:
     programs.mkdir()
     program = programs / "bundle"
-    call = "import sys; from bundler.cli import main; sys.exit(main())"
+    call = "import sys; from bundler.cli.main import main; sys.exit(main())"
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{TOP}" exec "{sys.executable}" -c "{call}" "$@"\n')
     program.chmod(0o755)

@@ -238,7 +238,9 @@ def test_images_that_a_power_cut_broke_are_found_and_loaded_again_from_the_kept_
         (data / "image/overlay2/repositories.json").unlink()
     own.engine.start()
     assert repair_images(own.context, manifest, directory) == [image.reference, other.reference]
-    assert any("is damaged in the engine" in note for note in own.meter.notes)
+    assert any(
+        "was damaged in the engine: it was removed and loaded again" in note for note in own.meter.notes
+    )
     assert own.everything() == before
     engine = docker_engine.connect(own.system)
     for each in (image, other):

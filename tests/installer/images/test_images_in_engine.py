@@ -261,7 +261,7 @@ def test_an_image_that_is_gone_and_a_name_that_was_moved_are_drift(site: Site) -
     site.engine.docker("tag", other.reference, image.reference)
     [moved] = METHOD.drift(site.context, release.target())
     assert moved.where == image.reference
-    assert moved.what == f"is on {site.wanted(other)[7:19]}, not on {site.wanted(image)[7:19]}"
+    assert moved.what == f"points to {site.wanted(other)[7:19]}, not to {site.wanted(image)[7:19]}"
     site.engine.docker("rmi", site.kept(image))
     [gone] = METHOD.drift(site.context, release.target())
     assert gone.what == "is missing from the engine"
