@@ -154,12 +154,12 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     "a list that claims a terabyte": (
         header(SUMS, size=b"\x80\0\0\0\0\0\1\0\0\0\0\0"),
         11,
-        r"SHA256SUMS claims 1099511627776",
+        r"SHA256SUMS has 1099511627776 bytes, at most \d+ are allowed",
     ),
     "a manifest that claims 8 GiB": (
         header(MANIFEST, size=b"\x80\0\0\0\0\0\0\2\0\0\0\0"),
         11,
-        r"bundle\.json claims",
+        r"bundle\.json has 8589934592 bytes, at most \d+ are allowed",
     ),
     "a room that claims a terabyte": (
         header(RESERVED_SPACE, size=b"\x80\0\0\0\0\0\1\0\0\0\0\0"),
@@ -171,7 +171,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     "a template without end": (
         template("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
         15,
-        r"config/a\.j2:1: .*1000000 rounds",
+        r"config/a\.j2:1: .*1000000 loop iterations",
     ),
     "values of a billion laughs": (values(LAUGHS), 15, r"config/values\.yaml:\d+: .*(anchor|alias)"),
     "values nested without end": (
@@ -200,7 +200,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     "a document that is nested without end": (
         lambda: plan().resealed(document=b'{"files":[' + b'{"":' * 200_000),
         11,
-        r"bundle\.json: nests",
+        r"bundle\.json: is nested more than \d+ levels deep",
     ),
     "a byte order mark": (
         lambda: plan().resealed(document=b"\xef\xbb\xbf{}"),
@@ -250,7 +250,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     "a Sigstore bundle nested without end": (
         signature("sigstore.json", lambda _: b"[" * 60_000),
         11,
-        r"sigstore\.json: nests",
+        r"sigstore\.json: is nested more than \d+ levels deep",
     ),
     "a Sigstore bundle of an attestation": (
         signature("sigstore.json", lambda data: data.replace(b"messageSignature", b"dsseEnvelope")),
@@ -277,7 +277,11 @@ def test_it_is_refused_and_nothing_has_changed(box: Box, fault: str) -> None:
 
 
 LATER = {
-    "an older release": ({"version": "1.3.9", "sequence": 100_030_900_999}, 13, "rollback|older"),
+    "an older release": (
+        {"version": "1.3.9", "sequence": 100_030_900_999},
+        13,
+        "is a downgrade: the highest sequence number",
+    ),
     "a sequence that leaps": ({"version": "9.0.0", "sequence": 2**53 - 1}, 13, "sequence"),
     "a jump that it says it cannot make": (
         {"version": "1.6.0", "sequence": 100_060_000_999, "upgrade_from": "1.5.0"},

@@ -56,7 +56,10 @@ def many_owners(count: int) -> Change:
 
 ROOTS: dict[str, tuple[Callable[[Root], bytes], str]] = {
     "no JSON": (lambda _: b"\x7fELF", r"root\.json(@|:)"),
-    "nested without end": (lambda _: b'{"keys":' * 50_000, r"root\.json: nests|root\.json:1"),
+    "nested without end": (
+        lambda _: b'{"keys":' * 50_000,
+        r"root\.json: is nested more than \d+ levels deep|root\.json:1",
+    ),
     "larger than a root may be": (
         lambda _: b" " * (ROOT_BYTES + 9),
         r"root\.json: is .*(bytes, more than|larger than)",
@@ -80,7 +83,7 @@ ROOTS: dict[str, tuple[Callable[[Root], bytes], str]] = {
     "an owner that runs backwards": (changed(lambda d: first(d).update(owner="\u202enna")), r"keys\..*owner"),
     "a key under the id of another": (
         changed(lambda d: d["keys"].update({"0" * 64: d["keys"].popitem()[1]})),
-        r"keys\.0000.*another key",
+        r"keys\.0000.*does not match the key",
     ),
     "a secret key": (
         changed(
@@ -90,7 +93,7 @@ ROOTS: dict[str, tuple[Callable[[Root], bytes], str]] = {
     ),
     "a key of a weak kind": (
         changed(lambda d: first(d).update(public=weak())),
-        r"public: .*kind that is not accepted",
+        r"public: is a key of a type that is not supported",
     ),
     "a role that names nobody": (
         changed(lambda d: d["roles"]["release"].update(keys=["f" * 64])),

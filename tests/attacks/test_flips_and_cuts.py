@@ -103,7 +103,7 @@ def test_every_shorter_length_is_refused(plan: Plan) -> None:
 def test_every_shorter_length_of_a_pipe_is_refused(plan: Plan) -> None:
     tar = plan.tar()
     for length in range(0, len(tar), 3):
-        with pytest.raises(TamperedError, match=f"ends at byte {length}, before"):
+        with pytest.raises(TamperedError, match=f"ends at byte {length}, but the bundle is longer"):
             verified(stream(tar[:length]))
 
 

@@ -95,7 +95,7 @@ def test_a_repository_of_somebody_else_is_not_taken_for_none(place: Path) -> Non
     committed(place)
     for each in (place.parent, *place.parent.rglob("*")):
         os.chown(each, 12345, 12345, follow_symlinks=False)
-    assert "git config safe.directory" in inspect_checkout(place).unknown
+    assert "git config --global --add safe.directory" in inspect_checkout(place).unknown
 
 
 @pytest.mark.parametrize(

@@ -160,14 +160,14 @@ class TestRecorded:
     def test_without_a_repository_it_says_so(self, pipeline: Pipeline) -> None:
         said = pipeline.statement(pipeline.create())
         definition = said["predicate"]["buildDefinition"]
-        assert definition["internalParameters"]["source"] == "not known: not a git repository"
+        assert definition["internalParameters"]["source"] == "unknown: not a git repository"
         assert not any("gitCommit" in row["digest"] for row in definition["resolvedDependencies"])
 
     def test_without_git_it_says_so(self, pipeline: Pipeline, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         said = pipeline.statement(pipeline.committed().create(PATH=str(tmp_path / "empty")))
         source = said["predicate"]["buildDefinition"]["internalParameters"]["source"]
-        assert source == "not known: git is not installed"
+        assert source == "unknown: git is not installed"
 
     def test_variables_are_named_and_their_values_are_nowhere(self, pipeline: Pipeline) -> None:
         created = pipeline.committed(origin="https://oauth2:s3cr3t@git.example/lan-chat.git").create(
@@ -332,7 +332,7 @@ class TestPolicy:
         opened = open_trusted(medium, other.trust(), lambda _manifest: HostFacts("plant"))
         with pytest.raises(NotApprovedError) as caught:
             check_approvals(opened, other.trust(), [("beside", foreign)])
-        assert "is a statement about another bundle" in str(caught.value)
+        assert ": is about another bundle" in str(caught.value)
 
     def test_signed_by_a_key_without_the_role(self, pipeline: Pipeline) -> None:
         pipeline.committed().create(key="eve")
