@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -109,7 +110,7 @@ def check_values(data: bytes) -> None:
     layers = [Layer("config/values.yaml", pieces[0]), Layer("/etc/values.yaml", pieces[2])]
     for schema in (None, Layer("config/values.schema.json", pieces[1])):
         values, problems = examine(layers, schema, built_ins)
-        same(values[BUILT_IN], built_ins.as_values())
+        same(values[BUILT_IN], asdict(built_ins))
         _plain(values)
         if not all(problem.what and problem.where for problem in problems):
             raise AssertionError(f"a problem without a place: {problems}")

@@ -62,7 +62,12 @@ def check_archive(data: bytes) -> None:
         source = ArchiveSource(path(), ("linux/amd64",))
         resolved = source.resolve()
         images = source.pack(sink)
-        same([each.config for each in resolved], [each.config for each in images])
+        same(
+            [(each.reference, each.platform) for each in resolved],
+            [(each.reference, each.platform) for each in images],
+        )
+        configs = [oci.oci_digest(saved.config) for _, saved in source.chosen]
+        same(configs, [each.config for each in images])
         for image in images:
             blobs = (image.manifest, image.config, *(each.digest for each in image.layers))
             same([oci.oci_digest(sink.blobs[digest]) for digest in blobs], [*blobs])

@@ -45,17 +45,23 @@ def signed() -> dict[str, bytes]:
     return person("Rea").signer.sign(DATA)
 
 
+@functools.cache
+def _public_key() -> cosign.PublicKey:
+    """Gives the key that verifies it."""
+    return cosign.load_public_key(person("Rea").signer.public)
+
+
 def check_raw(data: bytes) -> None:
     """Only the signature itself is taken, with or without its newline."""
     with refusal(TamperedError):
-        cosign.verify_raw(person("Rea").signer.key, data, DATA)
+        cosign.verify_raw(_public_key(), data, DATA)
         same(data.removesuffix(b"\n"), signed()["sig"])
 
 
 def check_bundle(data: bytes) -> None:
     """A document that is taken carries the one signature."""
     with refusal(TamperedError):
-        cosign.verify_bundle(person("Rea").signer.key, data, DATA)
+        cosign.verify_bundle(_public_key(), data, DATA)
         same(json.loads(data)["messageSignature"]["signature"].encode(), signed()["sig"])
 
 
