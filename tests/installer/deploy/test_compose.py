@@ -80,9 +80,12 @@ def test_a_project_comes_up_changes_over_and_goes(host: Context, machine: Host) 
 
 
 def test_a_project_that_does_not_come_up_brings_the_old_one_back(host: Context, machine: Host) -> None:
+    # Without a health check, Compose may see the container while it still runs, and report success.
+    probed = 'healthcheck: {test: ["CMD", "/nats-server", "--version"], interval: 60s}'
+    fails = f'command: ["--no-such-option"]\n    {probed}'
     install(host, with_project("1.0.0", 1))
     with pytest.raises(RolledBackError, match="docker compose up"):
-        install(host, with_project("2.0.0", 2, 'command: ["--no-such-option"]', config="new"))
+        install(host, with_project("2.0.0", 2, fails, config="new"))
     assert running_containers(machine) == ["1.0.0 same"]
 
 
