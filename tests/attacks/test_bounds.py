@@ -114,7 +114,7 @@ READERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...], str]] = {
     "an approval": (lambda data: approval.parse(data, "a"), (b"[" * 65_000, MANY), "TamperedError"),
     "a root": (parse_root, (b"[" * 1_000_000, WIDE[:1_000_000], MANY), "TamperedError"),
     "a Sigstore bundle": (
-        lambda data: cosign.verify_bundle(cosign.load_public_key(build.key()[1]), data, b"x", "s"),
+        lambda data: cosign.verify_bundle(build.key()[0].key, data, b"x", "s"),
         (b"[" * 65_000, MANY),
         "TamperedError",
     ),
