@@ -65,7 +65,7 @@ class Demo:
         processes = [
             f"process {path.parent.name}"
             for path in Path("/proc").glob("[0-9]*/cmdline")
-            if str(self.tmp).encode() in (path.read_bytes() if path.exists() else b"")
+            if str(self.tmp).encode() in _words(path)
         ]
         return [*map(str, self.tmp.iterdir()), *processes, *self._left_in_engine()]
 
@@ -77,6 +77,13 @@ class Demo:
             ("volume", "ls", "-q"),
         ]
         return [line for words in listed if self.engine for line in self.engine.text(*words).splitlines()]
+
+
+def _words(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""  # it has ended since the directory was listed
 
 
 def _put_bundle(programs: Path) -> None:
