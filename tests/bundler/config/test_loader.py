@@ -71,7 +71,7 @@ deploy:
   - {method: script, apply: deploy/migrate.sh, roll_forward_only: the column nick is dropped, timeout: 2h}
 """,
     )
-    (step,) = load(product_dir, "1.4.0").deploy
+    (step,) = load(product_dir, "1.4.0").manifest.deploy
     assert step.options == {
         "apply": "deploy/migrate.sh",
         "roll_forward_only": "the column nick is dropped",
@@ -121,7 +121,7 @@ def test_platforms_can_be_chosen(product_dir):
         "bin/linux-amd64/chatd",
         "bin/linux-arm64/chatd",
     ]
-    assert load(product_dir, "1.4.0", platforms=["linux/arm64"]).platforms == ("linux/arm64",)
+    assert load(product_dir, "1.4.0", platforms=["linux/arm64"]).manifest.platforms == ("linux/arm64",)
     assert "linux/arm is not listed under platforms" in faults(product_dir, platforms=["linux/arm"])[0]
 
 
@@ -169,7 +169,7 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("binares: []\n", 8, "unknown key binares", "did you mean binaries?"),
         ("expires: 180\n", 8, "expires must be text", "A number and a unit"),
         ("sequence: '7'\n", 8, "sequence must be a whole number", ""),
-        ("expires: no\n", 8, "no can mean false", '"no" for the word'),
+        ("expires: no\n", 8, "no is ambiguous: it can mean false or a text", 'or "no" in quotes'),
         ("product: twice\n", 8, "'product' twice", "keep one"),
         ("images: [{archve: x.tar}]\n", 8, "unknown key archve", "did you mean archive?"),
         ("images:\n  - lan-chat/web\n", 9, "has no tag", "lan-chat/web:{version}"),
@@ -217,7 +217,7 @@ def test_a_version_that_is_not_semantic_is_refused_with_the_other_problems(produ
 
 def test_a_version_without_a_sequence_asks_for_one(product_dir):
     put(product_dir, "CHANGELOG.md", "## [1.4.0-dev.1]\n- x\n")
-    assert "implies no sequence number" in faults(product_dir, "1.4.0-dev.1")[0]
+    assert "no sequence number can be derived from" in faults(product_dir, "1.4.0-dev.1")[0]
     add(product_dir, "sequence: 17\n")
     assert load(product_dir, "1.4.0-dev.1").sequence == 17
 

@@ -126,16 +126,16 @@ BAD: dict[str, tuple[bytes, dict[str, object], str]] = {
     "another diff_id": (PLAIN, {"diff_id": oci_digest(b"x")}, "uncompressed digest is"),
     "another diff_id, compressed": (ZSTD, {"diff_id": oci_digest(b"x")}, "uncompressed digest is"),
     "shorter than said": (PLAIN, {"size": len(PLAIN) + 1}, "ends after"),
-    "longer than said": (PLAIN, {"size": len(PLAIN) - 1}, "has more than"),
+    "longer than said": (PLAIN, {"size": len(PLAIN) - 1}, "is larger than its stated size"),
     "gzip, called tar": (GZIP, {"media_type": documents.LAYER_TAR}, "is gzip"),
     "tar, called zstd": (PLAIN, {"media_type": documents.LAYER_ZSTD}, "is tar"),
     "gzip cut": (GZIP[:-9], {}, "ends early"),
     "zstd cut": (ZSTD[:-9], {}, "ends early"),
-    "gzip with dirt after it": (GZIP + b"dirt", {}, "broken"),
-    "zstd with dirt after it": (ZSTD + b"dirt of some length", {}, "broken"),
-    "gzip with a wrong checksum": (GZIP[:-8] + bytes(8), {}, "broken"),
-    "zstd with a flipped bit": (FLIPPED, {"diff_id": DIFF}, "broken|uncompressed digest|early"),
-    "zstd with a window of a gigabyte": (bytes.fromhex("28b52ffd00a0010000"), {}, "broken"),
+    "gzip with dirt after it": (GZIP + b"dirt", {}, "is damaged"),
+    "zstd with dirt after it": (ZSTD + b"dirt of some length", {}, "is damaged"),
+    "gzip with a wrong checksum": (GZIP[:-8] + bytes(8), {}, "is damaged"),
+    "zstd with a flipped bit": (FLIPPED, {"diff_id": DIFF}, "is damaged|uncompressed digest|early"),
+    "zstd with a window of a gigabyte": (bytes.fromhex("28b52ffd00a0010000"), {}, "is damaged"),
 }  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def test_blobs_for_other_platforms_need_not_be_there(tmp_path: Path) -> None:
              if name not in ARM.files or name in AMD.files}  # fmt: skip
     folder = write(tmp_path, files)
     assert len(pack(folder)[0]) == 1
-    with pytest.raises(UnfitInputError, match="lacks blobs"):
+    with pytest.raises(UnfitInputError, match="does not contain blobs"):
         pack(folder, ("linux/arm64",))
 
 
@@ -133,19 +133,19 @@ def relabelled(media_type: str) -> dict[str, bytes]:
 
 TOP = BLOBS + digest(AMD.blobs[1])[7:]
 BAD: dict[str, tuple[dict[str, bytes], str]] = {
-    "a layer of other bytes": (spoiled(TOP, packed(AMD.layers[1], "gzip")[:-1] + b"x"), "broken|digest"),
+    "a layer of other bytes": (spoiled(TOP, packed(AMD.layers[1], "gzip")[:-1] + b"x"), "is damaged|digest"),
     "a layer of another size": (spoiled(TOP, b"short"), "is 5 bytes, not"),
     "a layer of another form": (relabelled(documents.LAYER_ZSTD), "is gzip"),
     "a layer that is not uncompressed as said": (relabelled(documents.LAYER_TAR), "is gzip"),
     "a layer that is not for carrying": (
         relabelled("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
-        "not that of a layer",
+        "which is not a supported layer type",
     ),
     "a configuration of other bytes": (
         spoiled(BLOBS + digest(AMD.config)[7:], AMD.config.replace(b"/bin/sh", b"/bin/ls")),
         "has the digest",
     ),
-    "a manifest called an index": (nested(0, {**AMD.entry(), "mediaType": documents.INDEX}), "is called"),
+    "a manifest called an index": (nested(0, {**AMD.entry(), "mediaType": documents.INDEX}), "is listed as"),
     "a platform that is not the image's": (
         nested(0, AMD.entry(platform={"os": "linux", "architecture": "arm64"})),
         "but listed for",
@@ -154,7 +154,7 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
         layout([Built("chat:1", [b"x"], extra={"rootfs": {"type": "layers", "diff_ids": [digest(b"")]}})]),
         "uncompressed digest is",
     ),
-    "no oci-layout": ({k: v for k, v in layout([AMD]).items() if k != "oci-layout"}, "lacks oci-layout"),
+    "no oci-layout": ({k: v for k, v in layout([AMD]).items() if k != "oci-layout"}, "does not contain oci-layout"),
     "no index": ({"oci-layout": documents.LAYOUT}, "neither an archive"),
     "schema version 1": (spoiled("index.json", dumps({"schemaVersion": 1})), "schema version 2"),
 }  # fmt: skip
