@@ -194,8 +194,8 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("deploy: [{method: salt, state: x}]\n", 8, "salt is not available in this version", "script step"),
         ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not available", "later version"),
         ("health: [{tcp: 'a:1', when: compose}]\n", 8, "has when: compose", "use one of"),
-        ("health: [{http: 'ftp://x'}]\n", 8, "right form", "URL"),
-        ("secrets_allow: [{path: '**', reason: because we can}]\n", 8, "right form", ""),
+        ("health: [{http: 'ftp://x'}]\n", 8, "not in the required form", "URL"),
+        ("secrets_allow: [{path: '**', reason: because we can}]\n", 8, "not in the required form", ""),
         ("secrets_allow: [{path: a.pem}]\n", 8, "reason is missing", ""),
     ],
 )
