@@ -219,7 +219,7 @@ def test_a_version_without_a_sequence_asks_for_one(product_dir):
     put(product_dir, "CHANGELOG.md", "## [1.4.0-dev.1]\n- x\n")
     assert "no sequence number can be derived from" in faults(product_dir, "1.4.0-dev.1")[0]
     add(product_dir, "sequence: 17\n")
-    assert load(product_dir, "1.4.0-dev.1").sequence == 17
+    assert load(product_dir, "1.4.0-dev.1").manifest.sequence == 17
 
 
 def test_a_missing_input_names_what_is_beside_it(product_dir):
@@ -260,7 +260,7 @@ def test_names_that_a_bundle_cannot_carry_are_named_all_at_once(product_dir):
     add(product_dir, "trees: [{path: web}]\n")
     found = faults(product_dir)
     assert len(found) == 6
-    assert all("a name that a bundle cannot carry" in fault for fault in found)
+    assert all("a name that is not allowed in a bundle" in fault for fault in found)
     assert "ship it inside an archive file" in hints(product_dir)
 
 

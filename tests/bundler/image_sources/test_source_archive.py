@@ -184,7 +184,10 @@ CONFIG = digest(ONE.config)[7:]
 BAD: dict[str, tuple[Mapping[str, bytes | Path], str]] = {
     "no image": ({"readme": b"hello"}, "neither an archive"),
     "no layer": (lying(OLD, layer__tar=None), "does not contain"),
-    "a link to a layer that is not there": (lying(OLD, layer__tar=Path("../x/layer.tar")), "does not contain"),
+    "a link to a layer that is not there": (
+        lying(OLD, layer__tar=Path("../x/layer.tar")),
+        "does not contain",
+    ),
     "no configuration": ({k: v for k, v in OLD.items() if not k.startswith(CONFIG)}, "does not contain"),
     "a layer whose digest lies, old form": (lying(OLD, layer__tar=TOOLS), "uncompressed digest is"),
     "a layer whose digest lies, new form": (lying(NEW, **{APP_BLOB: TOOLS}), "digest is"),
@@ -239,7 +242,9 @@ def test_an_archive_that_lies_is_refused(tmp_path: Path, fault: str, whole: bool
     members, words = BAD[fault]
     path = tmp_path / "images.tar"
     path.write_bytes(packed(tar(members), "zstd" if whole else "tar"))
-    with pytest.raises(UnfitInputError, match=f"{words}|does not contain|more than" if whole else words) as raised:
+    with pytest.raises(
+        UnfitInputError, match=f"{words}|does not contain|more than" if whole else words
+    ) as raised:
         pack(path)
     assert str(path) in str(raised.value)
 

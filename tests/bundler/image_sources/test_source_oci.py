@@ -154,7 +154,10 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
         layout([Built("chat:1", [b"x"], extra={"rootfs": {"type": "layers", "diff_ids": [digest(b"")]}})]),
         "uncompressed digest is",
     ),
-    "no oci-layout": ({k: v for k, v in layout([AMD]).items() if k != "oci-layout"}, "does not contain oci-layout"),
+    "no oci-layout": (
+        {k: v for k, v in layout([AMD]).items() if k != "oci-layout"},
+        "does not contain oci-layout",
+    ),
     "no index": ({"oci-layout": documents.LAYOUT}, "neither an archive"),
     "schema version 1": (spoiled("index.json", dumps({"schemaVersion": 1})), "schema version 2"),
 }  # fmt: skip

@@ -95,7 +95,11 @@ BAD: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "too many requests": ("manifests", fixed(429), "too many requests"),
     "out of order": ("manifests", fixed(503), "status 503"),
     "a layer of wrong bytes": (TOP, fixed(200, {}, AMD.blobs[1][:-1] + b"x"), "is damaged|digest is"),
-    "a layer with more bytes": (TOP, fixed(200, {}, AMD.blobs[1] + b"x"), "is larger than its stated size|digest is"),
+    "a layer with more bytes": (
+        TOP,
+        fixed(200, {}, AMD.blobs[1] + b"x"),
+        "is larger than its stated size|digest is",
+    ),
     "a layer with fewer bytes": (TOP, fixed(200, {}, AMD.blobs[1][:-1]), "sent only"),
     "a layer that breaks off": (
         TOP,
