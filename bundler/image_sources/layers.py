@@ -224,6 +224,11 @@ class _Expander:
             what = f"the {self._form} stream is damaged: {error}"
             raise UnfitInputError(what, where=self._where, hint=_REBUILD) from None
 
+    def finish(self) -> None:
+        """Check that the last member or frame came to its end."""
+        if self._part is not None:
+            raise UnfitInputError(f"the {self._form} stream ends early", where=self._where, hint=_REBUILD)
+
     def _expand(self, data: bytes) -> Iterator[bytes]:
         more = True
         while more:
@@ -243,11 +248,6 @@ class _Expander:
             return zlib.decompressobj(31)
         # A larger window is refused, as `zstd` does: it is memory that the sender chooses.
         return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
-
-    def finish(self) -> None:
-        """Check that the last member or frame came to its end."""
-        if self._part is not None:
-            raise UnfitInputError(f"the {self._form} stream ends early", where=self._where, hint=_REBUILD)
 
 
 # Sniffing needs four bytes, and a pipe may deliver one.

@@ -239,7 +239,8 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
     # It cannot be known what such a transaction did: the log says so for good.
     if path in lost:
         return known | {"result": "unknown", "exit": 21, "reason": "its journal was removed by hand"}
-    return known | {"result": "not started", "exit": 20, "reason": "nothing was changed"}
+    # Records are kept for ever and read by scripts: the stored word stays as audit.schema.json has it.
+    return known | {"result": "never began", "exit": 20, "reason": "nothing was changed"}
 
 
 @dataclass(slots=True)

@@ -100,6 +100,10 @@ class Handler(ABC):
             OSError: The host failed.
         """
 
+    def undo_label(self, op: Op) -> str:
+        """Return how progress names the undo of an operation; empty: not at all. Default: its label."""
+        return f"undo: {op.label}" if op.label else ""
+
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Remove what only `undo` would have needed. Called after COMMIT; twice is once. Default: nothing."""
 

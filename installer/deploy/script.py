@@ -88,6 +88,12 @@ class Apply(Handler):
         else:
             _run(context, args["new"], "undo")
 
+    def undo_label(self, op: Op) -> str:
+        """Name the script that runs: the label of the operation names `apply`."""
+        step = op.args["new"]
+        script = step["restore" if "restore" in step else "undo"]
+        return f"undo: running {script.removeprefix(step['directory'] + '/')}"
+
 
 class Snapshot(WithoutPreimage):
     """`script.snapshot`: saves what `apply` is about to change; undoing `script.apply` restores it."""
@@ -136,6 +142,11 @@ class Remove(WithoutPreimage):
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the old `apply`."""
         _run(context, args["old"], "apply")
+
+    def undo_label(self, op: Op) -> str:
+        """Name the script that runs: the label of the operation names `undo`."""
+        step = op.args["old"]
+        return f"undo: running {step['apply'].removeprefix(step['directory'] + '/')}"
 
 
 class Script(Method):

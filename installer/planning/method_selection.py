@@ -76,7 +76,7 @@ def select(
         elif name not in only and name in optional:
             why[name] = " because it is optional; add {only} to run it"
         elif not live and name not in only and (spec is None or spec.needs_live_host):
-            why[name] = " because of --root; add {only} to run it"
+            why[name] = " with --root; add {only} to run it"
         else:
             used.add(name)
     return Selection(frozenset(used), {name: _sentence(name, why[name], used) for name in why})

@@ -75,7 +75,7 @@ def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]
     if others:
         many = "releases" if len(others) > 1 else "release"
         versions = f"{', '.join(others[:-1])} and {others[-1]}" if len(others) > 1 else others[0]
-        yield f"retained {many} {versions} will be deleted; a rollback will not be possible"
+        yield f"retained {many} {versions} will be deleted; no rollback will be possible"
     images = [item for item in items if item.kind == "image"]
     if images:
         names = ", ".join(dict.fromkeys(item.name for item in images))

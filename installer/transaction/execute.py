@@ -317,7 +317,7 @@ def undo(context: Context, journal: Journal, why: str, problems: Sequence[Proble
             journal.append("ABORT", why=why[:2000], said=_bounded(problems))
         # In reverse: later operations may depend on earlier ones.
         for number, op, preimage in reversed(begun_operations(journal)):
-            with _reported(context, op, "undo", f"undo: {op.label}" if op.label else ""):
+            with _reported(context, op, "undo", handler(op.kind).undo_label(op)):
                 # Recorded before, so that a recovery can tell an undo that was interrupted from one not
                 # begun.
                 journal.append("UNDOING", of=number)

@@ -58,10 +58,10 @@ def docstrings(tree: ast.AST) -> set[int]:
 
 
 def help_texts(tree: ast.AST, commands: bool) -> Iterator[tuple[int, str]]:
-    """Yield the docstrings of commands: the help is made of them."""
+    """Yield the docstrings of the functions of a command line: the help is made of them."""
     for node in ast.walk(tree):
-        if commands and isinstance(node, ast.FunctionDef) and node.decorator_list and ast.get_docstring(node):
-            yield node.lineno, str(ast.get_docstring(node))
+        if commands and isinstance(node, ast.FunctionDef) and (text := ast.get_docstring(node)):
+            yield node.lineno, text
 
 
 def messages() -> list[Message]:

@@ -202,9 +202,9 @@ def _check_link(context: Context, journals: set[str]) -> None:
     is_ = words.get(seen.kind, f"is a {seen.kind}, not a link")
     aside = "" if seen.kind in ("absent", "link") else f"mv -T {path} {path}.saved && "
     if expected:
-        way = f"to run {expected}: {aside}ln -sfn {expected} {path}"
+        way = f"To run {expected}: {aside}ln -sfn {expected} {path}"
     else:
-        way = f"to run no release: {aside.removesuffix(' && ') or f'rm {path}'}"
+        way = f"To run no release: {aside.removesuffix(' && ') or f'rm {path}'}"
     raise NotUndoneError(
         f"{is_}, but state.json names {expected or 'no running release'}",
         where=context.layout.current,

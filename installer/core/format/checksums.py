@@ -93,7 +93,7 @@ def parse_sums(data: bytes) -> dict[str, str]:
     for number, text in enumerate(rows, 1):
         digest, path = text[:64], text[66:]
         if not HEX.fullmatch(digest) or text[64:66] != "  " or path_fault(path):
-            raise TamperedError("is not in the form `<sha256> <path>`", where=f"{SUMS}:{number}")
+            raise TamperedError("is not in the form `<sha256>  <path>`", where=f"{SUMS}:{number}")
         # Strictly rising: sorted and without duplicates in one comparison.
         if path <= last:
             raise TamperedError(f"is not sorted, or names {path} twice", where=f"{SUMS}:{number}")

@@ -158,4 +158,4 @@ def difference(block: bytes, expected: Header, where: str) -> str:
         for field, form in (("size", "d"), ("mode", "04o"), ("mtime", "d"))
         if getattr(found, field) != getattr(expected, field)
     ]
-    return f"header of {expected.name}: " + (", ".join(parts) or "differs from the signed form")
+    return f"header of {expected.name}: " + ("; ".join(parts) or "differs from the signed form")

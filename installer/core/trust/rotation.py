@@ -40,7 +40,7 @@ def check_successor(
         RefusedError: It is not the version that follows.
     """
     # 1. The owners that are trusted now have signed exactly these bytes.
-    _require(old, data, signatures, f"version {old.version}, which is trusted here", where, now)
+    _require(old, data, signatures, f"version {old.version}, which is trusted here,", where, now)
     # 2. They are a root.
     new = parse_root(data, where)
     # 3. It is the next one.

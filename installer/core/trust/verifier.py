@@ -115,6 +115,7 @@ class Trust:
                     where=SUMS,
                     hint="do not install it; ask for the release that replaces it",
                 )
+        verdicts: list[Accepted | Rejected] = []
         with verification_step(5):
             if len(signatures) > LIMITS.signatures:
                 raise TamperedError(
@@ -122,7 +123,8 @@ class Trust:
                 )
             # Every signature is checked, also behind a valid one: an invalid one by a trusted key is a sign
             # of tampering, whatever else is there.
-            verdicts = [check_signature(root, "release", each, sums, now) for each in signatures]
+            for signature in signatures:
+                verdicts.append(check_signature(root, "release", signature, sums, now))
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
         rejected = [verdict for verdict in verdicts if isinstance(verdict, Rejected)]
         role = root.roles.get("release", Role((), 1))

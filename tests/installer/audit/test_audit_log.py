@@ -112,13 +112,13 @@ def swapped(lines: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda lines: lines[:1] + lines[2:], "record 2 is missing: record 3 comes next"),
-        (lambda lines: lines[:1] + lines[3:], "records 2 to 3 are missing: record 4 comes next"),
+        (lambda lines: lines[:1] + lines[2:], "record 2 is missing: the next record is number 3"),
+        (lambda lines: lines[:1] + lines[3:], "records 2 to 3 are missing: the next record is number 4"),
         (lambda lines: lines[1:], "record 1 is missing"),
         (lambda lines: lines[:-1], "record 4 and the following are missing"),
         (lambda _: [], "record 1 and the following are missing"),
-        (swapped, "record 2 is missing: record 3 comes next"),
-        (lambda lines: [*lines[:2], lines[1], *lines[2:]], "record 2 is in the place of record 3"),
+        (swapped, "record 2 is missing: the next record is number 3"),
+        (lambda lines: [*lines[:2], lines[1], *lines[2:]], "expected record 3, found record 2"),
     ],
     ids=["middle", "two of the middle", "first", "last", "all", "swapped", "twice"],
 )
@@ -131,7 +131,10 @@ def test_records_that_are_gone_or_moved_are_found(
 
 def test_a_record_that_was_written_anew_with_a_good_hash_is_found(four: System) -> None:
     lines = content(four).splitlines()
-    for at, said in ((1, "record 3 is not chained to the one before"), (3, "record 4 is not the one")):
+    for at, said in (
+        (1, "record 3 does not contain the hash of the record before it"),
+        (3, "record 4 does not match /var/lib/waybill/audit.head: it was replaced"),
+    ):
         old = decode(lines[at])
         assert old
         forged = encode(old.number, old.previous, {**EVENT, "reason": "nothing happened"})
@@ -271,7 +274,7 @@ def test_after_a_sync_failed_nothing_is_added_before_the_next_boot(four: System)
     host = Forgetful(Path(four.root))
     with pytest.raises(SyncError):
         record(host, reason="lost")
-    with pytest.raises(AuditError, match="a sync of it failed") as caught:
+    with pytest.raises(AuditError, match="reboot required after a failed fsync") as caught:
         record(host, reason="behind it")
     assert "reboot" in caught.value.hint
     put(host, whole + bytes(len(content(host)) - len(whole)))  # what was not synced never reached the disk

@@ -161,7 +161,7 @@ class TestWhen:
         (bench.host / "var").write_text("in the way")
         code, document, said = bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
         assert (code, document["error"]) == (10, "untrusted")
-        assert "cannot write evidence of this" in said
+        assert "cannot write the evidence to /var/lib/waybill/evidence.d" in said
 
     def test_an_install_that_is_refused_by_the_pipe_s_end(
         self,
@@ -365,5 +365,5 @@ def test_a_read_only_host_still_refuses(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )  # fmt: skip
     assert done.returncode == 10, done.stderr
-    assert "cannot write evidence of this" in done.stderr
+    assert "cannot write the evidence to /var/lib/waybill/evidence.d" in done.stderr
     assert "Read-only file system" in done.stderr

@@ -68,7 +68,7 @@ def test_a_kept_release_that_was_tampered_with_does_not_come_back(host: Context)
     (kept,) = (root(host) / STATE / "releases").glob("1-*")
     (kept / "bin/linux-amd64/d").write_bytes(b"evil")
     before = snapshot(root(host), besides=("var",))
-    with pytest.raises(RolledBackError, match="differs from the verified content"):
+    with pytest.raises(RolledBackError, match="differs from what was verified"):
         roll_back(host)
     assert snapshot(root(host), besides=("var",)) == before
     (kept / "bundle.json").write_bytes(b"{}")
@@ -132,7 +132,7 @@ def test_an_unhealthy_release_is_rolled_back_and_says_why(host: Context) -> None
         )
         before = snapshot(root(host), besides=("var",))
         with pytest.raises(
-            RolledBackError, match=r"1\.0\.0 is as it was before: the release is not healthy"
+            RolledBackError, match=r"rolled back \(1\.0\.0 is still installed\): the release is not healthy"
         ) as caught:
             install(host, bad, Options(only=frozenset({"script"})))
     assert "Connection refused" in str(caught.value)
@@ -169,7 +169,7 @@ def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
     before = snapshot(root(host), besides=("var",))
     kill_at(host, TWO, "rename /opt/.waybill")
     assert deployed(host) == "two"
-    assert "is running or was interrupted" in status.product_status(host).text()
+    assert "was interrupted (if interrupted, run: install recover)" in status.product_status(host).text()
     with exclusive(host) as (state, recovered):
         assert state.current is not None
         assert state.current.version == "1.0.0"
@@ -277,7 +277,7 @@ def test_status_names_the_signer_and_what_drifted(host: Context) -> None:
 def test_progress_says_what_is_done(host: Context) -> None:
     install(host, ONE)
     assert isinstance(host.progress, Notes)
-    assert host.progress.lines == ["place files", "switch the link"]
+    assert host.progress.lines == ["install files", "switch the link"]
 
 
 def test_hundreds_of_files_are_few_operations(host: Context) -> None:

@@ -179,7 +179,7 @@ class TestGlass:
     def test_the_plan_says_it_first(self, bench: Bench, broken: Path) -> None:
         code, document, _ = bench.run("plan", str(broken))
         assert code == 0
-        assert document["notes"][0].startswith("BREAK-GLASS in production")
+        assert document["notes"][0].startswith("BREAK-GLASS used in production")
         assert "Boss: plant stands still" in document["notes"][0]
 
     def test_the_history_says_it_for_good(self, bench: Bench, broken: Path) -> None:
@@ -198,7 +198,7 @@ class TestGlass:
         found = bench.run("status")[1]["products"][0]
         assert any("role security" in what for what in found["break_glass"])
         text = status(Session(System(bench.host))).text()
-        assert "BREAK-GLASS without 1 approval in role security" in text
+        assert "BREAK-GLASS used instead of 1 approval in role security" in text
         again = release("1.5.0", 100_050_000_999)
         assert bench.run(str(bench.bundle(again)), "--yes")[0] == 0
         assert bench.run("status")[1]["products"][0]["break_glass"] == []

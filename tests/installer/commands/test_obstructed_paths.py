@@ -55,7 +55,7 @@ def test_a_state_that_is_mounted_read_only_is_named_and_status_still_answers(
         pass
     assert raised.value.where == "/var/lib/waybill/lan-chat"
     assert "Read-only file system" in raised.value.what
-    assert "mount its file system for writing" in raised.value.hint
+    assert "remount its file system read-write" in raised.value.hint
     assert product_status(host).drift == ()
 
 
@@ -77,7 +77,7 @@ def test_a_file_where_the_state_is_to_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "var/lib/waybill").write_text("")
     with pytest.raises(HostNotReadyError) as raised, exclusive(context(System(tmp_path))):
         pass
-    assert "move it away" in raised.value.hint
+    assert "a directory is needed here, but a file exists: move the file away" in raised.value.hint
 
 
 def other_release(path: Path) -> None:
@@ -140,9 +140,12 @@ def test_a_current_where_nothing_runs_is_refused_and_the_hint_puts_it_right(tmp_
     with exclusive(host):
         pass
     (tmp_path / CURRENT).symlink_to("/etc")
-    with pytest.raises(NotUndoneError, match="the state names no running release") as raised, exclusive(host):
+    with (
+        pytest.raises(NotUndoneError, match=r"but state\.json names no running release") as raised,
+        exclusive(host),
+    ):
         pass
-    command = raised.value.hint.partition("to run no release: ")[2].partition(";")[0]
+    command = raised.value.hint.partition("To run no release: ")[2].partition(";")[0]
     subprocess.run(["sh", "-euc", command], check=True)
     with exclusive(host):
         pass

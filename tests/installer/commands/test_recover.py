@@ -171,9 +171,9 @@ def test_a_way_back_that_fails_names_why_it_was_given_up_at_first(cut_short: Con
 @pytest.mark.parametrize(
     ("number", "hint"),
     [
-        (errno.EROFS, "mount its file system for writing"),
+        (errno.EROFS, "remount its file system read-write"),
         (errno.ENOSPC, "free some space there"),
-        (errno.EIO, "check what is at this path"),
+        (errno.EIO, "check this path, and the kernel log (dmesg)"),
     ],
 )
 @pytest.mark.parametrize("effect", ["mkdir", "lock"])
@@ -269,11 +269,16 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
 @pytest.mark.parametrize(
     ("outcome", "why", "incomplete", "text"),
     [
-        ("finished", "", False, "was committed: finished"),
+        ("finished", "", False, "was committed and is now completed: the new release is installed"),
         ("finished", "no such unit", True, "is committed, but a step failed: no such unit"),
-        ("rolled-forward", "", False, "was past the point of no return: completed"),
+        (
+            "rolled-forward",
+            "",
+            False,
+            "was past the point of no return and is now completed: the new release is installed",
+        ),
         ("rolled-forward", "no such unit", True, "is committed, but a step failed: no such unit"),
-        ("undone", "no such unit", False, "was interrupted: undone"),
+        ("undone", "no such unit", False, "was interrupted and is now undone: the old release is installed"),
         ("not-started", "", False, "had not started: cleaned up"),
         ("repaired", "the state was missing", False, "the state was missing"),
     ],

@@ -54,7 +54,7 @@ def test_every_file_directory_and_release_is_looked_for_again(host: Context) -> 
     assert proof.counts == {"file": 2, "directory": 2, "release": 2}
     assert {"/opt/chat", "/opt/chat/d", "/etc/chat", "/etc/chat/c"} <= named(proof, "gone").keys()
     assert named(proof, "left") == {}
-    assert "gone   2 files, 2 directories, 2 releases" in proof.text()
+    assert "removed 2 files, 2 directories, 2 releases" in proof.text()
     assert "left   nothing" in proof.text()
 
 
@@ -62,7 +62,7 @@ def test_a_directory_with_files_of_others_stays_and_says_which(host: Context) ->
     install(host, ONE)
     on(host, "/opt/chat/mine").write_text("the operator's")
     proof = proof_of(host)
-    assert named(proof, "stays")["/opt/chat"] == "contains mine, which Waybill did not install"
+    assert named(proof, "stays")["/opt/chat"] == "contains mine, not installed by Waybill"
     assert proof.exit_code == 0
     assert on(host, "/opt/chat/mine").read_text() == "the operator's"
 
@@ -81,7 +81,7 @@ def test_an_edited_file_that_the_operator_keeps_stays_and_so_does_its_directory(
     on(host, "/etc/chat/c").write_text("as edited")
     stays = named(proof_of(host, Options(drift=Policy.parse(["keep"]))), "stays")
     assert stays["/etc/chat/c"] == "edited on this host, kept"
-    assert stays["/etc/chat"] == "contains c, which Waybill did not install"
+    assert stays["/etc/chat"] == "contains c, not installed by Waybill"
 
 
 def test_history_audit_log_and_site_values_stay_and_say_why(host: Context) -> None:
@@ -90,7 +90,7 @@ def test_history_audit_log_and_site_values_stay_and_say_why(host: Context) -> No
     values.parent.mkdir(parents=True)
     values.write_text("a: 1\n")
     stays = named(proof_of(host), "stays")
-    assert "no silent downgrade later" in stays[f"/{STATE}"]
+    assert "prevent an unnoticed downgrade" in stays[f"/{STATE}"]
     assert stays["/etc/waybill/lan-chat/values.yaml"] == "the values of this site"
     assert "audit log" in stays["/var/lib/waybill"]
 
@@ -166,13 +166,13 @@ def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> Non
         plan = plan_remove(host, state)
     assert {change.path for change in plan.changes.changes} == {"/opt/chat/d", "/etc/chat/c"}
     assert any(note.startswith("retained release 1.0.0 will be deleted") for note in plan.notes)
-    assert "/opt/chat stays: it contains mine, which Waybill did not install" in plan.notes
+    assert "/opt/chat is not removed: it contains mine, which Waybill did not install" in plan.notes
 
 
 def test_the_command_prints_it_and_looks_again_when_it_is_typed_again(bench: Bench) -> None:
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
     code, said = bench.text("remove", "lan-chat", "--yes")
-    assert (code, "gone   1 file, 1 directory, 1 release" in said) == (0, True)
+    assert (code, "removed 1 file, 1 directory, 1 release" in said) == (0, True)
     code, document, _ = bench.run("remove", "lan-chat", "--yes")
     assert (code, document["removal"]["left"]) == (0, [])
     bench.host.joinpath("opt").mkdir(exist_ok=True)

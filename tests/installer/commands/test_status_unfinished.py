@@ -133,7 +133,13 @@ def test_what_is_mounted_there_is_no_product(host: Context) -> None:
 
 @pytest.mark.parametrize(
     ("make", "hint"),
-    [(Path.mkdir, "a directory is where"), (lambda path: path.symlink_to("/etc"), "a link is where")],
+    [
+        (Path.mkdir, "a file is needed here, but a directory exists: move the directory away"),
+        (
+            lambda path: path.symlink_to("/etc"),
+            "a file is needed here, but a link exists: move the link away",
+        ),
+    ],
     ids=["directory", "link"],
 )
 def test_something_else_in_the_place_of_the_lock_is_named(

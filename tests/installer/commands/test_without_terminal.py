@@ -109,7 +109,7 @@ def test_without_anybody_to_ask_nothing_is_changed(bench: Bench, session: Sessio
 
 def test_refusals_are_errors_and_are_logged(bench: Bench, session: Session) -> None:
     apply(session, source(bench), yes=True)
-    with pytest.raises(RefusedError, match="older"):
+    with pytest.raises(RefusedError, match="is a downgrade"):
         apply(session, source(bench, "1.3.0", 100_030_000_999), yes=True)
     (refusal,) = history(session).refusals
     assert (refusal.version, refusal.step) == ("1.3.0", 12)

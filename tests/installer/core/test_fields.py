@@ -44,13 +44,13 @@ def test_every_problem_is_found_at_once_and_names_its_place() -> None:
     }
     assert read(wrong) == [
         "x.json: name: is missing",
-        "x.json: count: is 10, not an integer from 0 to 9",
-        "x.json: on: is 1, not true or false",
-        "x.json: list[1]: is -1, not an integer from 0 to 9007199254740992",
-        "x.json: list[2]: is '2', not an integer from 0 to 9007199254740992",
+        "x.json: count: is 10, but must be an integer from 0 to 9",
+        "x.json: on: is 1, but must be true or false",
+        "x.json: list[1]: is -1, but must be an integer from 0 to 9007199254740992",
+        "x.json: list[2]: is '2', but must be an integer from 0 to 9007199254740992",
         "x.json: set: lists a value twice",
-        "x.json: map.x: is 0, not true or false",
-        "x.json: when: is 'now', not a time such as 2030-01-31T00:00:00Z",
+        "x.json: map.x: is 0, but must be true or false",
+        "x.json: when: is 'now', but must be a time such as 2030-01-31T00:00:00Z",
         "x.json: z: is not a field of this version of the format",
     ]
 
@@ -58,11 +58,11 @@ def test_every_problem_is_found_at_once_and_names_its_place() -> None:
 @pytest.mark.parametrize("value", [[], None, "x", 1])
 def test_what_is_no_object_is_one_problem(value: Any) -> None:
     assert len(read(value)) == 1
-    assert "not an object" in read(value)[0]
+    assert "must be an object" in read(value)[0]
 
 
 def test_a_boolean_is_no_number_and_no_list_is_too_long() -> None:
-    assert read({**GOOD, "count": True}) == ["x.json: count: is True, not an integer from 0 to 9"]
+    assert read({**GOOD, "count": True}) == ["x.json: count: is True, but must be an integer from 0 to 9"]
     assert read({**GOOD, "list": [1] * 4}) == ["x.json: list: has 4 elements, at most 3 are allowed"]
 
 

@@ -212,7 +212,7 @@ def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
         ("docker", "is not installed"),
         ("docker", "is not installed"),
     ]
-    assert "Compose alone cannot tell the state of containers" in str(problems)
+    assert "Waybill cannot read the state of the containers" in str(problems)
     assert "the health checks of lan-chat-nats-1 need it" in str(problems)
     assert all("command line" in problem.hint for problem in problems)
 

@@ -11,6 +11,8 @@ from installer.commands.common.plan_execution import execute_plan
 from installer.commands.common.recovery import exclusive
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
+from installer.deploy.operation import Op
+from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.planning.planner import plan_apply, plan_remove
@@ -103,3 +105,17 @@ def test_a_step_of_another_name_takes_the_place_of_the_old_one(host: Context) ->
     members = {**release.members, "deploy/other.sh": Member(SCRIPT, mode=0o755, kind="script")}
     install_steps(host, replace(release, members=members, deploy=(Deployment("script", other),)))
     assert log(host) == ["apply 1.0.0 with 1.0.0", "undo 1.0.0 with 1.0.0", "other 2.0.0 with 2.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "scripts", "said"),
+    [
+        ("script.apply", {"apply": "apply.sh", "undo": "undo.sh"}, "undo: running deploy/undo.sh"),
+        ("script.apply", {"apply": "apply.sh", "restore": "put.sh"}, "undo: running deploy/put.sh"),
+        ("script.remove", {"apply": "apply.sh", "undo": "undo.sh"}, "undo: running deploy/apply.sh"),
+    ],
+)
+def test_undoing_names_the_script_that_runs(kind: str, scripts: dict[str, str], said: str) -> None:
+    step = {"directory": "/r/1", **{name: f"/r/1/deploy/{path}" for name, path in scripts.items()}}
+    op = Op(kind, {"new": step, "old": step}, label=f"run deploy/{scripts['apply']}")
+    assert handler(kind).undo_label(op) == said

@@ -96,7 +96,7 @@ def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift
     found = looked(host)
     assert [each.path for each in found.edited] == [f"/{CONF}"]
     assert (
-        f"edited     /{CONF} has different content: stays; the new version is written next to it"
+        f"edited     /{CONF} has different content: kept; the new version is written to /{CONF}.waybill-new"
         in found.text()
     )
     path.write_text("edited once more\n")

@@ -163,7 +163,7 @@ def test_rollback_past_the_step_is_refused_with_both_ways_out(host: Context) -> 
     with pytest.raises(HostNotReadyError) as caught:
         roll_back(host)
     (problem,) = caught.value.problems
-    assert problem.where == "2.0.0 ran here"
+    assert problem.where == "2.0.0 ran on this host"
     assert WHY in problem.what
     assert "newer release" in problem.hint
     assert "--data-restored" in problem.hint
@@ -182,7 +182,7 @@ def test_rollback_past_it_goes_when_the_operator_says_that_the_data_fit(host: Co
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     with exclusive(host) as (state, _):
         found = plan_rollback(host, state, None, Options(data_restored=True))
-        assert any(WHY in note and "the data were restored" in note for note in found.notes)
+        assert any(WHY in note and "you confirm that the data was restored" in note for note in found.notes)
         execute_plan(host, found)
     assert lines(host, "etc/f") == ["1.0.0"]
 
@@ -331,7 +331,7 @@ def test_a_plan_with_a_snapshot_says_what_brings_the_data_back(host: Context) ->
 def test_a_step_that_does_not_say_how_it_is_undone_is_refused(host: Context, options: dict[str, Any]) -> None:
     with pytest.raises(HostNotReadyError) as caught:
         plan_steps(host, stepped("2.0.0", 2, options)).require_ready()
-    assert any("declares no inverse" in problem.what for problem in caught.value.problems)
+    assert any("has no undo operation" in problem.what for problem in caught.value.problems)
 
 
 def test_a_snapshot_script_that_is_not_in_the_bundle_is_found_before(host: Context) -> None:

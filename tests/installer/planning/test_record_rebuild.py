@@ -111,7 +111,7 @@ def test_a_file_that_was_edited_is_not_known_any_more_left_alone_and_named(host:
 def test_the_plan_says_that_the_record_is_derived_again(host: Context) -> None:
     record(host).unlink()
     with planned(host, TWO) as plan:
-        assert any("the record of the running release is damaged" in note for note in plan.notes)
+        assert any("the record of the installed release is damaged" in note for note in plan.notes)
         assert not plan.nothing
 
 
@@ -120,7 +120,7 @@ def test_a_damaged_kept_release_stands_in_the_way_of_nothing_but_itself(host: Co
     spoil(record(host, "000001"))
     with exclusive(host) as (state, _), pytest.raises(NotUndoneError) as raised:
         plan_rollback(host, state, "1.0.0", Options())
-    assert "roll back to another one" in raised.value.hint
+    assert "roll back to another release" in raised.value.hint
     assert status.product_status(host).drift == ()
     spoil(manifest(host, 1))
     for number in (3, 4):
@@ -141,7 +141,7 @@ def test_by_command_line_the_advice_leads_out(bench: Bench) -> None:
     assert "Install lan-chat 1.4.0 again from its bundle" in said
     assert "DRIFT" in bench.text("status")[1]
     code, said = bench.text(bundle, "--yes")
-    assert (code, "the record of the running release is damaged" in said) == (0, True)
+    assert (code, "the record of the installed release is damaged" in said) == (0, True)
     assert "drift      none" in bench.text("status")[1]
     assert bench.run("remove", "lan-chat", "--yes")[0] == 0
     assert not (bench.host / "opt").exists()
@@ -162,5 +162,5 @@ def test_by_command_line_a_damaged_kept_release_is_refused_with_a_way_out(
         spoil(directory / name)
     code, document, _ = bench.run("rollback", "--yes")
     assert code in (10, 11)
-    assert "create this version again with a higher `sequence`" in document["hint"]
+    assert "create a new bundle of this version with a higher `sequence`" in document["hint"]
     assert bench.run("status")[1]["products"][0]["drift"] == []

@@ -88,7 +88,7 @@ def test_what_every_reader_takes_for_text_needs_no_quotes(scalar):
         ("1: a\n", "has the key 1"),
         ("no: a\n", "has the key no"),
         ("? [a, b]\n: c\n", "key that is not text"),
-        ("a: 1\n---\nb: 2\n", "second document"),
+        ("a: 1\n---\nb: 2\n", "second YAML document"),
         ("a: b: c\n", "not YAML"),
         ("a:\n\t- b\n", "not YAML"),
         ("a: [1\n", "not YAML"),

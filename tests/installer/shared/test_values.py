@@ -65,7 +65,7 @@ def test_everything_wrong_in_all_layers_is_said_at_once_with_file_and_line():
     text = "\n".join(found)
     assert "unknown key lgo" in text
     assert "did you mean log?" in text
-    assert "chat.port is 99999, the most is 65535" in text
+    assert "chat.port is 99999, the maximum is 65535" in text
     assert "host is missing (the name of the host)" in text
     assert "set it in /etc/waybill/lan-chat/values.yaml" in text
 
@@ -73,7 +73,9 @@ def test_everything_wrong_in_all_layers_is_said_at_once_with_file_and_line():
 def test_the_sites_file_is_read_as_strictly_as_bundle_yaml():
     found = problems(DEFAULTS, site("host: no\n"))
     assert len(found) == 1
-    assert found[0].startswith("/etc/waybill/lan-chat/values.yaml:1: no can mean false or the word\n")
+    assert found[0].startswith(
+        "/etc/waybill/lan-chat/values.yaml:1: no is ambiguous: it can mean false or a text\n"
+    )
 
 
 def test_a_group_cannot_be_replaced_by_a_single_value():
@@ -140,8 +142,8 @@ def test_a_schema_that_cannot_be_used_is_named(schema, what):
 def test_a_pattern_that_tries_every_way_is_ended(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("installer.shared.values.SCHEMA_SECONDS", 0.2)
     (found,) = problems(DEFAULTS, site(f"host: {'a' * 60}!"), schema=Layer("s.json", text.encode()))
-    assert found.startswith("s.json: takes more than 0.2 seconds to check these values")
-    assert "repetition in a repetition" in found
+    assert found.startswith("s.json: needs more than 0.2 seconds to check these values")
+    assert "repetition inside a repetition" in found
     assert signal.getsignal(signal.SIGVTALRM) == signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
 

@@ -154,7 +154,7 @@ def test_a_damaged_state_stops_everything(place: tuple[System, Layout], data: by
 def test_a_number_of_another_type_is_damage(place: tuple[System, Layout], name: str, value: object) -> None:
     document = State().after(1, entry(1)).as_json() | {name: value}
     Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
-    with pytest.raises(NotUndoneError, match=f"state is damaged: {name} is .*, not an integer"):
+    with pytest.raises(NotUndoneError, match=f"state is damaged: {name} is .*, but must be an integer"):
         load(*place)
 
 
@@ -173,7 +173,9 @@ def test_a_release_of_other_types_is_damage(place: tuple[System, Layout], name: 
     document = State().after(1, entry(1)).as_json()
     document["releases"][0][name] = value
     Path(place[0].root, place[1].state_file[1:]).write_text(json.dumps(document))
-    with pytest.raises(NotUndoneError, match=rf"state is damaged: releases\[0\]\.{name}(\[0\])? is .*, not "):
+    with pytest.raises(
+        NotUndoneError, match=rf"state is damaged: releases\[0\]\.{name}(\[0\])? is .*, but must be "
+    ):
         load(*place)
 
 

@@ -110,7 +110,7 @@ def test_records_cannot_be_left_out_or_swapped(system: System) -> None:
     ],
 )
 def test_a_whole_record_of_an_unknown_form_stops_with_a_guide(body: bytes) -> None:
-    with pytest.raises(NotUndoneError, match="has an unknown form") as caught:
+    with pytest.raises(NotUndoneError, match="is not damaged, but its format is unknown") as caught:
         journals.read(sha256_hex(body).encode() + b" " + body + b"\n" + bytes(512), PATH)
     assert caught.value.where == f"{PATH}@0"
     assert "install recover --help" in caught.value.hint

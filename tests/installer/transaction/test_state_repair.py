@@ -232,7 +232,7 @@ def test_a_journal_whose_last_records_were_taken_out_is_refused(host: Context, o
     lines = data.rstrip(b"\0").splitlines(keepends=True)
     kept = b"".join(line for line in lines if json.loads(line[65:])["n"] <= 2)
     open_journal.write_bytes(kept + bytes(len(data) - len(kept)))
-    refused(host, "has no record of the backup")
+    refused(host, r"the end of the journal is missing \(no record of the backup")
 
 
 def test_a_journal_of_a_newer_installer_is_refused(host: Context, open_journal: Path) -> None:
@@ -315,7 +315,10 @@ def test_a_journal_without_its_room_is_refused_before_it_is_decided(host: Contex
 
 @pytest.mark.parametrize(
     ("types", "what"),
-    [((), "the journal is empty"), (("BEGIN",), "has no record of the backup 0")],
+    [
+        ((), "the journal is empty"),
+        (("BEGIN",), r"the end of the journal is missing \(no record of the backup 0"),
+    ],
     ids=["empty", "begun"],
 )
 def test_who_has_looked_for_backups_already_is_believed(

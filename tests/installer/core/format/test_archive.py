@@ -144,17 +144,17 @@ class TestHead:
     def test_a_foreign_member_in_the_head_is_named_with_its_offset(self, name: str) -> None:
         plan = build.plan()
         error = refusal(head_part(plan, 1, Part(name, b"x")))
-        assert error.what == f"{name} is in the place of a signature or bundle.json"
+        assert error.what == f"expected a signature or bundle.json, found {name}"
         assert error.where == f"b.tar@{plan.offset(RESERVED_SPACE)}"
 
     def test_a_signature_twice_is_refused(self) -> None:
         plan = build.plan(signatures=[Part(SIGNATURE, b"x"), Part(SIGNATURE, b"y")])
-        assert refusal(plan).what == f"{SIGNATURE} is in the place of a signature or bundle.json"
+        assert refusal(plan).what == f"expected a signature or bundle.json, found {SIGNATURE}"
 
     @pytest.mark.parametrize("name", [RESERVED_SPACE, SIGNATURE, "docs/x"])
     def test_behind_the_room_only_bundle_json_may_stand(self, name: str) -> None:
         error = refusal(head_part(build.plan(), 2, Part(name, bytes(512))))
-        assert error.what == f"{name} is in the place of bundle.json"
+        assert error.what == f"expected bundle.json, found {name}"
 
     def test_more_signatures_than_the_limit_are_refused(self) -> None:
         parts = [Part(f"{SUMS}.{number:08x}.sig", b"x") for number in range(LIMITS.signatures + 1)]
@@ -172,7 +172,7 @@ class TestHead:
     def test_a_time_of_all_headers_other_than_the_manifests_is_refused(self) -> None:
         plan = build.plan()
         later = replace(plan, head=tuple(replace(part, mtime=CREATED + 1) for part in plan.head))
-        assert "another time than the manifest" in refusal(later).what
+        assert "from the time in the manifest" in refusal(later).what
 
     def test_a_room_that_is_not_whole_blocks_is_refused(self) -> None:
         assert "which the format does not allow" in refusal(build.plan(room=100)).what
@@ -187,7 +187,7 @@ class TestHead:
             assert error.where == f"b.tar@{plan.offset(name)}"
 
     def test_bundle_json_missing_is_refused(self) -> None:
-        assert "is in the place of bundle.json" in refusal(build.plan().without(MANIFEST)).what
+        assert "expected bundle.json, found " in refusal(build.plan().without(MANIFEST)).what
 
     def test_the_list_missing_is_refused(self) -> None:
         assert "the first member is SHA256SUMS.room" in refusal(build.plan().without(SUMS)).what
@@ -210,7 +210,7 @@ class TestClaims:
     ) -> None:
         plan = build.plan(signatures=[Part(SIGNATURE, b"x")])
         error = refusal(plan.changed(name, header=encode(Header(name, 0o644, limit + more, CREATED))))
-        assert error.what == f"{name} claims {limit + more} bytes, at most {limit} are allowed"
+        assert error.what == f"{name} has {limit + more} bytes, at most {limit} are allowed"
         assert error.where == f"b.tar@{plan.offset(name)}"
 
     def test_a_room_that_claims_more_than_its_limit_is_refused(self) -> None:
@@ -246,22 +246,22 @@ class TestSums:
         [
             (b"", "does not end in a newline"),
             (f"{A}  a".encode(), "does not end in a newline"),
-            (f"{A}  a\r\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A}  a\n\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A.upper()}  a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A} *a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A} a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A}   a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A}\ta\n".encode(), "is not `<sha256>  <path>`"),
-            (f"\\{A}  a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A[:-1]}  a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A}a  a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A}  \n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A}  ../a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A}  /a\n".encode(), "is not `<sha256>  <path>`"),
-            (f"{A}  a \n".encode(), "is not `<sha256>  <path>`"),
+            (f"{A}  a\r\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A}  a\n\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A.upper()}  a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A} *a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A} a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A}   a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A}\ta\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"\\{A}  a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A[:-1]}  a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A}a  a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A}  \n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A}  ../a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A}  /a\n".encode(), "is not in the form `<sha256>  <path>`"),
+            (f"{A}  a \n".encode(), "is not in the form `<sha256>  <path>`"),
             (f"{A}  caf\u00e9\n".encode(), "is not ASCII"),
-            (f"# comment\n{A}  a\n".encode(), "is not `<sha256>  <path>`"),
+            (f"# comment\n{A}  a\n".encode(), "is not in the form `<sha256>  <path>`"),
         ],
     )
     def test_another_form_of_line_is_refused(self, data: bytes, why: str) -> None:
@@ -297,13 +297,15 @@ class TestLists:
         plan = build.plan()
         other = plan.resealed(replace(plan.manifest, version="1.4.1")).changed(SUMS, data=plan.head[0].data)
         error = refusal(other)
-        assert error.what == "bundle.json is not what SHA256SUMS lists"
+        assert error.what == "bundle.json does not match its entry in SHA256SUMS"
         assert error.where == f"b.tar@{plan.offset(MANIFEST)}"
 
     def test_a_list_without_the_manifest_is_refused(self) -> None:
         plan = build.plan()
         lines = [line for line in plan.head[0].data.splitlines(True) if not line.endswith(b"  bundle.json\n")]
-        assert "is not what SHA256SUMS lists" in refusal(plan.changed(SUMS, data=b"".join(lines))).what
+        assert (
+            "does not match its entry in SHA256SUMS" in refusal(plan.changed(SUMS, data=b"".join(lines))).what
+        )
 
     def test_a_file_that_only_the_list_has_is_refused_by_name(self) -> None:
         plan = build.plan()
@@ -324,7 +326,8 @@ class TestLists:
         lines = plan.head[0].data.splitlines(True)
         lines[0] = b"0" * 64 + lines[0][64:]
         assert (
-            "do not agree on bin/linux-amd64/chatd" in refusal(plan.changed(SUMS, data=b"".join(lines))).what
+            "have different values for bin/linux-amd64/chatd"
+            in refusal(plan.changed(SUMS, data=b"".join(lines))).what
         )
 
     def test_a_list_that_names_itself_is_refused(self) -> None:

@@ -131,8 +131,8 @@ class TestNames:
         assert "characters" in refusal(with_files(file("docs/a b"))).what
 
     def test_files_out_of_order_are_refused(self) -> None:
-        assert refusal(with_files(file("docs/b"), file("docs/a"))).what == "docs/a is not in its place"
-        assert refusal(with_files(file("bin/a"), file("docs/a"))).what == "docs/a is not in its place"
+        assert refusal(with_files(file("docs/b"), file("docs/a"))).what == "docs/a is in the wrong place"
+        assert refusal(with_files(file("bin/a"), file("docs/a"))).what == "docs/a is in the wrong place"
 
     def test_images_stand_as_they_were_written(self) -> None:
         manifest_json.parse(
@@ -140,7 +140,7 @@ class TestNames:
         )
 
     def test_a_path_twice_is_refused(self) -> None:
-        assert "is not in its place" in refusal(with_files(file("docs/a"), file("docs/a"))).what
+        assert "is in the wrong place" in refusal(with_files(file("docs/a"), file("docs/a"))).what
         what = refusal(with_files(file("images/index.json"), file("images/index.json"))).what
         assert what == "images/index.json occurs twice, ignoring case"
 
@@ -181,20 +181,20 @@ class TestNames:
 
     def test_a_directory_in_no_tree_is_refused(self) -> None:
         found = with_files(directories=(DirectoryEntry("docs/x", 0o700),))
-        assert refusal(found).what == "directory docs/x is in no tree"
+        assert refusal(found).what == "directory docs/x does not belong to any tree"
 
 
 class TestLinks:
     @pytest.mark.parametrize(
         ("path", "target", "why"),
         [
-            ("docs/link", "x", "link docs/link is in no tree"),
+            ("docs/link", "x", "link docs/link does not belong to any tree"),
             ("trees/web/l", "/etc/passwd", "is not a relative path"),
             ("trees/web/l", "../../../../etc/passwd", "points outside the bundle"),
-            ("trees/web/l", "../other/x", "leads out of trees/web"),
+            ("trees/web/l", "../other/x", "points outside trees/web"),
             ("trees/web/l", "", "is not a relative path"),
             ("trees/web/l", "a/../../x", "has a `..` after a name"),
-            ("trees/web", "x", "leads out of trees/web"),
+            ("trees/web", "x", "points outside trees/web"),
         ],
     )
     def test_a_link_that_leaves_its_tree_is_refused(self, path: str, target: str, why: str) -> None:
@@ -213,12 +213,12 @@ class TestDestinations:
 
     def test_two_files_to_one_place_are_refused(self) -> None:
         entries = file("docs/a", install="/opt/x"), file("docs/b", install="/opt/x")
-        assert self.clash(*entries) == "two files go to /opt/x"
+        assert self.clash(*entries) == "two files have the destination /opt/x"
 
     @pytest.mark.parametrize(("one", "two"), [("", "linux/amd64"), ("linux/amd64", "")])
     def test_a_file_for_all_and_one_for_a_platform_clash(self, one: str, two: str) -> None:
         entries = file("bin/a", install="/opt/x", platform=one), file("bin/b", install="/opt/x", platform=two)
-        assert self.clash(*entries) == "two files go to /opt/x"
+        assert self.clash(*entries) == "two files have the destination /opt/x"
 
     def test_files_for_different_platforms_share_a_place(self) -> None:
         both = (
@@ -229,12 +229,12 @@ class TestDestinations:
 
     def test_a_place_below_a_file_is_refused(self) -> None:
         entries = file("docs/a", install="/opt/x"), file("docs/b", install="/opt/x/y/z")
-        assert self.clash(*entries) == "/opt/x is a file or link, and /opt/x/y/z goes below it"
+        assert self.clash(*entries) == "/opt/x/y/z cannot be below /opt/x, which is a file or a link"
 
     def test_a_place_below_a_link_is_refused(self) -> None:
         links = (LinkEntry("trees/web/l", "d", "/srv/web/l"),)
         what = self.clash(file("docs/a", install="/srv/web/l/evil"), links=links)
-        assert what == "/srv/web/l is a file or link, and /srv/web/l/evil goes below it"
+        assert what == "/srv/web/l/evil cannot be below /srv/web/l, which is a file or a link"
 
     def test_a_place_below_a_directory_of_the_tree_is_fine(self) -> None:
         directories = (DirectoryEntry("trees/web/d", 0o700, "/srv/web/d"),)
@@ -263,7 +263,7 @@ class TestClosed:
 
     def test_a_blob_that_is_not_named_by_its_digest_is_refused(self) -> None:
         wrong = replace(CONFIG, path=blob_path("sha256:" + "0" * 64))
-        assert "is not named by its digest" in refusal(with_files(wrong)).what
+        assert "does not match its digest" in refusal(with_files(wrong)).what
 
     @pytest.mark.parametrize("missing", [CONFIG, MANIFEST, LAYER], ids=["config", "manifest", "layer"])
     def test_a_missing_blob_is_refused_with_its_image(self, missing: FileEntry) -> None:
@@ -281,9 +281,11 @@ class TestClosed:
     def test_a_layer_that_expands_to_two_things_is_refused(self) -> None:
         one, plain = IMAGE.layers
         for other in (replace(one, diff_id=digest(b"y")), replace(one, expanded=100)):
-            assert "has several expanded forms" in refusal(self.layers(one, other)).what
-        assert "has several expanded forms" in refusal(self.layers(replace(one, expanded=100))).what
-        assert "has two sizes" in refusal(self.layers(replace(plain, expanded=6))).what
+            assert "is listed with different expanded forms" in refusal(self.layers(one, other)).what
+        assert (
+            "is listed with different expanded forms" in refusal(self.layers(replace(one, expanded=100))).what
+        )
+        assert "is listed with two sizes" in refusal(self.layers(replace(plain, expanded=6))).what
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> bytes:

@@ -123,7 +123,7 @@ def test_reader_and_schema_refuse(fault: str) -> None:
 def test_a_word_that_is_no_version_is_named_with_its_field(field: str, value: str) -> None:
     document = copy.deepcopy(FULL.document())
     document["predicate"][field] = value
-    with pytest.raises(TamperedError, match=f"is '{value}', not a version") as caught:
+    with pytest.raises(TamperedError, match=f"is '{value}', but must be a version") as caught:
         parse(dumps(document), "x")
     assert caught.value.where.endswith(field)
 

@@ -30,7 +30,7 @@ class TestOtherHosts:
 
     def test_where_they_are_what_is_missing_their_hosts_are_named(self) -> None:
         error = refused(World(approvals=(*APPROVALS[:2], self.AWAY)), errors.WrongTargetError)
-        assert error.what == "approves chat02, and this host is chat01.plant.example"
+        assert error.what == "is for chat02, but this host is chat01.plant.example"
 
     def test_where_they_would_not_do_either_what_is_missing_is_listed(self) -> None:
         assert {f"missing: 1 approval in role {role}" for role in ("security", "ops")} <= missing(

@@ -61,7 +61,10 @@ def test_both_thresholds_count() -> None:
     old = headed(1, "Ann", "Ben", "Cid", threshold=2)
     new = headed(2, "Ann", "Dan", "Eli", threshold=2)
     step(old, new, "Ann", "Ben", "Dan")
-    assert "only Ann of the 2" in refused(UntrustedError, old, new, "Ann", "Dan", "Eli")
+    assert (
+        "signed by only Ann, not by the 2 owners that version 1, which is trusted here, requires"
+        in refused(UntrustedError, old, new, "Ann", "Dan", "Eli")
+    )
     refused(UntrustedError, old, new, "Ann", "Ben")
 
 

@@ -72,7 +72,7 @@ class TestPublicKey:
 
     def test_two_keys_are_refused(self, world: World) -> None:
         both = world.home.run("--armor", "--export", world.good, world.other).decode()
-        with pytest.raises(TamperedError, match="holds 2 keys"):
+        with pytest.raises(TamperedError, match="contains 2 keys"):
             gpgv.load_public_key(both)
 
     @pytest.mark.parametrize(
@@ -114,7 +114,9 @@ class TestRefused:
         assert "not a signature of these bytes" in refused(TamperedError, world, signature, DATA + b"x")
 
     def test_by_an_unknown_key(self, world: World) -> None:
-        assert "not by the trusted key" in refused(UntrustedError, world, world.home.sign(world.other, DATA))
+        assert "not made by the trusted key" in refused(
+            UntrustedError, world, world.home.sign(world.other, DATA)
+        )
 
     def test_by_another_key_that_is_in_the_keyring(self, world: World) -> None:
         both = [gpgv.load_public_key(world.home.public(key))[1] for key in (world.good, world.other)]
@@ -263,9 +265,9 @@ class TestJudgement:
         gpgv.check_status(0, "gpgv: BADSIG\n" + GOOD + "[GNUPG]: NO_PUBKEY x\n", FPR)
 
     def test_what_nothing_else_explains_is_told_with_the_last_line_of_the_log(self) -> None:
-        with pytest.raises(CheckFailedError, match="gpgv ended with 2: 'out of memory'"):
+        with pytest.raises(CheckFailedError, match="gpgv exited with 2: 'out of memory'"):
             gpgv.check_status(2, GOOD, FPR, log="first\nout of memory\n")
-        with pytest.raises(CheckFailedError, match="gpgv ended with 2: 'no reason given'"):
+        with pytest.raises(CheckFailedError, match="gpgv exited with 2: 'no reason given'"):
             gpgv.check_status(2, GOOD, FPR)
 
     @pytest.mark.parametrize("code", [1, 2, -9, 127])
@@ -281,7 +283,7 @@ class TestJudgement:
         gpgv.check_status(0, GOOD.replace("User", "[GNUPG:] BADSIG 0 Mallory"), FPR)
 
     def test_a_short_validsig_is_a_dialect(self) -> None:
-        with pytest.raises(CheckFailedError, match="output of this version of gpgv"):
+        with pytest.raises(CheckFailedError, match="this version of gpgv"):
             gpgv.check_status(0, GOOD.replace(f" 22 8 00 {FPR.upper()}", ""), FPR)
 
 
@@ -321,7 +323,7 @@ class TestTheProgram:
     ) -> None:
         program(f"echo $$ > {tmp_path}/pid; exec sleep 600\n")
         monkeypatch.setattr(gpgv, "TIMEOUT_SECONDS", 0.9)
-        with pytest.raises(CheckFailedError, match="hung"):
+        with pytest.raises(CheckFailedError, match="gpgv did not finish"):
             self.verify()
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
@@ -330,7 +332,7 @@ class TestTheProgram:
     ) -> None:
         program('eval "exec $2>&- 2>&-"; exec sleep 600\n')
         monkeypatch.setattr(gpgv, "TIMEOUT_SECONDS", 0.5)
-        with ends(), pytest.raises(CheckFailedError, match="hung"):
+        with ends(), pytest.raises(CheckFailedError, match="gpgv did not finish"):
             self.verify()
 
     @pytest.mark.parametrize("stream", ["$2", "2"])
@@ -350,7 +352,7 @@ class TestTheProgram:
     @pytest.mark.parametrize("stream", ["$2", "2"])
     def test_one_that_says_what_is_no_text_is_told(self, program: Callable[[str], None], stream: str) -> None:
         program(f"eval \"printf '\\\\377\\\\n' >&{stream}\"; exit 2\n")
-        with pytest.raises(CheckFailedError, match="gpgv ended with 2"):
+        with pytest.raises(CheckFailedError, match="gpgv exited with 2"):
             self.verify()
 
     def test_it_is_found_where_it_always_is_also_without_a_path(

@@ -97,7 +97,7 @@ BOTH_REFUSE: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 READER_REFUSES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "more owners than there are": (at(*P, "requires", "security", value=2), "too few owners for security"),
-    "a role that nobody has": (without("roles", "ops"), "which `roles` does not have"),
+    "a role that nobody has": (without("roles", "ops"), "which is not in `roles`"),
     "break-glass that nobody has": (without("roles", "break-glass"), "has no role break-glass"),
     "builders without provenance": (without(*P, "requires", "provenance"), "has no effect"),
     "the same person in two roles": (
@@ -146,7 +146,7 @@ def test_the_view_says_what_the_policy_asks_for() -> None:
     for words in (
         "environment production",
         "different owners must sign: release 1, provenance 1, security 1, ops 1",
-        "approvals count for 14 days",
+        "approvals are valid for 14 days",
         "built by https://ci.example/1",
         "built from https://git.example/lan-chat",
         "built from a source tree without uncommitted changes",
