@@ -15,8 +15,8 @@ CONCEPTS = sorted((DOCS / "concepts").glob("*.md"))
 ARCHITECTURE = DOCS / "concepts" / "architecture.md"
 STATE = DOCS / "concepts" / "state-on-disk.md"
 COMING_FROM = DOCS / "coming-from.md"
-# Made from the code: their words are those of --help, schemas and the table of interoperability.
-GENERATED = {"reference/cli.md", "reference/bundle-yaml.md", "reference/audit.md", "reference/interop.md"}
+# Made from the code: their words are those of the schema and of the table of interoperability.
+GENERATED = {"reference/audit.md", "reference/interop.md"}
 # Statements of the code, word for word.
 QUOTES_CODE = {"reference/mutants.md"}
 HISTORY = "adr/"
