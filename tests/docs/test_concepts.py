@@ -15,8 +15,6 @@ CONCEPTS = sorted((DOCS / "concepts").glob("*.md"))
 ARCHITECTURE = DOCS / "concepts" / "architecture.md"
 STATE = DOCS / "concepts" / "state-on-disk.md"
 COMING_FROM = DOCS / "coming-from.md"
-# Made from the code: their words are those of --help, schemas and the table of interoperability.
-GENERATED = {"reference/cli.md", "reference/bundle-yaml.md", "reference/audit.md", "reference/interop.md"}
 # Statements of the code, word for word.
 QUOTES_CODE = {"reference/mutants.md"}
 HISTORY = "adr/"
@@ -96,7 +94,7 @@ WORDED = [
     path
     for path in PAGES
     if (name := path.relative_to(DOCS).as_posix() if path.is_relative_to(DOCS) else path.name)
-    and name not in GENERATED | QUOTES_CODE
+    and name not in QUOTES_CODE
     and not name.startswith(HISTORY)
     and path != GLOSSARY
 ]

@@ -132,7 +132,7 @@ STATES = (
     State("with SHA-1", 0, 0, 11),
     State("with MD5", 2, 2, 11),
     State("in text mode", 0, 0, 11),
-    State("armor cut short", 2, 2, 11),
+    State("armor truncated", 2, 2, 11),
     State("armor of nothing", 2, 2, 11),
 )
 

@@ -157,7 +157,7 @@ CASES: dict[str, Callable[[GpgHome], Case]] = {
     "with SHA-1": weak("SHA1"),
     "with MD5": weak("MD5"),
     "in text mode": signed("--textmode"),
-    "armor cut short": changed(lambda armored: armored[: len(armored) // 2]),
+    "armor truncated": changed(lambda armored: armored[: len(armored) // 2]),
     "armor of nothing": changed(lambda _: b"-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n"),
 }
 

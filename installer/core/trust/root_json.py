@@ -170,7 +170,8 @@ def _role(value: Value, keys: Mapping[str, TrustedKey], listed: frozenset[str]) 
             named.note(f"names {keyid}, which is not in `keys`")
     owners = {fold_owner(keys[keyid].owner) for keyid in ids if keyid in keys}
     if threshold > len(owners) and all(keyid in keys for keyid in ids):
-        least.note(f"is {threshold}, but the keys of the role have only {len(owners)} owners")
+        count = "1 owner" if len(owners) == 1 else f"{len(owners)} owners"
+        least.note(f"is {threshold}, but the keys of the role have only {count}")
     return Role(tuple(sorted(ids)), threshold)
 
 

@@ -48,7 +48,7 @@ def test_a_file_that_nobody_can_write_to_is_approved_beside_it(stick: Path) -> N
     before = (stick / "b.tar").read_bytes()
     done = approve(stick, stick / "b.tar")
     assert done.returncode == 0, done.stderr
-    assert "carry it along" in done.stdout
+    assert "carry it with the bundle" in done.stdout
     assert (stick / "b.tar").read_bytes() == before
     assert f"approvals/ops-{person('Ops').key.keyid8}.json" in read_sidecar(stick / "b.tar.approvals")
 

@@ -210,7 +210,7 @@ class TestNotTorn:
         data = path.read_bytes()[:-BLOCK] + append.STATEMENT_START
         assert tail(data.ljust(len(data) + 600, b"x"))
         for medium in (BytesMedium, build.stream):
-            with pytest.raises(TamperedError, match="more than an interrupted append"):
+            with pytest.raises(TamperedError, match="extra data that is not a truncated append"):
                 build.read(medium(data.ljust(len(data) + MAX_APPEND_BYTES + BLOCK, b"x")))
 
     def test_a_bit_of_a_header(self, path: Path) -> None:

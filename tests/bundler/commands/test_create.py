@@ -148,12 +148,12 @@ class TestExisting:
         with product.target.open("r+b") as file:
             file.seek(-1500, os.SEEK_END)
             file.write(b"\xff")
-        with pytest.raises(UnfitInputError, match="other content"):
+        with pytest.raises(UnfitInputError, match="with different content"):
             product.create()
 
     def test_a_directory_of_that_name_is_refused(self, product: Product) -> None:
         product.target.mkdir(parents=True)
-        with pytest.raises(UnfitInputError, match="other content"):
+        with pytest.raises(UnfitInputError, match="with different content"):
             product.create()
 
 

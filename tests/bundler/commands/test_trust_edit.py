@@ -130,7 +130,7 @@ class TestSign:
         sign(path, "Ann")
         (stand,) = load(path).standings(NOW)
         assert (stand.signed, stand.open, stand.complete) == (("Ann",), ("Ben",), False)
-        assert "1 of 2 owners of version 1 have signed (Ann); can sign: Ben" in stand.as_text()
+        assert "1 of 2 owners of version 1 have signed (Ann); can still sign: Ben" in stand.as_text()
         sign(path, "Ben")
         assert load(path).complete(NOW)
 
@@ -250,5 +250,5 @@ def test_a_root_of_issue_a_can_be_extended(tmp_path: Path) -> None:
     path = tmp_path / "root.json"
     init_root(path, [public(tmp_path, "Rea")], now=NOW)
     (stand,) = load(path).standings(NOW)
-    assert "has nobody in the role root" in stand.as_text()
+    assert "has no key with the role root" in stand.as_text()
     assert trust_edit.add_keys(path, [person("Ann").key], ["root"], NOW).file.root.version == 1

@@ -101,7 +101,7 @@ class TestRefused:
             init_root(tmp_path / "root.json", [keys[0].public] * 2, now=NOW)
 
     def test_a_threshold_that_cannot_be_met(self, keys: list[KeyPair], tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="have 1 owners"):
+        with pytest.raises(UsageError, match="have only 1 owner"):
             init_root(
                 tmp_path / "root.json", [pair.public for pair in keys], owners=["Team"], threshold=2, now=NOW
             )

@@ -169,7 +169,7 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("binares: []\n", 8, "unknown key binares", "did you mean binaries?"),
         ("expires: 180\n", 8, "expires must be text", "A number and a unit"),
         ("sequence: '7'\n", 8, "sequence must be a whole number", ""),
-        ("expires: no\n", 8, "no can mean false", '"no" for the word'),
+        ("expires: no\n", 8, "no is ambiguous: it can mean false or a text", 'or "no" in quotes'),
         ("product: twice\n", 8, "'product' twice", "keep one"),
         ("images: [{archve: x.tar}]\n", 8, "unknown key archve", "did you mean archive?"),
         ("images:\n  - lan-chat/web\n", 9, "has no tag", "lan-chat/web:{version}"),
@@ -194,8 +194,8 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("deploy: [{method: salt, state: x}]\n", 8, "salt is not available in this version", "script step"),
         ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not available", "later version"),
         ("health: [{tcp: 'a:1', when: compose}]\n", 8, "has when: compose", "use one of"),
-        ("health: [{http: 'ftp://x'}]\n", 8, "right form", "URL"),
-        ("secrets_allow: [{path: '**', reason: because we can}]\n", 8, "right form", ""),
+        ("health: [{http: 'ftp://x'}]\n", 8, "not in the required form", "URL"),
+        ("secrets_allow: [{path: '**', reason: because we can}]\n", 8, "not in the required form", ""),
         ("secrets_allow: [{path: a.pem}]\n", 8, "reason is missing", ""),
     ],
 )
@@ -217,7 +217,7 @@ def test_a_version_that_is_not_semantic_is_refused_with_the_other_problems(produ
 
 def test_a_version_without_a_sequence_asks_for_one(product_dir):
     put(product_dir, "CHANGELOG.md", "## [1.4.0-dev.1]\n- x\n")
-    assert "implies no sequence number" in faults(product_dir, "1.4.0-dev.1")[0]
+    assert "no sequence number can be derived from" in faults(product_dir, "1.4.0-dev.1")[0]
     add(product_dir, "sequence: 17\n")
     assert load(product_dir, "1.4.0-dev.1").manifest.sequence == 17
 
@@ -260,7 +260,7 @@ def test_names_that_a_bundle_cannot_carry_are_named_all_at_once(product_dir):
     add(product_dir, "trees: [{path: web}]\n")
     found = faults(product_dir)
     assert len(found) == 6
-    assert all("a name that a bundle cannot carry" in fault for fault in found)
+    assert all("a name that is not allowed in a bundle" in fault for fault in found)
     assert "ship it inside an archive file" in hints(product_dir)
 
 

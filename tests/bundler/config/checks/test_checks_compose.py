@@ -70,8 +70,8 @@ def test_a_graph_of_aliases_is_not_multiplied_out():
     ("text", "line", "what"),
     [
         ("services:\n  a:\n    image: web:${TAG}\n", 3, "depends on $TAG, which is known only on the host"),
-        ("services:\n  a:\n    image: web:{version}\n", 3, "replaced in bundle.yaml only"),
-        ("services:\n  a:\n    build: .\n", 3, "has build:, but the host has no sources"),
+        ("services:\n  a:\n    image: web:{version}\n", 3, "placeholders are replaced only in bundle.yaml"),
+        ("services:\n  a:\n    build: .\n", 3, "has build:, but hosts have no source code"),
         ("services:\n  a:\n    command: x\n", 3, "has no image"),
         ("services: {}\n", 1, "no services"),
         ("[]", 1, "no services"),

@@ -33,7 +33,7 @@ values: {defaults: config/values.yaml, schema: config/schema.json}
 health: [{http: "http://127.0.0.1:{{ chat.prt }}/"}]
 """,
     )
-    assert faults(product_dir) == ["config/values.yaml:1: chat.port must be a whole number, it is 'high'"]
+    assert faults(product_dir) == ["config/values.yaml:1: chat.port must be a whole number, but is 'high'"]
     put(product_dir, "config/values.yaml", "chat: {port: 80}\n")
     assert faults(product_dir) == [
         "bundle.yaml:10: the probe uses chat.prt, which is not a known value",

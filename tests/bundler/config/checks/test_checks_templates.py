@@ -60,7 +60,7 @@ def test_values_of_the_defaults_and_of_the_schema_are_known(template):
         ("\r\n\r\n{{ gone }}\r\n", 3, "gone", ""),
         ("{{ x", 1, "template syntax", ""),
         ("\n{{ chat.port / 0 }}", 2, "division by zero (rendered with the default values)", ""),
-        ("\n{{ chat.port + 'a' }}", 2, "rendered with the defaults", ""),
+        ("\n{{ chat.port + 'a' }}", 2, "rendered with the default values", ""),
     ],
 )
 def test_a_value_that_nothing_knows_is_named(template, line, what, hint):
