@@ -46,6 +46,7 @@ class CosignSigner(Signer):
         private: The private half, ECDSA on P-256 or Ed25519.
 
     Attributes:
+        key: The public half.
         keyid: SHA-256 of the public key's SubjectPublicKeyInfo, 64 hex digits.
         keyid8: The first eight digits of it.
         public: The public key in PEM, as `NAME.pub` has it.
@@ -56,8 +57,8 @@ class CosignSigner(Signer):
 
         self._private = private
         pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        key = cosign.load_public_key(pem.decode())
-        self.keyid, self.keyid8, self.public = key.keyid, key.keyid8, key.pem()
+        self.key = cosign.load_public_key(pem.decode())
+        self.keyid, self.keyid8, self.public = self.key.keyid, self.key.keyid8, self.key.pem()
 
     @classmethod
     def load(
