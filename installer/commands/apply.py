@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,12 @@ def apply(
         recorder.record_refusals(),
         opened_bundle(session, source, trace) as (verifier, opened),
     ):
-        # What is staged of this very bundle stays: an interrupted run of the same command continues with it.
-        context = session.context(opened.bundle.manifest.product, resume=opened.bundle.identity)
+        context = session.context(opened.bundle.manifest.product)
+        # What is staged of this very bundle stays in recovery: the same command continues with it. The
+        # transaction itself has no such exception: its end removes all that is staged.
+        resuming = replace(context, resume=opened.bundle.identity)
         # Everything below happens under the lock: nobody else may change what the plan is made from.
-        with exclusive(context) as (state, recovered):
+        with exclusive(resuming) as (state, recovered):
             report_recovered(session.ui, recovered)
             verifier.check_again(opened, state)
             plan = _staged_plan(session, context, verifier, opened, state, chosen)

@@ -58,14 +58,9 @@ class Session:
             )
         return cls(System(Path(root)), ui, clock)
 
-    def context(self, product: str, *, resume: str = "") -> Context:
-        """Return the context of one product.
-
-        Args:
-            product: Its name.
-            resume: Identity of the bundle whose staged files recovery leaves alone; empty for none.
-        """
-        return Context(self.system, Layout(product), self.ui.progress(), resume=resume)
+    def context(self, product: str) -> Context:
+        """Return the context of one product."""
+        return Context(self.system, Layout(product), self.ui.progress())
 
     def trust(self) -> Trust:
         """Return what this host trusts.
