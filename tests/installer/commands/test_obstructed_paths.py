@@ -124,7 +124,7 @@ def test_a_current_that_is_not_ours_is_refused_and_the_hint_puts_it_right(
         pass
     assert raised.value.where == f"/{CURRENT}"
     assert raised.value.what == f"{what}, but state.json names {target}"
-    command = raised.value.hint.partition(f"to run {target}: ")[2].partition(";")[0]
+    command = raised.value.hint.partition(f"To run {target}: ")[2].partition(";")[0]
     subprocess.run(["sh", "-euc", command], check=True)
     with exclusive(host):
         pass
