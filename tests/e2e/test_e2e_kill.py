@@ -32,7 +32,7 @@ def trees(site, desk) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("line", ["verified", "place files", "switch the link", "health: watching"])
+@pytest.mark.parametrize("line", ["verified", "install files", "switch the link", "health: watching"])
 def test_killed_upgrade_is_undone_or_finished_by_the_next_run(clean, desk, trees, line):
     clean.apply(desk.release(GOOD))
     kill_at(clean, desk.release(BETTER), line)
@@ -48,7 +48,7 @@ def test_killed_upgrade_is_undone_or_finished_by_the_next_run(clean, desk, trees
 def test_killed_upgrade_succeeds_when_it_is_simply_run_again(clean, desk, trees):
     clean.apply(desk.release(GOOD))
     kill_at(clean, desk.release(BETTER), "health: watching")
-    assert "was interrupted: undone" in clean.apply(desk.release(BETTER))
+    assert "was interrupted and is now undone" in clean.apply(desk.release(BETTER))
     assert clean.version() == BETTER
     assert clean.serving() == BETTER
     assert clean.tree(*PLACES) == trees[BETTER]
@@ -83,7 +83,7 @@ def test_unit_that_was_killed_comes_back_and_is_no_drift(clean, desk):
 
 def test_the_unit_of_setup_recovers_at_boot_without_anybody(clean, desk, trees):
     clean.apply(desk.release(GOOD))
-    assert "waybill-recover.service finishes or undoes" in clean.install("setup --recover-at-boot")
+    assert "waybill-recover.service recovers interrupted transactions" in clean.install("setup --recover-at-boot")
     host = clean.host
     host.check("systemctl is-enabled waybill-recover.service")
     host.check("systemd-analyze verify /etc/systemd/system/waybill-recover.service")
@@ -96,7 +96,7 @@ def test_the_unit_of_setup_recovers_at_boot_without_anybody(clean, desk, trees):
             "success",
             "0",
         ]
-        assert "was interrupted: undone" in host.check("journalctl -u waybill-recover -o cat")
+        assert "was interrupted and is now undone" in host.check("journalctl -u waybill-recover -o cat")
         assert clean.version() == GOOD
         assert clean.serving() == GOOD
         assert "nothing to recover" in clean.install("recover")
