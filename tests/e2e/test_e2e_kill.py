@@ -83,7 +83,8 @@ def test_unit_that_was_killed_comes_back_and_is_no_drift(clean, desk):
 
 def test_the_unit_of_setup_recovers_at_boot_without_anybody(clean, desk, trees):
     clean.apply(desk.release(GOOD))
-    assert "waybill-recover.service recovers interrupted transactions" in clean.install("setup --recover-at-boot")
+    said = clean.install("setup --recover-at-boot")
+    assert "waybill-recover.service recovers interrupted transactions" in said
     host = clean.host
     host.check("systemctl is-enabled waybill-recover.service")
     host.check("systemd-analyze verify /etc/systemd/system/waybill-recover.service")
