@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from installer.audit.evidence import EvidenceRecorder
 from installer.audit.recorder import AuditedCommand, audited
+from installer.commands.common.bundle_verifier import BundleVerifier
 from installer.commands.common.plan_execution import TransactionResult, execute_plan
 from installer.commands.common.recovery import exclusive
 from installer.commands.metrics import SETTING, publish
@@ -18,7 +19,9 @@ from installer.commands.rollback import plan_rollback
 from installer.core.errors import NotUndoneError, RolledBackError, WaybillError
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
 from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
+from installer.core.trust.root import Role, Root
 from installer.core.trust.signature_check import SignatureEvidence
+from installer.core.trust.verifier import Trust
 from installer.core.verify import OpenedBundle
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
@@ -30,12 +33,14 @@ from installer.staging.stage import stage
 from installer.state.state import State, load
 from tests.faults.faulty import snapshot
 from tests.rig import bundlebuild
-from tests.rig.bundlebuild import BytesMedium
+from tests.rig.bundlebuild import CREATED, BytesMedium
 from tests.rig.releases import Member, ReleaseSpec, context
 
 OURS = "var"
 METRICS = "var/lib/node_exporter"
 EVIDENCE = SignatureEvidence("", "release", 1, 0, ())
+TODAY = datetime.fromtimestamp(CREATED, UTC)
+TRUST = Trust(Root(1, TODAY + timedelta(days=1), {}, {"release": Role((), 1)}), lambda: TODAY)
 OLD = ReleaseSpec(
     "1.0.0",
     1,
@@ -111,6 +116,8 @@ def install(
         bundle = opened.bundle
         trace.identity, trace.manifest = bundle.identity, bundle.manifest
         with exclusive(replace(within, resume=bundle.identity)) as (state, _):
+            # Who signed does not matter here; that a release is not older than what the host had does.
+            BundleVerifier(system, TRUST, "", [], trace).check_again(opened, state)
             _, staged = stage(opened, system, layout, progress)
             began = False
             try:
