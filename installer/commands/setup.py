@@ -35,9 +35,8 @@ After=local-fs.target dbus.service containerd.service docker.service
 
 [Service]
 Type=oneshot
-ExecStart={PLACE} recover
-# 16: another install runs, which recovers first.
-SuccessExitStatus=16
+# Another install may run, or somebody may only hold its lock: if that does not end, this unit fails.
+ExecStart={PLACE} recover --wait 600
 
 [Install]
 WantedBy=multi-user.target
