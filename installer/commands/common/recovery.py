@@ -7,7 +7,7 @@ where FORWARD was written. COMMIT: finish. Recovering twice changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -130,11 +130,10 @@ def recover(context: Context) -> list[Recovered]:
             done.append(_recover_one(within))  # a later one was begun on what an earlier one left
         except (OSError, WaybillError) as error:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
-    try:
-        finalize.clear(context)
+    # Best effort: only an open journal may keep a command from its work.
+    finalize.clear(context)
+    with suppress(OSError):
         remove_partial_files(context.system)
-    except OSError as error:
-        raise _stuck(error, "the state directory", context.layout.base) from error
     # Last: the records of how transactions ended are derived from their journals.
     recorder.settle(context, recovered=True)
     return done
