@@ -10,12 +10,19 @@ import hashlib
 import io
 import marshal
 import os
+import re
 import tarfile
 import zipfile
 from importlib.resources import files
 from pathlib import Path
 from types import CodeType
 
+from installer.core.errors import UnfitInputError
+
+LIST = ".files"
+"""The file in the directory that lists all others, each with its SHA-256."""
+
+SPEAKABLE = re.compile(r"[A-Za-z0-9_+@%:,=][A-Za-z0-9_+@%:,=./-]*")
 SQUASHED_DATE = (1980, 1, 1, 0, 0, 0)
 PYC_HEADER = 16
 ELF = b"\x7fELF"
@@ -34,6 +41,7 @@ def pack(app: Path, name: str, version: str) -> bytes:
     Returns:
         The whole self-extracting file; the same directory gives the same bytes.
     """
+    names, sums = _listed(app)
     raw, unpacked = _tar(app)
     # gzip and tar are on every host; mtime=0 keeps the bytes equal from build to build.
     payload = gzip.compress(raw, compresslevel=9, mtime=0)
@@ -44,10 +52,30 @@ def pack(app: Path, name: str, version: str) -> bytes:
         "@VERSION@": version,
         "@DIGEST@": hashlib.sha256(payload).hexdigest(),
         "@ROOM@": f"'{room}'",
+        "@LIST@": hashlib.sha256(sums).hexdigest(),
+        "@FILES@": "\n".join(names),
     }
     for placeholder, value in filled.items():
         template = template.replace(placeholder, value)
     return _with_offset(template) + payload
+
+
+def _listed(app: Path) -> tuple[list[str], bytes]:
+    """Write the list of all files with their SHA-256 into `app`, as sha256sum reads it.
+
+    The head compares its digest, and the files with it, where something in the cache looks changed.
+
+    Raises:
+        UnfitInputError: The head cannot list a name.
+    """
+    (app / LIST).unlink(missing_ok=True)
+    names = sorted(path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file())
+    # The names stand between single quotes in the head, one on each line.
+    if odd := [name for name in names if not SPEAKABLE.fullmatch(name)]:
+        raise UnfitInputError("the head cannot list this name", where=odd[0])
+    sums = "".join(f"{hashlib.sha256((app / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    (app / LIST).write_text(sums, encoding="ascii")
+    return [LIST, *names], sums.encode("ascii")
 
 
 def _with_offset(template: str) -> bytes:
