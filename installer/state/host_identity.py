@@ -8,6 +8,7 @@ from contextlib import suppress
 from installer.core.errors import HostNotReadyError, RefusedError
 from installer.core.trust.root import ENVIRONMENT
 from installer.host.layout import CONFIG
+from installer.host.ownership import require_protected
 from installer.host.system import System
 
 ENVIRONMENT_FILE = f"{CONFIG}/environment"
@@ -23,9 +24,12 @@ def environment(system: System, given: str) -> str:
         given: From `--env`; empty if not given.
 
     Raises:
+        UntrustedError: Somebody else could have changed the setting.
         HostNotReadyError: The setting is damaged.
         RefusedError: The setting and the argument differ.
     """
+    # It selects the policy: whoever can write it chooses which approvals are needed.
+    require_protected(system, ENVIRONMENT_FILE)
     try:
         text = system.read(ENVIRONMENT_FILE, _SMALL).decode("ascii", "replace").strip()
     except FileNotFoundError:

@@ -23,6 +23,7 @@ from installer.core.verify import Clock
 from installer.host.atomic_file import remove_partial, remove_present, replace_file
 from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
+from installer.host.ownership import require_protected
 from installer.host.system import System
 
 ROOT_FILE = f"{TRUST}/root.json"
@@ -38,10 +39,12 @@ def load_trust(system: System) -> tuple[Root, bytes]:
         The root and its exact bytes.
 
     Raises:
-        UntrustedError: No trust is set up.
+        UntrustedError: No trust is set up, or somebody else could have changed it.
         TamperedError: The file is damaged.
     """
     below = "" if system.live else f" --root {system.root}"
+    # Whoever can write the root of trust, or replace it by way of its directory, decides what is installed.
+    require_protected(system, ROOT_FILE)
     try:
         data = system.read(ROOT_FILE, LIMITS.document_bytes)
     except FileNotFoundError:
@@ -142,8 +145,11 @@ def known_time(system: System) -> datetime | None:
     """Return the last time that is known to have passed on this host; None if none is recorded.
 
     Raises:
+        UntrustedError: Somebody else could have changed the record.
         HostNotReadyError: The record is damaged.
     """
+    # Set back in this file, a clock that is set back would not be noticed.
+    require_protected(system, TIME_FILE)
     try:
         text = system.read(TIME_FILE, 64).decode("ascii", "replace").strip()
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -39,7 +39,7 @@ RANKS: dict[str, tuple[str, ...]] = {
         "cli",
     ),
     "installer.core": (
-        "errors limits",
+        "errors limits remedies",
         "digest jsonio semver schema_errors timestamps",
         "json_stream fields",
         "format",

@@ -25,7 +25,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "WAYBILL_CACHE": str(cache), **extra}
     command = [*shell, str(tool), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def unpacked(cache: Path) -> list[Path]:
@@ -46,7 +46,7 @@ def damage(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -70,7 +70,7 @@ class TestStart:
     def test_many_first_starts_at_once_all_work(self, tool: Path, trusted: Path) -> None:
         environment = {**os.environ, "WAYBILL_CACHE": str(trusted)}
         started = [subprocess.Popen([tool, "x"], env=environment, stdout=subprocess.PIPE) for _ in range(6)]
-        said = {child.communicate(timeout=30)[0] for child in started}
+        said = {child.communicate(timeout=300)[0] for child in started}
         (home,) = unpacked(trusted)
         assert said == {f"{home}/tool\nx\n".encode()}
 
@@ -255,7 +255,7 @@ class TestFaults:
         child = subprocess.Popen([shell, str(tool)], env=environment, start_new_session=True)
         wait_for((trusted / "started").exists)
         os.killpg(child.pid, number)
-        assert child.wait(timeout=30) != 0
+        assert child.wait(timeout=120) != 0
         wait_for(lambda: not list((trusted / "c").iterdir()))
 
     def test_a_noexec_place_is_told(self, tool: Path, trusted: Path) -> None:

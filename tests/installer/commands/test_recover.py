@@ -186,9 +186,9 @@ def test_a_state_that_cannot_be_written_to_is_no_ready_host(
                 raise OSError(number, os.strerror(number))
             return super().around(name, args, call)
 
-        def lock(self, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Any:
+        def lock(self, path: str, wait: float = 0.0, *, private: str = "") -> Any:
             take = super().lock
-            return self.around("lock", (path,), lambda: take(path, wait, with_directory=with_directory))
+            return self.around("lock", (path,), lambda: take(path, wait, private=private))
 
     with pytest.raises(HostNotReadyError, match="cannot write") as caught:
         recovered(context(Refusing(tmp_path)))
