@@ -20,6 +20,7 @@ from installer import __version__
 from installer.core.errors import DeclinedError, UsageError, WaybillError
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
+from installer.shared.root_hints import point_below
 from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
@@ -65,6 +66,8 @@ class Console(Ui):
         self.program = program
         self.json_output = json_output
         self.log_format: LogFormat = log_format
+        self.root = "/"
+        """The directory of the host that the command is about, for hints."""
 
     def result(self, text: str, document: Callable[[], Any]) -> None:
         """Print a result: the text, or with `--json` the document."""
@@ -129,6 +132,7 @@ class Console(Ui):
 
     def error(self, error: WaybillError) -> None:
         """Print an error; with `--json` the document goes to stdout as well."""
+        point_below(error, self.root)
         if self.json_output:
             # A script reads one document from stdout, whether the command succeeded or not.
             print(_document(error.as_json()))

@@ -40,12 +40,13 @@ RANKS: dict[str, tuple[str, ...]] = {
     ),
     "installer.core": (
         "errors limits remedies",
-        "digest jsonio semver schema_errors timestamps",
+        "carried digest semver schema_errors timestamps",
+        "jsonio",
         "json_stream fields",
         "format",
         "oci intoto",
         "trust",
-        "vsa",
+        "vsa readmission",
         "verify",
     ),
 }
