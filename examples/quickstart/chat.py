@@ -13,7 +13,7 @@ import sys
 
 
 def main(port: int, room: str, message: bytes) -> int:
-    """Connects a listener and a speaker, as two people would; gives 0 when the message arrived whole."""
+    """Connect a listener and a speaker, as two people would; return 0 when the whole message arrived."""
     with connect(port) as listener, connect(port) as speaker:
         heard, said = listener.makefile("rb"), speaker.makefile("rb")
         server = json.loads(heard.readline().removeprefix(b"INFO "))
@@ -36,7 +36,7 @@ def main(port: int, room: str, message: bytes) -> int:
 
 
 def connect(port: int) -> socket.socket:
-    """Opens a connection to the server on this machine."""
+    """Open a connection to the server on this machine."""
     return socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
