@@ -50,11 +50,11 @@ def recorded(bench: Bench) -> str:
 
 
 def everything(bench: Bench) -> dict[str, bytes]:
-    """The host without its records."""
+    """The host without its records and locks."""
     return {
         str(path): path.read_bytes()
         for path in sorted(bench.host.rglob("*"))
-        if path.is_file() and "audit" not in path.name
+        if path.is_file() and "audit" not in path.name and path.name != ".lock"
     }
 
 

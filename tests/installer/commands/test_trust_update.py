@@ -25,7 +25,7 @@ from installer.core.errors import (
 )
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time
-from installer.core.trust.root import PRODUCTION, ROOT_BYTES, ProductRule, Role, Root, fingerprint
+from installer.core.trust.root import PRODUCTION, ROOT_BYTES, ProductRule, Role, fingerprint
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.state.evidence import Evidence
