@@ -156,11 +156,25 @@ If it exits with code 21 and you cannot restore the journal, repair by hand:
 
 
 @with_option_groups
-def recover(*, product: Product = None, where: Where) -> None:
+def recover(
+    *,
+    product: Product = None,
+    wait: Annotated[
+        int,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            max=86400,
+            help="Seconds to wait if another install is running.",
+        ),
+    ] = 0,
+    where: Where,
+) -> None:
     """Complete or undo an interrupted transaction. Every command that changes something does this first."""
     from installer.commands.recover import recover
 
-    done = recover(where.session(), product)
+    done = recover(where.session(), product, wait=wait)
     done.require_complete()
     console.result(done.text(), done.as_json)
 

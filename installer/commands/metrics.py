@@ -182,7 +182,9 @@ def _running(found: Status) -> Iterable[Metric]:
     drift = _metric("drift", what, len(found.drift), product=product)
     what = "Whether a transaction is running or was interrupted (1) or not (0)."
     unfinished = _metric("unfinished", what, int(bool(found.unfinished)), product=product)
-    return [info, sequence, installed, highest, drift, incomplete, unfinished]
+    what = "Number of old files and directories that could not be cleared."
+    leftover = _metric("leftovers", what, len(found.leftover), product=product)
+    return [info, sequence, installed, highest, drift, incomplete, unfinished, leftover]
 
 
 def _kept(context: Context, found: Status) -> Iterable[Metric]:

@@ -43,8 +43,13 @@ class RecoverResult:
             )
 
 
-def recover(session: Session, product: str | None = None) -> RecoverResult:
+def recover(session: Session, product: str | None = None, *, wait: float = 0.0) -> RecoverResult:
     """Recover one product, or all that this host knows.
+
+    Args:
+        session: The host.
+        product: The product; None for all.
+        wait: Seconds to wait for another install, for each product.
 
     Raises:
         WaybillError: Another install runs, or something can be neither finished nor undone.
@@ -52,6 +57,7 @@ def recover(session: Session, product: str | None = None) -> RecoverResult:
     done: list[tuple[str, Recovered]] = []
     for name in [session.product(product)] if product else session.products():
         # The lock recovers by itself: there is nothing to do inside.
-        with attempt(session, "recover", product=name), exclusive(session.context(name)) as (_, recovered):
+        context = session.context(name)
+        with attempt(session, "recover", product=name), exclusive(context, wait) as (_, recovered):
             done += [(name, each) for each in recovered]
     return RecoverResult(tuple(done))

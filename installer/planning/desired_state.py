@@ -8,6 +8,7 @@ from typing import Any
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
+from installer.core.format.health_target import target_fault
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
 from installer.core.format.methods import METHODS
 from installer.core.limits import LIMITS
@@ -141,20 +142,26 @@ def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> t
     """Return the health checks with their targets rendered: the site chooses ports."""
     from installer.shared.template import render
 
-    def filled(text: str, where: str) -> str:
+    def filled(text: str, where: str, kind: str = "") -> str:
         if "{{" not in text:
             return text
         try:
-            return render(text.encode(), where, values).decode()
+            made = render(text.encode(), where, values).decode()
         except HostNotReadyError as error:
             result.problems += _problems(error)
             return text
+        # Before anything is stopped: a typing mistake in a values file is no reason to roll back.
+        form = "text without a NUL character" if "\0" in made else target_fault(kind, made)
+        if form:
+            what = f"{text} is {made!r:.80} with the values of this host, but must be {form}"
+            result.problems.append(Problem(where, what, "correct the values files; nothing was changed"))
+        return made
 
     return tuple(
         replace(
             check,
-            target=filled(check.target, f"bundle.json.health[{index}]"),
-            command=tuple(filled(word, f"bundle.json.health[{index}]") for word in check.command),
+            target=filled(check.target, f"bundle.json: health[{index}].target", check.kind),
+            command=tuple(filled(word, f"bundle.json: health[{index}].command") for word in check.command),
         )
         for index, check in enumerate(manifest.health)
     )

@@ -39,7 +39,7 @@ RANKS: dict[str, tuple[str, ...]] = {
         "cli",
     ),
     "installer.core": (
-        "errors limits",
+        "errors limits remedies",
         "carried digest semver schema_errors timestamps",
         "jsonio",
         "json_stream fields",

@@ -256,16 +256,28 @@ def make_index(images: Sequence[Image], manifests: Mapping[str, bytes]) -> bytes
         images: What the layout has.
         manifests: The bytes of their manifests, by digest.
     """
+    # Configurations may be among them.
+    wanted = {image.manifest for image in images}
+    described = {
+        digest: Descriptor(digest, len(data), parse_manifest(data, f"the manifest {digest}").media_type)
+        for digest, data in manifests.items()
+        if digest in wanted
+    }
+    return describe(images, described)
+
+
+def describe(images: Sequence[Image], described: Mapping[str, Descriptor]) -> bytes:
+    """Make `index.json` from the descriptors of the manifests, by digest."""
     entries = []
     for image in images:
-        data = manifests[image.manifest]
+        manifest = described[image.manifest]
         os, architecture, *variant = image.platform.split("/")
         platform = {"os": os, "architecture": architecture} | ({"variant": variant[0]} if variant else {})
         entries.append(
             {
-                "mediaType": parse_manifest(data, f"the manifest of {image.reference}").media_type,
-                "digest": image.manifest,
-                "size": len(data),
+                "mediaType": manifest.media_type,
+                "digest": manifest.digest,
+                "size": manifest.size,
                 "platform": platform,
                 "annotations": {CONTAINERD_NAME: qualified(image.reference), REF_NAME: image.reference},
             }
