@@ -155,9 +155,7 @@ def init_trust(
         question = "Type the fingerprint on the trust sheet (spaces do not matter): "
         require_fingerprint(path, data, ask(f"{path} is a root for {owners}.\n{question}", "--fingerprint"))
     chosen = environment_to_record(system, root, env, lambda question: ask(question, "--env"))
-    if chosen or present is None:
-        with trust_lock(system):
-            introduce(system, data, chosen, expected=present)
+    introduce(system, data, chosen, expected=present)
     if present is None:
         remember_time(system, clock())
     return root, digits, chosen
@@ -190,7 +188,7 @@ def introduce(
     """Record the environment and the root of a host; what is as it should be is not written.
 
     Args:
-        system: The host; the caller has its `trust_lock`, unless there is nothing to write.
+        system: The host; where a root is replaced, the caller has its `trust_lock`.
         data: The root's exact bytes.
         env: The environment; empty: it is left as it is.
         passed: Version and fingerprint of each root that it follows from.
