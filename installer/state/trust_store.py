@@ -24,6 +24,7 @@ from installer.host.atomic_file import remove_partial, remove_present, replace_f
 from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.system import System
+from installer.shared import interrupts
 
 ROOT_FILE = f"{TRUST}/root.json"
 TIME_FILE = f"{STATE}/trusted-time"
@@ -136,6 +137,8 @@ def store_root(system: System, data: bytes) -> None:
     """
     make_directory(system, TRUST)
     replace_file(system, ROOT_FILE, data, 0o644)
+    # From here on the command has changed the host: a signal must not end it as "nothing was changed".
+    interrupts.finish()
 
 
 def known_time(system: System) -> datetime | None:

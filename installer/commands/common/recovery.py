@@ -20,6 +20,7 @@ from installer.deploy.operation import Op
 from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
+from installer.shared import interrupts
 from installer.shared.ui import Ui
 from installer.state.release import open_release
 from installer.state.retained import read_manifest
@@ -116,8 +117,11 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
             hint=_UNWRITABLE.get(error.errno or 0, "check this path, and the kernel log (dmesg)"),
         ) from error
     with lock:
-        # Recovery comes first in every command: nothing may be planned from a half-changed host.
-        recovered = recover(context)
+        # Recovery comes first in every command: nothing may be planned from a half-changed host. A signal is
+        # heard after it, before the command's own work.
+        with interrupts.deferred() as recovery:
+            recovery.shield()
+            recovered = recover(context)
         yield load(context.system, context.layout), recovered
 
 
