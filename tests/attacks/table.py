@@ -305,13 +305,13 @@ FORMAT_ROWS = (
     Row(
         "images other than the manifest's",
         "the manifest determines every document of the layout and every layer, before any effect",
-        bundles(
-            "an image that nobody listed",
-            "a layer that climbs in Docker's list",
-            "a layer that expands to something else",
-            "a blob that belongs to no image",
-        )
-        + (
+        (
+            *bundles(
+                "an image that nobody listed",
+                "a layer that climbs in Docker's list",
+                "a layer that expands to something else",
+                "a blob that belongs to no image",
+            ),
             "tests/installer/core/oci/test_section::test_what_the_manifest_does_not_say_is_refused",
             "tests/installer/core/oci/test_section::test_a_layer_that_lies_is_never_handed_on_whole",
             "tests/installer/core/oci/test_section::test_a_damaged_layer_is_called_damaged_not_a_lie",
