@@ -24,10 +24,10 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
+from installer.core.remedies import point_below
 from installer.shared import interrupts, streams
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
-from installer.shared.root_hints import point_below
 from installer.shared.text import json_text, safe, table
 from installer.shared.ui import Ui
 

@@ -39,7 +39,8 @@ RANKS: dict[str, tuple[str, ...]] = {
         "cli",
     ),
     "installer.core": (
-        "errors limits remedies",
+        "errors limits",
+        "remedies",
         "carried digest semver schema_errors timestamps",
         "jsonio",
         "json_stream fields",
