@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Says something in a channel of a lan-chat server and listens whether it arrives: the NATS protocol, by hand.
+"""Say something in a channel of a lan-chat server and wait for it: the NATS protocol, by hand.
 
 usage: chat.py PORT CHANNEL MESSAGE
        chat.py PORT CHANNEL --size KIB      a message of that many KiB

@@ -106,7 +106,7 @@ def _staged_plan(
             session.ui.note(report(verified, decision))
         evidence, notes = Evidence.of(verified, decision), tuple(verifier.trace.notes)
         plan = plan_apply(context, state, staged, chosen.options, evidence=evidence, notes=notes)
-        show_and_ask(session.ui, plan, yes=chosen.yes)
+        show_and_ask(session, plan, yes=chosen.yes)
     except BaseException as error:
         # Only where the same command can continue with them the staged files are of use.
         if isinstance(error, KeyboardInterrupt) or (isinstance(error, PlanNotReadyError) and error.resumable):

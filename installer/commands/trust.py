@@ -235,8 +235,7 @@ def ensure_trust(
     found = _follow(root, data, medium, now)
     require_unexpired(found.root, found.where or str(path), now)
     chosen = _environment(system, found.root, env, ask)
-    with trust_lock(system):
-        introduce(system, found.data, chosen, found.passed, expected=present)
+    introduce(system, found.data, chosen, found.passed, expected=present)
     remember_time(system, now)
     return Ensured(0, root.version, found.root, fingerprint(found.data), chosen, stopped=found.stopped)
 

@@ -26,6 +26,7 @@ from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.ownership import require_protected
 from installer.host.system import Lock, System
+from installer.shared import interrupts
 from installer.state.host_identity import ENVIRONMENT_FILE, environment_to_record, record_environment
 
 Ask = Callable[[str, str], str]
@@ -155,9 +156,7 @@ def init_trust(
         question = "Type the fingerprint on the trust sheet (spaces do not matter): "
         require_fingerprint(path, data, ask(f"{path} is a root for {owners}.\n{question}", "--fingerprint"))
     chosen = environment_to_record(system, root, env, lambda question: ask(question, "--env"))
-    if chosen or present is None:
-        with trust_lock(system):
-            introduce(system, data, chosen, expected=present)
+    introduce(system, data, chosen, expected=present)
     if present is None:
         remember_time(system, clock())
     return root, digits, chosen
@@ -190,7 +189,7 @@ def introduce(
     """Record the environment and the root of a host; what is as it should be is not written.
 
     Args:
-        system: The host; the caller has its `trust_lock`, unless there is nothing to write.
+        system: The host; where a root is replaced, the caller has its `trust_lock`.
         data: The root's exact bytes.
         env: The environment; empty: it is left as it is.
         passed: Version and fingerprint of each root that it follows from.
@@ -242,6 +241,8 @@ def store_root(system: System, data: bytes, passed: Sequence[tuple[int, str]] = 
         lines = [*_earlier(system), *rows][-MOST_EARLIER:]
         replace_file(system, EARLIER_FILE, "".join(f"{line}\n" for line in lines).encode(), 0o644)
     replace_file(system, ROOT_FILE, data, 0o644)
+    # From here on the command has changed the host: a signal must not end it as "nothing was changed".
+    interrupts.finish()
 
 
 def is_earlier(system: System, version: int, digits: str) -> bool:

@@ -169,7 +169,7 @@ FORMAT_ROWS = (
     ),
     Row(
         "bombs",
-        "an expansion is capped by the signed size while it is read; a wide window is used by one layer at a time",
+        "an expansion is capped by the signed size while it is read; one wide window at a time",
         bundles(
             "a template that multiplies",
             "a template without end",
@@ -306,6 +306,12 @@ FORMAT_ROWS = (
         "images other than the manifest's",
         "the manifest determines every document of the layout and every layer, before any effect",
         (
+            *bundles(
+                "an image that nobody listed",
+                "a layer that climbs in Docker's list",
+                "a layer that expands to something else",
+                "a blob that belongs to no image",
+            ),
             "tests/installer/core/oci/test_section::test_what_the_manifest_does_not_say_is_refused",
             "tests/installer/core/oci/test_section::test_a_layer_that_lies_is_never_handed_on_whole",
             "tests/installer/core/oci/test_section::test_a_damaged_layer_is_called_damaged_not_a_lie",

@@ -14,9 +14,8 @@ from installer.core.trust.root import Root, display_fingerprint, fingerprint
 from installer.core.trust.root_json import parse_root
 from installer.state.host_identity import ENVIRONMENT_FILE
 from installer.state.trust_store import EARLIER_FILE, ROOT_FILE, TIME_FILE, require_fingerprint
-from tests.installer.commands.test_trust_update import write
 from tests.rig.bench import Bench, environment
-from tests.rig.trustworld import NOW, headed, root
+from tests.rig.trustworld import NOW, headed, root, write_root
 
 WRONG = "0" * 64
 
@@ -37,7 +36,7 @@ def chain(bench: Bench, last: int = 3) -> Path:
     """Lays versions 1 to `last` on the stick, and gives the first."""
     stick = bench.stick / "trust"
     for version in range(1, last + 1):
-        write(stick, f"{version}.root.json", headed(version, "Ann"), "Ann")
+        write_root(stick, f"{version}.root.json", headed(version, "Ann"), "Ann")
     return stick / "1.root.json"
 
 
@@ -51,11 +50,11 @@ def recorded(bench: Bench) -> str:
 
 
 def everything(bench: Bench) -> dict[str, bytes]:
-    """The host without its records."""
+    """The host without its records and locks."""
     return {
         str(path): path.read_bytes()
         for path in sorted(bench.host.rglob("*"))
-        if path.is_file() and "audit" not in path.name
+        if path.is_file() and "audit" not in path.name and path.name != ".lock"
     }
 
 
@@ -79,7 +78,7 @@ class TestInit:
     def test_another_root_is_refused_by_its_fingerprint(self, fresh: Bench) -> None:
         first = chain(fresh, 1)
         fresh.run("trust", "init", str(first), "--env", "production", "--fingerprint", of(first))
-        other = write(fresh.stick / "other", "root.json", headed(1, "Eve"))
+        other = write_root(fresh.stick / "other", "root.json", headed(1, "Eve"))
         before = everything(fresh)
         for words in ((), ("--fingerprint", of(other))):
             code, document, _ = fresh.run("trust", "init", str(other), *words)
@@ -94,7 +93,7 @@ class TestInit:
         assert fresh.run("trust", "init", str(path), "--fingerprint", of(path))[0] == 13
 
     def test_an_expired_root_names_the_clock(self, fresh: Bench) -> None:
-        path = write(fresh.stick / "old", "root.json", headed(1, "Ann", expires=NOW - timedelta(days=1)))
+        path = write_root(fresh.stick / "old", "root.json", headed(1, "Ann", expires=NOW - timedelta(days=1)))
         code, document, _ = fresh.run("trust", "init", str(path), "--fingerprint", of(path))
         assert code == 12
         assert "the clock of this host shows 20" in document["what"]
@@ -158,7 +157,7 @@ class TestEnvironment:
         assert recorded(fresh) == "production\n"
 
     def test_a_root_without_policies_asks_for_none(self, fresh: Bench) -> None:
-        path = write(fresh.stick / "plain", "root.json", root(environments={}))
+        path = write_root(fresh.stick / "plain", "root.json", root(environments={}))
         assert fresh.run("trust", "init", str(path), "--fingerprint", of(path))[0] == 0
         assert recorded(fresh) == ""
 
@@ -217,7 +216,7 @@ class TestEnsure:
     def test_another_root_is_refused_also_with_its_own_fingerprint(self, fresh: Bench) -> None:
         path = chain(fresh)
         fresh.run("trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production")
-        other = write(fresh.stick / "other", "root.json", headed(1, "Eve"), "Eve")
+        other = write_root(fresh.stick / "other", "root.json", headed(1, "Eve"), "Eve")
         before = everything(fresh)
         # With the directory that has later versions of its own, which are good, nothing is taken either.
         for update in ((), ("--update", str(path.parent)), ("--update", str(other.parent))):
@@ -245,10 +244,10 @@ class TestEnsure:
     def test_an_expired_first_version_is_no_fault_where_a_later_one_is_in_force(self, fresh: Bench) -> None:
         stick = fresh.stick / "trust"
         old = headed(1, "Ann", expires=NOW - timedelta(days=1))
-        path = write(stick, "1.root.json", old, "Ann")
+        path = write_root(stick, "1.root.json", old, "Ann")
         words = ("trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production")
         assert fresh.run(*words)[0] == 12
-        write(stick, "2.root.json", headed(2, "Ann"), "Ann")
+        write_root(stick, "2.root.json", headed(2, "Ann"), "Ann")
         assert fresh.run(*words, "--update", str(stick))[1]["version"] == 2
 
     def test_it_takes_what_is_good_and_names_what_is_not(self, fresh: Bench) -> None:

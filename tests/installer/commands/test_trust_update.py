@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from bundler.trust.root_files import root_bytes
 from installer.commands.trust import update_trust
 from installer.core.carried import read_carried
 from installer.core.errors import (
@@ -26,7 +25,7 @@ from installer.core.errors import (
 )
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time
-from installer.core.trust.root import PRODUCTION, ROOT_BYTES, ProductRule, Role, Root, fingerprint
+from installer.core.trust.root import PRODUCTION, ROOT_BYTES, ProductRule, Role, fingerprint
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.state.evidence import Evidence
@@ -42,7 +41,7 @@ from installer.state.trust_store import (
 )
 from tests.faults.faulty import Killed
 from tests.rig.bench import Bench
-from tests.rig.trustworld import NOW, headed, person
+from tests.rig.trustworld import NOW, headed, person, write_root
 
 AUDIT = "var/lib/waybill/audit.jsonl"
 
@@ -64,24 +63,13 @@ class Fragile(System):
         return result
 
 
-def write(directory: Path, name: str, made: Root, *names: str) -> Path:
-    directory.mkdir(exist_ok=True)
-    data = root_bytes(made)
-    (directory / name).write_bytes(data)
-    for each in names:
-        signer = person(each).signer
-        for form, content in signer.sign(data).items():
-            (directory / f"{name}.{signer.keyid8}.{form}").write_bytes(content)
-    return directory / name
-
-
 def silent(_question: str, _flag: str) -> str:
     return ""
 
 
 @pytest.fixture
 def trusting(tmp_path: Path) -> System:
-    first = write(tmp_path / "stick", "root.json", headed(1, "Ann"), "Ann")
+    first = write_root(tmp_path / "stick", "root.json", headed(1, "Ann"), "Ann")
     (tmp_path / "host").mkdir()
     system = System(tmp_path / "host")
     init_trust(system, first, fingerprint(first.read_bytes()), silent, lambda: NOW, "production")
@@ -93,7 +81,7 @@ def update(system: System, path: Path, now: datetime = NOW) -> int:
 
 
 def test_the_next_one_from_a_file(trusting: System, tmp_path: Path) -> None:
-    path = write(tmp_path / "new", "root.json", headed(2, "Ben"), "Ann", "Ben")
+    path = write_root(tmp_path / "new", "root.json", headed(2, "Ben"), "Ann", "Ben")
     done = update_trust(trusting, path, lambda: NOW)
     assert (done.before, done.root.version) == (1, 2)
     assert load_trust(trusting)[1] == path.read_bytes()
@@ -103,9 +91,9 @@ def test_the_next_one_from_a_file(trusting: System, tmp_path: Path) -> None:
 @pytest.mark.parametrize("last", ["4.root.json", "root.json"])
 def test_several_at_once_from_a_folder(trusting: System, tmp_path: Path, last: str) -> None:
     new = tmp_path / "new"
-    write(new, "2.root.json", headed(2, "Ben", expires=NOW - timedelta(days=5)), "Ann", "Ben")
-    write(new, "3.root.json", headed(3, "Cid"), "Ben", "Cid")
-    write(new, last, headed(4, "Cid"), "Cid")
+    write_root(new, "2.root.json", headed(2, "Ben", expires=NOW - timedelta(days=5)), "Ann", "Ben")
+    write_root(new, "3.root.json", headed(3, "Cid"), "Ben", "Cid")
+    write_root(new, last, headed(4, "Cid"), "Cid")
     assert update(trusting, new) == 4
 
 
@@ -117,21 +105,21 @@ def test_the_newest_one_already_is_no_fault_and_no_change(trusting: System, tmp_
 
 
 def test_a_gap_names_what_is_missing(trusting: System, tmp_path: Path) -> None:
-    write(tmp_path / "new", "root.json", headed(3, "Ann"), "Ann")
+    write_root(tmp_path / "new", "root.json", headed(3, "Ann"), "Ann")
     with pytest.raises(RefusedError, match="version 2 must be applied first"):
         update(trusting, tmp_path / "new")
 
 
 def test_an_older_one_is_refused(trusting: System, tmp_path: Path) -> None:
-    update(trusting, write(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann"))
+    update(trusting, write_root(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann"))
     with pytest.raises(RefusedError, match="replaced only by a later version"):
         update(trusting, tmp_path / "stick")
 
 
 def test_it_goes_as_far_as_is_good_and_says_what_was_not(trusting: System, tmp_path: Path) -> None:
     new = tmp_path / "new"
-    write(new, "2.root.json", headed(2, "Ann"), "Ann")
-    write(new, "3.root.json", headed(3, "Eve"), "Eve")
+    write_root(new, "2.root.json", headed(2, "Ann"), "Ann")
+    write_root(new, "3.root.json", headed(3, "Eve"), "Eve")
     done = update_trust(trusting, new, lambda: NOW)
     assert load_trust(trusting)[0].version == done.root.version == 2
     assert isinstance(done.stopped, UntrustedError)
@@ -144,8 +132,8 @@ def test_it_goes_as_far_as_is_good_and_says_what_was_not(trusting: System, tmp_p
 def test_at_the_prompt_it_is_a_fault_with_what_was_taken(bench: Bench) -> None:
     bench.trust(headed(1, "Ann"))
     new = bench.stick / "new"
-    write(new, "2.root.json", headed(2, "Ann"), "Ann")
-    write(new, "3.root.json", headed(3, "Ann"), "Ann").write_bytes(b"{")
+    write_root(new, "2.root.json", headed(2, "Ann"), "Ann")
+    write_root(new, "3.root.json", headed(3, "Ann"), "Ann").write_bytes(b"{")
     code, document, _ = bench.run("trust", "update", str(new))
     assert (code, document["before"], document["version"]) == (11, 1, 2)
     assert "the root of this host is version 2 now" in document["problems"][-1]["what"]
@@ -156,8 +144,8 @@ def test_at_the_prompt_it_is_a_fault_with_what_was_taken(bench: Bench) -> None:
 
 def test_a_version_that_is_missing_in_between_is_named(trusting: System, tmp_path: Path) -> None:
     new = tmp_path / "new"
-    write(new, "3.root.json", headed(3, "Ann"), "Ann")
-    write(new, "4.root.json", headed(4, "Ann"), "Ann")
+    write_root(new, "3.root.json", headed(3, "Ann"), "Ann")
+    write_root(new, "4.root.json", headed(4, "Ann"), "Ann")
     with pytest.raises(RefusedError, match="has version 3 of the root, but not version 2"):
         update(trusting, new)
 
@@ -168,7 +156,7 @@ class TestMedium:
     @pytest.mark.parametrize("name", ["2.root.json", "root.json", "2.root.json.00000000.sig"])
     def test_a_pipe_does_not_hang_it(self, trusting: System, tmp_path: Path, name: str) -> None:
         new = tmp_path / "new"
-        write(new, "2.root.json", headed(2, "Ann"), "Ann")
+        write_root(new, "2.root.json", headed(2, "Ann"), "Ann")
         (new / name).unlink(missing_ok=True)
         if name == "root.json":
             (new / "2.root.json").unlink()
@@ -180,14 +168,14 @@ class TestMedium:
     @pytest.mark.parametrize("name", ["2.root.json", "2.root.json.00000000.sig"])
     def test_a_link_on_it_is_not_followed(self, trusting: System, tmp_path: Path, name: str) -> None:
         new = tmp_path / "new"
-        write(new, "2.root.json", headed(2, "Ann"), "Ann")
+        write_root(new, "2.root.json", headed(2, "Ann"), "Ann")
         (new / name).unlink(missing_ok=True)
         (new / name).symlink_to("/etc/passwd")
         with pytest.raises(TamperedError, match="is a symbolic link"):
             update(trusting, new)
 
     def test_a_link_that_somebody_names_is(self, trusting: System, tmp_path: Path) -> None:
-        path = write(tmp_path / "new", "2.root.json", headed(2, "Ann"), "Ann")
+        path = write_root(tmp_path / "new", "2.root.json", headed(2, "Ann"), "Ann")
         for each in list(path.parent.iterdir()):
             name = each.with_name(each.name.replace("2.root", "latest"))
             name.symlink_to(each.name) if each == path else name.write_bytes(each.read_bytes())
@@ -197,8 +185,8 @@ class TestMedium:
         self, trusting: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         new = tmp_path / "new"
-        write(new, "2.root.json", headed(2, "Ann"), "Ann")
-        write(new, "3.root.json", headed(3, "Eve"), "Eve")
+        write_root(new, "2.root.json", headed(2, "Ann"), "Ann")
+        write_root(new, "3.root.json", headed(3, "Eve"), "Eve")
         for number in range(4, 40):
             (new / f"{number}.root.json").write_bytes(bytes(ROOT_BYTES))
         read = list[str]()
@@ -214,7 +202,7 @@ class TestMedium:
     def test_too_many_signatures_are_not_read(
         self, trusting: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = write(tmp_path / "new", "2.root.json", headed(2, "Ann"), "Ann")
+        path = write_root(tmp_path / "new", "2.root.json", headed(2, "Ann"), "Ann")
         for number in range(LIMITS.signatures):
             path.with_name(f"{path.name}.{number:08x}.asc").write_bytes(b"x")
         monkeypatch.setattr("installer.state.root_updates.read_carried", pytest.fail)
@@ -224,21 +212,21 @@ class TestMedium:
     def test_a_directory_without_end(
         self, trusting: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = write(tmp_path / "new", "2.root.json", headed(2, "Ann"), "Ann")
+        path = write_root(tmp_path / "new", "2.root.json", headed(2, "Ann"), "Ann")
         monkeypatch.setattr("installer.state.root_updates.MOST_NAMES", 2)
         with pytest.raises(UsageError, match="contains more than 2 files"):
             update(trusting, path.parent)
 
 
 def test_the_last_one_must_be_in_force(trusting: System, tmp_path: Path) -> None:
-    write(tmp_path / "new", "root.json", headed(2, "Ann", expires=NOW - timedelta(days=1)), "Ann")
+    write_root(tmp_path / "new", "root.json", headed(2, "Ann", expires=NOW - timedelta(days=1)), "Ann")
     with pytest.raises(ExpiredError):
         update(trusting, tmp_path / "new")
     assert load_trust(trusting)[0].version == 1
 
 
 def test_an_edited_one_is_refused(trusting: System, tmp_path: Path) -> None:
-    path = write(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
+    path = write_root(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(TamperedError):
         update(trusting, path)
@@ -246,13 +234,13 @@ def test_an_edited_one_is_refused(trusting: System, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x.json", "root.json.bak"])
 def test_a_folder_without_a_root(trusting: System, tmp_path: Path, name: str) -> None:
-    write(tmp_path / "new", name, headed(2, "Ann"), "Ann")
+    write_root(tmp_path / "new", name, headed(2, "Ann"), "Ann")
     with pytest.raises(UsageError, match=r"contains neither root\.json"):
         update(trusting, tmp_path / "new")
 
 
 def test_a_file_may_have_another_name(trusting: System, tmp_path: Path) -> None:
-    assert update(trusting, write(tmp_path / "new", "trust-2.json", headed(2, "Ann"), "Ann")) == 2
+    assert update(trusting, write_root(tmp_path / "new", "trust-2.json", headed(2, "Ann"), "Ann")) == 2
 
 
 def test_what_is_not_there(trusting: System, tmp_path: Path) -> None:
@@ -261,7 +249,7 @@ def test_what_is_not_there(trusting: System, tmp_path: Path) -> None:
 
 
 def test_a_host_without_trust_has_nothing_to_update(tmp_path: Path) -> None:
-    path = write(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
+    path = write_root(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
     (tmp_path / "host").mkdir()
     with pytest.raises(UntrustedError, match="no trust is set up"):
         update(System(tmp_path / "host"), path)
@@ -269,7 +257,7 @@ def test_a_host_without_trust_has_nothing_to_update(tmp_path: Path) -> None:
 
 
 def test_two_at_once_do_not_mix(trusting: System, tmp_path: Path) -> None:
-    path = write(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
+    path = write_root(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
     lock = trusting.lock(LOCK)
     with pytest.raises(BusyError):
         update(trusting, path)
@@ -282,7 +270,7 @@ def test_killed_at_each_effect_it_trusts_the_old_or_the_new(
     trusting: System, tmp_path: Path, after: bool
 ) -> None:
     old = load_trust(trusting)[1]
-    path = write(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
+    path = write_root(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
     place = tmp_path / "host" / ROOT_FILE[1:]
     number, seen = 0, set()
     while True:
@@ -334,7 +322,7 @@ def test_what_the_new_root_does_not_admit_any_more_is_named(
     # The second stays good where that can be.
     has_releases(trusting, entry("1.4.0", 5, "a", rea), entry("1.3.0", 4, "d", rea))
     new = replace(headed(2, "Ann"), **change)
-    done = update_trust(trusting, write(tmp_path / "new", "root.json", new, "Ann"), lambda: NOW)
+    done = update_trust(trusting, write_root(tmp_path / "new", "root.json", new, "Ann"), lambda: NOW)
     assert done.fallen[0].running
     assert done.fallen[0].version == "1.4.0"
     assert words in done.fallen[0].text()
@@ -355,7 +343,7 @@ def test_a_release_whose_keys_were_revoked_is_named(trusting: System, tmp_path: 
         roles={**base.roles, "release": Role((rea, person("Rob").key.keyid), 1)},
         revoked_keys=frozenset({rea}),
     )
-    done = update_trust(trusting, write(tmp_path / "new", "root.json", new, "Ann"), lambda: NOW)
+    done = update_trust(trusting, write_root(tmp_path / "new", "root.json", new, "Ann"), lambda: NOW)
     assert [(each.version, each.running) for each in done.fallen] == [("1.4.0", False)]
     assert "is signed with keys that are now revoked" in done.fallen[0].text()
 
@@ -367,7 +355,7 @@ def test_a_damaged_product_hides_no_other(trusting: System, tmp_path: Path) -> N
     (bad / "lock").touch()
     (bad / "state.json").write_text("{")
     new = replace(headed(2, "Ann"), revoked_bundles=frozenset({"a" * 64}))
-    done = update_trust(trusting, write(tmp_path / "new", "root.json", new, "Ann"), lambda: NOW)
+    done = update_trust(trusting, write_root(tmp_path / "new", "root.json", new, "Ann"), lambda: NOW)
     assert [each.product for each in done.fallen] == ["lan-chat"]
 
 
