@@ -163,7 +163,7 @@ def test_only_the_commands_print_ask_and_exit() -> None:
     assert [f"{relative(path)}:{line}" for path in others for line in says(path.read_text())] == []
 
 
-# `docker.io` (and its alias `index.docker.io`) is in the image references of all tools and no host to fetch from.
+# `docker.io` (its alias: `index.docker.io`) is in the image references of all tools, no host to fetch from.
 # The host behind it is fixed by Docker, and is asked only for an image that a product's bundle.yaml names.
 ALLOWED = {("bundler/image_sources/http.py", "registry-1.docker")}
 FORBIDDEN = {
