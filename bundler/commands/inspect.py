@@ -67,6 +67,7 @@ def _time(seconds: int) -> str:
 def _overview(bundle: Bundle) -> Report:
     manifest = bundle.manifest
     layers = {layer.digest for image in manifest.images for layer in image.layers}
+    in_layers = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
     # Provenance may not be signed by anybody whom hosts trust: it is shown as a claim of its file.
@@ -81,7 +82,7 @@ def _overview(bundle: Bundle) -> Report:
         ("source", manifest.source.text()),
         *(("built by", f"{claim.builder}, according to {file}") for file, claim in claims),
         ("payload", f"{len(manifest.files)} files, {size(bundle.payload_bytes)}"),
-        ("images", f"{len(manifest.images)}, of {len(layers)} layers" if manifest.images else "none"),
+        ("images", f"{len(manifest.images)} ({in_layers})" if manifest.images else "none"),
         ("deploy", ", ".join(map(_deployment, manifest.deploy)) or "files only"),
         ("health", _probes(manifest)),
         ("rollback", manifest.rollback or "no plan"),
