@@ -258,7 +258,7 @@ class AuditedCommand:
     """What a command is about to do, as far as it is known; recorded only if it is refused.
 
     Attributes:
-        verb: The command: `apply`, `rollback`, `remove`, `recover`, `trust init`, `trust update`.
+        verb: The command: a verb of the audit log, such as `apply` or `trust update`.
         product: The product, where it is known beforehand.
         medium: What the operator called the bundle or file.
         about: Returns what is known of the bundle by now; only what a trusted key has signed.

@@ -19,6 +19,7 @@ from installer.core.errors import HostNotReadyError, TamperedError, UsageError, 
 from installer.host.atomic_file import replace_file
 from installer.host.context import Context
 from installer.host.layout import CONFIG
+from installer.host.ownership import require_protected
 from installer.host.system import System
 from installer.state.retained import read_manifest
 from installer.state.state import host_readable
@@ -71,8 +72,10 @@ def directory(system: System) -> str:
     """Return the directory that this host is configured with; empty where there is none.
 
     Raises:
+        UntrustedError: Somebody else could have changed the setting.
         HostNotReadyError: The setting cannot be read, or names no directory.
     """
+    require_protected(system, SETTING)  # root writes where it says
     try:
         found = system.read(SETTING, 4096).decode("utf-8", "replace").strip()
     except FileNotFoundError:

@@ -21,6 +21,7 @@ from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.lock import LockError
+from installer.shared import interrupts
 from installer.shared.ui import Ui
 from installer.state.place import check_place
 from installer.state.release import open_release
@@ -107,8 +108,11 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
             hint=remedy(error),
         ) from error
     with lock:
-        # Recovery comes first in every command: nothing may be planned from a half-changed host.
-        recovered = recover(context)
+        # Recovery comes first in every command: nothing may be planned from a half-changed host. A signal is
+        # heard after it, before the command's own work.
+        with interrupts.deferred() as recovery:
+            recovery.shield()
+            recovered = recover(context)
         yield load(context.system, context.layout), recovered
 
 

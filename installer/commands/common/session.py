@@ -13,6 +13,7 @@ from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
+from installer.shared import interrupts
 from installer.shared.ui import Ui
 from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
@@ -119,8 +120,9 @@ def write_output(path: Path, pieces: Iterable[bytes]) -> None:
         UsageError: It exists already.
         HostNotReadyError: It cannot be written.
     """
-    with os_errors_as(HostNotReadyError, "cannot write", str(path)):
+    # Half of a file must not stay under the name of a whole one, whenever a signal comes.
+    with os_errors_as(HostNotReadyError, "cannot write", str(path)), interrupts.deferred():
         try:
-            System().write_new(str(path.absolute()), pieces, 0o600)
+            System().write_new(str(path.absolute()), interrupts.pieces(pieces), 0o600)
         except FileExistsError:
             raise UsageError("already exists", where=str(path), hint="choose another name") from None
