@@ -15,6 +15,7 @@ from bundler import __version__
 from bundler.cli import release, signing
 from bundler.cli.options import console
 from bundler.cli.trust import trust_app
+from installer.shared import interrupts, streams
 from installer.shared.console import run_app
 
 app = typer.Typer(
@@ -31,8 +32,14 @@ app = typer.Typer(
 
 def main() -> None:
     """Run `bundle` and exit with its code."""
-    # Everything that a command raises becomes a message and an exit code there.
-    sys.exit(run_app(console, app, sys.argv[1:]))
+    # First of all: from here on no output that cannot be written, and no signal, ends it half way.
+    streams.protect()
+    interrupts.install()
+    try:
+        # Everything that a command raises becomes a message and an exit code there.
+        sys.exit(run_app(console, app, sys.argv[1:]))
+    finally:
+        interrupts.ignore()
 
 
 def _version(value: bool) -> None:

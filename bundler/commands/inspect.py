@@ -20,8 +20,8 @@ from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
-from installer.shared.console import safe, table
 from installer.shared.humanize import size_text as size
+from installer.shared.text import safe, table
 
 VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
 

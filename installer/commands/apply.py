@@ -72,7 +72,7 @@ def apply(
     with (
         attempt(session, "apply", medium=source.path, known=known),
         recorder.record_refusals(),
-        opened_bundle(session, source, trace) as (verifier, opened),
+        opened_bundle(session, source, trace, installs=True) as (verifier, opened),
     ):
         context = session.context(opened.bundle.manifest.product)
         # What is staged of this very bundle stays in recovery: the same command continues with it. The
@@ -106,7 +106,7 @@ def _staged_plan(
             session.ui.note(report(verified, decision))
         evidence, notes = Evidence.of(verified, decision), tuple(verifier.trace.notes)
         plan = plan_apply(context, state, staged, chosen.options, evidence=evidence, notes=notes)
-        show_and_ask(session.ui, plan, yes=chosen.yes)
+        show_and_ask(session, plan, yes=chosen.yes)
     except BaseException as error:
         # Only where the same command can continue with them the staged files are of use.
         if isinstance(error, KeyboardInterrupt) or (isinstance(error, PlanNotReadyError) and error.resumable):
