@@ -92,9 +92,7 @@ FORMAT_ROWS = (
             "names that differ in letter case",
             "an archive with a member twice",
         )
-        + (
-            "tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused_letter_case_aside",
-        ),
+        + ("tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused",),
     ),
     Row(
         "pax, GNU longname, sparse, global headers",
@@ -111,6 +109,19 @@ FORMAT_ROWS = (
             "test_public_archives::test_pax_headers_are_refused_wherever_they_stand",
             "test_public_archives::test_gnu_long_names_are_refused_wherever_they_stand",
             "test_public_corpora::test_no_file_of_them_is_a_bundle",
+        ),
+    ),
+    Row(
+        "unsigned strays: scripts named like approvals or signatures",
+        "only approvals and their signatures may follow the payload; the procedure without Waybill agrees",
+        (
+            *bundles(
+                "a script among the approvals",
+                "a script that is named like a signature",
+                "a signature of an approval that is missing",
+            ),
+            "tests/installer/core/format/test_archive_members::test_only_approvals_stand_behind_the_payload",
+            "tests/interop/test_interop_procedure::test_the_procedure_and_we_agree",
         ),
     ),
     Row(

@@ -89,7 +89,10 @@ def test_only_the_head_and_the_end_are_read(tmp_path: Path) -> None:
 
 
 def test_approvals_are_listed_and_called_unchecked(tmp_path: Path) -> None:
-    parts = [Part("approvals/security-0a1b2c3d.json", b"{}"), Part("approvals/security-0a1b2c3d.sig", b"x")]
+    parts = [
+        Part("approvals/security-0a1b2c3d.json", b"{}"),
+        Part("approvals/security-0a1b2c3d.json.sig", b"x"),
+    ]
     path = write(tmp_path, build.plan(approvals=parts))
     assert "approvals/security-0a1b2c3d.json" in inspect_bundle(path).text
     assert "not verified: run" in inspect_bundle(path, "approvals").text
