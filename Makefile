@@ -73,7 +73,7 @@ demo: ## Tells the whole story with a real product: examples/quickstart
 	@$(MAKE) --silent --jobs=2 dist/install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/demo.sh
 
-lock: ## Compiles the dependency locks anew
+lock: ## Compiles the dependency locks again
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCKS)/lock.txt
 	@$(COMPILE) $(LOCKS)/lock.in -o $(LOCKS)/lock.txt

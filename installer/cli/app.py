@@ -14,6 +14,8 @@ from installer.cli.options import (
     Keep,
     OnDrift,
     Product,
+    RootFingerprint,
+    TrustRoot,
     Values,
     Verification,
     Where,
@@ -110,6 +112,8 @@ def plan(
     choice: Choice,
     work_dir: WorkDir = None,
     keep: Keep = None,
+    trust_root: TrustRoot = None,
+    fingerprint: RootFingerprint = "",
     where: Where,
 ) -> None:
     """Verify a bundle and show what installing it would change. Changes nothing."""
@@ -117,7 +121,8 @@ def plan(
     from installer.planning.plan_text import plan_text
 
     session, options = where.session(), choice.options(values, keep)
-    planned = plan(session, verification.source(bundle), options, work_dir=work_dir)
+    source = verification.source(bundle, trust_root, fingerprint)
+    planned = plan(session, source, options, work_dir=work_dir)
     if not (planned.problems and where.json):  # then the error has the one document
         console.result(plan_text(planned), planned.as_json)
     planned.require_ready()

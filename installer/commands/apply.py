@@ -72,7 +72,7 @@ def apply(
     with (
         attempt(session, "apply", medium=source.path, known=known),
         recorder.record_refusals(),
-        opened_bundle(session, source, trace) as (verifier, opened),
+        opened_bundle(session, source, trace, installs=True) as (verifier, opened),
     ):
         context = session.context(opened.bundle.manifest.product)
         # What is staged of this very bundle stays in recovery: the same command continues with it. The

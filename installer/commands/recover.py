@@ -44,8 +44,13 @@ class RecoverResult:
             )
 
 
-def recover(session: Session, product: str | None = None) -> RecoverResult:
+def recover(session: Session, product: str | None = None, *, wait: float = 0.0) -> RecoverResult:
     """Recover one product, or all that this host knows.
+
+    Args:
+        session: The host.
+        product: The product; None for all.
+        wait: Seconds to wait for another install, for each product.
 
     Raises:
         WaybillError: Another install runs, or something can be neither finished nor undone.
@@ -58,7 +63,7 @@ def recover(session: Session, product: str | None = None) -> RecoverResult:
             # The lock recovers by itself: there is nothing to do inside.
             with (
                 attempt(session, "recover", product=name),
-                exclusive(session.context(name)) as (_, recovered),
+                exclusive(session.context(name), wait) as (_, recovered),
             ):
                 done += [(name, each) for each in recovered]
         interrupts.finish()

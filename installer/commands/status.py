@@ -15,6 +15,7 @@ from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
 from installer.state.release import Release, open_release
 from installer.state.state import Entry, State, host_readable
+from installer.transaction import leftovers
 from installer.transaction.finalize import committed_state
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import read_state, refuse_before_reboot, refuse_truncated
@@ -33,6 +34,7 @@ class Status:
         unfinished: An interrupted transaction, in words; empty where there is none.
         source: What the running release was built from.
         edited: Files that were edited here and are kept by policy; they are not drift.
+        leftover: What should have been cleared and could not be.
     """
 
     product: str
@@ -43,6 +45,7 @@ class Status:
     unfinished: str
     source: Mapping[str, Any]
     edited: tuple[Drifted, ...] = ()
+    leftover: tuple[Problem, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -54,6 +57,7 @@ class Status:
             "drift": [asdict(problem) for problem in self.drift],
             "edited": [asdict(each) for each in self.edited],
             "unfinished": self.unfinished,
+            "leftover": [asdict(problem) for problem in self.leftover],
             "source": dict(self.source),
             "break_glass": list(self.broken),
         }
@@ -95,6 +99,8 @@ class Status:
         elif self.current is not None and not self.unfinished:
             besides = ", except for the edited files above" if self.edited else ""
             lines.append(f"  drift      none{besides}")
+        for problem in self.leftover:
+            lines += [f"  NOT CLEARED {problem.where}: {problem.what}", f"    hint: {problem.hint}"]
         return "\n".join(lines)
 
     def _kept(self, entry: Entry) -> str:
@@ -197,6 +203,8 @@ def _status(context: Context) -> Status:
         unfinished,
         source,
         tuple(edited),
+        # A transaction that is open clears later.
+        () if unfinished else tuple(leftovers.look(context, state)),
     )
 
 

@@ -187,6 +187,9 @@ def _ask(context: Context, check: HealthCheck) -> str:
             return container_fault(inspect(context, check.target))
     except OSError as error:
         return error.strerror or str(error) or type(error).__name__
+    # A target that an older version accepted: the release is unhealthy, and the transaction is undone.
+    except ValueError as error:
+        return f"cannot be probed: {error}"
     return ""
 
 

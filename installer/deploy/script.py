@@ -22,8 +22,6 @@ from installer.host.context import Context
 from installer.host.directories import make_directory
 
 TIMEOUT = 600
-FORMS = (("apply", "undo"), ("apply", "snapshot", "restore"), ("apply", "roll_forward_only"))
-"""The options that go together, besides `timeout`: a step has exactly one of these forms."""
 SNAPSHOT = "snapshot-"
 """Starts the name of a snapshot script's directory in the record of the transaction."""
 
@@ -232,8 +230,9 @@ class Script(Method):
 
 def _inverse(target: Target) -> str:
     """Return the option that declares the inverse of a step; empty where none does, or several do."""
-    declared = {word for word in target.options if any(word in form for form in FORMS)}
-    return next((form[-1] for form in FORMS if declared == set(form)), "")
+    forms = METHOD.spec.forms
+    declared = {word for word in target.options if any(word in form for form in forms)}
+    return next((form[-1] for form in forms if declared == set(form)), "")
 
 
 def _tag(target: Target) -> str:

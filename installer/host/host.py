@@ -205,15 +205,15 @@ class Host:
                 raise OSError(errno.EFBIG, f"is larger than the {limit} bytes allowed", path)
         return bytes(data)
 
-    def chunks(self, path: str, *, follow: bool = False) -> Iterator[bytes]:
-        """Read a file piece by piece.
+    def chunks(self, path: str, *, follow: bool = False, start: int = 0) -> Iterator[bytes]:
+        """Read a file piece by piece, from the offset `start` on.
 
         Raises:
             OSError: It cannot be read.
         """
         with self.open_parent(path, follow=follow) as at:
             fd = os.open(at.name, READ, dir_fd=at.fd)
-        return _chunks(fd)
+        return _chunks(fd, start)
 
     def names(self, path: str) -> list[str]:
         """List a directory, sorted; a directory that does not exist is empty.
@@ -375,8 +375,10 @@ def opened(at: ParentDir, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _chunks(fd: int) -> Iterator[bytes]:
+def _chunks(fd: int, start: int = 0) -> Iterator[bytes]:
     try:
+        if start:
+            os.lseek(fd, start, os.SEEK_SET)
         while chunk := os.read(fd, CHUNK):
             yield chunk
     finally:

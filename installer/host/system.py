@@ -379,6 +379,6 @@ class System(Host):
             if self._held is not None:
                 self._held.forget()
 
-    def lock(self, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Lock:
+    def lock(self, path: str, wait: float = 0.0, *, private: str = "") -> Lock:
         """Take the lock `path`; see `Lock.take`."""
-        return Lock.take(self.root, path, wait, with_directory=with_directory)
+        return Lock.take(self.root, path, wait, private=private)

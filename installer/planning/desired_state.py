@@ -8,17 +8,15 @@ from typing import Any
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
+from installer.core.format.health_target import target_fault
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
-from installer.core.format.methods import METHODS
+from installer.core.format.methods import installed_by_method
 from installer.core.limits import LIMITS
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.values import BuiltIns, Layer, resolve
 from installer.staging.staged import Staged
 from installer.state.release import Installed
-
-_DIRECTORIES = {o.kind: o.directory for spec in METHODS for o in spec.options if o.directory}
-"""Where files of a kind are installed while the method that names them is used."""
 
 
 @dataclass(slots=True)
@@ -40,9 +38,7 @@ class Desired:
 
 def destination(entry: FileEntry) -> str:
     """Return where a file goes on the host; empty where it stays in the release's directory."""
-    if not entry.install and entry.kind in _DIRECTORIES:
-        return f"{_DIRECTORIES[entry.kind]}/{entry.path.rpartition('/')[2]}"
-    return entry.install
+    return entry.install or installed_by_method(entry)
 
 
 def desired(
@@ -141,20 +137,26 @@ def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> t
     """Return the health checks with their targets rendered: the site chooses ports."""
     from installer.shared.template import render
 
-    def filled(text: str, where: str) -> str:
+    def filled(text: str, where: str, kind: str = "") -> str:
         if "{{" not in text:
             return text
         try:
-            return render(text.encode(), where, values).decode()
+            made = render(text.encode(), where, values).decode()
         except HostNotReadyError as error:
             result.problems += _problems(error)
             return text
+        # Before anything is stopped: a typing mistake in a values file is no reason to roll back.
+        form = "text without a NUL character" if "\0" in made else target_fault(kind, made)
+        if form:
+            what = f"{text} is {made!r:.80} with the values of this host, but must be {form}"
+            result.problems.append(Problem(where, what, "correct the values files; nothing was changed"))
+        return made
 
     return tuple(
         replace(
             check,
-            target=filled(check.target, f"bundle.json.health[{index}]"),
-            command=tuple(filled(word, f"bundle.json.health[{index}]") for word in check.command),
+            target=filled(check.target, f"bundle.json: health[{index}].target", check.kind),
+            command=tuple(filled(word, f"bundle.json: health[{index}].command") for word in check.command),
         )
         for index, check in enumerate(manifest.health)
     )

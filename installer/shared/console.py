@@ -24,6 +24,7 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
+from installer.core.remedies import point_below
 from installer.shared import interrupts, streams
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
@@ -59,6 +60,8 @@ class Console(Ui):
         self.program = program
         self.json_output = json_output
         self.log_format: LogFormat = log_format
+        self.root = "/"
+        """The directory of the host that the command is about, for hints."""
         self._output_counts = output_counts
 
     def result(self, text: str, document: Callable[[], Any], *, asked_for: bool = False) -> None:
@@ -136,6 +139,7 @@ class Console(Ui):
 
     def error(self, error: WaybillError) -> None:
         """Print an error; with `--json` the document goes to stdout as well."""
+        point_below(error, self.root)
         if self.json_output:
             # A script reads one document from stdout, whether the command succeeded or not.
             streams.write(sys.stdout, f"{json_text(error.as_json(), indent=1)}\n")

@@ -32,6 +32,8 @@ class Installed:
         origin: Its bundle path; empty for a directory that only holds others.
         policy: `kept`: the version of the operator was kept there; `beside`: the version of the release,
             written next to such a file.
+        was: Of a directory that was there before the product: its mode and owner then, `0755 0:0`. It is
+            never removed, and goes back to them. Empty: Waybill created it.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Installed:
     source: str = ""
     origin: str = ""
     policy: Literal["", "kept", "beside"] = ""
+    was: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +118,8 @@ def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -
     manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest, hint or _again(layout, entry))
     installed, health = read_record(system, layout, entry, hint)
     blobs = None if entry.blobs else ""
-    return Release(
-        manifest_json.parse(manifest), entry.identity, directory, directory, installed, health, blobs
-    )
+    parsed = manifest_json.parse(manifest, retained=True)
+    return Release(parsed, entry.identity, directory, directory, installed, health, blobs)
 
 
 def read_record(

@@ -193,6 +193,9 @@ def _forward(context: Context, journal: Journal, change: Change, health: Callabl
         if phase == "stage":
             journal.append("STAGED")
             context.progress.step("", step="staged", transaction=change.number)
+            # Loading images can take an hour. What was changed meanwhile is found before services stop.
+            for op in change.operations:
+                handler(op.kind).require_unchanged(context, op.args)
     context.progress.step("", step="health", transaction=change.number)
     health()
 

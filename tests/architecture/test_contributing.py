@@ -104,9 +104,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     schema: dict[str, Any] = json.loads((made.top / YAML_SCHEMA).read_text())
     branch = json.loads(guide.pop(f"add to deploy: {YAML_SCHEMA}"))
     schema["properties"]["deploy"]["items"]["oneOf"].append(branch)
+    schema["$defs"]["when"]["enum"].append(NAME)
     (made.top / YAML_SCHEMA).write_text(json.dumps(schema))
     schema = json.loads((made.top / MANIFEST_SCHEMA).read_text())
+    schema["$defs"]["deployment"]["allOf"].append(json.loads(guide.pop(f"add to allOf: {MANIFEST_SCHEMA}")))
     schema["$defs"]["deployment"]["properties"]["method"]["enum"].append(NAME)
+    schema["$defs"]["health"]["properties"]["when"]["enum"].append(NAME)
     (made.top / MANIFEST_SCHEMA).write_text(json.dumps(schema))
     assert guide == {}, "the guide has blocks that this test does not carry out"
     return made

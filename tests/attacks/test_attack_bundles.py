@@ -28,6 +28,7 @@ from tests.attacks.makers import (
     document,
     extra,
     header,
+    images,
     installed_at,
     instead,
     listed,
@@ -208,6 +209,27 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"bundle\.json:1: is not an object",
     ),
     "a field that nobody knows": (document(b'"schema":', b'"evil":1,"schema":'), 11, r"bundle\.json: evil"),
+    # images other than the manifest's
+    "an image that nobody listed": (
+        images(lambda made: made.replace("images/index.json", b"chat/app:1", b"nginx:latest")),
+        11,
+        r"images/index\.json: is not the document",
+    ),
+    "a layer that climbs in Docker's list": (
+        images(lambda made: made.replace("images/manifest.json", b'["blobs', b'["../../etc/shadow","blobs')),
+        11,
+        r"images/manifest\.json: is not the document",
+    ),
+    "a layer that expands to something else": (
+        images(lambda made: made.lie(diff_id="sha256:" + "0" * 64)),
+        11,
+        r"images/blobs/sha256/\w+: (expands to|has other layers)",
+    ),
+    "a blob that belongs to no image": (
+        images(lambda made: made.blob(b"stray")),
+        11,
+        r"images/blobs/sha256/\w+: belongs to no image",
+    ),
     # templates reach out
     "a template that looks at classes": (
         template("{{ ''.__class__.__mro__ }}"),

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.errors import HostNotReadyError, NotUndoneError, Problem, RefusedError
 from installer.core.format.bundle_source import BundleSource, open_source
 from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
 from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from installer.core.trust.policy import Decision, HostFacts
-from installer.core.trust.root import fingerprint
-from installer.core.trust.verifier import Trust
+from installer.core.trust.root import Root, fingerprint
+from installer.core.trust.root_json import load_root
+from installer.core.trust.verifier import SET_ENVIRONMENT, Trust
 from installer.core.verify import ApprovalSources, OpenedBundle, check_approvals, open_trusted
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
-from installer.state.host_identity import environment, host_name
+from installer.state.host_identity import ENVIRONMENT_FILE, environment, host_name, recorded_environment
 from installer.state.state import State
-from installer.state.trust_store import ROOT_FILE
+from installer.state.trust_store import ROOT_FILE, known_time, require_fingerprint, trusted_bytes
 from installer.transaction.state_repair import read_state
 
 
@@ -36,11 +37,15 @@ class BundleInput:
         path: The bundle file; `-` for standard input.
         environment: The environment of the host, where /etc/waybill/environment does not name it.
         approvals: Directories with approvals, in addition to those in the bundle and in `PATH.approvals`.
+        root: A root to plan a first installation with, on a host that trusts nothing yet; None: the host's.
+        fingerprint: Of that root, from the trust sheet.
     """
 
     path: str
     environment: str = ""
     approvals: tuple[Path, ...] = ()
+    root: Path | None = None
+    fingerprint: str = ""
 
 
 @dataclass(slots=True)
@@ -123,7 +128,7 @@ class BundleVerifier:
 
 @contextmanager
 def opened_bundle(
-    session: Session, source: BundleInput, trace: VerificationTrace | None = None
+    session: Session, source: BundleInput, trace: VerificationTrace | None = None, *, installs: bool = False
 ) -> Iterator[tuple[BundleVerifier, OpenedBundle]]:
     """Open a bundle after the verification of its head; close it afterwards.
 
@@ -131,12 +136,15 @@ def opened_bundle(
         session: The host.
         source: The bundle.
         trace: Takes down what becomes known, also where the bundle is refused.
+        installs: Whether it is to be installed: then the host itself has to say which environment it is.
 
     Raises:
         WaybillError: There is no trust, the environment is in doubt, approvals cannot be read, or the bundle
             is refused.
     """
     verifier = bundle_verifier(session, source, trace or VerificationTrace())
+    if installs and (missing := missing_environment(session.system, verifier.trust.root)):
+        raise HostNotReadyError(missing.what, where=missing.where, hint=missing.hint)
     medium = open_source(source.path)
     try:
         yield verifier, verifier.open(medium)
@@ -155,14 +163,51 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
     # Filled in step by step: a refusal at any point leaves the evidence of what was known.
     trace.environment = source.environment
     trace.environment = chosen = environment(system, source.environment)
-    with suppress(OSError):  # what is wrong with the file is said below
-        trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
-    trust = session.trust()
+    if source.root is not None:
+        trust, trace.root_sha256 = _given_trust(session, source.root, source.fingerprint)
+    else:
+        with suppress(OSError):  # what is wrong with the file is said below
+            trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
+        trust = session.trust()
     trace.root_version = trust.root.version
     # Standard input has no directory next to it.
     found = [] if source.path == "-" else [(str(sidecar_path(path)), read_sidecar(sidecar_path(path)))]
     found += [(str(directory), read_sidecar(directory, required=True)) for directory in source.approvals]
     return BundleVerifier(system, trust, chosen, found, trace)
+
+
+def _given_trust(session: Session, path: Path, typed: str) -> tuple[Trust, str]:
+    """Return trust in a root that the host does not have yet, and its fingerprint.
+
+    Raises:
+        UntrustedError: The fingerprint is not that of the file.
+        RefusedError: The host trusts another root.
+    """
+    root, data = load_root(path)
+    require_fingerprint(path, data, typed)
+    # A host decides by its own root alone: another one would answer for another host.
+    if trusted_bytes(session.system) not in (None, data):
+        raise RefusedError(
+            "this host has a root of its own, which decides",
+            where=ROOT_FILE,
+            hint="omit --trust-root and --fingerprint; compare the two roots with `install trust ensure`",
+        )
+    return Trust(root, session.clock, known_time(session.system)), fingerprint(data)
+
+
+def missing_environment(system: System, root: Root) -> Problem | None:
+    """Return what is to be done before anything is installed on a host that does not say what it is.
+
+    An option alone would let anybody choose the policy of a production host, each time anew.
+    """
+    if not root.environments or recorded_environment(system):
+        return None
+    return Problem(
+        ENVIRONMENT_FILE,
+        "the environment of this host is not set, and the root has policies for "
+        + ", ".join(sorted(root.environments)),
+        f"set it once, as root: `{SET_ENVIRONMENT}`",
+    )
 
 
 def audit_fields(trace: VerificationTrace) -> dict[str, str]:

@@ -18,9 +18,11 @@ from installer.audit import recorder
 from installer.audit.removal_check import RemovalCheck, ended_removal
 from installer.commands.common.recovery import exclusive, report_recovered
 from installer.commands.common.session import Session
-from installer.core.errors import RolledBackError, WaybillError
+from installer.core.errors import HostNotReadyError, RolledBackError, WaybillError
 from installer.deploy import health
 from installer.deploy.health import ProbeResult
+from installer.deploy.operation import StepError
+from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.system import System
@@ -173,6 +175,7 @@ def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = N
     if plan.nothing:
         _record_unchanged(context, plan)
         return TransactionResult(plan.verb, plan.product, False, plan.old, plan.new)
+    _require_unchanged(context, plan)
     new = plan.new
     if new and verified:
         new = replace(new, evidence=new.evidence.with_file(verified))
@@ -187,6 +190,21 @@ def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = N
     if plan.verb != "remove":
         return done
     return replace(done, removal=checks.get(plan.number) or ended_removal(context, plan.number))
+
+
+def _require_unchanged(context: Context, plan: Plan) -> None:
+    """Require that nothing was changed while the plan was made, shown and answered.
+
+    Raises:
+        HostNotReadyError: Something was; nothing is done.
+    """
+    try:
+        for op in plan.operations:
+            handler(op.kind).require_unchanged(context, op.args)
+    except StepError as error:
+        raise HostNotReadyError(
+            error.what, where=error.where, hint=error.hint, problems=error.problems
+        ) from error
 
 
 def _record_unchanged(context: Context, plan: Plan) -> None:

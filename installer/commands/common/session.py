@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,10 +103,14 @@ class Session:
 
     def _is_product(self, name: str) -> bool:
         base = Layout(name).base
-        # A link or a file of that name is not a product.
-        if self.system.observe(base, digest=False).kind != "dir":
-            return False
-        return not _PRODUCT_FILES.isdisjoint(self.system.names(base))
+        kind = self.system.observe(base, digest=False).kind
+        # Its state may lie on another disk. A link that leads nowhere or counts for nothing is no reason to
+        # say that nothing is installed: whoever looks at the product is told.
+        if kind == "link":
+            with suppress(OSError):
+                return not self.system.is_dir(base) or not _PRODUCT_FILES.isdisjoint(self.system.names(base))
+            return True
+        return kind == "dir" and not _PRODUCT_FILES.isdisjoint(self.system.names(base))
 
 
 def write_output(path: Path, pieces: Iterable[bytes]) -> None:

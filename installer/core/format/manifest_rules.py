@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import chain
 
@@ -15,6 +16,13 @@ from installer.core.format.manifest import (
     blob_path,
 )
 from installer.core.format.member_names import destination_fault, link_target_fault, path_fault
+from installer.core.format.methods import SPECS
+
+WRONG_RELEASE = (
+    "this copy is as it was signed: the release is wrong, or needs a newer version of Waybill; "
+    "ask its publisher"
+)
+"""The hint about a signed manifest that cannot be used: another copy would be no better."""
 
 
 def check(manifest: Manifest) -> None:
@@ -30,8 +38,31 @@ def check(manifest: Manifest) -> None:
     _check_references(manifest)
 
 
+def check_steps(manifest: Manifest) -> None:
+    """Refuse steps whose files are not what their methods need; the types of their options are checked.
+
+    Raises:
+        TamperedError: A file is not in the bundle, is of another kind, is not executable, or has a wrong
+            name.
+    """
+    by_path = {entry.path: entry for entry in manifest.files}
+    for number, step in enumerate(manifest.deploy):
+        for option, path in SPECS[step.method].files(step.options) if step.method in SPECS else ():
+            entry, what = by_path.get(path), ""
+            if entry is None:
+                what = "is not in the bundle"
+            elif entry.kind != option.kind:
+                what = f"is listed as {entry.kind}, not as {option.kind}"
+            elif option.is_program and not entry.mode & 0o100:
+                what = "is not executable by its owner"
+            elif option.name_pattern and not re.fullmatch(option.name_pattern, path.rpartition("/")[2]):
+                what = f"is not a valid name of a {option.kind}: {option.name_hint}"
+            if what:
+                raise _fault(f"deploy[{number}].options.{option.key}: {path!r:.120} {what}")
+
+
 def _fault(what: str) -> TamperedError:
-    return TamperedError(what, where=MANIFEST)
+    return TamperedError(what, where=MANIFEST, hint=WRONG_RELEASE)
 
 
 def section_rank(path: str) -> int:

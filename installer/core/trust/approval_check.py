@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from installer.core.errors import TamperedError
+from installer.core.errors import Problem, TamperedError
 from installer.core.format.manifest import Manifest
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile, parse
@@ -72,6 +72,10 @@ class ApprovalCheck:
             self.rejected.append((found.where, f"{key.owner}: {reason}"))
         else:
             self.counted.append(CountedApproval(found.where, key, found.role, statement))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return why those that do not count do not, for a refusal."""
+        return tuple(Problem(file, f"does not count: {reason}") for file, reason in self.rejected)
 
     def _why_not(self, statement: Approval | Provenance, role: str) -> str:
         # An approval of another bundle, replayed: the identity covers every byte.

@@ -15,7 +15,6 @@ from installer.core.errors import (
     ClockError,
     DowngradeError,
     ExpiredError,
-    FloorError,
     JumpError,
     NotApprovedError,
     Problem,
@@ -23,7 +22,6 @@ from installer.core.errors import (
     TamperedError,
     UsageError,
     WrongPlatformError,
-    WrongProductError,
     WrongTargetError,
 )
 from installer.core.format.manifest import SUMS, Manifest
@@ -32,7 +30,15 @@ from installer.core.semver import compare
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
-from installer.core.trust.policy import SKEW, CountedApproval, Decision, HostFacts, PolicyEvaluation
+from installer.core.trust.policy import (
+    SKEW,
+    CountedApproval,
+    Decision,
+    HostFacts,
+    PolicyEvaluation,
+    check_floor,
+    check_product,
+)
 from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import Policy, ProductRule, Role, Root
 from installer.core.trust.signature_check import (
@@ -51,6 +57,8 @@ NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 KNOWN_TIME = "/var/lib/waybill/trusted-time"
 """Where hosts record the last time that is known to have passed."""
 RECORDED = f"; if the clock was wrong when that time was recorded, correct it and remove {KNOWN_TIME}"
+SET_ENVIRONMENT = "install trust init /etc/waybill/trust/root.json --env NAME"
+"""Sets the environment of a host that has a root."""
 PRODUCTION = "production"
 """The one environment where a release signature alone is never enough, even with a root without policies."""
 
@@ -166,14 +174,7 @@ class Trust:
                     hint="check this host's clock with `date -u`; if it is right, ask for a new bundle",
                 )
         with verification_step(10):
-            policy = self.root.environments.get(destination.environment)
-            if policy and policy.products and manifest.product not in policy.products:
-                raise WrongProductError(
-                    f"{manifest.product} is not allowed in the environment {destination.environment}",
-                    where=where,
-                    hint=f"allowed: {', '.join(policy.products)}; the owners of the root keys can "
-                    "add this product",
-                )
+            check_product(self.root, manifest.product, destination.environment, where)
         with verification_step(11):
             # Away from a host the platform is empty and not compared.
             if destination.platform and destination.platform not in manifest.platforms:
@@ -208,13 +209,7 @@ class Trust:
             if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
                 raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
         with verification_step(13):
-            # The holders of the root can exclude all releases before a security fix at once.
-            if manifest.sequence < rule.floor:
-                raise FloorError(
-                    f"{name} is below the security floor of this host's root (sequence {rule.floor})",
-                    where=where,
-                    hint="ask for a newer release: this one has a known security defect",
-                )
+            check_floor(self.root, manifest, where)
         with verification_step(14):
             least, runs = manifest.upgrade_from, destination.version
             if least and runs and compare(runs, least) < 0:
@@ -323,7 +318,8 @@ class Trust:
             raise UsageError(
                 "the environment of this host is not set",
                 where="/etc/waybill/environment",
-                hint=f"write its name into that file, or give --env; the root has policies for {known}",
+                hint=f"set it: `{SET_ENVIRONMENT}` (the root has policies for {known}); to verify or plan "
+                "only, --env names it",
             )
         if (
             self.root.environments or environment == PRODUCTION
@@ -364,13 +360,12 @@ class Trust:
     def _not_approved(
         self, manifest: Manifest, environment: str, problems: list[Problem], checked: ApprovalCheck
     ) -> NotApprovedError:
-        notes = [Problem(file, f"does not count: {reason}") for file, reason in checked.rejected]
         return NotApprovedError(
             f"{manifest.product} {manifest.version} is not approved for {environment}: "
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
             hint="see the hint of each problem; approvals can be in the bundle or in "
             "BUNDLE.approvals next to it",
-            problems=[*problems, *notes],
+            problems=[*problems, *checked.problems()],
         )
 
 

@@ -105,5 +105,8 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 def test_a_step_that_cannot_be_undone_is_seen_by_whoever_lets_the_release_pass(tmp_path: Path) -> None:
     options = {"apply": "deploy/apply.sh", "roll_forward_only": "the column nick is dropped"}
-    path = write(tmp_path, build.signed(build.plan(deploy=(Deployment("script", options),))))
+    files = {"docs/CHANGELOG.md": b"x", "deploy/apply.sh": b"#!/bin/sh\n"}
+    entries = {"deploy/apply.sh": {"kind": "script", "mode": 0o755}}
+    plan = build.plan(files, entries=entries, deploy=(Deployment("script", options),))
+    path = write(tmp_path, build.signed(plan))
     assert "script (cannot be undone: the column nick is dropped)" in inspect_bundle(path).text

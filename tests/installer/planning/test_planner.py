@@ -264,6 +264,8 @@ def test_the_plan_is_one_json_object(host: Context) -> None:
         "size": 6,
         "origin": "bin/linux-amd64/chatd",
         "kept": "",
+        "before": "",
+        "after": "",
     } in found["files"]
 
 
