@@ -15,7 +15,8 @@ TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
     "bundler", "docs", "examples", "installer", "pyproject.toml", "schemas", "templates", "tests",
 }  # fmt: skip
-SAY = ("installer/cli/", "installer/shared/console.py", "bundler/cli/")
+SAY = ("installer/cli/", "installer/shared/console.py", "bundler/cli/", "installer/shared/bounded_child.py")
+"""What may print and end a process; the last one ends its own child only."""
 LONGEST = 400
 
 
