@@ -21,16 +21,15 @@ class Watch:
 
     Args:
         clock: Returns the time of the host, with its zone.
-        elapsed: Returns seconds that only ever go forward.
     """
 
-    def __init__(self, clock: Callable[[], datetime], elapsed: Callable[[], float] = since_boot) -> None:
-        self._clock, self._elapsed = clock, elapsed
-        self._began, self._from = clock(), elapsed()
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._began, self._from = clock(), since_boot()
 
     def trusted(self) -> datetime:
         """Return the time that may be recorded as passed: never more than really went by since the start."""
-        return min(self._clock(), self._began + timedelta(seconds=self._elapsed() - self._from))
+        return min(self._clock(), self._began + timedelta(seconds=since_boot() - self._from))
 
     @property
     def steady(self) -> bool:

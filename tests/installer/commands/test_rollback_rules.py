@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,12 @@ import pytest
 from installer.core.trust.root import PRODUCTION, Policy, ProductRule, Root
 from installer.deploy.operation import StepError
 from installer.state.trust_store import TIME_FILE
-from tests.rig.bench import Bench, release
+from tests.rig.bench import CLOCK, Bench, release
 from tests.rig.trustworld import NOW, Said, World, root
 
 OLD = release("1.4.0", 100_040_000_999)
 FLOOR = {"lan-chat": ProductRule(floor=100_050_000_000)}
 GLASS = replace(PRODUCTION, break_glass=True)
-CLOCK = "installer.commands.common.session.utc_now"
 
 
 @pytest.fixture
@@ -172,26 +171,8 @@ class TestGlass:
         assert version(upgraded) == "1.5.0"
 
 
-@pytest.fixture
-def thinking(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets time go by while somebody is asked, who then says yes; `also` happens meanwhile."""
-
-    def arrange(goes_by: timedelta, also: Callable[[], object] = lambda: None) -> None:
-        now: list[datetime] = [NOW]
-        monkeypatch.setattr(CLOCK, lambda: now[0])
-
-        def answer(_question: str, _flag: str) -> str:
-            now[0] += goes_by
-            also()
-            return "y"
-
-        monkeypatch.setattr("installer.cli.options.console.ask", answer)
-
-    return arrange
-
-
 def test_a_root_that_changes_while_somebody_thinks(upgraded: Bench, thinking: Callable[..., None]) -> None:
-    thinking(timedelta(), lambda: upgraded.trust(later(products=FLOOR)))
+    thinking(timedelta(), also=lambda: upgraded.trust(later(products=FLOOR)))
     code, document, _ = upgraded.run("rollback")
     assert (code, document["error"], document["hint"]) == (15, "host-not-ready", "run the same command again")
     assert version(upgraded) == "1.5.0"
