@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -178,6 +179,16 @@ def rollback(
         ),
     ] = False,
     data_fits: Annotated[bool, typer.Option("--data-fits", hidden=True)] = False,  # its name before 1.0
+    approvals: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--approvals",
+            metavar="DIR",
+            help="Directory with approvals of the role break-glass, for a release that the root does not "
+            "admit any more. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Yes = False,
     where: Where,
 ) -> None:
@@ -185,7 +196,7 @@ def rollback(
     from installer.commands.rollback import rollback
 
     options = choice.options(data_restored=data_restored or data_fits)
-    done = rollback(where.session(), product, version, options, yes=yes)
+    done = rollback(where.session(), product, version, options, approvals=tuple(approvals or ()), yes=yes)
     console.result(done.text(), done.as_json)
 
 
