@@ -11,7 +11,7 @@ from installer import __version__
 
 COMMANDS = (
     "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
-    "remove", "trust", "setup", "selftest",
+    "remove", "trust", "setup", "licenses", "selftest",
 )  # fmt: skip
 
 
@@ -21,6 +21,13 @@ def main() -> None:
     # Before any other import: monitoring asks for the version often.
     if words == ["--version"]:
         print(f"install {__version__}")
+        return
+    if sorted(words) == ["--json", "--version"]:
+        import json
+
+        from installer.shared.self_report import versions
+
+        print(json.dumps(versions("install", __version__).as_json(), indent=1))
         return
     from installer.cli.app import app
     from installer.cli.options import console
