@@ -19,19 +19,23 @@ class VerifyResult:
         verified: What it is and who released it.
         decision: Who approved it, by which policy.
         notes: What is out of the ordinary, in words.
+        downgrade_checked: Whether this user may read the state that a downgrade is noticed by.
     """
 
     verified: VerifiedBundle
     decision: Decision
     notes: tuple[str, ...]
+    downgrade_checked: bool = True
 
     def text(self) -> str:
         """Return it for people, one check a line."""
-        return report(self.verified, self.decision)
+        lines = report(self.verified, self.decision)
+        return lines if self.downgrade_checked else f"{lines}\n{'downgrade':<12} NOT CHECKED (run as root)"
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return self.verified.as_json() | {"policy": self.decision.as_json()}
+        checked = {"downgrade_checked": self.downgrade_checked}
+        return self.verified.as_json() | {"policy": self.decision.as_json()} | checked
 
 
 def verify(session: Session, source: BundleInput) -> VerifyResult:
@@ -47,4 +51,4 @@ def verify(session: Session, source: BundleInput) -> VerifyResult:
         progress.done()
         # Made once: for a file this returns the decision of the first look, for a stream it is made now.
         decision = verifier.decide(opened)
-    return VerifyResult(verified, decision, tuple(verifier.trace.notes))
+    return VerifyResult(verified, decision, tuple(verifier.trace.notes), verifier.downgrade_checked)
