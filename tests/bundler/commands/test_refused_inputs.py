@@ -29,7 +29,7 @@ def test_a_policy_without_holders_names_the_command_that_adds_one(desk: Product)
     hints = re.findall(r"hint: (bundle trust add-key .*)", ended.stderr)
     assert hints == [
         f"bundle trust add-key root.json KEY.pub --role {role} --owner NAME"
-        for role in ("provenance", "security", "ops")
+        for role in ("ops", "provenance", "security")
     ]
 
 

@@ -179,7 +179,7 @@ def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> Non
         plan = plan_remove(host, state)
     assert {change.path for change in plan.changes.changes} == {"/opt/chat/d", "/etc/chat/c"}
     assert any(note.startswith("retained release 1.0.0 will be deleted") for note in plan.notes)
-    assert "/opt/chat is not removed: it contains mine, which Waybill did not install" in plan.notes
+    assert "/opt/chat is not removed: it contains mine, not installed by Waybill" in plan.notes
 
 
 def test_the_command_prints_it_and_looks_again_when_it_is_typed_again(bench: Bench) -> None:
