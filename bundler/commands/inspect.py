@@ -16,6 +16,7 @@ from installer.core import jsonio
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format import manifest_json
 from installer.core.format.archive import Bundle
+from installer.core.format.destinations import sensitive_destinations, sensitive_lines
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import ApprovalFile, group_files, parse
@@ -88,6 +89,7 @@ def _overview(bundle: Bundle) -> Report:
     layers = {layer.digest for image in manifest.images for layer in image.layers}
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
+    sensitive = sensitive_destinations(manifest)
     # Provenance may not be signed by anybody whom hosts trust: it is shown as a claim of its file.
     claims = [claim for each in group_files(bundle.read_tail())[0] if (claim := _provenance(each))]
     rows = [
@@ -103,6 +105,7 @@ def _overview(bundle: Bundle) -> Report:
         ("images", f"{len(manifest.images)}, of {len(layers)} layers" if manifest.images else "none"),
         ("deploy", ", ".join(map(_deployment, manifest.deploy)) or "files only"),
         ("health", _probes(manifest)),
+        *(("SENSITIVE", line) for line in sensitive_lines(sensitive)),
         ("rollback", manifest.rollback or "no plan"),
         ("signatures", ", ".join(signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"),
         ("approvals", ", ".join(approvals) or "none"),
@@ -112,6 +115,7 @@ def _overview(bundle: Bundle) -> Report:
         "identity": bundle.identity,
         "payload_bytes": bundle.payload_bytes,
         "file_count": len(manifest.files),
+        "sensitive": [each.as_json() for each in sensitive],
         "signatures": signatures,
         "approvals": approvals,
         "provenance": [{"file": file, **claim.as_json()} for file, claim in claims],

@@ -12,7 +12,7 @@ from installer.shared import interrupts, streams
 
 COMMANDS = (
     "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
-    "remove", "trust", "setup", "selftest",
+    "remove", "trust", "setup", "licenses", "selftest",
 )  # fmt: skip
 
 
@@ -25,6 +25,13 @@ def main() -> None:
     # Before any other import: monitoring asks for the version often.
     if words == ["--version"]:
         print(f"install {__version__}")
+        return
+    if sorted(words) == ["--json", "--version"]:
+        import json
+
+        from installer.shared.self_report import versions
+
+        print(json.dumps(versions("install", __version__).as_json(), indent=1))
         return
     try:
         from installer.cli.app import app

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from installer.core.format.destinations import sensitive_lines
 from installer.planning import irreversible
 from installer.planning.plan import Plan
 from installer.shared.humanize import size_text
@@ -45,7 +46,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"built by {builder}"
     if plan.sensitive:
         yield "SENSITIVE: what this release puts there decides over this host itself:"
-        yield from (f"  {each.text()}" for each in plan.sensitive)
+        yield from (f"  {line}" for line in sensitive_lines(plan.sensitive))
     yield from _files(plan)
     if plan.changes.drifted:
         yield "changed on this host, or not installed by Waybill:"

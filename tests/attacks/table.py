@@ -191,6 +191,8 @@ FORMAT_ROWS = (
             "values of a billion laughs",
         )
         + (
+            "tests/installer/shared/test_rendering::test_what_takes_all_time_or_memory_is_ended_and_named",
+            "tests/installer/shared/test_values::test_references_that_multiply_are_ended",
             "test_bounds::test_a_layer_that_expands_without_end_is_refused_in_little_memory",
             "test_bounds::test_a_window_that_is_too_wide_is_refused_in_little_memory",
             "tests/installer/core/oci/test_section::test_a_layer_of_zeros_takes_no_more_memory_than_another",

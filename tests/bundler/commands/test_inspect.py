@@ -113,3 +113,10 @@ def test_a_step_that_cannot_be_undone_is_seen_by_whoever_lets_the_release_pass(t
     plan = build.plan(files, entries=entries, deploy=(Deployment("script", options),))
     path = write(tmp_path, build.signed(plan))
     assert "script (cannot be undone: the column nick is dropped)" in inspect_bundle(path).text
+
+
+def test_sensitive_destinations_are_named_loudly(tmp_path: Path) -> None:
+    entries = {"docs/CHANGELOG.md": {"install": "/etc/sudoers.d/chat"}}
+    report = inspect_bundle(write(tmp_path, build.signed(build.plan(entries=entries))))
+    assert "SENSITIVE   /etc/sudoers.d/chat: who may act as root\n" in report.text
+    assert [each["path"] for each in report.document["sensitive"]] == ["/etc/sudoers.d/chat"]
