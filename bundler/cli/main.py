@@ -15,6 +15,7 @@ from bundler import __version__
 from bundler.cli import release, signing
 from bundler.cli.options import console
 from bundler.cli.trust import trust_app
+from installer.shared.child_env import forget_loaders
 from installer.shared.console import run_app
 
 app = typer.Typer(
@@ -31,6 +32,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run `bundle` and exit with its code."""
+    # This process has a signing key in memory.
+    forget_loaders()
     # Everything that a command raises becomes a message and an exit code there.
     sys.exit(run_app(console, app, sys.argv[1:]))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from installer import __version__
+from installer.shared.child_env import forget_loaders
 
 COMMANDS = (
     "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
@@ -17,6 +18,8 @@ COMMANDS = (
 
 def main() -> None:
     """Run `install` and exit with its code."""
+    # Before any library is imported that obeys them: it would load code of whoever set the variable, as root.
+    forget_loaders()
     words = sys.argv[1:]
     # Before any other import: monitoring asks for the version often.
     if words == ["--version"]:
