@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from installer.commands.common.bundle_verifier import BundleInput, opened_bundle
+from installer.commands.common.bundle_verifier import BundleInput, missing_environment, opened_bundle
 from installer.commands.common.session import Session
 from installer.commands.status import unfinished_state
 from installer.core.verify import OpenedBundle
@@ -50,9 +51,14 @@ def plan(
             staged,
         ):
             evidence = Evidence.of(verified, verifier.decide(opened))
-            return plan_apply(
+            made = plan_apply(
                 context, state, staged, options, evidence=evidence, notes=tuple(verifier.trace.notes)
             )
+            missing = missing_environment(context.system, verifier.trust.root)
+            # With a root that is only given nothing of the host is set up yet: that is the question.
+            if missing is None or source.root is not None:
+                return made
+            return replace(made, problems=(*made.problems, missing))
 
 
 def blob_directory(

@@ -1,13 +1,14 @@
 """Verification, as both commands do it: did a trusted key release this bundle, and may it be installed here?
 
 `steps` numbers the checks. `open_trusted` does steps 1 to 14, which read only the head, whatever the size of
-the bundle; `check_approvals` does 15 to 18; `verify_payload` does 19, one pass over the rest, which can store
-what it reads (`installer.staging.stage`). `trust` takes the decisions, from bytes and a clock alone.
+the bundle; `check_approvals` does 15 to 18; `verify_payload` does 19 and 20, one pass over the rest, which
+can store what it reads (`installer.staging.stage`). `trust` takes the decisions, from bytes and a clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,9 +17,11 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
 from installer.core.format.archive import Bundle, open_bundle
 from installer.core.format.bundle_source import BundleSource
-from installer.core.format.manifest import Manifest
+from installer.core.format.destinations import sensitive_destinations, sensitive_lines
+from installer.core.format.manifest import FileEntry, Manifest
 from installer.core.format.payload import Sink, check_payload, discard, to_read
 from installer.core.format.tar_header import extent
+from installer.core.oci.section import ImageSection
 from installer.core.timestamps import format_seconds
 from installer.core.trust.approval import group_files
 from installer.core.trust.policy import Decision, HostFacts
@@ -47,7 +50,7 @@ class OpenedBundle:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedBundle:
-    """A bundle after step 19.
+    """A bundle after step 20.
 
     Attributes:
         manifest: What it carries.
@@ -78,6 +81,7 @@ class VerifiedBundle:
             "payload_bytes": self.payload_bytes,
             "evidence": self.evidence.as_json(),
             "approvals": list(self.approvals),
+            "sensitive": [each.as_json() for each in sensitive_destinations(self.manifest)],
             "notes": list(self.notes),
         }
 
@@ -172,24 +176,38 @@ def verify_payload(
     sink: Sink = discard,
     have: frozenset[str] = frozenset(),
 ) -> VerifiedBundle:
-    """Do step 19.
+    """Do steps 19 and 20.
 
     Args:
         opened: After steps 1 to 14.
         advance: Called with the bytes as they are read, from several threads.
         sink: Takes the files while they are checked.
-        have: Paths of files that the sink has already, as signed; they are not read again.
+        have: Paths of files that the sink has already, as signed. They are not given to it again; the
+            documents of images are read all the same.
 
     Returns:
         The verified bundle.
 
     Raises:
-        TamperedError: Something is not what was signed.
+        TamperedError: Something is not what was signed, or an image is not what the manifest says.
         MediaError: Reading failed.
     """
     bundle = opened.bundle
+    # Before a byte of the payload: what the manifest alone contradicts is refused at once.
+    with verification_step(20):
+        images = ImageSection(bundle.manifest)
+
+    def watched(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+        # Closed at once after an error elsewhere: a layer may hold up others.
+        with closing(_in_step(20, images.watch(entry, _in_step(19, chunks)))) as passing:
+            (discard if entry.path in have else sink)(entry, passing)
+            # The check ends with the last piece, also where the sink did not take them all.
+            discard(entry, passing)
+
     with verification_step(19):
-        approvals = check_payload(bundle, sink, advance, have=have)
+        approvals = check_payload(bundle, watched, advance, have=have - images.documents)
+    with verification_step(20):
+        images.finish()
     names = tuple(
         name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
     )
@@ -197,6 +215,12 @@ def verify_payload(
     return VerifiedBundle(
         bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes
     )
+
+
+def _in_step(number: int, chunks: Iterator[memoryview]) -> Generator[memoryview]:
+    """Yield the pieces, and mark a refusal that ends them with the number of the step."""
+    with verification_step(number):
+        yield from chunks
 
 
 def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
@@ -227,6 +251,7 @@ def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
         ("source", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),
         *(decision.rows() if decision else ()),
+        *(("SENSITIVE", line) for line in sensitive_lines(sensitive_destinations(manifest))),
         *(("note", note) for note in verified.notes),
     ]
     return "\n".join(f"{name:<12} {text}" for name, text in rows)

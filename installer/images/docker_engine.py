@@ -27,8 +27,10 @@ OLDEST = (20, 10)
 # Asked for in the first request only, which finds out what the engine speaks.
 FLOOR = "1.41"
 """API version of the oldest engine."""
-ANSWER = 30
-"""Seconds for one short request."""
+REACHED = 30
+"""Seconds until the engine's socket answers."""
+ANSWER = 120
+"""Seconds for one short request: removing a large image from a busy disk takes longer than a minute."""
 SILENCE = 300
 """Seconds for which an engine may neither read nor report anything while it loads an image."""
 SLOWEST = 2 * MIB
@@ -276,7 +278,7 @@ class Engine:
         import urllib3.exceptions
 
         where = self.info.address
-        probe(where, ANSWER)
+        probe(where, REACHED)
         try:
             yield
         except (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
@@ -312,7 +314,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
         EngineError: There is none, this user may not use it, it is not on this host, or it does not answer.
     """
     address = address or engine_address()
-    probe(address, answer)
+    probe(address, min(answer, REACHED))
     import docker
     import docker.errors
     import requests.exceptions

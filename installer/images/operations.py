@@ -226,7 +226,7 @@ class LoadImage(Handler):
                 hint="remove the images that share layers with it: docker rmi --force IMAGE; then try again",
             )
         context.progress.note(
-            f"the engine had damaged layers of {ship.image.reference}: the image was removed and loaded again"
+            f"the engine has damaged layers of {ship.image.reference}: removing it and loading it again"
         )
         engine.remove(wanted, force=True)
         self.load(context, engine, replace(ship, left_out=frozenset()), again=True)

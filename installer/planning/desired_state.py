@@ -11,16 +11,13 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.health_target import is_template, target_fault
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
-from installer.core.format.methods import METHODS
+from installer.core.format.methods import installed_by_method
 from installer.core.limits import LIMITS
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.values import BuiltIns, Layer, resolve
 from installer.staging.staged import Staged
 from installer.state.release import Installed
-
-_DIRECTORIES = {o.kind: o.directory for spec in METHODS for o in spec.options if o.directory}
-"""Where files of a kind are installed while the method that names them is used."""
 
 
 @dataclass(slots=True)
@@ -42,9 +39,7 @@ class Desired:
 
 def destination(entry: FileEntry) -> str:
     """Return where a file goes on the host; empty where it stays in the release's directory."""
-    if not entry.install and entry.kind in _DIRECTORIES:
-        return f"{_DIRECTORIES[entry.kind]}/{entry.path.rpartition('/')[2]}"
-    return entry.install
+    return entry.install or installed_by_method(entry)
 
 
 def desired(

@@ -317,16 +317,22 @@ def _made(path: Path) -> Path:
     return path
 
 
+def belongs(box: Box) -> None:
+    (box.host / "etc/waybill/environment").write_text("production\n")
+
+
 @pytest.mark.parametrize("fault", APPROVING)
 def test_an_approval_is_refused_or_counts_for_nothing(box: Box, fault: str) -> None:
     arrange, code, words = APPROVING[fault]
     arrange(box)
+    belongs(box)
     box.watch()
-    box.refused(box.apply("--env", "production"), code, words)
+    box.refused(box.apply(), code, words)
 
 
 def test_with_a_good_approval_it_is_installed(box: Box) -> None:
     approved(box, Said("ops"))
-    said = box.apply("--env", "production")
+    belongs(box)
+    said = box.apply()
     assert said.code == 0, said.err
     assert LIMITS.approvals == 64

@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from bundler.signing.cosign import CosignSigner, generate
+from bundler.trust.root_files import root_bytes
 from installer.core.digest import sha256_hex
 from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import SUMS, Manifest
@@ -86,6 +88,18 @@ def headed(version: int, *names: str, threshold: int = 1, **fields: Any) -> Root
     keys = {**base.keys, **{key.keyid: key for key in people}}
     roles = {**base.roles, "root": Role(tuple(key.keyid for key in people), threshold)}
     return replace(base, keys=keys, roles=roles)
+
+
+def write_root(directory: Path, name: str, made: Root, *names: str) -> Path:
+    """Writes a root and the signatures of some people next to it."""
+    directory.mkdir(exist_ok=True)
+    data = root_bytes(made)
+    (directory / name).write_bytes(data)
+    for each in names:
+        signer = person(each).signer
+        for form, content in signer.sign(data).items():
+            (directory / f"{name}.{signer.keyid8}.{form}").write_bytes(content)
+    return directory / name
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def attempt(
 
     Args:
         session: The host.
-        verb: What the operator typed: `apply`, `rollback`, `remove`, `recover`, `trust init`, `trust update`.
+        verb: What the operator typed: a verb of the audit log, such as `apply` or `trust update`.
         product: The product, where it is known beforehand.
         medium: What the operator called the bundle or file.
         known: Returns what has become known of the bundle by the time it is asked.

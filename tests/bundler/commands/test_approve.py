@@ -86,7 +86,7 @@ class TestCost:
         with file.open("wb") as out:
             out.write(head + header)
             out.truncate(len(head) + BLOCK + size + len(END))
-        with ends(within=30):
+        with ends(within=120):
             approve.approve_bundle(file, OPS, ASKED, NOW)
         assert file.stat().st_blocks * 512 < 2**20
 

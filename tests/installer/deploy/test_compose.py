@@ -122,7 +122,7 @@ def test_what_containers_said_is_kept_when_the_release_is_not_healthy(host: Cont
 def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context, machine: Host) -> None:
     def project(release: ReleaseSpec, name: str) -> ReleaseSpec:
         options = {"file": "deploy/compose.yaml", "project": name}
-        probe = HealthCheck("container", f"{name}-nats-1", within=20, stable=1)
+        probe = HealthCheck("container", f"{name}-nats-1", within=120, stable=1)
         return replace(release, deploy=(Deployment("compose", options),), health=(probe,))
 
     def projects() -> set[str]:
