@@ -263,7 +263,7 @@ class Planner:
                 self._problems.append(Problem(f"method {job.name}", what, hint))
                 continue
             if problems := found.check(self._context, job.old, job.new):
-                self._problems += problems
+                self._problems += [each for each in problems if each not in self._problems]
                 self._unfit.add(job.name)
             lines = tuple(found.plan(self._context, job.old, job.new))
             if lines:
