@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,7 +10,8 @@ from datetime import UTC, datetime
 from installer.commands.common.attempt import attempt
 from installer.commands.common.plan_execution import TransactionResult, ask_and_execute
 from installer.commands.common.session import Session
-from installer.core.errors import RefusedError, TamperedError
+from installer.core.errors import HostNotReadyError, RefusedError, TamperedError
+from installer.core.remedies import remedy
 from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.planning.desired_state import Desired
@@ -86,9 +88,14 @@ def plan_rollback(
     if check is not None:
         try:
             check(entry)
-        except (TamperedError, OSError) as error:
-            what = error.what if isinstance(error, TamperedError) else f"cannot be read: {error.strerror}"
-            raise TamperedError(what, where=context.layout.release(entry.name), hint=DAMAGED) from None
+        except TamperedError as error:
+            raise TamperedError(error.what, where=context.layout.release(entry.name), hint=DAMAGED) from None
+        except OSError as error:
+            # What is gone is damage; a disk that failed to read may read the next time.
+            where, what = context.layout.release(entry.name), f"cannot be read: {error.strerror}"
+            if isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP:
+                raise TamperedError(what, where=where, hint=DAMAGED) from None
+            raise HostNotReadyError(what, where=error.filename or where, hint=remedy(error)) from error
     number = next_transaction(context.system, context.layout, state)
     release = open_release(context.system, context.layout, entry, DAMAGED)
     items = [

@@ -298,7 +298,10 @@ def known_time(system: System) -> datetime | None:
 
 def remember_time(system: System, now: datetime) -> None:
     """Record that this time has passed, so that a clock that is set back is noticed."""
-    known = known_time(system)
+    try:
+        known = known_time(system)
+    except HostNotReadyError:
+        return  # noticed by the next command: what was done is done
     # Only ever later: a wrong clock in the past must not lower it.
     if known is not None and known >= now:
         return
