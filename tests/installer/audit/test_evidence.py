@@ -309,7 +309,9 @@ class TestWriting:
         assert kept == ["000001", "000002", "000006"], "two releases are retained, and the newest of all"
         assert bench.run("remove", "lan-chat", "--yes")[0] == 0
         record(system, b"another product", "passed", "b" * 64)
-        assert [name for name in self.names(system) if "-passed-" in name] == ["000008-passed-bbbbbbbbbbbb.json"]
+        assert [name for name in self.names(system) if "-passed-" in name] == [
+            "000008-passed-bbbbbbbbbbbb.json"
+        ]
         _, document, _ = bench.run("history")
         assert [event["pruned"] for event in document["events"]] == [True, True, False]
         assert "(removed since: the newest are kept)" in bench.text("history")[1]
