@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from installer.cli.audit import audit, metrics, support
-from installer.cli.host import BY_HAND, recover, selftest, setup, trust_app
+from installer.cli.host import BY_HAND, licenses, recover, selftest, setup, trust_app
 from installer.cli.options import (
     BundleName,
     Choice,
@@ -51,6 +51,7 @@ app.command(epilog="Example: install metrics")(metrics)
 app.command(epilog="Example: install support /media/usb/airgap-7.tar")(support)
 app.command(epilog=BY_HAND)(recover)
 app.command(epilog="Example: install setup --env production --recover-at-boot")(setup)
+app.command(epilog="Example: install licenses --sbom")(licenses)
 app.command(hidden=True)(selftest)
 
 

@@ -109,7 +109,7 @@ def _staged_plan(
             session.ui.note(report(verified, decision))
         evidence, notes = Evidence.of(verified, decision), tuple(verifier.trace.notes)
         plan = plan_apply(context, state, staged, chosen.options, evidence=evidence, notes=notes)
-        show_and_ask(session.ui, plan, yes=chosen.yes)
+        show_and_ask(session, plan, yes=chosen.yes)
         # The last moment before BEGIN: staging and an open prompt may have taken hours.
         if not plan.nothing:
             verifier.check_last(opened, state, watch)

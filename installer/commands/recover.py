@@ -9,6 +9,7 @@ from installer.commands.common.attempt import attempt
 from installer.commands.common.recovery import Recovered, exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import IncompleteError, Problem
+from installer.shared import interrupts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,15 @@ def recover(session: Session, product: str | None = None, *, wait: float = 0.0) 
         WaybillError: Another install runs, or something can be neither finished nor undone.
     """
     done: list[tuple[str, Recovered]] = []
-    for name in [session.product(product)] if product else session.products():
-        # The lock recovers by itself: there is nothing to do inside.
-        context = session.context(name)
-        with attempt(session, "recover", product=name), exclusive(context, wait) as (_, recovered):
-            done += [(name, each) for each in recovered]
+    # To stop half way would leave what this command is there to end; every step of it has a time limit.
+    with interrupts.deferred() as whole:
+        whole.shield()
+        for name in [session.product(product)] if product else session.products():
+            # The lock recovers by itself: there is nothing to do inside.
+            with (
+                attempt(session, "recover", product=name),
+                exclusive(session.context(name), wait) as (_, recovered),
+            ):
+                done += [(name, each) for each in recovered]
+        interrupts.finish()
     return RecoverResult(tuple(done))

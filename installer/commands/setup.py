@@ -13,7 +13,7 @@ from typing import Any
 
 from installer import __version__
 from installer.core.digest import file_digest
-from installer.core.errors import HostNotReadyError, MediaError, UsageError, os_errors_as
+from installer.core.errors import HostNotReadyError, MediaError, UsageError, WaybillError, os_errors_as
 from installer.core.limits import CHUNK
 from installer.core.trust.root import ENVIRONMENT
 from installer.host.atomic_file import remove_partial, rename_into_place, replace_file, temporary_path
@@ -120,35 +120,38 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
 
 
 def _copy(system: System, own: Path) -> str:
-    """Put a copy of the executable `own` in its place, and return its SHA-256; a failure keeps the old one."""
+    """Put a copy of the executable in its place and return its SHA-256; a failure keeps the old one."""
     new = temporary_path(PLACE)
     remove_partial(system, PLACE)
     system.write_new(new, _pieces(own), 0o755)
     try:
-        copy = system.real(new)
-        # Read back: the media may give other bytes than at the start, which only checked what it unpacked.
-        with Path(copy).open("rb") as file:
-            same = is_same_program(file)
-        if not same:
-            raise MediaError(
-                "its copy is not the executable that runs: it was read with errors, or changed meanwhile",
-                where=str(own),
-                hint="copy the executable to the media again, then run setup again",
-            )
-        digest = file_digest(Path(copy))
-        ended = system.run([copy, "--version"], timeout=_START)
-        if not ended.ok or ended.stdout.decode("utf-8", "replace").split() != ["install", __version__]:
-            raise HostNotReadyError(
-                f"the copy does not start: {ended.reason()}",
-                where=PLACE,
-                hint="check that the file system is not mounted noexec",
-            )
-    except (MediaError, HostNotReadyError):
+        digest = _checked(system, Path(system.real(new)), own)
+    except (OSError, WaybillError):
         with suppress(OSError):
             remove_partial(system, PLACE)
         raise
     rename_into_place(system, PLACE)
     return digest
+
+
+def _checked(system: System, copy: Path, own: Path) -> str:
+    # Read back: the media may give other bytes than at the start, which only checked what it unpacked.
+    with copy.open("rb") as file:
+        same = is_same_program(file)
+    if not same:
+        raise MediaError(
+            "its copy is not the executable that runs: it was read with errors, or changed meanwhile",
+            where=str(own),
+            hint="copy the executable to the media again, then run setup again",
+        )
+    ended = system.run([str(copy), "--version"], timeout=_START)
+    if not ended.ok or ended.stdout.decode("utf-8", "replace").split() != ["install", __version__]:
+        raise HostNotReadyError(
+            f"the copy does not start: {ended.reason()}",
+            where=PLACE,
+            hint="check that the file system is not mounted noexec",
+        )
+    return file_digest(copy)
 
 
 def _pieces(own: Path) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Every error that a command can end with, and its exit code.
 
     WaybillError                    exit   meaning
+    ├── InternalError               1      a fault of Waybill itself
     ├── UsageError                  2      wrong usage
     ├── UntrustedError              10     no trust set up, or no trusted signature
     │   └── CheckFailedError        10     a signature could not be checked
@@ -23,7 +24,9 @@
     ├── RolledBackError             20     failed and rolled back
     ├── NotUndoneError              21     failed and not fully undone
     │   └── IncompleteError         21     committed, but a step failed past the point of no return
-    └── UnfitInputError             30     `bundle`: the input cannot be bundled
+    ├── UnfitInputError             30     `bundle`: the input cannot be bundled
+    ├── OutputError                 4      `bundle`: done, but its output could not be written
+    └── StoppedError                130    interrupted before anything was changed
 
 A bad signature (`TamperedError`, `UntrustedError`) and one that could not be checked (`CheckFailedError`) are
 different errors with different remedies. Each class has a `code` of its own, which `--json` prints.
@@ -101,6 +104,12 @@ class WaybillError(Exception):
             "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
             **({"step": self.step} if self.step else {}),
         }
+
+
+class InternalError(WaybillError):
+    """A fault of Waybill itself, which no other class describes."""
+
+    code, exit_code = "internal", 1
 
 
 class UsageError(WaybillError):
@@ -241,6 +250,19 @@ class UnfitInputError(WaybillError):
     """An input of `bundle` cannot be bundled; `problems` lists everything that was found."""
 
     code, exit_code = "unfit-input", 30
+
+
+class OutputError(WaybillError):
+    """The command did what it was asked to do, but its output could not be written to standard output."""
+
+    code, exit_code = "output", 4
+    remedy = "what the command did stands; give it a standard output that can be written, and run it again"
+
+
+class StoppedError(WaybillError):
+    """A signal ended the command before anything was changed."""
+
+    code, exit_code = "interrupted", 130
 
 
 @contextmanager

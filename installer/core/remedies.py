@@ -1,10 +1,17 @@
-"""What an operator can do about an error of the operating system, by its number."""
+"""What an operator can do about an error: by the number of the operating system, and below --root."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+from dataclasses import replace
 
+from installer.core.errors import WaybillError
+
+_COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
+# Not within a longer path, which is that of this machine already.
+_PLACE = re.compile(r"(?<![\w./-])/(?:etc|var/lib)/waybill\b")
 NOT_OURS = "run as root, or use --root DIR with a directory of your own"
 _DENIED_TO_ROOT = (
     "root may not do this here: the file may be immutable (see `lsattr`, then `chattr -i`), or a security "
@@ -58,3 +65,22 @@ def remedy(error: OSError, otherwise: str = "check this path, and the kernel log
         # "Run as root" would send root in a circle.
         return _DENIED_TO_ROOT if os.geteuid() == 0 else NOT_OURS
     return _BY_NUMBER.get(error.errno or 0, otherwise)
+
+
+def point_below(error: WaybillError, root: str) -> None:
+    """Let the hints of an error name commands and files of a host below a root directory.
+
+    Args:
+        error: The error; its hints are changed.
+        root: The directory; `/` changes nothing.
+    """
+    if root == "/":
+        return
+    error.hint = below(error.hint, root)
+    error.problems = tuple(replace(each, hint=below(each.hint, root)) for each in error.problems)
+
+
+def below(hint: str, root: str) -> str:
+    """Return one hint for a host below a root directory."""
+    placed = _PLACE.sub(lambda found: root + found[0], hint)
+    return _COMMAND.sub(lambda found: f"`install {found[1]} --root {root}`", placed)

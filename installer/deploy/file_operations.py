@@ -8,21 +8,36 @@ is a rename and needs no disk space.
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from installer.core.digest import hash_pieces
 from installer.core.errors import Problem
+from installer.deploy.file_backups import (
+    Names,
+    back_up,
+    discard,
+    keep,
+    remove,
+    remove_empty,
+    restore,
+    set_aside,
+)
 from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.host.directories import make_directory, parent, sync_directories
+from installer.host.resolved import Resolver
 from installer.host.system import Seen, System
 
 BATCH = 256
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
-"""What link(2) fails with where the file system has no hard links, or no more of them for this file."""
+CLEARED = "cleared"
+"""What the plan expects where an operation before this one removes what is there."""
+_SINCE = "was changed after the plan was made"
+MOST_NAMED = 50
+"""Paths that an error names; a tree of thousands can change at once."""
+_AGAIN = "check it; then run the same command again: it makes a new plan"
 
 
 def matches(seen: Seen, entry: Json) -> bool:
@@ -40,6 +55,20 @@ def matches(seen: Seen, entry: Json) -> bool:
     return seen.mode == entry["mode"] and all(want in (-1, have) for have, want in owners)
 
 
+def saw(seen: Seen) -> str:
+    """Return what the plan saw at a path, in the words that an entry carries as `saw`."""
+    if seen.kind == "absent":
+        return "absent"
+    if seen.kind == "link":
+        return f"link {seen.target}"
+    return f"{seen.kind} {seen.mode:04o} {seen.uid}:{seen.gid} {seen.sha256[:32]}".rstrip()
+
+
+def _unexpected(entry: Json, seen: Seen) -> bool:
+    """Return whether a path is not as the plan saw it. Journals of earlier versions do not tell."""
+    return "saw" in entry and saw(seen) != ("absent" if entry["saw"] == CLEARED else entry["saw"])
+
+
 def batches(entries: Iterable[Json], name: str, label: str = "") -> Iterator[Op]:
     """Yield operations of up to `BATCH` entries each; name and number make the names of backups unique."""
     rows = list(entries)
@@ -50,34 +79,14 @@ def batches(entries: Iterable[Json], name: str, label: str = "") -> Iterator[Op]
         yield Op("files.change", args, "switch", f"{label or name}{more}")
 
 
-class _Names:
-    """The names that one operation uses next to the paths themselves. All are known before it begins."""
-
-    def __init__(self, preimage: Json) -> None:
-        self.directory: str = preimage["directory"]
-        self._tag: str = preimage["tag"]
-
-    def new(self, path: str, index: int) -> str:
-        # In the same directory, because rename(2) is atomic within one file system only.
-        return f"{parent(path).rstrip('/')}/.waybill-{self._tag}-{index}.new"
-
-    def backup(self, index: int) -> str:
-        return f"{self.directory}/{index}"
-
-    # Used when the backup directory is on another file system, to which link(2) cannot reach.
-    def sibling(self, path: str, index: int) -> str:
-        return f"{parent(path).rstrip('/')}/.waybill-{self._tag}-{index}.old"
-
-    def backups(self, path: str, index: int) -> tuple[str, str]:
-        return self.backup(index), self.sibling(path, index)
-
-
 class ChangeFiles(Handler):
     """`files.change`: makes every path what its entry says."""
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return what is at every path, and the names of the backups."""
-        tag = f"{context.transaction}-{args['batch']}".replace(" ", "-")
+        # Random, because the directories of the paths may belong to service accounts: a name that they could
+        # foresee they could take first, and the backup would be theirs.
+        tag = f"{context.transaction}-{args['batch']}-{secrets.token_hex(8)}".replace(" ", "-")
         return {
             "directory": f"{context.layout.backup(context.transaction)}/{tag}",
             "tag": tag,
@@ -89,6 +98,16 @@ class ChangeFiles(Handler):
         with system.hold_directories():
             return [system.observe(entry["path"]).as_json() for entry in entries]
 
+    def require_unchanged(self, context: Context, args: Json) -> None:
+        """Require that every path still is what the plan saw there.
+
+        Raises:
+            StepError: Somebody changed one since; all are named, and nothing was done.
+        """
+        entries = [entry for entry in args["entries"] if entry.get("saw", CLEARED) != CLEARED]
+        seen = [Seen(**row) for row in self._look(context.system, entries)]
+        _require_expected(zip(entries, seen, strict=True))
+
     def places(self, args: Json) -> set[str]:
         """Return the directories that hold the entries."""
         return {parent(entry["path"]) for entry in args["entries"]}
@@ -96,23 +115,25 @@ class ChangeFiles(Handler):
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Back up, write next to the target, rename into place, remove; sync each stage before the next."""
         with context.system.hold_directories():
-            self._do(context.system, args, preimage)
+            self._do(context, args, preimage)
 
-    def _do(self, system: System, args: Json, preimage: Json) -> None:
-        names = _Names(preimage)
-        work = [
-            (index, entry, before)
-            for index, (entry, before) in enumerate(zip(args["entries"], _before(preimage), strict=True))
-            if not matches(before, entry)
-        ]
+    def _do(self, context: Context, args: Json, preimage: Json) -> None:
+        system = context.system
+        names = Names(preimage)
+        rows = list(zip(args["entries"], _before(preimage), strict=True))
         # All refusals come before the first change, so that they leave nothing to undo.
+        _require_expected(rows)
+        _require_allowed(context, [entry["path"] for entry, _ in rows])
+        work = [
+            (index, entry, before) for index, (entry, before) in enumerate(rows) if not matches(before, entry)
+        ]
         for _, entry, before in work:
             _refuse_impossible(entry, before)
         make_directory(system, names.directory)
         touched: set[str] = {names.directory}
         for index, entry, before in work:
             if before.kind in ("file", "link"):
-                touched.add(_back_up(system, names, index, entry["path"]))
+                touched |= back_up(system, names, index, entry["path"], before)
         # Backups are on the disk before the first path changes: after a power cut they are all there is.
         sync_directories(system, touched)
         self._clear_paths(system, names, work)
@@ -129,11 +150,11 @@ class ChangeFiles(Handler):
             touched.add(parent(entry["path"]))
         sync_directories(system, touched)
 
-    def _clear_paths(self, system: System, names: _Names, work: list[tuple[int, Json, Seen]]) -> None:
+    def _clear_paths(self, system: System, names: Names, work: list[tuple[int, Json, Seen]]) -> None:
         """Remove what goes and make directories, in order: what was a link may become a directory."""
         for index, entry, before in work:
             if entry["kind"] == "absent" and before.kind == "dir":
-                _set_aside(system, entry, names.sibling(entry["path"], index))
+                set_aside(system, entry, names.sibling(entry["path"], index))
             elif entry["kind"] == "absent":
                 # Recovery may run this again after a crash: what is gone already is no error.
                 with suppress(FileNotFoundError):
@@ -143,7 +164,7 @@ class ChangeFiles(Handler):
                     system.mkdir(entry["path"], 0o700)  # closed until its owner is set
                 system.set_owner_mode(entry["path"], entry["mode"], entry["uid"], entry["gid"])
 
-    def _write(self, system: System, names: _Names, work: list[tuple[int, Json, Seen]]) -> Iterator[str]:
+    def _write(self, system: System, names: Names, work: list[tuple[int, Json, Seen]]) -> Iterator[str]:
         for index, entry, _ in work:
             new = names.new(entry["path"], index)
             if entry["kind"] not in ("file", "link"):
@@ -171,14 +192,14 @@ class ChangeFiles(Handler):
             self._undo(context, args, preimage)
 
     def _undo(self, context: Context, args: Json, preimage: Json) -> None:
-        system, names = context.system, _Names(preimage)
+        system, names = context.system, Names(preimage)
         changed: list[Problem] = []
         touched: set[str] = set()
         rows = list(enumerate(zip(args["entries"], _before(preimage), strict=True)))
         # In reverse, so that a directory is empty again before it is removed itself.
         for index, (entry, before) in reversed(rows):
             path = entry["path"]
-            if entry["kind"] in ("file", "link") and _remove(system, names.new(path, index)):
+            if entry["kind"] in ("file", "link") and discard(system, names.new(path, index)):
                 touched.add(parent(path))
             # It was as wanted before: `do` left it alone, and whatever is there now is not its work.
             if matches(before, entry):
@@ -186,11 +207,11 @@ class ChangeFiles(Handler):
             now = system.observe(path)
             if now != before:
                 touched |= {parent(path), path} if entry["kind"] == "dir" else {parent(path)}
-                problem = self._restore(context, (entry, before, now), names.backups(path, index))
+                problem = self._restore(system, names, index, (entry, before, now))
                 if problem:
                     changed.append(problem)
                     continue
-            if before.kind in ("file", "link") and _remove(system, names.sibling(path, index)):
+            if before.kind in ("file", "link") and discard(system, names.sibling(path, index)):
                 touched.add(parent(path))
         sync_directories(system, touched)
         if changed:
@@ -199,20 +220,20 @@ class ChangeFiles(Handler):
             )
 
     def _restore(
-        self, context: Context, row: tuple[Json, Seen, Seen], backups: tuple[str, str]
+        self, system: System, names: Names, index: int, row: tuple[Json, Seen, Seen]
     ) -> Problem | None:
-        system = context.system
         entry, before, now = row
         path = entry["path"]
         if entry["kind"] == "dir" and now.kind == "dir":
             if before.kind == "dir":
                 system.set_owner_mode(path, before.mode, before.uid, before.gid)
             else:
-                _remove_empty(system, path)
+                remove_empty(system, path)
             return None
         if before.kind == "dir" and now.kind == "absent":
-            if system.observe(backups[1], digest=False).kind == "dir":
-                system.rename(backups[1], path)
+            aside = names.sibling(path, index)
+            if system.observe(aside, digest=False).kind == "dir":
+                system.rename(aside, path)
                 return None
             return Problem(path, "was removed by somebody else", "create it again")
         # Neither the preimage nor the release: overwriting it could destroy somebody's work.
@@ -221,15 +242,11 @@ class ChangeFiles(Handler):
                 path, "was changed by somebody else: it matches neither its old content nor the new release"
             )
         if before.kind == "absent":
-            _remove(system, path)
+            remove(system, path)
             return None
-        for backup in backups:
-            # Compared by digest, mode and owner: a backup that was changed must not come back as the
-            # original.
-            if system.observe(backup) == before:
-                system.rename(backup, path)
-                return None
-        return Problem(path, "cannot be restored: its backup has changed", f"check {backups[0]}")
+        if restore(system, names, index, path, before):
+            return None
+        return Problem(path, "cannot be restored: its backup has changed", f"check {names.backup(index)}")
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Move replaced files that the operator keeps; remove other backups and empty directories."""
@@ -237,29 +254,23 @@ class ChangeFiles(Handler):
             self._finish(context.system, args, preimage)
 
     def _finish(self, system: System, args: Json, preimage: Json) -> None:
-        names, touched = _Names(preimage), set[str]()
+        names, touched = Names(preimage), set[str]()
         for index, (entry, before) in enumerate(zip(args["entries"], _before(preimage), strict=True)):
             if before.kind == "absent" or matches(before, entry):
                 continue
             if entry.get("keep"):
-                _keep(system, names.backups(entry["path"], index), before, entry["keep"])
-            sibling = names.sibling(entry["path"], index)
-            if system.observe(sibling, digest=False).kind != "absent":
-                system.remove_tree(sibling)
-                touched.add(parent(sibling))
+                keep(system, names.backups(entry["path"], index), before, entry["keep"])
+            if discard(system, names.sibling(entry["path"], index)):
+                touched.add(parent(entry["path"]))
         # Only empty directories: files of others in them keep them.
         for path in args.get("prune", []):
-            if _remove_empty(system, path):
+            if remove_empty(system, path):
                 touched.add(parent(path))
         sync_directories(system, touched)
 
 
 def _before(preimage: Json) -> list[Seen]:
     return [Seen(**row) for row in preimage["before"]]
-
-
-def _owner(system: System, seen: Seen) -> tuple[int, int]:
-    return (seen.uid, seen.gid) if system.privileged else (-1, -1)
 
 
 def _refuse_impossible(entry: Json, before: Seen) -> None:
@@ -275,72 +286,31 @@ def _refuse_impossible(entry: Json, before: Seen) -> None:
     )
 
 
-def _back_up(system: System, names: _Names, index: int, path: str) -> str:
-    """Give what is at `path` a second name, or copy it. Return the directory that has to be synced."""
-    for backup in names.backups(path, index):
-        if system.observe(backup, digest=False).kind != "absent":
-            return parent(backup)
-        try:
-            system.link(path, backup)
-        except OSError as error:
-            if error.errno == errno.EXDEV:
-                continue  # the backup directory is on another file system: try next to the file
-            if error.errno not in _NO_LINKS:
-                raise
-            break
-        return parent(backup)
-    seen = system.observe(path, digest=False)
-    if seen.kind == "link":
-        system.symlink(seen.target, names.backup(index))
-    else:
-        owner = _owner(system, seen)
-        system.write_new(names.sibling(path, index), system.chunks(path), seen.mode, *owner)
-        return parent(path)
-    return names.directory
+def _require_expected(rows: Iterable[tuple[Json, Seen]]) -> None:
+    """Require that paths are as the plan saw them.
+
+    Raises:
+        StepError: Some are not; all are named.
+    """
+    changed = [
+        Problem(entry["path"], f"the plan saw: {entry['saw']}; now: {saw(seen)}", _AGAIN)
+        for entry, seen in rows
+        if _unexpected(entry, seen)
+    ]
+    if changed:
+        raise StepError(_SINCE, where=changed[0].where, hint=_AGAIN, problems=changed[:MOST_NAMED])
 
 
-def _set_aside(system: System, entry: Json, aside: str) -> None:
-    """Rename a directory that makes room, with everything in it; refuse if it has more in it than planned."""
-    if system.observe(aside, digest=False).kind == "dir":
-        return
-    # Checked again just before: a file that came after the plan must not vanish with the directory.
-    if system.tree(entry["path"]) != entry["tree"]:
-        raise StepError(
-            "contains something that was not there when the plan was made",
-            where=entry["path"],
-            hint="check it and try again",
-        )
-    system.rename(entry["path"], aside)
+def _require_allowed(context: Context, paths: Iterable[str]) -> None:
+    """Require that no path leads to a place that no release may have, whatever the plan found.
 
-
-def _keep(system: System, backups: tuple[str, str], before: Seen, to: str) -> None:
-    if system.observe(to, digest=False).kind != "absent":
-        return
-    for backup in backups:
-        if system.observe(backup, digest=False).kind == "absent":
+    Raises:
+        StepError: One does: a link or a mount was made after the plan.
+    """
+    resolver, layout = Resolver(context.system), context.layout
+    for path in paths:
+        # The link to the running release and the like: no manifest can name a place there.
+        if path.startswith(f"{layout.state}/"):
             continue
-        make_directory(system, parent(to))
-        if before.kind == "link":
-            system.symlink(before.target, to)
-        else:
-            # Under another name first: a copy that a crash interrupted must not pass for the operator's file.
-            partial = f"{to}.part"
-            _remove(system, partial)
-            system.write_new(partial, system.chunks(backup), 0o600)
-            system.rename(partial, to)
-        system.sync_dir(parent(to))
-        return
-
-
-def _remove(system: System, path: str) -> bool:
-    if system.observe(path, digest=False).kind == "absent":
-        return False
-    system.unlink(path)
-    return True
-
-
-def _remove_empty(system: System, path: str) -> bool:
-    if system.observe(path, digest=False).kind != "dir" or system.names(path):
-        return False
-    system.rmdir(path)
-    return True
+        if why := resolver.forbidden(path, layout.product):
+            raise StepError(why, where=path, hint="remove the link or the mount that leads there")

@@ -61,6 +61,8 @@ def _residue(context: Context, item: InventoryItem) -> Residue:
         return Residue("gone", kind, name)
     if seen.kind == "dir" and kind != "directory":
         return Residue("stays", kind, name, "is a directory that somebody else created")
+    if seen.kind == "dir" and item.why:
+        return Residue("stays", kind, name, item.why)
     if seen.kind == "dir":
         names = system.names(name)
         if not names:

@@ -100,6 +100,17 @@ class Handler(ABC):
             OSError: The host failed.
         """
 
+    def require_unchanged(self, context: Context, args: Json) -> None:
+        """Require that the host still is as the plan saw it. Default: do nothing.
+
+        Called before the transaction begins, and again before the first operation that touches what runs:
+        operators and programs do not wait for the installer.
+
+        Raises:
+            StepError: Somebody changed something that the operation would replace or remove.
+            OSError: The host cannot be examined.
+        """
+
     def undo_label(self, op: Op) -> str:
         """Return how progress names the undo of an operation; empty: not at all. Default: its label."""
         return f"undo: {op.label}" if op.label else ""

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from installer.core.limits import CHUNK
 from installer.host.http_probe import Answer
 from installer.host.safe_path import HeldDirs, ParentDir, open_parent
-from installer.shared import process
+from installer.shared import interrupts, process
 
 # O_NOFOLLOW: a link that a service account plants must not make root read another file. O_NONBLOCK: opening
 # a FIFO must not wait for a writer.
@@ -205,15 +205,15 @@ class Host:
                 raise OSError(errno.EFBIG, f"is larger than the {limit} bytes allowed", path)
         return bytes(data)
 
-    def chunks(self, path: str, *, follow: bool = False) -> Iterator[bytes]:
-        """Read a file piece by piece.
+    def chunks(self, path: str, *, follow: bool = False, start: int = 0) -> Iterator[bytes]:
+        """Read a file piece by piece, from the offset `start` on.
 
         Raises:
             OSError: It cannot be read.
         """
         with self.open_parent(path, follow=follow) as at:
             fd = os.open(at.name, READ, dir_fd=at.fd)
-        return _chunks(fd)
+        return _chunks(fd, start)
 
     def names(self, path: str) -> list[str]:
         """List a directory, sorted; a directory that does not exist is empty.
@@ -340,8 +340,9 @@ class Host:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait for some seconds."""
-        time.sleep(seconds)
+        """Wait for some seconds; a signal that asks the program to stop ends the wait."""
+        with interrupts.waiting():
+            time.sleep(seconds)
 
     def http_get(self, url: str, timeout: float) -> Answer:
         """Send a GET request, without proxies and without following redirects.
@@ -351,7 +352,8 @@ class Host:
         """
         from installer.host.http_probe import http_get
 
-        return http_get(url, timeout)
+        with interrupts.waiting():
+            return http_get(url, timeout)
 
     def tcp_connect(self, host: str, port: int, timeout: float) -> None:
         """Open a TCP connection and close it.
@@ -359,7 +361,8 @@ class Host:
         Raises:
             OSError: The connection was refused or timed out.
         """
-        socket.create_connection((host, port), timeout).close()
+        with interrupts.waiting():
+            socket.create_connection((host, port), timeout).close()
 
 
 @contextmanager
@@ -372,8 +375,10 @@ def opened(at: ParentDir, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _chunks(fd: int) -> Iterator[bytes]:
+def _chunks(fd: int, start: int = 0) -> Iterator[bytes]:
     try:
+        if start:
+            os.lseek(fd, start, os.SEEK_SET)
         while chunk := os.read(fd, CHUNK):
             yield chunk
     finally:

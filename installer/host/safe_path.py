@@ -30,6 +30,19 @@ class ParentDir(NamedTuple):
     parts: tuple[str, ...]
 
 
+class ForeignLinkError(PermissionError):
+    """A link on the way to a path belongs to another user, who could lead the installer anywhere.
+
+    Attributes:
+        link: The link, as a host path without links.
+    """
+
+    def __init__(self, link: str, owner: int, path: str) -> None:
+        what = f"the symbolic link {link} on the way to it belongs to user {owner}, not to root"
+        super().__init__(errno.EPERM, what, path)
+        self.link = link
+
+
 @contextmanager
 def open_parent(root: str, path: str, *, follow: bool = False) -> Iterator[ParentDir]:
     """Open the directory that holds `path`.
@@ -89,7 +102,11 @@ def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | li
             try:
                 child = os.open(part, _DIRECTORY, dir_fd=fd)
             except OSError as error:
-                target = _link(fd, part, path) if error.errno in (errno.ENOTDIR, errno.ELOOP) else None
+                target = (
+                    _link(fd, todo[: index + 1], path)
+                    if error.errno in (errno.ENOTDIR, errno.ELOOP)
+                    else None
+                )
                 if target is not None:
                     # An absolute link starts at the root directory, as in a chroot.
                     before = [] if target.startswith("/") else todo[:index]
@@ -115,7 +132,9 @@ def _and_close(fd: int, todo: list[str]) -> list[str]:
     return todo
 
 
-def _link(fd: int, name: str, path: str) -> str | None:
+def _link(fd: int, parts: list[str], path: str) -> str | None:
+    """Return the target of a link if root or this user owns it; None for what is no link."""
+    name = parts[-1]
     try:
         target = os.readlink(name, dir_fd=fd)
     except OSError:
@@ -123,9 +142,7 @@ def _link(fd: int, name: str, path: str) -> str | None:
     # The owner of the link itself, not of its target.
     owner = os.stat(name, dir_fd=fd, follow_symlinks=False).st_uid
     if owner not in (0, os.geteuid()):
-        raise PermissionError(
-            errno.EPERM, f"the symbolic link {name} belongs to user {owner}, not to root", path
-        )
+        raise ForeignLinkError("/" + "/".join(parts), owner, path)
     return target
 
 

@@ -20,7 +20,7 @@ from installer.host.host import LIST, READ, Host, Seen, Space, opened
 from installer.host.http_probe import Answer
 from installer.host.lock import Lock
 from installer.host.safe_path import ParentDir, open_parent
-from installer.shared import process
+from installer.shared import interrupts, process
 from installer.shared.process import Completed
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
@@ -70,9 +70,10 @@ class System(Host):
 
         Args:
             name: What it is, for traces: `docker.load`.
-            call: Does it.
+            call: Does it; a signal that asks the program to stop ends it at once: an engine may take minutes.
         """
-        return self.around(name, (), call)
+        with interrupts.waiting():
+            return self.around(name, (), call)
 
     @_effect
     def mkdir(self, path: str, mode: int) -> None:
@@ -119,7 +120,7 @@ class System(Host):
                 if sync:
                     self._fsync(fd)
             # Not BaseException: a killed process cannot clean up, and tests imitate that.
-            except Exception:
+            except (Exception, KeyboardInterrupt):
                 with suppress(OSError):
                     # A half-written file under its final name must not be taken for a complete one later.
                     os.unlink(at.name, dir_fd=at.fd)

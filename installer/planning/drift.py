@@ -7,7 +7,7 @@ conffiles it can be kept: then the version of the release is written next to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
 from installer.core.errors import Problem, UsageError
@@ -66,7 +66,7 @@ NOTHING_SAID = Policy()
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """A file that is neither what was installed nor what is to come.
+    """A file or directory that is neither what was installed nor what is to come.
 
     Attributes:
         path: Where.
@@ -75,6 +75,7 @@ class Drifted:
         other: Where its other version lies in the end: the release's where it is kept, a copy of it where it
             is replaced; empty where there is none.
         origin: Its bundle path.
+        kind: `file`, or `dir` for a directory that was there before the product.
     """
 
     path: str
@@ -82,6 +83,7 @@ class Drifted:
     treatment: Treatment
     other: str = ""
     origin: str = ""
+    kind: str = "file"
 
     def text(self) -> str:
         """Return it as a line for people."""
@@ -90,7 +92,23 @@ class Drifted:
             "keep": f"kept; the new version is written to {self.other}" if self.other else "stays",
             "replace": f"replaced; a copy is kept: {self.other}",
         }
+        if self.kind == "dir":
+            become["replace"] = "changed; removing the product changes it back"
         return f"{self.path} {self.what}: {become[self.treatment]}"
+
+
+def condition(what: Seen | Installed) -> str:
+    """Return mode and owner of a directory, as records and plans have them: `0755 0:0`."""
+    return f"{what.mode:04o} {what.uid}:{what.gid}"
+
+
+def restored(item: Installed) -> Installed:
+    """Return a directory that was there before the product, as it was then."""
+    mode, _, owner = item.was.partition(" ")
+    uid, _, gid = owner.partition(":")
+    # Where owners were never set, they are not set back either.
+    ids = (-1, -1) if item.uid == -1 else (int(uid), int(gid))
+    return replace(item, mode=int(mode, 8), uid=ids[0], gid=ids[1], origin="", policy="")
 
 
 def entry_of(item: Installed) -> Json:

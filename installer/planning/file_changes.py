@@ -2,79 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from installer.core.errors import Problem
-from installer.deploy.file_operations import batches, matches
-from installer.deploy.operation import Json, Op
+from installer.deploy.file_operations import CLEARED, matches, saw
+from installer.deploy.operation import Json
 from installer.host.directories import parent
 from installer.host.layout import Layout
-from installer.host.system import System
+from installer.host.system import Seen, System
+from installer.planning import directory_changes
+from installer.planning.changes import Changes, FileChange, Verb
+from installer.planning.destinations import Admission
 from installer.planning.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
 from installer.state.release import Installed
 
 _FOREIGN = "already exists and was not installed by Waybill"
-Verb = Literal["add", "replace", "restore", "remove", "make", "set"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileChange:
-    """One thing on the host that will change.
-
-    Attributes:
-        verb: `add`, `replace`, `restore` (was removed by somebody), `remove`, `make` (a directory) or `set`
-            (its mode or owner).
-        path: Where.
-        size: Bytes that are written.
-        origin: Its bundle path, where it has one.
-        kept: Where what somebody else wrote there is kept; empty where nothing of that kind is there.
-    """
-
-    verb: Verb
-    path: str
-    size: int = 0
-    origin: str = ""
-    kept: str = ""
-
-
-@dataclass(slots=True)
-class Changes:
-    """Everything about files that a transaction will do.
-
-    Attributes:
-        installed: What the new release has on the host in the end, directories that hold it first.
-        changes: For people.
-        drifted: Files that somebody edited, or that are not ours, and what becomes of them.
-        problems: What stands in the way.
-        early: Entries that have to be gone before others can come.
-        entries: Entries that come, in order.
-        late: Entries that go.
-        prune: Directories that go when they are empty.
-    """
-
-    installed: list[Installed] = field(default_factory=list)
-    changes: list[FileChange] = field(default_factory=list)
-    drifted: list[Drifted] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    early: list[Json] = field(default_factory=list)
-    entries: list[Json] = field(default_factory=list)
-    late: list[Json] = field(default_factory=list)
-    prune: list[str] = field(default_factory=list)
-
-    def operations(self) -> list[Op]:
-        """Return the operations, in order."""
-        ops = [
-            # Journals name the batches; their names stay, whatever people read.
-            *batches(self.early, "make room", "prepare destinations"),
-            *batches(self.entries, "place files", "install files"),
-            *batches(self.late, "remove files"),
-        ]
-        if self.prune:
-            prune = {"batch": "prune", "entries": [], "prune": self.prune}
-            ops.append(Op("files.change", prune, "switch", ""))
-        return ops
+_ABSENT = Seen("absent")
 
 
 def compare(
@@ -83,6 +27,7 @@ def compare(
     number: str,
     old: Sequence[Installed],
     wanted: Sequence[Installed],
+    admission: Admission,
     *,
     policy: Policy = NOTHING_SAID,
     rendered: Collection[str] = (),
@@ -96,6 +41,7 @@ def compare(
         number: The id of the transaction.
         old: What the running release has on the host.
         wanted: What the new one wants there, without directories that only hold it.
+        admission: Decides which places the release may have.
         policy: What the operator said about files that were edited or are not ours. Where nothing was said,
             they are refused; what goes anyway is moved to where copies are kept.
         rendered: Paths of what is rendered from templates.
@@ -104,7 +50,7 @@ def compare(
     before, after = ({item.path: item for item in items} for items in (old, wanted))
     with system.hold_directories():
         return _Comparison(
-            system, f"{layout.preserved}/{number}", before, after, policy, rendered, back
+            system, f"{layout.preserved}/{number}", before, after, admission, policy, rendered, back
         ).run()
 
 
@@ -114,6 +60,7 @@ class _Comparison:
     _kept: str
     _old: Mapping[str, Installed]
     _wanted: Mapping[str, Installed]
+    _admission: Admission
     _policy: Policy
     _rendered: Collection[str]
     _back: bool
@@ -127,18 +74,48 @@ class _Comparison:
             (i for i in self._wanted.values() if i.kind == "dir"), key=lambda item: item.path
         )
         for item in [*directories, *(i for i in self._wanted.values() if i.kind != "dir")]:
-            if self._hold(parent(item.path), item):
-                self._place(item)
+            self._guarded(self._take, item)
         for path in sorted(self._old.keys() - {item.path for item in self.result.installed}):
-            item = self._old[path]
-            if path in self._gone or path in self._wanted:
-                continue
-            if item.kind == "dir":
-                # Deepest first, so that a directory is empty by the time it is looked at.
-                self.result.prune.insert(0, path)
-            else:
-                self._remove(item, self.result.late)
+            if path not in self._gone and path not in self._wanted:
+                self._guarded(self._leave, self._old[path])
         return self.result
+
+    def _guarded(self, do: Callable[[Installed], None], item: Installed) -> None:
+        """Plan for one item; a place that cannot be examined is a problem of the host, not of ours."""
+        try:
+            do(item)
+        except OSError as error:
+            self.result.problems.append(self._admission.unreachable(item.path, error))
+
+    def _take(self, item: Installed) -> None:
+        problems, notes = self._admission.ask(item, self._old.get(item.path))
+        self.result.problems += problems
+        self.result.notes += notes
+        if not problems and self._hold(parent(item.path), item):
+            self._place(item)
+
+    def _leave(self, item: Installed) -> None:
+        """Plan that something of the old release goes."""
+        if owner := self._admission.owner(item.path):
+            self._gone.add(item.path)
+            # Both have it since an earlier version allowed that: the last of the two to go removes it.
+            self.result.stays[item.path] = f"belongs to {owner} too"
+            if item.kind != "dir":
+                self.result.notes.append(f"{item.path} is not removed: it belongs to {owner} too")
+        elif item.kind == "dir":
+            self._gone.add(item.path)
+            directory_changes.leave(self._system, self.result, item)
+        else:
+            self._remove(item, self.result.late)
+
+    def _look(self, path: str) -> Seen:
+        """Return what is at a path once all that goes early is gone: below a new directory nothing."""
+        return _ABSENT if self._is_new(parent(path)) else self._system.observe(path)
+
+    def _is_new(self, directory: str) -> bool:
+        return bool(self._made) and (
+            directory in self._made or (directory != "/" and self._is_new(parent(directory)))
+        )
 
     def _hold(self, directory: str, for_: Installed) -> bool:
         """Plan a directory that something is to be in; return whether it can exist."""
@@ -155,15 +132,22 @@ class _Comparison:
         if held and old and old.kind != "dir":
             self._remove(old, self.result.early)
             self._make(directory)
-        elif held and (not self._system.is_dir(directory) or parent(directory) in self._made):
+        elif held and (self._is_new(parent(directory)) or not self._system.is_dir(directory)):
             held = self._make_or_refuse(directory, for_)
+        elif held and old and old.was:
+            # The new release asks nothing of it any more: it goes back to what it was before the product.
+            self._gone.add(directory)
+            directory_changes.leave(self._system, self.result, old)
         elif held and old:
             self.result.installed.append(replace(old, origin=""))
+        elif held and (shared := self._admission.made_by_other(directory)):
+            # Whoever of the two products goes last removes it.
+            self.result.installed.append(replace(shared, path=directory))
         self._there[directory] = held
         return held
 
     def _make_or_refuse(self, directory: str, for_: Installed) -> bool:
-        seen = self._system.observe(directory, digest=False)
+        seen = self._look(directory)
         if seen.kind == "absent":
             self._make(directory)
             return True
@@ -176,13 +160,16 @@ class _Comparison:
         owner = 0 if self._system.privileged else -1
         item = Installed(directory, "dir", mode=0o755, uid=owner, gid=owner)
         self.result.installed.append(item)
-        self.result.entries.append(entry_of(item))
+        self.result.entries.append({**entry_of(item), "saw": self._saw(directory, _ABSENT)})
         self.result.changes.append(FileChange("make", directory))
 
     def _place(self, item: Installed) -> None:
         before = self._old.get(item.path)
-        seen = self._system.observe(item.path)
-        entry = entry_of(item)
+        seen = self._look(item.path)
+        entry = {**entry_of(item), "saw": self._saw(item.path, seen)}
+        if seen.kind == "dir" == item.kind:
+            self._place_on_directory(item, before, seen)
+            return
         self.result.installed.append(item)
         if item.kind != "dir":
             self._there[item.path] = False
@@ -190,24 +177,53 @@ class _Comparison:
             return
         if seen.kind == "absent":
             verb: Verb = "make" if item.kind == "dir" else "restore" if before else "add"
+            if item.kind == "dir":
+                self._made.add(item.path)
             self._change(verb, item, entry)
-        elif seen.kind == "dir" and item.kind == "dir":
-            self._change("set", item, entry)
         elif seen.kind == "dir":
             self._replace_directory(item, entry)
         elif seen.kind == "other" or item.kind == "dir":
             if before and before.kind != "dir" and matches(seen, entry_of(before)):
                 self._remove(before, self.result.early)
-                self._change("make", item, entry)
+                self._made.add(item.path)
+                self._change("make", item, {**entry, "saw": self._saw(item.path, _ABSENT)})
             else:
                 self._refuse(item.path, f"is a {seen.kind} that was not installed by Waybill", "move it away")
         # Exactly as installed: nobody loses anything by the replacement.
         elif before and matches(seen, entry_of(before)):
             self._change("replace", item, entry)
         else:
-            self._treat(item, before, difference(seen, before) if before else _FOREIGN)
+            self._treat(item, before, seen, difference(seen, before) if before else _FOREIGN)
 
-    def _treat(self, item: Installed, before: Installed | None, what: str) -> None:
+    def _place_on_directory(self, item: Installed, before: Installed | None, seen: Seen) -> None:
+        """Plan for a directory that exists: one that was there before the product is the operator's."""
+        known = before or self._admission.made_by_other(item.path)
+        item, ours = directory_changes.with_origin(item, known, seen)
+        entry = {**entry_of(item), "saw": self._saw(item.path, seen)}
+        self.result.installed.append(item)
+        if matches(seen, entry):
+            return
+        if fault := self._admission.may_change(item, seen):
+            self.result.problems.append(fault)
+            return
+        if not ours:
+            treatment = self._policy.of(item.path) or (
+                "keep"
+                if before and before.policy == "kept" and (self._back or entry_of(before) == entry_of(item))
+                else "refuse"
+            )
+            if treatment == "keep":
+                self.result.installed[-1] = replace(item, policy="kept")
+            what = difference(seen, item)
+            self.result.drifted.append(Drifted(item.path, what, treatment, "", item.origin, "dir"))
+            if treatment == "refuse":
+                self.result.problems.append(directory_changes.refusal(item, seen))
+            if treatment != "replace":
+                return
+        self.result.entries.append(entry)
+        self.result.changes.append(directory_changes.change(item, seen, item))
+
+    def _treat(self, item: Installed, before: Installed | None, seen: Seen, what: str) -> None:
         """Treat a file that was edited, or is not ours, as the operator chose."""
         path, treatment = item.path, self._treatment(item, before)
         if treatment == "keep" and self._is_configuration(item):
@@ -218,7 +234,8 @@ class _Comparison:
         elif treatment == "replace":
             kept = self._kept + path
             self.result.drifted.append(Drifted(path, what, treatment, kept, item.origin))
-            self._change("replace", item, {**entry_of(item), "keep": kept}, kept)
+            entry = {**entry_of(item), "keep": kept, "saw": self._saw(path, seen)}
+            self._change("replace", item, entry, kept)
         else:
             self.result.drifted.append(Drifted(path, what, "refuse", "", item.origin))
             said = f"was changed on this host ({what})" if before else _FOREIGN
@@ -248,7 +265,8 @@ class _Comparison:
 
     def _lay_beside(self, item: Installed, *, known: bool) -> None:
         """Write the release's version next to the one that stays, unless the operator removed it before."""
-        seen, entry = self._system.observe(item.path), entry_of(item)
+        seen = self._look(item.path)
+        entry = {**entry_of(item), "saw": self._saw(item.path, seen)}
         self.result.installed.append(item)
         if matches(seen, entry) or (known and seen.kind == "absent"):
             return
@@ -270,14 +288,15 @@ class _Comparison:
             what = f"is a directory that contains {strange[0]}" if strange else "is a directory"
             self._refuse(item.path, f"{what}, which was not installed by Waybill", "move it away")
             return
-        self.result.early.append({"path": item.path, "kind": "absent", "tree": below})
+        seen = self._system.observe(item.path)
+        self.result.early.append({"path": item.path, "kind": "absent", "tree": below, "saw": saw(seen)})
         self._gone.update(below)
         self.result.changes += [
             FileChange("remove", path, 0, self._old[path].origin)
             for path in below
             if self._old[path].kind != "dir"
         ]
-        self._change("replace", item, entry)
+        self._change("replace", item, {**entry, "saw": CLEARED})
 
     def _is_as_installed(self, path: str) -> bool:
         old = self._old.get(path)
@@ -291,7 +310,7 @@ class _Comparison:
         seen = self._system.observe(item.path)
         if seen.kind in ("absent", "other") or (seen.kind == "dir") != (item.kind == "dir"):
             return
-        entry: Json = {"path": item.path, "kind": "absent"}
+        entry: Json = {"path": item.path, "kind": "absent", "saw": saw(seen)}
         kept = ""
         # An edited file is never deleted without a copy.
         if item.kind != "dir" and not matches(seen, entry_of(item)):
@@ -319,10 +338,10 @@ class _Comparison:
         self.result.entries.append(entry)
         self.result.changes.append(FileChange(verb, item.path, item.size, item.origin, kept))
 
+    def _saw(self, path: str, seen: Seen) -> str:
+        """Return what an operation is told of what the plan saw at a path."""
+        cleared = path in self._gone or self._is_new(parent(path))
+        return CLEARED if cleared else saw(seen)
+
     def _refuse(self, path: str, what: str, hint: str) -> None:
         self.result.problems.append(Problem(path, what, hint))
-
-
-def without_sources(installed: Iterable[Installed]) -> list[Installed]:
-    """Return what is installed without its sources, to compare two releases."""
-    return [replace(item, source="") for item in installed]

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from installer.core.errors import HostNotReadyError, Problem
+from installer.core.format.destinations import SensitivePlace
 from installer.core.format.manifest import Source
 from installer.deploy.operation import Op
 from installer.deploy.registry import is_point_of_no_return
 from installer.host.disk_space import Need
+from installer.planning.changes import Changes
 from installer.planning.drift import NOTHING_SAID, Policy
-from installer.planning.file_changes import Changes
 from installer.shared.redaction import Diff
 from installer.shared.values import Layer
 from installer.state.release import Release
@@ -84,6 +85,7 @@ class Plan:
         number: The id of the transaction.
         release: The new release.
         sound: Whether the release itself is in order: what stands in the way, if anything, is the host's.
+        sensitive: Destinations by which the release decides over the host itself.
     """
 
     verb: str
@@ -104,6 +106,7 @@ class Plan:
     number: str
     release: Release | None = field(repr=False)
     sound: bool = True
+    sensitive: tuple[SensitivePlace, ...] = ()
 
     @property
     def final_steps(self) -> list[str]:
@@ -144,6 +147,7 @@ class Plan:
             "source": asdict(self.origin[0]),
             "builder": self.origin[1],
             "nothing_to_do": self.nothing,
+            "sensitive": [each.as_json() for each in self.sensitive],
             "files": [asdict(change) for change in self.changes.changes],
             "edited": [asdict(each) for each in self.changes.drifted],
             "config": [asdict(each) for each in self.diffs],

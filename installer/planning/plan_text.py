@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from installer.core.format.destinations import sensitive_lines
 from installer.planning import irreversible
 from installer.planning.plan import Plan
 from installer.shared.humanize import size_text
@@ -43,6 +44,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"source: {source.text()}"
     if builder:
         yield f"built by {builder}"
+    if plan.sensitive:
+        yield "SENSITIVE: what this release puts there decides over this host itself:"
+        yield from (f"  {line}" for line in sensitive_lines(plan.sensitive))
     yield from _files(plan)
     if plan.changes.drifted:
         yield "changed on this host, or not installed by Waybill:"
@@ -88,9 +92,12 @@ def _files(plan: Plan) -> Iterator[str]:
     yield f"files: {', '.join(counted)}, {size}"
     files = [change for change in changes if change.verb != "make"]
     # Of many files only those that an operator would ask about.
-    shown = files if len(files) <= MOST else [c for c in files if c.kept or c.verb == "restore"][:MOST]
+    shown = (
+        files if len(files) <= MOST else [c for c in files if c.kept or c.verb in ("restore", "set")][:MOST]
+    )
     for change in shown:
         kept = f"  (a copy of your version is kept: {change.kept})" if change.kept else ""
-        yield f"  {_SIGNS[change.verb]} {change.path}{kept}"
+        then = f"  mode and owner {change.before} → {change.after}" if change.verb == "set" else ""
+        yield f"  {_SIGNS[change.verb]} {change.path}{then}{kept}"
     if len(shown) < len(files):
         yield f"  … and {len(files) - len(shown)} more"

@@ -18,10 +18,13 @@ from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
 from installer.host.system import System
 from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
+from installer.planning.changes import Changes, without_sources
 from installer.planning.desired_state import Desired, desired
+from installer.planning.destinations import Admission
 from installer.planning.drift import NOTHING_SAID
-from installer.planning.file_changes import Changes, compare, without_sources
+from installer.planning.file_changes import compare
 from installer.planning.method_selection import MethodStep, Selection
+from installer.planning.owners import name_problems, names_of
 from installer.planning.plan import MethodPlan, Options, Plan
 from installer.shared.redaction import LIMIT, Diff, diff
 from installer.staging.staged import Staged
@@ -141,8 +144,11 @@ class Planner:
             self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
         )
         installed_before = old.installed if old else ()
+        links = {item.path for item in wanted.items if item.kind == "link"}
+        gone = {item.path for item in installed_before if item.kind == "link"} - links
+        admission = Admission(context, gone)
         changes = compare(
-            context.system, context.layout, self._number, installed_before, wanted.items,
+            context.system, context.layout, self._number, installed_before, wanted.items, admission,
             policy=self._options.drift, rendered=wanted.rendered.keys(), back=verb == "rollback",
         )  # fmt: skip
         installed = tuple(changes.installed)
@@ -166,12 +172,15 @@ class Planner:
         operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
         entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems]
+        self._problems += admission.unknown(wanted.items, installed_before)
         if release is not None:
+            self._problems += name_problems(admission.others, [*names_of(context, release, chosen.used)])
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
         probes = health.selected(wanted.health, chosen.used, live=context.live)
         self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
+        self._notes += method_selection.outside_root(context, operations, probes=bool(probes))
         if verb == "remove":
             self._notes += removal.removal_notes(context, state, items)
         elif verb == "rollback" and entry is not None:
@@ -198,6 +207,7 @@ class Planner:
             number=self._number,
             release=release,
             sound=not wanted.problems,
+            sensitive=admission.sensitive(wanted.items),
         )
 
     def installs(self, manifest: Manifest) -> Callable[[FileEntry, str], bool]:
@@ -295,7 +305,7 @@ class Planner:
                 self._notes.append(
                     f"{change.path} differs from the installed release; a copy is kept: {change.kept}"
                 )
-        self._notes += [why for _, why in sorted(chosen.skipped.items())]
+        self._notes += [*changes.notes, *(why for _, why in sorted(chosen.skipped.items()))]
 
 
 def _config_diffs(

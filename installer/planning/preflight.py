@@ -11,7 +11,7 @@ from installer.host.directories import parent
 from installer.host.disk_space import Demand, Need, sum_demands
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.file_changes import Changes
+from installer.planning.changes import Changes
 
 MIB = 1024 * 1024
 

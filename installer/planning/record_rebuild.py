@@ -15,8 +15,9 @@ from installer.core.errors import NotUndoneError, TamperedError
 from installer.deploy.file_operations import matches
 from installer.host.context import Context
 from installer.host.directories import parent
+from installer.host.system import Seen
 from installer.planning.desired_state import desired
-from installer.planning.drift import entry_of
+from installer.planning.drift import condition, entry_of
 from installer.shared.values import Layer
 from installer.staging.staged import Staged
 from installer.state.release import DamagedReleaseError, Installed, Release, open_release, read_record
@@ -69,7 +70,8 @@ def _ours(context: Context, state: State, current: Entry, items: list[Installed]
     system, layout = context.system, context.layout
     above = {each for item in items for each in _above(item.path)}
     listed = {item.path for item in items}
-    for path, item in sorted(_directories(context, state).items()):
+    known = _directories(context, state)
+    for path, item in sorted(known.items()):
         if path in above and path not in listed and system.is_dir(path):
             yield item
     record, digests = layout.record(current.record), set[str]()
@@ -79,12 +81,17 @@ def _ours(context: Context, state: State, current: Entry, items: list[Installed]
     for item in items:
         seen = system.observe(item.path)
         if matches(seen, entry_of(item)):
-            yield item
+            # Who created a directory may not be known: then it is the operator's, and a removal leaves it.
+            was = known[item.path].was if item.path in known else condition(seen)
+            yield replace(item, was=was) if item.kind == "dir" else item
         elif seen.kind == item.kind == "file" and item.source.startswith(f"{record}/"):
             then = replace(item, sha256=seen.sha256, size=seen.size)
             # Rendered by us at that time, with values that may have changed since.
             if seen.sha256 in digests and matches(seen, entry_of(then)):
                 yield then
+
+
+_DIRECTORY_FIELDS = ("path", "kind", "mode", "uid", "gid")
 
 
 def _above(path: str) -> Iterator[str]:
@@ -93,7 +100,7 @@ def _above(path: str) -> Iterator[str]:
 
 
 def _directories(context: Context, state: State) -> dict[str, Installed]:
-    """Return directories that Waybill created, by intact records of other releases and journals."""
+    """Return directories that Waybill created or changed, by intact records and journals."""
     system, layout = context.system, context.layout
     found: dict[str, Installed] = {}
     for name in system.names(layout.transactions):
@@ -108,8 +115,13 @@ def _directories(context: Context, state: State) -> dict[str, Installed]:
                     op["op"]["args"].get("entries", ()), op["preimage"].get("before", ()), strict=False
                 )
                 for entry, before in rows:
-                    if entry["kind"] == "dir" and before["kind"] == "absent":
-                        found[entry["path"]] = Installed(**entry)
+                    if entry["kind"] == "dir" and before["kind"] in ("absent", "dir"):
+                        item = Installed(
+                            **{key: entry[key] for key in ("path", "kind", "mode", "uid", "gid")}
+                        )
+                        # The first time counts: what was there then was not ours.
+                        was = condition(Seen(**before)) if before["kind"] == "dir" else ""
+                        found.setdefault(item.path, replace(item, was=was))
     for kept in state.retained:
         with suppress(DamagedReleaseError, TamperedError):
             items, _ = read_record(system, layout, kept)

@@ -14,7 +14,7 @@ from installer.deploy.inventory import RECORD, InventoryItem
 from installer.deploy.operation import Op
 from installer.deploy.registry import method, methods
 from installer.host.context import Context
-from installer.planning.file_changes import Changes
+from installer.planning.changes import Changes
 from installer.planning.method_selection import targets
 from installer.state.release import Installed, Release
 from installer.state.retained import read_manifest
@@ -34,6 +34,7 @@ def inventory(
         changes: What becomes of its files.
     """
     stays = {each.path: "edited on this host, kept" for each in changes.drifted if each.treatment == "keep"}
+    stays |= changes.stays
     items = [_installed(item, stays.get(item.path, "")) for item in (old.installed if old else ())]
     items += [
         InventoryItem("copy", change.kept, why=f"{change.path} as edited on this host")
@@ -81,7 +82,11 @@ def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]
         names = ", ".join(dict.fromkeys(item.name for item in images))
         yield f"images will be removed unless something else uses them: {names}"
     ours = {item.name for item in items if not item.why}
-    for directory in sorted({item.name for item in items if item.kind == "directory"}):
+    directories = {item.name: item.why for item in items if item.kind == "directory"}
+    for directory, why in sorted(directories.items()):
+        if why:
+            yield f"{directory} is not removed: it {why}"
+            continue
         with suppress(OSError):
             names_there = context.system.names(directory)
             foreign = [name for name in names_there if f"{directory}/{name}" not in ours]

@@ -32,6 +32,8 @@ class Installed:
         origin: Its bundle path; empty for a directory that only holds others.
         policy: `kept`: the version of the operator was kept there; `beside`: the version of the release,
             written next to such a file.
+        was: Of a directory that was there before the product: its mode and owner then, `0755 0:0`. It is
+            never removed, and goes back to them. Empty: Waybill created it.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Installed:
     source: str = ""
     origin: str = ""
     policy: Literal["", "kept", "beside"] = ""
+    was: str = ""
 
 
 @dataclass(frozen=True, slots=True)

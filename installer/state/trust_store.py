@@ -27,6 +27,7 @@ from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.ownership import require_protected
 from installer.host.system import Lock, System
+from installer.shared import interrupts
 from installer.state.host_identity import ENVIRONMENT_FILE, environment_to_record, record_environment
 
 Ask = Callable[[str, str], str]
@@ -241,6 +242,8 @@ def store_root(system: System, data: bytes, passed: Sequence[tuple[int, str]] = 
         lines = [*_earlier(system), *rows][-MOST_EARLIER:]
         replace_file(system, EARLIER_FILE, "".join(f"{line}\n" for line in lines).encode(), 0o644)
     replace_file(system, ROOT_FILE, data, 0o644)
+    # From here on the command has changed the host: a signal must not end it as "nothing was changed".
+    interrupts.finish()
 
 
 def is_earlier(system: System, version: int, digits: str) -> bool:

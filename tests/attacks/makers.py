@@ -9,9 +9,11 @@ from installer.core.format import manifest_json
 from installer.core.format.manifest import SUMS
 from installer.core.format.manifest_rules import section_rank
 from installer.core.format.tar_header import BLOCK, END
-from tests.attacks.box import plan
+from tests.attacks.box import DAY, now, plan
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
+from tests.rig.imagebuild import Built, layer
+from tests.rig.imageplan import Section, section
 from tests.rig.trustworld import person
 
 DOC = "docs/CHANGELOG.md"
@@ -164,6 +166,17 @@ def values(text: str) -> Callable[[], Made]:
     files = {DOC: b"x", "config/a.j2": b"{{ a }}", "config/values.yaml": text.encode()}
     entries = {"config/a.j2": {"install": "/etc/lan-chat/a"}, "config/values.yaml": {"kind": "values"}}
     return lambda: plan(files, entries=entries, values="config/values.yaml")
+
+
+def images(change: Callable[[Section], object]) -> Callable[[], Made]:
+    """A bundle with one image, and something about it changed."""
+
+    def make() -> Made:
+        made = section([Built("chat/app:1", [layer("app")], form="zstd")])
+        change(made)
+        return made.plan(created=now() - DAY, expires=now() + 90 * DAY, room=512)
+
+    return make
 
 
 def order(path: str) -> tuple[int, str]:

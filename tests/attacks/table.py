@@ -92,9 +92,7 @@ FORMAT_ROWS = (
             "names that differ in letter case",
             "an archive with a member twice",
         )
-        + (
-            "tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused_letter_case_aside",
-        ),
+        + ("tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused",),
     ),
     Row(
         "pax, GNU longname, sparse, global headers",
@@ -111,6 +109,19 @@ FORMAT_ROWS = (
             "test_public_archives::test_pax_headers_are_refused_wherever_they_stand",
             "test_public_archives::test_gnu_long_names_are_refused_wherever_they_stand",
             "test_public_corpora::test_no_file_of_them_is_a_bundle",
+        ),
+    ),
+    Row(
+        "unsigned strays: scripts named like approvals or signatures",
+        "only approvals and their signatures may follow the payload; the procedure without Waybill agrees",
+        (
+            *bundles(
+                "a script among the approvals",
+                "a script that is named like a signature",
+                "a signature of an approval that is missing",
+            ),
+            "tests/installer/core/format/test_archive_members::test_only_approvals_stand_behind_the_payload",
+            "tests/interop/test_interop_procedure::test_the_procedure_and_we_agree",
         ),
     ),
     Row(
@@ -169,7 +180,7 @@ FORMAT_ROWS = (
     ),
     Row(
         "bombs",
-        "an expansion is capped by the signed size while it is read; a wide window is used by one layer at a time",
+        "an expansion is capped by the signed size while it is read; one wide window at a time",
         bundles(
             "a template that multiplies",
             "a template without end",
@@ -180,6 +191,8 @@ FORMAT_ROWS = (
             "values of a billion laughs",
         )
         + (
+            "tests/installer/shared/test_rendering::test_what_takes_all_time_or_memory_is_ended_and_named",
+            "tests/installer/shared/test_values::test_references_that_multiply_are_ended",
             "test_bounds::test_a_layer_that_expands_without_end_is_refused_in_little_memory",
             "test_bounds::test_a_window_that_is_too_wide_is_refused_in_little_memory",
             "tests/installer/core/oci/test_section::test_a_layer_of_zeros_takes_no_more_memory_than_another",
@@ -306,6 +319,12 @@ FORMAT_ROWS = (
         "images other than the manifest's",
         "the manifest determines every document of the layout and every layer, before any effect",
         (
+            *bundles(
+                "an image that nobody listed",
+                "a layer that climbs in Docker's list",
+                "a layer that expands to something else",
+                "a blob that belongs to no image",
+            ),
             "tests/installer/core/oci/test_section::test_what_the_manifest_does_not_say_is_refused",
             "tests/installer/core/oci/test_section::test_a_layer_that_lies_is_never_handed_on_whole",
             "tests/installer/core/oci/test_section::test_a_damaged_layer_is_called_damaged_not_a_lie",

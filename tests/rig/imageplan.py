@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from installer.core.format.manifest import Image, Layer, blob_path
-from installer.core.oci import documents
+from installer.core.oci import layout
 from tests.rig import bundlebuild as build
 from tests.rig.imagebuild import TYPES, Built, digest
 
@@ -53,14 +53,25 @@ class Section:
         """Adds the documents of the layout, made as `bundle create` makes them."""
         blobs = {each.manifest: self.files[blob_path(each.manifest)] for each in self.images}
         self.files |= {
-            "images/index.json": documents.make_index(self.images, blobs),
-            "images/manifest.json": documents.make_docker_manifest(self.images),
-            "images/oci-layout": documents.LAYOUT,
+            "images/index.json": layout.make_index(self.images, blobs),
+            "images/manifest.json": layout.make_docker_manifest(self.images),
+            "images/oci-layout": layout.LAYOUT,
         }
 
     def rename(self, image: Image, **changes: object) -> None:
         """Changes what the manifest says of an image."""
         self.images[self.images.index(image)] = replace(image, **changes)  # type: ignore[arg-type]
+
+    def replace(self, path: str, old: bytes, new: bytes) -> None:
+        """Changes the text of a document."""
+        assert old in self.files[path]
+        self.files[path] = self.files[path].replace(old, new)
+
+    def lie(self, **changes: object) -> None:
+        """Changes what the manifest says of the first layer of the first image, and the documents with it."""
+        first, *rest = self.images[0].layers
+        self.rename(self.images[0], layers=(replace(first, **changes), *rest))  # type: ignore[arg-type]
+        self.documents()
 
     def plan(self, files: Mapping[str, bytes] = build.FILES, **fields: object) -> build.Plan:
         """Makes a bundle of it that is sealed, whatever it says, with other files before it."""

@@ -76,6 +76,7 @@ class ReleaseSpec:
     platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64")
     values: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    product: str = PRODUCT
 
     def manifest(self) -> Manifest:
         files = tuple(
@@ -85,7 +86,7 @@ class ReleaseSpec:
             for path, m in sorted(self.members.items(), key=lambda item: (section_rank(item[0]), item[0]))
         )
         return Manifest(
-            product=PRODUCT,
+            product=self.product,
             version=self.version,
             sequence=self.sequence,
             created=0,
@@ -101,9 +102,9 @@ class ReleaseSpec:
         )
 
 
-def context(system: System) -> Context:
+def context(system: System, product: str = PRODUCT) -> Context:
     """Gives a context that remembers what was said."""
-    return Context(system, Layout(PRODUCT), Notes())
+    return Context(system, Layout(product), Notes())
 
 
 def stage(root: Path, spec: ReleaseSpec) -> Staged:
@@ -112,10 +113,10 @@ def stage(root: Path, spec: ReleaseSpec) -> Staged:
     data = manifest_json.dump(manifest)
     sums = make_sums(manifest.files, data)
     identity = sha256_hex(sums)
-    directory = Layout(PRODUCT).stage(identity)
+    directory = Layout(spec.product).stage(identity)
     here = root / directory[1:]
     here.mkdir(parents=True)
-    for path in (root / "var/lib/waybill" / PRODUCT, here.parent):
+    for path in (root / "var/lib/waybill" / spec.product, here.parent):
         path.chmod(0o700)
     (here / MANIFEST).write_bytes(data)
     (here / SUMS).write_bytes(sums)

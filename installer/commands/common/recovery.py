@@ -21,10 +21,12 @@ from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.lock import LockError
+from installer.shared import interrupts
 from installer.shared.ui import Ui
+from installer.state.place import check_place
 from installer.state.release import open_release
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, load
+from installer.state.state import Entry, State, host_readable, load
 from installer.state.trust_store import remove_partial_files
 from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
@@ -92,6 +94,8 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
         HostNotReadyError: The state's directory cannot be written.
     """
     system, layout = context.system, context.layout
+    with host_readable(layout.base):
+        check_place(system, layout)
     try:
         make_directory(system, layout.base)
         # Only root can open it, and so lock it; everybody can open the directory of the product.
@@ -104,8 +108,11 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
             hint=remedy(error),
         ) from error
     with lock:
-        # Recovery comes first in every command: nothing may be planned from a half-changed host.
-        recovered = recover(context)
+        # Recovery comes first in every command: nothing may be planned from a half-changed host. A signal is
+        # heard after it, before the command's own work.
+        with interrupts.deferred() as recovery:
+            recovery.shield()
+            recovered = recover(context)
         yield load(context.system, context.layout), recovered
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from installer.core.format.manifest import Kind
+from installer.core.format.manifest import FileEntry, Kind
 
 MAX_SECONDS = 999_999 * 7 * 86400
 """The longest time that bundle.yaml can say, `999999w`."""
@@ -141,6 +141,15 @@ NAMES = (*SPECS, *RESERVED)
 IMPLICIT = frozenset(spec.name for spec in METHODS if spec.implicit)
 FILE_KINDS = tuple(dict.fromkeys(o.kind for spec in METHODS for o in spec.options if o.kind is not None))
 """Kinds of the files that steps name."""
+
+
+_DIRECTORIES = {o.kind: o.directory for spec in METHODS for o in spec.options if o.directory}
+
+
+def installed_by_method(entry: FileEntry) -> str:
+    """Return where a file without a destination goes while its method is used; empty for nowhere."""
+    directory = _DIRECTORIES.get(entry.kind, "")
+    return f"{directory}/{entry.path.rpartition('/')[2]}" if directory and not entry.install else ""
 
 
 def images_in_engine(methods: Iterable[str], *, live: bool) -> bool:

@@ -16,7 +16,7 @@ from threading import Lock
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import FileEntry, Image, Layer, Manifest, blob_path
-from installer.core.oci import documents
+from installer.core.oci import documents, layout
 from installer.core.oci.expand import Expander, sniff
 from installer.core.oci.layer_tar import TarWalk
 from installer.core.oci.reference import reference_fault, split_reference
@@ -96,8 +96,8 @@ class ImageSection:
             return
         # The signed digest of each document is compared with that of the one form it may have.
         for path, data in (
-            (LAYOUT, documents.LAYOUT),
-            (DOCKER_MANIFEST, documents.make_docker_manifest(self._images)),
+            (LAYOUT, layout.LAYOUT),
+            (DOCKER_MANIFEST, layout.make_docker_manifest(self._images)),
         ):
             if self._files[path].sha256 != sha256_hex(data):
                 raise _fault("is not the document that the images of the manifest determine", path)
@@ -194,7 +194,7 @@ class ImageSection:
             digest: documents.Descriptor(digest, sizes[digest], media_type)
             for digest, media_type in self._media_types.items()
         }
-        if self._files[INDEX].sha256 != sha256_hex(documents.describe(self._images, described)):
+        if self._files[INDEX].sha256 != sha256_hex(layout.describe(self._images, described)):
             raise _fault("is not the document that the images of the manifest determine", INDEX)
 
 

@@ -232,6 +232,13 @@ class Trust:
                     hint=f"install {least} first",
                 )
             # A stolen key could otherwise use up the whole range with one release, and block all later ones.
+            if highest < 0 and manifest.sequence > LIMITS.first_sequence:
+                raise JumpError(
+                    f"the sequence number of {name} is too high for the first release on a host: at most "
+                    f"{LIMITS.first_sequence} is accepted, so that later releases can have higher ones",
+                    where=where,
+                    hint="ask for a bundle with a lower `sequence` in bundle.yaml",
+                )
             if highest >= 0 and manifest.sequence - highest > LIMITS.sequence_jump:
                 raise JumpError(
                     f"the sequence number of {name} is too far above the highest that this host "

@@ -23,6 +23,7 @@ from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
+from installer.shared import interrupts
 from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed
@@ -158,7 +159,7 @@ def test_a_termination_signal_is_an_orderly_way_back(host: Context) -> None:
         },
     )
     handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(RolledBackError, match="interrupted by SIGTERM"):
+    with interrupts.handled(), pytest.raises(RolledBackError, match="interrupted by SIGTERM"):
         install(host, spec, Options(only=frozenset({"script"})))
     assert deployed(host) == "one"
     assert signal.getsignal(signal.SIGTERM) is handler

@@ -28,7 +28,7 @@ PROGRAM = f'#!/bin/sh\n[ ! -e "$0.harm" ] || exit 3\necho install {__version__}\
 
 @pytest.fixture
 def executable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A small executable on its media, packed and unpacked as the real one is; this process runs from there."""
+    """A small executable on its media, packed and unpacked as the real one is; this process is it."""
     with tempfile.TemporaryDirectory(prefix="waybill-test-", dir=Path.home()) as cache:
         (tmp_path / "app").mkdir()
         (tmp_path / "app/install").write_text(PROGRAM)
@@ -90,7 +90,7 @@ def test_killed_anywhere_it_is_done_again_and_no_half_name_binds_the_host(
 def flips(content: bytes) -> Iterator[bytes]:
     """Every kind of place in the file: each line of the head, the payload, its end, and the length."""
     head = content.index(b"\n}\n\x1f\x8b") + 3
-    for at in (*range(0, head, 211), head - 2, head, head + 9, (head + len(content)) // 2, len(content) - 1):
+    for at in (*range(0, head, 611), head - 2, head, head + 9, (head + len(content)) // 2, len(content) - 1):
         yield content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
     yield from (content[:-1], content + b"\0", content[:head], b"", content[: head // 2])
 
@@ -109,9 +109,8 @@ def test_media_that_read_differently_the_second_time_leave_the_old_one(
             with pytest.raises(MediaError, match="not the executable that runs") as caught:
                 setup(system)
             assert caught.value.where == str(executable)
-            left = {
-                name: system.read(f"/opt/waybill/bin/{name}", 99) for name in system.names("/opt/waybill/bin")
-            }
+            here = Path(system.root, PLACE[1:]).parent
+            left = {path.name: path.read_bytes() for path in here.iterdir()}
             assert left == ({"install": old} if old else {})
             assert system.names("/usr/local/bin") == []
 
@@ -126,7 +125,6 @@ def test_another_version_on_the_media_is_not_what_runs(
 
 
 def test_media_that_cannot_be_read_are_told(system: System, executable: Path) -> None:
-    needs("unshare")
     executable.unlink()
     executable.symlink_to("/proc/self/mem")
     with pytest.raises(MediaError, match="cannot be read") as caught:

@@ -15,6 +15,7 @@ import pytest
 from installer.core.errors import BusyError
 from installer.host import syscalls
 from installer.host.system import System
+from installer.shared import interrupts
 from tests.faults.faulty import Mounted
 from tests.hang import ends
 
@@ -191,7 +192,7 @@ def test_a_signal_while_a_child_starts_ends_the_child_too(
         return child
 
     monkeypatch.setattr(subprocess, "Popen", with_a_signal)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupts.handled(), pytest.raises(KeyboardInterrupt):
         system.run(["sleep", "600"], timeout=50)
     assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -17,7 +17,7 @@ from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import FileEntry, blob_path
 from installer.core.format.payload import discard
 from installer.core.limits import MIB
-from installer.core.oci import documents
+from installer.core.oci import documents, layout
 from installer.core.trust.verifier import pinned_key_trust
 from installer.core.verify import VerifiedBundle, open_trusted, verify_payload
 from tests.rig import bundlebuild as build
@@ -118,8 +118,8 @@ def broken(name: str, data: bytes) -> Callable[[Section], None]:
             )
             for each in made.images
         }
-        made.files["images/index.json"] = documents.describe(made.images, blobs)
-        made.files["images/manifest.json"] = documents.make_docker_manifest(made.images)
+        made.files["images/index.json"] = layout.describe(made.images, blobs)
+        made.files["images/manifest.json"] = layout.make_docker_manifest(made.images)
 
     return change
 
