@@ -91,6 +91,9 @@ def _become(program: str, words: list[str], home: Path, files: list[Path]) -> No
     limit(MEMORY)
     sys.stdin = io.StringIO()
     sys.stdout, sys.stderr = (path.open("w", encoding="utf-8") for path in files)
+    # The commands write to the descriptors themselves.
+    os.dup2(sys.stdout.fileno(), 1)
+    os.dup2(sys.stderr.fileno(), 2)
     sys.argv = [program, *words]
     code: object = 0
     try:

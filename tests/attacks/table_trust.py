@@ -68,6 +68,8 @@ ROWS = (
         "the host's own trust",
         "nobody else can write to it; the fingerprint is compared every time; the environment is recorded",
         (
+            f"{TRUST}::test_trust_that_others_can_change_is_refused",
+            f"{TRUST}::test_a_wrong_fingerprint_is_refused_whatever_the_host_has",
             f"{COMMANDS}/test_trust_protected::test_nothing_is_verified_or_installed",
             "tests/installer/host/test_ownership::test_where_a_link_leads_counts_as_well",
             f"{COMMANDS}/test_trust_ensure::test_a_wrong_fingerprint_is_refused_whatever_the_host_trusts",
@@ -79,6 +81,10 @@ ROWS = (
         "endless roots",
         "one version at a time, regular files only, bounds before reading",
         (
+            f"{TRUST}::UPDATES[a pipe is in its place]",
+            f"{TRUST}::UPDATES[a link is in its place]",
+            f"{TRUST}::UPDATES[a thousand of them are without end]",
+            f"{TRUST}::UPDATES[a thousand signatures are next to it]",
             f"{COMMANDS}/test_trust_update::test_one_version_is_read_at_a_time_and_nothing_behind_a_bad_one",
             f"{COMMANDS}/test_trust_update::test_a_pipe_does_not_hang_it",
             f"{COMMANDS}/test_trust_update::test_a_directory_without_end",
