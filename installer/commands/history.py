@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,6 +57,27 @@ class Event:
         return f"{when}  {self.transaction}  {self.verb:<8}  {self.version:<12}  {self.outcome}{why}"
 
 
+def _comes_first(refusal: Refusal, event: Event, own: int, following: int) -> bool:
+    """Return whether a refusal came before an event.
+
+    Args:
+        refusal: The refusal.
+        event: The event.
+        own: The number of its own verification; 0 for none.
+        following: The number of the next verification from there on; 0 for none.
+    """
+    number = _number(refusal.evidence)
+    if own:
+        return number < own
+    return refusal.when < event.began and (not following or number < following)
+
+
+def _number(evidence: str) -> int:
+    """Return the number of a record of evidence, from its path; 0 for none."""
+    digits = evidence.rpartition("/")[2].partition("-")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryResult:
     """What was done to a product, and what was refused, each from the oldest to the newest."""
@@ -64,10 +87,23 @@ class HistoryResult:
 
     def text(self) -> str:
         """Return it for people, in the order in which it happened."""
-        # Evidence is numbered, which decides what came first within a second.
-        rows = [(event.began, event.evidence, event.text()) for event in self.events]
-        rows += [(int(each.when), each.evidence, each.text()) for each in self.refusals]
-        return "\n".join(line for *_, line in sorted(rows)) or "nothing was ever installed here"
+        return "\n".join(each.text() for each in self._merged()) or "nothing was ever installed here"
+
+    def _merged(self) -> Iterator[Event | Refusal]:
+        """Return events and refusals in order: by their numbers, since a clock that was set lies.
+
+        Transactions are numbered, and so is the evidence of verifications. An install has both, and says what
+        was refused before it. Between two installs only the clock can order the rest.
+        """
+        # A rollback refers to the verification of its release, which is older.
+        own = [_number(event.evidence) if event.verb == "apply" else 0 for event in self.events]
+        left = deque(self.refusals)
+        for at, event in enumerate(self.events):
+            following = next((number for number in own[at:] if number), 0)
+            while left and _comes_first(left[0], event, own[at], following):
+                yield left.popleft()
+            yield event
+        yield from left
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""

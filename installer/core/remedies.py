@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 from dataclasses import replace
 
 from installer.core.errors import HostNotReadyError, WaybillError
@@ -95,4 +96,5 @@ def point_below(error: WaybillError, root: str) -> None:
 def below(hint: str, root: str) -> str:
     """Return one hint for a host below a root directory."""
     placed = _PLACE.sub(lambda found: root + found[0], hint)
-    return _COMMAND.sub(lambda found: f"`install {found[1]} --root {root}`", placed)
+    # To be copied into a shell, whatever the directory is called.
+    return _COMMAND.sub(lambda found: f"`install {found[1]} --root {shlex.quote(root)}`", placed)

@@ -7,6 +7,7 @@ so does every part of where a link leads.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,15 +29,14 @@ class _Part:
 
     def problem(self) -> Problem | None:
         """Return who else can change what is reached through it; None for nobody."""
-        found, mode = self.status, stat.S_IMODE(self.status.st_mode)
+        found, mode, name = self.status, stat.S_IMODE(self.status.st_mode), shlex.quote(self.place)
         # Our own files count as safe: below --root, a user is the root of that host.
         if found.st_uid not in (0, os.geteuid()):
             if stat.S_ISLNK(found.st_mode):
-                return Problem(
-                    self.place, f"is a symbolic link that belongs to user {found.st_uid}", f"rm {self.place}"
-                )
+                what = f"is a symbolic link that belongs to user {found.st_uid}"
+                return Problem(self.place, what, f"rm {name}")
             what = f"belongs to user {found.st_uid}, who can change it"
-            return Problem(self.place, what, f"chown root {self.place}")
+            return Problem(self.place, what, f"chown root {name}")
         # The mode of a link means nothing.
         if stat.S_ISLNK(found.st_mode) or not mode & _OTHERS:
             return None
@@ -45,7 +45,7 @@ class _Part:
         if stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX and found.st_uid == 0:
             return None
         who = "everybody" if mode & stat.S_IWOTH else f"the group {found.st_gid}"
-        return Problem(self.place, f"can be written by {who} (mode {mode:04o})", f"chmod go-w {self.place}")
+        return Problem(self.place, f"can be written by {who} (mode {mode:04o})", f"chmod go-w {name}")
 
 
 def require_protected(host: Host, path: str) -> None:
