@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from installer.audit.evidence import Refusal, refusals
+from installer.audit.evidence import DIRECTORY, Refusal, refusals
 from installer.commands.common.session import Session
 from installer.host.context import Context
 from installer.state.evidence import Evidence
@@ -32,6 +32,7 @@ class Event:
         why: Why it was rolled back, or what failed.
         broken: What was missing and break-glass stood in for; empty where the policy was kept.
         evidence: Where the evidence of the verification is; empty where there is none.
+        pruned: Whether it was removed since: only the newest are kept, and those of retained releases.
     """
 
     transaction: str
@@ -44,13 +45,15 @@ class Event:
     why: str = ""
     broken: tuple[str, ...] = ()
     evidence: str = ""
+    pruned: bool = False
 
     def text(self) -> str:
         """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
         why = f": {self.why}" if self.why else ""
         why += f"\n    BREAK-GLASS used instead of: {'; '.join(self.broken)}" if self.broken else ""
-        why += f"\n    evidence: {self.evidence}" if self.evidence else ""
+        gone = " (removed since: the newest are kept)" if self.pruned else ""
+        why += f"\n    evidence: {self.evidence}{gone}" if self.evidence else ""
         return f"{when}  {self.transaction}  {self.verb:<8}  {self.version:<12}  {self.outcome}{why}"
 
 
@@ -132,11 +135,13 @@ def events(context: Context) -> list[Event]:
     names = Event.__dataclass_fields__
     # The row keeps fields of other versions: only those that an event has are taken.
     rows = [(row, Evidence(row["evidence"])) for row in finalize.history(context)]
+    there = {f"{DIRECTORY}/{name}" for name in context.system.names(DIRECTORY)}
     return [
         Event(
-            **{k: v for k, v in row.items() if k in names and k != "evidence"},
+            **{k: v for k, v in row.items() if k in names and k not in ("evidence", "pruned")},
             broken=evidence.break_glass,
             evidence=evidence.file.path if evidence.file else "",
+            pruned=evidence.file is not None and evidence.file.path not in there,
         )
         for row, evidence in rows
     ]

@@ -8,7 +8,7 @@ import re
 import shlex
 from dataclasses import replace
 
-from installer.core.errors import WaybillError
+from installer.core.errors import HostNotReadyError, WaybillError
 
 _COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
 # Not within a longer path, which is that of this machine already.
@@ -66,6 +66,18 @@ def remedy(error: OSError, otherwise: str = "check this path, and the kernel log
         # "Run as root" would send root in a circle.
         return _DENIED_TO_ROOT if os.geteuid() == 0 else NOT_OURS
     return _BY_NUMBER.get(error.errno or 0, otherwise)
+
+
+def host_error(error: OSError, where: str = "") -> HostNotReadyError:
+    """Return the error for a failure of the host that nobody else has put into words.
+
+    Args:
+        error: The failure.
+        where: The path, for a failure that names none.
+    """
+    place = error.filename if isinstance(error.filename, str) else where
+    reason = error.strerror or str(error) or type(error).__name__
+    return HostNotReadyError(f"the host failed: {reason}", where=place, hint=remedy(error))
 
 
 def point_below(error: WaybillError, root: str) -> None:

@@ -158,6 +158,7 @@ def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> t
         filled[where] = made.decode()
         # Before anything is stopped: a typing mistake in a values file is no reason to roll back.
         form = "text without a NUL character" if b"\0" in made else target_fault(kind, filled[where])
+        form = form or ("the name of a program" if where.endswith(".command[0]") and not made else "")
         if form:
             what = f"{text} is {filled[where]!r:.80} with the values of this host, but must be {form}"
             result.problems.append(Problem(where, what, "correct the values files; nothing was changed"))

@@ -183,10 +183,16 @@ FORMAT_ROWS = (
         "an expansion is capped by the signed size while it is read; one wide window at a time",
         bundles(
             "a template that multiplies",
+            "a template whose text multiplies",
+            "a template that indents without end",
+            "a template with a width of its own",
+            "a template with a chain without end",
             "a template without end",
             "values of a billion laughs",
         )
         + inputs(
+            "a template whose text multiplies",
+            "a template with a chain without end",
             "an archive that is a zip bomb of nothing",
             "values of a billion laughs",
         )
@@ -347,6 +353,7 @@ FORMAT_ROWS = (
             "a template that looks at classes",
             "a template that reads a file",
             "a template that asks for what is not there",
+            "a template that installs what is not there",
         )
         + inputs(
             "a template that looks at classes",
@@ -354,6 +361,23 @@ FORMAT_ROWS = (
             "a template that imports",
             "a template that is nested without end",
             "a template of bytes that are no text",
+        ),
+    ),
+    Row(
+        "steps and probes that fail only when they run",
+        "the options of each method and the target of each probe are part of the manifest's schema",
+        (
+            *bundles(
+                "a time limit that is no number",
+                "a time limit below zero",
+                "units that are no list",
+                "a step whose script is not in the bundle",
+                "a probe of a file",
+                "a probe of a port that does not exist",
+                "a probe of no address",
+                "a probe of a method that does not exist",
+            ),
+            "tests/installer/core/format/test_step_options::test_a_wrong_option_is_named_with_its_place_and_a_remedy",
         ),
     ),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from installer.audit.floor import with_floor
 from installer.commands.common.session import Session
 from installer.core.errors import (
     ClockError,
@@ -194,6 +195,7 @@ class BundleVerifier:
     def _destination(self, manifest: Manifest) -> HostFacts:
         try:
             state = read_state(Context(self.system, Layout(manifest.product), Progress()))
+            state = with_floor(self.system, manifest.product, state)
         except (HostNotReadyError, NotUndoneError) as error:
             # `verify` needs no rights. What this user may not read is named, and checked before applying.
             self._unread_state = f"{error.where}: {error.what}; cannot check whether this is a downgrade"
@@ -269,8 +271,9 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
             trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
         trust = session.trust()
     trace.root_version = trust.root.version
-    # Standard input has no directory next to it.
-    found = [] if source.path == "-" else [(str(sidecar_path(path)), read_sidecar(sidecar_path(path)))]
+    # Standard input has no directory next to it, and a path such as `.` has no name.
+    beside = sidecar_path(path) if path.name and source.path != "-" else None
+    found = [(str(beside), read_sidecar(beside))] if beside else []
     found += [(str(directory), read_sidecar(directory, required=True)) for directory in source.approvals]
     return BundleVerifier(system, trust, chosen, found, trace)
 
