@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from installer.cli.options import Product, Where, console
-from installer.core.errors import WaybillError
 from installer.shared.cli_options import with_option_groups
 
 if TYPE_CHECKING:
@@ -206,12 +205,22 @@ def setup(
 
 
 def selftest() -> None:
-    """Import every module of this executable."""
-    from installer.shared.frozen import modules
-    from installer.shared.frozen import selftest as check
+    """Read every file of this executable and import every module."""
+    from installer import __version__
+    from installer.shared.self_report import selftest as check
 
-    failed = check()
-    text = f"{len(modules()) - len(failed)} of {len(modules())} modules can be imported"
-    if failed:
-        raise WaybillError(text, where="; ".join(f"{name}: {why}" for name, why in failed.items()))
-    console.result(text, lambda: {"modules": len(modules())})
+    text, document = check("install", __version__)
+    console.result(text, lambda: document)
+
+
+def licenses(
+    *,
+    sbom: Annotated[bool, typer.Option("--sbom", help="Print the SBOM (CycloneDX 1.6) instead.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The same as --sbom.")] = False,
+) -> None:
+    """Print the licences of everything in this executable, or its SBOM."""
+    from installer.shared.self_report import licences
+
+    console.json_output = json
+    found = licences()
+    console.result(found.text(sbom=sbom), lambda: found.sbom)

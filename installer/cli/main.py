@@ -9,15 +9,18 @@ import sys
 
 from installer import __version__
 from installer.shared import interrupts, streams
+from installer.shared.child_env import forget_loaders
 
 COMMANDS = (
     "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
-    "remove", "trust", "setup", "selftest",
+    "remove", "trust", "setup", "licenses", "selftest",
 )  # fmt: skip
 
 
 def main() -> None:
     """Run `install` and exit with its code."""
+    # Before any library is imported that obeys them: it would load code of whoever set the variable, as root.
+    forget_loaders()
     # First of all: from here on no output that cannot be written, and no signal, ends it half way.
     streams.protect()
     interrupts.install()
@@ -25,6 +28,13 @@ def main() -> None:
     # Before any other import: monitoring asks for the version often.
     if words == ["--version"]:
         print(f"install {__version__}")
+        return
+    if sorted(words) == ["--json", "--version"]:
+        import json
+
+        from installer.shared.self_report import versions
+
+        print(json.dumps(versions("install", __version__).as_json(), indent=1))
         return
     try:
         from installer.cli.app import app

@@ -17,6 +17,7 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import WaybillError
 from installer.core.format.archive import Bundle, open_bundle
 from installer.core.format.bundle_source import BundleSource
+from installer.core.format.destinations import sensitive_destinations, sensitive_lines
 from installer.core.format.manifest import FileEntry, Manifest
 from installer.core.format.payload import Sink, check_payload, discard, to_read
 from installer.core.format.tar_header import extent
@@ -80,6 +81,7 @@ class VerifiedBundle:
             "payload_bytes": self.payload_bytes,
             "evidence": self.evidence.as_json(),
             "approvals": list(self.approvals),
+            "sensitive": [each.as_json() for each in sensitive_destinations(self.manifest)],
             "notes": list(self.notes),
         }
 
@@ -249,6 +251,7 @@ def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
         ("source", manifest.source.text()),
         ("approvals", ", ".join(verified.approvals) or "none"),
         *(decision.rows() if decision else ()),
+        *(("SENSITIVE", line) for line in sensitive_lines(sensitive_destinations(manifest))),
         *(("note", note) for note in verified.notes),
     ]
     return "\n".join(f"{name:<12} {text}" for name, text in rows)

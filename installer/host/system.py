@@ -373,7 +373,7 @@ class System(Host):
         Args:
             argv: The program and its arguments, paths as `real` gives them.
             timeout: Seconds after which it and its children are killed.
-            env: Variables in addition to the user's.
+            env: Variables in addition to the built environment.
             stdin: Its standard input.
             cwd: Its working directory, as `real` gives it.
         """

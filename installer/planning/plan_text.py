@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from installer.core.format.destinations import sensitive_lines
 from installer.planning import irreversible
 from installer.planning.plan import Plan
 from installer.shared.humanize import size_text
@@ -16,7 +17,7 @@ _WORDS = {
     "replace": "replaced",
     "restore": "restored",
     "remove": "removed",
-    "make": "directories created",
+    "make": "{directories} created",
     "set": "modes or owners set",
 }
 _SIGNS = {"add": "+", "replace": "~", "restore": "!", "remove": "-", "make": "+", "set": "~"}
@@ -45,7 +46,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"built by {builder}"
     if plan.sensitive:
         yield "SENSITIVE: what this release puts there decides over this host itself:"
-        yield from (f"  {each.text()}" for each in plan.sensitive)
+        yield from (f"  {line}" for line in sensitive_lines(plan.sensitive))
     yield from _files(plan)
     if plan.changes.drifted:
         yield "changed on this host, or not installed by Waybill:"
@@ -86,9 +87,13 @@ def _files(plan: Plan) -> Iterator[str]:
         yield "files: no change"
         return
     counts = Counter[str](change.verb for change in changes)
-    size = size_text(sum(change.size for change in changes))
+    written = sum(change.size for change in changes)
+    size = size_text(written)
     counted = [f"{counts[verb]} {words}" for verb, words in _WORDS.items() if counts[verb]]
-    yield f"files: {', '.join(counted)}, {size}"
+    one = counts["make"] == 1
+    text = ", ".join(counted).format(directories="directory" if one else "directories")
+    # What is only removed has no size to write.
+    yield f"files: {text}, {size}" if written else f"files: {text}"
     files = [change for change in changes if change.verb != "make"]
     # Of many files only those that an operator would ask about.
     shown = (

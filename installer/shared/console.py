@@ -167,8 +167,8 @@ class Console(Ui):
                 "this command needs an answer, but no terminal is available", hint=f"give {flag}"
             )
         with interrupts.waiting():
-            streams.write(sys.stderr, safe(question))
             _discard_typed()
+            streams.write(sys.stderr, safe(question))
             line = sys.stdin.readline()
         if not line:
             raise DeclinedError("no answer; nothing was changed")
@@ -188,9 +188,12 @@ def _in_foreground() -> bool:
 
 
 def _discard_typed() -> None:
-    """Discard what was typed before the question could be read: it is no answer to it."""
+    """Discard what was typed before the question: it is no answer to it.
+
+    Right before, not after: a program that types the answer as soon as it sees the question must be heard.
+    """
     with suppress(OSError, ValueError, termios.error):
-        # First the question has to leave for the terminal, which may be a slow serial line.
+        # First what the question is about has to leave for the terminal, which may be a slow serial line.
         termios.tcdrain(sys.stderr.fileno())
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 

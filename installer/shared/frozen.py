@@ -25,6 +25,12 @@ LIST = ".files"
 HEAD = ".head"
 """Has the SHA-256 of the shell script, see `head_digest`."""
 
+VERSIONS = "python.json"
+"""The versions of the `interpreter` and of the standard `library`."""
+
+SBOM, NOTICES = "licenses/sbom.cdx.json", "licenses/notices.txt"
+"""What the build knows of the origin of every part: the SBOM (CycloneDX), and the texts of the licences."""
+
 _HEAD_LIMIT = 256 * 1024
 """Bytes; the script has 20 KiB, most of it the names of the files."""
 
@@ -167,6 +173,8 @@ def damaged(home: Path | None = None) -> list[str]:
     import hashlib
 
     home, wrong = home or Path(sys.prefix), []
+    if not (home / MARKER).exists():
+        return []  # not unpacked: the build tries it before it packs it
     for line in (home / LIST).read_text(encoding="ascii").splitlines():
         digest, _, name = line.partition("  ")
         try:

@@ -15,6 +15,7 @@ from installer.core.errors import (
     RefusedError,
     TamperedError,
     UntrustedError,
+    WaybillError,
     os_errors_as,
 )
 from installer.core.limits import LIMITS
@@ -300,19 +301,24 @@ def known_time(system: System) -> datetime | None:
     return moment
 
 
-def remember_time(system: System, now: datetime) -> None:
-    """Record that this time has passed, so that a clock that is set back is noticed."""
-    try:
+def remember_time(system: System, moment: datetime) -> None:
+    """Record that a time has passed, so that a clock that is set back is noticed.
+
+    What may be recorded, and why: ADR 0616.
+
+    Args:
+        system: The host.
+        moment: A time at which something was verified, or an expiry that was passed.
+    """
+    # Not a reason to fail an installation that is complete: the next one records a later time. A record that
+    # is damaged stays as it is, for the next command to name.
+    with suppress(OSError, WaybillError):
         known = known_time(system)
-    except HostNotReadyError:
-        return  # noticed by the next command: what was done is done
-    # Only ever later: a wrong clock in the past must not lower it.
-    if known is not None and known >= now:
-        return
-    # Not a reason to fail an installation that is complete: the next one records a later time.
-    with suppress(OSError):
+        # Only ever later: a wrong clock in the past must not lower it.
+        if known is not None and known >= moment:
+            return
         make_directory(system, STATE)
-        replace_file(system, TIME_FILE, f"{format_time(now)}\n".encode(), 0o644)
+        replace_file(system, TIME_FILE, f"{format_time(moment)}\n".encode(), 0o644)
 
 
 def remove_partial_files(system: System) -> None:

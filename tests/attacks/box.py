@@ -90,7 +90,10 @@ def _become(program: str, words: list[str], home: Path, files: list[Path]) -> No
     os.environ["SOURCE_DATE_EPOCH"] = "1790000000"
     limit(MEMORY)
     sys.stdin = io.StringIO()
-    sys.stdout, sys.stderr = (path.open("w", encoding="utf-8") for path in files)
+    # The descriptors, too: the commands write to them, whatever `sys.stdout` is.
+    for number, path in enumerate(files, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+    sys.stdout, sys.stderr = (open(fd, "w", encoding="utf-8", closefd=False) for fd in (1, 2))  # noqa: SIM115
     sys.argv = [program, *words]
     code: object = 0
     try:

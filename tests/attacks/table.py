@@ -92,9 +92,7 @@ FORMAT_ROWS = (
             "names that differ in letter case",
             "an archive with a member twice",
         )
-        + (
-            "tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused_letter_case_aside",
-        ),
+        + ("tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused",),
     ),
     Row(
         "pax, GNU longname, sparse, global headers",
@@ -111,6 +109,19 @@ FORMAT_ROWS = (
             "test_public_archives::test_pax_headers_are_refused_wherever_they_stand",
             "test_public_archives::test_gnu_long_names_are_refused_wherever_they_stand",
             "test_public_corpora::test_no_file_of_them_is_a_bundle",
+        ),
+    ),
+    Row(
+        "unsigned strays: scripts named like approvals or signatures",
+        "only approvals and their signatures may follow the payload; the procedure without Waybill agrees",
+        (
+            *bundles(
+                "a script among the approvals",
+                "a script that is named like a signature",
+                "a signature of an approval that is missing",
+            ),
+            "tests/installer/core/format/test_archive_members::test_only_approvals_stand_behind_the_payload",
+            "tests/interop/test_interop_procedure::test_the_procedure_and_we_agree",
         ),
     ),
     Row(
@@ -172,14 +183,22 @@ FORMAT_ROWS = (
         "an expansion is capped by the signed size while it is read; one wide window at a time",
         bundles(
             "a template that multiplies",
+            "a template whose text multiplies",
+            "a template that indents without end",
+            "a template with a width of its own",
+            "a template with a chain without end",
             "a template without end",
             "values of a billion laughs",
         )
         + inputs(
+            "a template whose text multiplies",
+            "a template with a chain without end",
             "an archive that is a zip bomb of nothing",
             "values of a billion laughs",
         )
         + (
+            "tests/installer/shared/test_rendering::test_what_takes_all_time_or_memory_is_ended_and_named",
+            "tests/installer/shared/test_values::test_references_that_multiply_are_ended",
             "test_bounds::test_a_layer_that_expands_without_end_is_refused_in_little_memory",
             "test_bounds::test_a_window_that_is_too_wide_is_refused_in_little_memory",
             "tests/installer/core/oci/test_section::test_a_layer_of_zeros_takes_no_more_memory_than_another",
@@ -334,6 +353,7 @@ FORMAT_ROWS = (
             "a template that looks at classes",
             "a template that reads a file",
             "a template that asks for what is not there",
+            "a template that installs what is not there",
         )
         + inputs(
             "a template that looks at classes",
@@ -341,6 +361,23 @@ FORMAT_ROWS = (
             "a template that imports",
             "a template that is nested without end",
             "a template of bytes that are no text",
+        ),
+    ),
+    Row(
+        "steps and probes that fail only when they run",
+        "the options of each method and the target of each probe are part of the manifest's schema",
+        (
+            *bundles(
+                "a time limit that is no number",
+                "a time limit below zero",
+                "units that are no list",
+                "a step whose script is not in the bundle",
+                "a probe of a file",
+                "a probe of a port that does not exist",
+                "a probe of no address",
+                "a probe of a method that does not exist",
+            ),
+            "tests/installer/core/format/test_step_options::test_a_wrong_option_is_named_with_its_place_and_a_remedy",
         ),
     ),
 )

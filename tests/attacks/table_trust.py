@@ -24,6 +24,7 @@ ROWS = (
         (
             "test_attack_bundles::LATER[an older release]",
             "test_attack_bundles::LATER[a sequence that leaps]",
+            "test_attack_bundles::ATTACKS[a first release that no later one could follow]",
             "test_attack_bundles::LATER[a jump that it says it cannot make]",
             "test_attack_bundles::test_a_release_below_the_security_floor_is_refused",
             f"{TRUST}::UPDATES[it is older]",

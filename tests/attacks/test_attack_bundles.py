@@ -12,7 +12,7 @@ import pytest
 
 from installer.core.digest import sha256_hex
 from installer.core.format.archive import RESERVED_SPACE
-from installer.core.format.manifest import MANIFEST, SUMS
+from installer.core.format.manifest import MANIFEST, SUMS, Deployment, HealthCheck
 from installer.core.format.tar_header import END
 from installer.core.limits import LIMITS
 from installer.core.trust.root import ProductRule
@@ -35,6 +35,7 @@ from tests.attacks.makers import (
     of_another,
     signature,
     signatures,
+    steps,
     stripped,
     swapped,
     template,
@@ -143,12 +144,27 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"more than 64 signatures",
     ),
     "more approvals than are allowed": (
-        approvals(*(Part(f"approvals/{n}", b"") for n in range(4 * LIMITS.approvals + 1))),
+        approvals(*(Part(f"approvals/ops-{n:08x}.json", b"") for n in range(LIMITS.approvals + 1))),
         11,
         r"more than 64 approvals",
     ),
+    "a script among the approvals": (
+        approvals(Part("approvals/INSTALL.sh", b"#!/bin/sh\n")),
+        11,
+        r"approvals/INSTALL\.sh is not in the signed list",
+    ),
+    "a script that is named like a signature": (
+        approvals(Part("SHA256SUMS.run.sh", b"#!/bin/sh\n")),
+        11,
+        r"SHA256SUMS\.run\.sh is not in the signed list",
+    ),
+    "a signature of an approval that is missing": (
+        approvals(Part("approvals/ops-00000000.json.sig", b"AAAA")),
+        11,
+        r"approvals/ops-00000000\.json, which is missing",
+    ),
     "an approval that is too large": (
-        approvals(Part("approvals/x", bytes(LIMITS.approval_bytes + 1))),
+        approvals(Part("approvals/ops-00000000.json", bytes(LIMITS.approval_bytes + 1))),
         11,
         r"at most 65536",
     ),
@@ -174,11 +190,80 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         15,
         r"config/a\.j2:1: .*1000000 loop iterations",
     ),
+    "a template whose text multiplies": (
+        template(
+            "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
+            "{{ ns.x }}"
+        ),
+        15,
+        r"config/a\.j2:1: .*too large",
+    ),
+    "a template that indents without end": (
+        template("{{ [1] | tojson(indent=10**9) }}"),
+        15,
+        r"config/a\.j2:1: indents by more than 64",
+    ),
+    "a template with a width of its own": (
+        template("{{ '{:{w}}'.format(1, w=2*10**9) }}"),
+        15,
+        r"config/a\.j2(:1)?: .*(too much memory|MiB of memory|too large)",
+    ),
+    "a template with a chain without end": (
+        template("{{ 1" + "|string" * 5000 + " }}"),
+        15,
+        r"config/a\.j2: is nested too deeply",
+    ),
+    "a template that installs what is not there": (
+        template("{{ [{'a': 1}, {}] | map(attribute='a') | list }}"),
+        15,
+        r"config/a\.j2:1: .*not defined",
+    ),
     "values of a billion laughs": (values(LAUGHS), 15, r"config/values\.yaml:\d+: .*(anchor|alias)"),
     "values nested without end": (
         values("a: " + "[" * 900 + "]" * 900),
         15,
         r"config/values\.yaml:1: .*nested",
+    ),
+    # steps and probes
+    "a time limit that is no number": (
+        steps(Deployment("script", {"apply": "deploy/a.sh", "undo": "deploy/a.sh", "timeout": "abc"})),
+        11,
+        r"bundle\.json: deploy\[0\]\.options\.timeout: is 'abc', but must be an integer",
+    ),
+    "a time limit below zero": (
+        steps(Deployment("script", {"apply": "deploy/a.sh", "undo": "deploy/a.sh", "timeout": -1})),
+        11,
+        r"bundle\.json: deploy\[0\]\.options\.timeout: is -1, but must be",
+    ),
+    "units that are no list": (
+        steps(Deployment("systemd", {"units": 5})),
+        11,
+        r"bundle\.json: deploy\[0\]\.options\.units: is 5, but must be a list",
+    ),
+    "a step whose script is not in the bundle": (
+        steps(Deployment("script", {"apply": "deploy/a.sh", "undo": "../../etc/passwd"})),
+        11,
+        r"bundle\.json: deploy\[0\]\.options\.undo: '\.\./\.\./etc/passwd' is not in the bundle",
+    ),
+    "a probe of a file": (
+        steps(health=(HealthCheck("http", "file:///etc/passwd"),)),
+        11,
+        r"bundle\.json: health\[0\]\.target: is 'file:///etc/passwd', but must be a URL",
+    ),
+    "a probe of a port that does not exist": (
+        steps(health=(HealthCheck("http", "http://127.0.0.1:99999/"),)),
+        11,
+        r"bundle\.json: health\[0\]\.target",
+    ),
+    "a probe of no address": (
+        steps(health=(HealthCheck("tcp", "x"),)),
+        11,
+        r"bundle\.json: health\[0\]\.target: is 'x', but must be an address and port",
+    ),
+    "a probe of a method that does not exist": (
+        steps(health=(HealthCheck("tcp", "127.0.0.1:1", when="nope"),)),
+        11,
+        r"bundle\.json: health\[0\]\.when: is 'nope', but must be one of files",
     ),
     # terminal escapes
     "a member with an escape sequence": (extra(member("docs/\x1b[2Jevil")), 11, r"b\.tar@\d+"),
@@ -282,6 +367,11 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     # mix and match, freeze, wrong software
     "swapped payloads": (swapped, 11, r"docs/a does not match the signed list"),
     "a bundle that is expired": (lambda: plan(created=now() - 9 * DAY, expires=now() - DAY), 12, r"expired"),
+    "a first release that no later one could follow": (
+        lambda: plan(sequence=2**53),
+        13,
+        r"is too high for the first release on a host",
+    ),
     "a bundle for another platform": (
         lambda: plan({DOC: b"x"}, platforms=("linux/arm64",)),
         13,

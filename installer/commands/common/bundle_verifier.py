@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from installer.audit.floor import with_floor
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, NotUndoneError, Problem, RefusedError
+from installer.core.errors import (
+    ClockError,
+    ExpiredError,
+    HostNotReadyError,
+    NotApprovedError,
+    NotUndoneError,
+    Problem,
+    RefusedError,
+    RevokedError,
+    WaybillError,
+)
 from installer.core.format.bundle_source import BundleSource, open_source
 from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
@@ -17,6 +28,7 @@ from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import Root, fingerprint
 from installer.core.trust.root_json import load_root
+from installer.core.trust.signatures import Signature
 from installer.core.trust.verifier import SET_ENVIRONMENT, Trust
 from installer.core.verify import ApprovalSources, OpenedBundle, check_approvals, open_trusted
 from installer.core.vsa import VerificationTrace
@@ -26,7 +38,14 @@ from installer.host.system import System
 from installer.shared.progress import Progress
 from installer.state.host_identity import ENVIRONMENT_FILE, environment, host_name, recorded_environment
 from installer.state.state import State
-from installer.state.trust_store import ROOT_FILE, known_time, require_fingerprint, trusted_bytes
+from installer.state.trust_store import (
+    ROOT_FILE,
+    known_time,
+    remember_time,
+    require_fingerprint,
+    trusted_bytes,
+)
+from installer.state.watch import Watch
 from installer.transaction.state_repair import read_state
 
 
@@ -104,6 +123,75 @@ class BundleVerifier:
         self.trace.notes = [note for note in self.trace.notes if note != self._unread_state]
         self.trust.check_manifest(bundle.manifest, self._at(state), bundle.medium.name, bundle.identity)
 
+    def check_last(self, opened: OpenedBundle, state: State, watch: Watch) -> None:
+        """Repeat all decisions right before the transaction: a person may have thought for hours.
+
+        Args:
+            opened: The bundle, whose decision was made.
+            state: The state of the product, locked.
+            watch: Began with the command.
+
+        Raises:
+            WaybillError: The bundle is refused by now, or what decides about it was changed.
+        """
+        watch.require_not_set_back()
+        self._require_same_host()
+        bundle, first = opened.bundle, self.trace.decision
+        found = [Signature.parse(name, data) for name, data in self.trace.signatures.items()]
+        self.trust.check_release(bundle.head.sums, found)
+        self.trust.check_manifest(bundle.manifest, self._at(state), bundle.medium.name, bundle.identity)
+        # The approvals as they were read: the media are not asked again.
+        again = self.trust.check_approvals(
+            bundle.manifest,
+            opened.evidence,
+            self.trace.approvals,
+            opened.destination,
+            self.trace.note_approvals,
+        )
+        # What the plan did not show must not happen.
+        if first is not None and again.broken != first.broken:
+            raise NotApprovedError(
+                "an approval has expired since the plan was made, and break-glass would replace it",
+                hint="run the same command again: the new plan shows it",
+            )
+        self.trace.decision = again
+
+    def _require_same_host(self) -> None:
+        """Refuse if somebody changed the root or the environment while the command ran.
+
+        Raises:
+            HostNotReadyError: They did.
+        """
+        root = trusted_bytes(self.system)
+        same = root is not None and fingerprint(root) == self.trace.root_sha256
+        if not same or environment(self.system, self.environment) != self.environment:
+            raise HostNotReadyError(
+                "the root or the environment of this host was changed while this command ran",
+                where=ROOT_FILE,
+                hint="run the same command again",
+            )
+
+    def passed_expiry(self, error: WaybillError) -> datetime | None:
+        """Return the latest expiry that a refusal shows to have passed; None for none, or a doubtful clock.
+
+        Never the clock itself: it may be ahead, and only signed times are evidence (ADR 0616).
+
+        Args:
+            error: The refusal.
+        """
+        root, now, trace = self.trust.root, self.trust.now(), self.trace
+        # Revoked is not expired, and a clock in the past proves nothing; nor does one past the root's expiry.
+        doubtful = isinstance(error, (RevokedError, ClockError)) or now > root.expires
+        if doubtful or not isinstance(error, (ExpiredError, NotApprovedError)):
+            return None
+        expired = isinstance(error, ExpiredError)
+        moments = [key.not_after for key in root.keys.values() if key.not_after and expired]
+        # Only what enough trusted keys have signed: else anybody with a medium could move the time.
+        if trace.released is not None and trace.manifest is not None:
+            moments.append(datetime.fromtimestamp(trace.manifest.expires, UTC))
+            moments += trace.approval_check.passed if trace.approval_check else []
+        return max((each for each in moments if each <= now), default=None)
+
     def _destination(self, manifest: Manifest) -> HostFacts:
         try:
             state = read_state(Context(self.system, Layout(manifest.product), Progress()))
@@ -130,7 +218,12 @@ class BundleVerifier:
 
 @contextmanager
 def opened_bundle(
-    session: Session, source: BundleInput, trace: VerificationTrace | None = None, *, installs: bool = False
+    session: Session,
+    source: BundleInput,
+    trace: VerificationTrace | None = None,
+    *,
+    installs: bool = False,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[BundleVerifier, OpenedBundle]]:
     """Open a bundle after the verification of its head; close it afterwards.
 
@@ -139,6 +232,7 @@ def opened_bundle(
         source: The bundle.
         trace: Takes down what becomes known, also where the bundle is refused.
         installs: Whether it is to be installed: then the host itself has to say which environment it is.
+        watch: Began with the command; given where a refusal may move the known time.
 
     Raises:
         WaybillError: There is no trust, the environment is in doubt, approvals cannot be read, or the bundle
@@ -150,6 +244,11 @@ def opened_bundle(
     medium = open_source(source.path)
     try:
         yield verifier, verifier.open(medium)
+    except WaybillError as error:
+        # A clock that was set while the command ran proves nothing.
+        if watch is not None and watch.steady and (passed := verifier.passed_expiry(error)):
+            remember_time(session.system, passed)
+        raise
     finally:
         medium.close()
 

@@ -90,7 +90,12 @@ class TransactionResult:
 
 
 def ask_and_execute(
-    session: Session, context: Context, make_plan: Callable[[State], Plan], *, yes: bool
+    session: Session,
+    context: Context,
+    make_plan: Callable[[State], Plan],
+    *,
+    yes: bool,
+    last: Callable[[], None] = lambda: None,
 ) -> TransactionResult:
     """Take the lock, recover, plan, ask and execute: for a plan that needs no bundle.
 
@@ -99,6 +104,7 @@ def ask_and_execute(
         context: The product.
         make_plan: Returns the plan from the state of the product.
         yes: Whether nobody is asked.
+        last: Called right before the transaction; raises where time or people have changed the decision.
 
     Raises:
         WaybillError: It is refused, or failed.
@@ -107,6 +113,7 @@ def ask_and_execute(
         report_recovered(session.ui, recovered)
         plan = make_plan(state)
         show_and_ask(session, plan, yes=yes)
+        last()
         return execute_plan(context, plan)
 
 

@@ -6,8 +6,9 @@ as the manifest has it. Both use this one list.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from installer.core.format.manifest import Manifest
@@ -29,7 +30,7 @@ UNIT_DIRECTORIES = (
     "/lib/systemd/system",
 )
 """Where systemd reads the units of the system, the strongest first."""
-_STANDARD = re.compile(
+_STANDARD = (
     r"/(?:bin|boot|dev|etc|home|lib(?:32|64|x32)?|media|mnt|opt|proc|root|run|sbin|srv|sys|tmp|usr|var"
     r"|boot/(?:efi|grub2?)"
     r"|etc/(?:cron\.[a-z]+|default|init\.d|ld\.so\.conf\.d|logrotate\.d|opt|pam\.d|profile\.d|security|ssh|ssl"
@@ -70,7 +71,7 @@ def holds_waybill(directory: str) -> bool:
 
 def is_standard(directory: str) -> bool:
     """Return whether a directory is part of every host, so that removing it is never a release's to do."""
-    return directory == "/" or _STANDARD.fullmatch(directory) is not None
+    return directory == "/" or _standard().fullmatch(directory) is not None
 
 
 def within(path: str, tops: Iterable[str]) -> bool:
@@ -167,8 +168,19 @@ _SENSITIVE = (
     ),
     (r"/etc/(?:hosts|resolv\.conf|hosts\.allow|hosts\.deny|host\.conf)", "where names of hosts lead"),
 )
-_ROWS = tuple((re.compile(pattern), what) for pattern, what in _SENSITIVE)
-_ANY = re.compile("|".join(f"(?:{pattern})" for pattern, _ in _SENSITIVE))
+MOST = 20
+"""How many sensitive destinations are listed for people; `--json` lists all of them."""
+
+
+# Compiled when they are first needed: most commands need none of them, and all wait for their start.
+@functools.cache
+def _any() -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern, _ in _SENSITIVE))
+
+
+@functools.cache
+def _standard() -> re.Pattern[str]:
+    return re.compile(_STANDARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +209,9 @@ class SensitivePlace:
 def sensitive(path: str) -> str:
     """Return what a file at a place decides over the host, in words; empty where nothing."""
     # One match for the many paths that are harmless: a release has up to 250,000 of them.
-    if _ANY.fullmatch(path) is None:
+    if _any().fullmatch(path) is None:
         return ""
-    return next(what for pattern, what in _ROWS if pattern.fullmatch(path))
+    return next(what for pattern, what in _SENSITIVE if re.fullmatch(pattern, path))
 
 
 def sensitive_places(
@@ -237,3 +249,10 @@ def sensitive_destinations(manifest: Manifest) -> tuple[SensitivePlace, ...]:
             {each.install: (each.install, each.mode) for each in manifest.directories if each.install},
         )
     )
+
+
+def sensitive_lines(places: Sequence[SensitivePlace]) -> Iterator[str]:
+    """Yield a line for people for each sensitive destination, and one for those that are left out."""
+    yield from (each.text() for each in places[:MOST])
+    if len(places) > MOST:
+        yield f"… and {len(places) - MOST} more; --json lists all of them"

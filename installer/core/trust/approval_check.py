@@ -28,6 +28,7 @@ class ApprovalCheck:
         now: The time.
         counted: Those that count.
         rejected: The others, with the reason.
+        passed: When those that only expired did.
     """
 
     root: Root
@@ -38,6 +39,7 @@ class ApprovalCheck:
     now: datetime
     counted: list[CountedApproval] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    passed: list[datetime] = field(default_factory=list)
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
 
     def check(self, found: ApprovalFile) -> None:
@@ -106,6 +108,7 @@ class ApprovalCheck:
         if (statement.not_before - self.now).total_seconds() > SKEW:
             return f"is not valid before {format_time(statement.not_before)}"
         if self.now >= statement.expires:
+            self.passed.append(statement.expires)
             return f"expired on {format_time(statement.expires)}"
         if days and (self.now - statement.not_before).total_seconds() > days * 86400:
             return f"is older than this environment allows ({days} day{'s' if days > 1 else ''})"

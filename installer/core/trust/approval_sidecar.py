@@ -8,9 +8,9 @@ import stat
 from pathlib import Path
 
 from installer.core.errors import MediaError, TamperedError, UsageError
+from installer.core.format.approval_names import DIRECTORY, NAME, signed_name
 from installer.core.format.partial_append import FILES_PER_APPROVAL
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import DIRECTORY, NAME, signed_name
 
 SUFFIX = ".approvals"
 # O_NOFOLLOW: a link could lead to any file of the host. O_NONBLOCK: a FIFO must not block the open.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from installer.core.errors import FloorError, Problem, WrongProductError
+from installer.core.errors import ClockError, FloorError, Problem, WrongProductError
 from installer.core.format.manifest import Manifest
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import NO_ROLLBACK, Approval
@@ -146,7 +147,7 @@ class Decision:
         rows = [("environment", self.environment or "none; the root has no policies")]
         rows += [(f"  {role}", ", ".join(owners)) for role, owners in self.filled.items()]
         for item in self.counted:
-            rows.append(("approval", _line(item)))
+            rows.append(("counted", _line(item)))
         rows += [("not counted", f"{file}: {reason}") for file, reason in self.rejected]
         rows += [("change", self.change_id)] if self.change_id else []
         rows += [("rollback to", self.rollback_to)] if self.rollback_to else []
@@ -215,6 +216,26 @@ def check_floor(root: Root, manifest: Manifest, where: str = "") -> None:
 
 SKEW = 600
 """Seconds by which two correct clocks may differ."""
+
+
+def require_clock(now: datetime, known: datetime | None, what: str, more: str = "") -> None:
+    """Refuse a clock that is behind a time that has passed.
+
+    Args:
+        now: What the clock shows.
+        known: A time that has passed; None for none.
+        what: How the error introduces that time.
+        more: What the hint ends with.
+
+    Raises:
+        ClockError: The clock is behind by more than two correct clocks may differ.
+    """
+    if known is not None and (known - now).total_seconds() > SKEW:
+        raise ClockError(
+            f"the clock of this host shows {format_time(now)}, but {what} {format_time(known)}",
+            hint="correct the clock (check it with `date -u`): with a clock that is behind, expired bundles "
+            f"and keys would be accepted{more}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

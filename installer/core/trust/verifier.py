@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import (
-    ClockError,
     DowngradeError,
     ExpiredError,
     JumpError,
@@ -31,13 +30,13 @@ from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
 from installer.core.trust.policy import (
-    SKEW,
     CountedApproval,
     Decision,
     HostFacts,
     PolicyEvaluation,
     check_floor,
     check_product,
+    require_clock,
 )
 from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import Policy, ProductRule, Role, Root
@@ -85,6 +84,10 @@ class Trust:
         self._clock = clock
         self._known = known
 
+    def now(self) -> datetime:
+        """Return the time by which it decides."""
+        return self._clock()
+
     def check_release(self, sums: bytes, signatures: Sequence[Signature]) -> SignatureEvidence:
         """Decide whether a bundle is released: steps 2 to 6.
 
@@ -106,15 +109,15 @@ class Trust:
         with verification_step(2):
             # A host that gets no new root for long may have missed a revocation.
             if now > root.expires:
+                # A clock that runs ahead looks the same: nobody should fetch a root for a dead battery.
+                expired = f"the root of this host expired on {format_time(root.expires)}"
                 raise ExpiredError(
-                    f"the root of this host expired on {format_time(root.expires)}",
+                    f"{expired}; the clock of this host shows {format_time(now)}",
                     where="root.json",
-                    hint="bring a newer root.json and run `install trust update`; installed "
-                    "releases keep running",
+                    hint="check the clock with `date -u`; if it is right, bring a newer root.json and run "
+                    "`install trust update`; installed releases keep running",
                 )
-        with verification_step(3):
-            # Without this check a clock that is set back would make expired bundles and keys valid again.
-            self._check_clock(now, self._known, "this host has already recorded the time", RECORDED)
+        self.check_clock()
         with verification_step(4):
             # Before the signatures: a revoked bundle has valid ones.
             if identity in root.revoked_bundles:
@@ -145,6 +148,16 @@ class Trust:
             identity, "release", role.threshold, root.version, tuple(accepted), tuple(rejected)
         )
 
+    def check_clock(self) -> None:
+        """Refuse a clock that is behind the last known time: step 3.
+
+        Raises:
+            ClockError: It is.
+        """
+        with verification_step(3):
+            # Without this check a clock that is set back would make expired bundles and keys valid again.
+            require_clock(self.now(), self._known, "this host has already recorded the time", RECORDED)
+
     def check_manifest(
         self, manifest: Manifest, destination: HostFacts, where: str = "", identity: str = ""
     ) -> None:
@@ -163,7 +176,7 @@ class Trust:
         """
         now = self._clock()
         with verification_step(8):
-            self._check_clock(now, datetime.fromtimestamp(manifest.created, UTC), "the bundle was created at")
+            require_clock(now, datetime.fromtimestamp(manifest.created, UTC), "the bundle was created at")
         with verification_step(9):
             expires = datetime.fromtimestamp(manifest.expires, UTC)
             # An old bundle with known defects stays validly signed for ever: its expiry ends that.
@@ -219,6 +232,13 @@ class Trust:
                     hint=f"install {least} first",
                 )
             # A stolen key could otherwise use up the whole range with one release, and block all later ones.
+            if highest < 0 and manifest.sequence > LIMITS.first_sequence:
+                raise JumpError(
+                    f"the sequence number of {name} is too high for the first release on a host: at most "
+                    f"{LIMITS.first_sequence} is accepted, so that later releases can have higher ones",
+                    where=where,
+                    hint="ask for a bundle with a lower `sequence` in bundle.yaml",
+                )
             if highest >= 0 and manifest.sequence - highest > LIMITS.sequence_jump:
                 raise JumpError(
                     f"the sequence number of {name} is too far above the highest that this host "
@@ -300,17 +320,6 @@ class Trust:
             broken=broken,
             reset=reset,
         )
-
-    def _check_clock(self, now: datetime, known: datetime | None, what: str, more: str = "") -> None:
-        if known is not None and (known - now).total_seconds() > SKEW:
-            raise ClockError(
-                f"the clock of this host shows {format_time(now)}, but {what} {format_time(known)}",
-                hint=(
-                    "correct the clock (check it with `date -u`): with a clock that is behind, "
-                    "expired bundles and keys would be accepted"
-                )
-                + more,
-            )
 
     def _check_environment(self, environment: str) -> None:
         known = ", ".join(sorted(self.root.environments))

@@ -89,7 +89,10 @@ def test_only_the_head_and_the_end_are_read(tmp_path: Path) -> None:
 
 
 def test_approvals_are_listed_and_called_unchecked(tmp_path: Path) -> None:
-    parts = [Part("approvals/security-0a1b2c3d.json", b"{}"), Part("approvals/security-0a1b2c3d.sig", b"x")]
+    parts = [
+        Part("approvals/security-0a1b2c3d.json", b"{}"),
+        Part("approvals/security-0a1b2c3d.json.sig", b"x"),
+    ]
     path = write(tmp_path, build.plan(approvals=parts))
     assert "approvals/security-0a1b2c3d.json" in inspect_bundle(path).text
     assert "not verified: run" in inspect_bundle(path, "approvals").text
@@ -110,3 +113,10 @@ def test_a_step_that_cannot_be_undone_is_seen_by_whoever_lets_the_release_pass(t
     plan = build.plan(files, entries=entries, deploy=(Deployment("script", options),))
     path = write(tmp_path, build.signed(plan))
     assert "script (cannot be undone: the column nick is dropped)" in inspect_bundle(path).text
+
+
+def test_sensitive_destinations_are_named_loudly(tmp_path: Path) -> None:
+    entries = {"docs/CHANGELOG.md": {"install": "/etc/sudoers.d/chat"}}
+    report = inspect_bundle(write(tmp_path, build.signed(build.plan(entries=entries))))
+    assert "SENSITIVE   /etc/sudoers.d/chat: who may act as root\n" in report.text
+    assert [each["path"] for each in report.document["sensitive"]] == ["/etc/sudoers.d/chat"]

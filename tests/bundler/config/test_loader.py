@@ -169,6 +169,12 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("binares: []\n", 8, "unknown key binares", "did you mean binaries?"),
         ("expires: 180\n", 8, "expires must be text", "A number and a unit"),
         ("sequence: '7'\n", 8, "sequence must be a whole number", ""),
+        (
+            "sequence: 9007199254740992\n",
+            8,
+            "sequence is 9007199254740992, the maximum is 2000000000000000",
+            "",
+        ),
         ("expires: no\n", 8, "no is ambiguous: it can mean false or a text", 'or "no" in quotes'),
         ("product: twice\n", 8, "'product' twice", "keep one"),
         ("images: [{archve: x.tar}]\n", 8, "unknown key archve", "did you mean archive?"),

@@ -278,7 +278,7 @@ def test_status_names_the_signer_and_what_drifted(host: Context) -> None:
 def test_progress_says_what_is_done(host: Context) -> None:
     install(host, ONE)
     assert isinstance(host.progress, Notes)
-    assert host.progress.lines == ["install files", "switch the link"]
+    assert host.progress.lines == ["install files", "point `current` to 1.0.0"]
 
 
 def test_hundreds_of_files_are_few_operations(host: Context) -> None:

@@ -14,6 +14,7 @@ from installer.core.verify import (
     check_approvals,
     open_trusted,
     payload_extent,
+    report,
     verify_payload,
 )
 from installer.core.vsa import VerificationTrace
@@ -94,3 +95,11 @@ def test_what_the_reader_refuses_has_its_step(as_stream: bool) -> None:
     with pytest.raises(errors.TamperedError) as caught:
         verify_payload(open_trusted(medium, World().trust()))
     assert caught.value.step == 19
+
+
+def test_the_report_names_sensitive_destinations() -> None:
+    world = World(plan=build.plan(entries={"docs/CHANGELOG.md": {"install": "/etc/sudoers.d/chat"}}))
+    opened = open_trusted(BytesMedium(world.tar()), world.trust(), lambda _manifest: world.host)
+    verified = verify_payload(opened)
+    assert "SENSITIVE    /etc/sudoers.d/chat: who may act as root" in report(verified)
+    assert [each["path"] for each in verified.as_json()["sensitive"]] == ["/etc/sudoers.d/chat"]

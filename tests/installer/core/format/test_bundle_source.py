@@ -64,7 +64,7 @@ def test_a_bundle_that_is_not_there_is_a_wrong_usage(tmp_path: Path, name: str) 
 
 
 def test_a_directory_is_not_a_bundle(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a regular file"):
+    with pytest.raises(UsageError, match="is a directory, not a bundle"):
         FileSource(tmp_path)
 
 

@@ -13,9 +13,10 @@ import jsonschema
 import pytest
 
 from installer.core.errors import TamperedError
+from installer.core.format.approval_names import signed_name
 from installer.core.format.partial_append import STATEMENT_START
 from installer.core.jsonio import dumps
-from installer.core.trust.approval import Approval, group_files, parse, signed_name
+from installer.core.trust.approval import Approval, group_files, parse
 from installer.core.trust.provenance import Provenance
 from tests.rig.documents import at, schema, validator, without
 

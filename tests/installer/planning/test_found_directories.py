@@ -1,0 +1,174 @@
+"""A directory that was there before the product is the operator's: it keeps its mode, owner and place."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from installer.commands.common.plan_execution import execute_plan
+from installer.commands.status import product_status
+from installer.core.errors import HostNotReadyError, RolledBackError
+from installer.core.format.manifest import DirectoryEntry
+from installer.host.context import Context
+from installer.planning import plan_text
+from installer.planning.drift import Policy
+from installer.planning.plan import Options
+from tests.faults.faulty import FaultySystem, Refusing, snapshot
+from tests.rig.needs import needs
+from tests.rig.releases import (
+    Member,
+    ReleaseSpec,
+    context,
+    install,
+    plan_for,
+    planned,
+    remove,
+    roll_back,
+    root,
+)
+
+pytestmark = pytest.mark.host(system=FaultySystem)
+REPLACE, KEEP = Options(drift=Policy("replace")), Options(drift=Policy("keep"))
+DATA = "/srv/chat-data"
+
+
+def with_directory(
+    version: str = "1.0.0", mode: int | None = 0o700, path: str = DATA, file: str = "/opt/x"
+) -> ReleaseSpec:
+    directories = (DirectoryEntry("trees/t/d", mode, path),) if mode is not None else ()
+    members = {"docs/x": Member(version.encode(), file)}
+    return ReleaseSpec(version, int(version[0]), members, directories=directories)
+
+
+@pytest.fixture
+def data(host: Context) -> Path:
+    """A directory of the operator."""
+    path = root(host) / DATA[1:]
+    path.mkdir(parents=True)
+    path.chmod(0o755)
+    return path
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def test_by_default_another_mode_is_refused_with_the_remedies(host: Context, data: Path) -> None:
+    before = snapshot(root(host), besides=("var",))
+    with planned(host, with_directory()) as plan, pytest.raises(HostNotReadyError) as raised:
+        execute_plan(host, plan)
+    (problem,) = raised.value.problems
+    assert str(problem) == (
+        f"{DATA}: was there before this product and has mode 0755, not 0700\n"
+        f"  hint: set it yourself: chown 0:0 {DATA} && chmod 0700 {DATA}; to leave it as it is: --on-drift "
+        f"keep:{DATA}; to let the release change it: --on-drift replace:{DATA}"
+    )
+    assert snapshot(root(host), besides=("var",)) == before
+
+
+def test_kept_it_stays_as_it_is_and_that_is_no_drift(host: Context, data: Path) -> None:
+    install(host, with_directory(), KEEP)
+    assert mode(data) == 0o755
+    found = product_status(host)
+    assert found.drift == ()
+    assert [each.path for each in found.edited] == [DATA]
+    assert not install(host, with_directory()).changed
+    install(host, with_directory("2.0.0"))  # the release wants the same as before
+    assert mode(data) == 0o755
+    assert [problem.where for problem in plan_for(host, with_directory("3.0.0", 0o750)).problems] == [DATA]
+    remove(host)
+    assert mode(data) == 0o755
+
+
+def test_replaced_it_is_changed_and_the_removal_changes_it_back(host: Context, data: Path) -> None:
+    with planned(host, with_directory(), REPLACE) as plan:
+        text = plan_text.plan_text(plan)
+        assert f"  ~ {DATA}  mode and owner 0755 0:0 → 0700 0:0\n" in text
+        assert f"{DATA} has mode 0755, not 0700: changed; removing the product changes it back" in text
+        (row,) = [each for each in plan.as_json()["files"] if each["path"] == DATA]
+        assert (row["before"], row["after"]) == ("0755 0:0", "0700 0:0")
+        execute_plan(host, plan)
+    assert mode(data) == 0o700
+    assert not install(host, with_directory()).changed
+    done = remove(host)
+    assert mode(data) == 0o755
+    assert done.removal is not None
+    assert f"stays  {DATA}: was there before this product" in done.removal.text()
+    assert done.removal.exit_code == 0
+
+
+def test_a_later_release_that_does_not_want_it_leaves_it_as_it_was(host: Context, data: Path) -> None:
+    install(host, with_directory(), REPLACE)
+    install(host, with_directory("2.0.0", None))
+    assert mode(data) == 0o755
+    roll_back(host, options=REPLACE)
+    assert mode(data) == 0o700
+    remove(host)
+    assert mode(data) == 0o755
+
+
+def test_a_directory_that_still_holds_a_file_goes_back_too(host: Context, data: Path) -> None:
+    install(host, with_directory(file=f"{DATA}/x"), REPLACE)
+    install(host, with_directory("2.0.0", None, file=f"{DATA}/x"))
+    assert mode(data) == 0o755
+    remove(host)
+    assert data.is_dir()
+    assert list(data.iterdir()) == []
+
+
+def test_what_the_operator_changed_since_is_left_alone(host: Context, data: Path) -> None:
+    install(host, with_directory(), REPLACE)
+    data.chmod(0o711)
+    remove(host)
+    assert mode(data) == 0o711
+
+
+@pytest.mark.parametrize("path", ["/srv", "/home", "/srv/chat-data"])
+def test_an_empty_one_of_the_same_mode_is_not_removed(host: Context, path: str) -> None:
+    there = root(host) / path[1:]
+    there.mkdir(parents=True)
+    there.chmod(0o755)
+    install(host, with_directory(mode=0o755, path=path))
+    done = remove(host)
+    assert there.is_dir()
+    assert done.removal is not None
+    assert f"stays  {path}: was there before this product" in done.removal.text()
+
+
+def test_one_that_waybill_created_goes(host: Context) -> None:
+    (root(host) / "srv").mkdir()
+    install(host, with_directory())
+    assert mode(root(host) / DATA[1:]) == 0o700
+    remove(host)
+    assert not (root(host) / DATA[1:]).exists()
+    assert (root(host) / "srv").is_dir()
+
+
+def test_one_of_every_host_stays_even_where_an_earlier_record_does_not_tell(host: Context) -> None:
+    """Records of earlier versions list what was there before like what they created."""
+    install(host, with_directory(mode=0o755, path="/srv"))  # made: the host had none
+    done = remove(host)
+    assert (root(host) / "srv").is_dir()
+    assert done.removal is not None
+    assert done.removal.exit_code == 0
+
+
+def test_its_owner_is_shown_and_restored_too(host: Context, data: Path) -> None:
+    needs("root")
+    os.chown(data, 1234, 1234)
+    with planned(host, with_directory(mode=0o755), REPLACE) as plan:
+        assert f"  ~ {DATA}  mode and owner 0755 1234:1234 → 0755 0:0\n" in plan_text.plan_text(plan)
+        execute_plan(host, plan)
+    assert data.stat().st_uid == 0
+    remove(host)
+    assert (data.stat().st_uid, data.stat().st_gid) == (1234, 1234)
+
+
+def test_undone_it_is_as_it_was(host: Context, data: Path) -> None:
+    failing = context(Refusing(root(host), "COMMIT", OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(RolledBackError):
+        install(failing, with_directory(), REPLACE)
+    assert mode(data) == 0o755
