@@ -125,8 +125,8 @@ class Admission:
             raise TamperedError(error.what, where=directory, hint=DAMAGED) from None
         except OSError as error:
             # What is gone is damage; a disk that failed to read may read the next time.
-            what = f"cannot be read: {error.strerror}"
-            if isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP:
+            what, gone = f"cannot be read: {error.strerror}", (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+            if error.errno in gone:
                 raise TamperedError(what, where=directory, hint=DAMAGED) from None
             raise HostNotReadyError(what, where=error.filename or directory, hint=remedy(error)) from error
         host = HostFacts(self.environment or entry.evidence.environment, host_name(system))
