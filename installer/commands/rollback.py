@@ -15,10 +15,9 @@ from installer.core.errors import HostNotReadyError, RefusedError, TamperedError
 from installer.core.readmission import check_return
 from installer.core.remedies import remedy
 from installer.core.trust.approval import group_files
-from installer.core.trust.approval_sidecar import read_sidecar
+from installer.core.trust.approval_sidecar import ApprovalSources, read_sidecar
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.verifier import Trust
-from installer.core.verify import ApprovalSources
 from installer.host.context import Context
 from installer.planning.desired_state import Desired
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
