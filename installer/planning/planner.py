@@ -180,6 +180,7 @@ class Planner:
         self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
+        self._notes += admission.loose_notes()
         if verb == "remove":
             self._notes += removal.removal_notes(context, state, items)
         elif verb == "rollback" and entry is not None:
