@@ -7,12 +7,13 @@ MUTMUT := build/mutants/lib
 MINUTES ?= 10
 COMPILE = build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --python-version 3.11 --universal
-FREEZER := $(wildcard bundler/freeze/*.py bundler/freeze/*.sh) $(LOCKS)/freeze.txt $(LOCKS)/libz.txt
+FREEZER := $(wildcard bundler/freeze/*.py bundler/freeze/*.sh bundler/freeze/notices/*) \
+	$(LOCKS)/freeze.txt $(LOCKS)/libz.txt $(LOCKS)/python.txt
 IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/null)
 IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check installer faults bench fuzz mutants demo lock clean
+.PHONY: help setup test check installer release faults bench fuzz mutants demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## Shows this list
@@ -40,6 +41,10 @@ check: setup ## Runs ruff and mypy
 	$(BIN)/mypy
 
 installer: dist/install dist/bundle ## Builds the standalone executables dist/install and dist/bundle
+
+release: ## Builds both for hosts, from PYTHON_SOURCE=Python-3.11.N.tgz: one release of Python, or none
+	@rm -f dist/install dist/bundle
+	@WAYBILL_RELEASE=yes WAYBILL_PYTHON_SOURCE=$(abspath $(PYTHON_SOURCE)) $(MAKE) installer
 
 build/freeze/.complete: $(LOCKS)/freeze.txt $(LOCKS)/libz.txt | $(BIN)/python
 	@$(BIN)/python -m bundler.freeze.build wheels $(@D)
@@ -73,7 +78,7 @@ demo: ## Tells the whole story with a real product: examples/quickstart
 	@$(MAKE) --silent --jobs=2 dist/install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/demo.sh
 
-lock: ## Compiles the dependency locks anew
+lock: ## Compiles the dependency locks again
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCKS)/lock.txt
 	@$(COMPILE) $(LOCKS)/lock.in -o $(LOCKS)/lock.txt

@@ -13,10 +13,9 @@ from bundler.archive.new_file import write_new
 from bundler.archive.reading import read_with_tail
 from bundler.signing.bundle import open_locked
 from installer.core.errors import UnfitInputError, os_errors_as
+from installer.core.format.approval_names import DIRECTORY, NAME
 from installer.core.format.archive import Bundle
-from installer.core.format.partial_append import FILES_PER_APPROVAL
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import DIRECTORY
 from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
 from installer.core.trust.signatures import FORMS
 
@@ -55,13 +54,19 @@ class StatementFiles:
             UnfitInputError: They cannot be written, or there are too many.
         """
         name = self._free_name(f"{DIRECTORY}{role}-{keyid8}")
-        if (
-            not name
-            or len(self.present) + FILES_PER_APPROVAL > FILES_PER_APPROVAL * LIMITS.approvals
-            # A host refuses more: better to find that out here than behind the air gap.
-            or len(data) > LIMITS.approval_bytes
-        ):
-            raise UnfitInputError("has too many approvals, or this one is too long", where=str(self.path))
+        # A host refuses more: better to find that out here than behind the air gap.
+        if not name or sum(bool(NAME.fullmatch(each)) for each in self.present) >= LIMITS.approvals:
+            raise UnfitInputError(
+                f"has {LIMITS.approvals} approvals, or 99 of this key, and hosts accept no more",
+                where=str(self.path),
+                hint="approve an earlier copy of the bundle, which has fewer approvals",
+            )
+        if len(data) > LIMITS.approval_bytes:
+            raise UnfitInputError(
+                f"the approval has {len(data)} bytes, at most {LIMITS.approval_bytes} are allowed",
+                where=str(self.path),
+                hint="shorten the note, or the list of targets",
+            )
         files = {name: data, **{f"{name}.{form}": made for form, made in signatures.items()}}
         if self.directory is None:
             self._append(files)

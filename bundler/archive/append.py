@@ -13,10 +13,10 @@ from typing import Literal
 
 from bundler.archive.head import member
 from installer.core.errors import TamperedError
+from installer.core.format.approval_names import NAME, signed_name
 from installer.core.format.archive import FILE_MODE, Bundle
 from installer.core.format.partial_append import MAX_APPEND_BYTES, STATEMENT_START
 from installer.core.format.tar_header import BLOCK, END, Header, decode, encode, extent
-from installer.core.trust.approval import NAME, signed_name
 
 
 # The order of the writes is the format's promise, see installer.core.format.partial_append.

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from bundler.archive.output_file import OutputFile
 from bundler.archive.writer import write_header
 from bundler.image_sources.base import ExpectedLayer, Readable
-from bundler.image_sources.layers import LayerTransform, sniff
+from bundler.image_sources.layers import LayerTransform
 from installer.core.digest import oci_digest
 from installer.core.format.manifest import FileEntry, Layer, blob_path
 from installer.core.format.tar_header import BLOCK, extent
+from installer.core.oci.expand import sniff
 
 FILE_MODE = 0o644
 

@@ -10,7 +10,7 @@ from bundler.image_sources import sources_for
 from bundler.image_sources.base import ImageSource, ResolvedImage
 from installer.core.errors import Problem, WaybillError
 from installer.core.format.manifest import Image
-from installer.core.oci import documents
+from installer.core.oci import layout
 
 
 def resolve(
@@ -49,7 +49,7 @@ def write(sources: Sequence[ImageSource], blobs: BlobWriter) -> tuple[Image, ...
     images = tuple(image for source in sources for image in source.pack(blobs))
     if images:
         # The documents come after the blobs that they name; both readers, OCI's and Docker's, find theirs.
-        blobs.add("images/index.json", documents.make_index(images, blobs.documents))
-        blobs.add("images/manifest.json", documents.make_docker_manifest(images))
-        blobs.add("images/oci-layout", documents.LAYOUT)
+        blobs.add("images/index.json", layout.make_index(images, blobs.documents))
+        blobs.add("images/manifest.json", layout.make_docker_manifest(images))
+        blobs.add("images/oci-layout", layout.LAYOUT)
     return images

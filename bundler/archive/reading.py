@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from installer.core.carried import REMEDY, encoding_damage
 from installer.core.errors import UsageError, os_errors_as
 from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import FileSource
@@ -51,11 +52,13 @@ def read_limited(path: Path, limit: int, hint: str = "") -> bytes:
     """Read a small file.
 
     Raises:
-        UsageError: It cannot be read, or has more than `limit` bytes.
+        UsageError: It cannot be read, has more than `limit` bytes, or is a text in another encoding.
     """
     with os_errors_as(UsageError, "cannot be read", path, hint), path.open("rb") as file:
         # One byte more than allowed tells a file that is too large, without reading all of it.
         data = file.read(limit + 1)
     if len(data) > limit:
         raise UsageError(f"has more than {limit} bytes", where=str(path), hint=hint)
+    if damage := encoding_damage(data):
+        raise UsageError(damage, where=str(path), hint=REMEDY)
     return data

@@ -13,8 +13,10 @@ import typer
 
 from bundler import __version__
 from bundler.cli import release, signing
-from bundler.cli.options import console
+from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
+from installer.shared import interrupts, streams
+from installer.shared.child_env import forget_loaders
 from installer.shared.console import run_app
 
 app = typer.Typer(
@@ -31,8 +33,23 @@ app = typer.Typer(
 
 def main() -> None:
     """Run `bundle` and exit with its code."""
-    # Everything that a command raises becomes a message and an exit code there.
-    sys.exit(run_app(console, app, sys.argv[1:]))
+    # Before any library is imported that obeys them: this process has a signing key in memory.
+    forget_loaders()
+    # First of all: from here on no output that cannot be written, and no signal, ends it half way.
+    streams.protect()
+    interrupts.install()
+    if sorted(sys.argv[1:]) == ["--json", "--version"]:
+        import json
+
+        from installer.shared.self_report import versions
+
+        print(json.dumps(versions("bundle", __version__).as_json(), indent=1))
+        return
+    try:
+        # Everything that a command raises becomes a message and an exit code there.
+        sys.exit(run_app(console, app, sys.argv[1:]))
+    finally:
+        interrupts.ignore()
 
 
 def _version(value: bool) -> None:
@@ -77,11 +94,24 @@ for command, example in (
 @app.command(hidden=True)
 # Run by the build of the executables; of no use to people.
 def selftest() -> None:
-    """Import every module of this executable."""
-    from installer.shared import frozen
+    """Read every file of this executable and import every module."""
+    from installer.shared import self_report
 
-    failed = frozen.selftest()
-    console.result("\n".join(f"{name}: {reason}" for name, reason in failed.items()) or "ok", lambda: failed)
-    if failed:
-        # The build stops at it.
-        raise typer.Exit(1)
+    text, document = self_report.selftest("bundle", __version__)
+    console.result(text, lambda: document)
+
+
+@app.command(epilog="Example: bundle licenses --sbom")
+def licenses(
+    *,
+    sbom: Annotated[bool, typer.Option("--sbom", help="Print the SBOM (CycloneDX 1.6) instead")] = False,
+    _json: Json = False,
+) -> None:
+    """Print the licences of everything in this executable, or its SBOM.
+
+    With --json, it prints the SBOM.
+    """
+    from installer.shared.self_report import licences
+
+    found = licences()
+    console.result(found.text(sbom=sbom), lambda: found.sbom)

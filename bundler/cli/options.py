@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from installer.core.errors import UsageError
-from installer.shared.console import Console, safe
+from installer.shared.console import Console
+from installer.shared.text import safe
 
 if TYPE_CHECKING:
     from bundler.signing import Signer
 
 # One console for all commands: --json and --log-format are set once.
-console = Console("bundle")
+# What was asked for on stdout is what most of its commands are for: if it is lost, they have failed.
+console = Console("bundle", output_counts=True)
 
 
 def option(*names: str, text: str, metavar: str | None = None, envvar: str | None = None) -> Any:

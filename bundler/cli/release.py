@@ -23,8 +23,8 @@ from bundler.cli.options import (
     option,
     prompt,
 )
-from installer.shared.console import table
 from installer.shared.humanize import size_text
+from installer.shared.text import table
 
 if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned

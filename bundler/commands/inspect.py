@@ -21,18 +21,37 @@ from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
-from installer.shared.console import safe, table
 from installer.shared.humanize import size_text as size
+from installer.shared.text import safe, table
 
 VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
 
 
+MAX_SHOWN = LIMITS.document_bytes
+"""Bytes of all documents together that are shown: nobody has signed for their number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A view of a bundle: `text` for people, `document` for `--json`."""
+    """A view of a bundle; only the form that is printed is made.
 
-    text: str
-    document: Any
+    Attributes:
+        make_text: Makes the text for people.
+        make_document: Makes the document for `--json`.
+    """
+
+    make_text: Callable[[], str]
+    make_document: Callable[[], Any]
+
+    @property
+    def text(self) -> str:
+        """The text for people."""
+        return self.make_text()
+
+    @property
+    def document(self) -> Any:
+        """The document for `--json`."""
+        return self.make_document()
 
 
 def inspect_bundle(path: Path, view: str = "") -> Report:
@@ -68,6 +87,7 @@ def _time(seconds: int) -> str:
 def _overview(bundle: Bundle) -> Report:
     manifest = bundle.manifest
     layers = {layer.digest for image in manifest.images for layer in image.layers}
+    in_layers = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
     sensitive = sensitive_destinations(manifest)
@@ -83,7 +103,7 @@ def _overview(bundle: Bundle) -> Report:
         ("source", manifest.source.text()),
         *(("built by", f"{claim.builder}, according to {file}") for file, claim in claims),
         ("payload", f"{len(manifest.files)} files, {size(bundle.payload_bytes)}"),
-        ("images", f"{len(manifest.images)}, of {len(layers)} layers" if manifest.images else "none"),
+        ("images", f"{len(manifest.images)} ({in_layers})" if manifest.images else "none"),
         ("deploy", ", ".join(map(_deployment, manifest.deploy)) or "files only"),
         ("health", _probes(manifest)),
         *(("SENSITIVE", line) for line in sensitive_lines(sensitive)),
@@ -92,13 +112,7 @@ def _overview(bundle: Bundle) -> Report:
         ("approvals", ", ".join(approvals) or "none"),
         ("checked", ("signed list and manifest match; run `bundle verify` to check signatures and payload")),
     ]
-    # Escaped: an unverified bundle may hold control characters for the terminal.
-    text = "\n".join(f"{name:<11} {safe(value)}" for name, value in rows)
-    # A hundred thousand files would only be dumped to be thrown away.
-    without_files = manifest_json.dump(replace(manifest, files=()))
-    document = jsonio.loads_strict(without_files, MANIFEST, LIMITS.manifest_bytes)
-    document.pop("files")
-    document |= {
+    more = {
         "identity": bundle.identity,
         "payload_bytes": bundle.payload_bytes,
         "file_count": len(manifest.files),
@@ -108,7 +122,16 @@ def _overview(bundle: Bundle) -> Report:
         "provenance": [{"file": file, **claim.as_json()} for file, claim in claims],
         "verified": False,
     }
-    return Report(text, document)
+
+    def document() -> Any:
+        # A hundred thousand files would only be dumped to be thrown away.
+        without_files = manifest_json.dump(replace(manifest, files=()))
+        found = jsonio.loads_strict(without_files, MANIFEST, LIMITS.manifest_bytes)
+        found.pop("files")
+        return found | more
+
+    # Escaped: an unverified bundle may hold control characters for the terminal.
+    return Report(lambda: "\n".join(f"{name:<11} {safe(value)}" for name, value in rows), document)
 
 
 def _provenance(file: ApprovalFile) -> tuple[str, Provenance] | None:
@@ -140,16 +163,24 @@ def _deployment(step: Deployment) -> str:
 
 def _files(bundle: Bundle) -> Report:
     manifest = bundle.manifest
-    rows = [("MODE", "SIZE", "PATH", "ON THE HOST")]
-    rows += [(f"{e.mode:04o}", size(e.size), e.path, e.install or "-") for e in manifest.files]
-    # Links have neither mode nor size of their own.
-    rows += [("link", "-", f"{link.path} -> {link.target}", link.install or "-") for link in manifest.links]
-    document = {
-        "files": [asdict(entry) | {"mode": f"{entry.mode:04o}"} for entry in manifest.files],
-        "links": [asdict(link) for link in manifest.links],
-        "directories": [asdict(entry) | {"mode": f"{entry.mode:04o}"} for entry in manifest.directories],
-    }
-    return Report(table(rows, right=(1,)), document)
+
+    def text() -> str:
+        rows = [("MODE", "SIZE", "PATH", "ON THE HOST")]
+        rows += [(f"{e.mode:04o}", size(e.size), e.path, e.install or "-") for e in manifest.files]
+        # Links have neither mode nor size of their own.
+        rows += [
+            ("link", "-", f"{link.path} -> {link.target}", link.install or "-") for link in manifest.links
+        ]
+        return table(rows, right=(1,))
+
+    def document() -> Any:
+        return {
+            "files": [asdict(entry) | {"mode": f"{entry.mode:04o}"} for entry in manifest.files],
+            "links": [asdict(link) for link in manifest.links],
+            "directories": [asdict(entry) | {"mode": f"{entry.mode:04o}"} for entry in manifest.directories],
+        }
+
+    return Report(text, document)
 
 
 def _images(bundle: Bundle) -> Report:
@@ -169,7 +200,8 @@ def _images(bundle: Bundle) -> Report:
     text = table(rows, right=(2, 3, 4)) if len(rows) > 1 else "no images"
     if shared:
         text += f"\nshared layers are stored once: {size(shared)} saved"
-    return Report(text, {"images": [asdict(image) for image in bundle.manifest.images]})
+    images = bundle.manifest.images
+    return Report(lambda: text, lambda: {"images": [asdict(image) for image in images]})
 
 
 def document_text(bundle: Bundle, entry: FileEntry) -> str | None:
@@ -190,15 +222,17 @@ def document_text(bundle: Bundle, entry: FileEntry) -> str | None:
 
 
 def _documents(bundle: Bundle, *kinds: Kind) -> Report:
-    """Show whole documents, each checked against the list."""
-    shown, document = [], []
+    """Show whole documents, each checked against the list, up to `MAX_SHOWN` bytes together."""
+    shown, document, left = [], [], MAX_SHOWN
     for entry in bundle.manifest.of_kind(*kinds):
-        text = document_text(bundle, entry)
+        fits = entry.size <= left
+        left -= entry.size if fits else 0
+        text = document_text(bundle, entry) if fits else None
         place = f" -> {entry.install}" if entry.install else ""
         body = "(not text, or too large to show)" if text is None else text.rstrip()
         shown.append(f"=== {entry.path}{place} ({size(entry.size)})\n{body}")
         document.append({"path": entry.path, "install": entry.install, "size": entry.size, "text": text})
-    return Report("\n\n".join(shown) or "none", {"documents": document})
+    return Report(lambda: "\n\n".join(shown) or "none", lambda: {"documents": document})
 
 
 def _approvals(bundle: Bundle) -> Report:
@@ -222,7 +256,7 @@ def _approvals(bundle: Bundle) -> Report:
         shown.append("incomplete approval at the end: run `bundle approve BUNDLE --repair`")
     text = "\n".join([*shown, "not verified: run `bundle verify BUNDLE --root root.json --env ENV`"])
     rest = {"strays": strays, "torn": bundle.partial_append}
-    return Report(text if shown else "none", {"approvals": document, **rest})
+    return Report(lambda: text if shown else "none", lambda: {"approvals": document, **rest})
 
 
 def _value_text(value: object) -> str:

@@ -13,7 +13,9 @@ from bundler.config.durations import seconds
 from bundler.config.model import InputFile, InputTree
 from bundler.image_sources import source_kind
 from bundler.image_sources.base import ImageEntry
+from installer.core import schema_errors
 from installer.core.errors import Problem
+from installer.core.format.health_target import MAX_WATCH, target_fault
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
 from installer.core.format.methods import IMPLICIT, SPECS, Option
 from installer.shared import strict_yaml
@@ -210,18 +212,33 @@ class Entries:
                 self.problems.append(Problem(self.document.where((*path, "when")), what, hint))
             kind = next(word for word in ("http", "tcp", "command", "container") if word in entry)
             words = tuple(self._fill(word, path) for word in entry[kind]) if kind == "command" else ()
+            target = "" if words else self._fill(entry[kind], path)
+            # The schema has the form; what a port or a host name is, it cannot say.
+            if form := target_fault(kind, target):
+                what = f"{schema_errors.dotted((*path, kind))} is {target!r:.80}, but must be {form}"
+                self.problems.append(Problem(self.document.where((*path, kind)), what, "correct it there"))
             self.probe_places.append(self.document.where(path))
             self.health.append(
                 HealthCheck(
                     kind=kind,  # type: ignore[arg-type]
-                    target="" if words else self._fill(entry[kind], path),
+                    target=target,
                     command=words,
-                    within=seconds(entry.get("within", "60s")),
-                    stable=seconds(entry["stable"]) if "stable" in entry else 0,
+                    within=self._bounded(entry, "within", "60s", path),
+                    stable=self._bounded(entry, "stable", "0s", path),
                     status=entry.get("status", 200),
                     when=when,
                 )
             )
+
+    def _bounded(self, entry: dict[str, Any], key: str, default: str, path: strict_yaml.Path) -> int:
+        """Return the seconds of a duration of a probe, which hosts limit."""
+        count = seconds(entry.get(key, default))
+        if count > MAX_WATCH:
+            what = (
+                f"{schema_errors.dotted((*path, key))} is {entry[key]}, but a probe is watched for at most 1d"
+            )
+            self.problems.append(Problem(self.document.where((*path, key)), what, "use a shorter time"))
+        return min(count, MAX_WATCH)
 
     def _file(
         self,

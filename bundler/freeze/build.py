@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -23,11 +24,13 @@ from typing import Literal
 
 import bundler
 from bundler.archive.output_file import OutputFile
-from bundler.freeze import self_extract
+from bundler.freeze import sbom, self_extract, standard_library
 from bundler.freeze.check import check
+from bundler.freeze.standard_library import StandardLibrary
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
 from installer.core.limits import MIB
 from installer.shared.child_env import child_environment
+from installer.shared.frozen import VERSIONS
 from installer.shared.progress import Progress
 
 Program = Literal["install", "bundle"]
@@ -51,7 +54,8 @@ PACKAGES_OF: dict[Program, tuple[str, ...]] = {
     "bundle": ("installer", "bundler", "gnupg", "nacl", "segno", *PACKAGES),
 }
 EXCLUDED = (
-    *("cx_Freeze", "elftools", "freeze_core", "lib2to3", "pip", "pkg_resources", "setuptools"),
+    *("cx_Freeze", "cyclonedx", "elftools", "freeze_core", "lib2to3", "packageurl", "pip", "pkg_resources"),
+    "setuptools",
     *("test", "unittest"),
     *("curses", "idlelib", "pydoc", "pydoc_data", "readline", "sqlite3", "tkinter", "turtle"),
     *("asyncio.windows_events", "asyncio.windows_utils", "multiprocessing.popen_spawn_win32"),
@@ -85,17 +89,26 @@ def build(
     Raises:
         UsageError: This Python cannot build it.
         UnfitInputError: A step failed, or the result is not valid.
+        TamperedError: The source archive of Python is not the locked one.
     """
     progress = progress or Progress()
     machine = _machine()
     work = _work()
     site = _site(work, machine, progress)
+    # What the build itself needs beyond its own dependencies is among the locked wheels.
+    if str(site) not in sys.path:
+        sys.path.append(str(site))
+    release = bool(os.environ.get(standard_library.RELEASE))
+    library = standard_library.choose(site, lock("python.txt"), work, release=release)
+    if not library.fits:
+        progress.note(f"warning: this build is for tests, not for hosts: {library.mismatch()}")
     # On the same file system as the result: large trees are moved, not copied.
     with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=work) as scratch:
         source, app = Path(scratch, "source"), Path(scratch, "app")
         _lay_out(source, program)
         progress.note(f"freezing {program}")
-        _freeze(site, source, app, program)
+        _freeze(site, source, app, program, library)
+        _describe(site, app, program, library)
         # Before the checks: what is checked is what is packed.
         self_extract.settle(app)
         if embed:
@@ -225,13 +238,25 @@ def _lay_out(source: Path, program: Program) -> None:
         if (ROOT / data).is_dir() and (source / package).is_dir():
             shutil.copytree(ROOT / data, source / place, ignore=skipped, dirs_exist_ok=True)
     module = "bundler.cli.main" if program == "bundle" else "installer.cli.main"
-    entry = f"from installer.shared.frozen import hold\nhold()\nfrom {module} import main\nmain()\n"
+    # The streams first: a descriptor that `hold` opens must not become the standard output.
+    entry = "from installer.shared.streams import protect\nprotect()\n"
+    entry += f"from installer.shared.frozen import hold\nhold()\nfrom {module} import main\nmain()\n"
     (source / "main.py").write_text(entry, encoding="utf-8")
 
 
-def _freeze(site: Path, source: Path, app: Path, program: Program) -> None:
+def _describe(site: Path, app: Path, program: Program, library: StandardLibrary) -> None:
+    """Write into the frozen directory what is in it."""
+    python = {"interpreter": library.interpreter, "library": library.version}
+    (app / VERSIONS).write_text(json.dumps(python, sort_keys=True) + "\n", encoding="utf-8")
+    locked = lock("libz.txt").read_text(encoding="utf-8")
+    (zlib,) = re.findall(r"^cmeel-zlib==([0-9.]+)", locked, re.MULTILINE)
+    sbom.write(app, site, program, bundler.__version__, python, zlib)
+
+
+def _freeze(site: Path, source: Path, app: Path, program: Program, library: StandardLibrary) -> None:
     options = {
         "path": [str(source), str(site)],
+        "library": str(library.path or ""),
         "script": str(source / "main.py"),
         "program": program,
         "packages": PACKAGES_OF[program],

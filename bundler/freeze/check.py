@@ -24,8 +24,8 @@ UNWANTED = {
     "bundle": (),
 }
 NEVER = (
-    *("cx_Freeze", "elftools", "hypothesis", "mypy", "pip", "pytest", "readline", "setuptools", "sqlite3"),
-    "tkinter",
+    *("cx_Freeze", "cyclonedx", "elftools", "hypothesis", "mypy", "pip", "pytest", "readline", "setuptools"),
+    *("sqlite3", "tkinter"),
 )
 
 

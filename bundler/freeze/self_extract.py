@@ -10,12 +10,18 @@ import hashlib
 import io
 import marshal
 import os
+import re
 import tarfile
 import zipfile
+import zlib
 from importlib.resources import files
 from pathlib import Path
 from types import CodeType
 
+from installer.core.errors import UnfitInputError
+from installer.shared.frozen import HEAD, LIST, head_digest
+
+SPEAKABLE = re.compile(r"[A-Za-z0-9_+@%:,=][A-Za-z0-9_+@%:,=./-]*")
 SQUASHED_DATE = (1980, 1, 1, 0, 0, 0)
 PYC_HEADER = 16
 ELF = b"\x7fELF"
@@ -34,20 +40,49 @@ def pack(app: Path, name: str, version: str) -> bytes:
     Returns:
         The whole self-extracting file; the same directory gives the same bytes.
     """
-    raw, unpacked = _tar(app)
-    # gzip and tar are on every host; mtime=0 keeps the bytes equal from build to build.
-    payload = gzip.compress(raw, compresslevel=9, mtime=0)
+    names = _names(app)
+    paths = [app / name for name in names]
+    # The payload lies beside the files while it is unpacked; it is not larger than if compressed quickly.
+    sizes = [(len(content), len(zlib.compress(content, 1))) for content in map(Path.read_bytes, paths)]
+    room = sum(map(sum, sizes)) // 1_000_000 + 1
     template = files("bundler.freeze").joinpath("self_extract.sh").read_text(encoding="utf-8")
-    room = f"{(unpacked + len(payload)) // 1_000_000 + 1} MB"
     filled = {
         "@NAME@": name,
         "@VERSION@": version,
-        "@DIGEST@": hashlib.sha256(payload).hexdigest(),
-        "@ROOM@": f"'{room}'",
+        "@ROOM@": f"'{room} MB'",
+        "@FILES@": "\n".join((LIST, HEAD, *names)),
     }
     for placeholder, value in filled.items():
         template = template.replace(placeholder, value)
-    return _with_offset(template) + payload
+    # Inside the payload, so that the program can tell a whole copy of the script from a damaged one.
+    (app / HEAD).write_text(head_digest(_with_digests(template, "0" * 64, "0" * 64)), encoding="ascii")
+    sums = "".join(f"{_digest((app / each).read_bytes())}  {each}\n" for each in (HEAD, *names))
+    (app / LIST).write_text(sums, encoding="ascii")
+    # gzip and tar are on every host; mtime=0 keeps the bytes equal from build to build.
+    payload = gzip.compress(_tar(app), compresslevel=9, mtime=0)
+    return _with_digests(template, _digest(payload), _digest(sums.encode("ascii"))) + payload
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _names(app: Path) -> list[str]:
+    """Return the paths of all files in `app`, sorted, without the two that `pack` adds.
+
+    Raises:
+        UnfitInputError: The head cannot list a name.
+    """
+    names = sorted(path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file())
+    names = [name for name in names if name not in (HEAD, LIST)]
+    # The names stand between single quotes in the head, one on each line.
+    if odd := [name for name in names if not SPEAKABLE.fullmatch(name)]:
+        raise UnfitInputError("the executable cannot contain a file of this name", where=odd[0])
+    return names
+
+
+def _with_digests(template: str, payload: str, listed: str) -> bytes:
+    return _with_offset(template.replace("@DIGEST@", payload).replace("@LIST@", listed))
 
 
 def _with_offset(template: str) -> bytes:
@@ -59,8 +94,8 @@ def _with_offset(template: str) -> bytes:
     return head
 
 
-def _tar(app: Path) -> tuple[bytes, int]:
-    raw, total = io.BytesIO(), 0
+def _tar(app: Path) -> bytes:
+    raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(app.rglob("*"), key=lambda p: p.relative_to(app).as_posix()):
             if not path.is_file():
@@ -70,8 +105,7 @@ def _tar(app: Path) -> tuple[bytes, int]:
             member.size, member.mode = len(content), EXECUTABLE if _runs(content) else PLAIN
             member.mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "315532800"))
             tar.addfile(member, io.BytesIO(content))
-            total += len(content)
-    return raw.getvalue(), total
+    return raw.getvalue()
 
 
 def _runs(content: bytes) -> bool:

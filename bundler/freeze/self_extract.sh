@@ -3,31 +3,72 @@
 # The directory it starts from is one that nobody but the user (or root) can write to, in no part of its path.
 # Tried in order: $WAYBILL_CACHE alone if it is set; root: /var/cache/waybill, /run/waybill; everybody:
 # ${XDG_CACHE_HOME:-~/.cache}/waybill, $XDG_RUNTIME_DIR/waybill.
-name=@NAME@ digest=@DIGEST@ offset=@OFFSET@ room=@ROOM@
+{ # A shell reads the whole block before it runs any of it: a file that was cut short is an error, never exit code 0.
+# Functions that bash takes from the environment would run instead of the tools.
+unset -f cd chmod command echo gzip id ls mkdir mktemp mv printf pwd read rm sha256sum stat sync tail tar true umask
 self=$0 path=$PATH
 PATH=/usr/bin:/bin:/usr/sbin:/sbin:$path
-uid=$(id -u)
 newline='
 '
+name=@NAME@ digest=@DIGEST@ offset=@OFFSET@ room=@ROOM@
+# The SHA-256 of the file .files in the payload, which has that of every other file; and the names of all of them.
+list=@LIST@
+files='@FILES@'
+
+# Variables with which a library, an interpreter or a tool loads code, or writes what it must not. The program and the
+# tools of this script never see them; the program gives them back to the children that are to have them.
+hidden='LD_LIBRARY_PATH LD_PRELOAD LD_AUDIT LD_DEBUG LD_DEBUG_OUTPUT LD_PROFILE LD_PROFILE_OUTPUT LD_ORIGIN_PATH
+LD_BIND_NOW LD_BIND_NOT LD_DYNAMIC_WEAK LD_HWCAP_MASK LD_SHOW_AUXV LD_USE_LOAD_BIAS LD_VERBOSE LD_WARN GLIBC_TUNABLES
+GCONV_PATH GETCONF_DIR LOCPATH NLSPATH MALLOC_CHECK_ MALLOC_PERTURB_ MALLOC_TRACE
+OPENSSL_CONF OPENSSL_CONF_INCLUDE OPENSSL_ENGINES OPENSSL_MODULES OPENSSL_armcap OPENSSL_ia32cap SSLKEYLOGFILE
+PYTHONASYNCIODEBUG PYTHONBREAKPOINT PYTHONCASEOK PYTHONDEBUG PYTHONDEVMODE PYTHONDUMPREFS PYTHONDUMPREFSFILE
+PYTHONEXECUTABLE PYTHONFAULTHANDLER PYTHONHASHSEED PYTHONHOME PYTHONINSPECT PYTHONIOENCODING PYTHONMALLOC
+PYTHONMALLOCSTATS PYTHONNODEBUGRANGES PYTHONNOUSERSITE PYTHONOPTIMIZE PYTHONPATH PYTHONPLATLIBDIR
+PYTHONPROFILEIMPORTTIME PYTHONPYCACHEPREFIX PYTHONSAFEPATH PYTHONSTARTUP PYTHONTRACEMALLOC PYTHONTZPATH
+PYTHONUNBUFFERED PYTHONUSERBASE PYTHONVERBOSE PYTHONWARNDEFAULTENCODING PYTHONWARNINGS
+BASH_ENV CDPATH ENV TAR_OPTIONS GZIP _POSIX2_VERSION BLOCKSIZE BLOCK_SIZE LS_BLOCK_SIZE QUOTING_STYLE TIME_STYLE'
+for variable in $hidden; do
+  eval "unset WAYBILL_ORIGINAL_$variable
+    if [ -n \"\${$variable+x}\" ]; then
+      WAYBILL_ORIGINAL_$variable=\$$variable; export WAYBILL_ORIGINAL_$variable; unset $variable
+    fi"
+done
+
+# A stream that is closed would become the number of the next file that is opened, and texts would land in that file.
+# bash leaves this script itself open as its standard error then.
+command true 9>&2 && ! [ /proc/self/fd/2 -ef "$self" ] || exec 2>/dev/null
+{ command true 9>&1; } 2>/dev/null || exec >/dev/null
+{ command true 9<&0; } 2>/dev/null || exec </dev/null
+
+uid=$(id -u)
 
 # Says on stdout what is wrong with the directory $1 or any part of its path; nothing when it can be trusted.
 distrust() {
-  case $1 in *"$newline"*) echo 'has a line break in its name'; return ;; esac
+  case $1 in
+    *"$newline"*) echo 'has a line break in its name'; return ;;
+    '') echo 'cannot be entered'; return ;;
+  esac
   part=$1; set -- "$1"
   while [ -n "${part%/*}" ]; do part=${part%/*}; set -- "$@" "$part"; done
   count=$#
+  # In the C locale a directory is listed before what is in it.
   LC_ALL=C ls -ldn / "$@" 2>/dev/null | {
-    seen=0
+    seen=0 shared=
     while read -r mode links owner rest; do
-      seen=$((seen + 1))
+      seen=$((seen + 1)) shared=
       case $mode in
         d????-??-*) ;;
+        # What is ours in a sticky directory of root, such as /tmp, nobody else can rename, replace or remove.
+        d????????[tT]*) [ "$owner" = 0 ] || { echo "/${rest#*/} is writable by others ($mode)"; exit; }
+          shared="/${rest#*/} is writable by others ($mode)" ;;
         d*) echo "/${rest#*/} is writable by others ($mode)"; exit ;;
         *) echo "is not a directory ($mode)"; exit ;;
       esac
       [ "$owner" = 0 ] || [ "$owner" = "$uid" ] || { echo "/${rest#*/} belongs to user $owner"; exit; }
     done
-    [ "$seen" -gt "$count" ] || echo 'cannot be looked at'
+    [ "$seen" -gt "$count" ] || { echo 'cannot be looked at'; exit; }
+    # But in the directory itself anybody could create what we look for.
+    [ -z "$shared" ] || echo "$shared"
   }
 }
 
@@ -38,34 +79,52 @@ bases() {
   printf '%s\n' ${cache:+"$cache/waybill"} ${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR/waybill"}
 }
 
-# Starts the program from directory $1; the rest are its arguments. What could slip foreign libraries into it is hidden.
+# Prints a digest of the name, size, owner, mode and time of change of every file in $1; fails if nothing can be seen.
+look() {
+  seen=$(cd "$1" && IFS=$newline && TZ=UTC0 LC_ALL=C stat -c '%n %s %u %a %z' -- $files 2>/dev/null | sha256sum)
+  # The digest of nothing would always be equal to itself.
+  case $seen in e3b0c44298fc1c149afbf4c8996fb924*|'') return 1 ;; esac
+  printf '%s\n' "$seen"
+}
+
+# Whether every file in $1 is as it was packed. Nobody can write to a file without a new time of change, so that the
+# contents are read only if anything differs from what was seen when they were last read.
+intact() {
+  [ -f "$1/.complete" ] && now=$(look "$1") || return
+  before=
+  read -r before <"$1/.complete" || :
+  [ "$before" != "$now" ] || return 0
+  (
+    cd "$1" && found=$(sha256sum <.files) && [ "${found%% *}" = "$list" ] && sha256sum -c .files
+  ) >/dev/null 2>&1 || return
+  # In a cache that is read-only the contents are read at every start.
+  { printf '%s\n' "$now" >"$1/.complete"; } 2>/dev/null || :
+}
+
+# Starts the program from directory $1; the rest are its arguments.
 start() {
   program=$1/$name; shift
   WAYBILL_EXE=$self; export WAYBILL_EXE
-  unset WAYBILL_ORIGINAL_LD_LIBRARY_PATH WAYBILL_ORIGINAL_LD_PRELOAD
-  if [ -n "${LD_LIBRARY_PATH+x}" ]; then
-    WAYBILL_ORIGINAL_LD_LIBRARY_PATH=$LD_LIBRARY_PATH; export WAYBILL_ORIGINAL_LD_LIBRARY_PATH; unset LD_LIBRARY_PATH
-  fi
-  if [ -n "${LD_PRELOAD+x}" ]; then
-    WAYBILL_ORIGINAL_LD_PRELOAD=$LD_PRELOAD; export WAYBILL_ORIGINAL_LD_PRELOAD; unset LD_PRELOAD
-  fi
   PATH=$path
   exec "$program" "$@"
 }
 
 # Unpacks into $1/$name-$digest, which becomes visible complete and durable or not at all. Fails with the reason as
-# the last line of its output; what the tools say on the way (tar: "time stamp in the future") is no failure.
+# the last line of its output, with 18 if the fault lies in this file; what the tools say on the way (tar: "time stamp
+# in the future") is no failure.
 unpack() {
-  fresh=$(mktemp -d "$1/.$name-XXXXXX") || return
+  fresh=$(mktemp -d "$1/.$name-XXXXXX" 2>&1) || { echo "${fresh##*: }"; return 1; }
   trap 'rm -rf "$fresh"' EXIT
   trap 'exit 143' INT TERM HUP PIPE
-  if ! tail -c "+$offset" "$self" >"$fresh/.payload" || ! found=$(sha256sum <"$fresh/.payload"); then
-    echo "cannot be filled ($room are needed), or $self cannot be read"
+  if ! error=$(tail -c "+$offset" "$self" 2>&1 >"$fresh/.payload"); then
+    case $error in *"$self"*) echo "$self cannot be read (${error##*: }); copy it again"; return 18 ;; esac
+    echo "cannot be filled ($room are needed): ${error##*: }"
     return 1
   fi
+  found=$(sha256sum <"$fresh/.payload")
   if [ "${found%% *}" != "$digest" ]; then
     echo "$self is damaged: the SHA-256 of its payload is ${found%% *}, not $digest; copy it again"
-    return 1
+    return 18
   fi
   if ! { gzip -dc <"$fresh/.payload" | tar -C "$fresh" -xf - && rm "$fresh/.payload"; }; then
     echo "cannot be filled ($room are needed)"
@@ -76,12 +135,16 @@ unpack() {
     return 1
   fi
   sync -f "$fresh" 2>/dev/null || sync
-  : >"$fresh/.complete"
+  if ! now=$(look "$fresh") || ! printf '%s\n' "$now" >"$fresh/.complete"; then
+    echo "cannot be filled ($room are needed)"
+    return 1
+  fi
   home=$1/$name-$digest
   mv -T "$fresh" "$home" 2>/dev/null && return
-  # Another first start was quicker, or what lies there is unfinished or not to be trusted.
-  [ -f "$home/.complete" ] && [ -z "$(distrust "$home")" ] && return
-  rm -rf "$home" && mv -T "$fresh" "$home"
+  # Another first start was quicker, or what lies there is unfinished, damaged or not to be trusted.
+  [ -z "$(distrust "$home")" ] && intact "$home" && [ -x "$home/$name" ] && return
+  # Aside, not away: a program that runs from there keeps its open files, and what it opens next is whole again.
+  mv -T "$home" "$fresh/.old" && mv -T "$fresh" "$home" && rm -rf "$home/.old"
 }
 
 case $self in
@@ -91,21 +154,23 @@ esac
 case $self in /*) ;; *) self=$(pwd)/${self#./} ;; esac
 
 case ${WAYBILL_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}${XDG_RUNTIME_DIR:-} in
-  *"$newline"*) echo "$name: a line break in WAYBILL_CACHE, HOME or XDG_*: cannot start" >&2; exit 126 ;;
+  *"$newline"*) echo "$name: a line break in WAYBILL_CACHE, HOME or XDG_*: cannot start" >&2; exit 15 ;;
 esac
 
-ifs=$IFS; IFS=$newline
+ifs=$IFS reasons='' damaged=''; IFS=$newline
 set -f
 for base in $(bases); do
   IFS=$ifs
   home=$base/$name-$digest
   [ -f "$home/.complete" ] || continue
   home=$(CDPATH='' cd -P -- "$home" 2>/dev/null && pwd -P) || continue
-  [ "${home##*/}" = "$name-$digest" ] && [ -z "$(distrust "$home")" ] && start "$home" "$@"
+  [ "${home##*/}" = "$name-$digest" ] && [ -z "$(distrust "$home")" ] || continue
+  if ! intact "$home"; then damaged="$damaged$newline  $home"; continue; fi
+  # Else what follows says what is wrong, a mount that is noexec, or gives it its mode back.
+  [ ! -x "$home/$name" ] || start "$home" "$@"
 done
 
 mask=$(umask)
-reasons=
 IFS=$newline
 for base in $(bases); do
   IFS=$ifs
@@ -113,15 +178,25 @@ for base in $(bases); do
     reasons="$reasons$newline  $base: ${error##*: }"; continue
   fi
   place=$(CDPATH='' cd -P -- "$base" 2>/dev/null && pwd -P) || place=
-  wrong=$(distrust "$place")
-  if [ -z "$wrong" ] && wrong=$(umask 077; unpack "$place" 2>&1); then
+  status=1 wrong=$(distrust "$place")
+  if [ -z "$wrong" ]; then wrong=$(umask 077; unpack "$place" 2>&1) && status=0 || status=$?; fi
+  if [ "$status" = 0 ]; then
+    [ -z "$damaged" ] || echo "$name: unpacked itself again, because files were changed or damaged in:$damaged" >&2
     WAYBILL_FRESH=1; export WAYBILL_FRESH
     umask "$mask"; start "$place/$name-$digest" "$@"
   fi
-  reasons="$reasons$newline  $base: ${wrong##*"$newline"}"
+  wrong=${wrong##*"$newline"}
+  reasons="$reasons$newline  $base: ${wrong:-the unpacking was ended, exit code $status}"
+  # No other place helps a file that is damaged.
+  if [ "$status" = 18 ]; then echo "$name: cannot unpack and start itself:$reasons" >&2; exit 18; fi
 done
+IFS=$ifs
+[ -n "$reasons" ] || reasons="$newline  none of HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR is set"
+[ -z "$damaged" ] || reasons="$reasons$newline  and files were changed or damaged in:$damaged"
 {
   echo "$name: cannot unpack and start itself:$reasons"
-  echo "hint: set WAYBILL_CACHE to a directory that only you can write to, that has $room free and is not mounted noexec"
+  echo "hint: set WAYBILL_CACHE to a directory that only you can write to, that has $room free and is not mounted"
+  echo "  noexec, such as /var/tmp/waybill-$uid"
 } >&2
-exit 126
+exit 15
+}

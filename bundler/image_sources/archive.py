@@ -17,11 +17,12 @@ from bundler.image_sources.content import (
     changed_while_read,
     open_regular,
 )
-from bundler.image_sources.layers import Form, expand, sniff
+from bundler.image_sources.layers import expand
 from bundler.image_sources.saved import choose, read_images
 from bundler.image_sources.store import SavedImageSource
 from bundler.image_sources.walk import SavedImage
 from installer.core.format.manifest import Image, Layer
+from installer.core.oci.expand import Form, sniff
 
 
 class ArchiveSource(SavedImageSource):

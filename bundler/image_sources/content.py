@@ -14,13 +14,13 @@ from typing import BinaryIO, Protocol
 
 from bundler.image_sources.base import BlobSink, ExpectedLayer, Readable
 from bundler.image_sources.faults import AGAIN
-from bundler.image_sources.layers import sniff
 from bundler.image_sources.tarscan import BLOCK, Body, Member, scan
 from installer.core.digest import HEX
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Layer
 from installer.core.limits import MIB
 from installer.core.oci.documents import MAX_DOCUMENT
+from installer.core.oci.expand import sniff
 
 BLOBS = "blobs/sha256/"
 # Many small documents must not add up to a full memory.

@@ -9,40 +9,30 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Literal
 
 from bundler.image_sources.base import ExpectedLayer, Readable
 from bundler.image_sources.lane import Lane
-from installer.core.errors import UnfitInputError
+from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.format.manifest import Layer
-from installer.core.limits import CHUNK, GIB, KIB
+from installer.core.limits import CHUNK, GIB
 from installer.core.oci.documents import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, layer_form
+from installer.core.oci.expand import Expander, Form, sniff
+from installer.core.oci.layer_tar import TarWalk
 
 Compression = Literal["zstd", "gzip", "none"]
-Form = Literal["tar", "gzip", "zstd"]
 Write = Callable[[bytes], object]
 
 # Far above any real layer; a bomb ends here instead of filling the disk.
 MAX_EXPANDED = 256 * GIB
 """Bytes that one layer may expand to."""
-MAX_ZSTD_WINDOW = 2**27
-"""The largest window that `zstd` itself decompresses without being asked: 128 MiB."""
-# zstd may expand 2 KiB to 64 MiB at once: a larger piece could fill the memory in one call.
-ZSTD_PIECE = 2 * KIB
-"""Compressed bytes handed to zstd at once: they expand to 64 MiB at the very worst."""
-
 ANY_LAYER = ExpectedLayer()
 """A layer of which nothing is known."""
 _MEDIA_TYPES: dict[Form, str] = {"tar": LAYER_TAR, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
-_MAGIC: tuple[tuple[bytes, Form], ...] = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _REBUILD = "the copy is damaged: fetch or build the image again"
-
-
-def sniff(head: bytes) -> Form:
-    """Return the form of a layer by its first four bytes."""
-    return next((form for magic, form in _MAGIC if head.startswith(magic)), "tar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +68,16 @@ class LayerTransform:
         head = next(chunks, b"")
         if not head:
             raise UnfitInputError("the layer is empty", where=where, hint=_REBUILD)
-        form, chunks = sniff(head), chain((head,), chunks)
+        form, chunks, plain = sniff(head), chain((head,), chunks), _Plain()
         if expected.media_type and layer_form(expected.media_type) != form:
             what = f"the layer has the media type {expected.media_type}, but is {form}"
             raise UnfitInputError(what, where=where, hint=_REBUILD)
         # Uncompressed layers are compressed; compressed ones keep their bytes, which signatures cover.
         if form == "tar":
-            layer = self._compress(chunks, write, where)
+            layer = self._compress(chunks, write, where, plain)
             read, read_digest = layer.expanded, layer.diff_id
         else:
-            layer = self._keep(form, chunks, write, where)
+            layer = self._keep(form, chunks, write, where, plain)
             layer = replace(layer, media_type=expected.media_type or layer.media_type)
             read, read_digest = layer.size, layer.digest
         wrong = ""
@@ -98,15 +88,18 @@ class LayerTransform:
             wrong = f"the layer's digest is {read_digest}, not {expected.digest}"
         elif expected.diff_id and layer.diff_id != expected.diff_id:
             wrong = f"the layer's uncompressed digest is {layer.diff_id}, not {expected.diff_id}"
+        # Last: a damaged copy is not a tar archive either.
+        elif what := plain.fault():
+            wrong = f"the layer {what}"
         if wrong:
             raise UnfitInputError(wrong, where=where, hint=_REBUILD)
         return layer
 
-    def _compress(self, chunks: Iterator[bytes], write: Write, where: str) -> Layer:
+    def _compress(self, chunks: Iterator[bytes], write: Write, where: str, plain: _Plain) -> Layer:
         """Store an uncompressed layer in the bundle's form."""
         form: Form = "tar" if self.compression == "none" else self.compression
         compressor = _compressor(form)
-        plain, stored = _Hash(), _Hash()
+        stored = _Hash()
         # Hashing runs in its own thread: it takes as long as compressing.
         with Lane("hash") as hashing:
             read = 0
@@ -125,12 +118,12 @@ class LayerTransform:
                 stored.update(out)
                 write(out)
         if compressor is None:
-            stored = plain
+            return Layer(plain.digest, plain.size, _MEDIA_TYPES[form], plain.digest, plain.size)
         return Layer(stored.digest, stored.size, _MEDIA_TYPES[form], plain.digest, plain.size)
 
-    def _keep(self, form: Form, chunks: Iterator[bytes], write: Write, where: str) -> Layer:
+    def _keep(self, form: Form, chunks: Iterator[bytes], write: Write, where: str, plain: _Plain) -> Layer:
         """Store a compressed layer byte for byte."""
-        plain, stored = _Hash(), _Hash()
+        stored = _Hash()
         expander = _Expander(form, where)
         produced = 0
         with Lane("hash-plain") as hashing_plain:
@@ -176,6 +169,31 @@ class _Hash:
         return "sha256:" + self._sha.hexdigest()
 
 
+@dataclass(slots=True)
+class _Plain(_Hash):
+    """The hash of an uncompressed layer, which must be a tar archive: hosts refuse another one."""
+
+    _walk: TarWalk = field(default_factory=TarWalk)
+    _what: str = ""
+
+    def update(self, chunk: bytes) -> None:
+        _Hash.update(self, chunk)
+        if not self._what:
+            self._what = self._said(lambda: self._walk.feed(chunk))
+
+    def fault(self) -> str:
+        """Return why it is not a tar archive; empty if it is one."""
+        return self._what or self._said(self._walk.finish)
+
+    @staticmethod
+    def _said(step: Callable[[], None]) -> str:
+        try:
+            step()
+        except TamperedError as error:
+            return error.what
+        return ""
+
+
 def _compressor(form: Form) -> Any:
     if form == "zstd":
         import zstandard
@@ -203,51 +221,28 @@ def expand(stream: Readable, form: Form, where: str) -> Iterator[bytes]:
 
 
 class _Expander:
-    """Decompresses gzip members or zstd frames, one after the other, never much at a time."""
+    """Decompresses a layer; what is wrong with it names the layer."""
 
     def __init__(self, form: Form, where: str) -> None:
-        self._form = form
+        self._expander = Expander(form)
         self._where = where
-        self._part: Any = None
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the decompressed content of `chunk`."""
-        import zstandard
-
-        try:
-            # zstd has no bound for its output: only short pieces of input keep it small.
-            step = CHUNK if self._form == "gzip" else ZSTD_PIECE
-            for start in range(0, len(chunk), step):
-                yield from self._expand(chunk[start : start + step])
-        # Errors of both libraries become one error with the layer's name.
-        except (zlib.error, zstandard.ZstdError) as error:
-            what = f"the {self._form} stream is damaged: {error}"
-            raise UnfitInputError(what, where=self._where, hint=_REBUILD) from None
+        with self._named():
+            yield from self._expander.feed(chunk)
 
     def finish(self) -> None:
         """Check that the last member or frame came to its end."""
-        if self._part is not None:
-            raise UnfitInputError(f"the {self._form} stream ends early", where=self._where, hint=_REBUILD)
+        with self._named():
+            self._expander.finish()
 
-    def _expand(self, data: bytes) -> Iterator[bytes]:
-        more = True
-        while more:
-            part = self._part or self._begin()
-            # Bounded output: one call may otherwise expand a chunk a thousandfold.
-            out = part.decompress(data, CHUNK) if self._form == "gzip" else part.decompress(data)
-            yield out
-            self._part = None if part.eof else part
-            # Files may be several members or frames, one after the other; pigz and bgzip write such files.
-            data = part.unused_data if part.eof else part.unconsumed_tail
-            more = bool(data) or (self._form == "gzip" and len(out) == CHUNK and not part.eof)
-
-    def _begin(self) -> Any:
-        import zstandard
-
-        if self._form == "gzip":
-            return zlib.decompressobj(31)
-        # A larger window is refused, as `zstd` does: it is memory that the sender chooses.
-        return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except TamperedError as error:
+            raise UnfitInputError(error.what, where=self._where, hint=_REBUILD) from None
 
 
 # Sniffing needs four bytes, and a pipe may deliver one.

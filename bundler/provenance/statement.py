@@ -23,11 +23,11 @@ from bundler.signing import Signer
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import UnfitInputError
+from installer.core.format.approval_names import DIRECTORY
 from installer.core.format.manifest import Manifest
 from installer.core.intoto import make_statement
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time
-from installer.core.trust.approval import DIRECTORY
 from installer.core.trust.provenance import PREDICATE
 
 BUILD_TYPE = "urn:waybill:create:v1"

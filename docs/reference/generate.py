@@ -20,7 +20,7 @@ Schema = dict[str, Any]
 
 
 def bundle_yaml() -> str:
-    """Gives the page about bundle.yaml."""
+    """Return the page about bundle.yaml."""
     schema: Schema = json.loads(
         (TOP / "schemas" / "v1" / "bundle-yaml.schema.json").read_text(encoding="utf-8")
     )
@@ -52,7 +52,7 @@ def _resolved(schema: Schema, field: Schema) -> Schema:
 
 
 def _said(field: Schema) -> str:
-    """Gives description, choices and default in one line."""
+    """Return description, choices and default in one line."""
     words = [field.get("description", "")]
     choices = field.get("enum") or field.get("items", {}).get("enum")
     if choices:
@@ -78,7 +78,7 @@ def _table(schema: Schema, form: Schema) -> str:
 
 
 def cli() -> str:
-    """Gives the page about the two commands."""
+    """Return the page about the two commands."""
     from bundler.cli.main import app as bundle
     from installer.cli.app import app as install
 
@@ -94,7 +94,7 @@ def cli() -> str:
 
 
 def _helps(path: str, command: Any, parent: Any = None) -> Iterator[str]:
-    """Gives the help of a command and of all below it."""
+    """Return the help of a command and of all below it."""
     name = path.rsplit(" ", 1)[-1]
     context = command.make_context(name, [], parent=parent, resilient_parsing=True, terminal_width=WIDTH)
     text = "\n".join(line.rstrip() for line in context.get_help().splitlines())
@@ -108,7 +108,7 @@ def _helps(path: str, command: Any, parent: Any = None) -> Iterator[str]:
 
 
 def audit() -> str:
-    """Gives the page about the audit log."""
+    """Return the page about the audit log."""
     schema: Schema = json.loads((TOP / "schemas" / "v1" / "audit.schema.json").read_text(encoding="utf-8"))
     events = schema["properties"]["event"]["oneOf"]
     needed = {

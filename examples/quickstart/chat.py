@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Says something in a room of a lan-chat server and listens whether it arrives: the NATS protocol, by hand.
+"""Say something in a channel of a lan-chat server and wait for it: the NATS protocol, by hand.
 
-usage: chat.py PORT ROOM MESSAGE
-       chat.py PORT ROOM --size KIB      a message of that many KiB
+usage: chat.py PORT CHANNEL MESSAGE
+       chat.py PORT CHANNEL --size KIB      a message of that many KiB
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import socket
 import sys
 
 
-def main(port: int, room: str, message: bytes) -> int:
-    """Connects a listener and a speaker, as two people would; gives 0 when the message arrived whole."""
+def main(port: int, channel: str, message: bytes) -> int:
+    """Connect a listener and a speaker, as two people would; return 0 when the whole message arrived."""
     with connect(port) as listener, connect(port) as speaker:
         heard, said = listener.makefile("rb"), speaker.makefile("rb")
         server = json.loads(heard.readline().removeprefix(b"INFO "))
         said.readline()
         hello = b'CONNECT {"verbose":false,"pedantic":false,"name":"%s"}\r\n'
-        listener.sendall(hello % b"listener" + b"SUB %s 1\r\nPING\r\n" % room.encode())
+        listener.sendall(hello % b"listener" + b"SUB %s 1\r\nPING\r\n" % channel.encode())
         heard.readline()  # PONG: the subscription stands
-        published = b"PUB %s %d\r\n%s\r\n" % (room.encode(), len(message), message)
+        published = b"PUB %s %d\r\n%s\r\n" % (channel.encode(), len(message), message)
         speaker.sendall(hello % b"speaker" + published + b"PING\r\n")
         answer = said.readline().decode().strip()
         if answer != "PONG":
@@ -31,12 +31,12 @@ def main(port: int, room: str, message: bytes) -> int:
         arrived = heard.read(size)
         shown = arrived.decode() if size < 100 else f"{size} bytes"
         most = server["max_payload"] // 1024
-        print(f"{room} on {server['server_name']}, messages up to {most} KiB: {shown}")
+        print(f"{channel} on {server['server_name']}, messages up to {most} KiB: {shown}")
         return 0 if arrived == message else 1
 
 
 def connect(port: int) -> socket.socket:
-    """Opens a connection to the server on this machine."""
+    """Open a connection to the server on this machine."""
     return socket.create_connection(("127.0.0.1", port), timeout=5)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Carries three releases of a real server across an air gap that is a directory wide, in about a minute.
-# Every line after a `$` is a command that is run as it stands. Options: --keep leaves the directory there.
+# Every line after a `$` is a command that is run exactly as written. Options: --keep leaves the directory there.
 set -euo pipefail
 exec 2>&1 # one stream, so that a log has everything in its order
 here=$(cd "$(dirname "$0")" && pwd)

@@ -20,7 +20,7 @@ OCI = "application/vnd.oci.image"
 
 
 def layer_of(binary: Path) -> bytes:
-    """Gives an uncompressed tar with `binary` as /nats-server and an empty /tmp."""
+    """Return an uncompressed tar with `binary` as /nats-server and an empty /tmp."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         directory = tarfile.TarInfo("tmp")
@@ -34,19 +34,19 @@ def layer_of(binary: Path) -> bytes:
 
 
 def put(layout: Path, kind: str, data: bytes) -> Descriptor:
-    """Stores a blob and gives its descriptor."""
+    """Store a blob and return its descriptor."""
     digest = hashlib.sha256(data).hexdigest()
     (layout / "blobs" / "sha256" / digest).write_bytes(data)
     return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(data)}
 
 
 def put_json(layout: Path, kind: str, value: object) -> Descriptor:
-    """Stores a JSON document and gives its descriptor."""
+    """Store a JSON document and return its descriptor."""
     return put(layout, kind, json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
 def make(reference: str, arch: str, binary: Path, layout: Path) -> None:
-    """Writes the layout: one image, one layer."""
+    """Write the layout: one image, one layer."""
     (layout / "blobs" / "sha256").mkdir(parents=True)
     layer = put(layout, f"{OCI}.layer.v1.tar", layer_of(binary))
     config = {

@@ -11,40 +11,40 @@ in another place shows that.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from installer.audit.record import RECORD_LIMIT, Record, decode, encode
-from installer.core.digest import sha256_hex
-from installer.core.errors import HostNotReadyError, Problem
+from installer.audit import chain as chains
+from installer.audit import segments
+from installer.audit.chain import NOTHING, SEAL, START, Chain, ChainHead, Names, Rest
+from installer.audit.record import RECORD_LIMIT, Record, encode
+from installer.audit.segments import LOG, Mark
+from installer.core import jsonio
+from installer.core.errors import HostNotReadyError, TamperedError
 from installer.host.atomic_file import remove_partial, replace_file
 from installer.host.directories import make_directory
 from installer.host.layout import STATE, Layout
 from installer.host.system import SyncError, System
 from installer.state.state import cannot_read_error
 
-LOG = f"{STATE}/audit.jsonl"
+__all__ = ["LOG", "SEAL", "START", "Chain", "ChainHead"]
+
 HEAD = f"{STATE}/audit.head"
 LOCK = f"{STATE}/audit.lock"
 DISTRUST = f"{STATE}/audit.distrust"
 """Holds the boot in which a sync of the log failed: what can be read then may not be on the disk."""
 COMMON = ("time", "host", "by", "program")
 """Fields of every record: when, on which host, by whom, with which installer."""
-LOG_LIMIT = 256 * 1024 * 1024
-"""Most bytes of the log: more than a hundred thousand records. `install audit --seal` begins a new one."""
 WAIT = 20.0
 """Seconds to wait for another process that writes a record."""
-START = "0" * 64
 GONE = "restore it from a backup; if you have no backup, start a new log: install audit --seal REASON"
-SEAL = (
-    "keep a copy and find out who changed it; then set it aside and start a new log: install "
-    "audit --seal REASON"
-)
+MARK_EVERY = 256 * 1024
+"""Bytes by which the log has to grow until it is noted anew up to where a product is settled."""
+_NAMES = Names(LOG, HEAD)
 _HEAD = re.compile(rb"(0|[1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
+_SMALL = 4096
 
 
 class AuditError(HostNotReadyError):
@@ -53,133 +53,41 @@ class AuditError(HostNotReadyError):
     code = "audit"
 
 
-class ChainHead(NamedTuple):
-    """Number and hash of a record."""
-
-    number: int
-    hash: str
+def check(data: bytes, head: ChainHead | None) -> Chain:
+    """Check a whole log that is in memory, and return it with its records."""
+    return chains.check(data, head, _NAMES)
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """What a log holds.
-
-    Attributes:
-        records: From the first on, as far as each follows from the one before.
-        problem: Where and how the chain is broken; None where it is intact.
-        torn: Bytes of a partial write behind the last record.
-    """
-
-    records: list[Record]
-    problem: Problem | None
-    torn: int = 0
-
-    @property
-    def head(self) -> ChainHead:
-        """The last record; number 0 where there is none."""
-        return (
-            ChainHead(self.records[-1].number, self.records[-1].hash) if self.records else ChainHead(0, START)
-        )
-
-
-def check(data: bytes, head: ChainHead | None, where: str = LOG) -> Chain:
-    """Check a whole log.
+def check_all(
+    system: System,
+    head: ChainHead | None,
+    visit: Callable[[Record], None],
+    mark: Mark = Mark(),  # noqa: B008 - frozen
+) -> Chain:
+    """Check the log of a host piece by piece.
 
     Args:
-        data: Its bytes.
-        head: What `audit.head` says; None where it is not there.
-        where: How the problem names the log.
-    """
-    records: list[Record] = []
-    offset = 0
-    while offset < len(data):
-        found, end = _next(data, offset)
-        if found is None:
-            break
-        if wrong := _follows(found, records, data[offset : end - len(found.line) - 1]):
-            return Chain(records, Problem(where, wrong, SEAL))
-        records.append(found)
-        offset = end
-    torn = len(data) - offset
-    chain = Chain(records, None, torn)
-    return Chain(records, _against_head(chain, head, where), torn)
-
-
-def _next(data: bytes, offset: int) -> tuple[Record | None, int]:
-    """Return the next intact record, wherever it begins, and where it ends."""
-    while (end := data.find(b"\n", offset)) >= 0:
-        record = decode(data[offset:end])
-        offset = end + 1
-        if record is not None:
-            return record, offset
-    return None, offset
-
-
-def _follows(record: Record, before: list[Record], gap: bytes) -> str:
-    """Return why a record does not follow those before it; empty where it does."""
-    expected = len(before) + 1
-    # Only a `repaired` record may follow a partial write, and it has to name exactly these bytes.
-    if gap:
-        rest = gap.removesuffix(b"\n")
-        named = (record.fields.get("bytes"), record.fields.get("sha256"))
-        if record.event != "repaired" or named != (len(rest), sha256_hex(rest)):
-            return f"record {expected} is damaged: its content differs from what was written"
-    if record.number > expected:
-        gone = f"record {expected} is" if record.number == expected + 1 else f"records {expected} to "
-        gone += "" if record.number == expected + 1 else f"{record.number - 1} are"
-        return f"{gone} missing: the next record is number {record.number}"
-    if record.number < expected:
-        return f"expected record {expected}, found record {record.number}"
-    if record.previous != (before[-1].hash if before else START):
-        return (
-            f"record {expected} does not contain the hash of the record before it: one of the "
-            "two was replaced"
-        )
-    return ""
-
-
-def _against_head(chain: Chain, head: ChainHead | None, where: str) -> Problem | None:
-    count = len(chain.records)
-    if head is None:
-        if count <= 1:
-            return None
-        what = f"is missing: the log has {count} records, but records at its end may be missing"
-        return Problem(
-            HEAD,
-            what,
-            "compare the log with a head that you noted outside this host: install audit --anchor HEAD",
-        )
-    # A head that is ahead shows what a truncated chain cannot show by itself.
-    if head.number > count:
-        what = (
-            f"record {count + 1} is damaged"
-            if chain.torn
-            else f"record {count + 1} and the following are missing"
-        )
-        return Problem(where, f"{what}: {HEAD} names record {head.number} as the last one", SEAL)
-    if head.number and chain.records[head.number - 1].hash != head.hash:
-        return Problem(where, f"record {head.number} does not match {HEAD}: it was replaced", SEAL)
-    return None
-
-
-def read(system: System) -> tuple[bytes, ChainHead | None]:
-    """Return the bytes of the log, and its head.
-
-    Raises:
-        HostNotReadyError: This user may not read them.
-        OSError: They cannot be read.
-    """
-    return read_log(system), _read_head(system)
-
-
-def read_log(system: System) -> bytes:
-    """Return the bytes of the log; empty where there is none.
+        system: The host.
+        head: What `audit.head` says, read before the log: it may be behind, but never ahead.
+        visit: Called with each intact record.
+        mark: Where the check begins.
 
     Raises:
         HostNotReadyError: This user may not read it.
         OSError: It cannot be read.
     """
-    return _read(system, LOG, LOG_LIMIT) or b""
+    return chains.check(segments.pieces(system, mark.offset), head, _NAMES, visit=visit, after=mark.head)
+
+
+def read(system: System) -> tuple[bytes, ChainHead | None]:
+    """Return the bytes of the whole log, and its head; for logs that are known to be short.
+
+    Raises:
+        HostNotReadyError: This user may not read them.
+        OSError: They cannot be read.
+    """
+    head = read_head(system)
+    return b"".join(segments.pieces(system)), head
 
 
 def _read(system: System, path: str, limit: int) -> bytes | None:
@@ -191,7 +99,14 @@ def _read(system: System, path: str, limit: int) -> bytes | None:
         raise cannot_read_error(path) from error
 
 
-def _read_head(system: System) -> ChainHead | None:
+def read_head(system: System) -> ChainHead | None:
+    """Return what `audit.head` says; None where it is not there.
+
+    Raises:
+        AuditError: It is damaged.
+        HostNotReadyError: This user may not read it.
+        OSError: It cannot be read.
+    """
     data = _read(system, HEAD, 1024)
     if data is None:
         return None
@@ -206,18 +121,16 @@ class AuditLog:
 
     Args:
         system: The host.
-        data: What is in it.
         head: What `audit.head` says.
     """
 
-    def __init__(self, system: System, data: bytes, head: ChainHead | None) -> None:
+    def __init__(self, system: System, head: ChainHead | None) -> None:
         self._system = system
-        self._data = data
         self._head = head
-        # Only the end is decoded here, however long the log is; `install audit` checks the whole chain.
-        self._last, end = _last(data)
-        self._gap = data[end:]
-        self._sure = not data or (head == self.head and not self._gap)
+        # Only the end is read here, however long the log is; `install audit` checks the whole chain.
+        tail = segments.Tail(system)
+        self._last, self._end, self._gap = tail.last, tail.mark.offset, tail.rest
+        self._sure = self._is_empty or (head == self.head and not self._gap.size)
         count = self._last.number if self._last else 0
         if head is None and count > 1:
             raise AuditError(
@@ -227,18 +140,44 @@ class AuditLog:
             raise AuditError(f"is damaged or was truncated after record {count}", where=LOG, hint=SEAL)
         if head is not None and self._last and head.number == count and head.hash != self._last.hash:
             raise AuditError(f"record {count} was replaced", where=LOG, hint=SEAL)
+        if self._is_empty and head is None:
+            _refuse_gone(system)
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._last is None and not self._gap.size
 
     @property
     def head(self) -> ChainHead:
         """The last record; number 0 where there is none."""
-        return ChainHead(self._last.number, self._last.hash) if self._last else ChainHead(0, START)
+        return ChainHead(self._last.number, self._last.hash) if self._last else NOTHING
 
     def about(self, product: str) -> Iterator[Record]:
-        """Yield the records of one product, from the oldest on."""
-        wanted = json.dumps(product).encode()
-        for line in self._data.splitlines():
-            if wanted in line and (record := decode(line)) and record.fields.get("product") == product:
-                yield record
+        """Yield the records of one product since all its transactions were settled, from the oldest on."""
+        mark = self._mark(product)
+        yield from segments.about(self._system, product, mark.offset)
+
+    def settled(self, product: str) -> None:
+        """Note that all transactions of a product up to now have an end: the next command reads from here."""
+        if self._gap.size or self._end - self._mark(product).offset < MARK_EVERY:
+            return
+        # Not synced: it only saves time, and is checked against the log.
+        with suppress(OSError):
+            data = jsonio.dumps(Mark(self._end, self.head).as_json())
+            replace_file(self._system, Layout(product).audit_mark, data, durable=False)
+
+    def _mark(self, product: str) -> Mark:
+        path = Layout(product).audit_mark
+        with suppress(OSError, TamperedError):
+            mark = segments.mark_from_json(jsonio.loads_strict(self._system.read(path, _SMALL), path, _SMALL))
+            # One that somebody made by hand could hide a transaction that is open.
+            if segments.is_valid(self._system, mark):
+                return mark
+        return Mark()
+
+    def recent(self, most: int) -> Iterator[Record]:
+        """Yield the newest records first, of at most `most` bytes."""
+        yield from segments.backwards(self._system, most)
 
     def reserve(self) -> None:
         """Reserve disk space for the records with which a transaction ends.
@@ -246,8 +185,22 @@ class AuditLog:
         Raises:
             OSError: There is none.
         """
+        self.begin_segment()
         self._make()
         self._system.reserve(LOG, 4 * RECORD_LIMIT)
+
+    def begin_segment(self) -> None:
+        """Begin a new file where the one that is written is large. The chain goes on in it."""
+        system = self._system
+        if self._gap.size or system.observe(LOG, digest=False).size < segments.SEGMENT:
+            return
+        self.note_head()
+        try:
+            system.rename(LOG, segments.next_segment(system))
+        except OSError:
+            return  # root itself may only append to it (`chattr +a`): then it stays one file
+        # The names on the disk before the next record: without its segment it would follow nothing.
+        system.sync_dir(STATE)
 
     def append(self, fields: dict[str, Any]) -> Record:
         """Add a record; when this returns, it is on the disk.
@@ -260,12 +213,12 @@ class AuditLog:
         """
         self._make()
         self._make_sure()
-        if self._gap:
-            rest = self._gap.removesuffix(b"\n")
+        if self._gap.size:
+            size, digest = self._gap.named
             torn: dict[str, Any] = {name: fields[name] for name in COMMON if name in fields}
-            torn |= {"event": "repaired", "bytes": len(rest), "sha256": sha256_hex(rest)}
+            torn |= {"event": "repaired", "bytes": size, "sha256": digest}
             # A write of its own: of one that holds two records, a power cut may leave the second alone.
-            self._add(torn, b"" if self._gap.endswith(b"\n") else b"\n")
+            self._add(torn, b"" if self._gap.closed else b"\n")
         record = self._add(fields)
         self.note_head()
         return record
@@ -274,13 +227,14 @@ class AuditLog:
         record = encode(self.head.number + 1, self.head.hash, fields)
         data = closing + record.line + b"\n"
         self._system.append(LOG, data)
-        self._data, self._last, self._gap = self._data + data, record, b""
+        self._end += self._gap.size + len(data)
+        self._last, self._gap = record, Rest()
         return record
 
     def _make_sure(self) -> None:
         """Flush what a kill left in the cache: no record and no head may outlive an earlier record."""
         if not self._sure:
-            self._system.sync_files([LOG])
+            self._system.sync_files([segments.written(self._system)])
             self._sure = True
 
     def note_head(self) -> None:
@@ -303,17 +257,6 @@ class AuditLog:
             self._system.sync_dir(STATE)
 
 
-def _last(data: bytes) -> tuple[Record | None, int]:
-    """Return the last intact record and where it ends."""
-    end = data.rfind(b"\n")
-    while end >= 0:
-        begin = data.rfind(b"\n", 0, end) + 1
-        if record := decode(data[begin:end]):
-            return record, end + 1
-        end = begin - 1
-    return None, 0
-
-
 @contextmanager
 def opened(system: System) -> Iterator[AuditLog]:
     """Open the log for appending; no other process writes to it meanwhile.
@@ -329,10 +272,7 @@ def opened(system: System) -> Iterator[AuditLog]:
     with system.lock(LOCK, WAIT):
         try:
             _refuse_distrusted(system)
-            data, head = read(system)
-            if not data and head is None:
-                _refuse_gone(system)
-            yield AuditLog(system, data, head)
+            yield AuditLog(system, read_head(system))
         except SyncError:
             # The kernel says so once; a record after a lost one would break the chain at a power cut.
             with suppress(OSError):

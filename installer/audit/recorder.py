@@ -20,7 +20,7 @@ from typing import Any
 from installer import __version__
 from installer.audit import evidence
 from installer.audit.log import AuditError, AuditLog, opened
-from installer.audit.record import Record
+from installer.audit.record import Record, encode
 from installer.audit.removal_check import RemovalCheck, ended_removal, statement
 from installer.core.errors import (
     BusyError,
@@ -31,6 +31,7 @@ from installer.core.errors import (
     WaybillError,
     os_errors_as,
 )
+from installer.core.remedies import remedy
 from installer.core.timestamps import format_time
 from installer.core.trust.steps import STEPS
 from installer.host.context import Context
@@ -43,6 +44,9 @@ from installer.transaction import journal as journals
 
 Note = Callable[[str], None]
 LOST = "not-undone"
+UNCHANGED = "unchanged"
+_RECENT = 256 * 1024
+"""Bytes at the end of the log in which the last record of a product is looked for."""
 _UNWRITABLE = "cannot write the audit log"
 _NOBODY = 2**32 - 1
 """The kernel's login uid of a process without a login."""
@@ -86,8 +90,10 @@ def begin(context: Context, plan: Plan, new: Entry | None) -> None:
         AuditError: It cannot be written; nothing may be changed then.
         BusyError: Another process holds the log.
     """
-    hint = "nothing was changed; fix the problem and run the same command again"
-    with os_errors_as(AuditError, _UNWRITABLE, hint=hint), opened(context.system) as log:
+    with (
+        os_errors_as(AuditError, _UNWRITABLE, hint=lambda error: f"nothing was changed; {remedy(error)}"),
+        opened(context.system) as log,
+    ):
         # The record of the end must fit even if the transaction fills the disk.
         log.reserve()
         log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
@@ -145,14 +151,14 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalChe
 
     try:
         with opened(context.system) as log:
-            records = list(log.about(context.layout.product))
-            stuck = [str(each.fields.get("where", "")) for each in records if each.event == LOST]
-            lost = {where.partition("@")[0] for where in stuck}
-            ends = [_ending(context, begun, lost) for begun in _open(records)]
+            begun, lost = _open(log.about(context.layout.product))
+            ends = [_ending(context, each, lost) for each in begun]
             known = [ended for ended in ends if ended is not None]
             removals = [ended for ended in known if ended["verb"] == "remove"]
             if not removals:
                 write(log, known)
+                if len(known) == len(begun):
+                    log.settled(context.layout.product)
                 return {}
         # The check may take a while, so the log is closed: other products need it. Ours is locked.
         for ended in removals:
@@ -187,15 +193,22 @@ def _unwritten(what: str, error: OSError | WaybillError) -> str:
     return f"WARNING: {what} NOT in the audit log yet ({why}); the next command tries again"
 
 
-def _open(records: Iterable[Record]) -> list[Record]:
+def _open(records: Iterable[Record]) -> tuple[list[Record], set[str]]:
+    """Return the beginnings of transactions without an end, and the journals that recovery could not process.
+
+    One at a time: a log may have a hundred thousand records of one product.
+    """
     begun: dict[str, Record] = {}
+    lost = set[str]()
     for record in records:
+        if record.event == LOST:
+            lost.add(str(record.fields.get("where", "")).partition("@")[0])
         if record.event in ("begun", "ended"):
             # A number is used again after a transaction that never began.
             begun.pop(str(record.fields.get("transaction")), None)
         if record.event == "begun":
             begun[str(record.fields.get("transaction"))] = record
-    return list(begun.values())
+    return list(begun.values()), lost
 
 
 def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, Any] | None:
@@ -248,7 +261,7 @@ class AuditedCommand:
     """What a command is about to do, as far as it is known; recorded only if it is refused.
 
     Attributes:
-        verb: The command: `apply`, `rollback`, `remove`, `recover`, `trust init`, `trust update`.
+        verb: The command: a verb of the audit log, such as `apply` or `trust update`.
         product: The product, where it is known beforehand.
         medium: What the operator called the bundle or file.
         about: Returns what is known of the bundle by now; only what a trusted key has signed.
@@ -303,6 +316,9 @@ def _refusal(error: Exception) -> dict[str, Any]:
 def happened(system: System, event: str, fields: Mapping[str, Any], note: Note) -> None:
     """Write the record of one event.
 
+    A run that changed nothing, like the run before it, is recorded once a day: configuration management runs
+    every few minutes.
+
     Args:
         system: The host.
         event: `unchanged` or `trust`.
@@ -313,11 +329,25 @@ def happened(system: System, event: str, fields: Mapping[str, Any], note: Note) 
 
 
 def _record(system: System, doing: AuditedCommand, fields: Mapping[str, Any], note: Note) -> None:
+    row = {**common(system), **doing.known(), **fields}
     try:
         with opened(system) as log:
-            log.append({**common(system), **doing.known(), **fields})
+            if row["event"] != UNCHANGED or not _is_repeated(log, row):
+                log.begin_segment()
+                log.append(row)
     except (OSError, AuditError, BusyError) as error:
         note(_unwritten("this is", error).replace(" yet", "").replace("; the next command tries again", ""))
+
+
+def _is_repeated(log: AuditLog, row: Mapping[str, Any]) -> bool:
+    """Return whether the last record of the same product is this one, of the same day."""
+    for record in log.recent(_RECENT):
+        if record.fields.get("product") == row.get("product"):
+            # As it would be written: long texts are cut.
+            again = encode(record.number, record.previous, {**row, "time": record.fields.get("time")}).fields
+            day = str(row["time"])[:10]
+            return again == record.fields and str(record.fields.get("time", ""))[:10] == day
+    return False
 
 
 def require(system: System) -> None:
@@ -326,6 +356,8 @@ def require(system: System) -> None:
     Raises:
         AuditError: Nothing can.
     """
-    hint = "nothing was changed; run as root, or give --root DIR"
-    with os_errors_as(AuditError, _UNWRITABLE, hint=hint), opened(system) as log:
+    with (
+        os_errors_as(AuditError, _UNWRITABLE, hint=lambda error: f"nothing was changed; {remedy(error)}"),
+        opened(system) as log,
+    ):
         log.reserve()

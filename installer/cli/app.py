@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from installer.cli.audit import audit, metrics, support
-from installer.cli.host import BY_HAND, recover, selftest, setup, trust_app
+from installer.cli.host import BY_HAND, licenses, recover, selftest, setup, trust_app
 from installer.cli.options import (
     BundleName,
     Choice,
     Keep,
     OnDrift,
     Product,
+    RootFingerprint,
+    TrustRoot,
     Values,
     Verification,
     Where,
@@ -48,6 +51,7 @@ app.command(epilog="Example: install metrics")(metrics)
 app.command(epilog="Example: install support /media/usb/airgap-7.tar")(support)
 app.command(epilog=BY_HAND)(recover)
 app.command(epilog="Example: install setup --env production --recover-at-boot")(setup)
+app.command(epilog="Example: install licenses --sbom")(licenses)
 app.command(hidden=True)(selftest)
 
 
@@ -110,6 +114,8 @@ def plan(
     choice: Choice,
     work_dir: WorkDir = None,
     keep: Keep = None,
+    trust_root: TrustRoot = None,
+    fingerprint: RootFingerprint = "",
     where: Where,
 ) -> None:
     """Verify a bundle and show what installing it would change. Changes nothing."""
@@ -117,7 +123,8 @@ def plan(
     from installer.planning.plan_text import plan_text
 
     session, options = where.session(), choice.options(values, keep)
-    planned = plan(session, verification.source(bundle), options, work_dir=work_dir)
+    source = verification.source(bundle, trust_root, fingerprint)
+    planned = plan(session, source, options, work_dir=work_dir)
     if not (planned.problems and where.json):  # then the error has the one document
         console.result(plan_text(planned), planned.as_json)
     planned.require_ready()
@@ -173,6 +180,16 @@ def rollback(
         ),
     ] = False,
     data_fits: Annotated[bool, typer.Option("--data-fits", hidden=True)] = False,  # its name before 1.0
+    approvals: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--approvals",
+            metavar="DIR",
+            help="Directory with approvals of the role break-glass, for a release that the root does not "
+            "admit any more. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Yes = False,
     where: Where,
 ) -> None:
@@ -180,7 +197,7 @@ def rollback(
     from installer.commands.rollback import rollback
 
     options = choice.options(data_restored=data_restored or data_fits)
-    done = rollback(where.session(), product, version, options, yes=yes)
+    done = rollback(where.session(), product, version, options, approvals=tuple(approvals or ()), yes=yes)
     console.result(done.text(), done.as_json)
 
 

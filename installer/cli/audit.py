@@ -59,9 +59,9 @@ def audit(
     found = commands.audit(session.system, begin, product or None, anchor or ())
     if export is not None:
         digest = commands.export(export, found.shown)
-        console.note(f"wrote {export}: {len(found.shown)} records, sha256 {digest}")
+        console.note(f"wrote {export}: {len(found.lines)} records, sha256 {digest}")
     # Problems do not hide the records: the intact part is evidence.
-    if found.shown:
+    if found.lines:
         console.rows(found.rows(), commands.alarming)
     if not (found.problems and where.json):  # then the error has the one document
         console.result(found.summary(), found.as_json)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from installer.cli.options import Product, Where, console
-from installer.core.errors import WaybillError
 from installer.shared.cli_options import with_option_groups
+
+if TYPE_CHECKING:
+    from installer.state.standing import Fallen
+
+HostEnvironment = Annotated[
+    str,
+    typer.Option(
+        "--env",
+        help="Environment of this host; it is written to /etc/waybill/environment. If not given, and not set "
+        "yet, the command asks for it where the root has policies.",
+        show_default=False,
+    ),
+]
 
 trust_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Manage the keys this host trusts.")
 
@@ -26,13 +40,61 @@ def trust_init(
             show_default=False,
         ),
     ] = "",
+    env: HostEnvironment = "",
     where: Where,
 ) -> None:
     """Set up trust on a host that has no root yet, after comparing the fingerprint."""
     from installer.commands.trust import trust_init
 
-    shown = trust_init(where.session(), path, fingerprint)
+    shown = trust_init(where.session(), path, fingerprint, env)
     console.result(f"this host now trusts:\n{shown.as_text()}", shown.as_json)
+
+
+@trust_app.command(
+    "ensure", epilog="Example: install trust ensure root.json --fingerprint 1a2b… --update /media/usb/trust"
+)
+@with_option_groups
+def trust_ensure(
+    path: Annotated[Path, typer.Argument(metavar="ROOT", help="The root.json file.", show_default=False)],
+    *,
+    fingerprint: Annotated[
+        str, typer.Option(help="Its fingerprint, from the trust sheet. Compared every time.")
+    ],
+    update: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory with later versions of the root, which are applied as by trust update.",
+            show_default=False,
+        ),
+    ] = None,
+    env: HostEnvironment = "",
+    where: Where,
+) -> None:
+    """Make this host trust a root, unless it trusts it, or a later version, already. May be repeated."""
+    from installer.commands.trust import trust_ensure, trust_show
+
+    session = where.session()
+    done = trust_ensure(session, path, fingerprint, update, env)
+    _warn(done.fallen)
+    shown = trust_show(session)
+    follows = "" if done.given == done.root.version else f", which follows from version {done.given}"
+    verb = "now" if done.changed else "already"
+    document = {"before": done.before, "changed": done.changed, "fallen": _rows(done.fallen)}
+    console.result(
+        f"this host {verb} trusts version {done.root.version}{follows}\n{shown.as_text()}",
+        lambda: {**shown.as_json(), **document},
+    )
+
+
+def _warn(fallen: Iterable[Fallen]) -> None:
+    # The releases keep running: a revocation never stops a service by itself.
+    for each in fallen:
+        console.warn(each.text())
+
+
+def _rows(fallen: Iterable[Fallen]) -> list[dict[str, Any]]:
+    return [asdict(each) for each in fallen]
 
 
 @trust_app.command("update", epilog="Example: install trust update /media/usb/trust")
@@ -53,16 +115,13 @@ def trust_update(
 
     session = where.session()
     updated = trust_update(session, path)
-    # The release keeps running: a revocation never stops a service by itself.
-    for each in updated.affected:
-        console.warn(
-            f"{each} is installed on this host and is now revoked: install the release that replaces it"
-        )
+    _warn(updated.fallen)
     shown, now = trust_show(session), updated.root.version
     head = (
         f"version {now} is already trusted" if now == updated.before else f"version {updated.before} → {now}"
     )
-    document = {"before": updated.before, "revoked_here": list(updated.affected)}
+    revoked = [f"{each.product} {each.version}" for each in updated.fallen if each.running and each.revoked]
+    document = {"before": updated.before, "revoked_here": revoked, "fallen": _rows(updated.fallen)}
     console.result(f"{head}\n{shown.as_text()}", lambda: {**shown.as_json(), **document})
 
 
@@ -96,11 +155,25 @@ If it exits with code 21 and you cannot restore the journal, repair by hand:
 
 
 @with_option_groups
-def recover(*, product: Product = None, where: Where) -> None:
+def recover(
+    *,
+    product: Product = None,
+    wait: Annotated[
+        int,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            max=86400,
+            help="Seconds to wait if another install is running.",
+        ),
+    ] = 0,
+    where: Where,
+) -> None:
     """Complete or undo an interrupted transaction. Every command that changes something does this first."""
     from installer.commands.recover import recover
 
-    done = recover(where.session(), product)
+    done = recover(where.session(), product, wait=wait)
     done.require_complete()
     console.result(done.text(), done.as_json)
 
@@ -132,12 +205,22 @@ def setup(
 
 
 def selftest() -> None:
-    """Import every module of this executable."""
-    from installer.shared.frozen import modules
-    from installer.shared.frozen import selftest as check
+    """Read every file of this executable and import every module."""
+    from installer import __version__
+    from installer.shared.self_report import selftest as check
 
-    failed = check()
-    text = f"{len(modules()) - len(failed)} of {len(modules())} modules can be imported"
-    if failed:
-        raise WaybillError(text, where="; ".join(f"{name}: {why}" for name, why in failed.items()))
-    console.result(text, lambda: {"modules": len(modules())})
+    text, document = check("install", __version__)
+    console.result(text, lambda: document)
+
+
+def licenses(
+    *,
+    sbom: Annotated[bool, typer.Option("--sbom", help="Print the SBOM (CycloneDX 1.6) instead.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The same as --sbom.")] = False,
+) -> None:
+    """Print the licences of everything in this executable, or its SBOM."""
+    from installer.shared.self_report import licences
+
+    console.json_output = json
+    found = licences()
+    console.result(found.text(sbom=sbom), lambda: found.sbom)

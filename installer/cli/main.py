@@ -8,25 +8,44 @@ from __future__ import annotations
 import sys
 
 from installer import __version__
+from installer.shared import interrupts, streams
+from installer.shared.child_env import forget_loaders
 
 COMMANDS = (
     "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
-    "remove", "trust", "setup", "selftest",
+    "remove", "trust", "setup", "licenses", "selftest",
 )  # fmt: skip
 
 
 def main() -> None:
     """Run `install` and exit with its code."""
+    # Before any library is imported that obeys them: it would load code of whoever set the variable, as root.
+    forget_loaders()
+    # First of all: from here on no output that cannot be written, and no signal, ends it half way.
+    streams.protect()
+    interrupts.install()
     words = sys.argv[1:]
     # Before any other import: monitoring asks for the version often.
     if words == ["--version"]:
         print(f"install {__version__}")
         return
-    from installer.cli.app import app
-    from installer.cli.options import console
-    from installer.shared.console import run_app
+    if sorted(words) == ["--json", "--version"]:
+        import json
 
-    sys.exit(run_app(console, app, with_command(words)))
+        from installer.shared.self_report import versions
+
+        print(json.dumps(versions("install", __version__).as_json(), indent=1))
+        return
+    try:
+        from installer.cli.app import app
+        from installer.cli.options import console
+        from installer.shared.console import run_app
+
+        sys.exit(run_app(console, app, with_command(words)))
+    except KeyboardInterrupt:
+        sys.exit(130)  # while the program was loaded
+    finally:
+        interrupts.ignore()
 
 
 def with_command(words: list[str]) -> list[str]:

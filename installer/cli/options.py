@@ -66,6 +66,21 @@ Keep = Annotated[
         show_default=False,
     ),
 ]
+TrustRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust-root",
+        metavar="ROOT",
+        help="Plan a first installation with this root.json, on a host that trusts nothing yet.",
+        show_default=False,
+    ),
+]
+RootFingerprint = Annotated[
+    str,
+    typer.Option(
+        "--fingerprint", help="With --trust-root: its fingerprint, from the trust sheet.", show_default=False
+    ),
+]
 Methods = list[str] | None
 
 console = Console("install")
@@ -80,7 +95,8 @@ class Where:
         typer.Option(
             "--root",
             metavar="DIR",
-            help="Directory to use in place of / on this host; nothing outside it is changed.",
+            help="Directory to use in place of / on this host. Nothing outside it is changed, except by "
+            "steps that --only names: these run on this machine.",
         ),
     ] = Path("/")
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
@@ -95,7 +111,9 @@ class Where:
 
         # Known only now, after Typer has parsed the words.
         console.json_output = self.json
-        return session.Session.open(self.root, console, session.utc_now)
+        opened = session.Session.open(self.root, console, session.utc_now)
+        console.root = opened.system.root
+        return opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +124,8 @@ class Verification:
         str,
         typer.Option(
             "--env",
-            help="Environment of this host, if /etc/waybill/environment does not set it.",
+            help="Environment to verify for, if /etc/waybill/environment does not set it. Before an "
+            "installation, set it with trust init.",
             show_default=False,
         ),
     ] = ""
@@ -121,11 +140,21 @@ class Verification:
         ),
     ] = None
 
-    def source(self, bundle: str) -> BundleInput:
-        """Return a bundle with what was chosen about its verification."""
+    def source(self, bundle: str, root: Path | None = None, fingerprint: str = "") -> BundleInput:
+        """Return a bundle with what was chosen about its verification.
+
+        Raises:
+            UsageError: Of `--trust-root` and `--fingerprint` only one is given.
+        """
         from installer.commands.common.bundle_verifier import BundleInput
 
-        return BundleInput(bundle, self.env, tuple(self.approvals or ()))
+        # A root without its fingerprint is a file that somebody brought.
+        if (root is None) != (not fingerprint):
+            missing = "--fingerprint" if root else "--trust-root"
+            raise UsageError(
+                f"{missing} is missing", hint="give --trust-root ROOT and --fingerprint F together"
+            )
+        return BundleInput(bundle, self.env, tuple(self.approvals or ()), root, fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from installer.staging.stage import KEPT, stage
 from installer.state.evidence import Evidence
 from installer.state.state import State
 from installer.state.trust_store import remember_time
+from installer.state.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,11 @@ def apply(
     def known() -> Mapping[str, Any]:
         return {**audit_fields(trace), **recorder.audit_fields()}
 
+    watch = Watch(session.clock)
     with (
         attempt(session, "apply", medium=source.path, known=known),
         recorder.record_refusals(),
-        opened_bundle(session, source, trace) as (verifier, opened),
+        opened_bundle(session, source, trace, installs=True, watch=watch) as (verifier, opened),
     ):
         context = session.context(opened.bundle.manifest.product)
         # What is staged of this very bundle stays in recovery: the same command continues with it. The
@@ -82,8 +84,8 @@ def apply(
         with exclusive(resuming) as (state, recovered):
             report_recovered(session.ui, recovered)
             verifier.check_again(opened, state)
-            plan = _staged_plan(session, context, verifier, opened, state, chosen)
-            return _execute(session, context, plan, recorder)
+            plan = _staged_plan(session, context, verifier, opened, state, chosen, watch)
+            return _execute(session, context, plan, recorder, watch)
 
 
 def _staged_plan(
@@ -93,6 +95,7 @@ def _staged_plan(
     opened: OpenedBundle,
     state: State,
     chosen: _Choices,
+    watch: Watch,
 ) -> Plan:
     """Stage the bundle and return the plan, once a person has agreed to it."""
     system, layout, progress = context.system, context.layout, context.progress
@@ -106,7 +109,10 @@ def _staged_plan(
             session.ui.note(report(verified, decision))
         evidence, notes = Evidence.of(verified, decision), tuple(verifier.trace.notes)
         plan = plan_apply(context, state, staged, chosen.options, evidence=evidence, notes=notes)
-        show_and_ask(session.ui, plan, yes=chosen.yes)
+        show_and_ask(session, plan, yes=chosen.yes)
+        # The last moment before BEGIN: staging and an open prompt may have taken hours.
+        if not plan.nothing:
+            verifier.check_last(opened, state, watch)
     except BaseException as error:
         # Only where the same command can continue with them the staged files are of use.
         if isinstance(error, KeyboardInterrupt) or (isinstance(error, PlanNotReadyError) and error.resumable):
@@ -120,7 +126,11 @@ def _staged_plan(
     return plan
 
 
-def _execute(session: Session, context: Context, plan: Plan, recorder: EvidenceRecorder) -> TransactionResult:
+def _execute(
+    session: Session, context: Context, plan: Plan, recorder: EvidenceRecorder, watch: Watch
+) -> TransactionResult:
+    # The time at which all of it was verified; what the clock shows later was compared with nothing.
+    verified = watch.trusted()
     try:
         # The record of the verification is written only when something is done with it: a plan that is
         # declined must not look like an install.
@@ -129,5 +139,5 @@ def _execute(session: Session, context: Context, plan: Plan, recorder: EvidenceR
         session.ui.note(KEPT)  # nothing was changed yet
         raise
     # Last: only a bundle that was verified moves the trusted time forward.
-    remember_time(context.system, session.clock())
+    remember_time(context.system, verified)
     return done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from installer.audit import log as audit_log
-from installer.audit import recorder
-from installer.audit.log import GONE, HEAD, LOG, SEAL, START, Chain
-from installer.audit.record import Record, encode
+from installer.audit import recorder, segments
+from installer.audit.examination import Examined, examine
+from installer.audit.log import HEAD, LOG, START, Chain
+from installer.audit.record import Record, decode, encode
 from installer.commands.common.session import write_output
-from installer.core.digest import hash_pieces, sha256_hex
+from installer.core.digest import hash_pieces
 from installer.core.errors import (
     HostNotReadyError,
-    NotUndoneError,
     Problem,
     RefusedError,
     TamperedError,
@@ -27,10 +27,9 @@ from installer.core.errors import (
     os_errors_as,
 )
 from installer.core.timestamps import parse_time
-from installer.host.layout import STATE, Layout
+from installer.host.layout import STATE
 from installer.host.system import System
-from installer.state.state import host_readable, load
-from installer.transaction.finalize import transactions
+from installer.state.state import host_readable
 
 _ANCHOR = re.compile(r"[0-9a-f]{16,64}")
 _AGO = re.compile(r"([1-9][0-9]{0,4})([dh])")
@@ -42,26 +41,38 @@ class Audit:
     """What the log contains, and whether it is intact.
 
     Attributes:
-        chain: The whole log.
-        shown: The records that were asked for.
-        problems: Where it is broken, and anchors that it does not contain; empty: none.
-        anchored: The records whose hashes were given as anchors.
+        found: What the check of the whole log has found.
+        lines: The records that were asked for, as the log has them.
     """
 
-    chain: Chain
-    shown: tuple[Record, ...]
-    problems: tuple[Problem, ...]
-    anchored: tuple[Record, ...] = ()
+    found: Examined
+    lines: tuple[bytes, ...]
+
+    @property
+    def chain(self) -> Chain:
+        """The whole log, without its records."""
+        return self.found.chain
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Where it is broken, and anchors that it does not contain; empty: none."""
+        return self.found.problems
+
+    @property
+    def shown(self) -> Iterator[Record]:
+        """The records that were asked for."""
+        # As bytes they take a tenth of the memory.
+        return (record for line in self.lines if (record := decode(line)))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
             "intact": not self.problems,
             "problems": [asdict(problem) for problem in self.problems],
-            "count": len(self.chain.records),
+            "count": self.chain.count,
             "head": {"number": self.chain.head.number, "hash": self.chain.head.hash},
-            "torn_bytes": self.chain.torn,
-            "anchors": [{"number": r.number, "hash": r.hash} for r in self.anchored],
+            "partial_bytes": self.chain.torn,
+            "anchors": [{"number": r.number, "hash": r.hash} for r in self.found.anchored],
             "records": [record.as_json() for record in self.shown],
         }
 
@@ -87,14 +98,16 @@ class Audit:
 
     def summary(self) -> str:
         """Return the result of the check for people, without the problems."""
-        count, head = len(self.chain.records), self.chain.head
+        count, head = self.chain.count, self.chain.head
         lines = []
         if self.chain.torn and not self.problems:
             lines.append(
                 f"the last {self.chain.torn} bytes are a partial write, caused by a kill or a "
                 "power failure; the next record reports them"
             )
-        lines += [f"record {r.number} of {r.fields.get('time')} matches the anchor" for r in self.anchored]
+        lines += [
+            f"record {r.number} of {r.fields.get('time')} matches the anchor" for r in self.found.anchored
+        ]
         if self.problems:
             many = "records" if count != 1 else "record"
             lines.append(f"BROKEN: {count} {many} intact; the records after them cannot be trusted")
@@ -149,10 +162,11 @@ def record_lines(record: Record) -> list[str]:
         lines = [f"{what}: {fields.get('result')}{took}{by} (exit {fields.get('exit')}){why}"]
         return [*lines, *(f"LEFT BEHIND: {each}" for each in _list(fields, "left"))]
     if record.event in ("refused", "not-undone"):
-        step = f" at step {fields['step']}, {fields.get('check', '')}" if "step" in fields else ""
+        check = f"(check: {fields.get('check', '')})"
+        step = f"failed step {fields['step']} {check}: " if "step" in fields else ""
         head = "NOT UNDONE: " if record.event == "not-undone" else ""
         medium = f" {fields['medium']}" if fields.get("medium") else ""
-        line = f"{head}{what}{medium} refused{step} (exit {fields.get('exit')}): {fields.get('reason')}"
+        line = f"{head}{what}{medium} refused (exit {fields.get('exit')}): {step}{fields.get('reason')}"
         return [line, *(f"- {each}" for each in _list(fields, "problems"))]
     if record.event == "trust":
         before = f"version {fields['before']} → " if fields.get("before") else "version "
@@ -205,74 +219,30 @@ def audit(
         UsageError: An anchor is not a hash.
         HostNotReadyError: This user cannot read the log.
     """
+    lines: list[bytes] = []
+
+    def begin() -> None:
+        lines.clear()
+
+    def visit(record: Record) -> None:
+        if product in (None, record.fields.get("product")) and _at_least(record, since):
+            lines.append(record.line)
+
     with host_readable():
-        data, head, problems = _look(system)
-    chain = audit_log.check(data, head)
-    problems += [chain.problem] if chain.problem else []
-    with host_readable():
-        problems += _unknown(system, chain) if not problems else []
-    anchored = []
-    for anchor in anchors:
-        found = _anchored(chain, anchor)
-        anchored += [found] if found else []
-        if not found:
-            what = f"does not contain the record {anchor}: it was truncated or replaced since then"
-            problems.append(Problem(LOG, what, SEAL))
-    shown = tuple(
-        record
-        for record in chain.records
-        if (product is None or record.fields.get("product") == product) and _at_least(record, since)
-    )
-    return Audit(chain, shown, tuple(problems), tuple(anchored))
+        found = examine(system, visit, [_checked(anchor) for anchor in anchors], begin)
+    return Audit(found, tuple(lines))
 
 
-def _look(system: System) -> tuple[bytes, audit_log.ChainHead | None, list[Problem]]:
-    try:
-        return *audit_log.read(system), []
-    except audit_log.AuditError as error:
-        data = audit_log.read_log(system)
-        return data, audit_log.ChainHead(0, START), [Problem(error.where, error.what, error.hint)]
-
-
-def _anchored(chain: Chain, anchor: str) -> Record | None:
+def _checked(anchor: str) -> str:
     wanted = anchor.strip().lower()
     if not _ANCHOR.fullmatch(wanted):
         raise UsageError("an anchor is 16 to 64 hexadecimal digits", where=anchor)
-    return next((record for record in chain.records if record.hash.startswith(wanted)), None)
+    return wanted
 
 
 def _at_least(record: Record, since: datetime | None) -> bool:
     at = parse_time(str(record.fields.get("time", "")))
     return since is None or at is None or at >= since
-
-
-def _unknown(system: System, chain: Chain) -> list[Problem]:
-    """Return transactions that history and state know and the log does not: the log was removed."""
-    # A sealed log begins after the transactions that the old one has.
-    if chain.records and chain.records[0].event == "sealed":
-        return []
-    begun: dict[str, set[str]] = {}
-    for record in chain.records:
-        if record.event == "begun":
-            fields = record.fields
-            begun.setdefault(str(fields.get("product")), set()).add(str(fields.get("transaction")))
-    problems = []
-    for name in system.names(STATE):
-        if lacking := sorted(_done(system, Layout(name)) - begun.get(name, set())):
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            what = f"does not contain transaction {lacking[-1]} of {name}{more}, which ran on this host"
-            problems.append(Problem(LOG, what, SEAL if chain.records else GONE))
-    return problems
-
-
-def _done(system: System, layout: Layout) -> set[str]:
-    """Return the transactions of a product that ended, by its history and its state."""
-    found = set[str]()
-    if system.observe(layout.state_file, digest=False).kind == "file":
-        with suppress(NotUndoneError):
-            last = load(system, layout).transaction
-            found |= {f"{last:06d}"} if last else set()
-    return found | set(transactions(system, layout))
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -325,11 +295,13 @@ def seal(system: System, reason: str) -> str:
         BusyError: Another process writes to it.
         HostNotReadyError: It cannot be done; the log is as it was.
     """
+    digest, size = hashlib.sha256(), 0
     with system.lock(audit_log.LOCK, audit_log.WAIT):
-        data, head, problems = _look(system)
-        chain = audit_log.check(data, head)
-        problems += [chain.problem] if chain.problem else _unknown(system, chain)
-        if not data and not problems:
+        for piece in segments.pieces(system):
+            digest.update(piece)
+            size += len(piece)
+        found = examine(system)
+        if not size and not found.problems:
             raise RefusedError("there is no audit log to seal", where=LOG)
         # The name has the time, so that several sealed logs can lie next to each other.
         common = recorder.common(system)
@@ -337,16 +309,16 @@ def seal(system: System, reason: str) -> str:
         fields = {
             **common,
             "event": "sealed",
-            "file": aside if data else "",
-            "bytes": len(data),
-            "sha256": sha256_hex(data),
-            "records": len(chain.records),
-            "head": chain.head.hash,
-            "problem": "; ".join(f"{p.where}: {p.what}" for p in problems),
+            "file": aside if size else "",
+            "bytes": size,
+            "sha256": digest.hexdigest(),
+            "records": found.chain.count,
+            "head": found.chain.head.hash,
+            "problem": "; ".join(f"{p.where}: {p.what}" for p in found.problems),
             "reason": reason,
         }
         _swap(system, encode(1, START, fields), aside)
-    return aside if data else ""
+    return aside if size else ""
 
 
 def _swap(system: System, first: Record, aside: str) -> None:
@@ -362,5 +334,8 @@ def _swap(system: System, first: Record, aside: str) -> None:
     with suppress(FileNotFoundError):
         system.unlink(HEAD)
     system.rename(fresh, LOG)
+    # The new log begins with record 1: full segments are not taken for a part of it from here on.
+    for number, path in enumerate(segments.closed_segments(system), 1):
+        system.rename(path, f"{aside.removesuffix('.jsonl')}.{number:06d}.jsonl")
     system.sync_dir(STATE)
-    audit_log.AuditLog(system, *audit_log.read(system)).note_head()
+    audit_log.AuditLog(system, audit_log.read_head(system)).note_head()

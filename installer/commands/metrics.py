@@ -7,31 +7,27 @@ atomically. What changes by itself, such as drift, is updated by `install metric
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from installer.audit import log as audit_log
-from installer.audit.record import Record
-from installer.commands import audit as audits
+from installer.audit.attempts import Attempts, Counted, count_all, count_new, note
 from installer.commands.common.session import Session
 from installer.commands.status import Status, product_status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError, os_errors_as
-from installer.core.timestamps import parse_time
 from installer.host.atomic_file import replace_file
 from installer.host.context import Context
 from installer.host.layout import CONFIG
+from installer.host.ownership import require_protected
 from installer.host.system import System
 from installer.state.retained import read_manifest
+from installer.state.state import host_readable
 from installer.state.trust_store import load_trust
 
 SETTING = f"{CONFIG}/metrics-directory"
 PREFIX = "waybill"
 Value = int | float
-RESULTS = {"refused": "refused", "not-undone": "not undone", "unchanged": "nothing to do", "trust": "done"}
-"""The result of an attempt by the event that ended it; `ended` has a field for it."""
-GOOD = ("done", "nothing to do")
 
 
 @dataclass(slots=True)
@@ -76,8 +72,10 @@ def directory(system: System) -> str:
     """Return the directory that this host is configured with; empty where there is none.
 
     Raises:
+        UntrustedError: Somebody else could have changed the setting.
         HostNotReadyError: The setting cannot be read, or names no directory.
     """
+    require_protected(system, SETTING)  # root writes where it says
     try:
         found = system.read(SETTING, 4096).decode("utf-8", "replace").strip()
     except FileNotFoundError:
@@ -120,11 +118,14 @@ def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
     known = session.products()
     names = known if wanted is None else [name for name in wanted if name in known]
     found = {f"{into}/{PREFIX}-{name}.prom": text(of_product(session.context(name))) for name in names}
-    found[f"{into}/{PREFIX}.prom"] = text(of_host(system))
+    with host_readable():
+        counted = count_all(system) if wanted is None else count_new(system)
+    found[f"{into}/{PREFIX}.prom"] = text(of_host(system, counted=counted))
     with system.lock(audit_log.LOCK, audit_log.WAIT):  # one writer at a time
         for path, data in found.items():
             # Readable for the collector, which takes *.prom only. Not synced: the next run writes it again.
             replace_file(system, path, data, 0o644, durable=False)
+        note(system, counted)
     return sorted(found)
 
 
@@ -179,7 +180,9 @@ def _running(found: Status) -> Iterable[Metric]:
     drift = _metric("drift", what, len(found.drift), product=product)
     what = "Whether a transaction is running or was interrupted (1) or not (0)."
     unfinished = _metric("unfinished", what, int(bool(found.unfinished)), product=product)
-    return [info, sequence, installed, highest, drift, incomplete, unfinished]
+    what = "Number of old files and directories that could not be cleared."
+    leftover = _metric("leftovers", what, len(found.leftover), product=product)
+    return [info, sequence, installed, highest, drift, incomplete, unfinished, leftover]
 
 
 def _kept(context: Context, found: Status) -> Iterable[Metric]:
@@ -193,64 +196,45 @@ def _kept(context: Context, found: Status) -> Iterable[Metric]:
     free = context.system.space(context.layout.base).bytes
     rows = [
         ("release_expiry_timestamp_seconds", "When the bundle of the installed release expires.", expires),
-        ("kept_releases", "Releases retained on this host, including the installed one.", len(found.kept)),
-        ("kept_bytes", "Bytes of the releases retained on this host.", total),
+        ("retained_releases", "Releases retained here, including the installed one.", len(found.kept)),
+        ("retained_bytes", "Bytes of the releases retained on this host.", total),
         ("state_free_bytes", "Free bytes on the file system where the releases are stored.", free),
     ]
     return [_metric(*row, product=product) for row in rows]
 
 
-def of_host(system: System) -> list[Metric]:
+def of_host(system: System, *, counted: Counted | None = None) -> list[Metric]:
     """Return what was done here, from the audit log, and until when the root is valid.
+
+    Args:
+        system: The host.
+        counted: What was counted in the audit log; None to check all of it now.
 
     Raises:
         HostNotReadyError: This user may not read the log.
         OSError: It cannot be read.
     """
-    found, expires = audits.audit(system), None
+    with host_readable():
+        found, expires = counted or count_all(system), None
     with suppress(WaybillError):
         expires = int(load_trust(system)[0].expires.timestamp())
-    records = found.chain.records
     return [
-        _metric(
-            "audit_intact", "Whether the audit log is intact (1) or broken (0).", int(not found.problems)
-        ),
-        _metric("audit_records", "Intact records of the audit log.", len(records)),
+        _metric("audit_intact", "Whether the audit log is intact (1) or broken (0).", int(found.intact)),
+        _metric("audit_records", "Intact records of the audit log.", found.mark.head.number),
         _metric("trust_expiry_timestamp_seconds", "When the root of this host expires.", expires),
-        *attempts(records),
+        *_attempts(found.attempts),
     ]
 
 
-def attempts(records: Iterable[Record]) -> Iterable[Metric]:
-    """Return counts of what was done here, from the records of the audit log."""
-    counts = Counter[tuple[str, str, str]]()
-    code: dict[str, int] = {}
-    at: dict[str, int] = {}
-    took: dict[str, int] = {}
-    good: dict[str, int] = {}
-    for record in records:
-        fields = record.fields
-        result = str(fields.get("result", "")) if record.event == "ended" else RESULTS.get(record.event, "")
-        if not result:
-            continue
-        product, verb = str(fields.get("product", "")), str(fields.get("verb", ""))
-        counts[product, verb, result] += 1
-        if not product:  # of a bundle that no trusted key signed, or of the trust itself
-            continue
-        # A record with a time that cannot be read counts with 0, and is not left out.
-        at[product], code[product] = _seconds(fields.get("time")), _whole(fields.get("exit"))
-        if "seconds" in fields:
-            took[product] = _whole(fields["seconds"])
-        if result in GOOD:
-            good[product] = at[product]
+def _attempts(found: Attempts) -> Iterable[Metric]:
     total = Metric("attempts_total", "Attempts to change this host, by result.")
-    for (product, verb, result), number in sorted(counts.items()):
+    for (product, verb, result), number in sorted(found.counts.items()):
         total.add(number, product=product, verb=verb, result=result)
     rows = [
-        ("last_attempt_exit_code", "Exit code of the last attempt; 0 is success.", code),
-        ("last_attempt_timestamp_seconds", "When the last attempt ended.", at),
-        ("last_attempt_duration_seconds", "Duration of the last transaction in seconds.", took),
-        ("last_success_timestamp_seconds", "When an attempt last succeeded.", good),
+        ("last_attempt_exit_code", "Exit code of the last attempt; 0 is success.", found.code),
+        ("last_attempt_timestamp_seconds", "When the last attempt ended.", found.at),
+        ("last_attempt_duration_seconds", "Duration of the last transaction in seconds.", found.took),
+        ("last_success_timestamp_seconds", "When an attempt last succeeded.", found.good),
     ]
     return [
         total,
@@ -259,12 +243,3 @@ def attempts(records: Iterable[Record]) -> Iterable[Metric]:
             for name, what, values in rows
         ),
     ]
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _seconds(moment: object) -> int:
-    found = parse_time(str(moment))
-    return int(found.timestamp()) if found else 0

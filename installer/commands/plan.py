@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from installer.commands.common.bundle_verifier import BundleInput, opened_bundle
+from installer.audit.floor import with_floor
+from installer.commands.common.bundle_verifier import BundleInput, missing_environment, opened_bundle
 from installer.commands.common.session import Session
 from installer.commands.status import unfinished_state
 from installer.core.verify import OpenedBundle
@@ -40,6 +42,7 @@ def plan(
         context = session.context(opened.bundle.manifest.product)
         with host_readable():
             state, unfinished = unfinished_state(context)
+        state = with_floor(context.system, context.layout.product, state)
         # With the very state that the plan is made from, so that the planner needs no check of its own.
         verifier.check_again(opened, state)
         # A plan changes nothing, not even what recovery would: it says so and goes on.
@@ -50,9 +53,14 @@ def plan(
             staged,
         ):
             evidence = Evidence.of(verified, verifier.decide(opened))
-            return plan_apply(
+            made = plan_apply(
                 context, state, staged, options, evidence=evidence, notes=tuple(verifier.trace.notes)
             )
+            missing = missing_environment(context.system, verifier.trust.root)
+            # With a root that is only given nothing of the host is set up yet: that is the question.
+            if missing is None or source.root is not None:
+                return made
+            return replace(made, problems=(*made.problems, missing))
 
 
 def blob_directory(

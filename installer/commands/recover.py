@@ -9,6 +9,7 @@ from installer.commands.common.attempt import attempt
 from installer.commands.common.recovery import Recovered, exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import IncompleteError, Problem
+from installer.shared import interrupts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,27 @@ class RecoverResult:
             )
 
 
-def recover(session: Session, product: str | None = None) -> RecoverResult:
+def recover(session: Session, product: str | None = None, *, wait: float = 0.0) -> RecoverResult:
     """Recover one product, or all that this host knows.
+
+    Args:
+        session: The host.
+        product: The product; None for all.
+        wait: Seconds to wait for another install, for each product.
 
     Raises:
         WaybillError: Another install runs, or something can be neither finished nor undone.
     """
     done: list[tuple[str, Recovered]] = []
-    for name in [session.product(product)] if product else session.products():
-        # The lock recovers by itself: there is nothing to do inside.
-        with attempt(session, "recover", product=name), exclusive(session.context(name)) as (_, recovered):
-            done += [(name, each) for each in recovered]
+    # To stop half way would leave what this command is there to end; every step of it has a time limit.
+    with interrupts.deferred() as whole:
+        whole.shield()
+        for name in [session.product(product)] if product else session.products():
+            # The lock recovers by itself: there is nothing to do inside.
+            with (
+                attempt(session, "recover", product=name),
+                exclusive(session.context(name), wait) as (_, recovered),
+            ):
+                done += [(name, each) for each in recovered]
+        interrupts.finish()
     return RecoverResult(tuple(done))

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from installer.commands.common.attempt import attempt
 from installer.commands.common.plan_execution import TransactionResult, ask_and_execute
 from installer.commands.common.session import Session
-from installer.core.errors import RefusedError, TamperedError
+from installer.core.errors import HostNotReadyError, RefusedError, TamperedError
+from installer.core.readmission import check_return
+from installer.core.remedies import remedy
+from installer.core.trust.approval import group_files
+from installer.core.trust.approval_sidecar import ApprovalSources, read_sidecar
+from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.planning.desired_state import Desired
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import Planner
 from installer.shared.redaction import LIMIT
+from installer.state.host_identity import host_name, recorded_environment
 from installer.state.release import open_release
 from installer.state.retained import DAMAGED, verify_retained
 from installer.state.state import Entry, State, next_transaction
+from installer.state.trust_store import ROOT_FILE, trusted_bytes
+from installer.state.watch import Watch
 
-Check = Callable[[Entry], None]
-"""Verifies a retained release again, signatures and digests, and raises where it is not what was signed."""
+Check = Callable[[Entry], Decision | None]
+"""Verifies a retained release again, and raises where it is not what was signed, or may not run any more.
+Returns what break-glass stood in for; None for nothing."""
 
 
 def rollback(
@@ -30,15 +41,17 @@ def rollback(
     version: str | None = None,
     options: Options = DEFAULT_OPTIONS,
     *,
+    approvals: Sequence[Path] = (),
     yes: bool = False,
 ) -> TransactionResult:
-    """Roll back to a retained release, after it was verified again.
+    """Roll back to a retained release, after it was verified again by the root of today.
 
     Args:
         session: The host; its `ui` is shown the plan and asked.
         product: The product; None where there is only one.
         version: The version to return to; None for the previous one.
         options: What the operator chose.
+        approvals: Directories with approvals of the role break-glass.
         yes: Whether nobody is asked.
 
     Raises:
@@ -47,21 +60,105 @@ def rollback(
     name = session.product(product)
     with attempt(session, "rollback", product=name, known=lambda: {"version": version or ""}):
         # Trust is read before the lock is taken: without trust nothing is even locked.
-        trust, context = session.trust(), session.context(name)
-
-        def check(entry: Entry) -> None:
-            # Expiry never keeps a host from an installed release: the keys have to have been in force when it
-            # was verified first, and not to have been revoked since.
-            then = Trust(trust.root, lambda: datetime.fromtimestamp(entry.verified, UTC))
-            directory, system = context.layout.release(entry.name), context.system
-            verify_retained(system, directory, system.platform(), then, context.progress, blobs=entry.blobs)
-
+        admission = Admission.of(session, approvals)
+        context = session.context(name)
         return ask_and_execute(
             session,
             context,
-            lambda state: plan_rollback(context, state, version, options, check),
+            lambda state: plan_rollback(
+                context, state, version, options, lambda entry: admission.check(context, entry)
+            ),
             yes=yes,
+            last=admission.check_last,
         )
+
+
+@dataclass(slots=True)
+class Admission:
+    """Decides whether a retained release may run again, by the root of today.
+
+    Attributes:
+        session: The host.
+        trust: What it trusts.
+        root_bytes: The exact bytes of its root.
+        environment: Its environment; empty where it is not set.
+        brought: Directories with approvals: their names and files.
+        watch: Began with the command.
+    """
+
+    session: Session
+    trust: Trust
+    root_bytes: bytes
+    environment: str
+    brought: ApprovalSources
+    watch: Watch
+    _again: Callable[[], Decision | None] | None = None
+    _first: Decision | None = None
+
+    @classmethod
+    def of(cls, session: Session, approvals: Sequence[Path] = ()) -> Admission:
+        """Read what decides.
+
+        Raises:
+            WaybillError: No trust is set up, others could have changed it, or approvals cannot be read.
+        """
+        trust, data = session.trust(), trusted_bytes(session.system) or b""
+        brought = [(str(each), read_sidecar(each, required=True)) for each in approvals]
+        return cls(session, trust, data, recorded_environment(session.system), brought, Watch(session.clock))
+
+    def check(self, context: Context, entry: Entry) -> Decision | None:
+        """Verify a retained release; return what break-glass stands in for, None where nothing is missing.
+
+        Raises:
+            WaybillError: It may not run again.
+        """
+        # Expiry never keeps a host from an installed release: the keys have to have been in force when it was
+        # verified first, and not to have been revoked since.
+        then = Trust(self.trust.root, lambda: datetime.fromtimestamp(entry.verified, UTC))
+        directory, system = context.layout.release(entry.name), context.system
+        try:
+            verified = verify_retained(
+                system, directory, system.platform(), then, context.progress, blobs=entry.blobs
+            )
+        except TamperedError as error:
+            raise TamperedError(error.what, where=directory, hint=DAMAGED) from None
+        except OSError as error:
+            # What is gone is damage; a disk that failed to read may read the next time.
+            what, gone = f"cannot be read: {error.strerror}", (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+            if error.errno in gone:
+                raise TamperedError(what, where=directory, hint=DAMAGED) from None
+            raise HostNotReadyError(what, where=error.filename or directory, hint=remedy(error)) from error
+        host = HostFacts(self.environment or entry.evidence.environment, host_name(system))
+        found = [each for where, files in self.brought for each in group_files(files, where)[0]]
+
+        def decide() -> Decision | None:
+            # Approvals have to be in force now, by a clock that was not set back.
+            if found:
+                self.trust.check_clock()
+            return check_return(
+                self.trust.root, verified.manifest, verified.evidence, host, found, self.trust.now()
+            )
+
+        self._again, self._first = decide, decide()
+        return self._first
+
+    def check_last(self) -> None:
+        """Decide again right before the transaction: a person may have thought for hours.
+
+        Raises:
+            WaybillError: It is refused by now, or the root or the environment was changed.
+        """
+        system = self.session.system
+        if trusted_bytes(system) != self.root_bytes or recorded_environment(system) != self.environment:
+            raise HostNotReadyError(
+                "the root or the environment of this host was changed while this command ran",
+                where=ROOT_FILE,
+                hint="run the same command again",
+            )
+        # Without approvals nothing depends on the time: an emergency must not wait for the clock.
+        if self._first is not None and self._again is not None:
+            self.watch.require_not_set_back()
+            self._again()
 
 
 def plan_rollback(
@@ -77,18 +174,13 @@ def plan_rollback(
         check: Verifies the retained release before anything of it is used.
 
     Raises:
-        RefusedError: There is no such release.
+        RefusedError: There is no such release, or the root does not admit it any more.
         TamperedError: It is no longer what was signed.
         NotUndoneError: The retained release, or the running one, is damaged.
     """
     entry = _find(context, state, version)
     # Before anything of the release is read for the plan: a disk forgets, and people edit.
-    if check is not None:
-        try:
-            check(entry)
-        except (TamperedError, OSError) as error:
-            what = error.what if isinstance(error, TamperedError) else f"cannot be read: {error.strerror}"
-            raise TamperedError(what, where=context.layout.release(entry.name), hint=DAMAGED) from None
+    decision = check(entry) if check is not None else None
     number = next_transaction(context.system, context.layout, state)
     release = open_release(context.system, context.layout, entry, DAMAGED)
     items = [
@@ -109,8 +201,11 @@ def plan_rollback(
             wanted.items[index] = replace(item, source=to)
     # A later rollback must judge the keys as of the first verification, not of this one.
     evidence = entry.evidence.with_time(entry.verified)
+    notes = []
+    if decision is not None:
+        evidence, notes = evidence.with_break_glass(decision), [decision.warning()]
     fresh = replace(entry, record=number, record_sha256="", installed=0, evidence=evidence, incomplete="")
-    return Planner(context, state, options, number).plan("rollback", fresh, release, wanted, [])
+    return Planner(context, state, options, number, notes=notes).plan("rollback", fresh, release, wanted, [])
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:

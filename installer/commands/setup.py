@@ -5,20 +5,23 @@ coreutils has an `install`, too, so this one is linked as `waybill-install`.
 
 from __future__ import annotations
 
-import hashlib
-import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from installer.core.digest import hash_pieces
-from installer.core.errors import HostNotReadyError, UsageError, os_errors_as
+from installer import __version__
+from installer.core.digest import file_digest
+from installer.core.errors import HostNotReadyError, MediaError, UsageError, WaybillError, os_errors_as
 from installer.core.limits import CHUNK
+from installer.core.remedies import remedy
 from installer.core.trust.root import ENVIRONMENT
-from installer.host.atomic_file import replace_file
+from installer.host.atomic_file import remove_partial, rename_into_place, replace_file, temporary_path
 from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
+from installer.shared.frozen import executable, is_same_program
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 
 PLACE = "/opt/waybill/bin/install"
@@ -35,9 +38,8 @@ After=local-fs.target dbus.service containerd.service docker.service
 
 [Service]
 Type=oneshot
-ExecStart={PLACE} recover
-# 16: another install runs, which recovers first.
-SuccessExitStatus=16
+# Another install may run, or somebody may only hold its lock: if that does not end, this unit fails.
+ExecStart={PLACE} recover --wait 600
 
 [Install]
 WantedBy=multi-user.target
@@ -46,6 +48,9 @@ WantedBy=multi-user.target
 
 _RELOAD = 60.0
 """Seconds that systemd may take to reload its units."""
+
+_START = 120.0
+"""Seconds that the copy may take to say its version; it may have to unpack itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class SetUp:
         return asdict(self)
 
 
-@os_errors_as(HostNotReadyError, "cannot write", default="/opt/waybill", hint="run as root")
+@os_errors_as(HostNotReadyError, "cannot write", default="/opt/waybill", hint=remedy)
 def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> SetUp:
     """Copy the running executable to its place; doing it again replaces it.
 
@@ -90,17 +95,16 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
     Raises:
         UsageError: This is no executable, but a run from source; `env` is no name of an environment.
         RefusedError: The host belongs to another environment.
-        HostNotReadyError: A place cannot be written.
+        HostNotReadyError: A place cannot be written, or the copy does not start there.
+        MediaError: The file cannot be read, or its copy is not the executable that runs.
     """
-    own = os.environ.get("WAYBILL_EXE", "")
-    if not own or not Path(own).is_file():
+    own = executable()
+    if not own or not own.is_file():
         raise UsageError("setup needs the standalone executable", hint="run ./install setup from the media")
     _set_environment(system, env)
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
-    digest = hashlib.sha256()
-    with Path(own).open("rb") as file:
-        replace_file(system, PLACE, hash_pieces(iter(lambda: file.read(CHUNK), b""), digest), 0o755)
+    digest = _copy(system, own)
     seen = system.observe(NAME)
     # Never overwrite a program of somebody else that has this name.
     if (seen.kind, seen.target) != ("link", PLACE):
@@ -113,7 +117,49 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
         system.symlink(PLACE, NAME)
         system.sync_dir(NAME.rsplit("/", 1)[0])
     unit = _write_unit(system) if recover_at_boot else ""
-    return SetUp(PLACE, NAME, digest.hexdigest(), env, unit)
+    return SetUp(PLACE, NAME, digest, env, unit)
+
+
+def _copy(system: System, own: Path) -> str:
+    """Put a copy of the executable in its place and return its SHA-256; a failure keeps the old one."""
+    new = temporary_path(PLACE)
+    remove_partial(system, PLACE)
+    system.write_new(new, _pieces(own), 0o755)
+    try:
+        digest = _checked(system, Path(system.real(new)), own)
+    except (OSError, WaybillError):
+        with suppress(OSError):
+            remove_partial(system, PLACE)
+        raise
+    rename_into_place(system, PLACE)
+    return digest
+
+
+def _checked(system: System, copy: Path, own: Path) -> str:
+    # Read back: the media may give other bytes than at the start, which only checked what it unpacked.
+    with copy.open("rb") as file:
+        same = is_same_program(file)
+    if not same:
+        raise MediaError(
+            "its copy is not the executable that runs: it was read with errors, or changed meanwhile",
+            where=str(own),
+            hint="copy the executable to the media again, then run setup again",
+        )
+    ended = system.run([str(copy), "--version"], timeout=_START)
+    if not ended.ok or ended.stdout.decode("utf-8", "replace").split() != ["install", __version__]:
+        raise HostNotReadyError(
+            f"the copy does not start: {ended.reason()}",
+            where=PLACE,
+            hint="check that the file system is not mounted noexec",
+        )
+    return file_digest(copy)
+
+
+def _pieces(own: Path) -> Iterator[bytes]:
+    hint = "copy the executable to the media again"
+    with os_errors_as(MediaError, "cannot be read", own, hint), own.open("rb") as file:
+        while piece := file.read(CHUNK):
+            yield piece
 
 
 def _write_unit(system: System) -> str:

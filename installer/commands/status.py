@@ -13,8 +13,12 @@ from installer.core.format.manifest import Source
 from installer.host.context import Context
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
+from installer.state.host_identity import recorded_environment
 from installer.state.release import Release, open_release
+from installer.state.standing import Fallen, fallen
 from installer.state.state import Entry, State, host_readable
+from installer.state.trust_store import load_trust, trusted_bytes
+from installer.transaction import leftovers
 from installer.transaction.finalize import committed_state
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import read_state, refuse_before_reboot, refuse_truncated
@@ -33,6 +37,9 @@ class Status:
         unfinished: An interrupted transaction, in words; empty where there is none.
         source: What the running release was built from.
         edited: Files that were edited here and are kept by policy; they are not drift.
+        leftover: What should have been cleared and could not be.
+        fallen: Retained releases that the root of the host does not admit any more.
+        distrust: Why the root of the host cannot be used; empty where it can, or where none is set up.
     """
 
     product: str
@@ -43,6 +50,9 @@ class Status:
     unfinished: str
     source: Mapping[str, Any]
     edited: tuple[Drifted, ...] = ()
+    leftover: tuple[Problem, ...] = ()
+    fallen: tuple[Fallen, ...] = ()
+    distrust: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -54,6 +64,9 @@ class Status:
             "drift": [asdict(problem) for problem in self.drift],
             "edited": [asdict(each) for each in self.edited],
             "unfinished": self.unfinished,
+            "leftover": [asdict(problem) for problem in self.leftover],
+            "fallen": [asdict(each) for each in self.fallen],
+            "distrust": self.distrust,
             "source": dict(self.source),
             "break_glass": list(self.broken),
         }
@@ -83,6 +96,8 @@ class Status:
         others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
         if others:
             lines.append(f"  retained   {', '.join(map(self._kept, others))} (install rollback VERSION)")
+        lines += [f"  NOT ADMITTED {each.version} {each.why}" for each in self.fallen]
+        lines += [f"  NO TRUST   {self.distrust}"] if self.distrust else []
         if self.current and self.current.incomplete:
             lines.append(f"  INCOMPLETE {self.current.incomplete}")
             lines.append("             install the same bundle again, or a newer one")
@@ -95,6 +110,8 @@ class Status:
         elif self.current is not None and not self.unfinished:
             besides = ", except for the edited files above" if self.edited else ""
             lines.append(f"  drift      none{besides}")
+        for problem in self.leftover:
+            lines += [f"  NOT CLEARED {problem.where}: {problem.what}", f"    hint: {problem.hint}"]
         return "\n".join(lines)
 
     def _kept(self, entry: Entry) -> str:
@@ -188,6 +205,7 @@ def _status(context: Context) -> Status:
             found += _methods(context, state.current, release)
             origin = release.manifest.source
             source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
+    fell, distrust = _standing(context, state)
     return Status(
         context.layout.product,
         state.current,
@@ -197,7 +215,23 @@ def _status(context: Context) -> Status:
         unfinished,
         source,
         tuple(edited),
+        # A transaction that is open clears later.
+        () if unfinished else tuple(leftovers.look(context, state)),
+        fell,
+        distrust,
     )
+
+
+def _standing(context: Context, state: State) -> tuple[tuple[Fallen, ...], str]:
+    """Return what the root does not admit any more, and why it cannot be asked; a host may have no trust."""
+    system = context.system
+    try:
+        if not state.retained or trusted_bytes(system) is None:
+            return (), ""
+        root, _ = load_trust(system)
+        return fallen(root, recorded_environment(system), context.layout.product, state), ""
+    except WaybillError as error:
+        return (), f"{error.where}: {error.what}"
 
 
 def _link(context: Context, expected: str) -> list[Problem]:
@@ -212,7 +246,8 @@ def _link(context: Context, expected: str) -> list[Problem]:
 
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
     steps = method_steps(None, release, Selection(frozenset(current.methods), {}))
-    return [problem for step in steps for problem in step.drift(context)]
+    # Two steps of one method look at the same files of the release.
+    return list(dict.fromkeys(problem for step in steps for problem in step.drift(context)))
 
 
 def unfinished_state(context: Context) -> tuple[State, str]:

@@ -133,7 +133,7 @@ def _directories(system: System) -> list[str]:
     """Return the names of what may be products, including damaged ones."""
     with suppress(OSError):
         names = [name for name in system.names(STATE) if "." not in name and not path_fault(name)]
-        return [name for name in names if system.observe(Layout(name).base, digest=False).kind == "dir"]
+        return [name for name in names if system.is_dir(Layout(name).base)]
     return []
 
 

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from installer.audit.recorder import happened, require
 from installer.commands.common.attempt import attempt
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError, os_errors_as
-from installer.core.limits import LIMITS
-from installer.core.trust.root import ROOT_BYTES, Root, fingerprint
+from installer.core.errors import Problem, RefusedError, WaybillError
+from installer.core.trust.root import Root, display_fingerprint, fingerprint
+from installer.core.trust.root_json import load_root
 from installer.core.trust.root_view import RootView, view
-from installer.core.trust.rotation import check_successor, require_unexpired
-from installer.core.trust.signatures import Signature, split_name
-from installer.host.layout import STATE, TRUST, Layout
+from installer.core.trust.rotation import require_unexpired
+from installer.core.verify import Clock
 from installer.host.system import System
-from installer.state.state import load
-from installer.state.trust_store import init_trust, load_trust, remember_time, store_root
-
-LOCK = f"{TRUST}/.lock"
-_VERSIONED = re.compile(r"([1-9][0-9]{0,15})\.root\.json")
+from installer.state.host_identity import environment_to_record
+from installer.state.root_updates import Followed, RootMedium, follow
+from installer.state.standing import Fallen, fallen_on_host
+from installer.state.trust_store import (
+    ROOT_FILE,
+    Ask,
+    init_trust,
+    introduce,
+    is_earlier,
+    load_trust,
+    remember_time,
+    require_fingerprint,
+    store_root,
+    trust_lock,
+    trusted_bytes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +44,25 @@ class Updated:
         before: The version that was trusted.
         root: The root that is trusted now.
         fingerprint: Of it.
-        affected: Products whose running release the new root revokes, with its version.
+        fallen: Releases on the host that this root does not admit any more.
+        stopped: Why the next version on the medium was not accepted; None where there is none.
     """
 
     before: int
     root: Root
     fingerprint: str
-    affected: tuple[str, ...] = ()
+    fallen: tuple[Fallen, ...] = ()
+    stopped: WaybillError | None = None
 
 
-def trust_init(session: Session, path: Path, fingerprint: str = "") -> RootView:
+def trust_init(session: Session, path: Path, fingerprint: str = "", env: str = "") -> RootView:
     """Set up trust on a host that has none, and return the root that is trusted now.
 
     Args:
-        session: The host; its `ui` is asked where no fingerprint is given.
+        session: The host; its `ui` is asked where no fingerprint is given, or the environment is not known.
         path: The root.json.
-        fingerprint: Its fingerprint, from the trust sheet.
+        fingerprint: Its fingerprint, from the trust sheet; compared also where the host has this root.
+        env: The environment of the host, where its own setting does not name it.
 
     Raises:
         WaybillError: It is refused.
@@ -59,13 +71,9 @@ def trust_init(session: Session, path: Path, fingerprint: str = "") -> RootView:
     with attempt(session, "trust init", medium=str(path)):
         # A change of trust without a record in the audit log must not happen: the log is tried first.
         require(system)
-
-        def ask(question: str) -> str:
-            return session.ui.ask(question, "--fingerprint")
-
-        trusted, digits = init_trust(system, path, fingerprint, ask, session.clock)
+        trusted, digits, chosen = init_trust(system, path, fingerprint, session.ui.ask, session.clock, env)
         row = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
-        happened(system, "trust", row, session.ui.alert)
+        _record(session, row, chosen)
     return trust_show(session)
 
 
@@ -84,9 +92,16 @@ def trust_update(session: Session, path: Path) -> Updated:
         require(system)
         updated = update_trust(system, path, session.clock)
         after = {"version": str(updated.root.version), "fingerprint": updated.fingerprint}
-        row = {"verb": "trust update", "before": str(updated.before), **after, "exit": 0}
-        happened(system, "trust", row, session.ui.alert)
+        _record(session, {"verb": "trust update", "before": str(updated.before), **after, "exit": 0})
+        # What is good is in force; what is not is an error all the same, with its exit code.
+        if updated.stopped:
+            raise _partly(updated.stopped, updated.before, updated.root)
     return updated
+
+
+def _record(session: Session, row: dict[str, Any], env: str = "") -> None:
+    row |= {"environment": env} if env else {}
+    happened(session.system, "trust", row, session.ui.alert)
 
 
 def trust_show(session: Session) -> RootView:
@@ -99,13 +114,6 @@ def trust_show(session: Session) -> RootView:
     return view(*load_trust(session.system), session.clock())
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    name: str
-    data: bytes
-    signatures: tuple[Signature, ...]
-
-
 def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> Updated:
     """Replace the root of the host by the newest one that follows from it.
 
@@ -115,7 +123,8 @@ def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> U
         clock: Tells the time.
 
     Returns:
-        What is trusted now. If it was the newest already, nothing is changed.
+        What is trusted now. If it was the newest already, nothing is changed. `stopped` says why a later
+        version on the medium was not accepted, where an earlier one was.
 
     Raises:
         UntrustedError: No trust is set up, or too few owners have signed.
@@ -126,82 +135,175 @@ def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> U
         HostNotReadyError: It cannot be written.
     """
     load_trust(system)  # before anything is created there has to be a root
-    hint = "run as root, or give --root DIR"
-    with os_errors_as(HostNotReadyError, "cannot write the root", LOCK, hint=hint):
-        lock = system.lock(LOCK)
-    with lock:
-        return _update(system, path, clock())
+    with trust_lock(system):
+        return _update(system, RootMedium(path), clock())
 
 
-def _update(system: System, path: Path, now: datetime) -> Updated:
-    root, data = load_trust(system)
-    before, where = root.version, str(path)
-    candidates = _candidates(path)
-    # Each root is checked against the one before it, never against the first: a gap cannot be jumped.
-    while found := _next(candidates, root, data):
-        root = check_successor(root, found.data, found.signatures, found.name, now)
-        data, where = found.data, found.name
-    if root.version == before:
-        return Updated(before, root, fingerprint(data))
-    require_unexpired(root, where, now)
+def _update(system: System, medium: RootMedium, now: datetime) -> Updated:
+    old, data = load_trust(system)
+    found = follow(old, data, medium, now)
+    root = found.root
+    if root.version == old.version:
+        if found.stopped:
+            raise found.stopped
+        return Updated(old.version, root, fingerprint(data), fallen_on_host(system, root))
+    require_unexpired(root, found.where, now)
     # One write for all steps: interrupted, the old root is still in force.
-    store_root(system, data)
+    store_root(system, found.data, found.passed)
     remember_time(system, now)
-    return Updated(before, root, fingerprint(data), _affected(system, root))
-
-
-def _next(candidates: list[_Candidate], root: Root, data: bytes) -> _Candidate | None:
-    """Return the file to try after `root`: the one of the next version, or the one without a number."""
-    for found in candidates:
-        match = _VERSIONED.fullmatch(Path(found.name).name)
-        if match and int(match[1]) == root.version + 1:
-            return found
-    rest = [found for found in candidates if not _VERSIONED.fullmatch(Path(found.name).name)]
-    if len(candidates) == 1:
-        rest = candidates
-    return next((found for found in rest if found.data != data), None)
-
-
-def _candidates(path: Path) -> list[_Candidate]:
-    directory = path if path.is_dir() else path.parent
-    with os_errors_as(UsageError, "cannot read", str(directory)):
-        names = sorted(entry.name for entry in directory.iterdir())
-    roots = [name for name in names if name == "root.json" or _VERSIONED.fullmatch(name)]
-    if not path.is_dir():
-        roots = [path.name]
-    if not roots:
-        raise UsageError("contains neither root.json nor N.root.json", where=str(path))
-    return [_candidate(directory, name, names) for name in roots]
-
-
-def _candidate(directory: Path, name: str, names: list[str]) -> _Candidate:
-    beside = [each for each in names if split_name(each, name)]
-    signatures = tuple(
-        Signature.parse(each, _read(directory / each, LIMITS.signature_bytes), name) for each in beside
+    return Updated(
+        old.version, root, fingerprint(found.data), fallen_on_host(system, root), stopped=found.stopped
     )
-    return _Candidate(str(directory / name), _read(directory / name, ROOT_BYTES), signatures)
 
 
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise UsageError("no such file", where=str(path)) from None
-    except OSError as error:
-        raise MediaError(f"cannot read: {error.strerror}", where=str(path)) from None
-    if len(data) > limit:
-        raise TamperedError(f"is larger than {limit} bytes", where=str(path))
-    return data
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """What `trust ensure` has found or done.
+
+    Attributes:
+        before: The version that was trusted before; 0 for none.
+        given: The version that was given and compared.
+        root: The root that is trusted now.
+        fingerprint: Of it.
+        environment: The environment that was recorded; empty where it was set, or there is none.
+        fallen: Releases on the host that this root does not admit any more.
+        stopped: Why a later version on the medium was not accepted; None where there is none.
+    """
+
+    before: int
+    given: int
+    root: Root
+    fingerprint: str
+    environment: str = ""
+    fallen: tuple[Fallen, ...] = ()
+    stopped: WaybillError | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written."""
+        return self.before != self.root.version or bool(self.environment)
 
 
-def _affected(system: System, root: Root) -> tuple[str, ...]:
-    found = []
-    with suppress(OSError):
-        for product in system.names(STATE):
-            if system.observe(Layout(product).lock, digest=False).kind != "file":
-                continue
-            current = load(system, Layout(product)).current
-            if current is not None and current.identity in root.revoked_bundles:
-                found.append(f"{product} {current.version}")
-    return tuple(found)
+def trust_ensure(
+    session: Session, path: Path, fingerprint: str, update: Path | None = None, env: str = ""
+) -> Ensured:
+    """See to it that a host trusts a root, or a later version that follows from it. May be repeated.
+
+    Args:
+        session: The host; its `ui` is asked for the environment where it is not set and not given.
+        path: The root.json that was compared.
+        fingerprint: Its fingerprint, from the trust sheet; compared every time.
+        update: A directory with later versions.
+        env: The environment of the host, where its own setting does not name it.
+
+    Raises:
+        WaybillError: It is refused.
+    """
+    system = session.system
+    with attempt(session, "trust ensure", medium=str(path)):
+        require(system)
+        done = ensure_trust(system, path, fingerprint, session.ui.ask, session.clock, update, env)
+        if done.changed:
+            row = {"verb": "trust ensure", "before": str(done.before or ""), "exit": 0}
+            row |= {"version": str(done.root.version), "fingerprint": done.fingerprint}
+            _record(session, row, done.environment)
+        if done.stopped:
+            raise _partly(done.stopped, done.before, done.root)
+    return done
+
+
+def ensure_trust(
+    system: System, path: Path, given: str, ask: Ask, clock: Clock, update: Path | None = None, env: str = ""
+) -> Ensured:
+    """See to it that the host trusts a root or a later one; see `trust_ensure`.
+
+    Raises:
+        UntrustedError: The fingerprint is not that of the file.
+        RefusedError: The host trusts another root, which does not follow from this one.
+        ExpiredError: The last version is expired.
+        TamperedError: The file is not a root.
+        HostNotReadyError: It cannot be written.
+    """
+    root, data = load_root(path)
+    require_fingerprint(path, data, given)
+    medium, now = RootMedium(update) if update else None, clock()
+    if (present := trusted_bytes(system)) is not None:
+        with trust_lock(system):
+            return _ensure(
+                system, path, (root, data), medium, now, lambda found: _environment(system, found, env, ask)
+            )
+    found = _follow(root, data, medium, now)
+    require_unexpired(found.root, found.where or str(path), now)
+    chosen = _environment(system, found.root, env, ask)
+    introduce(system, found.data, chosen, found.passed, expected=present)
+    remember_time(system, now)
+    return Ensured(0, root.version, found.root, fingerprint(found.data), chosen, stopped=found.stopped)
+
+
+def _environment(system: System, root: Root, env: str, ask: Ask) -> str:
+    return environment_to_record(system, root, env, lambda question: ask(question, "--env"))
+
+
+def _follow(root: Root, data: bytes, medium: RootMedium | None, now: datetime) -> Followed:
+    return follow(root, data, medium, now) if medium else Followed(root, data, "", (), None)
+
+
+def _ensure(
+    system: System,
+    path: Path,
+    given: tuple[Root, bytes],
+    medium: RootMedium | None,
+    now: datetime,
+    choose: Callable[[Root], str],
+) -> Ensured:
+    """Compare the given root with the one that is trusted, and take later versions from the medium."""
+    (root, data), (old, present) = given, load_trust(system)
+    found = _follow(old, present, medium, now)
+    known = {*found.passed, (found.root.version, fingerprint(found.data))}
+    if (root.version, fingerprint(data)) not in known and not _is_before(system, given, present, medium, now):
+        # The given one may be the next version itself, with its signatures next to it.
+        later = follow(found.root, found.data, RootMedium(path), now)
+        if later.data != data:
+            raise _unrelated(path, root, old, present)
+        found = replace(later, passed=(*found.passed, *later.passed), stopped=None)
+    if found.root.version > old.version:
+        require_unexpired(found.root, found.where, now)
+    env = choose(found.root)
+    introduce(system, found.data, env, found.passed, expected=present)
+    if found.root.version > old.version:
+        remember_time(system, now)
+    rows = fallen_on_host(system, found.root)
+    return Ensured(old.version, root.version, found.root, fingerprint(found.data), env, rows, found.stopped)
+
+
+def _is_before(
+    system: System, given: tuple[Root, bytes], present: bytes, medium: RootMedium | None, now: datetime
+) -> bool:
+    """Return whether the root that is trusted is known to follow from another one."""
+    root, data = given
+    if is_earlier(system, root.version, fingerprint(data)):
+        return True
+    # The host may have no record of its earlier roots: the versions in between prove it as well.
+    if medium is None:
+        return False
+    return follow(root, data, medium, now, lambda each: each == present).data == present
+
+
+def _unrelated(path: Path, root: Root, old: Root, present: bytes) -> RefusedError:
+    shown = display_fingerprint(fingerprint(present))
+    return RefusedError(
+        f"is version {root.version} of a root, but this host trusts version {old.version} of another one, or "
+        f"of one that is not known to follow from it: {shown}",
+        where=str(path),
+        hint="if it follows from it, name the directory with all versions (option --update). To begin again "
+        f"with another root, first remove {ROOT_FILE}",
+    )
+
+
+def _partly(stopped: WaybillError, before: int, root: Root) -> WaybillError:
+    """Return the error about a later version, with what was accepted before it."""
+    was = f"it was version {before}" if before else "it trusted nothing before"
+    what = f"the root of this host is version {root.version} now ({was}); the file above was not accepted"
+    stopped.problems += (Problem("", what, "bring the next version again, and run the same command"),)
+    stopped.document = {"before": before, "version": root.version}
+    return stopped

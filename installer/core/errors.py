@@ -1,6 +1,7 @@
 """Every error that a command can end with, and its exit code.
 
     WaybillError                    exit   meaning
+    ├── InternalError               1      a fault of Waybill itself
     ├── UsageError                  2      wrong usage
     ├── UntrustedError              10     no trust set up, or no trusted signature
     │   └── CheckFailedError        10     a signature could not be checked
@@ -23,7 +24,9 @@
     ├── RolledBackError             20     failed and rolled back
     ├── NotUndoneError              21     failed and not fully undone
     │   └── IncompleteError         21     committed, but a step failed past the point of no return
-    └── UnfitInputError             30     `bundle`: the input cannot be bundled
+    ├── UnfitInputError             30     `bundle`: the input cannot be bundled
+    ├── OutputError                 4      `bundle`: done, but its output could not be written
+    └── StoppedError                130    interrupted before anything was changed
 
 A bad signature (`TamperedError`, `UntrustedError`) and one that could not be checked (`CheckFailedError`) are
 different errors with different remedies. Each class has a `code` of its own, which `--json` prints.
@@ -31,7 +34,7 @@ different errors with different remedies. Each class has a `code` of its own, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -101,6 +104,12 @@ class WaybillError(Exception):
             "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
             **({"step": self.step} if self.step else {}),
         }
+
+
+class InternalError(WaybillError):
+    """A fault of Waybill itself, which no other class describes."""
+
+    code, exit_code = "internal", 1
 
 
 class UsageError(WaybillError):
@@ -243,9 +252,27 @@ class UnfitInputError(WaybillError):
     code, exit_code = "unfit-input", 30
 
 
+class OutputError(WaybillError):
+    """The command did what it was asked to do, but its output could not be written to standard output."""
+
+    code, exit_code = "output", 4
+    remedy = "what the command did stands; give it a standard output that can be written, and run it again"
+
+
+class StoppedError(WaybillError):
+    """A signal ended the command before anything was changed."""
+
+    code, exit_code = "interrupted", 130
+
+
 @contextmanager
 def os_errors_as(
-    kind: type[WaybillError], what: str, where: object = "", hint: str = "", *, default: str = ""
+    kind: type[WaybillError],
+    what: str,
+    where: object = "",
+    hint: str | Callable[[OSError], str] = "",
+    *,
+    default: str = "",
 ) -> Iterator[None]:
     """Raise an OSError as an error of the given class: "WHAT: REASON". Also a decorator.
 
@@ -253,11 +280,12 @@ def os_errors_as(
         kind: The class.
         what: What cannot be done.
         where: The path for the message; empty: the path that the OSError names.
-        hint: What to do about it.
+        hint: What to do about it, or what returns that: `remedies.remedy`, which knows the true reason.
         default: The path for an OSError that names none.
     """
     try:
         yield
     except OSError as error:
         path = str(where or error.filename or default)
-        raise kind(f"{what}: {error.strerror}", where=path, hint=hint) from error
+        remedy = hint if isinstance(hint, str) else hint(error)
+        raise kind(f"{what}: {error.strerror}", where=path, hint=remedy) from error

@@ -31,10 +31,11 @@ class Document:
 
     Args:
         name: How errors name the document.
+        hint: What to do about a problem that has no hint of its own; empty for the remedy of TamperedError.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, hint: str = "") -> None:
+        self.name, self.hint = name, hint
         self.problems: list[Problem] = []
 
     def note(self, path: str, what: str, hint: str = "") -> None:
@@ -52,7 +53,7 @@ class Document:
         """
         if self.problems:
             first, *others = self.problems
-            raise TamperedError(first.what, where=first.where, hint=first.hint, problems=others)
+            raise TamperedError(first.what, where=first.where, hint=first.hint or self.hint, problems=others)
 
 
 class Value:

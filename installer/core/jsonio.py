@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, NoReturn
 
+from installer.core.carried import REMEDY, encoding_damage
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
 
@@ -36,6 +37,9 @@ def loads_strict(data: bytes, what: str, limit: int) -> Any:
     """
     if len(data) > limit:
         raise TamperedError(f"is {len(data)} bytes, more than the {limit} allowed", where=what)
+    # Before the decoder, which would complain about a byte: people change the encoding without knowing it.
+    if damage := encoding_damage(data):
+        raise TamperedError(damage, where=what, hint=REMEDY)
     try:
         # Before the parser: json.loads would also accept UTF-16 and UTF-32, which other readers may not.
         text = data.decode("utf-8")

@@ -27,6 +27,9 @@ class Limits:
         json_piece: Size of one value of a large JSON object that is read piece by piece.
         json_integer: Largest absolute integer in JSON.
         sequence_jump: Largest rise of the sequence number in one upgrade: 100 major versions.
+        first_sequence: Largest sequence number of the first release on a host. It is above every number that
+            follows from a version (below 10^15) and above a time in microseconds until 2033; above it there
+            is room for 700 of the largest jumps.
     """
 
     members: int = 250_000
@@ -42,6 +45,7 @@ class Limits:
     json_piece: int = 1 * MIB
     json_integer: int = 2**53
     sequence_jump: int = 10**13
+    first_sequence: int = 2 * 10**15
 
 
 LIMITS = Limits()

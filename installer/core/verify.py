@@ -1,27 +1,30 @@
 """Verification, as both commands do it: did a trusted key release this bundle, and may it be installed here?
 
 `steps` numbers the checks. `open_trusted` does steps 1 to 14, which read only the head, whatever the size of
-the bundle; `check_approvals` does 15 to 18; `verify_payload` does 19, one pass over the rest, which can store
-what it reads (`installer.staging.stage`). `trust` takes the decisions, from bytes and a clock alone.
+the bundle; `check_approvals` does 15 to 18; `verify_payload` does 19 and 20, one pass over the rest, which
+can store what it reads (`installer.staging.stage`). `trust` takes the decisions, from bytes and a clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from installer.core.digest import sha256_hex
-from installer.core.errors import WaybillError
+from installer.core.errors import NotApprovedError, WaybillError
 from installer.core.format.archive import Bundle, open_bundle
 from installer.core.format.bundle_source import BundleSource
 from installer.core.format.destinations import sensitive_destinations, sensitive_lines
-from installer.core.format.manifest import Manifest
+from installer.core.format.manifest import FileEntry, Manifest
 from installer.core.format.payload import Sink, check_payload, discard, to_read
 from installer.core.format.tar_header import extent
+from installer.core.oci.section import ImageSection
 from installer.core.timestamps import format_seconds
 from installer.core.trust.approval import group_files
+from installer.core.trust.approval_sidecar import Sidecars
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.signatures import Signature
@@ -30,8 +33,7 @@ from installer.core.trust.verifier import Trust
 from installer.core.vsa import VerificationTrace
 
 Clock = Callable[[], datetime]
-ApprovalSources = Sequence[tuple[str, Mapping[str, bytes]]]
-"""Approvals from next to the bundle: how errors name their place, and the files as `approvals/…`."""
+NOTHING = Sidecars()
 PARTIAL_APPEND = (
     "an interrupted append of an approval does not count; `bundle approve --repair` completes or removes it"
 )
@@ -48,7 +50,7 @@ class OpenedBundle:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedBundle:
-    """A bundle after step 19.
+    """A bundle after step 20.
 
     Attributes:
         manifest: What it carries.
@@ -131,7 +133,7 @@ def open_trusted(
 
 
 def check_approvals(
-    opened: OpenedBundle, trust: Trust, beside: ApprovalSources = (), trail: VerificationTrace | None = None
+    opened: OpenedBundle, trust: Trust, beside: Sidecars = NOTHING, trail: VerificationTrace | None = None
 ) -> Decision:
     """Do steps 15 to 18. Of a stream the approvals are known only after `verify_payload`.
 
@@ -154,12 +156,22 @@ def check_approvals(
     with verification_step(19):
         inside = opened.bundle.read_tail()
     trail = trail or VerificationTrace()
-    trail.approvals = [
-        each for where, files in (("", inside), *beside) for each in group_files(files, where)[0]
-    ]
-    trail.decision = trust.check_approvals(
-        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.note_approvals
-    )
+    sources = (("", inside), *beside.sources)
+    trail.approvals = [each for where, files in sources for each in group_files(files, where)[0]]
+    try:
+        trail.decision = trust.check_approvals(
+            opened.bundle.manifest,
+            opened.evidence,
+            trail.approvals,
+            opened.destination,
+            trail.note_approvals,
+            beside.damaged,
+        )
+    except NotApprovedError as error:
+        # Copies lose the directory next to the bundle, or its name: so it is said where it was looked for.
+        if error.step == 18 and beside.looked:
+            error.hint = f"{error.hint}; looked in the bundle, and in {', '.join(beside.looked)}"
+        raise
     return trail.decision
 
 
@@ -174,24 +186,38 @@ def verify_payload(
     sink: Sink = discard,
     have: frozenset[str] = frozenset(),
 ) -> VerifiedBundle:
-    """Do step 19.
+    """Do steps 19 and 20.
 
     Args:
         opened: After steps 1 to 14.
         advance: Called with the bytes as they are read, from several threads.
         sink: Takes the files while they are checked.
-        have: Paths of files that the sink has already, as signed; they are not read again.
+        have: Paths of files that the sink has already, as signed. They are not given to it again; the
+            documents of images are read all the same.
 
     Returns:
         The verified bundle.
 
     Raises:
-        TamperedError: Something is not what was signed.
+        TamperedError: Something is not what was signed, or an image is not what the manifest says.
         MediaError: Reading failed.
     """
     bundle = opened.bundle
+    # Before a byte of the payload: what the manifest alone contradicts is refused at once.
+    with verification_step(20):
+        images = ImageSection(bundle.manifest)
+
+    def watched(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
+        # Closed at once after an error elsewhere: a layer may hold up others.
+        with closing(_in_step(20, images.watch(entry, _in_step(19, chunks)))) as passing:
+            (discard if entry.path in have else sink)(entry, passing)
+            # The check ends with the last piece, also where the sink did not take them all.
+            discard(entry, passing)
+
     with verification_step(19):
-        approvals = check_payload(bundle, sink, advance, have=have)
+        approvals = check_payload(bundle, watched, advance, have=have - images.documents)
+    with verification_step(20):
+        images.finish()
     names = tuple(
         name for name in approvals if name.endswith(".json") and not name.endswith(".sigstore.json")
     )
@@ -199,6 +225,12 @@ def verify_payload(
     return VerifiedBundle(
         bundle.manifest, bundle.identity, opened.evidence, names, bundle.payload_bytes, notes
     )
+
+
+def _in_step(number: int, chunks: Iterator[memoryview]) -> Generator[memoryview]:
+    """Yield the pieces, and mark a refusal that ends them with the number of the step."""
+    with verification_step(number):
+        yield from chunks
 
 
 def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:

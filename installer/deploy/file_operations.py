@@ -77,8 +77,17 @@ def batches(entries: Iterable[Json], name: str, label: str = "") -> Iterator[Op]
         yield Op("files.change", args, "switch", f"{label or name}{more}")
 
 
+LINK = "current"
+"""The name of the batch that points `current` to a release."""
+
+
 class ChangeFiles(Handler):
     """`files.change`: makes every path what its entry says."""
+
+    def undo_label(self, op: Op) -> str:
+        """Return the label; not that of the link, which names the release that failed."""
+        is_link = op.args["batch"].startswith(f"{LINK}-")
+        return "undo: point `current` back" if is_link else super().undo_label(op)
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return what is at every path, and the names of the backups."""

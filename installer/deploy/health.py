@@ -9,6 +9,7 @@ from typing import Any
 from installer.core.errors import Problem
 from installer.core.format.manifest import HealthCheck
 from installer.core.format.methods import IMPLICIT
+from installer.deploy.docker_cli import docker
 from installer.deploy.method import Target
 from installer.deploy.operation import StepError
 from installer.deploy.registry import method
@@ -187,6 +188,9 @@ def _ask(context: Context, check: HealthCheck) -> str:
             return container_fault(inspect(context, check.target))
     except OSError as error:
         return error.strerror or str(error) or type(error).__name__
+    # A target that an older version accepted: the release is unhealthy, and the transaction is undone.
+    except ValueError as error:
+        return f"cannot be probed: {error}"
     return ""
 
 
@@ -212,7 +216,7 @@ def inspect(context: Context, container: str) -> Mapping[str, Any] | str:
     """Return the row of `docker container inspect`, or why there is none, in words."""
     import json
 
-    ended = context.system.run(["docker", "container", "inspect", container], timeout=ONE_PROBE)
+    ended = docker(context, "container", "inspect", container, timeout=ONE_PROBE)
     if not ended.ok:
         return ended.reason()
     try:

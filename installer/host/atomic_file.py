@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from installer.host.directories import parent
 from installer.host.system import System
+from installer.shared import interrupts
 
 SUFFIX = ".new"
 
@@ -31,9 +32,13 @@ def replace_file(
         OSError: The file cannot be written; the old one is still there.
     """
     new = temporary_path(path)
-    remove_present(system, new)  # an interrupted run left it, with content of unknown length
-    system.write_new(new, data, mode, sync=durable)
-    rename_into_place(system, path, durable=durable)
+    # A signal is heard before or after the replacement: it leaves no temporary file.
+    with interrupts.deferred():
+        remove_present(system, new)  # an interrupted run left it, with content of unknown length
+        # Pieces may come from slow media: a signal ends the wait for the next one, and the file goes.
+        content = data if isinstance(data, bytes) else interrupts.pieces(data)
+        system.write_new(new, content, mode, sync=durable)
+        rename_into_place(system, path, durable=durable)
 
 
 def rename_into_place(system: System, path: str, *, durable: bool = True) -> None:

@@ -15,12 +15,12 @@ def parent(path: str) -> str:
 
 
 def make_directory(system: System, path: str) -> None:
-    """Create a directory and its parents; an existing one is not changed.
+    """Create a directory and its parents; an existing one, or a link of root to one, is not changed.
 
     Raises:
         OSError: It cannot be created.
     """
-    if system.observe(path, digest=False).kind == "dir":
+    if system.is_dir(path):
         return
     # Each level by itself, so that each is synced into its parent.
     if system.observe(parent(path), digest=False).kind == "absent":
@@ -30,7 +30,7 @@ def make_directory(system: System, path: str) -> None:
     try:
         system.mkdir(path, 0o700 if ours and not path.endswith("/releases") else 0o755)
     except FileExistsError:  # another process created it meanwhile
-        if system.observe(path, digest=False).kind != "dir":
+        if not system.is_dir(path):
             raise
     # The parent too: without it a power cut can lose the name of the new directory with all that is in it.
     system.sync_dir(path)

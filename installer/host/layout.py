@@ -52,6 +52,8 @@ class Layout:
     """What runs and what is retained."""
     history = _Below("history.jsonl")
     """One line per transaction."""
+    audit_mark = _Below("audit.mark")
+    """Up to where in the audit log all transactions have an end; only saves time."""
     lock = _Below("lock")
     """Held while something is changed."""
 

@@ -11,9 +11,16 @@ from contextlib import suppress
 from typing import Self
 
 from installer.core.errors import BusyError
+from installer.host.kernel import Holder, holders
 from installer.host.safe_path import open_parent
 
 _PAUSE = 0.02
+_TAKEN = (errno.EAGAIN, errno.EACCES)
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class LockError(OSError):
+    """The file system cannot lock: not another process, but flock(2) itself failed."""
 
 
 class Lock:
@@ -23,47 +30,44 @@ class Lock:
         self._fds = fds
 
     @classmethod
-    def take(cls, root: str, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Self:
+    def take(cls, root: str, path: str, wait: float = 0.0, *, private: str = "") -> Self:
         """Take a lock.
+
+        The file is 0600: whoever can open a file can lock it, even for reading.
 
         Args:
             root: The directory that represents `/`.
             path: A host path; created if it does not exist.
             wait: Seconds to wait for another process.
-            with_directory: Whether its directory is locked too: if somebody removes the file as a stale
-                lock, a second process still cannot take it.
+            private: The name of a directory (0700) beside the file, which is locked too: if somebody removes
+                the file as a stale lock, a second process still cannot take the lock. Empty for none.
 
         Raises:
             BusyError: Another process holds it.
+            LockError: The file system cannot lock.
             OSError: It cannot be opened.
         """
-        with open_parent(root, path) as at:
-            # Never removed: a lock on a removed file would be a lock on nothing.
-            fd = os.open(at.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at.fd)
-            fds = [fd]
-            if with_directory:
-                fds.append(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at.fd))
         until = time.monotonic() + wait
-        try:
-            for each in fds:
-                # The file first: two processes that take both in the same order cannot block each other.
-                while not _try(each, last=time.monotonic() >= until):
-                    time.sleep(_PAUSE)
-        except OSError as error:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-            _close(fds)
-            # Anything else is a fault of the file system, not another process.
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
+        while True:
+            fds = _open(root, path, private)
+            try:
+                # The file first: processes that take all in the same order cannot block each other.
+                _wait(fds[0], path, until, fds[0])
+                if private:
+                    with suppress(LockError):  # NFS does not lock directories; the file is locked
+                        _wait(fds[1], path, until, fds[0])
+                        _take_as_before(fds[2], path, fds[0])
+                # Somebody may have removed the file or its directory while we waited.
+                if _leads_to(root, path, fds[0]):
+                    break
+            except BaseException:
+                _close(fds)
                 raise
-            raise BusyError(
-                f"another install is running (process {holder or 'unknown'})",
-                where=path,
-                hint="wait until it has finished, then try again",
-            ) from None
-        # The process id is only for the message above; the lock works without it, also on a full disk.
+            _close(fds)
+        # The process id is only for people; the lock works without it, also on a full disk.
         with suppress(OSError):
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+            os.ftruncate(fds[0], 0)
+            os.pwrite(fds[0], b"%d\n" % os.getpid(), 0)
         return cls(*fds)
 
     def __enter__(self) -> Self:
@@ -78,16 +82,75 @@ class Lock:
         self._fds = ()
 
 
+def _open(root: str, path: str, private: str) -> list[int]:
+    """Open what is locked: the file, and with `private` that directory and the one that holds both."""
+    fds: list[int] = []
+    try:
+        with open_parent(root, path) as at:
+            # Never removed: a lock on a removed file would be a lock on nothing.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fds.append(os.open(at.name, flags, 0o600, dir_fd=at.fd))
+            _make_private(fds[0], 0o600)
+            if private:
+                fds.append(os.open(private, _DIRECTORY, dir_fd=at.fd))
+                _make_private(fds[1], 0o700)
+                fds.append(os.open(".", _DIRECTORY, dir_fd=at.fd))
+    except BaseException:
+        _close(fds)
+        raise
+    return fds
+
+
+def _make_private(fd: int, mode: int) -> None:
+    # A restored backup or a umask may have opened it to others, who could then lock it.
+    if os.fstat(fd).st_mode & 0o077:
+        with suppress(OSError):
+            os.fchmod(fd, mode)
+
+
+def _leads_to(root: str, path: str, fd: int) -> bool:
+    with suppress(FileNotFoundError, NotADirectoryError), open_parent(root, path) as at:
+        return os.path.samestat(os.fstat(fd), os.stat(at.name, dir_fd=at.fd, follow_symlinks=False))
+    return False
+
+
+def _wait(fd: int, path: str, until: float, file: int) -> None:
+    while not _try(fd, path):
+        if time.monotonic() >= until:
+            raise _busy(path, holders(fd), file)
+        time.sleep(_PAUSE)
+
+
+def _busy(path: str, held: Sequence[Holder], file: int) -> BusyError:
+    written = os.pread(file, 32, 0).decode("ascii", "replace").strip()
+    by = "; ".join(each.text() for each in held) or f"process {written or 'unknown'}"
+    return BusyError(
+        f"another install is running ({by})", where=path, hint="wait until it has finished, then try again"
+    )
+
+
+def _take_as_before(fd: int, path: str, file: int) -> None:
+    """Take the lock that older versions take besides that on the file: on the directory that holds it.
+
+    Every user can open that directory, and so lock it. Such a lock stops nobody: only one of our own user, or
+    of root, may be an older `install` whose lock file was removed.
+    """
+    if not _try(fd, path):
+        ours = [each for each in holders(fd) if each.uid in (0, os.geteuid())]
+        if ours:
+            raise _busy(path, ours, file)
+
+
 def _close(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)
 
 
-def _try(fd: int, *, last: bool) -> bool:
+def _try(fd: int, path: str) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if last or error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        return False
+        if error.errno in _TAKEN:
+            return False
+        raise LockError(error.errno, error.strerror, path) from None
     return True

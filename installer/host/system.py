@@ -20,7 +20,7 @@ from installer.host.host import LIST, READ, Host, Seen, Space, opened
 from installer.host.http_probe import Answer
 from installer.host.lock import Lock
 from installer.host.safe_path import ParentDir, open_parent
-from installer.shared import process
+from installer.shared import interrupts, process
 from installer.shared.process import Completed
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = _WRITE | os.O_CREAT | os.O_EXCL
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS)
+"""What fsync(2) fails with where a file system does not support it."""
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
 
@@ -70,9 +72,10 @@ class System(Host):
 
         Args:
             name: What it is, for traces: `docker.load`.
-            call: Does it.
+            call: Does it; a signal that asks the program to stop ends it at once: an engine may take minutes.
         """
-        return self.around(name, (), call)
+        with interrupts.waiting():
+            return self.around(name, (), call)
 
     @_effect
     def mkdir(self, path: str, mode: int) -> None:
@@ -119,7 +122,7 @@ class System(Host):
                 if sync:
                     self._fsync(fd)
             # Not BaseException: a killed process cannot clean up, and tests imitate that.
-            except Exception:
+            except (Exception, KeyboardInterrupt):
                 with suppress(OSError):
                     # A half-written file under its final name must not be taken for a complete one later.
                     os.unlink(at.name, dir_fd=at.fd)
@@ -186,6 +189,9 @@ class System(Host):
         try:
             os.fsync(fd)
         except OSError as error:
+            # No write has failed: this file system cannot sync at all, and a reboot would not help.
+            if error.errno in _NO_SYNC:
+                raise OSError(error.errno, f"fsync is not supported here: {error.strerror}") from error
             # Never tried again: the kernel reports a failed write once and marks the pages clean. A second
             # fsync(2) would succeed although the data is lost.
             raise SyncError(error.errno, error.strerror) from error
@@ -367,7 +373,7 @@ class System(Host):
         Args:
             argv: The program and its arguments, paths as `real` gives them.
             timeout: Seconds after which it and its children are killed.
-            env: Variables in addition to the user's.
+            env: Variables in addition to the built environment.
             stdin: Its standard input.
             cwd: Its working directory, as `real` gives it.
         """
@@ -378,6 +384,6 @@ class System(Host):
             if self._held is not None:
                 self._held.forget()
 
-    def lock(self, path: str, wait: float = 0.0, *, with_directory: bool = False) -> Lock:
+    def lock(self, path: str, wait: float = 0.0, *, private: str = "") -> Lock:
         """Take the lock `path`; see `Lock.take`."""
-        return Lock.take(self.root, path, wait, with_directory=with_directory)
+        return Lock.take(self.root, path, wait, private=private)

@@ -23,7 +23,8 @@ from installer.core.errors import TamperedError, os_errors_as
 from installer.core.format.manifest import Image, Layer, blob_path
 from installer.core.format.tar_header import END, padding
 from installer.core.limits import CHUNK, LIMITS, MIB
-from installer.core.oci.documents import LAYOUT, blob_name, layer_form, make_index
+from installer.core.oci.documents import layer_form
+from installer.core.oci.layout import LAYOUT, blob_name, make_index
 
 Form = Literal["docker", "oci"]
 # A layer says itself how much memory it needs; without a bound it could exhaust the host's.

@@ -39,7 +39,7 @@ def repair_images(context: Context, manifest: Manifest, directory: str) -> list[
         others = dict[str, str]()
         for image in damaged:
             context.progress.note(
-                f"{image.reference} was damaged in the engine: it was removed and loaded again"
+                f"{image.reference} is damaged in the engine: removing it and loading it again"
             )
             found = engine.find(operations.id_in(engine, image))
             others |= dict.fromkeys(found.tags if found else (), operations.id_in(engine, image))

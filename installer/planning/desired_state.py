@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
+from installer.core.format.health_target import is_template, target_fault
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
 from installer.core.format.methods import installed_by_method
 from installer.core.limits import LIMITS
@@ -75,14 +77,16 @@ def desired(
         _values(system, layout, staged, (site, environment), result) if _templated(manifest, files) else {}
     )
     result.health = manifest.health if values is None else _probes(manifest, values, result)
+    if values is not None:
+        _render(system, staged, files, values, result)
+    numbers = {to: number for number, to in enumerate(result.rendered, 1)}
     for to, entry in files:
         uid, gid = owners.find(entry.owner, to)
         sha256, size, source = entry.sha256, entry.size, f"{directory}/{entry.path}"
-        if entry.kind == "template" and values is not None:
-            rendered = _render(system, staged, entry, values, result)
-            result.rendered[to] = rendered
+        if to in numbers:
+            rendered = result.rendered[to]
             sha256, size = sha256_hex(rendered), len(rendered)
-            source = f"{record}/{len(result.rendered)}"
+            source = f"{record}/{numbers[to]}"
         result.items.append(
             Installed(to, "file", sha256, size, entry.mode, uid, gid, source=source, origin=entry.path)
         )
@@ -128,49 +132,77 @@ def _values(
 
 def _templated(manifest: Manifest, files: list[tuple[str, FileEntry]]) -> bool:
     return any(entry.kind == "template" for _, entry in files) or any(
-        "{{" in word for check in manifest.health for word in (check.target, *check.command)
+        is_template(word) for check in manifest.health for word in (check.target, *check.command)
     )
 
 
 def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> tuple[HealthCheck, ...]:
     """Return the health checks with their targets rendered: the site chooses ports."""
-    from installer.shared.template import render
+    from installer.shared.rendering.release import Template, render_all
 
-    def filled(text: str, where: str) -> str:
-        if "{{" not in text:
-            return text
-        try:
-            return render(text.encode(), where, values).decode()
-        except HostNotReadyError as error:
-            result.problems += _problems(error)
-            return text
-
+    rows = {
+        f"bundle.json: health[{index}].{field}": (check.kind if field == "target" else "", text)
+        for index, check in enumerate(manifest.health)
+        for field, text in (
+            ("target", check.target),
+            *((f"command[{number}]", word) for number, word in enumerate(check.command)),
+        )
+        if is_template(text)
+    }
+    templates = [Template(where, text.encode) for where, (_, text) in rows.items()]
+    filled: dict[str, str] = {}
+    for (where, (kind, text)), made in zip(rows.items(), render_all(templates, values), strict=False):
+        if isinstance(made, HostNotReadyError):
+            result.problems += _problems(made)
+            continue
+        filled[where] = made.decode()
+        # Before anything is stopped: a typing mistake in a values file is no reason to roll back.
+        form = "text without a NUL character" if b"\0" in made else target_fault(kind, filled[where])
+        form = form or ("the name of a program" if where.endswith(".command[0]") and not made else "")
+        if form:
+            what = f"{text} is {filled[where]!r:.80} with the values of this host, but must be {form}"
+            result.problems.append(Problem(where, what, "correct the values files; nothing was changed"))
     return tuple(
         replace(
             check,
-            target=filled(check.target, f"bundle.json.health[{index}]"),
-            command=tuple(filled(word, f"bundle.json.health[{index}]") for word in check.command),
+            target=filled.get(f"bundle.json: health[{index}].target", check.target),
+            command=tuple(
+                filled.get(f"bundle.json: health[{index}].command[{number}]", word)
+                for number, word in enumerate(check.command)
+            ),
         )
         for index, check in enumerate(manifest.health)
     )
 
 
 def _render(
-    system: System, staged: Staged, entry: FileEntry, values: Mapping[str, Any], result: Desired
-) -> bytes:
-    from installer.shared.template import render
+    system: System,
+    staged: Staged,
+    files: list[tuple[str, FileEntry]],
+    values: Mapping[str, Any],
+    result: Desired,
+) -> None:
+    """Render the templates among the files, all of them in one child process."""
+    from installer.shared.rendering.release import Template, render_all
 
-    template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
-    # Read a second time, after it was staged: it may have been changed since.
-    if sha256_hex(template) != entry.sha256:
-        what = "differs from the verified content"
-        result.problems.append(Problem(entry.path, what, "run the same command again"))
-        return b""
-    try:
-        return render(template, entry.path, values)
-    except HostNotReadyError as error:
-        result.problems += _problems(error)
-        return b""
+    def read(entry: FileEntry) -> bytes:
+        template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
+        # Read a second time, after it was staged: it may have been changed since.
+        if sha256_hex(template) != entry.sha256:
+            what = "differs from the verified content"
+            result.problems.append(Problem(entry.path, what, "run the same command again"))
+            return b""
+        return template
+
+    rows = [(to, entry) for to, entry in files if entry.kind == "template"]
+    # A template that has no result has a problem, and no plan with a problem is carried out.
+    result.rendered |= dict.fromkeys((to for to, _ in rows), b"")
+    templates = [Template(entry.path, partial(read, entry)) for _, entry in rows]
+    for (to, _), made in zip(rows, render_all(templates, values), strict=False):
+        if isinstance(made, HostNotReadyError):
+            result.problems += _problems(made)
+        else:
+            result.rendered[to] = made
 
 
 def _problems(error: HostNotReadyError) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from installer.core.errors import Problem, UsageError
 from installer.core.format.manifest import Deployment, Manifest
 from installer.core.format.methods import FILES, IMAGES, IMPLICIT, SPECS, images_in_engine
 from installer.deploy.method import Target
+from installer.deploy.operation import Op
 from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.state.release import Release
@@ -76,7 +77,7 @@ def select(
         elif name not in only and name in optional:
             why[name] = " because it is optional; add {only} to run it"
         elif not live and name not in only and (spec is None or spec.needs_live_host):
-            why[name] = " with --root; add {only} to run it"
+            why[name] = " with --root; add {only} to run it on this machine"
         else:
             used.add(name)
     return Selection(frozenset(used), {name: _sentence(name, why[name], used) for name in why})
@@ -100,6 +101,25 @@ def _refuse_unknown(named: Collection[str], only: frozenset[str], skip: frozense
 def _sentence(name: str, why: str, used: Collection[str]) -> str:
     only = f"--only {','.join([*sorted(used), name])}"
     return f'step "{name}" is skipped{why.format(only=only)}'
+
+
+def outside_root(context: Context, operations: Iterable[Op], *, probes: bool) -> Iterator[str]:
+    """Yield which steps of a plan act on this machine although `--root` names a directory.
+
+    Args:
+        context: The host.
+        operations: Of the plan.
+        probes: Whether health checks will run.
+    """
+    if context.live:
+        return
+    kinds = {op.kind.partition(".")[0] for op in operations}
+    names = sorted(name for name in kinds if name in SPECS and SPECS[name].needs_live_host)
+    # They were asked for by name, once; whoever upgrades, rolls back or removes later must see it again.
+    for name in names:
+        yield f'OUTSIDE {context.system.root}: step "{name}" runs on this machine; --root does not contain it'
+    if names and probes:
+        yield f"OUTSIDE {context.system.root}: health checks run on this machine"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,34 @@
 """The terminal of both commands: stdout for results, stderr for everything else, prompts and exit codes.
 
-The only module besides those in the two `cli` folders that prints.
+The only module besides those in the two `cli` folders that prints. Output that cannot be written never
+changes what a command does: see `streams`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import signal
 import sys
+import termios
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
 from installer import __version__
-from installer.core.errors import DeclinedError, UsageError, WaybillError
+from installer.core.errors import (
+    DeclinedError,
+    InternalError,
+    OutputError,
+    StoppedError,
+    UsageError,
+    WaybillError,
+)
+from installer.core.remedies import host_error, point_below
+from installer.shared import interrupts, streams
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
+from installer.shared.text import json_text, safe, table
 from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
@@ -27,29 +36,6 @@ REPORT = (
     "report it with the lines above: see CONTRIBUTING.md of the project, or SECURITY.md for a "
     "security problem"
 )
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
-
-
-def safe(text: str) -> str:
-    """Return text with control and bidirectional characters escaped."""
-    # Names and notes come from bundles: an escape sequence could rewrite what the operator approved.
-    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
-
-
-def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Return rows as aligned columns; the first row is the heading, `right` are right-aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    numbers = set(right)
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 class Console(Ui):
@@ -59,20 +45,44 @@ class Console(Ui):
         program: `bundle` or `install`.
         json_output: Whether results are one JSON document on stdout.
         log_format: How lines on stderr look.
+        output_counts: Whether a command fails if a result that was asked for on stdout cannot be written. Not
+            for `install`, whose exit code says what became of the host.
     """
 
-    def __init__(self, program: str, json_output: bool = False, log_format: LogFormat = "text") -> None:
+    def __init__(
+        self,
+        program: str,
+        json_output: bool = False,
+        log_format: LogFormat = "text",
+        *,
+        output_counts: bool = False,
+    ) -> None:
         self.program = program
         self.json_output = json_output
         self.log_format: LogFormat = log_format
+        self.root = "/"
+        """The directory of the host that the command is about, for hints."""
+        self._output_counts = output_counts
 
-    def result(self, text: str, document: Callable[[], Any]) -> None:
-        """Print a result: the text, or with `--json` the document."""
-        if self.json_output:
-            print(_document(document()))
-        else:
-            print(safe(text))
-        sys.stdout.flush()
+    def result(self, text: str, document: Callable[[], Any], *, asked_for: bool = False) -> None:
+        """Print a result: the text, or with `--json` the document.
+
+        Args:
+            text: For people.
+            document: Returns the same as JSON.
+            asked_for: Whether the text on stdout is what the command is for, like the document of `--json`.
+
+        Raises:
+            OutputError: It was asked for and cannot be written, and that counts; see `output_counts`.
+        """
+        shown = json_text(document(), indent=1) if self.json_output else safe(text)
+        failure = streams.write(sys.stdout, f"{shown}\n")
+        if failure is None:
+            return
+        what = f"the result cannot be written to standard output: {failure.strerror or failure}"
+        if self._output_counts and (self.json_output or asked_for):
+            raise OutputError(what)
+        self.warn(f"{what}; the exit code says how the command ended")
 
     def rows(self, rows: Sequence[Sequence[str]], alarming: Callable[[Sequence[str]], bool]) -> None:
         """Print a table; on a terminal, the last column wraps and alarming rows are highlighted.
@@ -83,8 +93,8 @@ class Console(Ui):
         """
         if self.json_output:
             return
-        if not sys.stdout.isatty():
-            print(safe(table(rows)))
+        if sys.stdout is None or not sys.stdout.isatty():
+            streams.write(sys.stdout, f"{safe(table(rows))}\n")
             return
         from rich.console import Console as Rich
         from rich.table import Table
@@ -96,17 +106,17 @@ class Console(Ui):
         for row in rows[1:]:
             style = "bold red" if alarming(row) else ""
             shown.add_row(*(Text(safe(cell)) for cell in row), style=style)
-        Rich(highlight=False, markup=False).print(shown)
+        with suppress(OSError):
+            Rich(highlight=False, markup=False).print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Print a message on stderr, as a line or as JSON."""
         line = safe(text)
         if self.log_format == "json":
             row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
-            line = json.dumps(row, ensure_ascii=True)
-        # A terminal that was closed must not stop a transaction.
-        with suppress(OSError):
-            print(line, file=sys.stderr, flush=True)
+            line = json_text(row)
+        # A terminal that was closed must not stop a transaction: there is nobody to tell.
+        streams.write(sys.stderr, f"{line}\n")
 
     def note(self, text: str) -> None:
         """Print one thing that happened."""
@@ -129,9 +139,10 @@ class Console(Ui):
 
     def error(self, error: WaybillError) -> None:
         """Print an error; with `--json` the document goes to stdout as well."""
+        point_below(error, self.root)
         if self.json_output:
             # A script reads one document from stdout, whether the command succeeded or not.
-            print(_document(error.as_json()))
+            streams.write(sys.stdout, f"{json_text(error.as_json(), indent=1)}\n")
         if self.log_format == "json":
             self.log(error.what, "error", **{k: v for k, v in error.as_json().items() if k != "what"})
         else:
@@ -139,7 +150,7 @@ class Console(Ui):
 
     def progress(self) -> Progress:
         """Return the object that long operations report to."""
-        if self.log_format == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if self.log_format == "text" and _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
             return _Bar(self)
         return _Lines(self)
 
@@ -151,15 +162,40 @@ class Console(Ui):
             DeclinedError: The terminal was closed.
         """
         # Never read an answer from a pipe: it might be the next line of a script.
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr) and _in_foreground()):
             raise UsageError(
                 "this command needs an answer, but no terminal is available", hint=f"give {flag}"
             )
-        print(safe(question), end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
+        with interrupts.waiting():
+            _discard_typed()
+            streams.write(sys.stderr, safe(question))
+            line = sys.stdin.readline()
         if not line:
             raise DeclinedError("no answer; nothing was changed")
         return line.rstrip("\n")
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and bool(stream.isatty())
+
+
+def _in_foreground() -> bool:
+    """Return whether this process may read from the terminal: a job in the background would be stopped."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:
+        return True  # not the terminal of this session: it has no jobs, and nothing stops a read
+
+
+def _discard_typed() -> None:
+    """Discard what was typed before the question: it is no answer to it.
+
+    Right before, not after: a program that types the answer as soon as it sees the question must be heard.
+    """
+    with suppress(OSError, ValueError, termios.error):
+        # First what the question is about has to leave for the terminal, which may be a slow serial line.
+        termios.tcdrain(sys.stderr.fileno())
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
 class _Lines(Progress):
@@ -225,7 +261,7 @@ class _Bar(Progress):
 
         self.done()
         self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.DownloadColumn(),
             progress.TransferSpeedColumn(),
@@ -233,7 +269,7 @@ class _Bar(Progress):
             console=Rich(stderr=True, highlight=False, markup=False),
         )
         self._bar.start()
-        self._task = self._bar.add_task(label, total=total or None)
+        self._task = self._bar.add_task(safe(label), total=total or None)
 
     def advance(self, count: int) -> None:
         if self._bar is not None:
@@ -266,37 +302,44 @@ def run(console: Console, command: Callable[[], None]) -> int:
     except WaybillError as error:
         console.error(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        console.log("interrupted", "error")
-        return 130
-    except BrokenPipeError:
-        # The reader of the output has ended; Python must not report it again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except Exception:  # an internal error: no class of ours covers it
+    except KeyboardInterrupt as error:
+        console.error(StoppedError(f"interrupted by {error}" if str(error) else "interrupted"))
+        return StoppedError.exit_code
+    except OSError as error:
+        # A disk can fail at any read: the place and the reason help, a traceback does not.
+        failed = host_error(error)
+        console.error(failed)
+        return failed.exit_code
+    except Exception as error:  # an internal error: no class of ours covers it
         import traceback
 
         console.log(traceback.format_exc(), "error")
-        console.log(f"internal error in {console.program} {__version__}: {REPORT}", "error")
-        return 1
+        console.error(_internal(console, error))
+        return InternalError.exit_code
     return 0
+
+
+def _internal(console: Console, error: Exception) -> InternalError:
+    what = f"internal error in {console.program} {__version__}: {type(error).__name__}"
+    return InternalError(f"{what}: {error}" if str(error) else what, hint=REPORT)
 
 
 def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
     """Run a command line application and return the exit code of the process.
 
-    SIGTERM and SIGHUP (a lost session) end it like Ctrl-C, so that it cleans up.
+    SIGTERM and SIGHUP (a lost session) end it like Ctrl-C, so that it cleans up; see `interrupts`.
 
     Args:
         console: The terminal.
         app: A Typer application.
         words: The arguments of the command.
     """
-    # As KeyboardInterrupt, so that every `finally` runs.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
     words = list(words)
-    return run(console, lambda: _invoke(console, app, _take_log_format(console, words)))
+    with interrupts.handled():
+        code = run(console, lambda: _invoke(console, app, _take_log_format(console, words)))
+        # Whatever comes now, the command has ended with this code.
+        interrupts.finish()
+        return code
 
 
 def _take_log_format(console: Console, words: list[str]) -> list[str]:
@@ -322,23 +365,19 @@ def _invoke(console: Console, app: Any, words: list[str]) -> None:
         code = app(args=words or ["--help"], prog_name=console.program, standalone_mode=False)
     except Exit as leaving:
         sys.exit(leaving.exit_code)
-    except Abort:
-        raise KeyboardInterrupt from None
+    except Abort as leaving:
+        # Typer has caught it; its text is the name of the signal.
+        cause = leaving.__cause__
+        raise cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt from None
     except TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            print(error, file=sys.stderr)
+            streams.write(sys.stderr, f"{safe(str(error))}\n")
             sys.exit(UsageError.exit_code)
         hint = f"see `{console.program} --help`; for one command: COMMAND --help"
         raise UsageError(error.format_message(), hint=hint) from None
     # Without standalone mode click returns the code of `Exit` instead of raising it.
     if isinstance(code, int) and code:
         sys.exit(code)
-
-
-def _document(value: Any) -> str:
-    """Return a value as JSON; bytes of a file name that are not text are escaped."""
-    text = json.dumps(value, ensure_ascii=False, indent=1)
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""Tasks of the standalone executables: lock the unpacked directory, prune old ones, test themselves.
+"""Tasks of the standalone executables: lock the unpacked directory, prune old ones, check themselves.
 
 The shell script unpacks the program into `<cache>/<name>-<digest>` and starts it there. A running program
 holds a shared lock on the marker of its directory, so that a newer version never removes what still runs.
@@ -11,12 +11,34 @@ import fcntl
 import importlib
 import os
 import pkgutil
+import re
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 MARKER = ".complete"
+LIST = ".files"
+"""Lists every other file of the directory with its SHA-256, in the format of sha256sum."""
+
+HEAD = ".head"
+"""Has the SHA-256 of the shell script, see `head_digest`."""
+
+VERSIONS = "python.json"
+"""The versions of the `interpreter` and of the standard `library`."""
+
+SBOM, NOTICES = "licenses/sbom.cdx.json", "licenses/notices.txt"
+"""What the build knows of the origin of every part: the SBOM (CycloneDX), and the texts of the licences."""
+
+_HEAD_LIMIT = 256 * 1024
+"""Bytes; the script has 20 KiB, most of it the names of the files."""
+
+_FIELDS = re.compile(
+    rb"^name=[a-z]+ digest=(?P<payload>[0-9a-f]{64}) offset=(?P<offset>[0-9]{1,6}) .*\n"
+    rb"(?:#.*\n)*list=(?P<list>[0-9a-f]{64})\n",
+    re.MULTILINE,
+)
 LEFT_BEHIND = 3600.0
 """Seconds after which a half-unpacked directory is a remainder of a killed first start."""
 
@@ -91,6 +113,82 @@ def _lock(path: Path, how: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def head_digest(head: bytes) -> str:
+    """Return the SHA-256 of the shell script with zeros for the digests of what follows it.
+
+    It lies in the payload, whose own digest stands in the script: neither could hold the digest of the other.
+
+    Args:
+        head: The script, up to the payload.
+    """
+    import hashlib
+
+    if found := _FIELDS.search(head):
+        for name in ("payload", "list"):
+            head = head[: found.start(name)] + b"0" * 64 + head[found.end(name) :]
+    return hashlib.sha256(head).hexdigest()
+
+
+def is_same_program(file: BinaryIO, home: Path | None = None) -> bool:
+    """Tell whether an executable is, byte by byte, the one that runs.
+
+    The unpacked directory decides: its name is the digest of the payload, which the script compared before it
+    unpacked it. The file that it came from may be on media that read differently the second time.
+
+    Args:
+        file: The executable, at its beginning.
+        home: The unpacked directory; that of this process by default.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    import hashlib
+
+    home = home or Path(sys.prefix)
+    start = file.read(_HEAD_LIMIT)
+    found = _FIELDS.search(start)
+    if not found or not 0 < int(found["offset"]) <= len(start):
+        return False
+    head = start[: int(found["offset"]) - 1]
+    payload = hashlib.sha256(start[len(head) :])
+    while piece := file.read(_HEAD_LIMIT):
+        payload.update(piece)
+    return (
+        payload.hexdigest() == found["payload"].decode() == home.name.rpartition("-")[2]
+        and found["list"].decode() == hashlib.sha256((home / LIST).read_bytes()).hexdigest()
+        and head_digest(head) == (home / HEAD).read_text(encoding="ascii")
+    )
+
+
+def damaged(home: Path | None = None) -> list[str]:
+    """Read every file of the unpacked directory, and return those that are not as they were packed.
+
+    Where there are any, the next start unpacks the directory again.
+
+    Args:
+        home: The directory; that of this process by default.
+    """
+    import hashlib
+
+    home, wrong = home or Path(sys.prefix), []
+    if not (home / MARKER).exists():
+        return []  # not unpacked: the build tries it before it packs it
+    for line in (home / LIST).read_text(encoding="ascii").splitlines():
+        digest, _, name = line.partition("  ")
+        try:
+            with (home / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            found = ""
+        if found != digest:
+            wrong.append(name)
+    if wrong:
+        # Without its marker the script does not start the directory.
+        with contextlib.suppress(OSError):
+            (home / MARKER).unlink()
+    return wrong
 
 
 def modules() -> list[str]:

@@ -1,4 +1,4 @@
-"""Child processes: limited in time and output, in a session of their own, with the user's environment."""
+"""Child processes: limited in time and output, in a session of their own, with a built environment."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import os
 import selectors
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
-from installer.shared.child_env import child_environment
+from installer.shared import interrupts
+from installer.shared.child_env import built_environment
 
 OUTPUT_LIMIT = 1024 * 1024
+_TURN = 0.05
+"""Seconds after which a wait looks for a signal and for the end of the child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,12 @@ class Completed:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a child: that of the user, without what the executable set for itself.
+    """Return the environment of a child; it is built, not inherited.
 
     Args:
         extra: Additional variables.
     """
-    return child_environment() | dict(extra or {})
+    return built_environment() | dict(extra or {})
 
 
 def run(
@@ -73,105 +75,120 @@ def run(
     Args:
         argv: The program and its arguments; no shell is involved.
         timeout: Seconds after which it and its children are killed.
-        env: Variables in addition to the user's.
+        env: Variables in addition to the built environment.
         stdin: Its standard input.
         cwd: Its working directory.
 
     Returns:
         The result; a program that cannot be started has status 127 and raises nothing.
     """
-    held = _DelayedSignals()
-    try:
-        # A session of its own: Ctrl-C at the terminal must not kill the child that an undo needs.
-        child = subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment(env), cwd=cwd, start_new_session=True,
-        )  # fmt: skip
-    except OSError as error:
-        held.release()
-        # As a shell reports it; callers treat a missing program like a failing one.
-        return Completed(tuple(argv), 127, b"", f"{argv[0]}: {error.strerror}".encode())
-    except BaseException:
-        held.release()
-        raise
-    with child:
+    # From the start of the child to the `try`, a signal would leave it running: it is heard in `_talk`.
+    with interrupts.deferred():
         try:
-            held.release()
-            out, err, timed_out = _talk(child, stdin, time.monotonic() + timeout)
-        except BaseException:
-            _kill(child)
-            raise
+            # A session of its own: Ctrl-C at the terminal must not kill the child that an undo needs.
+            child = subprocess.Popen(
+                list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=environment(env), cwd=cwd, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            # As a shell reports it; callers treat a missing program like a failing one.
+            return Completed(tuple(argv), 127, b"", f"{argv[0]}: {error.strerror}".encode())
+        with child:
+            try:
+                out, err, timed_out = _talk(child, stdin, time.monotonic() + timeout)
+            except BaseException:
+                _kill(child)
+                raise
     return Completed(tuple(argv), child.returncode, out, err, timed_out)
 
 
-class _DelayedSignals:
-    """Delays signals while a child starts: one between its start and the `try` would leave it running."""
-
-    def __init__(self) -> None:
-        self._received: list[int] = []
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if callable(signal.getsignal(number)):
-                    self._before[number] = signal.signal(number, lambda came, _: self._received.append(came))
-
-    def release(self) -> None:
-        """Restore the handlers, and raise the signals that came meanwhile."""
-        for number, action in self._before.items():
-            signal.signal(number, action)
-        for number in self._received:
-            signal.raise_signal(number)
-
-
 def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[bytes, bytes, bool]:
-    assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018
-    kept = {child.stdout: bytearray(), child.stderr: bytearray()}
-    unsent = memoryview(stdin)
-    with selectors.DefaultSelector() as selector:
-        for pipe in kept:
-            selector.register(pipe, selectors.EVENT_READ)
-        if stdin:
-            # A child that does not read its input must not block the time-out.
-            os.set_blocking(child.stdin.fileno(), False)
-            selector.register(child.stdin, selectors.EVENT_WRITE)
-        else:
-            child.stdin.close()
-        # A daemon that a script leaves running may hold the pipes open: the end of the child itself counts.
-        while selector.get_map() and (child.poll() is None or selector.select(0)):
-            if time.monotonic() > deadline:
+    with _Pipes(child, stdin) as pipes:
+        while child.poll() is None:
+            # A safe point: the child is killed, and the caller decides what that means.
+            interrupts.check()
+            left = deadline - time.monotonic()
+            if left <= 0:
                 _kill(child)
-                return bytes(kept[child.stdout]), bytes(kept[child.stderr]), True
-            for key, _ in selector.select(0.05):
-                if key.fileobj is child.stdin:
-                    unsent = _send(child, unsent, selector)
-                    continue
-                chunk = os.read(key.fd, 65536)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                    continue
-                buffer = kept[key.fileobj]  # type: ignore[index]
-                buffer += chunk
-                # The last bytes: the reason of a failure is at the end of a log.
-                del buffer[: max(0, len(buffer) - OUTPUT_LIMIT)]
-    try:
-        child.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        _kill(child)
-        return bytes(kept[child.stdout]), bytes(kept[child.stderr]), True
-    return bytes(kept[child.stdout]), bytes(kept[child.stderr]), False
+                return *pipes.kept(), True
+            if pipes.open:
+                pipes.turn(min(left, _TURN))
+            else:
+                # It has closed its pipes: only its end is left to wait for.
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(min(left, _TURN))
+        # A daemon that a script leaves running may hold the pipes open, and write to them for ever: the end
+        # of the child itself counts, and no more is read than a pipe could hold by then.
+        drained = 0
+        while pipes.open and drained < OUTPUT_LIMIT and (count := pipes.turn(0)) is not None:
+            drained += count
+        return *pipes.kept(), False
 
 
-def _send(child: subprocess.Popen[bytes], unsent: memoryview, selector: selectors.BaseSelector) -> memoryview:
-    assert child.stdin  # noqa: S101
-    try:
-        unsent = unsent[os.write(child.stdin.fileno(), unsent[:65536]) :]
-    # The child may end without reading all of its input; its status counts.
-    except BrokenPipeError:
-        unsent = unsent[:0]
-    if not unsent:
-        selector.unregister(child.stdin)
-        child.stdin.close()
-    return unsent
+class _Pipes:
+    """The pipes to and from a child; of what it writes, the end is kept."""
+
+    def __init__(self, child: subprocess.Popen[bytes], stdin: bytes) -> None:
+        assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018
+        self._stdin, self._unsent = child.stdin, memoryview(stdin)
+        self._out, self._err = child.stdout, child.stderr
+        self._buffers = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
+        self._selector = selectors.DefaultSelector()
+
+    def __enter__(self) -> Self:
+        for pipe in (self._out, self._err):
+            self._selector.register(pipe, selectors.EVENT_READ)
+        if self._unsent:
+            # A child that does not read its input must not block the time-out.
+            os.set_blocking(self._stdin.fileno(), False)
+            self._selector.register(self._stdin, selectors.EVENT_WRITE)
+        else:
+            self._stdin.close()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._selector.close()
+
+    @property
+    def open(self) -> bool:
+        """Whether the child may still read or write."""
+        return bool(self._selector.get_map())
+
+    def kept(self) -> tuple[bytes, bytes]:
+        """Return the end of its output and of its errors."""
+        output, errors = self._buffers.values()
+        return bytes(output), bytes(errors)
+
+    def turn(self, seconds: float) -> int | None:
+        """Wait for the child to read or write; return the number of bytes read, None if nothing was ready."""
+        ready, count = self._selector.select(seconds), 0
+        for key, _ in ready:
+            if key.fileobj is self._stdin:
+                self._send()
+            else:
+                count += self._receive(key.fd, key.fileobj)
+        return count if ready else None
+
+    def _receive(self, fd: int, pipe: object) -> int:
+        chunk = os.read(fd, 65536)
+        if not chunk:
+            self._selector.unregister(pipe)  # type: ignore[arg-type]
+            return 0
+        buffer = self._buffers[fd]
+        buffer += chunk
+        # The last bytes: the reason of a failure is at the end of a log.
+        del buffer[: max(0, len(buffer) - OUTPUT_LIMIT)]
+        return len(chunk)
+
+    def _send(self) -> None:
+        try:
+            self._unsent = self._unsent[os.write(self._stdin.fileno(), self._unsent[:65536]) :]
+        # The child may end without reading all of its input; its status counts.
+        except BrokenPipeError:
+            self._unsent = self._unsent[:0]
+        if not self._unsent:
+            self._selector.unregister(self._stdin)
+            self._stdin.close()
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

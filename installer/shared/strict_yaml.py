@@ -8,11 +8,13 @@ scalars that versions of YAML read differently or that lose their form, such as 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from installer.core.carried import encoding_damage
 from installer.core.errors import Problem
 
 MAX_BYTES = 1024 * 1024
@@ -73,11 +75,15 @@ def load(data: bytes, name: str) -> Document:
         return _unreadable(
             name, f"is larger than {MAX_BYTES // 1024} KiB", "move large data into separate files"
         )
+    # A byte order mark is accepted here: people write these files with their own editors.
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if damage := encoding_damage(data):
+        return _unreadable(name, damage.partition(";")[0], "save the file as UTF-8")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         return _unreadable(f"{name}@{error.start}", "is not UTF-8", "save the file as UTF-8")
-    return _parse(text.removeprefix("\ufeff"), name)
+    return _parse(text, name)
 
 
 def _unreadable(where: str, what: str, hint: str) -> Document:

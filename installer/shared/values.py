@@ -9,20 +9,18 @@ schema. All problems of all files are reported at once, with file, line and key.
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from installer.core import schema_errors
 from installer.core.errors import HostNotReadyError, Problem
 from installer.shared import strict_yaml
+from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
 
 BUILT_IN = "waybill"
-SCHEMA_SECONDS = 10.0
-"""Processor time for the validation of the values by a schema."""
+BOUNDS = Bounds(seconds=10, total=10)
+"""For the validation of a schema, and of the values by it."""
 SITE_VALUES = "/etc/waybill/{product}/values.yaml"
 
 
@@ -120,6 +118,13 @@ def load_schema(schema: Layer) -> tuple[dict[str, Any], list[Problem]]:
     Args:
         schema: A file with a JSON Schema 2020-12.
     """
+    value, problems = _parse_schema(schema)
+    if not problems:
+        problems = [finding.problem for finding in _check(schema.name, value, None, lambda _: schema.name)]
+    return value, problems
+
+
+def _parse_schema(schema: Layer) -> tuple[dict[str, Any], list[Problem]]:
     try:
         value = json.loads(schema.data.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except json.JSONDecodeError as error:
@@ -132,8 +137,45 @@ def load_schema(schema: Layer) -> tuple[dict[str, Any], list[Problem]]:
         return {}, [
             Problem(f"{schema.name}:1", "must hold a JSON object", 'begin with {"type": "object", …}')
         ]
-    problem = schema_errors.schema_problem(value, schema.name)
-    return value, [problem] if problem else []
+    return value, []
+
+
+def _check(
+    name: str, schema: dict[str, Any], values: dict[str, Any] | None, where: schema_errors.Where
+) -> list[schema_errors.Finding]:
+    """Return what is wrong with a schema itself, else with values by it, in a bounded child process.
+
+    A pattern that tries every way, and references that multiply, take any time and memory, in a library.
+
+    Args:
+        name: What messages call the schema.
+        schema: A JSON object that should be a schema.
+        values: The values; None to look at the schema only.
+        where: Gives `file:line` of a path in the values.
+    """
+    # Here, so that the child need not: it takes longer than most validations.
+    import jsonschema  # noqa: F401
+
+    def job() -> bytes:
+        problem = schema_errors.schema_problem(schema, name)
+        found = [schema_errors.Finding("schema", (), problem)] if problem else []
+        try:
+            if not found and values is not None:
+                found = schema_errors.findings(schema, values, where)
+        except RecursionError:
+            problem = Problem(name, "contains a circular reference", "check its $ref")
+            found = [schema_errors.Finding("schema", (), problem)]
+        return json.dumps([(f.keyword, f.path, astuple(f.problem)) for f in found]).encode()
+
+    try:
+        (data,) = run_bounded([job], BOUNDS)
+    except ExceededError as error:
+        hint = "a pattern such as (a+)+ is very slow: do not nest a repetition inside a repetition"
+        return [schema_errors.Finding("schema", (), Problem(name, f"{error} to check these values", hint))]
+    return [
+        schema_errors.Finding(keyword, tuple(path), Problem(*problem))
+        for keyword, path, problem in json.loads(data)
+    ]
 
 
 class _DuplicateError(Exception):
@@ -200,7 +242,7 @@ def _said_to_site(finding: schema_errors.Finding, site: str) -> Problem:
 def _misfits(
     values: dict[str, Any], schema: Layer, documents: Sequence[strict_yaml.Document], known: Sequence[Problem]
 ) -> list[schema_errors.Finding]:
-    parsed, problems = load_schema(schema)
+    parsed, problems = _parse_schema(schema)
     if problems:
         return [schema_errors.Finding("schema", (), problem) for problem in problems]
 
@@ -212,37 +254,4 @@ def _misfits(
 
     # One problem per line: a key that is not YAML does not also violate the schema.
     taken = {problem.where for problem in known}
-    try:
-        with _bounded():
-            found = schema_errors.findings(parsed, values, where)
-    except _TooSlowError:
-        what = f"needs more than {SCHEMA_SECONDS:g} seconds to check these values"
-        hint = "a pattern such as (a+)+ is very slow: do not nest a repetition inside a repetition"
-        return [schema_errors.Finding("schema", (), Problem(schema.name, what, hint))]
-    except RecursionError:
-        problem = Problem(schema.name, "contains a circular reference", "check its $ref")
-        return [schema_errors.Finding("schema", (), problem)]
-    return [f for f in found if f.problem.where not in taken]
-
-
-class _TooSlowError(BaseException):
-    """Ends a validation that takes too long; a BaseException, so that nothing handles it on the way."""
-
-
-@contextmanager
-def _bounded() -> Iterator[None]:
-    """Raise _TooSlowError after SCHEMA_SECONDS of processor time, also inside of a regular expression."""
-
-    def stop(_number: int, _frame: object) -> None:
-        raise _TooSlowError
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only there can a signal be heard; both commands read values there
-        return
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, SCHEMA_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+    return [f for f in _check(schema.name, parsed, values, where) if f.problem.where not in taken]

@@ -6,9 +6,10 @@ Files that Waybill did not put there are moved to `kept`, never removed, and rep
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterable, Set
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Set
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import PurePosixPath
 
 from installer.core.errors import TamperedError
@@ -23,10 +24,22 @@ from installer.state.retained import read_manifest
 GOING = ".gone"
 """Suffix of what is being removed: once its manifest is gone, nobody can tell which files are ours."""
 _OURS = re.compile(rf"[0-9a-f]{{12}}(\.work|\.replaced|{re.escape(GOING)})?")
+_STAGED = re.compile(r"[0-9a-f]{12}(\.work)?")
 _HEAD = re.compile(rf"{re.escape(SUMS)}(\.[0-9a-f]{{8}}\.(sig|sigstore\.json|asc))?|{re.escape(MANIFEST)}")
 
 
-def clear(system: System, layout: Layout, progress: Progress, keep: str = "") -> None:
+def is_staged(name: str) -> bool:
+    """Return whether this is the name of a staged bundle, or of the link to its work directory."""
+    return _STAGED.fullmatch(name) is not None
+
+
+def clear(
+    system: System,
+    layout: Layout,
+    progress: Progress,
+    keep: str = "",
+    collect: Callable[[str], AbstractContextManager[object]] = nullcontext,
+) -> None:
     """Remove what is staged.
 
     Args:
@@ -34,6 +47,7 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
         layout: Of the product.
         progress: Told what was moved away.
         keep: Identity of a bundle whose staged files stay; empty for none.
+        collect: Returns the context in which one path is removed, and so decides about errors.
 
     Raises:
         OSError: Something cannot be removed.
@@ -44,15 +58,20 @@ def clear(system: System, layout: Layout, progress: Progress, keep: str = "") ->
         if keep and name in (keep[:12], f"{keep[:12]}.work"):
             continue
         path = f"{layout.staging}/{name}"
-        kind = system.observe(path, digest=False).kind
-        if not _OURS.fullmatch(name) or kind != ("link" if name.endswith(".work") else "dir"):
-            rescue(system, layout, progress, [path])
-        elif kind == "link":
-            work_dir.remove_area(system, layout, path, progress)
-        elif name.endswith((".replaced", GOING)):
-            system.remove_tree(path)
-        else:
-            remove(system, layout, progress, path)
+        with collect(path):
+            _clear_one(system, layout, progress, path)
+
+
+def _clear_one(system: System, layout: Layout, progress: Progress, path: str) -> None:
+    name, kind = path.rpartition("/")[2], system.observe(path, digest=False).kind
+    if not _OURS.fullmatch(name) or kind != ("link" if name.endswith(".work") else "dir"):
+        rescue(system, layout, progress, [path])
+    elif kind == "link":
+        work_dir.remove_area(system, layout, path, progress)
+    elif name.endswith((".replaced", GOING)):
+        system.remove_tree(path)
+    else:
+        remove(system, layout, progress, path)
 
 
 def discard(system: System, layout: Layout, progress: Progress, identity: str) -> None:
@@ -74,9 +93,27 @@ def remove(system: System, layout: Layout, progress: Progress, directory: str) -
     rescue(system, layout, progress, strangers(system, directory))
     system.remove_tree(f"{directory}{GOING}")
     # Renamed first: a directory that is half removed must not be taken for a staged release.
-    system.rename(directory, f"{directory}{GOING}")
+    try:
+        system.rename(directory, f"{directory}{GOING}")
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _remove_in_place(system, directory)
+        return
     system.sync_dir(parent(directory))
     system.remove_tree(f"{directory}{GOING}")
+
+
+def _remove_in_place(system: System, directory: str) -> None:
+    """Remove a release that cannot be renamed: overlayfs renames no directory of its lower layer."""
+    names = system.names(directory)
+    # Its manifest last: what an interruption leaves can still be told from the files of others.
+    for name in sorted(names, key=lambda name: (name == MANIFEST, _HEAD.fullmatch(name) is not None)):
+        if name == MANIFEST:
+            system.sync_dir(directory)
+        system.remove_tree(f"{directory}/{name}")
+    system.remove_tree(directory)
+    system.sync_dir(parent(directory))
 
 
 def strangers(system: System, directory: str, wanted: Set[str] | None = None) -> list[str]:
@@ -120,8 +157,25 @@ def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[s
             number += 1
         to = f"{layout.preserved}/{place}-{number}/{rest}"
         make_directory(system, parent(to))
-        system.rename(path, to)
+        _move(system, path, to)
         # The new name first: after a power cut the file has both names or one, never none.
         system.sync_dir(parent(to))
         system.sync_dir(parent(path))
         progress.note(f"{path} was not created by Waybill; moved to {to}")
+
+
+def _move(system: System, path: str, to: str) -> None:
+    """Rename a path; a directory in the lower layer of an overlay is made anew, and its content renamed."""
+    try:
+        system.rename(path, to)
+    except OSError as error:
+        seen = system.observe(path, digest=False)
+        if error.errno != errno.EXDEV or seen.kind != "dir":
+            raise
+        if system.observe(to, digest=False).kind == "absent":
+            system.mkdir(to, 0o700)
+        for name in system.names(path):
+            _move(system, f"{path}/{name}", f"{to}/{name}")
+        system.set_owner_mode(to, seen.mode, seen.uid, seen.gid)
+        system.sync_dir(to)
+        system.rmdir(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
 
 from installer.core.digest import sha256_hex
@@ -16,6 +16,7 @@ from installer.core.limits import LIMITS
 from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.shared import interrupts
 from installer.shared.progress import Progress
 from installer.staging.stage import demands
 from installer.staging.staged import Staged
@@ -58,9 +59,13 @@ def previewed(
     base = f"{parent}/.waybill-plan.{secrets.token_hex(8)}"
     made = {base}
     hint = "the plan needs disk space for the documents of the bundle: choose a directory with --work-dir DIR"
-    with os_errors_as(HostNotReadyError, "cannot write", parent or system.root, hint=hint):
-        system.mkdir(base, 0o700)
-    try:
+    with ExitStack() as cleanup:
+        # Together: a signal in between would leave the directory behind.
+        with interrupts.deferred():
+            with os_errors_as(HostNotReadyError, "cannot write", parent or system.root, hint=hint):
+                system.mkdir(base, 0o700)
+            # Also after a refusal or a signal: templates may contain secrets of the product.
+            cleanup.callback(_remove, system, base, progress)
 
         def keep(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
             if entry.kind in READ_BY_PLANS and entry.size <= LIMITS.document_bytes:
@@ -80,6 +85,16 @@ def previewed(
         wanted = demands(verified.manifest, system.platform(), layout.staging, area)
         digest = sha256_hex(opened.bundle.manifest_bytes)
         yield verified, Staged(verified.manifest, digest, verified.identity, base, area, tuple(wanted))
-    finally:
-        # Also after a refusal: templates may contain secrets of the product.
-        system.remove_tree(base)
+
+
+def _remove(system: System, base: str, progress: Progress) -> None:
+    with interrupts.deferred():
+        # A disk that failed once may succeed the next time; the plan itself is made.
+        for left in (1, 0):
+            try:
+                system.remove_tree(base)
+            except OSError as error:
+                if not left:
+                    progress.note(f"{base} cannot be removed: {error.strerror}; remove it by hand")
+            else:
+                return

@@ -14,11 +14,11 @@ from pathlib import Path
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.host.directories import make_directory, parent
 from installer.host.layout import Layout
+from installer.host.ownership import unsafe_part
 from installer.host.system import System
 from installer.shared.progress import Progress
 
 _BLOB = re.compile(r"/images(/blobs(/sha256(/[0-9a-f]{64})?)?)?")
-_OTHERS_WRITE, _STICKY = 0o022, 0o1000
 
 
 def work_dir(system: System, layout: Layout, typed: Path) -> str:
@@ -50,23 +50,8 @@ def work_dir(system: System, layout: Layout, typed: Path) -> str:
 
 
 def _refuse_unsafe(system: System, path: str) -> None:
-    parts = [*reversed([str(above) for above in Path(path).parents]), path]
-    # Whoever can rename a directory above can put another one in its place between two steps.
-    for part in dict.fromkeys(parts):
-        status = Path(system.real(part)).stat()
-        if status.st_uid not in (0, os.geteuid()):
-            raise HostNotReadyError(
-                f"{part} belongs to user {status.st_uid}, who could change the files in it",
-                where=path,
-                hint="choose a directory that belongs to root: mkdir -m 700 DIR",
-            )
-        group_is_ours = status.st_gid == 0 and not status.st_mode & 0o002
-        if status.st_mode & _OTHERS_WRITE and not status.st_mode & _STICKY and not group_is_ours:
-            raise HostNotReadyError(
-                f"{part} is writable by other users (mode {status.st_mode & 0o7777:04o})",
-                where=path,
-                hint=f"chmod go-w {part}, or choose another directory",
-            )
+    if (found := unsafe_part(system, path)) is not None:
+        raise HostNotReadyError(found.what, where=found.where, hint=found.hint)
     if system.space(path).readonly:
         raise HostNotReadyError(
             "is mounted read-only", where=path, hint="remount it read-write: mount -o remount,rw MOUNTPOINT"

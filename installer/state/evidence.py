@@ -58,6 +58,18 @@ class Evidence:
         """Return it with the time of the verification, in seconds since 1970."""
         return Evidence({**self.document, "verified": seconds})
 
+    def with_break_glass(self, decision: Decision) -> Evidence:
+        """Return it with what break-glass stood in for when the release was admitted again."""
+        said = decision.as_json()
+        approvals = self._policy.get("approvals")
+        known = list(approvals) if isinstance(approvals, (list, tuple)) else []
+        policy = {
+            **self._policy,
+            "break_glass": said["break_glass"],
+            "approvals": [*known, *(each for each in said["approvals"] if each not in known)],
+        }
+        return Evidence({**self.document, "policy": policy})
+
     @property
     def signers(self) -> tuple[str, ...]:
         """Who signed the release, with scheme and key, for people."""

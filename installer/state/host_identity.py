@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
-from installer.core.errors import HostNotReadyError, RefusedError
-from installer.core.trust.root import ENVIRONMENT
+from installer.core.errors import HostNotReadyError, RefusedError, UsageError
+from installer.core.trust.root import ENVIRONMENT, Root
+from installer.host.atomic_file import replace_file
+from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
+from installer.host.ownership import require_protected
 from installer.host.system import System
 
 ENVIRONMENT_FILE = f"{CONFIG}/environment"
 HOSTNAME_FILE = "/etc/hostname"
 _SMALL = 4096
+
+
+def recorded_environment(system: System) -> str:
+    """Return the environment that this host is set to; empty where it is not set.
+
+    Raises:
+        UntrustedError: Somebody else could have changed the setting.
+        HostNotReadyError: The setting is damaged.
+    """
+    # It selects the policy: whoever can write it chooses which approvals are needed.
+    require_protected(system, ENVIRONMENT_FILE)
+    try:
+        text = system.read(ENVIRONMENT_FILE, _SMALL).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise HostNotReadyError(f"cannot be read: {error.strerror}", where=ENVIRONMENT_FILE) from None
+    if not ENVIRONMENT.fullmatch(text):
+        raise HostNotReadyError(
+            "does not contain the name of an environment",
+            where=ENVIRONMENT_FILE,
+            hint="write one word, for example: production",
+        )
+    return text
 
 
 def environment(system: System, given: str) -> str:
@@ -23,29 +51,70 @@ def environment(system: System, given: str) -> str:
         given: From `--env`; empty if not given.
 
     Raises:
+        UntrustedError: Somebody else could have changed the setting.
         HostNotReadyError: The setting is damaged.
         RefusedError: The setting and the argument differ.
     """
-    try:
-        text = system.read(ENVIRONMENT_FILE, _SMALL).decode("ascii", "replace").strip()
-    except FileNotFoundError:
-        return given
-    except OSError as error:
-        raise HostNotReadyError(f"cannot be read: {error.strerror}", where=ENVIRONMENT_FILE) from None
-    if not ENVIRONMENT.fullmatch(text):
-        raise HostNotReadyError(
-            "does not contain the name of an environment",
-            where=ENVIRONMENT_FILE,
-            hint="write one word, for example: production",
-        )
+    text = recorded_environment(system)
     # The setting of the host wins: else `--env test` would be a way around the approvals of production.
-    if given not in ("", text):
+    if text and given not in ("", text):
         raise RefusedError(
             f"this host belongs to the environment {text}, not {given}",
             where=ENVIRONMENT_FILE,
             hint="omit --env, or run the command on a host of that environment",
         )
-    return text
+    return text or given
+
+
+def environment_to_record(system: System, root: Root, given: str, ask: Callable[[str], str]) -> str:
+    """Return the environment that this host is to be set to; empty where it is set, or needs none.
+
+    Args:
+        system: The host.
+        root: The root that it trusts, or is about to.
+        given: From `--env`; empty if not given.
+        ask: Asks a person for a line.
+
+    Raises:
+        UntrustedError: Somebody else could have changed the setting.
+        HostNotReadyError: The setting is damaged.
+        RefusedError: The host belongs to another environment.
+        UsageError: The root has no such environment.
+    """
+    if recorded_environment(system):
+        environment(system, given)
+        return ""
+    known = ", ".join(sorted(root.environments))
+    chosen = given
+    # Without policies a release signature is enough everywhere: nothing depends on the environment.
+    if known and not given:
+        try:
+            chosen = ask(f"Which environment does this host belong to: {known}? ")
+        except UsageError as error:
+            # Whoever wrote a script has to know what to choose from.
+            raise UsageError(error.what, hint=f"give --env with one of: {known}") from None
+    chosen = chosen.strip()
+    if not chosen:
+        if known:
+            raise UsageError("no environment was chosen", where="--env", hint=f"choose one of: {known}")
+        return ""
+    if not ENVIRONMENT.fullmatch(chosen) or (known and chosen not in root.environments):
+        raise UsageError(
+            f"{chosen!r:.80} is not an environment of this root",
+            where="--env",
+            hint=f"environments with a policy: {known or 'none'}",
+        )
+    return chosen
+
+
+def record_environment(system: System, name: str) -> None:
+    """Set the environment of the host; one that is set is never changed by a command.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    make_directory(system, CONFIG)
+    replace_file(system, ENVIRONMENT_FILE, f"{name}\n".encode(), 0o644)
 
 
 def host_name(system: System) -> str:

@@ -118,9 +118,8 @@ def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -
     manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest, hint or _again(layout, entry))
     installed, health = read_record(system, layout, entry, hint)
     blobs = None if entry.blobs else ""
-    return Release(
-        manifest_json.parse(manifest), entry.identity, directory, directory, installed, health, blobs
-    )
+    parsed = manifest_json.parse(manifest, retained=True)
+    return Release(parsed, entry.identity, directory, directory, installed, health, blobs)
 
 
 def read_record(

@@ -41,7 +41,7 @@ def read_manifest(system: System, directory: str) -> tuple[Manifest, str]:
     # As for a new bundle: the digest before the parser.
     if not has_line(listed, digest, MANIFEST):
         raise TamperedError(f"{MANIFEST} does not match its line in {SUMS}", where=directory)
-    manifest = manifest_json.parse(data)
+    manifest = manifest_json.parse(data, retained=True)
     check_sums(listed, manifest.files, digest)
     return manifest, sha256_hex(listed)
 

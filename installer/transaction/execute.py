@@ -14,13 +14,10 @@ the release is committed.
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from installer.core.errors import (
     NotUndoneError,
@@ -32,11 +29,11 @@ from installer.deploy.operation import PHASES, Op, StepError
 from installer.deploy.registry import handler, is_point_of_no_return
 from installer.host.context import Context
 from installer.host.directories import make_directory
+from installer.shared import interrupts
 from installer.state.state import Entry, State, reserve
 from installer.transaction import finalize
 from installer.transaction import journal as journals
 from installer.transaction.failures import (
-    Interrupted,
     incomplete_error,
     not_undone_error,
     problems_of,
@@ -84,36 +81,6 @@ class Outcome:
     pending: str = ""
 
 
-class _Signals:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into an orderly undo, and ignores later ones."""
-
-    def __init__(self) -> None:
-        self.ignored = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if not self.ignored:
-            self.ignored = True
-            raise Interrupted(signal.Signals(number).name)
-
-
-@contextmanager
-def _signals() -> Iterator[_Signals]:
-    signals = _Signals()
-    # Only the main thread can have signal handlers; tests run transactions in others.
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    before = {
-        number: signal.signal(number, signals) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield signals
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
-
-
 def execute(context: Context, change: Change, health: Callable[[], None]) -> Outcome:
     """Make a change, or undo it completely. The caller holds the lock and has recovered.
 
@@ -131,13 +98,13 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
         IncompleteError: It is committed, but a step failed past the point of no return.
     """
     context = replace(context, transaction=change.number)
-    with _signals() as signals:
+    with interrupts.deferred():
         try:
             journal = _begin(context, change)
             known = {"verb": change.verb, "version": change.new.version if change.new else ""}
             context.progress.step("", step="begun", transaction=change.number, **known)
         except BaseException as error:
-            signals.ignored = True
+            interrupts.finish()
             with suppress(OSError):
                 # Nothing was changed yet; what was allocated is removed if possible, else by the next
                 # command.
@@ -147,18 +114,19 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             ) from error
         failed: BaseException | None = None
         try:
-            _forward(context, journal, change, health, signals)
+            _forward(context, journal, change, health)
             # From here on a signal must not undo what is committed.
-            signals.ignored = True
+            interrupts.finish()
             if not journal.has("FORWARD"):
                 journal.append("COMMIT", at=int(context.system.now()))
         except BaseException as error:
-            signals.ignored = True
+            interrupts.finish()
+            if journal.has("COMMIT"):
+                # Only the handler of a program that embeds us raises here: it is committed all the same.
+                _finish(context, journal)
+                raise
             if not journal.has("FORWARD"):
-                undo(context, journal, reason_in_full(error), problems_of(error))
-                with suppress(OSError, WaybillError):  # the next command does it again
-                    finalize.after_rollback(context, journal)
-                raise rolled_back_error(change.verb, change.state.current, error) from error
+                _roll_back(context, journal, change, error)
             # Past the point of no return nothing is undone: the failure is recorded with COMMIT.
             failed = error
         if journal.has("FORWARD"):
@@ -169,6 +137,15 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             raise incomplete_error(outcome.state.current, reason(failed), problems_of(failed)) from failed
         context.progress.step("", step="committed", transaction=change.number)
         return outcome
+
+
+def _roll_back(context: Context, journal: Journal, change: Change, error: BaseException) -> NoReturn:
+    if isinstance(error, KeyboardInterrupt):
+        context.progress.note(f"{reason(error)}: rolling back")
+    undo(context, journal, reason_in_full(error), problems_of(error))
+    with suppress(OSError, WaybillError):  # the next command does it again
+        finalize.after_rollback(context, journal)
+    raise rolled_back_error(change.verb, change.state.current, error) from error
 
 
 def _begin(context: Context, change: Change) -> Journal:
@@ -197,14 +174,14 @@ def _begin(context: Context, change: Change) -> Journal:
     return journal
 
 
-def _forward(
-    context: Context, journal: Journal, change: Change, health: Callable[[], None], signals: _Signals
-) -> None:
+def _forward(context: Context, journal: Journal, change: Change, health: Callable[[], None]) -> None:
     for phase in PHASES:
         ops = [op for op in change.operations if op.phase == phase]
         for place, op in enumerate(ops):
+            # Between two operations nothing is half done.
+            interrupts.check()
             if is_point_of_no_return(op) and not journal.has("FORWARD"):
-                signals.ignored = True
+                interrupts.finish()
                 journal.append("FORWARD", rest=[each.as_json() for each in ops[place:]])
                 note = (
                     f"{op.label}: point of no return; from here on nothing is undone, and Ctrl-C is ignored"

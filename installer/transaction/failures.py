@@ -16,7 +16,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
-    if isinstance(error, (KeyboardInterrupt, Interrupted)):
+    if isinstance(error, KeyboardInterrupt):
         return f"interrupted by {error}" if str(error) else "interrupted"
     return f"{type(error).__name__}: {error}"
 
@@ -68,7 +68,3 @@ def rolled_back_error(verb: str, old: Entry | None, error: BaseException) -> Rol
     return RolledBackError(
         f"{verb} failed and was rolled back ({now}): {reason(error)}", hint=hint, problems=problems_of(error)
     )
-
-
-class Interrupted(BaseException):
-    """A signal ended the transaction."""

@@ -11,9 +11,7 @@ from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
 from installer.core.format.methods import images_in_engine
-from installer.deploy.operation import Op
-from installer.deploy.registry import handler
-from installer.host.atomic_file import remove_partial
+from installer.host.atomic_file import remove_partial, remove_present
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.layout import Layout
@@ -22,8 +20,9 @@ from installer.images.prune import forget, sweep
 from installer.staging import area
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, cannot_read_error, load, save, snapshot_records
-from installer.transaction import cleanup
+from installer.transaction import cleanup, leftovers
 from installer.transaction.journal import Journal
+from installer.transaction.leftovers import Leftovers
 
 KEEP_JOURNALS = 10
 REASON = 400
@@ -62,10 +61,8 @@ def after_commit(context: Context, journal: Journal) -> State:
         OSError: It could not be done; the next command does it again.
     """
     system, layout = context.system, context.layout
-    for record in journal.records:
-        if record.type == "INTENT":
-            op = Op.from_json(record.fields["op"])
-            handler(op.kind).finish(context, op.args, record.fields["preimage"])
+    # Noted on the disk before the journal ends: what cannot be cleared must not keep it open.
+    leftovers.write_note(context, left := leftovers.finish_operations(context, journal))
     before, state = load(system, layout), committed_state(context, journal)
     # Before the state is written: only the old state knows how the removed releases were installed.
     _sweep(context, before.retained, state)
@@ -73,7 +70,8 @@ def after_commit(context: Context, journal: Journal) -> State:
     save(system, layout, state)
     _forget(context, before.retained, state)
     begin, commit = journal.records[0].fields, journal.last("COMMIT")
-    _clear(context, state)
+    _clear(context, state, left)
+    left.report(context)
     _end(journal)
     # The line after END: the space that END frees is needed for it on a full disk.
     why = {"why": commit["why"]} if "why" in commit else {}
@@ -93,7 +91,8 @@ def after_rollback(context: Context, journal: Journal) -> None:
     # On a full disk what is removed first makes space for the line; without space the line is left out.
     state = load(context.system, context.layout)
     _sweep(context, (Entry.from_json(begin["new"]),) if begin["new"] else (), state, undone=True)
-    _clear(context, state)
+    _clear(context, state, left := Leftovers())
+    left.report(context)
     _end(journal)
     with suppress(OSError):
         add_history(context, {**line, "why": abort["why"]})
@@ -107,38 +106,59 @@ def not_started(context: Context) -> None:
         OSError: It could not be removed.
     """
     context.system.remove_tree(context.layout.journal(context.transaction))
-    _clear(context, load(context.system, context.layout))
+    clear(context)
 
 
 def clear(context: Context) -> None:
-    """Remove staging, and records and releases that are not retained.
+    """Remove staging, and records and releases that are not retained; report what cannot be removed."""
+    left, state = Leftovers(), load(context.system, context.layout)
+    # No transaction depends on it, so even a failed sync stops nothing: the next command clears again.
+    try:
+        _clear(context, state, left)
+    except OSError as error:
+        with left.collect(context.layout.base):
+            raise OSError(error.errno, error.strerror, error.filename) from error
+    left.report(context)
 
-    Raises:
-        OSError: Something could not be removed.
-    """
-    _clear(context, load(context.system, context.layout))
 
-
-def _clear(context: Context, state: State) -> None:
+def _clear(context: Context, state: State, left: Leftovers) -> None:
     system, layout = context.system, context.layout
-    remove_partial(system, layout.state_file)
-    if context.transaction:
-        system.remove_tree(layout.backup(context.transaction))
-    area.clear(system, layout, context.progress, context.resume)
-    wanted = {entry.name for entry in state.retained}
-    records = {entry.record for entry in state.retained}
-    records |= snapshot_records(layout, state.retained, system.names(layout.rendered))
-    cleanup.remove_releases(context, wanted)
-    cleanup.remove_records(context, records)
+    with left.collect(layout.state_file):
+        remove_partial(system, layout.state_file)
+    with left.collect(layout.staging):
+        area.clear(system, layout, context.progress, context.resume, left.collect)
+    with left.collect(layout.base):
+        records = {entry.record for entry in state.retained}
+        records |= snapshot_records(layout, state.retained, system.names(layout.rendered))
+        cleanup.remove_releases(context, {entry.name for entry in state.retained}, left)
+        cleanup.remove_records(context, records, left)
+    with left.collect(layout.transactions):
+        _clear_transactions(context, state, left)
+
+
+def _clear_transactions(context: Context, state: State, left: Leftovers) -> None:
+    """Remove the backups of transactions that ended, and the oldest journals."""
+    system, layout = context.system, context.layout
     there = system.names(layout.transactions)
-    ended = [name for name in there if name.endswith(".done") and name[:-5].isdecimal()]
-    for number in (name.removesuffix(".done") for name in ended):
-        # A power cut can keep the new name of a journal and bring back the directory of its backups.
-        if f"{number}.backup" in there:
-            system.remove_tree(layout.backup(number))
+    ended = [name.removesuffix(".done") for name in there if name.endswith(".done") and name[:-5].isdecimal()]
+    last = f"{state.transaction:06d}"
+    for number in (number for number in ended if f"{number}{leftovers.NOTE}" in there):
+        if number == last and number != context.transaction:
+            with left.collect(layout.journal(number)):
+                leftovers.try_again(replace(context, transaction=number))
+        left += leftovers.noted(context, number)
+    noted = {name.removesuffix(leftovers.NOTE) for name in system.names(layout.transactions)}
+    for number in dict.fromkeys([*ended, context.transaction] if context.transaction else ended):
+        # A power cut can keep the new name of a journal and bring back the directory of its backups. A
+        # note says that they are still needed.
+        if number not in noted and (number == context.transaction or f"{number}.backup" in there):
+            with left.collect(layout.backup(number)):
+                system.remove_tree(layout.backup(number))
     # The newest journals stay: the state can be derived from them again.
-    for name in ended[:-KEEP_JOURNALS]:
-        system.remove_tree(f"{layout.transactions}/{name}")
+    for number in ended[:-KEEP_JOURNALS]:
+        with left.collect(layout.transactions):
+            for name in (f"{number}{leftovers.NOTE}", f"{number}.done"):
+                remove_present(system, f"{layout.transactions}/{name}")
 
 
 def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:

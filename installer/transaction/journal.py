@@ -136,8 +136,8 @@ class Journal:
 
     def __init__(self, system: System, path: str, tail: Tail, size: int) -> None:
         self._system = system
-        self._offset = tail.offset
-        self._previous = tail.previous
+        # By the number of records before it: where the next record goes, and the hash that it refers to.
+        self._ends = {len(tail.records): (tail.offset, tail.previous)}
         self.size = size
         self._dirty = 0
         self._operations = sum(record.type == "INTENT" for record in tail.records)
@@ -182,9 +182,9 @@ class Journal:
         Raises:
             OSError: It may be there, in part or not at all; the next record overwrites it.
         """
-        number = len(self.records) + 1
+        number, (offset, previous) = len(self.records) + 1, self._ends[len(self.records)]
         body = json.dumps(
-            {"n": number, "type": type_, "prev": self._previous, **fields},
+            {"n": number, "type": type_, "prev": previous, **fields},
             sort_keys=True,
             separators=(",", ":"),
         ).encode()
@@ -196,12 +196,17 @@ class Journal:
         # no old line with a valid hash follows this one.
         padded = line + bytes(max(0, self._dirty - len(line)))
         self._dirty = max(self._dirty, len(line))
-        self._system.write_at(self.path, self._offset, padded, truncate=type_ == "END")
-        self._offset += len(line)
-        self._dirty = 0
-        self._previous = line[:64].decode()
-        self._operations += type_ == "INTENT"
+        self._system.write_at(self.path, offset, padded, truncate=type_ == "END")
+        self._ends = {number - 1: (offset, previous), number: (offset + len(line), line[:64].decode())}
+        # An exception can arrive between any two steps, from the signal handler of a program that embeds us.
+        # The record is known from this step on; before it, the next record takes its number and its place.
         self.records.append(Record(number, type_, fields))
+        self._dirty = 0
+        self._operations += type_ == "INTENT"
+
+    @property
+    def _offset(self) -> int:
+        return self._ends[len(self.records)][0]
 
     def _extend(self, length: int) -> None:
         reserved = RESERVED + (self._operations + 1) * RESERVED_PER_OPERATION

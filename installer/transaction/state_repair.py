@@ -15,6 +15,7 @@ from installer.core.errors import NotUndoneError, TamperedError
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.place import check_place
 from installer.state.state import DamagedStateError, State, host_readable, load, save
 from installer.transaction import journal as journals
 from installer.transaction.finalize import derive_state
@@ -83,6 +84,7 @@ def read_state(context: Context) -> State:
         HostNotReadyError: It cannot be read, by this user or at all.
     """
     with host_readable(context.layout.base):
+        check_place(context.system, context.layout)
         found = find_state(context)
     if found.problem:
         raise DamagedStateError(

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# What does not run in a transaction: the facade and what it is made of, the executable's start, the core, and
-# the preview, which only `plan` uses and which writes into a temporary directory of its own.
+# What does not run in a transaction: the facade and what it is made of, the executable's start, the core, the
+# child process that renders, and the preview, which only `plan` uses and which writes into a temporary
+# directory of its own.
 OUTSIDE = (
-    *("core/", "cli/", "shared/console.py", "shared/frozen.py", "shared/process.py", "staging/preview.py"),
+    *("core/", "cli/", "shared/console.py", "shared/frozen.py", "shared/process.py", "shared/streams.py"),
+    "staging/preview.py",
     *("host/system.py", "host/host.py", "host/lock.py", "host/safe_path.py"),
+    *("host/private_copy.py", "shared/bounded_child.py"),
 )
 CHANGES = {
     "os": {

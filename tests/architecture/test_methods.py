@@ -55,7 +55,10 @@ def strings(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted({spec.name for spec in METHODS} - IMPLICIT))
 def test_a_method_is_named_in_its_module_and_its_spec_only(name: str) -> None:
-    """The names of the implicit ones, `files` and `images`, are also keys of bundle.json and of reports."""
+    """Whole strings count: code compares and looks up with those. The word inside of a longer text does not,
+    as in `/etc/systemd/system`, where `install setup` puts a unit of its own. The names of the implicit
+    methods, `files` and `images`, are also keys of bundle.json and of reports.
+    """
     allowed = {SPEC_LIST, module_of(name), *(path for path, words in OTHER_MEANINGS.items() if name in words)}
     assert {path for path, tree in product() if name in strings(tree)} <= allowed
 
@@ -104,11 +107,36 @@ def branches() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_the_schemas_have_every_method() -> None:
     assert {name for name, _ in branches()} == set(NAMES)
+    yaml = json.loads((ROOT / "schemas/v1/bundle-yaml.schema.json").read_text())["$defs"]
+    assert set(yaml["when"]["enum"]) == set(NAMES)
+    manifest = json.loads((ROOT / "schemas/v1/bundle.schema.json").read_text())["$defs"]
+    assert set(manifest["deployment"]["properties"]["method"]["enum"]) == set(NAMES)
+    assert set(manifest["health"]["properties"]["when"]["enum"]) == {"", *NAMES}
+
+
+def manifest_options() -> dict[str, dict[str, Any]]:
+    """The schema of the options in bundle.json by the method."""
     schema = json.loads((ROOT / "schemas/v1/bundle.schema.json").read_text())
-    assert set(schema["$defs"]["deployment"]["properties"]["method"]["enum"]) == set(NAMES)
+    rules = schema["$defs"]["deployment"]["allOf"]
+    return {
+        rule["if"]["properties"]["method"]["const"]: rule["then"]["properties"]["options"] for rule in rules
+    }
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_the_schema_and_the_spec_have_the_same_options(name: str) -> None:
+def test_the_schemas_and_the_spec_have_the_same_options(name: str) -> None:
+    wanted = {option.key for option in SPECS[name].options}
     keys = {key for method, properties in branches() if method == name for key in properties}
-    assert keys - {"method", "optional"} == {option.key for option in SPECS[name].options}
+    assert keys - {"method", "optional"} == wanted
+    assert set(manifest_options()[name]["properties"]) == wanted
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_forms_of_a_step_are_the_branches_of_the_schema(name: str) -> None:
+    schema = json.loads((ROOT / "schemas/v1/bundle-yaml.schema.json").read_text())
+    required = {
+        tuple(key for key in branch["required"] if key != "method")
+        for branch in schema["properties"]["deploy"]["items"]["oneOf"]
+        if branch["properties"]["method"]["const"] == name
+    }
+    assert required == set(SPECS[name].forms or ((),))

@@ -1,9 +1,13 @@
-"""The ranks of folders: a module imports its own folder or a lower rank. No import goes round in a circle."""
+"""The ranks of folders: a module imports its own folder or a lower rank. No import goes round in a circle.
+
+The architecture page draws them as the code has them: the map and the table.
+"""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -40,12 +44,14 @@ RANKS: dict[str, tuple[str, ...]] = {
     ),
     "installer.core": (
         "errors limits",
-        "digest jsonio semver schema_errors timestamps",
+        "remedies",
+        "carried digest semver schema_errors timestamps",
+        "jsonio",
         "json_stream fields",
         "format",
         "oci intoto",
         "trust",
-        "vsa",
+        "vsa readmission",
         "verify",
     ),
 }
@@ -187,3 +193,83 @@ def test_no_folder_is_too_wide() -> None:
             if count > MOST_MODULES:
                 wide[folder.relative_to(ROOT).as_posix()] = count
     assert wide == {}
+
+
+PAGE = ROOT / "docs" / "concepts" / "architecture.md"
+PACKAGES = ("installer", "bundler")  # the core has a sentence, not a table
+
+
+def of_code(package: str) -> list[set[str]]:
+    """The folders that exist, from the lowest rank; RANKS has future ones, too."""
+    ranks = [{name for name in names.split() if (ROOT / package / name).is_dir()} for names in RANKS[package]]
+    return [names for names in ranks if names]
+
+
+def table() -> dict[str, list[set[str]]]:
+    """The rows of the table of ranks, from the lowest."""
+    section = PAGE.read_text(encoding="utf-8").split("## Import ranks", 1)[1].split("\n## ", 1)[0]
+    lines = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| ")]
+    cells = [row for row in lines if row[0].strip().isdigit()]
+    assert [int(row[0]) for row in cells] == list(range(len(cells) - 1, -1, -1))
+    found: dict[str, list[set[str]]] = {}
+    for column, package in enumerate(PACKAGES, start=1):
+        found[package] = [set(re.findall(r"`([a-z_]+)`", row[column])) for row in reversed(cells)]
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_table_has_the_ranks_of_the_code(package: str) -> None:
+    assert [names for names in table()[package] if names] == of_code(package)
+
+
+def drawn() -> set[tuple[str, str]]:
+    """The arrows of the map, by the names of folders: `installer.cli` and so on."""
+    text = PAGE.read_text(encoding="utf-8").split("## The source tree", 1)[1]
+    text = re.findall(r"^```mermaid\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0]
+    full: dict[str, str] = {}
+    arrows, package = [], ""
+    for line in text.splitlines():
+        if inside := re.match(r" *subgraph (\w+)", line):
+            package = inside[1]
+        elif line.strip() == "end":
+            package = ""
+        elif arrow := re.match(
+            r" *(\w+)(?:\[(\w+)\])? (?:-->|-\.->(?:\|[^|]*\|)?) (\w+)(?:\[(\w+)\])?$", line
+        ):
+            ends = ((arrow[1], arrow[2] or arrow[1]), (arrow[3], arrow[4] or arrow[3]))
+            for key, name in ends:
+                if package:
+                    full.setdefault(key, f"{package}.{name}")
+            arrows.append((arrow[1], arrow[3]))
+    return {(full[above], full[below]) for above, below in arrows}
+
+
+def reached(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Every pair of which the second is further down in the map."""
+    found = set(arrows)
+    while more := {(a, d) for a, b in found for c, d in arrows if b == c} - found:
+        found |= more
+    return found
+
+
+def test_the_map_has_every_folder_and_its_arrows_go_down() -> None:
+    arrows = drawn()
+    names = {name for arrow in arrows for name in arrow}
+    assert names == {
+        f"{package}.{name}" for package in PACKAGES for rank in of_code(package) for name in rank
+    }
+    rank = {f"{p}.{name}": at for p in PACKAGES for at, names in enumerate(of_code(p)) for name in names}
+    inside = [(above, below) for above, below in arrows if above.partition(".")[0] == below.partition(".")[0]]
+    assert all(rank[above] > rank[below] for above, below in inside)
+    assert {below for above, below in arrows if (above, below) not in inside} == {
+        "installer.core",
+        "installer.shared",
+    }
+
+
+def test_every_import_between_folders_is_a_way_down_in_the_map() -> None:
+    ways = reached(drawn())
+    real = {(above, below) for above, targets in folders(graph()).items() for below in targets}
+    real = {(above, below) for above, below in real if above not in PACKAGES and below not in PACKAGES}
+    assert len(real) > 50
+    assert real - ways == set()

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from installer.core.format import manifest_json
-from installer.core.format.manifest import SUMS
+from installer.core.format.manifest import SUMS, Deployment, HealthCheck
 from installer.core.format.manifest_rules import section_rank
 from installer.core.format.tar_header import BLOCK, END
-from tests.attacks.box import plan
+from tests.attacks.box import DAY, now, plan
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
+from tests.rig.imagebuild import Built, layer
+from tests.rig.imageplan import Section, section
 from tests.rig.trustworld import person
 
 DOC = "docs/CHANGELOG.md"
@@ -164,6 +166,24 @@ def values(text: str) -> Callable[[], Made]:
     files = {DOC: b"x", "config/a.j2": b"{{ a }}", "config/values.yaml": text.encode()}
     entries = {"config/a.j2": {"install": "/etc/lan-chat/a"}, "config/values.yaml": {"kind": "values"}}
     return lambda: plan(files, entries=entries, values="config/values.yaml")
+
+
+def images(change: Callable[[Section], object]) -> Callable[[], Made]:
+    """A bundle with one image, and something about it changed."""
+
+    def make() -> Made:
+        made = section([Built("chat/app:1", [layer("app")], form="zstd")])
+        change(made)
+        return made.plan(created=now() - DAY, expires=now() + 90 * DAY, room=512)
+
+    return make
+
+
+def steps(*deploy: Deployment, health: tuple[HealthCheck, ...] = ()) -> Callable[[], Made]:
+    """Steps or probes that are the attack; the bundle has one script and one unit."""
+    entries = {"deploy/a.sh": {"kind": "script", "mode": 0o755}, "deploy/a.service": {"kind": "unit"}}
+    files = {DOC: b"x", "deploy/a.service": b"[Service]\n", "deploy/a.sh": b"#!/bin/sh\n"}
+    return lambda: plan(files, entries=entries, deploy=deploy, health=health)
 
 
 def order(path: str) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks.rows import Row, approvals, bundles, inputs, roots
+from tests.attacks.rows import Row, approvals, bundles, inputs, roots, signed_steps
 from tests.attacks.table_trust import ROWS as TRUST_ROWS
 
 FORMAT_ROWS = (
@@ -92,9 +92,7 @@ FORMAT_ROWS = (
             "names that differ in letter case",
             "an archive with a member twice",
         )
-        + (
-            "tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused_letter_case_aside",
-        ),
+        + ("tests/installer/core/format/test_archive_members::test_an_approval_twice_is_refused",),
     ),
     Row(
         "pax, GNU longname, sparse, global headers",
@@ -111,6 +109,19 @@ FORMAT_ROWS = (
             "test_public_archives::test_pax_headers_are_refused_wherever_they_stand",
             "test_public_archives::test_gnu_long_names_are_refused_wherever_they_stand",
             "test_public_corpora::test_no_file_of_them_is_a_bundle",
+        ),
+    ),
+    Row(
+        "unsigned strays: scripts named like approvals or signatures",
+        "only approvals and their signatures may follow the payload; the procedure without Waybill agrees",
+        (
+            *bundles(
+                "a script among the approvals",
+                "a script that is named like a signature",
+                "a signature of an approval that is missing",
+            ),
+            "tests/installer/core/format/test_archive_members::test_only_approvals_stand_behind_the_payload",
+            "tests/interop/test_interop_procedure::test_the_procedure_and_we_agree",
         ),
     ),
     Row(
@@ -169,19 +180,31 @@ FORMAT_ROWS = (
     ),
     Row(
         "bombs",
-        "nothing is expanded before its digest is verified; then capped by the signed expanded size",
+        "an expansion is capped by the signed size while it is read; one wide window at a time",
         bundles(
             "a template that multiplies",
             "a template without end",
             "values of a billion laughs",
         )
         + inputs(
+            "a template whose text multiplies",
+            "a template with a chain without end",
             "an archive that is a zip bomb of nothing",
             "values of a billion laughs",
         )
+        + signed_steps(
+            "a template whose text multiplies",
+            "a template that indents without end",
+            "a template with a width of its own",
+            "a template with a chain without end",
+        )
         + (
+            "tests/installer/shared/rendering/test_rendering::test_what_takes_all_time_or_memory_is_ended_and_named",
+            "tests/installer/shared/test_values::test_references_that_multiply_are_ended",
             "test_bounds::test_a_layer_that_expands_without_end_is_refused_in_little_memory",
             "test_bounds::test_a_window_that_is_too_wide_is_refused_in_little_memory",
+            "tests/installer/core/oci/test_section::test_a_layer_of_zeros_takes_no_more_memory_than_another",
+            "tests/installer/core/oci/test_section::test_wide_layers_are_expanded_one_at_a_time",
             "tests/installer/images/test_load_stream::test_a_lying_layer_never_ends_the_stream",
             "tests/installer/images/test_load_stream::test_memory_stays_flat_however_much_a_layer_is_compressed",
         ),
@@ -301,6 +324,22 @@ FORMAT_ROWS = (
         ),
     ),
     Row(
+        "images other than the manifest's",
+        "the manifest determines every document of the layout and every layer, before any effect",
+        (
+            *bundles(
+                "an image that nobody listed",
+                "a layer that climbs in Docker's list",
+                "a layer that expands to something else",
+                "a blob that belongs to no image",
+            ),
+            "tests/installer/core/oci/test_section::test_what_the_manifest_does_not_say_is_refused",
+            "tests/installer/core/oci/test_section::test_a_layer_that_lies_is_never_handed_on_whole",
+            "tests/installer/core/oci/test_section::test_a_damaged_layer_is_called_damaged_not_a_lie",
+            "tests/installer/core/oci/test_section::test_documents_are_checked_again_where_a_stage_has_them",
+        ),
+    ),
+    Row(
         "docker-save",
         "manifest.json and index.json agree; tags are on the signed list; after the load the id is compared",
         (
@@ -323,6 +362,24 @@ FORMAT_ROWS = (
             "a template that imports",
             "a template that is nested without end",
             "a template of bytes that are no text",
+        )
+        + signed_steps("a template that installs what is not there"),
+    ),
+    Row(
+        "steps and probes that fail only when they run",
+        "the options of each method and the target of each probe are part of the manifest's schema",
+        (
+            *signed_steps(
+                "a time limit that is no number",
+                "a time limit below zero",
+                "units that are no list",
+                "a step whose script is not in the bundle",
+                "a probe of a file",
+                "a probe of a port that does not exist",
+                "a probe of no address",
+                "a probe of a method that does not exist",
+            ),
+            "tests/installer/core/format/test_step_options::test_a_wrong_option_is_named_with_its_place_and_a_remedy",
         ),
     ),
 )

@@ -28,6 +28,7 @@ from tests.attacks.makers import (
     document,
     extra,
     header,
+    images,
     installed_at,
     instead,
     listed,
@@ -142,12 +143,27 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"more than 64 signatures",
     ),
     "more approvals than are allowed": (
-        approvals(*(Part(f"approvals/{n}", b"") for n in range(4 * LIMITS.approvals + 1))),
+        approvals(*(Part(f"approvals/ops-{n:08x}.json", b"") for n in range(LIMITS.approvals + 1))),
         11,
         r"more than 64 approvals",
     ),
+    "a script among the approvals": (
+        approvals(Part("approvals/INSTALL.sh", b"#!/bin/sh\n")),
+        11,
+        r"approvals/INSTALL\.sh is not in the signed list",
+    ),
+    "a script that is named like a signature": (
+        approvals(Part("SHA256SUMS.run.sh", b"#!/bin/sh\n")),
+        11,
+        r"SHA256SUMS\.run\.sh is not in the signed list",
+    ),
+    "a signature of an approval that is missing": (
+        approvals(Part("approvals/ops-00000000.json.sig", b"AAAA")),
+        11,
+        r"approvals/ops-00000000\.json, which is missing",
+    ),
     "an approval that is too large": (
-        approvals(Part("approvals/x", bytes(LIMITS.approval_bytes + 1))),
+        approvals(Part("approvals/ops-00000000.json", bytes(LIMITS.approval_bytes + 1))),
         11,
         r"at most 65536",
     ),
@@ -208,6 +224,27 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
         r"bundle\.json:1: is not an object",
     ),
     "a field that nobody knows": (document(b'"schema":', b'"evil":1,"schema":'), 11, r"bundle\.json: evil"),
+    # images other than the manifest's
+    "an image that nobody listed": (
+        images(lambda made: made.replace("images/index.json", b"chat/app:1", b"nginx:latest")),
+        11,
+        r"images/index\.json: is not the document",
+    ),
+    "a layer that climbs in Docker's list": (
+        images(lambda made: made.replace("images/manifest.json", b'["blobs', b'["../../etc/shadow","blobs')),
+        11,
+        r"images/manifest\.json: is not the document",
+    ),
+    "a layer that expands to something else": (
+        images(lambda made: made.lie(diff_id="sha256:" + "0" * 64)),
+        11,
+        r"images/blobs/sha256/\w+: (expands to|has other layers)",
+    ),
+    "a blob that belongs to no image": (
+        images(lambda made: made.blob(b"stray")),
+        11,
+        r"images/blobs/sha256/\w+: belongs to no image",
+    ),
     # templates reach out
     "a template that looks at classes": (
         template("{{ ''.__class__.__mro__ }}"),
@@ -260,6 +297,11 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     # mix and match, freeze, wrong software
     "swapped payloads": (swapped, 11, r"docs/a does not match the signed list"),
     "a bundle that is expired": (lambda: plan(created=now() - 9 * DAY, expires=now() - DAY), 12, r"expired"),
+    "a first release that no later one could follow": (
+        lambda: plan(sequence=2**53),
+        13,
+        r"is too high for the first release on a host",
+    ),
     "a bundle for another platform": (
         lambda: plan({DOC: b"x"}, platforms=("linux/arm64",)),
         13,

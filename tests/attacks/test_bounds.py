@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from bundler.commands.inspect import inspect_bundle
 from bundler.image_sources.archive import ArchiveSource
 from bundler.image_sources.base import ExpectedLayer
 from bundler.image_sources.layers import LayerTransform
 from bundler.image_sources.tarscan import MAX_MEMBERS
+from installer.core.digest import sha256_hex
 from installer.core.format import manifest_json
 from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.format.tar_header import BLOCK, END
@@ -23,7 +25,7 @@ from installer.core.trust import approval, cosign
 from installer.core.trust.quorum import assign_owners
 from installer.core.trust.root_json import MOST_KEYS, parse_root
 from installer.shared import strict_yaml
-from installer.shared.template import render
+from installer.shared.rendering.template import render
 from tests.attacks.box import bounded
 from tests.hang import ends
 from tests.rig import bundlebuild as build
@@ -73,6 +75,72 @@ def test_an_archive_of_a_hundred_thousand_members_is_refused_in_little_memory(tm
         file.write(END)
     said = bounded(lambda: ArchiveSource(path, ("linux/amd64",)).resolve())
     assert f"has more than {MAX_MEMBERS} members" in said
+
+
+EMPTY = sha256_hex(b"")
+DEEP: dict[str, tuple[str, int, Callable[[int], str], Callable[[int], str]]] = {
+    "paths": (
+        "files",
+        150_000,
+        lambda n: f"trees/w/{n:06d}/" + "a/" * 117 + "b",
+        lambda n: "",
+    ),
+    "destinations": (
+        "files",
+        44_000,
+        lambda n: f"trees/w/{n:06d}",
+        lambda n: f',"install":"/opt/{n:06d}/{"a/" * 505}b"',
+    ),
+    "links": (
+        "links",
+        50_000,
+        lambda n: f"trees/w/{n:06d}/l",
+        lambda n: f',"target":"{"a/" * 505}b"',
+    ),
+    "directories": (
+        "directories",
+        150_000,
+        lambda n: f"trees/w/{n:06d}/" + "a/" * 117 + "b",
+        lambda n: ',"mode":"0700"',
+    ),
+}
+
+
+def deep(path: Path, kind: str) -> None:
+    """Writes the head of a bundle that nobody signed, as large and deep as the format lets it be."""
+    key, count, name, more = DEEP[kind]
+    fields = f',"sha256":"{EMPTY}","size":0,"mode":"0644","kind":"tree"' if key == "files" else ""
+    rows = ",\n".join(f'{{"path":"{name(n)}"{more(n)}{fields}}}' for n in range(count))
+    lists = "".join(
+        f',"{each}":[{rows if each == key else ""}]' for each in ("files", "links", "directories")
+    )
+    text = (
+        '{"schema":"waybill/bundle/v1","product":"p","version":"1.0.0","sequence":1,'
+        '"created":"2026-09-21T14:13:20Z","expires":"2027-09-21T14:13:20Z","platforms":["linux/amd64"]'
+        f"{lists}}}"
+    ).encode()
+    listed = [(sha256_hex(text), MANIFEST)]
+    listed += [(EMPTY, name(n)) for n in range(count)] if key == "files" else []
+    sums = "".join(f"{digest}  {each}\n" for digest, each in listed).encode()
+    with path.open("wb") as file:
+        file.write(Part(SUMS, sums).tar() + Part(MANIFEST, text).tar())
+        file.truncate(file.tell() + (BLOCK * count if key == "files" else 0) + len(END))
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_a_bundle_that_nobody_signed_is_inspected_in_little_memory(tmp_path: Path, kind: str) -> None:
+    """Gigabytes would be taken by a set of everything that is above something."""
+    deep(tmp_path / "b.tar", kind)
+    said = bounded(lambda: inspect_bundle(tmp_path / "b.tar").text.count("lan-chat"))
+    assert said == "0", said
+
+
+def test_many_large_documents_are_not_shown_together(tmp_path: Path) -> None:
+    files = {f"docs/{n:02d}.md": b"x" * (10 * MIB) for n in range(20)}
+    (tmp_path / "b.tar").write_bytes(build.plan(files).tar())
+    del files
+    said = bounded(lambda: len(inspect_bundle(tmp_path / "b.tar", "docs").text), 96 * MIB)
+    assert 10 * MIB < int(said) < 17 * MIB
 
 
 def bomb(form: str) -> bytes:

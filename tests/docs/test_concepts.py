@@ -1,13 +1,14 @@
-"""The concepts match the code: paths, modules, folders, state on disk. All pages keep to the glossary."""
+"""The concepts match the code: paths, modules, folders, state on disk. All links lead somewhere."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.docs.words import GLOSSARY, as_pattern, rows, unused
+from tests.docs.words import CODE, COMMENT, FENCE, rows
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
@@ -15,12 +16,6 @@ CONCEPTS = sorted((DOCS / "concepts").glob("*.md"))
 ARCHITECTURE = DOCS / "concepts" / "architecture.md"
 STATE = DOCS / "concepts" / "state-on-disk.md"
 COMING_FROM = DOCS / "coming-from.md"
-# Statements of the code, word for word.
-QUOTES_CODE = {"reference/mutants.md"}
-HISTORY = "adr/"
-FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 TREE = re.compile(r"(?:installer|bundler|tests|schemas|templates|examples|docs)/[\w./-]*")
 MODULE = re.compile(r"(?:installer|bundler)(?:\.[a-z_]+)+")
@@ -28,12 +23,6 @@ MODULE = re.compile(r"(?:installer|bundler)(?:\.[a-z_]+)+")
 
 def ids(paths: list[Path]) -> list[str]:
     return [str(path.relative_to(TOP)) for path in paths]
-
-
-def prose(text: str) -> str:
-    """What a reader reads as sentences: no transcripts, no code, no targets of links."""
-    text = COMMENT.sub(" ", FENCE.sub(" ", text))
-    return re.sub(r"\]\([^)]*\)", "]", CODE.sub(" ", text))
 
 
 def codes(path: Path) -> list[str]:
@@ -50,7 +39,8 @@ def anchors(path: Path) -> set[str]:
 
 
 EXAMPLE = TOP / "examples" / "quickstart" / "README.md"
-PAGES = sorted([*DOCS.rglob("*.md"), TOP / "README.md", TOP / "SECURITY.md", EXAMPLE])
+RIG = TOP / "tests" / "rig" / "README.md"
+PAGES = sorted([*DOCS.rglob("*.md"), *TOP.glob("*.md"), EXAMPLE, RIG])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
@@ -75,6 +65,29 @@ def test_every_path_and_module_that_is_named_exists(path: Path) -> None:
     assert missing == []
 
 
+def where() -> list[list[str]]:
+    section = ARCHITECTURE.read_text(encoding="utf-8").split("## Where is …?", 1)[1].split("\n## ", 1)[0]
+    return rows(section)[1:]
+
+
+def test_there_are_answers_to_where_something_is() -> None:
+    questions = [row[0] for row in where()]
+    assert len(questions) > 25
+    assert len(set(questions)) == len(questions)
+
+
+@pytest.mark.parametrize(("_question", "module", "name"), where())
+def test_what_answers_where_something_is_exists(_question: str, module: str, name: str) -> None:
+    tree = ast.parse((TOP / module.strip("`")).read_text(encoding="utf-8"))
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    targets = [
+        node.targets if isinstance(node, ast.Assign) else [node.target]
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+    ]
+    assert name.strip("`") in defined | {ast.unparse(target) for each in targets for target in each}
+
+
 def test_every_folder_of_code_has_a_line_in_the_architecture() -> None:
     listed = [row[0].strip("`") for row in rows(ARCHITECTURE.read_text(encoding="utf-8"))]
     there = {
@@ -84,41 +97,6 @@ def test_every_folder_of_code_has_a_line_in_the_architecture() -> None:
     }
     assert there - set(listed) == set()
     assert [name for name in listed if listed.count(name) > 1] == []
-
-
-def found_in(text: str) -> list[str]:
-    return [match[0] for word in unused() for match in as_pattern(word).finditer(prose(text))]
-
-
-WORDED = [
-    path
-    for path in PAGES
-    if (name := path.relative_to(DOCS).as_posix() if path.is_relative_to(DOCS) else path.name)
-    and name not in QUOTES_CODE
-    and not name.startswith(HISTORY)
-    and path != GLOSSARY
-]
-
-
-@pytest.mark.parametrize("path", WORDED, ids=ids(WORDED))
-def test_pages_use_the_words_of_the_glossary(path: Path) -> None:
-    assert found_in(path.read_text(encoding="utf-8")) == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["It lies beside it.", "a Medium", "Judges", "There is\nno way back.", "kept releases"],
-)
-def test_a_word_that_is_not_used_is_found(text: str) -> None:
-    assert found_in(text) != []
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["`SHA256SUMS.room`", "besides", "```console\n$ x\nbeside\n```", "[a](beside.md)", "mushroom", "drive"],
-)
-def test_code_transcripts_and_other_words_are_not(text: str) -> None:
-    assert found_in(text) == []
 
 
 def on_disk() -> list[tuple[re.Pattern[str], str]]:

@@ -6,6 +6,15 @@ import re
 from pathlib import Path
 
 GLOSSARY = Path(__file__).parents[2] / "docs" / "concepts" / "glossary.md"
+FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+
+
+def prose(text: str) -> str:
+    """Return what a reader reads as sentences: no transcripts, no code, no targets of links."""
+    text = COMMENT.sub(" ", FENCE.sub(" ", text))
+    return re.sub(r"\]\([^)]*\)", "]", CODE.sub(" ", text))
 
 
 def rows(text: str) -> list[list[str]]:

@@ -12,6 +12,9 @@ from tempfile import mkdtemp
 
 from installer.audit import log as audit_log
 from installer.audit import record as audit_record
+from installer.audit.attempts import Attempts, Counted
+from installer.audit.examination import Examined
+from installer.audit.segments import Mark
 from installer.commands import metrics
 from installer.commands.audit import Audit
 from installer.core.digest import sha256_hex
@@ -19,7 +22,7 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.jsonio import dumps_lines
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.shared.console import table
+from installer.shared.text import table
 from installer.state import state, trust_store
 from installer.state.evidence import Evidence
 from installer.transaction import journal
@@ -97,10 +100,15 @@ def check_audit(data: bytes) -> None:
     for content in (data, _chained(data)):
         chain = audit_log.check(content, None)
         same([record.number for record in chain.records], list(range(1, len(chain.records) + 1)))
-        found = Audit(chain, tuple(chain.records), (chain.problem,) if chain.problem else ())
+        examined = Examined(chain, (chain.problem,) if chain.problem else ())
+        found = Audit(examined, tuple(record.line for record in chain.records))
         json.dumps(found.as_json())
         table(found.rows())
-        metrics.text(metrics.attempts(chain.records))
+        attempts = Attempts()
+        for record in chain.records:
+            attempts.add(record)
+        counted = Counted(attempts, Mark(0, chain.head), intact=chain.problem is None)
+        metrics.text(metrics.of_host(host(), counted=counted))
         head = chain.head if chain.records and not chain.problem else None
         put(audit_log.LOG, content)
         Path(host().root, audit_log.HEAD[1:]).unlink(missing_ok=True)

@@ -139,6 +139,13 @@ STATES = (
 PROCEDURE = (
     ("a good bundle", YES),
     ("with approvals behind the payload", YES),
+    ("with as many approvals as there may be", YES),
+    ("with more approvals than there may be", NO),
+    ("a script among the approvals", NO),
+    ("a script that is named like a signature", NO),
+    ("an approval of a role that nobody has", NO),
+    ("an approval in a directory", NO),
+    ("a signature without its approval", NO),
     ("a member twice, the second one other", NO),
     ("a member twice, both alike", NO),
     ("an extra file", NO),

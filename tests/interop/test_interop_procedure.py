@@ -79,11 +79,45 @@ def unsigned(plan: Plan) -> Plan:
     return replace(plan, head=tuple(p for p in plan.head if not p.name.endswith((".sig", ".sigstore.json"))))
 
 
+APPROVALS = (
+    "ops-0a1b2c3d.json",
+    "ops-0a1b2c3d.json.asc",
+    "security-00000000.2.json",
+    "security-00000000.2.json.sig",
+    "security-00000000.2.json.sigstore.json",
+    "break-glass-00000000.json",
+    "provenance-00000000.json",
+)
+
+
+def tail(*names: str) -> Callable[[Plan], Plan]:
+    """Members after the payload."""
+    return lambda plan: replace(plan, tail=tuple(Part(name, b"{}") for name in names))
+
+
+def many(count: int) -> list[str]:
+    """Names of approvals by as many keys."""
+    return [f"approvals/ops-{number:08x}.json" for number in range(count)]
+
+
 CASES: dict[str, tuple[Callable[[Plan], Plan], str]] = {
     "a good bundle": (lambda plan: plan, "OK: 6 files, identity "),
     "with approvals behind the payload": (
-        lambda plan: replace(plan, tail=(Part("approvals/notes-00000000.json", b"{}"),)),
+        lambda plan: replace(plan, tail=tuple(Part(f"approvals/{name}", b"{}") for name in APPROVALS)),
         "OK: 6 files, identity ",
+    ),
+    "with as many approvals as there may be": (tail(*many(64)), "OK: 6 files, identity "),
+    "with more approvals than there may be": (tail(*many(65)), "BAD: more than 64 approvals"),
+    "a script among the approvals": (tail("approvals/INSTALL.sh"), "BAD: files and list differ"),
+    "a script that is named like a signature": (tail("SHA256SUMS.run.sh"), "BAD: files and list differ"),
+    "an approval of a role that nobody has": (
+        tail("approvals/root-0a1b2c3d.json"),
+        "BAD: files and list differ",
+    ),
+    "an approval in a directory": (tail("approvals/x/ops-0a1b2c3d.json"), "BAD: files and list differ"),
+    "a signature without its approval": (
+        tail("approvals/ops-0a1b2c3d.json.sig"),
+        "BAD: a signature of what is missing: approvals/ops-0a1b2c3d.json",
     ),
     "a member twice, the second one other": (
         behind(Part(CHANGES, b"evil")),

@@ -16,6 +16,9 @@ from installer.state.trust_store import ROOT_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.trustworld import APPROVALS, FILES, World
 
+CLOCK = "installer.commands.common.session.utc_now"
+"""What tells every command the time."""
+
 
 def environment(host: Path, text: str) -> None:
     """Says which environment a host belongs to."""

@@ -241,7 +241,7 @@ class Engines:
         self._running.clear()
 
 
-def wait_for(what: str, ready: Any, seconds: float = 60) -> None:
+def wait_for(what: str, ready: Any, seconds: float = 300) -> None:
     """Polls until a condition holds; raises TimeoutError that names it."""
     deadline = time.monotonic() + seconds
     while not ready():

@@ -43,13 +43,24 @@ IMAGE = Image(
         Layer(digest(b"plain"), 5, "application/vnd.oci.image.layer.v1.tar", digest(b"plain"), 5),
     ),
 )
+STEPS = (
+    build.entry_for("deploy/apply.sh", b"#!/bin/sh\n", kind="script", mode=0o755),
+    build.entry_for("deploy/compose.yaml", b"services: {}\n", kind="compose"),
+    build.entry_for("deploy/undo.sh", b"#!/bin/sh\n", kind="script", mode=0o755),
+    build.entry_for("deploy/x.service", b"[Service]\n", kind="unit"),
+)
 FULL = replace(
     BASE,
-    files=(*BASE.files, CONFIG, LAYER, PLAIN, MANIFEST),
+    files=(*BASE.files[:2], *STEPS, *BASE.files[2:], CONFIG, LAYER, PLAIN, MANIFEST),
     images=(IMAGE,),
     links=(LinkEntry("trees/web/start.html", "index.html", "/srv/web/start.html"),),
     directories=(DirectoryEntry("trees/web/cache", 0o775, "/srv/web/cache"),),
-    deploy=(Deployment("systemd", {"units": ["deploy/x.service"]}), Deployment("compose", {}, True)),
+    deploy=(
+        Deployment("systemd", {"units": ["deploy/x.service"]}),
+        Deployment("compose", {"file": "deploy/compose.yaml", "project": "chat"}, True),
+        Deployment("script", {"apply": "deploy/apply.sh", "undo": "deploy/undo.sh", "timeout": 60}),
+        Deployment("images", {}),
+    ),
     health=(
         HealthCheck("http", "http://127.0.0.1:8080/healthz", stable=10, status=204, when="systemd"),
         HealthCheck("command", "", ("chatctl", "ping"), within=5),

@@ -30,7 +30,7 @@ class Daemon:
     def pid(self) -> int:
         return self.process.pid
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float = 60) -> None:
+    def wait_until(self, ready: Callable[[], bool], seconds: float = 300) -> None:
         """Waits for readiness; a daemon that ends or takes too long fails with the end of its log."""
         deadline = time.monotonic() + seconds
         while not ready():

@@ -50,7 +50,7 @@ class Registry:
     def answers(self) -> bool:
         """Tells whether the registry answers."""
         try:
-            with urllib.request.urlopen(f"{self.url}/v2/", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.url}/v2/", timeout=60) as reply:
                 return bool(reply.status == 200)
         except OSError:
             return False

@@ -10,13 +10,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from bundler.signing.cosign import CosignSigner, generate
+from bundler.trust.root_files import root_bytes
 from installer.core.digest import sha256_hex
 from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import SUMS, Manifest
 from installer.core.trust.approval import Approval
+from installer.core.trust.approval_sidecar import Sidecars
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import PRODUCTION, Role, Root
 from installer.core.trust.root_json import parse_root
@@ -86,6 +89,18 @@ def headed(version: int, *names: str, threshold: int = 1, **fields: Any) -> Root
     keys = {**base.keys, **{key.keyid: key for key in people}}
     roles = {**base.roles, "root": Role(tuple(key.keyid for key in people), threshold)}
     return replace(base, keys=keys, roles=roles)
+
+
+def write_root(directory: Path, name: str, made: Root, *names: str) -> Path:
+    """Writes a root and the signatures of some people next to it."""
+    directory.mkdir(exist_ok=True)
+    data = root_bytes(made)
+    (directory / name).write_bytes(data)
+    for each in names:
+        signer = person(each).signer
+        for form, content in signer.sign(data).items():
+            (directory / f"{name}.{signer.keyid8}.{form}").write_bytes(content)
+    return directory / name
 
 
 @dataclass(frozen=True)
@@ -193,7 +208,7 @@ class World:
         """
         trust, medium = self.trust(), medium or BytesMedium(self.tar())
         opened: OpenedBundle = open_trusted(medium, trust, lambda _manifest: self.host)
-        beside = [("beside", self.files(self.beside))] if self.beside else []
+        beside = Sidecars((("beside", self.files(self.beside)),)) if self.beside else Sidecars()
         if medium.parallel:
             decision = check_approvals(opened, trust, beside)
             return verify_payload(opened), decision

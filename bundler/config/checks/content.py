@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bundler.config.checks import changelog, compose, destinations, images, scripts, secrets, templates
 from bundler.config.entries import Entries
 from bundler.config.model import InputFile
 from installer.core.errors import Problem
+from installer.core.format.health_target import is_template
 from installer.core.format.methods import FILE_KINDS
 from installer.core.limits import LIMITS
 from installer.core.semver import Version
-from installer.shared.template import RenderError, parse
 from installer.shared.values import BuiltIns, Layer, examine, load_schema
 
 _CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
@@ -80,21 +81,24 @@ def _templates(entries: Entries, report: ContentReport) -> None:
     known = templates.KnownValues(values, parsed if parsed else None)
     # With broken values every template would seem to use unknown ones.
     incomplete = bool(problems) or _declared_but_absent(entries)
-    for item in entries.of_kind("template"):
-        data = _read(item.source)
-        if not incomplete:
-            report.problems += templates.check(data, item.given, known)
-            continue
-        # Without sound values every use would look unknown; the syntax can be checked all the same.
-        try:
-            parse(data, item.given)
-        except RenderError as error:
-            report.problems.append(Problem(error.where, error.what, error.hint))
-    for number, probe in enumerate(entries.health):
-        if "{" in probe.target and not incomplete:
-            for problem in templates.check(probe.target.encode(), "health", known):
-                what = f"the probe {problem.what}"
-                report.problems.append(Problem(entries.probe_places[number], what, problem.hint))
+    rows: list[tuple[str, templates.Template]] = [
+        ("", templates.Template(item.given, partial(_read, item.source)))
+        for item in entries.of_kind("template")
+    ]
+    # Without sound values every use would look unknown; the syntax can be checked all the same.
+    if not incomplete:
+        rows += [
+            (entries.probe_places[number], templates.Template("health", text.encode, probe.kind))
+            for number, probe in enumerate(entries.health)
+            for text in (probe.target, *probe.command)
+            if is_template(text)
+        ]
+    checked = templates.check_all([row for _, row in rows], None if incomplete else known)
+    for (place, _), found in zip(rows, checked, strict=False):
+        report.problems += [
+            Problem(place, f"the probe {problem.what}", problem.hint) if place else problem
+            for problem in found
+        ]
 
 
 def _declared_but_absent(entries: Entries) -> bool:

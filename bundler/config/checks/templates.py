@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
+from installer.core.format.health_target import target_fault
 from installer.core.schema_errors import did_you_mean
-from installer.shared.template import RenderError, chain, parse, render
+from installer.shared.bounded_child import ExceededError, run_bounded
+from installer.shared.rendering.release import BOUNDS
+from installer.shared.rendering.template import RenderError, chain, parse, render
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -63,13 +68,57 @@ class KnownValues:
         return [str(key) for key in value] + listed if isinstance(value, Mapping) else listed
 
 
-def check(template: bytes, name: str, known: KnownValues) -> list[Problem]:
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template to be checked.
+
+    Attributes:
+        name: Its path in bundle.yaml, for messages.
+        read: Reads its bytes.
+        probe: The kind of the probe whose target it is; empty for a file.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    probe: str = ""
+
+
+def check_all(templates: Sequence[Template], known: KnownValues | None) -> Iterator[list[Problem]]:
+    """Check templates in a bounded child process, and yield the problems of each.
+
+    After a template that took too much it ends: the ones that follow are not checked.
+
+    Args:
+        templates: The templates.
+        known: The values that they can use; None to check the syntax only.
+    """
+    if not templates:
+        return
+    # Once, here: the child has it then.
+    import installer.shared.rendering.template_sandbox  # noqa: F401
+
+    def job(template: Template) -> bytes:
+        found = check(template.read(), template.name, known, template.probe)
+        return json.dumps([(each.where, each.what, each.hint) for each in found]).encode()
+
+    results = run_bounded([partial(job, template) for template in templates], BOUNDS)
+    for template in templates:
+        try:
+            yield [Problem(*row) for row in json.loads(next(results))]
+        except ExceededError as error:
+            hint = "simplify the template, or ship the file as it is"
+            yield [Problem(template.name, str(error), hint)]
+            return
+
+
+def check(template: bytes, name: str, known: KnownValues | None, probe: str = "") -> list[Problem]:
     """Check one template.
 
     Args:
         template: Its bytes.
         name: Its path in bundle.yaml, for messages.
-        known: The values that templates can use.
+        known: The values that templates can use; None to check the syntax only.
+        probe: The kind of the probe whose target it is; empty for a file.
     """
     from jinja2 import meta
 
@@ -78,6 +127,8 @@ def check(template: bytes, name: str, known: KnownValues) -> list[Problem]:
         free = meta.find_undeclared_variables(tree)
     except RenderError as error:
         return [Problem(error.where, error.what, error.hint)]
+    if known is None:
+        return []
     uses = list(_uses(tree, guarded=False))
     guarded = {path for _, path, is_guarded in uses if is_guarded}
     wanted = {
@@ -96,9 +147,12 @@ def check(template: bytes, name: str, known: KnownValues) -> list[Problem]:
     if problems or not all(known.set_by_default(path) for path in wanted):
         return problems
     try:
-        render(template, name, known.values)
+        made = render(template, name, known.values)
     except RenderError as error:
         return [Problem(error.where, f"{error.what} (rendered with the default values)", error.hint)]
+    text = made.decode("utf-8")
+    if form := target_fault(probe, text):
+        return [Problem(name, f"is {text!r:.80} with the default values, but must be {form}", "correct it")]
     return []
 
 

@@ -18,17 +18,19 @@ from installer.audit import recorder
 from installer.audit.removal_check import RemovalCheck, ended_removal
 from installer.commands.common.recovery import exclusive, report_recovered
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, RolledBackError
+from installer.core.errors import HostNotReadyError, RolledBackError, WaybillError
 from installer.deploy import health
 from installer.deploy.health import ProbeResult
 from installer.deploy.operation import StepError
 from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
+from installer.host.system import System
 from installer.planning.plan import Plan
 from installer.planning.plan_text import plan_text
-from installer.shared.ui import Ui
+from installer.shared import interrupts
 from installer.state.evidence import EvidenceFile
+from installer.state.host_identity import environment, host_name
 from installer.state.release import record_bytes
 from installer.state.state import Entry, State
 from installer.transaction.execute import Change, execute
@@ -88,7 +90,12 @@ class TransactionResult:
 
 
 def ask_and_execute(
-    session: Session, context: Context, make_plan: Callable[[State], Plan], *, yes: bool
+    session: Session,
+    context: Context,
+    make_plan: Callable[[State], Plan],
+    *,
+    yes: bool,
+    last: Callable[[], None] = lambda: None,
 ) -> TransactionResult:
     """Take the lock, recover, plan, ask and execute: for a plan that needs no bundle.
 
@@ -97,6 +104,7 @@ def ask_and_execute(
         context: The product.
         make_plan: Returns the plan from the state of the product.
         yes: Whether nobody is asked.
+        last: Called right before the transaction; raises where time or people have changed the decision.
 
     Raises:
         WaybillError: It is refused, or failed.
@@ -104,11 +112,12 @@ def ask_and_execute(
     with exclusive(context) as (state, recovered):
         report_recovered(session.ui, recovered)
         plan = make_plan(state)
-        show_and_ask(session.ui, plan, yes=yes)
+        show_and_ask(session, plan, yes=yes)
+        last()
         return execute_plan(context, plan)
 
 
-def show_and_ask(ui: Ui, plan: Plan, *, yes: bool) -> None:
+def show_and_ask(session: Session, plan: Plan, *, yes: bool) -> None:
     """Show a plan that changes something, and return once it may be executed.
 
     Raises:
@@ -117,18 +126,42 @@ def show_and_ask(ui: Ui, plan: Plan, *, yes: bool) -> None:
         DeclinedError: The answer was not yes.
     """
     if not plan.nothing:
-        ui.show("plan", plan_text(plan), plan.as_json())
+        session.ui.show("plan", plan_text(plan), plan.as_json())
     plan.require_ready()
     if not plan.nothing and not yes:
-        ui.confirm(question(plan), "--yes")
+        session.ui.confirm(question(session.system, plan), "--yes")
 
 
-def question(plan: Plan) -> str:
-    """Return what a person is asked before a plan is executed."""
-    version = plan.new.version if plan.new else ""
-    what = {"apply": f"Apply {plan.product} {version}", "rollback": f"Roll back {plan.product} to {version}"}
+def question(system: System, plan: Plan) -> str:
+    """Return what a person is asked before a plan is executed.
+
+    It names everything that makes it the wrong answer on the wrong terminal: what is done, product, versions,
+    host and environment.
+    """
+    old, new = plan.old, plan.new
+    running = old.version if old else ""
+    if new is None:
+        what = f"Remove {plan.product} {running}".rstrip()
+    elif plan.verb == "rollback":
+        what = f"Roll back {plan.product} {running} → {new.version}"
+    elif old is None:
+        what = f"Install {plan.product} {new.version}"
+    elif old.identity == new.identity:
+        what = f"Apply {plan.product} {new.version} again"
+    else:
+        what = f"Upgrade {plan.product} {running} → {new.version}"
     final = " The plan has a step that cannot be undone, see above." if plan.final_steps else ""
-    return f"{what.get(plan.verb, f'Remove {plan.product}')}?{final}"
+    return f"{what} on {_host(system, plan)}?{final}"
+
+
+def _host(system: System, plan: Plan) -> str:
+    """Return where the plan would be executed: host, directory of `--root`, environment."""
+    name = host_name(system) if system.live else f"{host_name(system)}, below {system.root}"
+    # What an approval was checked against, or what this host says of itself.
+    known = plan.new.evidence.environment if plan.new else ""
+    with suppress(WaybillError):
+        known = known or environment(system, "")
+    return f"{name} ({f'environment {known}' if known else 'no environment is set'})"
 
 
 def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = None) -> TransactionResult:
@@ -153,13 +186,14 @@ def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = N
     new = plan.new
     if new and verified:
         new = replace(new, evidence=new.evidence.with_file(verified))
-    # On the disk before the journal: no change without a record of who began it.
-    recorder.begin(context, plan, new)
-    try:
-        done = _execute(context, plan, new)
-    finally:
-        # Also after a failure: the end of the transaction is derived from the journal, whatever it was.
-        checks = recorder.settle(context)
+    with interrupts.deferred():
+        # On the disk before the journal: no change without a record of who began it.
+        recorder.begin(context, plan, new)
+        try:
+            done = _execute(context, plan, new)
+        finally:
+            # Also after a failure: the end of the transaction is derived from the journal, whatever it was.
+            checks = recorder.settle(context)
     if plan.verb != "remove":
         return done
     return replace(done, removal=checks.get(plan.number) or ended_removal(context, plan.number))

@@ -6,44 +6,32 @@ where FORWARD was written. COMMIT: finish. Recovering twice changes nothing.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from installer.audit import recorder
+from installer.audit.floor import with_floor
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.core.format.methods import images_in_engine
+from installer.core.remedies import MISPLACED, remedy
 from installer.deploy.health import watch_release
 from installer.deploy.operation import Op
 from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
+from installer.host.lock import LockError
+from installer.shared import interrupts
 from installer.shared.ui import Ui
+from installer.state.place import check_place
 from installer.state.release import open_release
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, load
+from installer.state.state import Entry, State, host_readable, load
 from installer.state.trust_store import remove_partial_files
 from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import refuse_before_reboot, refuse_truncated, repair_state
-
-_NOT_OURS = "run as root, or use --root DIR with a directory of your own"
-_UNWRITABLE = {
-    errno.EACCES: _NOT_OURS,
-    errno.EPERM: _NOT_OURS,
-    errno.EROFS: (
-        "remount its file system read-write; if it became read-only by itself, check the disk first (dmesg)"
-    ),
-    errno.ENOSPC: "free some space there",
-    errno.EDQUOT: "free some space there",
-    errno.ENOTDIR: "a directory is needed here, but a file exists: move the file away",
-    errno.EISDIR: "a file is needed here, but a directory exists: move the directory away",
-    errno.ELOOP: "a file is needed here, but a link exists: move the link away",
-    errno.EEXIST: "a directory is needed here, but something else exists: move it away",
-}
-_MISPLACED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +79,12 @@ def report_recovered(ui: Ui, recovered: Sequence[Recovered]) -> None:
 
 
 @contextmanager
-def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
+def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list[Recovered]]]:
     """Take the lock of a product and recover; everything that changes a product happens inside.
 
     Args:
         context: The product.
+        wait: Seconds to wait for another install.
 
     Yields:
         Its state, and what was recovered.
@@ -105,20 +94,28 @@ def exclusive(context: Context) -> Iterator[tuple[State, list[Recovered]]]:
         NotUndoneError: An unfinished transaction can neither be finished nor undone.
         HostNotReadyError: The state's directory cannot be written.
     """
+    system, layout = context.system, context.layout
+    with host_readable(layout.base):
+        check_place(system, layout)
     try:
-        make_directory(context.system, context.layout.base)
-        # With its directory: somebody may remove the whole directory while we wait.
-        lock = context.system.lock(context.layout.lock, with_directory=True)
+        make_directory(system, layout.base)
+        # Only root can open it, and so lock it; everybody can open the directory of the product.
+        make_directory(system, layout.transactions)
+        lock = system.lock(layout.lock, wait, private=layout.transactions.rpartition("/")[2])
     except OSError as error:
         raise HostNotReadyError(
-            f"cannot write: {error.strerror}",
-            where=(error.errno in _MISPLACED and error.filename) or context.layout.base,
-            hint=_UNWRITABLE.get(error.errno or 0, "check this path, and the kernel log (dmesg)"),
+            f"cannot {'lock' if isinstance(error, LockError) else 'write'}: {error.strerror}",
+            where=(error.errno in MISPLACED and error.filename) or layout.base,
+            hint=remedy(error),
         ) from error
     with lock:
-        # Recovery comes first in every command: nothing may be planned from a half-changed host.
-        recovered = recover(context)
-        yield load(context.system, context.layout), recovered
+        # Recovery comes first in every command: nothing may be planned from a half-changed host. A signal is
+        # heard after it, before the command's own work.
+        with interrupts.deferred() as recovery:
+            recovery.shield()
+            recovered = recover(context)
+        # A state that somebody deleted must not open the way to a downgrade.
+        yield with_floor(system, layout.product, load(system, layout)), recovered
 
 
 def recover(context: Context) -> list[Recovered]:
@@ -142,11 +139,10 @@ def recover(context: Context) -> list[Recovered]:
             done.append(_recover_one(within))  # a later one was begun on what an earlier one left
         except (OSError, WaybillError) as error:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
-    try:
-        finalize.clear(context)
+    # Best effort: only an open journal may keep a command from its work.
+    finalize.clear(context)
+    with suppress(OSError):
         remove_partial_files(context.system)
-    except OSError as error:
-        raise _stuck(error, "the state directory", context.layout.base) from error
     # Last: the records of how transactions ended are derived from their journals.
     recorder.settle(context, recovered=True)
     return done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
+from installer.shared import interrupts
 from installer.shared.ui import Ui
 from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
@@ -101,10 +103,14 @@ class Session:
 
     def _is_product(self, name: str) -> bool:
         base = Layout(name).base
-        # A link or a file of that name is not a product.
-        if self.system.observe(base, digest=False).kind != "dir":
-            return False
-        return not _PRODUCT_FILES.isdisjoint(self.system.names(base))
+        kind = self.system.observe(base, digest=False).kind
+        # Its state may lie on another disk. A link that leads nowhere or counts for nothing is no reason to
+        # say that nothing is installed: whoever looks at the product is told.
+        if kind == "link":
+            with suppress(OSError):
+                return not self.system.is_dir(base) or not _PRODUCT_FILES.isdisjoint(self.system.names(base))
+            return True
+        return kind == "dir" and not _PRODUCT_FILES.isdisjoint(self.system.names(base))
 
 
 def write_output(path: Path, pieces: Iterable[bytes]) -> None:
@@ -114,8 +120,9 @@ def write_output(path: Path, pieces: Iterable[bytes]) -> None:
         UsageError: It exists already.
         HostNotReadyError: It cannot be written.
     """
-    with os_errors_as(HostNotReadyError, "cannot write", str(path)):
+    # Half of a file must not stay under the name of a whole one, whenever a signal comes.
+    with os_errors_as(HostNotReadyError, "cannot write", str(path)), interrupts.deferred():
         try:
-            System().write_new(str(path.absolute()), pieces, 0o600)
+            System().write_new(str(path.absolute()), interrupts.pieces(pieces), 0o600)
         except FileExistsError:
             raise UsageError("already exists", where=str(path), hint="choose another name") from None

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
-from installer.core.format.bundle_source import BundleSource
+from installer.core.format.approval_names import NAME, SIGNATURE_FORMS, is_known, signed_name
+from installer.core.format.bundle_source import BundleSource, TruncatedError, truncated_error, zeros_after
 from installer.core.format.checksums import check_sums, has_line, parse_sums
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, Manifest
 from installer.core.format.partial_append import (
@@ -25,12 +26,17 @@ from installer.core.format.partial_append import (
     is_partial_header,
 )
 from installer.core.format.tar_header import BLOCK, END, Header, decode, difference, encode, extent, padding
+from installer.core.format.wrong_file import followed_error, wrong_file
 from installer.core.limits import CHUNK, LIMITS
 
 RESERVED_SPACE = SUMS + ".room"
 """A member of zero bytes after the signatures, where later signatures are added in place. It is not signed
 and its content is never used."""
-_SIGNATURE = re.compile(r"SHA256SUMS\.[0-9a-f]{8}\.(sig|sigstore\.json|asc)")
+_SIGNATURE = re.compile(rf"SHA256SUMS\.[0-9a-f]{{8}}\.({'|'.join(map(re.escape, SIGNATURE_FORMS))})")
+_STRAY = (
+    "nobody signed this member: do not use it, and do not unpack the bundle; copy the bundle again from its "
+    "source"
+)
 FILE_MODE = 0o644
 
 HeadCheck = Callable[[bytes, Mapping[str, bytes]], None]
@@ -89,10 +95,33 @@ def _payload(medium: BundleSource, offset: int, header: Header, limit: int) -> b
             f"{header.name} has {header.size} bytes, at most {limit} are allowed", where=where
         )
     body = read_exact(medium, offset + BLOCK, header.size)
+    # The list never has one: a transfer in text mode changed every line, and no signature fits any more.
+    if header.name == SUMS and b"\r\n" in body:
+        raise TamperedError(
+            f"{SUMS} has Windows line ends (CR LF): the bundle was copied as a text",
+            where=where,
+            hint="copy the bundle again in binary mode",
+        )
     # Padding is not in any digest: it must be zero, or a bundle could carry hidden bytes.
     if any(read_exact(medium, offset + BLOCK + header.size, padding(header.size))):
         raise TamperedError(f"the padding of {header.name} is not zero", where=where)
     return body
+
+
+def _first_header(medium: BundleSource) -> Header:
+    """Read the first header, or say what the file is instead of a bundle."""
+    block, size = bytearray(BLOCK), BLOCK
+    try:
+        medium.read_into(0, memoryview(block))
+        return decode(bytes(block), f"{medium.name}@0")
+    except TruncatedError as error:
+        size, refused = error.length, error
+        # A file says where it ends before it reads; of a stream, these bytes are in the buffer already.
+        if medium.parallel:
+            medium.read_into(0, memoryview(block)[:size])
+        raise wrong_file(bytes(block[:size]), medium.name) or refused from None
+    except TamperedError as error:
+        raise wrong_file(bytes(block), medium.name) or error from None
 
 
 def read_head(medium: BundleSource) -> Head:
@@ -102,7 +131,7 @@ def read_head(medium: BundleSource) -> Head:
         TamperedError: It does not start like a bundle.
         MediaError: Reading failed.
     """
-    first = decode(read_exact(medium, 0, BLOCK), f"{medium.name}@0")
+    first = _first_header(medium)
     if first.name != SUMS or first.mode != FILE_MODE:
         raise TamperedError(
             f"the first member is {first.name} with mode {first.mode:04o}, not {SUMS} with {FILE_MODE:04o}",
@@ -181,6 +210,7 @@ class Bundle:
         self.tail_end = offset
         self.partial_append = False
         self._tail: dict[str, bytes] | None = None
+        self._by_path: dict[str, Member] | None = None
 
     @property
     def payload_bytes(self) -> int:
@@ -198,9 +228,10 @@ class Bundle:
             TamperedError: It is not what the manifest says, or is larger than a document may be.
             KeyError: The manifest does not list it.
         """
-        member = next((member for member in self.members if member.entry.path == path), None)
-        if member is None:
-            raise KeyError(path)
+        # Made when it is first asked for: a search for each of 250,000 documents would take hours.
+        if self._by_path is None:
+            self._by_path = {member.entry.path: member for member in self.members}
+        member = self._by_path[path]
         where = f"{self.medium.name}@{member.offset}"
         if member.entry.size > LIMITS.document_bytes:
             raise TamperedError(
@@ -238,6 +269,10 @@ class Bundle:
         """
         # A stream can be read only once.
         if self._tail is None:
+            whole = self.end + len(END)
+            # The size is known at once: nobody has to wait for the payload to learn that it is not all there.
+            if self.medium.size is not None and self.medium.size < whole:
+                raise truncated_error(self.medium.name, self.medium.size, whole)
             found = dict[str, bytes]()
             offset, first = self._read_approvals(found)
             self._read_end(offset, first)
@@ -246,7 +281,7 @@ class Bundle:
 
     def _read_approvals(self, found: dict[str, bytes]) -> tuple[int, bytes]:
         """Read members into `found` up to a block that is not a header; return its offset and the block."""
-        offset, folded = self.end, set[str]()
+        offset, approvals = self.end, 0
         while any(block := read_exact(self.medium, offset, BLOCK)):
             where = f"{self.medium.name}@{offset}"
             # An interrupted append wrote a part of its first header: the archive ends before it.
@@ -254,30 +289,40 @@ class Bundle:
                 break
             header = decode(block, where)
             # Only approvals may be outside of the signed list: they carry their own signatures.
-            if not header.name.startswith("approvals/") or header.name.count("/") != 1:
-                raise TamperedError(f"{header.name} {self._stray(header.name)}", where=where)
-            # Unpacked on a file system that ignores case, one would replace the other.
-            if header.name.lower() in folded:
-                raise TamperedError(f"{header.name} occurs twice, ignoring case", where=where)
+            if not is_known(header.name):
+                raise TamperedError(f"{header.name} {self._stray(header.name)}", where=where, hint=_STRAY)
+            # Readers differ in which of the two counts: the first or the last.
+            if header.name in found:
+                raise TamperedError(f"{header.name} occurs twice", where=where)
             if header != Header(header.name, FILE_MODE, header.size, self.manifest.created):
                 raise TamperedError(
                     f"{header.name} has a time or mode that the format does not allow", where=where
                 )
-            folded.add(header.name.lower())
-            # A flood of unsigned members would otherwise be held in memory.
-            if len(found) == FILES_PER_APPROVAL * LIMITS.approvals:
-                raise TamperedError(f"has more than {LIMITS.approvals} approvals", where=where)
+            # At once: a flood of unsigned members would otherwise be held in memory.
+            approvals += bool(NAME.fullmatch(header.name))
+            if approvals > LIMITS.approvals or len(found) == FILES_PER_APPROVAL * LIMITS.approvals:
+                raise TamperedError(
+                    f"has more than {LIMITS.approvals} approvals, which is the most that are allowed",
+                    where=where,
+                    hint=_STRAY,
+                )
             found[header.name] = _payload(self.medium, offset, header, LIMITS.approval_bytes)
             offset += extent(header.size)
+        for name in found:
+            # A signature without its statement says nothing, and nobody reads it.
+            if (signed := signed_name(name)) and signed not in found:
+                raise TamperedError(
+                    f"{name} is a signature of {signed}, which is missing",
+                    where=self.medium.name,
+                    hint=_STRAY,
+                )
         return offset, block
 
     def _stray(self, name: str) -> str:
         listed = name in (SUMS, MANIFEST) or any(member.entry.path == name for member in self.members)
-        return (
-            "is after the payload: it is a duplicate, or in the wrong place"
-            if listed
-            else "is not in the signed list"
-        )
+        if listed:
+            return "is after the payload: it is a duplicate, or in the wrong place"
+        return "is not in the signed list, and is neither an approval nor a signature of one"
 
     def _read_end(self, offset: int, first: bytes) -> None:
         """Check that the archive ends here, or with what an interrupted append leaves."""
@@ -292,10 +337,8 @@ class Bundle:
         elif any(first) or any(second):
             raise TamperedError("the end of the archive is not two zero blocks", where=where)
         # Bytes after the end are in no digest; tar ignores them, another program may not.
-        elif not self.medium.at_end(behind):
-            raise TamperedError(
-                "the end of the archive is followed by other bytes", where=f"{self.medium.name}@{behind}"
-            )
+        elif (zeros := zeros_after(self.medium, behind)) != 0:
+            raise followed_error(self.medium.name, behind, zeros)
 
 
 def wrong_digest_error(member: Member, medium: str) -> TamperedError:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from installer.core import jsonio
 from installer.core.digest import HEX, OCI
 from installer.core.fields import PRINTABLE, Document, Value
+from installer.core.format import step_options
+from installer.core.format.health_target import MAX_WATCH, target_fault
 from installer.core.format.manifest import (
     KINDS,
     MANIFEST,
@@ -25,8 +27,8 @@ from installer.core.format.manifest import (
     Manifest,
     Source,
 )
-from installer.core.format.manifest_rules import check
-from installer.core.format.methods import NAMES
+from installer.core.format.manifest_rules import WRONG_RELEASE, check, check_steps
+from installer.core.format.methods import NAMES, SPECS
 from installer.core.json_stream import load_object
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_seconds
@@ -48,13 +50,19 @@ _TREE_FILE = {"path", "size", "mode", "sha256", "install", "kind"}
 _TREE_VALUES = itemgetter("path", "size", "mode", "sha256", "install")
 
 
-def parse(data: bytes) -> Manifest:
+def parse(data: bytes, *, retained: bool = False) -> Manifest:
     """Parse bundle.json, whose digest was checked against the signed list before.
+
+    Args:
+        data: Its bytes.
+        retained: Whether it is of a release that is on this host already. An older version accepted it,
+            perhaps with steps and probes that it never used: they are read as they are.
 
     Raises:
         TamperedError: It is not a manifest of this version, or contradicts itself.
     """
-    document = Document(MANIFEST)
+    # The list that is signed has its digest: copying the bundle again would not help.
+    document = Document(MANIFEST, WRONG_RELEASE)
 
     def each(read: Callable[[Value], T]) -> Callable[[Any, str], T]:
         return lambda raw, path: read(Value(document, raw, path))
@@ -84,8 +92,8 @@ def parse(data: bytes) -> Manifest:
             links=taken.take("links", []).items(_link),
             directories=taken.take("directories", []).items(_directory),
             images=taken.take("images", []).items(_image, 4096),
-            deploy=taken.take("deploy", []).items(_deployment, 256),
-            health=taken.take("health", []).items(_health, 256),
+            deploy=taken.take("deploy", []).items(lambda step: _deployment(step, retained), 256),
+            health=taken.take("health", []).items(lambda probe: _health(probe, retained), 256),
             rollback=taken.optional_text("rollback"),
             values=taken.optional_text("values"),
             values_schema=taken.optional_text("values_schema"),
@@ -97,6 +105,8 @@ def parse(data: bytes) -> Manifest:
         top.document.note("platforms", "must name at least one platform")
     document.require_valid()
     check(manifest)
+    if not retained:
+        check_steps(manifest)
     return manifest
 
 
@@ -184,31 +194,41 @@ def _layer(value: Value) -> Layer:
         )
 
 
-def _deployment(value: Value) -> Deployment:
+def _deployment(value: Value, retained: bool) -> Deployment:
     with value.fields() as taken:
+        method, options = taken.take("method").choice(NAMES), taken.take("options", {})
         return Deployment(
-            method=taken.take("method").choice(NAMES),
-            options=taken.take("options", {}).mapping(),
+            method=method,
+            options=options.mapping() if retained else step_options.read(options, SPECS.get(method)),
             optional=taken.take("optional", False).flag(),
         )
 
 
-def _health(value: Value) -> HealthCheck:
+def _health(value: Value, retained: bool) -> HealthCheck:
     with value.fields() as taken:
+        when = taken.take("when", "")
         entry = HealthCheck(
             kind=taken.take("kind").choice(("http", "tcp", "command", "container")),  # type: ignore[arg-type]
             target=taken.optional_text("target"),
-            command=taken.take("command", []).items(lambda each: each.text(), 256),
-            within=taken.take("within", 60).number(0, 86400),
-            stable=taken.take("stable", 0).number(0, 86400),
+            command=taken.take("command", []).items(lambda each: _word(each, retained), 256),
+            within=taken.take("within", 60).number(0, MAX_WATCH),
+            stable=taken.take("stable", 0).number(0, MAX_WATCH),
             status=taken.take("status", 200).number(100, 599),
-            when=taken.optional_text("when"),
+            when=when.text() if retained or when.raw == "" else when.choice(NAMES),
         )
     if entry.kind and (entry.kind == "command") != bool(entry.command):
         value.note("must have a `command` if its kind is command, and must not have one otherwise")
     elif entry.kind and (entry.kind == "command") == bool(entry.target):
         value.note("must have a `target` unless its kind is command")
+    elif entry.target and not retained and (form := target_fault(entry.kind, entry.target)):
+        Value(value.document, entry.target, value.at("target")).expected(form, None)
     return entry
+
+
+def _word(value: Value, retained: bool) -> str:
+    if value.raw == "" and not retained:
+        value.note("is an empty word")
+    return value.text()
 
 
 def _source(value: Value) -> Source:

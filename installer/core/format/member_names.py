@@ -33,8 +33,8 @@ def path_fault(path: str) -> str | None:
     Returns:
         The fault in a few words, or None where the path is good.
     """
-    # The common case in one match; the rest finds out which rule was broken.
-    if len(path) <= MAX_NAME and _PATH.fullmatch(path):
+    # Whole paths in one match, also deep ones; the rest finds out which rule was broken.
+    if _PATH.fullmatch(path) and (len(path) <= MAX_NAME or split_ustar(path)):
         return None
     for component in path.split("/"):
         if component in ("", ".", ".."):

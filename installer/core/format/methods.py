@@ -11,6 +11,9 @@ from typing import Any
 
 from installer.core.format.manifest import FileEntry, Kind
 
+MAX_SECONDS = 999_999 * 7 * 86400
+"""The longest time that bundle.yaml can say, `999999w`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -26,6 +29,9 @@ class Option:
             directory of the release.
         name_pattern: Regular expression for the names of the files; empty for any name.
         name_hint: What to do about a name that does not match.
+        is_list: Whether the value is a list of files, not one file.
+        pattern: Regular expression for a value that is neither a path nor a duration; empty for any text.
+        form: The pattern in words.
     """
 
     key: str
@@ -35,6 +41,9 @@ class Option:
     directory: str = ""
     name_pattern: str = ""
     name_hint: str = ""
+    is_list: bool = False
+    pattern: str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,8 @@ class MethodSpec:
     Attributes:
         name: As in bundle.yaml, `--only` and `--skip`; also the name of its module.
         options: What a step may say besides `method` and `optional`.
+        forms: The options that go together: a step has exactly those of one form. An option that is in no
+            form may be left out of any step. Empty: every option may be left out.
         identity: The option that tells the steps of one release apart and pairs each with the same step of
             the next release; the product's name stands in where a step leaves it out. Empty: steps are paired
             by their order.
@@ -54,6 +65,7 @@ class MethodSpec:
 
     name: str
     options: tuple[Option, ...] = ()
+    forms: tuple[tuple[str, ...], ...] = ()
     identity: str = ""
     implicit: bool = False
     needs_engine: bool = False
@@ -78,16 +90,26 @@ METHODS = (
             Option(
                 "units",
                 "unit",
+                is_list=True,
                 directory="/etc/systemd/system",
                 name_pattern=r"[A-Za-z0-9:_.\\@-]+\."
                 r"(?:service|socket|timer|target|path|mount|automount|swap|slice)",
                 name_hint="use a name that ends in .service, .socket, .timer, …",
             ),
         ),
+        forms=(("units",),),
     ),
     MethodSpec(
         "compose",
-        options=(Option("file", "compose"), Option("project")),
+        options=(
+            Option("file", "compose"),
+            Option(
+                "project",
+                pattern=r"[a-z0-9][a-z0-9_-]{0,62}",
+                form="a project name: lower-case letters, digits, hyphens and underscores, at most 63",
+            ),
+        ),
+        forms=(("file",),),
         identity="project",
         needs_engine=True,
     ),
@@ -100,8 +122,13 @@ METHODS = (
             Option("snapshot", "script", is_program=True),
             Option("restore", "script", is_program=True),
             Option("timeout", is_duration=True),
-            Option("roll_forward_only"),
+            Option(
+                "roll_forward_only",
+                pattern=r"[^\x00-\x1f\x7f]{10,200}",
+                form="a reason in 10 to 200 characters",
+            ),
         ),
+        forms=(("apply", "undo"), ("apply", "snapshot", "restore"), ("apply", "roll_forward_only")),
         identity="apply",
     ),
 )

@@ -14,10 +14,10 @@ from typing import Any
 
 from installer.core.digest import OCI, oci_digest
 from installer.core.errors import TamperedError
-from installer.core.format.manifest import Image, Layer
+from installer.core.format.manifest import Layer
 from installer.core.jsonio import loads_strict
 from installer.core.limits import LIMITS, MIB
-from installer.core.oci.reference import qualified, reference_fault, split_reference
+from installer.core.oci.reference import reference_fault, split_reference
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -44,8 +44,6 @@ _OCI_LAYERS = {"tar": LAYER_TAR, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
 
 CONTAINERD_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
-LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-"""The bytes of `oci-layout`."""
 
 MAX_DOCUMENT = 4 * MIB
 """Bytes of a manifest, index or configuration: what registries accept."""
@@ -236,7 +234,7 @@ def parse_docker_manifest(data: bytes, where: str) -> tuple[DockerEntry, ...]:
 
 def make_manifest(config: str, config_size: int, layers: Sequence[Layer]) -> bytes:
     """Make the OCI manifest of an image whose layers are not stored as its original one says."""
-    return _dumps(
+    return dumps_compact(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -247,53 +245,6 @@ def make_manifest(config: str, config_size: int, layers: Sequence[Layer]) -> byt
             ],
         }
     )
-
-
-def make_index(images: Sequence[Image], manifests: Mapping[str, bytes]) -> bytes:
-    """Make `index.json` of an OCI layout.
-
-    Args:
-        images: What the layout has.
-        manifests: The bytes of their manifests, by digest.
-    """
-    entries = []
-    for image in images:
-        data = manifests[image.manifest]
-        os, architecture, *variant = image.platform.split("/")
-        platform = {"os": os, "architecture": architecture} | ({"variant": variant[0]} if variant else {})
-        entries.append(
-            {
-                "mediaType": parse_manifest(data, f"the manifest of {image.reference}").media_type,
-                "digest": image.manifest,
-                "size": len(data),
-                "platform": platform,
-                "annotations": {CONTAINERD_NAME: qualified(image.reference), REF_NAME: image.reference},
-            }
-        )
-    return _dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
-
-
-def make_docker_manifest(images: Sequence[Image]) -> bytes:
-    """Make the `manifest.json` by which `docker load` reads an OCI layout.
-
-    Where several platforms have one reference, the first has it: a tag names one image only.
-    """
-    entries: dict[str, dict[str, Any]] = {}
-    named: set[str] = set()
-    for image in images:
-        entry = entries.setdefault(
-            image.manifest,
-            {
-                "Config": blob_name(image.config),
-                "RepoTags": [],
-                "Layers": [blob_name(layer.digest) for layer in image.layers],
-            },
-        )
-        # A tag names one image: the first of the references in the order of bundle.yaml.
-        if image.reference not in named:
-            named.add(image.reference)
-            entry["RepoTags"].append(image.reference)
-    return _dumps(list(entries.values()))
 
 
 def oci_layer_type(media_type: str) -> str:
@@ -390,10 +341,6 @@ def _member(value: Any, where: str) -> str:
     return value
 
 
-def blob_name(digest: str) -> str:
-    """Return the path of a blob in an OCI image layout."""
-    return "blobs/sha256/" + digest.removeprefix("sha256:")
-
-
-def _dumps(value: Any) -> bytes:
+def dumps_compact(value: Any) -> bytes:
+    """Return JSON in the one form in which Waybill writes documents of images."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

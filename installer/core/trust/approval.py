@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer.core.fields import Document, Value
+from installer.core.format.approval_names import DIRECTORY, NAME, signed_name
 from installer.core.intoto import make_statement, read_statement
 from installer.core.jsonio import dumps, loads_strict
 from installer.core.limits import LIMITS
@@ -24,14 +25,10 @@ from installer.core.trust.provenance import PREDICATE, Provenance, parse_predica
 from installer.core.trust.root import APPROVERS, ENVIRONMENT, PRODUCT
 from installer.core.trust.signatures import FORMS, Signature
 
-DIRECTORY = "approvals/"
 APPROVAL = "urn:waybill:approval:v1"
 NO_ROLLBACK = "none"
 """`rollback_to` of a first installation: there is no release to roll back to."""
 MAX_TARGETS = 1000
-NAME = re.compile(
-    r"approvals/(?P<role>provenance|security|ops|break-glass)-(?P<keyid8>[0-9a-f]{8})(\.[1-9][0-9]?)?\.json"
-)
 TARGET = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]{0,2000}")
 CHANGE = re.compile(r"[^\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]{1,100}")
@@ -103,7 +100,12 @@ class ApprovalFile:
     @property
     def where(self) -> str:
         """How errors name it."""
-        return f"{self.source}: {self.name}" if self.source else self.name
+        return place(self.name, self.source)
+
+
+def place(name: str, source: str) -> str:
+    """Return how errors name a file `approvals/…`: in the bundle by that name, else by its path."""
+    return f"{source}/{name.removeprefix(DIRECTORY)}" if source else name
 
 
 def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFile], list[str]]:
@@ -121,7 +123,7 @@ def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[Appr
     for name in sorted(files):
         if match := NAME.fullmatch(name):
             beside = tuple(
-                Signature(f"{name}.{form}", form, match["keyid8"], files[f"{name}.{form}"])
+                Signature(place(f"{name}.{form}", source), form, match["keyid8"], files[f"{name}.{form}"])
                 for form in FORMS
                 if f"{name}.{form}" in files
             )
@@ -129,14 +131,6 @@ def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[Appr
         elif signed_name(name) not in files:
             strays.append(name)
     return found, strays
-
-
-def signed_name(name: str) -> str:
-    """Return the name of the approval that a file is a signature of; empty if it is not one."""
-    for form in FORMS:
-        if name.endswith(f".{form}") and NAME.fullmatch(name.removesuffix(f".{form}")):
-            return name.removesuffix(f".{form}")
-    return ""
 
 
 def parse(data: bytes, where: str) -> Approval | Provenance:

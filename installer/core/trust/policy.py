@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from installer.core.errors import Problem
+from installer.core.errors import ClockError, FloorError, Problem, WrongProductError
 from installer.core.format.manifest import Manifest
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import NO_ROLLBACK, Approval
 from installer.core.trust.provenance import Provenance
 from installer.core.trust.quorum import assign_owners, fold_owner
-from installer.core.trust.root import Policy, Root
+from installer.core.trust.root import Policy, ProductRule, Root
 from installer.core.trust.signatures import TrustedKey
 
 
@@ -105,6 +106,7 @@ class Decision:
         provenance: Who built it and from what, according to the provenance that counts.
         broken: What was missing and replaced by break-glass; empty where the policy was met.
         reset: The reset of the product in the root, which the host records.
+        damaged: Warnings about files next to the bundle that are damaged and were not needed.
     """
 
     environment: str
@@ -118,6 +120,7 @@ class Decision:
     provenance: tuple[Provenance, ...] = ()
     broken: tuple[str, ...] = ()
     reset: int = 0
+    damaged: tuple[str, ...] = ()
 
     @property
     def builder(self) -> str:
@@ -146,7 +149,7 @@ class Decision:
         rows = [("environment", self.environment or "none; the root has no policies")]
         rows += [(f"  {role}", ", ".join(owners)) for role, owners in self.filled.items()]
         for item in self.counted:
-            rows.append(("approval", _line(item)))
+            rows.append(("counted", _line(item)))
         rows += [("not counted", f"{file}: {reason}") for file, reason in self.rejected]
         rows += [("change", self.change_id)] if self.change_id else []
         rows += [("rollback to", self.rollback_to)] if self.rollback_to else []
@@ -180,8 +183,61 @@ def _line(item: CountedApproval) -> str:
     return f"{who} until {format_time(said.expires)}{where}{notes}"
 
 
+def check_product(root: Root, product: str, environment: str, where: str = "") -> None:
+    """Refuse a product that the policy of an environment does not list: step 10.
+
+    Raises:
+        WrongProductError: It is not listed.
+    """
+    policy = root.environments.get(environment)
+    if policy and policy.products and product not in policy.products:
+        raise WrongProductError(
+            f"{product} is not allowed in the environment {environment}",
+            where=where,
+            hint=f"allowed: {', '.join(policy.products)}; the owners of the root keys can add this product",
+        )
+
+
+def check_floor(root: Root, manifest: Manifest, where: str = "") -> None:
+    """Refuse a release below the security floor: step 13.
+
+    The holders of the root can exclude all releases before a security fix at once.
+
+    Raises:
+        FloorError: It is below.
+    """
+    floor = root.products.get(manifest.product, ProductRule()).floor
+    if manifest.sequence < floor:
+        name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
+        raise FloorError(
+            f"{name} is below the security floor of this host's root (sequence {floor})",
+            where=where,
+            hint="ask for a newer release: this one has a known security defect",
+        )
+
+
 SKEW = 600
 """Seconds by which two correct clocks may differ."""
+
+
+def require_clock(now: datetime, known: datetime | None, what: str, more: str = "") -> None:
+    """Refuse a clock that is behind a time that has passed.
+
+    Args:
+        now: What the clock shows.
+        known: A time that has passed; None for none.
+        what: How the error introduces that time.
+        more: What the hint ends with.
+
+    Raises:
+        ClockError: The clock is behind by more than two correct clocks may differ.
+    """
+    if known is not None and (known - now).total_seconds() > SKEW:
+        raise ClockError(
+            f"the clock of this host shows {format_time(now)}, but {what} {format_time(known)}",
+            hint="correct the clock (check it with `date -u`): with a clock that is behind, expired bundles "
+            f"and keys would be accepted{more}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

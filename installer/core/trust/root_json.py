@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from installer.core.carried import read_carried
 from installer.core.digest import HEX
 from installer.core.errors import MediaError, TamperedError, UntrustedError, WaybillError
 from installer.core.fields import Document, Value
@@ -56,9 +57,7 @@ def load_root(path: Path) -> tuple[Root, bytes]:
         TamperedError: It is not a root.
     """
     try:
-        with path.open("rb") as file:
-            # One byte more than allowed, so that a larger file is refused and not truncated.
-            data = file.read(ROOT_BYTES + 1)
+        data = read_carried(path, ROOT_BYTES)
     except FileNotFoundError:
         raise UntrustedError(
             "no such file; without a root, no key is trusted",

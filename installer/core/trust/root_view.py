@@ -80,7 +80,7 @@ class RootView:
         ]
         for name, role in sorted(self.root.roles.items()):
             count = "1 owner" if role.threshold == 1 else f"{role.threshold} owners"
-            lines += ["", f"role {name}: {count} must sign, out of"]
+            lines += ["", f"role {name}: signatures of {count} are required; its keys are"]
             lines += [f"  {self._line(row)}" for row in self.keys if name in row.roles]
         idle = [row for row in self.keys if not row.roles]
         if idle:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from installer.core.carried import REMEDY, text_damage
 from installer.core.errors import TamperedError, UntrustedError
 from installer.core.format.manifest import SUMS
 from installer.core.trust import cosign, gpgv
@@ -145,6 +146,20 @@ def verify(key: TrustedKey, signature: Signature, data: bytes) -> None:
         raise UntrustedError(
             f"was not made by the trusted key {key.keyid8} ({key.scheme})", where=signature.name
         )
+    try:
+        _verify(key, signature, data)
+    except TamperedError as error:
+        damaged = (signature.data, "this file"), (data, "the file that it signs")
+        for text, which in damaged:
+            # A changed line end is no attack, but cannot be told from one: refused all the same, with the
+            # likely cause.
+            if damage := text_damage(text):
+                what = f"{error.what}; {which} {damage}"
+                raise TamperedError(what, where=error.where, hint=REMEDY) from error
+        raise
+
+
+def _verify(key: TrustedKey, signature: Signature, data: bytes) -> None:
     # The key that the root names decides the algorithm. A format that lets the signature choose it can be
     # led to a weaker one.
     if key.scheme == "gpg":

@@ -31,6 +31,7 @@ STEPS = {
     17: "The approvals are for this host",
     18: "Everything that the policy requires is present",
     19: "Every byte matches the signed list, and there is no other data",
+    20: "The images are what the manifest says",
 }
 
 

@@ -12,18 +12,15 @@ from datetime import UTC, datetime
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import (
-    ClockError,
     DowngradeError,
     ExpiredError,
-    FloorError,
     JumpError,
     NotApprovedError,
-    Problem,
     RevokedError,
     TamperedError,
     UsageError,
+    WaybillError,
     WrongPlatformError,
-    WrongProductError,
     WrongTargetError,
 )
 from installer.core.format.manifest import SUMS, Manifest
@@ -32,7 +29,15 @@ from installer.core.semver import compare
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import Approval, ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
-from installer.core.trust.policy import SKEW, CountedApproval, Decision, HostFacts, PolicyEvaluation
+from installer.core.trust.policy import (
+    CountedApproval,
+    Decision,
+    HostFacts,
+    PolicyEvaluation,
+    check_floor,
+    check_product,
+    require_clock,
+)
 from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import Policy, ProductRule, Role, Root
 from installer.core.trust.signature_check import (
@@ -51,6 +56,8 @@ NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 KNOWN_TIME = "/var/lib/waybill/trusted-time"
 """Where hosts record the last time that is known to have passed."""
 RECORDED = f"; if the clock was wrong when that time was recorded, correct it and remove {KNOWN_TIME}"
+SET_ENVIRONMENT = "install trust init /etc/waybill/trust/root.json --env NAME"
+"""Sets the environment of a host that has a root."""
 PRODUCTION = "production"
 """The one environment where a release signature alone is never enough, even with a root without policies."""
 
@@ -77,6 +84,10 @@ class Trust:
         self._clock = clock
         self._known = known
 
+    def now(self) -> datetime:
+        """Return the time by which it decides."""
+        return self._clock()
+
     def check_release(self, sums: bytes, signatures: Sequence[Signature]) -> SignatureEvidence:
         """Decide whether a bundle is released: steps 2 to 6.
 
@@ -98,15 +109,15 @@ class Trust:
         with verification_step(2):
             # A host that gets no new root for long may have missed a revocation.
             if now > root.expires:
+                # A clock that runs ahead looks the same: nobody should fetch a root for a dead battery.
+                expired = f"the root of this host expired on {format_time(root.expires)}"
                 raise ExpiredError(
-                    f"the root of this host expired on {format_time(root.expires)}",
+                    f"{expired}; the clock of this host shows {format_time(now)}",
                     where="root.json",
-                    hint="bring a newer root.json and run `install trust update`; installed "
-                    "releases keep running",
+                    hint="check the clock with `date -u`; if it is right, bring a newer root.json and run "
+                    "`install trust update`; installed releases keep running",
                 )
-        with verification_step(3):
-            # Without this check a clock that is set back would make expired bundles and keys valid again.
-            self._check_clock(now, self._known, "this host has already recorded the time", RECORDED)
+        self.check_clock()
         with verification_step(4):
             # Before the signatures: a revoked bundle has valid ones.
             if identity in root.revoked_bundles:
@@ -137,6 +148,16 @@ class Trust:
             identity, "release", role.threshold, root.version, tuple(accepted), tuple(rejected)
         )
 
+    def check_clock(self) -> None:
+        """Refuse a clock that is behind the last known time: step 3.
+
+        Raises:
+            ClockError: It is.
+        """
+        with verification_step(3):
+            # Without this check a clock that is set back would make expired bundles and keys valid again.
+            require_clock(self.now(), self._known, "this host has already recorded the time", RECORDED)
+
     def check_manifest(
         self, manifest: Manifest, destination: HostFacts, where: str = "", identity: str = ""
     ) -> None:
@@ -155,7 +176,7 @@ class Trust:
         """
         now = self._clock()
         with verification_step(8):
-            self._check_clock(now, datetime.fromtimestamp(manifest.created, UTC), "the bundle was created at")
+            require_clock(now, datetime.fromtimestamp(manifest.created, UTC), "the bundle was created at")
         with verification_step(9):
             expires = datetime.fromtimestamp(manifest.expires, UTC)
             # An old bundle with known defects stays validly signed for ever: its expiry ends that.
@@ -166,14 +187,7 @@ class Trust:
                     hint="check this host's clock with `date -u`; if it is right, ask for a new bundle",
                 )
         with verification_step(10):
-            policy = self.root.environments.get(destination.environment)
-            if policy and policy.products and manifest.product not in policy.products:
-                raise WrongProductError(
-                    f"{manifest.product} is not allowed in the environment {destination.environment}",
-                    where=where,
-                    hint=f"allowed: {', '.join(policy.products)}; the owners of the root keys can "
-                    "add this product",
-                )
+            check_product(self.root, manifest.product, destination.environment, where)
         with verification_step(11):
             # Away from a host the platform is empty and not compared.
             if destination.platform and destination.platform not in manifest.platforms:
@@ -208,13 +222,7 @@ class Trust:
             if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
                 raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
         with verification_step(13):
-            # The holders of the root can exclude all releases before a security fix at once.
-            if manifest.sequence < rule.floor:
-                raise FloorError(
-                    f"{name} is below the security floor of this host's root (sequence {rule.floor})",
-                    where=where,
-                    hint="ask for a newer release: this one has a known security defect",
-                )
+            check_floor(self.root, manifest, where)
         with verification_step(14):
             least, runs = manifest.upgrade_from, destination.version
             if least and runs and compare(runs, least) < 0:
@@ -224,6 +232,13 @@ class Trust:
                     hint=f"install {least} first",
                 )
             # A stolen key could otherwise use up the whole range with one release, and block all later ones.
+            if highest < 0 and manifest.sequence > LIMITS.first_sequence:
+                raise JumpError(
+                    f"the sequence number of {name} is too high for the first release on a host: at most "
+                    f"{LIMITS.first_sequence} is accepted, so that later releases can have higher ones",
+                    where=where,
+                    hint="ask for a bundle with a lower `sequence` in bundle.yaml",
+                )
             if highest >= 0 and manifest.sequence - highest > LIMITS.sequence_jump:
                 raise JumpError(
                     f"the sequence number of {name} is too far above the highest that this host "
@@ -241,6 +256,7 @@ class Trust:
         approvals: Iterable[ApprovalFile],
         destination: HostFacts,
         note: Callable[[ApprovalCheck], None] = lambda _check: None,
+        damaged: Sequence[WaybillError] = (),
     ) -> Decision:
         """Decide whether the approvals suffice for the host's environment: steps 15 to 18.
 
@@ -250,6 +266,7 @@ class Trust:
             approvals: All approvals that were found, in the bundle and next to it.
             destination: The host.
             note: Called with the check of the approvals, also where they do not suffice.
+            damaged: What is wrong with files next to the bundle that could not be read.
 
         Returns:
             The owners, approvals and provenance that count.
@@ -265,6 +282,8 @@ class Trust:
         with verification_step(15):
             self._check_environment(environment)
         checked = ApprovalCheck(root, manifest, released.identity, environment, policy, now)
+        for each in damaged:
+            checked.set_aside(each)
         note(checked)
         with verification_step(16):
             for found in sorted(approvals, key=lambda each: (each.name, each.source)):
@@ -288,7 +307,7 @@ class Trust:
                     # need.
                     filled = evaluation.glass()
                     if not filled:
-                        raise self._not_approved(manifest, environment, problems, checked)
+                        raise checked.refusal(problems)
         named = PolicyEvaluation(root, environment, policy or Policy({}), manifest, frozenset(), here)
         # A set: the same provenance may be signed by several keys.
         built = {c.statement for c in here if not isinstance(c.statement, Approval)}
@@ -304,18 +323,8 @@ class Trust:
             provenance=tuple(sorted(built, key=repr)),
             broken=broken,
             reset=reset,
+            damaged=checked.warnings(),
         )
-
-    def _check_clock(self, now: datetime, known: datetime | None, what: str, more: str = "") -> None:
-        if known is not None and (known - now).total_seconds() > SKEW:
-            raise ClockError(
-                f"the clock of this host shows {format_time(now)}, but {what} {format_time(known)}",
-                hint=(
-                    "correct the clock (check it with `date -u`): with a clock that is behind, "
-                    "expired bundles and keys would be accepted"
-                )
-                + more,
-            )
 
     def _check_environment(self, environment: str) -> None:
         known = ", ".join(sorted(self.root.environments))
@@ -323,7 +332,8 @@ class Trust:
             raise UsageError(
                 "the environment of this host is not set",
                 where="/etc/waybill/environment",
-                hint=f"write its name into that file, or give --env; the root has policies for {known}",
+                hint=f"set it: `{SET_ENVIRONMENT}` (the root has policies for {known}); to verify or plan "
+                "only, --env names it",
             )
         if (
             self.root.environments or environment == PRODUCTION
@@ -360,18 +370,6 @@ class Trust:
                 )
         checked.rejected += [(c.file, f"{c.key.owner}: is for other hosts") for c in others]
         return here
-
-    def _not_approved(
-        self, manifest: Manifest, environment: str, problems: list[Problem], checked: ApprovalCheck
-    ) -> NotApprovedError:
-        notes = [Problem(file, f"does not count: {reason}") for file, reason in checked.rejected]
-        return NotApprovedError(
-            f"{manifest.product} {manifest.version} is not approved for {environment}: "
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
-            hint="see the hint of each problem; approvals can be in the bundle or in "
-            "BUNDLE.approvals next to it",
-            problems=[*problems, *notes],
-        )
 
 
 def pinned_key_trust(public: str, where: str = "") -> Trust:

@@ -16,9 +16,9 @@ from bundler.image_sources.layers import Compression, LayerTransform
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import blob_path
 from installer.core.format.tar_header import BLOCK, END, decode, extent
-from tests.rig.imagebuild import digest
+from tests.rig.imagebuild import digest, tar
 
-TAR = b"layer content " * 5000
+TAR = tar({"file": b"layer content " * 5000})
 MTIME = 1_790_000_000
 
 

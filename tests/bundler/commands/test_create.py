@@ -261,7 +261,7 @@ class TestFailure:
 
     def _writes(self, running: subprocess.Popen[bytes], folder: Path) -> bool:
         """Waits until the process has the nameless output open and written to."""
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while time.monotonic() < until and running.poll() is None:
             try:
                 for link in Path(f"/proc/{running.pid}/fd").iterdir():

@@ -75,9 +75,12 @@ def test_a_document_that_is_no_text_does_not_stop_the_rest(compare: Any) -> None
 
 def test_what_the_release_does_is_compared_too(compare: Any) -> None:
     new = build.plan(
-        links=(LinkEntry("trees/web/l", "empty"),), deploy=(Deployment("compose", {"file": "x"}),)
+        {"deploy/compose.yaml": b"services: {}\n", "trees/web/empty": b""},
+        entries={"deploy/compose.yaml": {"kind": "compose"}},
+        links=(LinkEntry("trees/web/l", "empty"),),
+        deploy=(Deployment("compose", {"file": "deploy/compose.yaml"}),),
     )
-    (text,) = compare(build.plan(), new).texts
+    text = "\n".join(compare(build.plan(), new).texts)
     assert '+   "method": "compose"' in text
     assert '+   "target": "empty"' in text
 

@@ -10,7 +10,7 @@ from bundler.commands.inspect import VIEWS, inspect_bundle
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.core.limits import LIMITS
-from installer.shared.console import safe
+from installer.shared.text import safe
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
 
@@ -89,7 +89,10 @@ def test_only_the_head_and_the_end_are_read(tmp_path: Path) -> None:
 
 
 def test_approvals_are_listed_and_called_unchecked(tmp_path: Path) -> None:
-    parts = [Part("approvals/security-0a1b2c3d.json", b"{}"), Part("approvals/security-0a1b2c3d.sig", b"x")]
+    parts = [
+        Part("approvals/security-0a1b2c3d.json", b"{}"),
+        Part("approvals/security-0a1b2c3d.json.sig", b"x"),
+    ]
     path = write(tmp_path, build.plan(approvals=parts))
     assert "approvals/security-0a1b2c3d.json" in inspect_bundle(path).text
     assert "not verified: run" in inspect_bundle(path, "approvals").text
@@ -105,7 +108,10 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 def test_a_step_that_cannot_be_undone_is_seen_by_whoever_lets_the_release_pass(tmp_path: Path) -> None:
     options = {"apply": "deploy/apply.sh", "roll_forward_only": "the column nick is dropped"}
-    path = write(tmp_path, build.signed(build.plan(deploy=(Deployment("script", options),))))
+    files = {"docs/CHANGELOG.md": b"x", "deploy/apply.sh": b"#!/bin/sh\n"}
+    entries = {"deploy/apply.sh": {"kind": "script", "mode": 0o755}}
+    plan = build.plan(files, entries=entries, deploy=(Deployment("script", options),))
+    path = write(tmp_path, build.signed(plan))
     assert "script (cannot be undone: the column nick is dropped)" in inspect_bundle(path).text
 
 

@@ -41,7 +41,7 @@ def cache() -> Iterator[Path]:
 def run(program: Path, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "WAYBILL_CACHE": str(cache)}
     command = [program, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from bundler.image_sources.docker import EngineSource, _batches, _Inspected
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 from installer.core.oci import documents
+from installer.core.oci.layout import LAYOUT, make_docker_manifest, make_index
 from tests.rig.engine import Engine
 from tests.rig.imagebuild import BLOBS, Built, layer, saved_old, tar
 from tests.rig.memorysink import MemorySink
@@ -73,9 +74,9 @@ def test_layers_come_in_the_same_order_each_time(engine: Engine) -> None:
 def test_what_was_packed_loads_again(engine: Engine) -> None:
     images, sink = pack(EngineSource(NAMES, AMD64), "none")
     files = {BLOBS + name[7:]: data for name, data in sink.blobs.items()}
-    files["index.json"] = documents.make_index(images, sink.blobs)
-    files["manifest.json"] = documents.make_docker_manifest(images)
-    files["oci-layout"] = documents.LAYOUT
+    files["index.json"] = make_index(images, sink.blobs)
+    files["manifest.json"] = make_docker_manifest(images)
+    files["oci-layout"] = LAYOUT
     for image in images:
         engine.client.images.remove(image.reference, force=True)
     load(engine, tar(files))
@@ -129,7 +130,7 @@ def test_a_compressed_image_of_containerd_keeps_its_bytes(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker28_containerd.host)
     built = Built("waybill-test/packed:1", [BASE, layer("noise", 30_000)], form="gzip")
-    files = {**built.files, "oci-layout": documents.LAYOUT}
+    files = {**built.files, "oci-layout": LAYOUT}
     packed = [
         Image(
             built.tag, "linux/amd64", "", next(n for n in built.files if built.files[n] == built.manifest), ()
@@ -137,7 +138,7 @@ def test_a_compressed_image_of_containerd_keeps_its_bytes(
     ]
     manifest = packed[0].manifest.replace(BLOBS, "sha256:")
     named = [Image(built.tag, "linux/amd64", "", manifest, ())]
-    files["index.json"] = documents.make_index(named, {manifest: built.manifest})
+    files["index.json"] = make_index(named, {manifest: built.manifest})
     load(docker28_containerd, tar(files))
     images, sink = pack(EngineSource([wanted(built.tag)], AMD64))
     assert images[0].manifest == manifest

@@ -12,6 +12,7 @@ from bundler.image_sources.oci import LayoutSource
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Image
 from installer.core.oci import documents
+from installer.core.oci.layout import LAYOUT, make_docker_manifest, make_index
 from tests.rig.imagebuild import (
     BLOBS,
     NAME,
@@ -45,7 +46,7 @@ def pack(folder: Path, platforms: tuple[str, ...] = AMD64, name: str = "") -> tu
 
 def nested(depth: int, *entries: dict[str, Any]) -> dict[str, bytes]:
     """Puts entries below so many further indexes."""
-    files = {**AMD.files, **ARM.files, "oci-layout": documents.LAYOUT}
+    files = {**AMD.files, **ARM.files, "oci-layout": LAYOUT}
     below = list(entries)
     for _ in range(depth):
         data = index(below)
@@ -106,7 +107,7 @@ def test_a_layer_with_one_content_and_two_forms_keeps_both(tmp_path: Path) -> No
 def test_a_layout_with_a_tag_only_is_named_by_the_bundle(tmp_path: Path, annotations: dict[str, str]) -> None:
     files = {
         **AMD.files,
-        "oci-layout": documents.LAYOUT,
+        "oci-layout": LAYOUT,
         "index.json": index([AMD.entry(annotations=annotations)]),
     }
     folder = write(tmp_path, files)
@@ -117,7 +118,7 @@ def test_a_layout_with_a_tag_only_is_named_by_the_bundle(tmp_path: Path, annotat
 
 def test_the_name_for_containerd_goes_before_the_tag(tmp_path: Path) -> None:
     names = {NAME: "docker.io/library/chat:3", REF: "3"}
-    files = {**AMD.files, "oci-layout": documents.LAYOUT, "index.json": index([AMD.entry(annotations=names)])}
+    files = {**AMD.files, "oci-layout": LAYOUT, "index.json": index([AMD.entry(annotations=names)])}
     assert pack(write(tmp_path, files))[0][0].reference == "chat:3"
 
 
@@ -164,7 +165,7 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
         {k: v for k, v in layout([AMD]).items() if k != "oci-layout"},
         "does not contain oci-layout",
     ),
-    "no index": ({"oci-layout": documents.LAYOUT}, "neither an archive"),
+    "no index": ({"oci-layout": LAYOUT}, "neither an archive"),
     "schema version 1": (spoiled("index.json", dumps({"schemaVersion": 1})), "schema version 2"),
 }  # fmt: skip
 
@@ -194,9 +195,9 @@ def test_what_we_make_is_a_layout_for_skopeo_and_for_us(tmp_path: Path) -> None:
     skopeo = needs("skopeo")
     images, sink = pack(write(tmp_path / "in", layout([AMD])))
     files = {BLOBS + name[7:]: data for name, data in sink.blobs.items()}
-    files["index.json"] = documents.make_index(images, sink.blobs)
-    files["manifest.json"] = documents.make_docker_manifest(images)
-    files["oci-layout"] = documents.LAYOUT
+    files["index.json"] = make_index(images, sink.blobs)
+    files["manifest.json"] = make_docker_manifest(images)
+    files["oci-layout"] = LAYOUT
     folder = write(tmp_path / "out", files)
     assert pack(folder)[0] == images
     subprocess.run(

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from bundler.image_sources import http
 from bundler.image_sources.registry import RegistrySource
 from installer.core.errors import UnfitInputError
-from installer.core.format.manifest import Image
 from installer.core.oci import documents
-from tests.rig.imagebuild import Built, digest, dumps, index, layer
+from tests.rig.imagebuild import Built, digest, dumps, layer
 from tests.rig.lyingregistry import Lying, push
 from tests.rig.memorysink import MemorySink
 from tests.rig.registry import Registry
-
-AMD64 = ("linux/amd64",)
-AMD = Built("chat:1", [layer("base"), layer("amd", 300_000)], form="gzip")
-ARM = Built("chat:1", [layer("base"), layer("arm")], "linux/arm64", form="zstd")
-BOTH = index([AMD.platform_entry(), ARM.platform_entry()])
-
-
-@pytest.fixture
-def lying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lying]:
-    registry = Lying(tags={"1": AMD.manifest, "all": BOTH})
-    for image in (AMD, ARM):
-        registry.blobs |= {digest(each): each for each in (*image.blobs, image.config, image.manifest)}
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(http.time, "sleep", lambda _: None)
-    with registry.serve():
-        yield registry
-
-
-def pack(location: str, platforms: tuple[str, ...] = AMD64, name: str = "") -> tuple[list[Image], MemorySink]:
-    sink = MemorySink()
-    source = RegistrySource(location, platforms, name)
-    resolved = source.resolve()
-    images = source.pack(sink)
-    assert [each.platform for each in resolved] == [each.platform for each in images]
-    return images, sink
+from tests.rig.registryimages import AMD, AMD64, ARM, BOTH, pack
 
 
 def test_an_image_comes_with_its_own_bytes(lying: Lying) -> None:

@@ -55,7 +55,9 @@ def test_no_plan_is_made_from_a_state_that_is_not_known(ours: Bench, damage: byt
     state.unlink() if damage is None else state.write_bytes(damage)
     code, document, _ = ours.run("plan", newer(ours))
     assert (code, document["error"]) == (21, "state-damaged")
-    assert document["hint"] == "run `install recover`: it rebuilds the state from the journal"
+    assert document["hint"] == (
+        f"run `install recover --root {ours.host}`: it rebuilds the state from the journal"
+    )
     assert ours.run("recover")[0] == 0
     assert ours.run("plan", newer(ours))[1]["from"]["version"] == "1.4.0"
 

@@ -3,35 +3,62 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from installer.commands.setup import NAME, PLACE, UNIT, UNITS, setup
+from bundler.freeze import self_extract
+from installer import __version__
+from installer.commands.setup import NAME, PLACE, UNIT, UNIT_TEXT, UNITS, setup
 from installer.core.digest import sha256_hex
-from installer.core.errors import RefusedError, UsageError
+from installer.core.errors import HostNotReadyError, MediaError, RefusedError, UsageError
 from installer.host.system import System
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 from tests.faults.faulty import FaultySystem, Killed, snapshot
+from tests.rig.bench import Bench, release
 from tests.rig.needs import needs
+
+PROGRAM = f'#!/bin/sh\n[ ! -e "$0.harm" ] || exit 3\necho install {__version__}\n'
 
 
 @pytest.fixture
-def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
-    """A host, and a file that stands for the executable that runs."""
-    (tmp_path / "exe").write_bytes(b"program")
-    monkeypatch.setenv("WAYBILL_EXE", str(tmp_path / "exe"))
+def executable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small executable on its media, packed and unpacked as the real one is; this process is it."""
+    with tempfile.TemporaryDirectory(prefix="waybill-test-", dir=Path.home()) as cache:
+        (tmp_path / "app").mkdir()
+        (tmp_path / "app/install").write_text(PROGRAM)
+        (tmp_path / "app/data").write_bytes(random.Random(1).randbytes(5000))
+        made = tmp_path / "media/install"
+        made.parent.mkdir()
+        made.write_bytes(self_extract.pack(tmp_path / "app", "install", __version__))
+        made.chmod(0o755)
+        monkeypatch.setenv("WAYBILL_CACHE", cache)
+        subprocess.run([made, "--version"], capture_output=True, check=True)
+        (home,) = Path(cache).glob("install-*")
+        monkeypatch.setenv("WAYBILL_EXE", str(made))
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+        monkeypatch.setattr(sys, "prefix", str(home))
+        yield made
+
+
+@pytest.fixture
+def system(tmp_path: Path, executable: Path) -> System:
+    """A host below a directory."""
     (tmp_path / "host").mkdir()
     return System(tmp_path / "host")
 
 
-def test_twice_is_once(system: System) -> None:
+def test_twice_is_once(system: System, executable: Path) -> None:
     assert setup(system) == setup(system)
-    assert system.read(PLACE, 99) == b"program"
+    assert system.read(PLACE, 99999) == executable.read_bytes()
     assert system.observe(NAME).target == PLACE
-    assert setup(system).sha256 == sha256_hex(b"program")
+    assert setup(system).sha256 == sha256_hex(executable.read_bytes())
     assert system.observe(ENVIRONMENT_FILE).kind == "absent"
 
 
@@ -59,6 +86,63 @@ def test_killed_anywhere_it_is_done_again_and_no_half_name_binds_the_host(
             setup(FaultySystem(root, at, fault), "production", recover_at_boot=True)
         assert setup(System(root), "production", recover_at_boot=True) == done, at
         assert snapshot(root) == snapshot(Path(system.root)), at
+
+
+def flips(content: bytes) -> Iterator[bytes]:
+    """Every kind of place in the file: each line of the head, the payload, its end, and the length."""
+    head = content.index(b"\n}\n\x1f\x8b") + 3
+    for at in (*range(0, head, 611), head - 2, head, head + 9, (head + len(content)) // 2, len(content) - 1):
+        yield content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+    yield from (content[:-1], content + b"\0", content[:head], b"", content[: head // 2])
+
+
+def test_media_that_read_differently_the_second_time_leave_the_old_one(
+    system: System, executable: Path
+) -> None:
+    good = executable.read_bytes()
+    for old in (None, b"the old one"):
+        if old:
+            place = Path(system.root, PLACE[1:])
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(old)
+        for content in flips(good):
+            executable.write_bytes(content)
+            with pytest.raises(MediaError, match="not the executable that runs") as caught:
+                setup(system)
+            assert caught.value.where == str(executable)
+            here = Path(system.root, PLACE[1:]).parent
+            left = {path.name: path.read_bytes() for path in here.iterdir()}
+            assert left == ({"install": old} if old else {})
+            assert system.names("/usr/local/bin") == []
+
+
+def test_another_version_on_the_media_is_not_what_runs(
+    system: System, executable: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "app/data").write_bytes(b"of another version")
+    executable.write_bytes(self_extract.pack(tmp_path / "app", "install", __version__))
+    with pytest.raises(MediaError, match="not the executable that runs"):
+        setup(system)
+
+
+def test_media_that_cannot_be_read_are_told(system: System, executable: Path) -> None:
+    executable.unlink()
+    executable.symlink_to("/proc/self/mem")
+    with pytest.raises(MediaError, match="cannot be read") as caught:
+        setup(system)
+    assert caught.value.where == str(executable)
+    assert system.names("/opt/waybill/bin") == []
+
+
+def test_a_copy_that_does_not_start_leaves_the_old_one(system: System, executable: Path) -> None:
+    setup(system)
+    old = Path(system.root, PLACE[1:])
+    inode = old.stat().st_ino
+    (Path(sys.prefix) / "install.harm").touch()
+    with pytest.raises(HostNotReadyError, match="the copy does not start: exit status 3"):
+        setup(system)
+    assert old.stat().st_ino == inode
+    assert system.names("/opt/waybill/bin") == ["install"]
 
 
 @pytest.mark.parametrize("name", ["two words", "Production", "../x", "é", "a\n"])
@@ -94,3 +178,18 @@ def test_the_unit_comes_only_on_request_and_twice_is_once(system: System) -> Non
     assert unit.stat().st_mode & 0o777 == 0o644
     assert (unit.parent / "multi-user.target.wants" / UNIT).resolve() == unit
     assert sorted(path.name for path in unit.parent.iterdir()) == ["multi-user.target.wants", UNIT]
+
+
+def test_the_unit_waits_for_another_install_and_never_takes_busy_for_success() -> None:
+    assert "SuccessExitStatus" not in UNIT_TEXT
+    (command,) = [line.partition("=")[2] for line in UNIT_TEXT.splitlines() if line.startswith("ExecStart=")]
+    assert command.split() == [PLACE, "recover", "--wait", "600"]
+
+
+def test_recover_takes_the_words_of_the_unit_and_ends_with_16_if_it_waited_in_vain(bench: Bench) -> None:
+    assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
+    assert bench.run("recover", "--wait", "600")[0] == 0
+    lock = System(bench.host).lock("/var/lib/waybill/lan-chat/lock")
+    with lock:
+        code, document, _ = bench.run("recover", "--wait", "1")
+    assert (code, document["error"]) == (16, "busy")

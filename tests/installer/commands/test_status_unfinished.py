@@ -20,7 +20,7 @@ from tests.faults.faulty import kill_at
 from tests.rig.auditlogs import records
 from tests.rig.chatd import ONE, THREE, TWO
 from tests.rig.journals import rewritten
-from tests.rig.releases import context, root, state_file
+from tests.rig.releases import Notes, context, root, state_file
 
 pytestmark = pytest.mark.host(ONE, TWO)
 
@@ -153,14 +153,25 @@ def test_something_else_in_the_place_of_the_lock_is_named(
     assert caught.value.hint.startswith(hint)
 
 
-@pytest.mark.parametrize("name", ["txn", "releases", "staging"])
-def test_a_file_in_the_place_of_a_directory_is_named_whole(host: Context, name: str) -> None:
+def test_a_file_in_the_place_of_the_journals_is_named_whole(host: Context) -> None:
+    shutil.rmtree(state_file(host, "txn"))
+    state_file(host, "txn").write_text("somebody's")
+    with pytest.raises(HostNotReadyError, match="cannot write: File exists") as caught, exclusive(host):
+        pass
+    assert caught.value.where == host.layout.transactions
+    assert state_file(host, "txn").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("name", ["releases", "staging", "rendered"])
+def test_a_file_in_the_place_of_a_directory_is_named_and_stops_no_recovery(host: Context, name: str) -> None:
     shutil.rmtree(state_file(host, name), ignore_errors=True)
     state_file(host, name).write_text("somebody's")
-    what = f"/var/lib/waybill/lan-chat/{name}: Not a directory"
-    with pytest.raises(NotUndoneError, match=what), exclusive(host):
+    with exclusive(host):
         pass
     assert state_file(host, name).read_text() == "somebody's"
+    assert isinstance(host.progress, Notes)
+    assert f"not cleared yet: {host.layout.base}/{name}: " in "\n".join(host.progress.lines)
+    assert [each.where for each in status.product_status(host).leftover] == [f"{host.layout.base}/{name}"]
 
 
 def test_a_status_that_cannot_be_looked_at_is_no_fault_of_ours(host: Context) -> None:

@@ -82,18 +82,20 @@ def test_a_release_is_verified_planned_applied_rolled_back_and_removed_in_silenc
 
 def test_the_plan_that_is_shown_is_carried_out_once_somebody_agrees(bench: Bench) -> None:
     person = Person("y")
+    (bench.host / "etc/hostname").write_text("edge-7\n")
     session = Session.open(bench.host, person, lambda: NOW)
     apply(session, source(bench))
     apply(session, source(bench, "1.5.0", 100_050_000_999))
     rollback(session, "lan-chat")
     remove(session, "lan-chat")
     assert [verb for _, verb in person.shown] == ["apply", "apply", "rollback", "remove"]
+    where = f"edge-7, below {bench.host} (environment production)"
     asked = [text for text in person.said if text.endswith("(--yes)")]
     assert asked == [
-        "Apply lan-chat 1.4.0? [y/N] (--yes)",
-        "Apply lan-chat 1.5.0? [y/N] (--yes)",
-        "Roll back lan-chat to 1.4.0? [y/N] (--yes)",
-        "Remove lan-chat? [y/N] (--yes)",
+        f"Install lan-chat 1.4.0 on {where}? [y/N] (--yes)",
+        f"Upgrade lan-chat 1.4.0 → 1.5.0 on {where}? [y/N] (--yes)",
+        f"Roll back lan-chat 1.5.0 → 1.4.0 on {where}? [y/N] (--yes)",
+        f"Remove lan-chat 1.4.0 on {where}? [y/N] (--yes)",
     ]
 
 

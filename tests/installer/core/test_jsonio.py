@@ -49,7 +49,7 @@ def refusal(text: str | bytes, limit: int = MIB) -> TamperedError:
         ("{}{}", "is not JSON"),
         ("{'a': 1}", "is not JSON"),
         ("[1,]", "is not JSON"),
-        ("\ufeff{}", "is not JSON"),
+        ("\ufeff{}", "begins with a byte order mark (BOM)"),
         ('"a\nb"', "is not JSON"),
         ("01", "is not JSON"),
         ("{} // x", "is not JSON"),
@@ -61,11 +61,18 @@ def test_a_text_that_two_readers_may_understand_differently_is_refused(text: str
     assert why in refusal(text).what
 
 
-@pytest.mark.parametrize("data", [b"\xff", b'"\xed\xa0\x80"', b'"\xc0\x80"', "{}".encode("utf-16")])
+@pytest.mark.parametrize("data", [b"\xff", b'"\xed\xa0\x80"', b'"\xc0\x80"'])
 def test_what_is_not_utf8_is_refused_with_its_offset(data: bytes) -> None:
     error = refusal(data)
     assert error.what == "is not UTF-8"
     assert error.where.startswith("bundle.json@")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_named(encoding: str) -> None:
+    error = refusal('{"a": 1}'.encode(encoding))
+    assert error.what.startswith("is UTF-16 text")
+    assert "editor" in error.hint
 
 
 def test_a_fault_names_its_line() -> None:

@@ -239,7 +239,7 @@ def test_images_that_a_power_cut_broke_are_found_and_loaded_again_from_the_kept_
     own.engine.start()
     assert repair_images(own.context, manifest, directory) == [image.reference, other.reference]
     assert any(
-        "was damaged in the engine: it was removed and loaded again" in note for note in own.meter.notes
+        "is damaged in the engine: removing it and loading it again" in note for note in own.meter.notes
     )
     assert own.everything() == before
     engine = docker_engine.connect(own.system)

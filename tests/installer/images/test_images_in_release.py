@@ -71,7 +71,7 @@ def target(site: Site) -> Target:
 
 def test_the_plan_says_that_an_image_is_not_loaded(site: Site, target: Target) -> None:
     [line] = METHOD.plan(site.context, None, target)
-    assert line == "keep image shop/app:1, 3.0 MB, in the release without loading it"
+    assert line == "store image shop/app:1, 3.0 MB, in the release without loading it"
     assert METHOD.plan(site.context, target, target) == []
     assert METHOD.plan(site.context, target, None) == []
 

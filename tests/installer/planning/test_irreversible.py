@@ -21,6 +21,7 @@ from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_remove
+from installer.shared import interrupts
 from tests.rig.releases import install, roll_back
 from tests.rig.steps import (
     DATA,
@@ -56,14 +57,14 @@ def test_the_plan_says_beforehand_where_there_is_no_way_back_and_why(host: Conte
     shown = plan_text(found)
     assert "POINT OF NO RETURN: run deploy/migrate.sh" in shown
     assert WHY in shown
-    assert found.as_json()["no_way_back"] == ["run deploy/migrate.sh"]
+    assert found.as_json()["point_of_no_return"] == ["run deploy/migrate.sh"]
     assert found.as_json()["irreversible"] == [f"deploy/migrate.sh cannot be undone: {WHY}"]
 
 
 def test_a_plan_without_such_a_step_says_nothing_of_it(host: Context) -> None:
     found = plan_steps(host, stepped("2.0.0", 2, UNDO))
     assert "POINT OF NO RETURN" not in plan_text(found)
-    assert (found.as_json()["no_way_back"], found.as_json()["irreversible"]) == ([], [])
+    assert (found.as_json()["point_of_no_return"], found.as_json()["irreversible"]) == ([], [])
 
 
 def test_what_fails_before_the_step_is_undone_as_ever(host: Context) -> None:
@@ -101,10 +102,11 @@ def test_the_step_itself_failing_is_not_undone_and_nothing_after_it_is_done(host
 
 def test_a_signal_is_heard_before_the_step_and_not_from_there_on(host: Context) -> None:
     stop = b"kill -TERM $PPID; sleep 0.2\n"
-    with pytest.raises(RolledBackError, match="interrupted by SIGTERM"):
+    with interrupts.handled(), pytest.raises(RolledBackError, match="interrupted by SIGTERM"):
         install_steps(host, stepped("2.0.0", 2, LATER, FORWARD, later=SCRIPT + stop))
     assert lines(host, "data") == ["1.0.0"]
-    install_steps(host, stepped("2.0.0", 2, FORWARD, LATER, migrate=SCRIPT + stop + MIGRATE))
+    with interrupts.handled():
+        install_steps(host, stepped("2.0.0", 2, FORWARD, LATER, migrate=SCRIPT + stop + MIGRATE))
     assert lines(host, "data") == ["2.0.0"]
     assert lines(host)[-1] == "later 2.0.0"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,7 +217,7 @@ def test_a_read_only_or_noexec_place_is_found(tmp_path: Path) -> None:
         assert ("/", "is mounted noexec, and /opt/chat/chatd is a program") in whats(plan)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="owners are looked at by root only")
+@pytest.mark.needs("root")
 def test_a_missing_owner_is_named_with_the_command_that_makes_it(host: Context) -> None:
     members = {**ONE.members, "bin/linux-amd64/chatd": replace(CHATD, owner="chat:chat")}
     with planned(host, replace(ONE, members=members)) as plan:
@@ -246,7 +245,7 @@ def test_a_choice_that_makes_no_sense_is_wrong_usage(host: Context, options: Opt
 def test_methods_of_a_live_system_are_left_out_below_a_root_and_named(host: Context) -> None:
     spec = replace(ONE, deploy=(Deployment("systemd", {"units": ["deploy/x.service"]}),))
     with planned(host, spec) as plan:
-        sentence = 'step "systemd" is skipped with --root; add --only files,systemd to run it'
+        sentence = 'step "systemd" is skipped with --root; add --only files,systemd to run it on this machine'
         assert plan.skipped == {"systemd": sentence}
         assert sentence in plan.notes
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import pytest
 
 from installer.core.errors import HostNotReadyError
+from installer.shared.bounded_child import Bounds
 from installer.shared.values import BuiltIns, Layer, examine, resolve
 
 BUILT_INS = BuiltIns("1.4.0", "lan-chat", "production")
@@ -140,12 +140,19 @@ def test_a_schema_that_cannot_be_used_is_named(schema, what):
     ],
 )
 def test_a_pattern_that_tries_every_way_is_ended(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr("installer.shared.values.SCHEMA_SECONDS", 0.2)
+    monkeypatch.setattr("installer.shared.values.BOUNDS", Bounds(seconds=1, total=1))
     (found,) = problems(DEFAULTS, site(f"host: {'a' * 60}!"), schema=Layer("s.json", text.encode()))
-    assert found.startswith("s.json: needs more than 0.2 seconds to check these values")
+    assert found.startswith("s.json: needs more than 1 seconds of processor time to check these values")
     assert "repetition inside a repetition" in found
-    assert signal.getsignal(signal.SIGVTALRM) == signal.SIG_DFL
-    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_references_that_multiply_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice a schema that has twice a schema: 2^30 looks at one value."""
+    monkeypatch.setattr("installer.shared.values.BOUNDS", Bounds(seconds=1, total=1))
+    twice = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(30)}
+    text = json.dumps({"$defs": {**twice, "a30": {"type": "object"}}, "$ref": "#/$defs/a0"})
+    (found,) = problems(DEFAULTS, schema=Layer("s.json", text.encode()))
+    assert "seconds of processor time" in found
 
 
 def test_a_schema_that_refers_to_itself_without_end_is_named() -> None:

@@ -19,6 +19,7 @@ from installer.core.errors import NotUndoneError, Problem, RolledBackError
 from installer.deploy.operation import Op, StepError
 from installer.host.context import Context
 from installer.host.system import SyncError, System
+from installer.shared import interrupts
 from installer.state.state import load
 from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
@@ -133,26 +134,6 @@ def test_a_sync_that_fails_after_the_commit_is_written_down(host: Context) -> No
     assert Journal.open(host.system, f"/{STATE}/txn/000001.log").has("DISTRUST")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_every_signal_that_asks_to_stop_is_caught_and_then_left_as_it_was(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with execute._signals() as signals:
-        assert signal.getsignal(number) is signals
-    assert signal.getsignal(number) is before
-
-
-def test_the_first_signal_is_heard_and_no_other() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with execute._signals() as signals:
-        assert signal.getsignal(signal.SIGTERM) is signals
-        with pytest.raises(failures.Interrupted, match="SIGTERM"):
-            signal.raise_signal(signal.SIGTERM)
-        assert signals.ignored
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGHUP)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 def test_what_could_not_be_undone_keeps_what_is_known_of_the_cause(host: Context) -> None:
     within = replace(host, transaction="000007")
     problem = Problem("container chat-1", "does not answer")
@@ -220,7 +201,8 @@ BAD = scripted("2.0.0", 2, SCRIPT + b"echo not ready; exit 4\n")
 
 def test_a_signal_while_it_is_decided_comes_too_late(host: Context) -> None:
     system = Signalled(root(host), "write_at", "COMMIT")
-    install(context(system), ONE)
+    with interrupts.handled():
+        install(context(system), ONE)
     assert system.asked
     assert deployed(host) == "one"
     assert records(host, 1).count("COMMIT") == 1
@@ -229,7 +211,7 @@ def test_a_signal_while_it_is_decided_comes_too_late(host: Context) -> None:
 def test_a_signal_while_it_is_undone_does_not_stop_the_way_back(host: Context) -> None:
     install_steps(host, scripted("1.0.0", 1))
     system = Signalled(root(host), "write_at", "UNDOING")
-    with pytest.raises(RolledBackError, match="not ready"):
+    with interrupts.handled(), pytest.raises(RolledBackError, match="not ready"):
         install_steps(context(system), BAD)
     assert system.asked
     assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
@@ -245,7 +227,10 @@ def test_a_signal_while_what_could_not_begin_is_cleared_is_not_heard(host: Conte
 
     system = Both(root(host), "unlink", "state.json.new")
     system.asked = True  # not before it cannot begin
-    with pytest.raises(RolledBackError, match="could not start: No space left on device"):
+    with (
+        interrupts.handled(),
+        pytest.raises(RolledBackError, match="could not start: No space left on device"),
+    ):
         install(context(system), ONE)
     assert system.asked
 

@@ -122,6 +122,7 @@ def test_without_state_and_journals_either_trace_of_a_release_is_enough(host: Co
     for name in {"state.json", "txn", "releases", "history.jsonl"} - {left}:
         path = state_file(host, name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    state_file(host, "txn").mkdir(0o700)  # it is locked, and made where it is missing
     refused(host, "the state is missing, and no journal contains it")
 
 

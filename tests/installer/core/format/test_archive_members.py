@@ -45,7 +45,8 @@ class TestPayload:
     def test_an_extra_member_is_refused(self) -> None:
         plan = build.plan()
         error = refusal(replace(plan, payload=(*plan.payload, Part("deploy/evil.sh", b"#!/bin/sh\n", 0o755))))
-        assert error.what == "deploy/evil.sh is not in the signed list"
+        said = "is not in the signed list, and is neither an approval nor a signature of one"
+        assert error.what == f"deploy/evil.sh {said}"
 
     @pytest.mark.parametrize("path", list(FILES))
     def test_a_missing_member_is_refused(self, path: str) -> None:
@@ -119,7 +120,12 @@ class TestEnd:
     @pytest.mark.parametrize("end", [END + b"\0", END + bytes(512), END + bytes(8192), END + b"x", END + END])
     def test_anything_behind_the_end_is_refused(self, end: bytes) -> None:
         error = refusal(replace(build.plan(), end=end))
-        assert error.what == "the end of the archive is followed by other bytes"
+        zeros = len(end) - len(END)
+        assert error.what.startswith(
+            "the end of the archive is followed by other bytes"
+            if any(end)
+            else f"the bundle is complete, but {zeros} zero bytes follow it"
+        )
         assert error.where == f"b.tar@{len(build.plan().tar())}"
 
     def test_one_zero_block_and_something_else_is_no_end(self) -> None:
@@ -130,19 +136,44 @@ class TestEnd:
         refusal(build.plan().tar() + build.plan().tar())
 
     @pytest.mark.parametrize(
-        "name", ["approvals", "approvals/a/b", "approvals-x/a", "Approvals/a", "docs/zzz"]
+        "name",
+        [
+            "approvals",
+            "approvals/a/b",
+            "approvals-x/a",
+            "Approvals/a",
+            "docs/zzz",
+            "approvals/INSTALL.sh",
+            "approvals/ops-0a1b2c3d.json.pem",
+            "approvals/root-0a1b2c3d.json",
+            "SHA256SUMS.run.sh",
+            "SHA256SUMS.0a1b2c3d.sig",
+            APPROVAL.replace("security", "Security"),
+        ],
     )
     def test_only_approvals_stand_behind_the_payload(self, name: str) -> None:
-        assert refusal(build.plan(approvals=[Part(name, b"{}")])).what == f"{name} is not in the signed list"
+        error = refusal(build.plan(approvals=[Part(name, b"{}")]))
+        said = "is not in the signed list, and is neither an approval nor a signature of one"
+        assert error.what == f"{name} {said}"
+        assert "nobody signed this member" in error.hint
 
-    def test_an_approval_twice_is_refused_letter_case_aside(self) -> None:
-        for twin in (APPROVAL, APPROVAL.replace("security", "Security")):
-            error = refusal(build.plan(approvals=[Part(APPROVAL, b"{}"), Part(twin, b"[]")]))
-            assert error.what == f"{twin} occurs twice, ignoring case"
+    def test_a_signature_without_its_approval_is_refused(self) -> None:
+        parts = [Part(APPROVAL, b"{}"), Part("approvals/ops-0a1b2c3d.json.asc", b"x")]
+        what = (
+            "approvals/ops-0a1b2c3d.json.asc is a signature of approvals/ops-0a1b2c3d.json, which is missing"
+        )
+        assert refusal(build.plan(approvals=parts)).what == what
+
+    def test_an_approval_twice_is_refused(self) -> None:
+        error = refusal(build.plan(approvals=[Part(APPROVAL, b"{}"), Part(APPROVAL, b"[]")]))
+        assert error.what == f"{APPROVAL} occurs twice"
 
     def test_more_approvals_than_the_limit_are_refused(self) -> None:
-        parts = [Part(f"approvals/{number:03d}", b"") for number in range(4 * LIMITS.approvals + 1)]
-        assert refusal(build.plan(approvals=parts)).what == "has more than 64 approvals"
+        for count in (65, 85, 4 * LIMITS.approvals + 1):
+            parts = [Part(f"approvals/ops-{number:08x}.json", b"{}") for number in range(count)]
+            what = refusal(build.plan(approvals=parts)).what
+            assert what == "has more than 64 approvals, which is the most that are allowed"
+        build.read(build.plan(approvals=parts[:64]).tar())
 
     @pytest.mark.parametrize("change", [{"mode": 0o755}, {"mtime": 0}])
     def test_another_mode_or_time_of_an_approval_is_refused(self, change: dict[str, int]) -> None:

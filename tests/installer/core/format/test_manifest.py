@@ -102,7 +102,7 @@ class TestRoundTrip:
             deploy=st.lists(
                 st.builds(
                     Deployment,
-                    st.sampled_from(["systemd", "compose", "helm"]),
+                    st.sampled_from(["salt", "ansible", "helm"]),
                     st.dictionaries(
                         st.text("abc", min_size=1), st.text("xyz") | st.integers(0, 9) | st.booleans()
                     ),
@@ -325,7 +325,7 @@ class TestFields:
             (lambda m: m.update(platforms=["linux"]), "bundle.json: platforms[0]"),
             (lambda m: m.update(platforms="linux/amd64"), "bundle.json: platforms"),
             (lambda m: m.update(files={}), "bundle.json: files"),
-            (lambda m: m["files"].append([]), "bundle.json: files[9]"),
+            (lambda m: m["files"].append([]), "bundle.json: files[13]"),
             (lambda m: m["files"][0].update(mode="4755"), "bundle.json: files[0].mode"),
             (lambda m: m["files"][0].update(mode="04755"), "bundle.json: files[0].mode"),
             (lambda m: m["files"][0].update(mode=420), "bundle.json: files[0].mode"),

@@ -52,7 +52,7 @@ def test_a_pipe_gives_the_same_as_a_file(tar: bytes) -> None:
 
 @pytest.mark.parametrize("as_stream", [False, True])
 def test_what_stands_behind_the_payload_is_given_back(as_stream: bool) -> None:
-    names = [f"approvals/security-0a1b2c3d.{ending}" for ending in ("json", "sig")]
+    names = [f"approvals/security-0a1b2c3d.{ending}" for ending in ("json", "json.sig")]
     tar = build.plan(FILES, approvals=[build.Part(name, name.encode()) for name in names]).tar()
     medium = build.stream(tar) if as_stream else BytesMedium(tar)
     tail = check_payload(open_bundle(medium, unsafe_trust_anyone))

@@ -10,7 +10,7 @@ import pytest
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image, Layer
-from installer.core.oci import documents
+from installer.core.oci import documents, layout
 from installer.core.oci.reference import familiar, qualified, reference_fault, split_host, split_reference
 
 HEX = "sha256:" + "a" * 64
@@ -161,7 +161,7 @@ def test_a_manifest_that_we_make_is_one_that_we_read() -> None:
 
 def test_an_index_that_we_make_names_images_for_containerd_and_for_people() -> None:
     made = documents.make_manifest(OTHER, 5, [STORED])
-    data = documents.make_index([image("redis:7", "linux/arm64/v8", made)], {oci_digest(made): made})
+    data = layout.make_index([image("redis:7", "linux/arm64/v8", made)], {oci_digest(made): made})
     entry = documents.parse_index(data, "i").manifests[0]
     assert (entry.platform, entry.size, entry.media_type) == ("linux/arm64/v8", len(made), documents.MANIFEST)
     assert entry.annotations == {
@@ -171,7 +171,7 @@ def test_an_index_that_we_make_names_images_for_containerd_and_for_people() -> N
 
 
 def test_docker_reads_the_layout_by_its_own_manifest() -> None:
-    data = documents.make_docker_manifest([image("a:1"), image("b:1"), image("a:1", "linux/arm64", b"x")])
+    data = layout.make_docker_manifest([image("a:1"), image("b:1"), image("a:1", "linux/arm64", b"x")])
     blob = "blobs/sha256/"
     assert documents.parse_docker_manifest(data, "manifest.json") == (
         documents.DockerEntry(blob + "b" * 64, ("a:1", "b:1"), (blob + "a" * 64,)),

@@ -13,9 +13,10 @@ import jsonschema
 import pytest
 
 from installer.core.errors import TamperedError
+from installer.core.format.approval_names import signed_name
 from installer.core.format.partial_append import STATEMENT_START
 from installer.core.jsonio import dumps
-from installer.core.trust.approval import Approval, group_files, parse, signed_name
+from installer.core.trust.approval import Approval, group_files, parse
 from installer.core.trust.provenance import Provenance
 from tests.rig.documents import at, schema, validator, without
 
@@ -192,7 +193,7 @@ class TestFiles:
             ("ops-0a1b2c3d.2.json", "ops", 1),
             ("ops-0a1b2c3d.json", "ops", 2),
         ]
-        assert found[0].where == "beside: approvals/break-glass-00000000.json"
+        assert found[0].where == "beside/break-glass-00000000.json"
 
     @pytest.mark.parametrize(
         "name",

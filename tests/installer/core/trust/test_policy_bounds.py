@@ -92,10 +92,32 @@ class TestSequence:
         plan = build.plan(FILES, room=512, rollback="docs/ROLLBACK.md", sequence=2**53)
         error = refused(World(plan=plan), errors.JumpError)
         assert "set-product" in error.hint
-        World(plan=plan, host=HostFacts("production")).verify()
 
     def test_the_first_one_may_come_from_nowhere(self) -> None:
         World(host=HostFacts("production")).verify()
+
+    @pytest.mark.parametrize("above", [0, 1, 2**53 - LIMITS.first_sequence])
+    def test_the_first_one_leaves_room_for_those_after_it(self, above: int) -> None:
+        """Also after a reset by the root, and at the desk, which knows no host."""
+        fields = {"sequence": LIMITS.first_sequence + above, "rollback": "docs/ROLLBACK.md"}
+        plan = build.plan(FILES, room=512, **fields)
+        reset = root(products={"lan-chat": ProductRule(reset=1)})
+        worlds = [
+            World(plan=plan, host=HostFacts("production")),
+            World(plan=plan, root=reset, host=replace(World().host, highest=2**52)),
+        ]
+        for world in worlds:
+            if above == 0:
+                world.verify()
+                continue
+            error = refused(world, errors.JumpError)
+            assert "is too high for the first release on a host: at most 2000000000000000" in error.what
+            assert "lower `sequence` in bundle.yaml" in error.hint
+
+    def test_a_host_that_has_a_higher_one_goes_on(self) -> None:
+        fields = {"sequence": 2**52 + 1, "rollback": "docs/ROLLBACK.md"}
+        world = World(plan=build.plan(FILES, room=512, **fields), host=replace(World().host, highest=2**52))
+        world.verify()
 
     def test_the_bounds_themselves_are_within(self) -> None:
         sequence = World().plan.manifest.sequence

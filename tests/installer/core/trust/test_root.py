@@ -283,6 +283,6 @@ class TestView:
     def test_its_lines_fit_a_terminal_and_its_json_is_json(self, root: Root) -> None:
         shown = view(root, b"x", NOW)
         assert max(len(line) for line in shown.lines()) <= 80
-        assert "release: 2 owners must sign, out of" in "\n".join(shown.lines())
+        assert "release: signatures of 2 owners are required" in "\n".join(shown.lines())
         assert json.loads(json.dumps(shown.as_json()))["expired"] is False
         assert view(root, b"x", NOW + timedelta(days=400)).expired

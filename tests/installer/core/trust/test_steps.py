@@ -25,6 +25,8 @@ from installer.core.trust.root import PRODUCTION, ProductRule, Role
 from installer.core.trust.steps import STEPS, verification_step
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
+from tests.rig.imagebuild import Built, layer
+from tests.rig.imageplan import section
 from tests.rig.trustworld import APPROVALS, FILES, HOST, MADE, NOW, Said, World, person, root
 
 PAGE = Path(__file__).parents[4] / "docs" / "reference" / "verification.md"
@@ -59,6 +61,13 @@ def bad_approval(base: World) -> World:
 def elsewhere(base: World) -> World:
     others = {"targets": ("chat02.plant.example",)}
     return replace(base, approvals=(*APPROVALS[:2], Said("ops", fields=others)))
+
+
+def other_images(base: World) -> World:
+    """The layout names an image that the manifest does not list."""
+    made = section([Built("chat/app:1", [layer("app")])])
+    made.files["images/index.json"] = made.files["images/index.json"].replace(b"chat/app:1", b"chat/app:2")
+    return replace(base, plan=made.plan(FILES, room=512, rollback="docs/ROLLBACK.md"))
 
 
 ONLY: dict[int, tuple[type[WaybillError], Callable[[World], World]]] = {
@@ -108,6 +117,7 @@ ONLY: dict[int, tuple[type[WaybillError], Callable[[World], World]]] = {
     16: (errors.TamperedError, bad_approval),
     17: (errors.WrongTargetError, elsewhere),
     18: (errors.NotApprovedError, lambda w: replace(w, approvals=APPROVALS[:2])),
+    20: (errors.TamperedError, other_images),
 }
 
 

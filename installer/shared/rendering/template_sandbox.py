@@ -1,4 +1,4 @@
-"""The Jinja2 environment of `installer/shared/template.py`: what a template may do, and how much of it.
+"""The Jinja2 environment of `template.py`: what a template may do, and how much of it.
 
 The sandbox of Jinja2 hides attributes and methods that reach beyond the values. It does not limit time and
 memory. That is done here: iterations and calls are counted, texts of expressions are measured, and large
@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from installer.core.limits import LIMITS
 
 MAX_STEPS = 1_000_000
+MAX_INDENT = 64
 _MAX_PRODUCT = 16 * LIMITS.document_bytes
 _MAX_BITS = 4096
 _LEFT_OUT = frozenset(("random", "urlize", "xmlattr", "pprint"))
@@ -46,6 +47,13 @@ class TemplateRefusedError(TemplateError):
     ) -> None:
         super().__init__(what)
         self.hint, self.is_null = hint, is_null
+
+
+class _Undefined(StrictUndefined):
+    """A value that is not there: an error in every use, also where it is an element of a printed list."""
+
+    # The text of a list is made of the `repr` of its elements; Jinja2's has the text "Undefined" there.
+    __repr__ = StrictUndefined.__str__
 
 
 class Budget:
@@ -108,11 +116,36 @@ class Budget:
             raise TemplateRefusedError(
                 f"prints {kind}", "call it with (), or convert it to text with | join or | list"
             )
+        self._inspect(value)
         text = str(value)
         self.text += len(text)
         if self.text > 4 * LIMITS.document_bytes:
             raise TemplateRefusedError("produces too much text")
         return text
+
+    def _inspect(self, value: Any) -> None:
+        """Refuse a list or mapping that has no text, or a text that is too large.
+
+        Raises:
+            TemplateRefusedError: It has a function or a generator in it, or is too large.
+        """
+        waiting, size = [value], 0
+        while waiting:
+            each = waiting.pop()
+            # Each element is one character or more. A list in a list in a list, each twice in the next, is
+            # small and has an endless text.
+            size += 1
+            if isinstance(each, dict):
+                waiting += [*each.keys(), *each.values()]
+            elif isinstance(each, list | tuple):
+                waiting += each
+            elif isinstance(each, str):
+                size += len(each)
+            elif each is not None and not isinstance(each, (int, float, Undefined)):
+                what = f"prints a list or mapping with a {type(each).__name__} in it"
+                raise TemplateRefusedError(what, "convert its elements with | map(…) | list")
+            if size > LIMITS.document_bytes:
+                raise TemplateRefusedError("produces a value that is too large")
 
 
 def bind(tree: nodes.Template) -> None:
@@ -142,7 +175,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self, budget: Budget) -> None:
         # There is no loader, so include, import and extends find nothing.
         super().__init__(
-            undefined=StrictUndefined,
+            undefined=_Undefined,
             autoescape=False,
             keep_trailing_newline=True,
             finalize=budget.printed,
@@ -231,4 +264,12 @@ def _tojson(value: Any, indent: int | None = None) -> str:
     """Like Jinja2's filter, without the escapes that are for HTML."""
     if isinstance(value, Undefined):
         return str(value)
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    if isinstance(indent, int) and indent > MAX_INDENT:
+        raise TemplateRefusedError(f"indents by more than {MAX_INDENT} characters")
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=_no_json)
+
+
+def _no_json(value: Any) -> Any:
+    if isinstance(value, Undefined):
+        return str(value)  # raises, and names the value
+    raise TemplateRefusedError(f"turns a {type(value).__name__} into JSON", "use plain values, or | list")

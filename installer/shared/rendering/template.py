@@ -3,7 +3,8 @@
 Jinja2 with an immutable sandbox and no loader: a template can read the values and nothing else. An undefined
 or empty (null) value is an error that names template, line and key. Bytes stay as they are: CRLF, a lone CR,
 a missing last newline and lines of megabytes come out as they went in. What runs is bounded: loop rounds,
-calls, and the text they make (`installer/shared/template_sandbox.py`).
+calls, and the text they make (`template_sandbox.py`). What cannot be counted is bounded by the kernel, in the
+child process where `release.py` renders the templates of a release.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     """
     from jinja2 import Template, TemplateError
 
-    from installer.shared.template_sandbox import Budget, TemplateRefusedError, bind, sandbox
+    from installer.shared.rendering.template_sandbox import Budget, TemplateRefusedError, bind, sandbox
 
     budget = Budget()
     environment = sandbox(budget)
@@ -74,7 +75,7 @@ def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     except TemplateError as error:
         raise _explain(error, name, tree) from None
     except (RecursionError, MemoryError) as error:
-        what = "recurses endlessly" if isinstance(error, RecursionError) else "needs too much memory"
+        what = "is nested too deeply" if isinstance(error, RecursionError) else "needs too much memory"
         raise RenderError(what, template=name, hint="simplify the template") from None
     except Exception as error:  # an expression can raise anything: it is an error of the template
         line = _line(error, name)
@@ -97,7 +98,7 @@ def parse(template: bytes, name: str) -> nodes.Template:
     """
     from jinja2 import TemplateSyntaxError, nodes
 
-    from installer.shared.template_sandbox import Budget, sandbox
+    from installer.shared.rendering.template_sandbox import Budget, sandbox
 
     def refused(what: str, hint: str, line: int = 0) -> RenderError:
         return RenderError(what, template=name, line=line, hint=hint)
@@ -121,16 +122,18 @@ def parse(template: bytes, name: str) -> nodes.Template:
         if not stand_in:
             raise refused("has CR characters that cannot be preserved", "convert it to LF line endings")
         text = text.replace("\r", stand_in)
+    kinds: tuple[type[nodes.Node], ...] = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
     try:
         tree = sandbox(Budget()).parse(text, name, name)
+        foreign = list(tree.find_all(kinds))
     except TemplateSyntaxError as error:
         what = f"template syntax: {_lower(error.message or 'wrong')}"
         raise refused(what, _syntax_hint(error.message or ""), error.lineno) from None
+    # A long chain of filters is a deep tree, too.
     except RecursionError:
         raise refused("is nested too deeply", "simplify the template") from None
-    kinds: tuple[type[nodes.Node], ...] = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
     # There is no loader: the error would only come when the template is rendered on the host.
-    for reaching in tree.find_all(kinds):
+    for reaching in foreign:
         what = f"uses another template ({type(reaching).__name__.lower()})"
         raise refused(what, "put everything into one template", reaching.lineno)
     if stand_in:

@@ -1,0 +1,100 @@
+"""What an operator can do about an error: by the number of the operating system, and below --root."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+from dataclasses import replace
+
+from installer.core.errors import HostNotReadyError, WaybillError
+
+_COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
+# Not within a longer path, which is that of this machine already.
+_PLACE = re.compile(r"(?<![\w./-])/(?:etc|var/lib)/waybill\b")
+NOT_OURS = "run as root, or use --root DIR with a directory of your own"
+_DENIED_TO_ROOT = (
+    "root may not do this here: the file may be immutable (see `lsattr`, then `chattr -i`), or a security "
+    "module refuses it (see the kernel log: dmesg)"
+)
+_SPACE = "free some space there"
+_LOCAL = "use a local file system such as ext4 or xfs"
+_BY_NUMBER = {
+    errno.EROFS: (
+        "remount its file system read-write; if it became read-only by itself, check the disk first (dmesg)"
+    ),
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: "the file system cannot hold a file of this size: use another one",
+    errno.EIO: "the disk may be failing: check this path, and the kernel log (dmesg)",
+    errno.ENOTDIR: "a directory is needed here, but a file exists: move the file away",
+    errno.EISDIR: "a file is needed here, but a directory exists: move the directory away",
+    errno.ELOOP: "a file is needed here, but a link exists: move the link away",
+    errno.EEXIST: "a directory is needed here, but something else exists: move it away",
+    errno.EXDEV: (
+        "two directories of Waybill are on different file systems: /var/lib/waybill/PRODUCT has to be on one "
+        "file system as a whole"
+    ),
+    errno.EMFILE: "this process may not open more files: raise the limit (ulimit -n 1024), then try again",
+    errno.ENFILE: "this host has too many open files: close programs, or raise fs.file-max (sysctl)",
+    errno.ENOMEM: "this host has too little free memory: stop other programs, then try again",
+    errno.ENOLCK: (
+        "the file system cannot lock files: on NFS, start the lock service (rpc.statd) or mount with "
+        f"local_lock=all; else {_LOCAL}"
+    ),
+    errno.EINVAL: f"the file system does not support this operation: {_LOCAL}",
+    errno.EOPNOTSUPP: f"the file system does not support this operation: {_LOCAL}",
+    errno.ENOSYS: f"the file system or the kernel does not support this operation: {_LOCAL}",
+    errno.ESTALE: "the server of this network file system has lost it: mount it again",
+    errno.EBUSY: "something uses it or is mounted there: stop that, then try again",
+    errno.ENAMETOOLONG: "the file system does not allow so long a name: use another one",
+}
+_DENIED = (errno.EACCES, errno.EPERM)
+MISPLACED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+"""Numbers that say that something else is where a file or directory of ours has to be."""
+
+
+def remedy(error: OSError, otherwise: str = "check this path, and the kernel log (dmesg)") -> str:
+    """Return what to do about an error.
+
+    Args:
+        error: The error.
+        otherwise: What to do about one that is not known here.
+    """
+    if error.errno in _DENIED:
+        # "Run as root" would send root in a circle.
+        return _DENIED_TO_ROOT if os.geteuid() == 0 else NOT_OURS
+    return _BY_NUMBER.get(error.errno or 0, otherwise)
+
+
+def host_error(error: OSError, where: str = "") -> HostNotReadyError:
+    """Return the error for a failure of the host that nobody else has put into words.
+
+    Args:
+        error: The failure.
+        where: The path, for a failure that names none.
+    """
+    place = error.filename if isinstance(error.filename, str) else where
+    reason = error.strerror or str(error) or type(error).__name__
+    return HostNotReadyError(f"the host failed: {reason}", where=place, hint=remedy(error))
+
+
+def point_below(error: WaybillError, root: str) -> None:
+    """Let the hints of an error name commands and files of a host below a root directory.
+
+    Args:
+        error: The error; its hints are changed.
+        root: The directory; `/` changes nothing.
+    """
+    if root == "/":
+        return
+    error.hint = below(error.hint, root)
+    error.problems = tuple(replace(each, hint=below(each.hint, root)) for each in error.problems)
+
+
+def below(hint: str, root: str) -> str:
+    """Return one hint for a host below a root directory."""
+    placed = _PLACE.sub(lambda found: root + found[0], hint)
+    # To be copied into a shell, whatever the directory is called.
+    return _COMMAND.sub(lambda found: f"`install {found[1]} --root {shlex.quote(root)}`", placed)

@@ -1,0 +1,208 @@
+"""`install rollback` by the root of today: floor, product policy, revocation; break-glass goes round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from installer.core.trust.root import PRODUCTION, Policy, ProductRule, Root
+from installer.deploy.operation import StepError
+from installer.state.trust_store import TIME_FILE
+from tests.rig.bench import CLOCK, Bench, release
+from tests.rig.trustworld import NOW, Said, World, root
+
+OLD = release("1.4.0", 100_040_000_999)
+FLOOR = {"lan-chat": ProductRule(floor=100_050_000_000)}
+GLASS = replace(PRODUCTION, break_glass=True)
+
+
+@pytest.fixture
+def upgraded(bench: Bench) -> Bench:
+    """A host that went from 1.4.0 to 1.5.0."""
+    for world in (OLD, release("1.5.0", 100_050_000_999)):
+        assert bench.run(str(bench.bundle(world)), "--yes")[0] == 0
+    return bench
+
+
+def later(policy: Policy = PRODUCTION, **fields: Any) -> Root:
+    """The next root, with another policy."""
+    return root(version=2, environments={"production": policy}, **fields)
+
+
+def glass(bench: Bench, world: World = OLD, **fields: Any) -> Path:
+    """Brings an approval of the role break-glass for a release."""
+    directory = bench.stick / "glass"
+    directory.mkdir(exist_ok=True)
+    said = Said("break-glass", fields={"notes": "plant stands still, INC-4", **fields})
+    for name, data in world.files((said,)).items():
+        (directory / Path(name).name).write_bytes(data)
+    return directory
+
+
+def version(bench: Bench) -> str:
+    return str(bench.run("status")[1]["products"][0]["current"]["version"])
+
+
+def test_below_the_security_floor(upgraded: Bench) -> None:
+    upgraded.trust(later(products=FLOOR))
+    code, document, _ = upgraded.run("rollback", "--yes")
+    assert (code, document["error"], document["step"]) == (13, "below-floor", 13)
+    assert "1.4.0 (sequence 100040000999) is below the security floor" in document["what"]
+    assert "does not allow break-glass here" in document["hint"]
+    assert version(upgraded) == "1.5.0"
+
+
+def test_a_product_that_is_no_longer_allowed(upgraded: Bench) -> None:
+    upgraded.trust(later(replace(PRODUCTION, products=("other",))))
+    code, document, _ = upgraded.run("rollback", "--yes")
+    assert (code, document["error"], document["step"]) == (13, "wrong-product", 10)
+    assert version(upgraded) == "1.5.0"
+
+
+def test_where_the_host_does_not_say_its_environment_that_of_the_release_counts(upgraded: Bench) -> None:
+    (upgraded.host / "etc/waybill/environment").unlink()
+    upgraded.trust(later(replace(PRODUCTION, products=("other",))))
+    assert upgraded.run("rollback", "--yes")[1]["error"] == "wrong-product"
+
+
+def test_age_is_no_reason(upgraded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CLOCK, lambda: NOW + timedelta(days=4000))
+    assert upgraded.run("rollback", "--yes")[0] == 0
+
+
+class TestGlass:
+    def test_the_refusal_names_the_way_round(self, upgraded: Bench) -> None:
+        upgraded.trust(later(GLASS, products=FLOOR))
+        code, document, _ = upgraded.run("rollback", "--yes")
+        assert code == 13
+        assert "bundle approve BUNDLE --role break-glass --env production" in document["hint"]
+        assert f"`install rollback 1.4.0 --approvals DIR --root {upgraded.host}`" in document["hint"]
+
+    @pytest.mark.parametrize(
+        ("change", "missing"),
+        [
+            ({"products": FLOOR}, "below the security floor"),
+            ({"policy": replace(GLASS, products=("other",))}, "not allowed in the environment"),
+        ],
+    )
+    def test_it_opens_the_way_and_is_shown_everywhere(
+        self, upgraded: Bench, change: dict[str, Any], missing: str
+    ) -> None:
+        upgraded.trust(later(**{"policy": GLASS, **change}))
+        code, _, said = upgraded.run("rollback", "--yes", "--approvals", str(glass(upgraded)))
+        assert code == 0
+        assert "BREAK-GLASS used in production" in said
+        assert "Boss: plant stands still, INC-4" in said
+        assert version(upgraded) == "1.4.0"
+        event = upgraded.run("history")[1]["events"][-1]
+        assert missing in " ".join(event["broken"])
+        assert missing in " ".join(upgraded.run("status")[1]["products"][0]["break_glass"])
+        begun = [row for row in upgraded.run("audit")[1]["records"] if row["event"] == "begun"]
+        assert missing in " ".join(begun[-1]["break_glass"])
+        assert "break-glass" in {row.get("role") for row in begun[-1]["approved_by"]}
+
+    def test_where_nothing_is_missing_it_does_not_show_up(self, upgraded: Bench) -> None:
+        upgraded.trust(later(GLASS))
+        code, _, said = upgraded.run("rollback", "--yes", "--approvals", str(glass(upgraded)))
+        assert (code, "BREAK-GLASS" in said) == (0, False)
+
+    @pytest.mark.parametrize(
+        ("policy", "fields"),
+        [
+            (PRODUCTION, {}),
+            (GLASS, {"notes": ""}),
+            (GLASS, {"expires": NOW - timedelta(minutes=1)}),
+            (GLASS, {"environment": "staging"}),
+            (GLASS, {"targets": ("elsewhere",)}),
+            (GLASS, {"identity": "0" * 64}),
+        ],
+    )
+    def test_what_does_not_count_opens_nothing(
+        self, upgraded: Bench, policy: Policy, fields: dict[str, Any]
+    ) -> None:
+        upgraded.trust(later(policy, products=FLOOR))
+        code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(glass(upgraded, **fields)))
+        assert (code, document["error"]) == (13, "below-floor")
+        assert version(upgraded) == "1.5.0"
+
+    def test_approvals_of_other_roles_open_nothing(self, upgraded: Bench) -> None:
+        upgraded.trust(later(GLASS, products=FLOOR))
+        directory = upgraded.stick / "others"
+        directory.mkdir()
+        for name, data in OLD.files(OLD.approvals).items():
+            (directory / Path(name).name).write_bytes(data)
+        assert upgraded.run("rollback", "--yes", "--approvals", str(directory))[0] == 13
+
+    def test_a_changed_one_is_named_and_not_the_release(self, upgraded: Bench) -> None:
+        upgraded.trust(later(GLASS, products=FLOOR))
+        directory = glass(upgraded)
+        (statement,) = directory.glob("break-glass-????????.json")
+        statement.write_bytes(statement.read_bytes().replace(b"INC-4", b"INC-5"))
+        code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(directory))
+        assert (code, document["error"], document["step"]) == (11, "tampered", 16)
+        assert "break-glass-" in document["where"]
+
+    def test_it_never_brings_back_what_was_revoked(self, upgraded: Bench) -> None:
+        upgraded.trust(later(GLASS, products=FLOOR, revoked_bundles=frozenset({OLD.identity})))
+        code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(glass(upgraded)))
+        assert (code, document["error"]) == (12, "revoked")
+
+    def test_a_clock_set_back_does_not_revive_it(
+        self, upgraded: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upgraded.trust(later(GLASS, products=FLOOR))
+        directory = glass(upgraded, expires=NOW - timedelta(minutes=30))
+        monkeypatch.setattr(CLOCK, lambda: NOW - timedelta(hours=1))
+        code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(directory))
+        assert (code, document["error"]) == (12, "clock-set-back")
+        assert document["hint"].endswith(f"remove {upgraded.host}{TIME_FILE}")
+
+    def test_it_expires_while_somebody_thinks(self, upgraded: Bench, thinking: Callable[..., None]) -> None:
+        upgraded.trust(later(GLASS, products=FLOOR))
+        directory = glass(upgraded, expires=NOW + timedelta(minutes=1))
+        thinking(timedelta(minutes=2))
+        code, document, _ = upgraded.run("rollback", "--approvals", str(directory))
+        assert (code, document["error"]) == (13, "below-floor")
+        assert version(upgraded) == "1.5.0"
+
+
+def test_a_root_that_changes_while_somebody_thinks(upgraded: Bench, thinking: Callable[..., None]) -> None:
+    thinking(timedelta(), also=lambda: upgraded.trust(later(products=FLOOR)))
+    code, document, _ = upgraded.run("rollback")
+    assert (code, document["error"], document["hint"]) == (15, "host-not-ready", "run the same command again")
+    assert version(upgraded) == "1.5.0"
+
+
+def test_a_failed_upgrade_returns_to_what_ran_whatever_the_root_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.run(str(bench.bundle(OLD)), "--yes")[0] == 0
+    bench.trust(later(products=FLOOR))
+
+    def unhealthy(*_args: object) -> None:
+        raise StepError("the health check failed")
+
+    monkeypatch.setattr("installer.commands.common.plan_execution.health.watch_release", unhealthy)
+    code, document, _ = bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")
+    assert (code, document["error"]) == (20, "rolled-back")
+    assert version(bench) == "1.4.0"
+
+
+def test_status_names_what_fell(upgraded: Bench) -> None:
+    upgraded.trust(later(products={"lan-chat": ProductRule(floor=100_060_000_000)}))
+    found = upgraded.run("status")[1]["products"][0]
+    assert [(each["version"], each["running"]) for each in found["fallen"]] == [
+        ("1.5.0", True),
+        ("1.4.0", False),
+    ]
+    _, said = upgraded.text("status")
+    assert "  NOT ADMITTED 1.5.0 is now below the security floor of the root (sequence 100060000000)" in said
+    upgraded.trust(later(revoked_bundles=frozenset({OLD.identity})))
+    _, said = upgraded.text("status")
+    assert "  NOT ADMITTED 1.4.0 is now revoked" in said
+    assert "1.5.0 is now" not in said

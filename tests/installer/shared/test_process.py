@@ -1,0 +1,120 @@
+"""Child processes: no pipe that somebody holds, and no key at the terminal, decides how they end."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from installer.shared import interrupts, process
+from tests.hang import ends
+
+TOP = Path(__file__).resolve().parents[3]
+
+
+def gone(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_daemon_that_goes_on_writing_is_not_waited_for() -> None:
+    with ends(within=60):
+        ended = process.run(["sh", "-c", "yes & echo $! >&2"], timeout=600)
+    gone(int(ended.stderr))
+    assert ended.ok
+    assert len(ended.stdout) <= process.OUTPUT_LIMIT
+
+
+def test_a_daemon_that_holds_the_pipes_in_a_session_of_its_own_is_not_waited_for() -> None:
+    with ends(within=60):
+        ended = process.run(["sh", "-c", "setsid sleep 600 & echo $!"], timeout=600)
+    gone(int(ended.stdout))
+    assert ended.ok
+
+
+def test_a_child_that_closes_its_pipes_is_waited_for() -> None:
+    ended = process.run(["sh", "-c", "echo before; exec >&- 2>&-; sleep 0.2; exit 7"], timeout=60)
+    assert (ended.status, ended.stdout) == (7, b"before\n")
+
+
+def test_the_end_of_a_child_that_writes_much_and_ends_is_kept() -> None:
+    ended = process.run(["sh", "-c", "yes | head -c 3000000; echo the end"], timeout=60)
+    assert ended.stdout.endswith(b"the end\n")
+
+
+def test_a_child_that_ends_without_reading_its_input_has_its_own_status() -> None:
+    assert process.run(["sh", "-c", "exit 3"], timeout=60, stdin=b"x" * 1_000_000).status == 3
+    assert process.run(["cat"], timeout=60, stdin=b"x" * 300_000).stdout == b"x" * 300_000
+
+
+@pytest.mark.parametrize(
+    "script", ["sleep 600", "exec >&- 2>&-; sleep 600"], ids=["pipes open", "pipes closed"]
+)
+@pytest.mark.parametrize("part", [interrupts.deferred, interrupts.waiting], ids=lambda part: part.__name__)
+def test_the_wait_for_a_child_is_stopped_at_once_and_the_child_is_killed(
+    tmp_path: Path, script: str, part: type[interrupts.deferred] | type[interrupts.waiting]
+) -> None:
+    asks = f"echo $$ > {tmp_path}/pid; kill -TERM $PPID; {script}"
+    with (
+        ends(within=60),
+        interrupts.handled(),
+        part(),
+        pytest.raises(interrupts.Interrupted, match="SIGTERM"),
+    ):
+        process.run(["sh", "-c", asks], timeout=600)
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_an_undo_waits_for_its_child_whatever_is_sent() -> None:
+    with interrupts.handled(), interrupts.deferred() as undo:
+        undo.shield()
+        ended = process.run(["sh", "-c", "kill -TERM $PPID; sleep 0.3; echo whole"], timeout=60)
+        interrupts.finish()
+    assert ended.stdout == b"whole\n"
+
+
+PARENT = """
+import sys
+from installer.shared import interrupts, process
+script = 'trap "echo child heard it; exit 9" INT; echo started > ' + sys.argv[1]
+script += '; sleep 1; sleep 1; echo whole'
+with interrupts.handled(), interrupts.deferred() as undo:
+    undo.shield()
+    print(process.run(["bash", "-c", script], timeout=60).stdout.decode(), flush=True)
+    interrupts.finish()
+"""
+
+
+def test_ctrl_c_at_the_terminal_does_not_reach_the_child(tmp_path: Path) -> None:
+    """A real terminal: the key is sent to the whole foreground process group."""
+    ours, theirs = pty.openpty()
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    parent = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-c", PARENT, str(started)],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"PYTHONPATH": str(TOP)},
+    )  # fmt: skip
+    os.close(theirs)
+    assert started.read_text() == "started\n"
+    os.write(ours, b"\x03")
+    shown = bytearray()
+    reader = threading.Thread(target=_drain, args=(ours, shown))
+    reader.start()
+    assert parent.wait(60) == 0
+    reader.join()
+    os.close(ours)
+    assert b"whole" in shown
+    assert b"child heard it" not in shown
+
+
+def _drain(fd: int, into: bytearray) -> None:
+    try:
+        while chunk := os.read(fd, 4096):
+            into += chunk
+    except OSError:
+        return  # how a pseudo-terminal reports that nobody holds its other end

@@ -1,0 +1,187 @@
+"""What cannot be cleared is told by command, status and metrics, is tried again, and stops no command."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from installer.commands.common.plan_execution import TransactionResult
+from installer.commands.metrics import of_product
+from installer.commands.status import product_status
+from installer.host.context import Context
+from installer.host.system import System
+from tests.faults.faulty import snapshot
+from tests.rig.chatd import ONE, THREE, TWO, numbered
+from tests.rig.releases import Notes, context, install, recovered, remove, roll_back, root, state_file
+
+pytestmark = pytest.mark.host(ONE, TWO, THREE)
+
+
+class Sticky(System):
+    """A host on which some paths cannot be removed or renamed.
+
+    Attributes:
+        stuck: Decides by the path.
+        number: What it fails with.
+    """
+
+    stuck: Callable[[str], bool] = staticmethod(lambda _path: False)
+    number = errno.EPERM
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        if name in ("unlink", "rmdir", "rename") and self.stuck(str(args[0])):
+            raise OSError(self.number, os.strerror(self.number), str(args[0]))
+        return super().around(name, args, call)
+
+
+def sticky(host: Context, stuck: Callable[[str], bool], number: int = errno.EPERM) -> Context:
+    system = Sticky(root(host))
+    system.stuck, system.number = stuck, number  # type: ignore[method-assign]
+    return context(system)
+
+
+def told(host: Context) -> str:
+    assert isinstance(host.progress, Notes)
+    return "\n".join(host.progress.lines)
+
+
+def oldest(host: Context) -> Path:
+    return min(state_file(host, "releases").iterdir())
+
+
+def in_metrics(host: Context) -> int:
+    (metric,) = [each for each in of_product(host) if each.name == "leftovers"]
+    return int(metric.samples[0][1])
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EXDEV, errno.EMFILE, errno.EIO, errno.EBUSY])
+def test_an_old_release_that_cannot_be_removed_stops_no_command(host: Context, number: int) -> None:
+    old = oldest(host).name
+    stuck = sticky(host, lambda path: f"releases/{old}" in path, number)
+    done = install(stuck, numbered(4))
+    assert done.changed
+    assert done.pending == ""
+    assert f"releases/{old}" in told(stuck)
+    assert os.strerror(number) in told(stuck)
+    status = product_status(stuck)
+    assert status.unfinished == ""
+    assert status.drift == ()
+    (left,) = [each for each in status.leftover if "/releases/" in each.where]
+    assert left.where.startswith(f"{host.layout.releases}/{old}")
+    assert f"NOT CLEARED {left.where}" in status.text()
+    assert in_metrics(stuck) == len(status.leftover)
+    # Every verb still works, and the next command that can clears it.
+    assert recovered(stuck) == []
+    assert roll_back(stuck).changed
+    assert install(stuck, numbered(5)).changed
+    assert recovered(host) == []
+    assert product_status(host).leftover == ()
+    assert in_metrics(host) == 0
+
+
+@pytest.mark.parametrize("place", ["rendered/000001", "txn/000004.backup", "staging/0123456789ab"])
+def test_no_other_directory_of_ours_stops_a_command_either(host: Context, place: str) -> None:
+    if place.startswith("staging/"):
+        state_file(host, "staging/0123456789ab.gone").mkdir()
+    stuck = sticky(host, lambda path: f"lan-chat/{place}" in path)
+    assert install(stuck, numbered(4)).changed
+    assert [each.where for each in product_status(stuck).leftover if place in each.where] != []
+    assert recovered(stuck) == []
+    assert recovered(host) == []
+    assert product_status(host).leftover == ()
+
+
+def test_a_backup_beside_a_file_that_cannot_be_removed_is_noted_and_tried_again(
+    host: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a file system of its own: the backup lies beside the file.
+    def link(self: System, source: str, target: str) -> None:
+        if "/txn/" in target:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        real(self, source, target)
+
+    real = System.link
+    monkeypatch.setattr(System, "link", link)
+    stuck = sticky(host, lambda path: path.startswith("/opt/.waybill-") and path.endswith(".old"))
+    assert install(stuck, numbered(4)).changed
+    left = [each for each in product_status(stuck).leftover if each.where.startswith("/opt")]
+    assert left != []
+    assert "Operation not permitted" in left[0].what
+    assert recovered(stuck) == []
+    # Its backups are needed as long as the note is there.
+    assert state_file(host, "txn/000004.left").exists()
+    assert recovered(host) == []
+    assert not state_file(host, "txn/000004.left").exists()
+    assert product_status(host).leftover == ()
+    assert list((root(host) / "opt").rglob("*.waybill-*")) == []
+
+
+def test_a_removal_and_a_rollback_that_cannot_clear_end_all_the_same(host: Context) -> None:
+    old = oldest(host).name
+    stuck = sticky(host, lambda path: f"releases/{old}" in path)
+    found = remove(stuck).removal
+    assert found is not None
+    assert found.exit_code == 21
+    assert [each.name for each in found.of("left")] == [f"{host.layout.releases}/{old}"]
+    assert recovered(stuck) == []
+    assert install(stuck, numbered(4)).changed
+
+
+@pytest.mark.needs("root")
+def test_an_immutable_file_in_an_old_release(host: Context) -> None:
+    file = next(path for path in oldest(host).rglob("*") if path.is_file() and path.name != "bundle.json")
+    subprocess.run(["chattr", "+i", file], check=True)
+    try:
+        assert install(host, numbered(4)).changed
+        assert recovered(host) == []
+        (left,) = product_status(host).leftover
+        assert left.where.startswith(host.layout.releases)
+        assert "the file may be immutable" in told(host)
+    finally:
+        subprocess.run(["chattr", "-i", *state_file(host, "releases").rglob(file.name)], check=True)
+    assert recovered(host) == []
+    assert product_status(host).leftover == ()
+
+
+@pytest.fixture
+def image(host: Context, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    """The host as a golden image under an overlay: everything is in its read-only lower layer."""
+    place = tmp_path_factory.mktemp("overlay")
+    theirs = state_file(host, "releases/mine/deep")
+    theirs.mkdir(parents=True)
+    (theirs / "work").write_text("a week")
+    subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+    for name in ("upper", "work", "root"):
+        (place / name).mkdir()
+    options = f"lowerdir={root(host)},upperdir={place}/upper,workdir={place}/work"
+    subprocess.run(["mount", "-t", "overlay", "none", "-o", options, place / "root"], check=True)
+    yield context(System(place / "root"))
+    subprocess.run(["umount", place / "root"], check=True)
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.needs("root")
+def test_releases_in_the_lower_layer_of_an_overlay_are_removed(host: Context, image: Context) -> None:
+    """Overlayfs renames no directory of its lower layer: EXDEV."""
+    old, before = oldest(image), snapshot(root(host))
+    assert install(image, numbered(4)).changed
+    assert not old.exists()
+    assert recovered(image) == []
+    assert product_status(image).leftover == ()
+    assert product_status(image).drift == ()
+    # What somebody laid there is moved, as a whole.
+    assert (state_file(image, "kept/releases-1/mine/deep/work")).read_text() == "a week"
+    steps: list[Callable[[], TransactionResult]] = [
+        lambda: roll_back(image),
+        lambda: install(image, numbered(5)),
+        lambda: remove(image),
+    ]
+    for step in steps:
+        assert step().changed
+    assert snapshot(root(host)) == before, "the golden image itself is never written"
