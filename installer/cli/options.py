@@ -95,8 +95,8 @@ class Where:
         typer.Option(
             "--root",
             metavar="DIR",
-            help="Directory to use in place of / on this host. Nothing outside it is changed, except by steps "
-            "that --only names: these run on this machine.",
+            help="Directory to use in place of / on this host. Nothing outside it is changed, except by "
+            "steps that --only names: these run on this machine.",
         ),
     ] = Path("/")
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.core.limits import LIMITS, MIB
+from installer.shared import interrupts
 
 _LENGTH = struct.Struct("!Q")
 _FAILED = 0
@@ -62,13 +63,18 @@ def run_bounded(jobs: Sequence[Callable[[], bytes]], bounds: Bounds) -> Iterator
         ExceededError: The job whose result would be next took too much, or raised.
     """
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _work(jobs, bounds, writer)
+    child = 0
     status: int | None = None
-    os.close(writer)
     try:
         with os.fdopen(reader, "rb", buffering=0) as pipe:
+            # A signal that stopped this process before the child has its number would leave it running.
+            with interrupts.deferred():
+                try:
+                    child = os.fork()
+                    if child == 0:
+                        _work(jobs, bounds, writer)
+                finally:
+                    os.close(writer)
             for _ in jobs:
                 deadline = time.monotonic() + bounds.seconds * _WAIT_FACTOR
                 head = _read(pipe.fileno(), 1 + _LENGTH.size, deadline)
@@ -88,7 +94,7 @@ def run_bounded(jobs: Sequence[Callable[[], bytes]], bounds: Bounds) -> Iterator
                 yield data
     finally:
         # Also when the caller stops early or is interrupted: no child outlives the command.
-        if status is None:
+        if child and status is None:
             _end(child)
 
 

@@ -24,7 +24,7 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
-from installer.core.remedies import point_below
+from installer.core.remedies import host_error, point_below
 from installer.shared import interrupts, streams
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
@@ -305,6 +305,11 @@ def run(console: Console, command: Callable[[], None]) -> int:
     except KeyboardInterrupt as error:
         console.error(StoppedError(f"interrupted by {error}" if str(error) else "interrupted"))
         return StoppedError.exit_code
+    except OSError as error:
+        # A disk can fail at any read: the place and the reason help, a traceback does not.
+        failed = host_error(error)
+        console.error(failed)
+        return failed.exit_code
     except Exception as error:  # an internal error: no class of ours covers it
         import traceback
 

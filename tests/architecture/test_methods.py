@@ -56,8 +56,8 @@ def strings(tree: ast.Module) -> set[str]:
 @pytest.mark.parametrize("name", sorted({spec.name for spec in METHODS} - IMPLICIT))
 def test_a_method_is_named_in_its_module_and_its_spec_only(name: str) -> None:
     """Whole strings count: code compares and looks up with those. The word inside of a longer text does not,
-    as in `/etc/systemd/system`, where `install setup` puts a unit of its own. The names of the implicit methods,
-    `files` and `images`, are also keys of bundle.json and of reports.
+    as in `/etc/systemd/system`, where `install setup` puts a unit of its own. The names of the implicit
+    methods, `files` and `images`, are also keys of bundle.json and of reports.
     """
     allowed = {SPEC_LIST, module_of(name), *(path for path, words in OTHER_MEANINGS.items() if name in words)}
     assert {path for path, tree in product() if name in strings(tree)} <= allowed

@@ -106,6 +106,7 @@ class Decision:
         provenance: Who built it and from what, according to the provenance that counts.
         broken: What was missing and replaced by break-glass; empty where the policy was met.
         reset: The reset of the product in the root, which the host records.
+        damaged: Warnings about files next to the bundle that are damaged and were not needed.
     """
 
     environment: str
@@ -119,6 +120,7 @@ class Decision:
     provenance: tuple[Provenance, ...] = ()
     broken: tuple[str, ...] = ()
     reset: int = 0
+    damaged: tuple[str, ...] = ()
 
     @property
     def builder(self) -> str:
@@ -147,7 +149,7 @@ class Decision:
         rows = [("environment", self.environment or "none; the root has no policies")]
         rows += [(f"  {role}", ", ".join(owners)) for role, owners in self.filled.items()]
         for item in self.counted:
-            rows.append(("approval", _line(item)))
+            rows.append(("counted", _line(item)))
         rows += [("not counted", f"{file}: {reason}") for file, reason in self.rejected]
         rows += [("change", self.change_id)] if self.change_id else []
         rows += [("rollback to", self.rollback_to)] if self.rollback_to else []
