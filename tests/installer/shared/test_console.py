@@ -17,7 +17,7 @@ import pytest
 from installer.core.errors import OutputError, UsageError, WaybillError
 from installer.shared import console as consoles
 from installer.shared.console import Console, run
-from installer.shared.text import json_text, safe
+from installer.shared.terminal.text import json_text, safe
 from tests.hang import ends
 
 TOP = Path(__file__).resolve().parents[3]
@@ -116,7 +116,7 @@ ASK = """
 import sys, time
 from pathlib import Path
 from installer.core.errors import WaybillError
-from installer.shared import interrupts, streams
+from installer.shared.terminal import interrupts, streams
 from installer.shared.console import Console, run
 streams.protect()
 interrupts.install()
