@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from installer.core.errors import Problem
 from installer.core.format.destinations import is_standard
-from installer.deploy.file_operations import matches, saw
+from installer.deploy.file_backups import saw
+from installer.deploy.file_operations import matches
 from installer.host.system import Seen, System
 from installer.planning.changes import Changes, FileChange
 from installer.planning.drift import condition, difference, entry_of, restored

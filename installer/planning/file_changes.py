@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from installer.core.errors import Problem
-from installer.deploy.file_operations import CLEARED, matches, saw
+from installer.deploy.file_backups import saw, saw_at
+from installer.deploy.file_operations import CLEARED, matches
 from installer.deploy.operation import Json
 from installer.host.directories import parent
 from installer.host.layout import Layout
@@ -289,7 +290,9 @@ class _Comparison:
             self._refuse(item.path, f"{what}, which was not installed by Waybill", "move it away")
             return
         seen = self._system.observe(item.path)
-        self.result.early.append({"path": item.path, "kind": "absent", "tree": below, "saw": saw(seen)})
+        seen_below = [saw_at(self._system, path) for path in below]
+        entry_before = {"path": item.path, "kind": "absent", "tree": below, "below": seen_below}
+        self.result.early.append({**entry_before, "saw": saw(seen)})
         self._gone.update(below)
         self.result.changes += [
             FileChange("remove", path, 0, self._old[path].origin)

@@ -23,7 +23,7 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
-from installer.core.remedies import point_below
+from installer.core.remedies import host_error, point_below
 from installer.shared.progress import Progress
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.progress_view import progress_view
@@ -213,6 +213,11 @@ def run(console: Console, command: Callable[[], None]) -> int:
     except KeyboardInterrupt as error:
         console.error(StoppedError(f"interrupted by {error}" if str(error) else "interrupted"))
         return StoppedError.exit_code
+    except OSError as error:
+        # A disk can fail at any read: the place and the reason help, a traceback does not.
+        failed = host_error(error)
+        console.error(failed)
+        return failed.exit_code
     except Exception as error:  # an internal error: no class of ours covers it
         import traceback
 

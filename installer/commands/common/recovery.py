@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from installer.audit import recorder
+from installer.audit.floor import with_floor
 from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
 from installer.core.format.methods import images_in_engine
 from installer.core.remedies import MISPLACED, remedy
@@ -113,7 +114,8 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
         with interrupts.deferred() as recovery:
             recovery.shield()
             recovered = recover(context)
-        yield load(context.system, context.layout), recovered
+        # A state that somebody deleted must not open the way to a downgrade.
+        yield with_floor(system, layout.product, load(system, layout)), recovered
 
 
 def recover(context: Context) -> list[Recovered]:

@@ -95,7 +95,11 @@ def test_no_exception_of_a_command_is_taken_for_one_of_the_parser(capsys: pytest
     def stop() -> None:
         signal.raise_signal(signal.SIGHUP)
 
-    for word, code, error in (("epipe", 1, "internal"), ("stop", 130, "interrupted"), ("other", 2, "usage")):
+    for word, code, error in (
+        ("epipe", 15, "host-not-ready"),
+        ("stop", 130, "interrupted"),
+        ("other", 2, "usage"),
+    ):
         assert run_app(console, app, [word]) == code
         assert json.loads(capsys.readouterr().out)["error"] == error
 

@@ -1,4 +1,4 @@
-"""The Jinja2 environment of `installer/shared/template.py`: what a template may do, and how much of it.
+"""The Jinja2 environment of `template.py`: what a template may do, and how much of it.
 
 The sandbox of Jinja2 hides attributes and methods that reach beyond the values. It does not limit time and
 memory. That is done here: iterations and calls are counted, texts of expressions are measured, and large
