@@ -22,7 +22,7 @@ from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.lock import LockError
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.shared.ui import Ui
 from installer.state.place import check_place
 from installer.state.release import open_release
