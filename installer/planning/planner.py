@@ -180,6 +180,7 @@ class Planner:
         self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
+        self._notes += admission.loose_notes()
         self._notes += method_selection.outside_root(context, operations, probes=bool(probes))
         if verb == "remove":
             self._notes += removal.removal_notes(context, state, items)
@@ -263,7 +264,7 @@ class Planner:
                 self._problems.append(Problem(f"method {job.name}", what, hint))
                 continue
             if problems := found.check(self._context, job.old, job.new):
-                self._problems += problems
+                self._problems += [each for each in problems if each not in self._problems]
                 self._unfit.add(job.name)
             lines = tuple(found.plan(self._context, job.old, job.new))
             if lines:

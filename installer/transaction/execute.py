@@ -29,7 +29,7 @@ from installer.deploy.operation import PHASES, Op, StepError
 from installer.deploy.registry import handler, is_point_of_no_return
 from installer.host.context import Context
 from installer.host.directories import make_directory
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.state import Entry, State, reserve
 from installer.transaction import finalize
 from installer.transaction import journal as journals

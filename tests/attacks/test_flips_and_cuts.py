@@ -110,7 +110,7 @@ def test_every_shorter_length_of_a_pipe_is_refused(plan: Plan) -> None:
 @pytest.mark.parametrize("more", [b"\0", b"x", b"\0" * 512, END, b"\0" * 8192])
 def test_every_longer_length_is_refused(plan: Plan, more: bytes) -> None:
     for medium in (BytesMedium(plan.tar() + more), stream(plan.tar() + more)):
-        with pytest.raises(TamperedError, match="the end of the archive is followed by other bytes"):
+        with pytest.raises(TamperedError, match=r"archive is followed by|zero bytes follow it"):
             verified(medium)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from installer.audit.floor import with_floor
 from installer.commands.common.session import Session
 from installer.core.errors import (
     ClockError,
@@ -23,13 +24,13 @@ from installer.core.errors import (
 from installer.core.format.bundle_source import BundleSource, open_source
 from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
-from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+from installer.core.trust.approval_sidecar import Sidecars, find_sidecars
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import Root, fingerprint
 from installer.core.trust.root_json import load_root
 from installer.core.trust.signatures import Signature
 from installer.core.trust.verifier import SET_ENVIRONMENT, Trust
-from installer.core.verify import ApprovalSources, OpenedBundle, check_approvals, open_trusted
+from installer.core.verify import OpenedBundle, check_approvals, open_trusted
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
@@ -82,7 +83,7 @@ class BundleVerifier:
     system: System
     trust: Trust
     environment: str
-    beside: ApprovalSources
+    beside: Sidecars
     trace: VerificationTrace
     _unread_state: str = ""
 
@@ -107,6 +108,7 @@ class BundleVerifier:
         if self.trace.decision is None:
             decision = check_approvals(opened, self.trust, self.beside, self.trace)
             self.trace.notes += [decision.warning()] if decision.warning() else []
+            self.trace.notes += decision.damaged
             return decision
         return self.trace.decision
 
@@ -199,6 +201,7 @@ class BundleVerifier:
     def _destination(self, manifest: Manifest) -> HostFacts:
         try:
             state = read_state(Context(self.system, Layout(manifest.product), Progress()))
+            state = with_floor(self.system, manifest.product, state)
         except (HostNotReadyError, NotUndoneError) as error:
             # `verify` needs no rights. What this user may not read is named, and checked before applying.
             self._unread_state = f"{error.where}: {error.what}; cannot check whether this is a downgrade"
@@ -262,7 +265,7 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
     Raises:
         WaybillError: There is no trust, the environment is in doubt, or approvals cannot be read.
     """
-    system, path = session.system, Path(source.path)
+    system = session.system
     trace.file, trace.host = source.path, HostFacts(name=host_name(system), platform=system.platform())
     # Filled in step by step: a refusal at any point leaves the evidence of what was known.
     trace.environment = source.environment
@@ -274,10 +277,7 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
             trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
         trust = session.trust()
     trace.root_version = trust.root.version
-    # Standard input has no directory next to it.
-    found = [] if source.path == "-" else [(str(sidecar_path(path)), read_sidecar(sidecar_path(path)))]
-    found += [(str(directory), read_sidecar(directory, required=True)) for directory in source.approvals]
-    return BundleVerifier(system, trust, chosen, found, trace)
+    return BundleVerifier(system, trust, chosen, find_sidecars(source.path, source.approvals), trace)
 
 
 def _given_trust(session: Session, path: Path, typed: str) -> tuple[Trust, str]:

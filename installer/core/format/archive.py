@@ -16,7 +16,7 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
 from installer.core.format.approval_names import NAME, SIGNATURE_FORMS, is_known, signed_name
-from installer.core.format.bundle_source import BundleSource
+from installer.core.format.bundle_source import BundleSource, TruncatedError, truncated_error, zeros_after
 from installer.core.format.checksums import check_sums, has_line, parse_sums
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, Manifest
 from installer.core.format.partial_append import (
@@ -26,6 +26,7 @@ from installer.core.format.partial_append import (
     is_partial_header,
 )
 from installer.core.format.tar_header import BLOCK, END, Header, decode, difference, encode, extent, padding
+from installer.core.format.wrong_file import followed_error, wrong_file
 from installer.core.limits import CHUNK, LIMITS
 
 RESERVED_SPACE = SUMS + ".room"
@@ -94,10 +95,33 @@ def _payload(medium: BundleSource, offset: int, header: Header, limit: int) -> b
             f"{header.name} has {header.size} bytes, at most {limit} are allowed", where=where
         )
     body = read_exact(medium, offset + BLOCK, header.size)
+    # The list never has one: a transfer in text mode changed every line, and no signature fits any more.
+    if header.name == SUMS and b"\r\n" in body:
+        raise TamperedError(
+            f"{SUMS} has Windows line ends (CR LF): the bundle was copied as a text",
+            where=where,
+            hint="copy the bundle again in binary mode",
+        )
     # Padding is not in any digest: it must be zero, or a bundle could carry hidden bytes.
     if any(read_exact(medium, offset + BLOCK + header.size, padding(header.size))):
         raise TamperedError(f"the padding of {header.name} is not zero", where=where)
     return body
+
+
+def _first_header(medium: BundleSource) -> Header:
+    """Read the first header, or say what the file is instead of a bundle."""
+    block, size = bytearray(BLOCK), BLOCK
+    try:
+        medium.read_into(0, memoryview(block))
+        return decode(bytes(block), f"{medium.name}@0")
+    except TruncatedError as error:
+        size, refused = error.length, error
+        # A file says where it ends before it reads; of a stream, these bytes are in the buffer already.
+        if medium.parallel:
+            medium.read_into(0, memoryview(block)[:size])
+        raise wrong_file(bytes(block[:size]), medium.name) or refused from None
+    except TamperedError as error:
+        raise wrong_file(bytes(block), medium.name) or error from None
 
 
 def read_head(medium: BundleSource) -> Head:
@@ -107,7 +131,7 @@ def read_head(medium: BundleSource) -> Head:
         TamperedError: It does not start like a bundle.
         MediaError: Reading failed.
     """
-    first = decode(read_exact(medium, 0, BLOCK), f"{medium.name}@0")
+    first = _first_header(medium)
     if first.name != SUMS or first.mode != FILE_MODE:
         raise TamperedError(
             f"the first member is {first.name} with mode {first.mode:04o}, not {SUMS} with {FILE_MODE:04o}",
@@ -245,6 +269,10 @@ class Bundle:
         """
         # A stream can be read only once.
         if self._tail is None:
+            whole = self.end + len(END)
+            # The size is known at once: nobody has to wait for the payload to learn that it is not all there.
+            if self.medium.size is not None and self.medium.size < whole:
+                raise truncated_error(self.medium.name, self.medium.size, whole)
             found = dict[str, bytes]()
             offset, first = self._read_approvals(found)
             self._read_end(offset, first)
@@ -309,10 +337,8 @@ class Bundle:
         elif any(first) or any(second):
             raise TamperedError("the end of the archive is not two zero blocks", where=where)
         # Bytes after the end are in no digest; tar ignores them, another program may not.
-        elif not self.medium.at_end(behind):
-            raise TamperedError(
-                "the end of the archive is followed by other bytes", where=f"{self.medium.name}@{behind}"
-            )
+        elif (zeros := zeros_after(self.medium, behind)) != 0:
+            raise followed_error(self.medium.name, behind, zeros)
 
 
 def wrong_digest_error(member: Member, medium: str) -> TamperedError:

@@ -8,11 +8,17 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from installer.core.errors import MediaError, TamperedError, UsageError
-from installer.core.limits import CHUNK
+from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError
+from installer.core.format.wrong_file import STANDARD_INPUT, directory_error
+from installer.core.limits import CHUNK, MIB
+
+MAX_PADDING = 64 * MIB
+"""Zero bytes after a bundle that are counted: the largest block of `dd` and of tapes in use."""
 
 
 class BundleSource(Protocol):
@@ -53,6 +59,7 @@ class FileSource:
 
         Raises:
             UsageError: It does not exist, or is not a regular file or block device.
+            HostNotReadyError: This user may not read it.
             MediaError: It cannot be opened.
         """
         self.name = str(path)
@@ -63,19 +70,44 @@ class FileSource:
             raise UsageError(
                 "no such bundle", where=self.name, hint="give the path of a bundle file, or -"
             ) from None
+        except PermissionError as error:
+            hint = "run as root, or make the file readable"
+            raise HostNotReadyError(
+                f"cannot be opened: {error.strerror}", where=self.name, hint=hint
+            ) from None
         except OSError as error:
             raise MediaError(f"cannot be opened: {error.strerror}", where=self.name) from None
-        status = os.fstat(self._fd)
-        # Of a directory, socket or terminal, size and offsets would mean nothing.
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+        try:
+            self.size, self._end = self._measure()
+        except BaseException:
             os.close(self._fd)
+            raise
+
+    def _measure(self) -> tuple[int | None, int]:
+        """Return the size of a regular file, else None, and where the bytes end."""
+        with self._readable():
+            status = os.fstat(self._fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise directory_error(Path(self.name))
+        # Of a socket or terminal, size and offsets would mean nothing.
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
             raise UsageError(
                 "is not a regular file", where=self.name, hint="give the path of a bundle file, or -"
             )
-        self.size: int | None = status.st_size if stat.S_ISREG(status.st_mode) else None
-        self._end = os.lseek(self._fd, 0, os.SEEK_END)
-        # Sticks read ahead much faster than at single requests.
-        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        # /proc/self/mem calls itself a regular file, and has no end.
+        with self._readable():
+            end = os.lseek(self._fd, 0, os.SEEK_END)
+        with suppress(OSError):
+            # Sticks read ahead much faster than at single requests.
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        return status.st_size if stat.S_ISREG(status.st_mode) else None, end
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MediaError(f"cannot be read: {error.strerror}", where=self.name) from None
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` from `offset`; see `BundleSource`."""
@@ -165,13 +197,60 @@ def open_source(name: str) -> BundleSource:
         UsageError: There is no such file.
         MediaError: It cannot be opened.
     """
-    return StreamSource(sys.stdin.buffer, "standard input") if name == "-" else FileSource(Path(name))
+    return StreamSource(sys.stdin.buffer, STANDARD_INPUT) if name == "-" else FileSource(Path(name))
 
 
-def truncated_error(name: str, offset: int) -> TamperedError:
-    """Return the error for a bundle that ends too early."""
-    return TamperedError(
+class TruncatedError(TamperedError):
+    """A bundle ends too early.
+
+    Attributes:
+        length: Where it ends.
+    """
+
+    length = 0
+
+
+def truncated_error(name: str, offset: int, whole: int = 0) -> TruncatedError:
+    """Return the error for a bundle that ends too early.
+
+    Args:
+        name: How errors name it.
+        offset: Where it ends.
+        whole: The least number of bytes that it should have; 0 where that is not known.
+    """
+    there = f"{offset:,} of at least {whole:,} bytes are there. Copy" if whole else "copy"
+    error = TruncatedError(
         f"ends at byte {offset}, but the bundle is longer",
         where=name,
-        hint="the copy is not complete: copy the bundle again and compare its size",
+        hint=f"the copy is not complete: {there} the bundle again and compare its size",
     )
+    error.length = offset
+    return error
+
+
+def zeros_after(medium: BundleSource, offset: int) -> int | None:
+    """Return how many zero bytes follow up to the end; None if others do, or more than `MAX_PADDING`.
+
+    Args:
+        medium: What is read.
+        offset: Where to begin; of a stream, where it stands.
+    """
+    # A file is asked first: nearly all end here, and nothing more is read.
+    if medium.parallel and medium.at_end(offset):
+        return 0
+    count = 0
+    while count <= MAX_PADDING:
+        piece, size = bytearray(CHUNK), CHUNK
+        try:
+            medium.read_into(offset + count, memoryview(piece))
+        except TruncatedError as error:
+            size = error.length - offset - count
+            # A file says where it ends before it reads; of a stream, these bytes are in the buffer already.
+            if medium.parallel:
+                medium.read_into(offset + count, memoryview(piece)[:size])
+        if any(piece[:size]):
+            return None
+        count += size
+        if size < CHUNK:
+            return count
+    return None

@@ -120,7 +120,12 @@ class TestEnd:
     @pytest.mark.parametrize("end", [END + b"\0", END + bytes(512), END + bytes(8192), END + b"x", END + END])
     def test_anything_behind_the_end_is_refused(self, end: bytes) -> None:
         error = refusal(replace(build.plan(), end=end))
-        assert error.what == "the end of the archive is followed by other bytes"
+        zeros = len(end) - len(END)
+        assert error.what.startswith(
+            "the end of the archive is followed by other bytes"
+            if any(end)
+            else f"the bundle is complete, but {zeros} zero bytes follow it"
+        )
         assert error.where == f"b.tar@{len(build.plan().tar())}"
 
     def test_one_zero_block_and_something_else_is_no_end(self) -> None:
