@@ -1,4 +1,4 @@
-"""Counts of what was done on a host, from its audit log; noted, so that no command reads a long log anew."""
+"""Counts of what was done on a host, from its audit log; noted, so that no command reads a long log again."""
 
 from __future__ import annotations
 

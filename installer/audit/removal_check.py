@@ -1,6 +1,6 @@
 """Looks at the host after a removal: what is gone, what stays on purpose, and what is left.
 
-Nothing that the removal reports about itself counts: every item of its inventory is looked for anew.
+Nothing that the removal reports about itself counts: every item of its inventory is looked for again.
 """
 
 from __future__ import annotations

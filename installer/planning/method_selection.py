@@ -174,7 +174,7 @@ class StepKey(NamedTuple):
 
     Attributes:
         method: The method.
-        identity: What the step is known by on the host, wherever in the list it stands; see `MethodSpec`.
+        identity: What the step is known by on the host, whatever its place in the list; see `MethodSpec`.
         place: How many steps with the same method and identity come before it.
     """
 

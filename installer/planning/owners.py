@@ -1,6 +1,6 @@
 """What other products have on this host: destinations, units, image names and projects are one space for all.
 
-Read from their state and records while planning, for every plan anew. Nothing of it is stored.
+Read from their state and records while planning, again for every plan. Nothing of it is stored.
 """
 
 from __future__ import annotations

@@ -130,8 +130,8 @@ def recover(context: Context) -> list[Recovered]:
     """
     done = list[Recovered]()
     try:
-        if mended := repair_state(context):
-            done.append(Recovered("", "repaired", mended))
+        if repaired := repair_state(context):
+            done.append(Recovered("", "repaired", repaired))
     except OSError as error:
         raise _stuck(error, "the state", context.layout.state_file) from error
     for number in unfinished(context):
@@ -241,14 +241,14 @@ def _recover_one(context: Context) -> Recovered:
         _on_the_disk(context, journal)
         goes_on = journal.has("FORWARD") and not journal.has("COMMIT")
         if goes_on:
-            _go_on(context, journal)
+            _start_new_release(context, journal)
         if journal.has("COMMIT"):
-            _mend_images(context, journal, finalize.committed_state(context, journal))
+            _repair_images(context, journal, finalize.committed_state(context, journal))
             finalize.after_commit(context, journal)
             why = journal.last("COMMIT").get("why", "")
             return Recovered(number, "rolled-forward" if goes_on else "finished", why)
         why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
-        _mend_images(context, journal, load(context.system, context.layout))
+        _repair_images(context, journal, load(context.system, context.layout))
         execute.undo(context, journal, why or "interrupted")
         finalize.after_rollback(context, journal)
         watch_old_release(context, journal, load(context.system, context.layout).current)
@@ -266,10 +266,10 @@ def _on_the_disk(context: Context, journal: Journal) -> None:
     )
 
 
-def _go_on(context: Context, journal: Journal) -> None:
+def _start_new_release(context: Context, journal: Journal) -> None:
     """Start the new release of a transaction that is past the point of no return."""
     new = Entry.from_json(journal.records[0].fields["new"])
-    _mend_images(context, journal, State(new))
+    _repair_images(context, journal, State(new))
 
     def watch() -> None:
         watch_release(context, open_release(context.system, context.layout, new), new.methods)
@@ -277,7 +277,7 @@ def _go_on(context: Context, journal: Journal) -> None:
     execute.roll_forward(context, journal, watch)
 
 
-def _mend_images(context: Context, journal: Journal, stands: State) -> None:
+def _repair_images(context: Context, journal: Journal, stands: State) -> None:
     """Repair the images of the release that remains, if the host was booted since they were changed."""
     # Only a reboot can lose images of an engine: they are checked after one, if we changed any.
     touched = any(op.kind.startswith("image.") for _, op, _ in execute.begun_operations(journal))

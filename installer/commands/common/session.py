@@ -1,4 +1,4 @@
-"""What every command works with: the host, whom it talks to, and the time."""
+"""What every command works with: the host, the terminal, and the time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where commands run and whom they talk to.
+    """Where commands run and how they talk to people.
 
     Attributes:
         system: The host, or the directory that stands for one.

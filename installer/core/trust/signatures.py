@@ -76,7 +76,7 @@ class Signature:
 
     Attributes:
         name: The file's name.
-        form: What stands after the key id: `sig`, `sigstore.json` or `asc`.
+        form: What follows the key id: `sig`, `sigstore.json` or `asc`.
         keyid8: The eight digits in its name.
         data: Its bytes.
     """

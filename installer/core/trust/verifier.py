@@ -200,7 +200,7 @@ class Trust:
 
     def _check_sequence(self, manifest: Manifest, destination: HostFacts, where: str, identity: str) -> None:
         rule = self.root.products.get(manifest.product, ProductRule())
-        # A reset is signed by the holders of the root: the one way back from a sequence number set too high.
+        # A reset is signed by the holders of the root: the only remedy for a sequence number set too high.
         forgets = rule.reset > destination.reset
         highest = -1 if forgets else destination.highest
         name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
@@ -219,8 +219,8 @@ class Trust:
                     where=where,
                     hint="to roll back to a retained release, run: install rollback [VERSION]",
                 )
-            if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
-                raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
+            if not forgets and (other := destination.same_sequence(manifest.sequence, identity)):
+                raise DowngradeError(same_sequence(name, other), where=where, hint=SAME_SEQUENCE_HINT)
         with verification_step(13):
             check_floor(self.root, manifest, where)
         with verification_step(14):
