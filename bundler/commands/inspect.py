@@ -255,7 +255,7 @@ def _approvals(bundle: Bundle) -> Report:
     if bundle.partial_append:
         shown.append("incomplete approval at the end: run `bundle approve BUNDLE --repair`")
     text = "\n".join([*shown, "not verified: run `bundle verify BUNDLE --root root.json --env ENV`"])
-    rest = {"strays": strays, "torn": bundle.partial_append}
+    rest = {"strays": strays, "partial_append": bundle.partial_append}
     return Report(lambda: text if shown else "none", lambda: {"approvals": document, **rest})
 
 

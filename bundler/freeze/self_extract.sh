@@ -3,14 +3,14 @@
 # The directory it starts from is one that nobody but the user (or root) can write to, in no part of its path.
 # Tried in order: $WAYBILL_CACHE alone if it is set; root: /var/cache/waybill, /run/waybill; everybody:
 # ${XDG_CACHE_HOME:-~/.cache}/waybill, $XDG_RUNTIME_DIR/waybill.
-{ # A shell reads the whole block before it runs any of it: a file that was cut short is an error, never exit code 0.
+{ # A shell reads the whole block before it runs any of it: a truncated file is an error, never exit code 0.
 # Functions that bash takes from the environment would run instead of the tools.
 unset -f cd chmod command echo gzip id ls mkdir mktemp mv printf pwd read rm sha256sum stat sync tail tar true umask
 self=$0 path=$PATH
 PATH=/usr/bin:/bin:/usr/sbin:/sbin:$path
 newline='
 '
-name=@NAME@ digest=@DIGEST@ offset=@OFFSET@ room=@ROOM@
+name=@NAME@ digest=@DIGEST@ offset=@OFFSET@ space=@SPACE@
 # The SHA-256 of the file .files in the payload, which has that of every other file; and the names of all of them.
 list=@LIST@
 files='@FILES@'
@@ -118,7 +118,7 @@ unpack() {
   trap 'exit 143' INT TERM HUP PIPE
   if ! error=$(tail -c "+$offset" "$self" 2>&1 >"$fresh/.payload"); then
     case $error in *"$self"*) echo "$self cannot be read (${error##*: }); copy it again"; return 18 ;; esac
-    echo "cannot be filled ($room are needed): ${error##*: }"
+    echo "cannot be filled ($space are needed): ${error##*: }"
     return 1
   fi
   found=$(sha256sum <"$fresh/.payload")
@@ -127,7 +127,7 @@ unpack() {
     return 18
   fi
   if ! { gzip -dc <"$fresh/.payload" | tar -C "$fresh" -xf - && rm "$fresh/.payload"; }; then
-    echo "cannot be filled ($room are needed)"
+    echo "cannot be filled ($space are needed)"
     return 1
   fi
   if ! error=$(start "$fresh" --version 2>&1 </dev/null); then
@@ -136,7 +136,7 @@ unpack() {
   fi
   sync -f "$fresh" 2>/dev/null || sync
   if ! now=$(look "$fresh") || ! printf '%s\n' "$now" >"$fresh/.complete"; then
-    echo "cannot be filled ($room are needed)"
+    echo "cannot be filled ($space are needed)"
     return 1
   fi
   home=$1/$name-$digest
@@ -195,7 +195,7 @@ IFS=$ifs
 [ -z "$damaged" ] || reasons="$reasons$newline  and files were changed or damaged in:$damaged"
 {
   echo "$name: cannot unpack and start itself:$reasons"
-  echo "hint: set WAYBILL_CACHE to a directory that only you can write to, that has $room free and is not mounted"
+  echo "hint: set WAYBILL_CACHE to a directory that only you can write to, that has $space free and is not mounted"
   echo "  noexec, such as /var/tmp/waybill-$uid"
 } >&2
 exit 15

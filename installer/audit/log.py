@@ -215,10 +215,10 @@ class AuditLog:
         self._make_sure()
         if self._gap.size:
             size, digest = self._gap.named
-            torn: dict[str, Any] = {name: fields[name] for name in COMMON if name in fields}
-            torn |= {"event": "repaired", "bytes": size, "sha256": digest}
+            partial: dict[str, Any] = {name: fields[name] for name in COMMON if name in fields}
+            partial |= {"event": "repaired", "bytes": size, "sha256": digest}
             # A write of its own: of one that holds two records, a power cut may leave the second alone.
-            self._add(torn, b"" if self._gap.closed else b"\n")
+            self._add(partial, b"" if self._gap.closed else b"\n")
         record = self._add(fields)
         self.note_head()
         return record

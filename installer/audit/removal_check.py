@@ -17,7 +17,7 @@ from installer.core.errors import NotUndoneError, Problem
 from installer.core.intoto import make_statement
 from installer.core.timestamps import format_time
 from installer.deploy.inventory import InventoryItem, Residue
-from installer.deploy.registry import methods
+from installer.deploy.method_registry import methods
 from installer.host.context import Context
 from installer.planning.removal import recorded_inventory
 

@@ -11,8 +11,8 @@ from installer.core.errors import Problem, UsageError
 from installer.core.format.manifest import Deployment, Manifest
 from installer.core.format.methods import FILES, IMAGES, IMPLICIT, SPECS, images_in_engine
 from installer.deploy.method import Target
+from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
-from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.state.release import Release
 from installer.state.state import Entry

@@ -8,8 +8,8 @@ from typing import Any
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.destinations import SensitivePlace
 from installer.core.format.manifest import Source
+from installer.deploy.method_registry import is_point_of_no_return
 from installer.deploy.operation import Op
-from installer.deploy.registry import is_point_of_no_return
 from installer.host.disk_space import Need
 from installer.planning.changes import Changes
 from installer.planning.drift import NOTHING_SAID, Policy

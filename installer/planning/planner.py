@@ -11,8 +11,8 @@ from installer.core.format.manifest import FileEntry, Manifest
 from installer.core.format.methods import SPECS
 from installer.deploy import health
 from installer.deploy.file_operations import LINK, batches
+from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
-from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name

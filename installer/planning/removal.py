@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.deploy.inventory import RECORD, InventoryItem, contents
+from installer.deploy.method_registry import method, methods
 from installer.deploy.operation import Op
-from installer.deploy.registry import method, methods
 from installer.host.context import Context
 from installer.planning.changes import Changes
 from installer.planning.method_selection import targets

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from installer.core.carried import read_carried
+from installer.core.document_file import read_document
 from installer.core.errors import (
     MediaError,
     RefusedError,
@@ -136,7 +136,7 @@ class RootMedium:
         path = self._directory / name
         try:
             # A link on media could lead to any file of this host; one that somebody named is their choice.
-            return read_carried(path, limit, follow=self._named and name == self._path.name)
+            return read_document(path, limit, follow=self._named and name == self._path.name)
         except FileNotFoundError:
             raise UsageError("no such file", where=str(path)) from None
         except OSError as error:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from installer.core.carried import REMEDY, originals, text_damage
+from installer.core.document_file import REMEDY, originals, text_damage
 from installer.core.errors import (
     ExpiredError,
     HostNotReadyError,

@@ -17,8 +17,8 @@ from installer.core import jsonio
 from installer.core.errors import Problem, TamperedError, WaybillError
 from installer.core.limits import MIB
 from installer.core.remedies import remedy
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
-from installer.deploy.registry import handler
 from installer.host.atomic_file import replace_file
 from installer.host.context import Context
 from installer.host.directories import parent

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.executables import executables
 from tests.faults import table
 from tests.faults.invariants import violations
 from tests.faults.stories import copy
 from tests.faults.upgrade import Upgrade, environment, from_source
+from tests.rig.executables import executables
 from tests.rig.needs import needs
+from tests.rig.share import share
 
 CALLS = (
     "openat", "read", "write", "fsync", "syncfs", "ftruncate", "renameat", "linkat", "symlinkat", "unlinkat",
@@ -63,7 +64,7 @@ def test_a_signal_at_a_system_call_leaves_old_or_new(
     row = table.row("an upgrade as a process", f"SIG{number}", sum(map(len, calls.values())))
     codes = Counter[int]()
     for name, places in calls.items():
-        for at in table.share(places, SHARE):
+        for at in share(places, SHARE):
             root = copy(upgrade.world, fast / f"host-{row.runs}")
             inject = f"--inject={name}:signal={number}:when={WAYS[number].format(at=at)}"
             words = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", os.devnull, inject, "--"]

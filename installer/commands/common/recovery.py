@@ -17,8 +17,8 @@ from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillErro
 from installer.core.format.methods import images_in_engine
 from installer.core.remedies import MISPLACED, remedy
 from installer.deploy.health import watch_release
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.lock import LockError

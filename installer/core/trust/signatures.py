@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from installer.core.carried import REMEDY, text_damage
+from installer.core.document_file import REMEDY, text_damage
 from installer.core.errors import TamperedError, UntrustedError
 from installer.core.format.manifest import SUMS
 from installer.core.trust import cosign, gpgv

@@ -20,10 +20,10 @@ from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, END
 from installer.core.trust.approval import Approval, group_files, parse
 from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
-from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.approving import ASKED, OPS, tail
 from tests.rig.bundlebuild import BytesMedium
+from tests.rig.hang import ends
 from tests.rig.needs import needs
 from tests.rig.signing import gpg_home
 from tests.rig.trustworld import APPROVALS, NOW, Said, World

@@ -27,8 +27,8 @@ from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from installer.shared.terminal import interrupts
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed
+from tests.rig.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, planned, roll_back, root
 
 

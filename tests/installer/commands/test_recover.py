@@ -16,16 +16,16 @@ from installer.commands.common import recovery
 from installer.commands.common.recovery import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op, StepError
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.state.state import State, load
 from installer.state.trust_store import ROOT_FILE
 from installer.transaction import finalize
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, Mounted, Rebooted, Refusing, kill_at, snapshot
 from tests.rig.chatd import ONE, TWO, deployed
+from tests.rig.faulty import FaultySystem, Mounted, Rebooted, Refusing, kill_at, snapshot
 from tests.rig.releases import STATE, Notes, context, install, recovered, root
 
 

@@ -18,7 +18,7 @@ from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.state.state import State
 from installer.transaction.journal import Journal
-from tests.faults.faulty import Cut, Killed, Rebooted, Refusing
+from tests.rig.faulty import Cut, Killed, Rebooted, Refusing
 from tests.rig.releases import ReleaseSpec, context, install, recovered
 from tests.rig.steps import (
     DATA,

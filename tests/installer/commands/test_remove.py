@@ -18,8 +18,8 @@ from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from installer.transaction import finalize
-from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
+from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, remove
 
 pytestmark = pytest.mark.host(directories=("etc", "opt"))

@@ -14,7 +14,7 @@ from installer.host.context import Context
 from installer.planning import plan_text
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
-from tests.faults.faulty import FaultySystem, Killed, snapshot
+from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, planned, remove, roll_back, root
 
 pytestmark = pytest.mark.host(system=FaultySystem)
