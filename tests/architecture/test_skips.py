@@ -1,4 +1,4 @@
-"""A test skips through `needs` and `lacks` of the rig only: WAYBILL_REQUIRE turns every skip into a failure."""
+"""A test skips by `needs` and `lacks` of the rig only: WAYBILL_REQUIRE turns every skip into a failure."""
 
 from __future__ import annotations
 
