@@ -15,8 +15,9 @@ from bundler import __version__
 from bundler.cli import release, signing
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
-from installer.shared import interrupts, streams
+from installer.shared.child_env import forget_loaders
 from installer.shared.console import run_app
+from installer.shared.terminal import interrupts, streams
 
 app = typer.Typer(
     # No markup: rich would take the brackets of paths and help texts for styles, and costs start-up time.
@@ -32,6 +33,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run `bundle` and exit with its code."""
+    # Before any library is imported that obeys them: this process has a signing key in memory.
+    forget_loaders()
     # First of all: from here on no output that cannot be written, and no signal, ends it half way.
     streams.protect()
     interrupts.install()

@@ -174,7 +174,8 @@ def write_bundle(
     # The payload comes first on the disk; the head goes into the space before it when all digests are known.
     start = _head_size(planned)
     with OutputFile(target) as output:
-        progress.start(f"create {target.name}", planned.payload_bytes)
+        # Of what is read: layers are written smaller than that.
+        progress.start("read inputs", planned.payload_bytes)
         files = write_files(output, start, planned.collected.inputs, created, progress.advance)
         offset = end_of(start, planned.collected.inputs)
         transform = LayerTransform(planned.config.compression)

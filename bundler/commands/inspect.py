@@ -22,7 +22,7 @@ from installer.core.limits import LIMITS
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.humanize import size_text as size
-from installer.shared.text import safe, table
+from installer.shared.terminal.text import safe, table
 
 VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
 
@@ -87,6 +87,7 @@ def _time(seconds: int) -> str:
 def _overview(bundle: Bundle) -> Report:
     manifest = bundle.manifest
     layers = {layer.digest for image in manifest.images for layer in image.layers}
+    in_layers = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
     sensitive = sensitive_destinations(manifest)
@@ -102,7 +103,7 @@ def _overview(bundle: Bundle) -> Report:
         ("source", manifest.source.text()),
         *(("built by", f"{claim.builder}, according to {file}") for file, claim in claims),
         ("payload", f"{len(manifest.files)} files, {size(bundle.payload_bytes)}"),
-        ("images", f"{len(manifest.images)}, of {len(layers)} layers" if manifest.images else "none"),
+        ("images", f"{len(manifest.images)} ({in_layers})" if manifest.images else "none"),
         ("deploy", ", ".join(map(_deployment, manifest.deploy)) or "files only"),
         ("health", _probes(manifest)),
         *(("SENSITIVE", line) for line in sensitive_lines(sensitive)),

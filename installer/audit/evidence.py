@@ -1,5 +1,8 @@
 """The evidence of verifications on this host: durable, bounded in number, never overwritten.
 
+The newest of each result are kept, and those of retained releases, however old. The audit log has the SHA-256
+of all: what was carried off the host before it was removed here can still be compared.
+
 Passed and refused verifications are bounded separately: somebody who tries a thousand bad media cannot push
 out the evidence of what was installed.
 """
@@ -30,15 +33,15 @@ from installer.core.timestamps import parse_time
 from installer.core.verify import Clock
 from installer.core.vsa import VerificationTrace, make_evidence
 from installer.host.directories import make_directory
-from installer.host.layout import STATE
+from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.state.evidence import EvidenceFile
-from installer.state.state import cannot_read_error
+from installer.state.state import cannot_read_error, load
 
 DIRECTORY = f"{STATE}/evidence.d"
 """No product has a dot in its name."""
-KEEP = 500
-"""How many of the newest are kept, for each result."""
+KEEP = 100
+"""How many of the newest are kept, for each result, besides those of retained releases."""
 LIMIT = 8 * MIB
 _NAME = re.compile(
     r"(?P<number>[0-9]{6,})-(?P<result>passed|refused|removed)-(?P<id12>[0-9a-f]{12}|unknown)\.json"
@@ -102,11 +105,31 @@ def _prune(system: System) -> None:
     partial = [match for name in system.names(DIRECTORY) if (match := _PARTIAL.fullmatch(name))]
     # Recent ones may belong to an install that is running.
     gone = [match.group() for match in partial if int(match[1]) < newest - 9]
-    for result in ("passed", "refused", "removed"):
-        gone += [match.group() for match in found if match["result"] == result][:-KEEP]
+    old = [
+        match.group()
+        for result in ("passed", "refused", "removed")
+        for match in [match for match in found if match["result"] == result][:-KEEP]
+    ]
+    # A state that cannot be read may refer to any of them.
+    with suppress(OSError, WaybillError):
+        needed = _retained(system) if old else frozenset[str]()
+        gone += [name for name in old if f"{DIRECTORY}/{name}" not in needed]
     with suppress(OSError):
         for name in gone:
             system.unlink(f"{DIRECTORY}/{name}")
+
+
+def _retained(system: System) -> frozenset[str]:
+    """Return the evidence of the releases that this host retains, of all products, as paths.
+
+    Raises:
+        WaybillError: The state of a product cannot be read.
+        OSError: It cannot be looked at.
+    """
+    layouts = [Layout(name) for name in system.names(STATE) if "." not in name]
+    states = [load(system, layout) for layout in layouts if system.is_dir(layout.base)]
+    files = [entry.evidence.file for state in states for entry in state.retained]
+    return frozenset(file.path for file in files if file is not None)
 
 
 @dataclass(frozen=True, slots=True)

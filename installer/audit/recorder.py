@@ -31,6 +31,7 @@ from installer.core.errors import (
     WaybillError,
     os_errors_as,
 )
+from installer.core.remedies import remedy
 from installer.core.timestamps import format_time
 from installer.core.trust.steps import STEPS
 from installer.host.context import Context
@@ -89,8 +90,10 @@ def begin(context: Context, plan: Plan, new: Entry | None) -> None:
         AuditError: It cannot be written; nothing may be changed then.
         BusyError: Another process holds the log.
     """
-    hint = "nothing was changed; fix the problem and run the same command again"
-    with os_errors_as(AuditError, _UNWRITABLE, hint=hint), opened(context.system) as log:
+    with (
+        os_errors_as(AuditError, _UNWRITABLE, hint=lambda error: f"nothing was changed; {remedy(error)}"),
+        opened(context.system) as log,
+    ):
         # The record of the end must fit even if the transaction fills the disk.
         log.reserve()
         log.append({**common(context.system), "event": "begun", **_planned(plan, new)})
@@ -353,6 +356,8 @@ def require(system: System) -> None:
     Raises:
         AuditError: Nothing can.
     """
-    hint = "nothing was changed; run as root, or give --root DIR"
-    with os_errors_as(AuditError, _UNWRITABLE, hint=hint), opened(system) as log:
+    with (
+        os_errors_as(AuditError, _UNWRITABLE, hint=lambda error: f"nothing was changed; {remedy(error)}"),
+        opened(system) as log,
+    ):
         log.reserve()

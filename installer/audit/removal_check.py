@@ -75,7 +75,7 @@ class RemovalCheck:
             lines.append(f"  kept … and {len(stays) - MOST} more; the evidence lists all of them")
         lines += [f"  LEFT   {row.name} {row.what}" for row in self.of("left")]
         if not self.of("left"):
-            lines.append("  left   nothing")
+            lines.append("  problems  none")
         return "\n".join(lines)
 
     def summary(self) -> dict[str, Any]:

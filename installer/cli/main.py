@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 
 from installer import __version__
-from installer.shared import interrupts, streams
+from installer.shared.child_env import forget_loaders
+from installer.shared.terminal import interrupts, streams
 
 COMMANDS = (
     "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
@@ -18,6 +19,8 @@ COMMANDS = (
 
 def main() -> None:
     """Run `install` and exit with its code."""
+    # Before any library is imported that obeys them: it would load code of whoever set the variable, as root.
+    forget_loaders()
     # First of all: from here on no output that cannot be written, and no signal, ends it half way.
     streams.protect()
     interrupts.install()

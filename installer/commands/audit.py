@@ -71,7 +71,7 @@ class Audit:
             "problems": [asdict(problem) for problem in self.problems],
             "count": self.chain.count,
             "head": {"number": self.chain.head.number, "hash": self.chain.head.hash},
-            "torn_bytes": self.chain.torn,
+            "partial_bytes": self.chain.torn,
             "anchors": [{"number": r.number, "hash": r.hash} for r in self.found.anchored],
             "records": [record.as_json() for record in self.shown],
         }
@@ -162,10 +162,11 @@ def record_lines(record: Record) -> list[str]:
         lines = [f"{what}: {fields.get('result')}{took}{by} (exit {fields.get('exit')}){why}"]
         return [*lines, *(f"LEFT BEHIND: {each}" for each in _list(fields, "left"))]
     if record.event in ("refused", "not-undone"):
-        step = f" at step {fields['step']}, {fields.get('check', '')}" if "step" in fields else ""
+        check = f"(check: {fields.get('check', '')})"
+        step = f"failed step {fields['step']} {check}: " if "step" in fields else ""
         head = "NOT UNDONE: " if record.event == "not-undone" else ""
         medium = f" {fields['medium']}" if fields.get("medium") else ""
-        line = f"{head}{what}{medium} refused{step} (exit {fields.get('exit')}): {fields.get('reason')}"
+        line = f"{head}{what}{medium} refused (exit {fields.get('exit')}): {step}{fields.get('reason')}"
         return [line, *(f"- {each}" for each in _list(fields, "problems"))]
     if record.event == "trust":
         before = f"version {fields['before']} → " if fields.get("before") else "version "

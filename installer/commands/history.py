@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from installer.audit.evidence import Refusal, refusals
+from installer.audit.evidence import DIRECTORY, Refusal, refusals
 from installer.commands.common.session import Session
 from installer.host.context import Context
 from installer.state.evidence import Evidence
@@ -30,6 +32,7 @@ class Event:
         why: Why it was rolled back, or what failed.
         broken: What was missing and break-glass stood in for; empty where the policy was kept.
         evidence: Where the evidence of the verification is; empty where there is none.
+        pruned: Whether it was removed since: only the newest are kept, and those of retained releases.
     """
 
     transaction: str
@@ -42,14 +45,37 @@ class Event:
     why: str = ""
     broken: tuple[str, ...] = ()
     evidence: str = ""
+    pruned: bool = False
 
     def text(self) -> str:
         """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
         why = f": {self.why}" if self.why else ""
         why += f"\n    BREAK-GLASS used instead of: {'; '.join(self.broken)}" if self.broken else ""
-        why += f"\n    evidence: {self.evidence}" if self.evidence else ""
+        gone = " (removed since: the newest are kept)" if self.pruned else ""
+        why += f"\n    evidence: {self.evidence}{gone}" if self.evidence else ""
         return f"{when}  {self.transaction}  {self.verb:<8}  {self.version:<12}  {self.outcome}{why}"
+
+
+def _comes_first(refusal: Refusal, event: Event, own: int, following: int) -> bool:
+    """Return whether a refusal came before an event.
+
+    Args:
+        refusal: The refusal.
+        event: The event.
+        own: The number of its own verification; 0 for none.
+        following: The number of the next verification from there on; 0 for none.
+    """
+    number = _number(refusal.evidence)
+    if own:
+        return number < own
+    return refusal.when < event.began and (not following or number < following)
+
+
+def _number(evidence: str) -> int:
+    """Return the number of a record of evidence, from its path; 0 for none."""
+    digits = evidence.rpartition("/")[2].partition("-")[0]
+    return int(digits) if digits.isdecimal() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +87,23 @@ class HistoryResult:
 
     def text(self) -> str:
         """Return it for people, in the order in which it happened."""
-        # Evidence is numbered, which decides what came first within a second.
-        rows = [(event.began, event.evidence, event.text()) for event in self.events]
-        rows += [(int(each.when), each.evidence, each.text()) for each in self.refusals]
-        return "\n".join(line for *_, line in sorted(rows)) or "nothing was ever installed here"
+        return "\n".join(each.text() for each in self._merged()) or "nothing was ever installed here"
+
+    def _merged(self) -> Iterator[Event | Refusal]:
+        """Return events and refusals in order: by their numbers, since a clock that was set lies.
+
+        Transactions are numbered, and so is the evidence of verifications. An install has both, and says what
+        was refused before it. Between two installs only the clock can order the rest.
+        """
+        # A rollback refers to the verification of its release, which is older.
+        own = [_number(event.evidence) if event.verb == "apply" else 0 for event in self.events]
+        left = deque(self.refusals)
+        for at, event in enumerate(self.events):
+            following = next((number for number in own[at:] if number), 0)
+            while left and _comes_first(left[0], event, own[at], following):
+                yield left.popleft()
+            yield event
+        yield from left
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -96,11 +135,13 @@ def events(context: Context) -> list[Event]:
     names = Event.__dataclass_fields__
     # The row keeps fields of other versions: only those that an event has are taken.
     rows = [(row, Evidence(row["evidence"])) for row in finalize.history(context)]
+    there = {f"{DIRECTORY}/{name}" for name in context.system.names(DIRECTORY)}
     return [
         Event(
-            **{k: v for k, v in row.items() if k in names and k != "evidence"},
+            **{k: v for k, v in row.items() if k in names and k not in ("evidence", "pruned")},
             broken=evidence.break_glass,
             evidence=evidence.file.path if evidence.file else "",
+            pruned=evidence.file is not None and evidence.file.path not in there,
         )
         for row, evidence in rows
     ]

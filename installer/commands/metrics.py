@@ -196,8 +196,8 @@ def _kept(context: Context, found: Status) -> Iterable[Metric]:
     free = context.system.space(context.layout.base).bytes
     rows = [
         ("release_expiry_timestamp_seconds", "When the bundle of the installed release expires.", expires),
-        ("kept_releases", "Releases retained on this host, including the installed one.", len(found.kept)),
-        ("kept_bytes", "Bytes of the releases retained on this host.", total),
+        ("retained_releases", "Releases retained here, including the installed one.", len(found.kept)),
+        ("retained_bytes", "Bytes of the releases retained on this host.", total),
         ("state_free_bytes", "Free bytes on the file system where the releases are stored.", free),
     ]
     return [_metric(*row, product=product) for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from installer.audit.floor import with_floor
 from installer.commands.common.bundle_verifier import BundleInput, missing_environment, opened_bundle
 from installer.commands.common.session import Session
 from installer.commands.status import unfinished_state
@@ -41,6 +42,7 @@ def plan(
         context = session.context(opened.bundle.manifest.product)
         with host_readable():
             state, unfinished = unfinished_state(context)
+        state = with_floor(context.system, context.layout.product, state)
         # With the very state that the plan is made from, so that the planner needs no check of its own.
         verifier.check_again(opened, state)
         # A plan changes nothing, not even what recovery would: it says so and goes on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from installer.commands.common.plan_execution import TransactionResult, ask_and_
 from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, RefusedError, TamperedError
 from installer.core.readmission import check_return
+from installer.core.remedies import remedy
 from installer.core.trust.approval import group_files
 from installer.core.trust.approval_sidecar import ApprovalSources, read_sidecar
 from installer.core.trust.policy import Decision, HostFacts
@@ -118,9 +120,14 @@ class Admission:
             verified = verify_retained(
                 system, directory, system.platform(), then, context.progress, blobs=entry.blobs
             )
-        except (TamperedError, OSError) as error:
-            what = error.what if isinstance(error, TamperedError) else f"cannot be read: {error.strerror}"
-            raise TamperedError(what, where=directory, hint=DAMAGED) from None
+        except TamperedError as error:
+            raise TamperedError(error.what, where=directory, hint=DAMAGED) from None
+        except OSError as error:
+            # What is gone is damage; a disk that failed to read may read the next time.
+            what, gone = f"cannot be read: {error.strerror}", (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+            if error.errno in gone:
+                raise TamperedError(what, where=directory, hint=DAMAGED) from None
+            raise HostNotReadyError(what, where=error.filename or directory, hint=remedy(error)) from error
         host = HostFacts(self.environment or entry.evidence.environment, host_name(system))
         found = [each for where, files in self.brought for each in group_files(files, where)[0]]
 

@@ -15,6 +15,7 @@ from installer import __version__
 from installer.core.digest import file_digest
 from installer.core.errors import HostNotReadyError, MediaError, UsageError, WaybillError, os_errors_as
 from installer.core.limits import CHUNK
+from installer.core.remedies import remedy
 from installer.core.trust.root import ENVIRONMENT
 from installer.host.atomic_file import remove_partial, rename_into_place, replace_file, temporary_path
 from installer.host.directories import make_directory
@@ -82,7 +83,7 @@ class SetUp:
         return asdict(self)
 
 
-@os_errors_as(HostNotReadyError, "cannot write", default="/opt/waybill", hint="run as root")
+@os_errors_as(HostNotReadyError, "cannot write", default="/opt/waybill", hint=remedy)
 def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> SetUp:
     """Copy the running executable to its place; doing it again replaces it.
 

@@ -246,7 +246,8 @@ def _link(context: Context, expected: str) -> list[Problem]:
 
 def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
     steps = method_steps(None, release, Selection(frozenset(current.methods), {}))
-    return [problem for step in steps for problem in step.drift(context)]
+    # Two steps of one method look at the same files of the release.
+    return list(dict.fromkeys(problem for step in steps for problem in step.drift(context)))
 
 
 def unfinished_state(context: Context) -> tuple[State, str]:

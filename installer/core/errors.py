@@ -34,7 +34,7 @@ different errors with different remedies. Each class has a `code` of its own, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -267,7 +267,12 @@ class StoppedError(WaybillError):
 
 @contextmanager
 def os_errors_as(
-    kind: type[WaybillError], what: str, where: object = "", hint: str = "", *, default: str = ""
+    kind: type[WaybillError],
+    what: str,
+    where: object = "",
+    hint: str | Callable[[OSError], str] = "",
+    *,
+    default: str = "",
 ) -> Iterator[None]:
     """Raise an OSError as an error of the given class: "WHAT: REASON". Also a decorator.
 
@@ -275,11 +280,12 @@ def os_errors_as(
         kind: The class.
         what: What cannot be done.
         where: The path for the message; empty: the path that the OSError names.
-        hint: What to do about it.
+        hint: What to do about it, or what returns that: `remedies.remedy`, which knows the true reason.
         default: The path for an OSError that names none.
     """
     try:
         yield
     except OSError as error:
         path = str(where or error.filename or default)
-        raise kind(f"{what}: {error.strerror}", where=path, hint=hint) from error
+        remedy = hint if isinstance(hint, str) else hint(error)
+        raise kind(f"{what}: {error.strerror}", where=path, hint=remedy) from error

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 from dataclasses import replace
 
-from installer.core.errors import WaybillError
+from installer.core.errors import HostNotReadyError, WaybillError
 
 _COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
 # Not within a longer path, which is that of this machine already.
@@ -67,6 +68,18 @@ def remedy(error: OSError, otherwise: str = "check this path, and the kernel log
     return _BY_NUMBER.get(error.errno or 0, otherwise)
 
 
+def host_error(error: OSError, where: str = "") -> HostNotReadyError:
+    """Return the error for a failure of the host that nobody else has put into words.
+
+    Args:
+        error: The failure.
+        where: The path, for a failure that names none.
+    """
+    place = error.filename if isinstance(error.filename, str) else where
+    reason = error.strerror or str(error) or type(error).__name__
+    return HostNotReadyError(f"the host failed: {reason}", where=place, hint=remedy(error))
+
+
 def point_below(error: WaybillError, root: str) -> None:
     """Let the hints of an error name commands and files of a host below a root directory.
 
@@ -83,4 +96,5 @@ def point_below(error: WaybillError, root: str) -> None:
 def below(hint: str, root: str) -> str:
     """Return one hint for a host below a root directory."""
     placed = _PLACE.sub(lambda found: root + found[0], hint)
-    return _COMMAND.sub(lambda found: f"`install {found[1]} --root {root}`", placed)
+    # To be copied into a shell, whatever the directory is called.
+    return _COMMAND.sub(lambda found: f"`install {found[1]} --root {shlex.quote(root)}`", placed)

@@ -7,26 +7,34 @@ there before; `compose.before`, undone when the old files and image tags are bac
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from installer.core.errors import HostNotReadyError, Problem
+from installer.core.format.manifest import Kind
+from installer.deploy import release_files
 from installer.deploy.compose_logs import last_lines
+from installer.deploy.docker_cli import QUICK, docker, engine_problem
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target, full_path
 from installer.deploy.operation import Handler, Json, Op, StepError
 from installer.host.context import Context
 from installer.host.system import Completed
+from installer.shared.child_env import engine_address, engine_environment
 from installer.state.release import Installed
 
 TIMEOUT = 600.0
-_QUICK = 30.0
 _LIST_TIMEOUT = 60.0
 _NO_PLUGIN = b"docker --help"
 """Part of what a Docker command line without the plugin prints; the rest varies with its version."""
 
 
+KIND: Kind = "compose"
+"""Of the files that it gives to Compose."""
+_NO_FILES = ("--env-file", os.devnull)
+"""A file `.env` beside the Compose file is in no bundle, and sets what the Compose file leaves open."""
 _PLAIN = ("--ansi", "never", "--progress", "plain")
 _UP = ("up", "-d", "--wait", "--remove-orphans", "--pull", "never")
 _LISTS = {
@@ -45,7 +53,7 @@ def find_tool(context: Context) -> list[str] | Problem:
         # The plugin first: it is what Docker maintains; the separate program may be version 1.
         if system.which(words[0]) is None:
             continue
-        ended = system.run([*words, "version", "--short"], timeout=_QUICK)
+        ended = system.run([*words, "version", "--short"], timeout=QUICK, env=engine_environment())
         version = ended.stdout.decode("utf-8", "replace").strip().removeprefix("v")
         if not ended.ok and _NO_PLUGIN in ended.stderr:
             continue  # not an error: `docker-compose` may be there
@@ -62,10 +70,14 @@ def find_tool(context: Context) -> list[str] | Problem:
 
 
 def _compose(context: Context, args: Json, file: str, *words: str) -> Completed:
+    directory, path = release_of(context, file)
+    # From its standard input, Compose reads the very bytes that were checked.
+    data = release_files.checked_bytes(context, directory, path, args.get("files"), KIND)
     # Compose runs on the real host: below --root it needs the path from outside.
-    path = context.system.real(file)
-    argv = [*args["tool"], "-p", args["project"], "-f", path, *_PLAIN, *words]
-    return context.system.run(argv, timeout=TIMEOUT, env=args["env"])
+    place = context.system.real(file).rpartition("/")[0]
+    argv = [*args["tool"], "-p", args["project"], "--project-directory", place, "-f", "-", *_NO_FILES]
+    env = {**args["env"], **engine_environment(args.get("engine", ""))}
+    return context.system.run([*argv, *_PLAIN, *words], timeout=TIMEOUT, env=env, stdin=data)
 
 
 def _require(context: Context, args: Json, file: str, *words: str) -> None:
@@ -80,20 +92,25 @@ def _require(context: Context, args: Json, file: str, *words: str) -> None:
         )
 
 
-def containers(context: Context, project: str) -> dict[str, str]:
+def containers(context: Context, project: str, engine: str = "") -> dict[str, str]:
     """Return the containers of a project and when each was started, "" for one that does not run.
+
+    Args:
+        context: The host.
+        project: The project.
+        engine: Address that an operation recorded; empty for the engine of this host.
 
     Raises:
         StepError: The engine does not answer.
     """
     # By label, not by Compose: this works when the file is gone, or not there yet.
     filter_ = f"label=com.docker.compose.project={project}"
-    ended = context.system.run(["docker", "ps", "-aq", "--no-trunc", "--filter", filter_], timeout=_QUICK)
+    ended = docker(context, "ps", "-aq", "--no-trunc", "--filter", filter_, engine=engine)
     ids = ended.stdout.decode().split()
     # Two calls, because `docker ps` does not show when a container was started.
     if ended.ok and ids:
         form = '{"id":{{json .Id}},"at":{{json .State.StartedAt}},"up":{{json .State.Running}}}'
-        ended = context.system.run(["docker", "inspect", "--format", form, *ids], timeout=_QUICK)
+        ended = docker(context, "inspect", "--format", form, *ids, engine=engine)
     if not ended.ok:
         raise StepError(f"cannot list the containers: {ended.reason()}", where=project)
     rows = [json.loads(line) for line in ended.stdout.splitlines()] if ids else []
@@ -105,7 +122,7 @@ class Before(Handler):
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return the containers of the project."""
-        return {"containers": containers(context, args["project"])}
+        return {"containers": containers(context, args["project"], args.get("engine", ""))}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Stop and remove the project if the new release does not have it any more."""
@@ -116,7 +133,9 @@ class Before(Handler):
         """Start the old project, unless it never stopped."""
         before = preimage["containers"]
         # The same containers with the same start times: the old project never stopped.
-        if not args["old"] or not any(before.values()) or containers(context, args["project"]) == before:
+        if not args["old"] or not any(before.values()):
+            return
+        if containers(context, args["project"], args.get("engine", "")) == before:
             return
         # Containers of the failed release are recreated even where Compose sees no difference: the files that
         # they mount have changed back.
@@ -137,13 +156,14 @@ class Up(Handler):
             _require(context, args, args["file"], *_UP, *again)
         except StepError as error:
             # Read now: undoing removes the containers, and their logs with them.
-            logs = last_lines(context, args["project"], args.get("config", ()))
+            logs = last_lines(context, args["project"], args.get("config", ()), args.get("engine", ""))
             error.problems = (*error.problems, *logs)
             raise
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Stop the project if it is new; `compose.before` starts the old one when its files are back."""
-        if not preimage["there"] and containers(context, args["project"]):
+        there = containers(context, args["project"], args.get("engine", ""))
+        if not preimage["there"] and there:
             _require(context, args, args["file"], "down", "--remove-orphans")
 
 
@@ -162,13 +182,18 @@ class Compose(Method):
         if context.system.which("docker") is None:
             what = "is not installed; without it, Waybill cannot read the state of the containers"
             return [Problem("docker", what, "install Docker's command line, or use --skip compose")]
-        ended = context.system.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_QUICK)
+        if problem := engine_problem():
+            return [problem]
+        ended = docker(context, "version", "--format", "{{.Server.Version}}")
         if not ended.ok:
             hint = "start it: systemctl start docker; to start it at every boot: systemctl enable docker"
-            return [Problem("docker", f"the engine does not answer: {ended.reason()}", hint)]
+            return [Problem(engine_address(), f"the engine does not answer: {ended.reason()}", hint)]
+        # Undoing, and removing the product, use the old file; installing the release again repairs it.
+        again = old and new and old.release.identity == new.release.identity
+        problems = release_files.changed(context, old.release, KIND) if old and not again else []
         if new is None:
-            return []
-        problems = self.absent_files(new)
+            return problems
+        problems += self.absent_files(new)
         # `up --remove-orphans` would remove containers of others that share the project's name.
         if old is None and containers(context, _project(new)):
             hint = f"remove it: docker compose -p {_project(new)} down"
@@ -178,10 +203,12 @@ class Compose(Method):
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
         """Return which project is started, updated or removed."""
+        # People have contexts of their own: which engine it is must not be a guess.
+        engine = f"engine: {engine_address()}"
         if new is None:
-            return [f"stop and remove project {_project(old)}"] if old else []
+            return [f"stop and remove project {_project(old)}", engine] if old else []
         how = "; all containers are recreated (configuration changed)" if _config_changed(old, new) else ""
-        return [f"{'update' if old else 'start'} project {_project(new)} from {_file(new)}{how}"]
+        return [f"{'update' if old else 'start'} project {_project(new)} from {_file(new)}{how}", engine]
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
         """Return the two operations that enclose the change of files.
@@ -196,15 +223,21 @@ class Compose(Method):
         if isinstance(tool, Problem):
             raise HostNotReadyError(tool.what, where=tool.where, hint=tool.hint)
         old_file = old.release.then(_file(old)) if old else ""
-        common = {"tool": tool, "project": _project(target), "old": old_file}
+        common = {"tool": tool, "project": _project(target), "old": old_file, "engine": engine_address()}
         down = f"stop and remove project {_project(target)}" if new is None else ""
         # The old release's environment: undoing runs its Compose file with it.
-        before = {**common, "down": new is None, "env": _env(context, old or target)}
+        before = {
+            **common,
+            "down": new is None,
+            "env": _env(context, old or target),
+            "files": release_files.listed((old or target).release.manifest, KIND),
+        }
         ops = [Op("compose.before", before, "switch", down)]
         if new is not None:
             up = {
                 **common,
                 "file": new.release.then(_file(new)),
+                "files": release_files.listed(new.release.manifest, KIND),
                 "recreate": _config_changed(old, new),
                 "env": _env(context, new),
                 "config": [item.path for item in _rendered(new)],
@@ -219,15 +252,16 @@ class Compose(Method):
     def drift(self, context: Context, target: Target) -> list[Problem]:
         """Return which containers do not run, or run from an image that is not of this release."""
         project = _project(target)
+        edited = release_files.changed(context, target.release, KIND)
         try:
             found = containers(context, project)
             images = _images(context, found)
         except StepError as error:
-            return [Problem("compose", error.what, error.hint)]
+            return [*edited, Problem("compose", error.what, error.hint)]
         if not found:
-            return [Problem("compose", f"project {project} has no containers")]
+            return [*edited, Problem("compose", f"project {project} has no containers")]
         down = [name for name, started in found.items() if not started]
-        problems = [Problem("compose", f"container {name[:12]} is not running") for name in down]
+        problems = edited + [Problem("compose", f"container {name[:12]} is not running") for name in down]
         # Ids, not names: a name may have moved to another image since.
         signed = {each for image in target.release.manifest.images for each in (image.config, image.manifest)}
         for name, image in images:
@@ -252,8 +286,8 @@ class Compose(Method):
 def _residue(context: Context, project: str) -> Iterator[Residue]:
     hint = f"docker compose -p {project} down --remove-orphans"
     for kind, words in _LISTS.items():
-        argv = ["docker", *words, "--filter", f"label=com.docker.compose.project={project}"]
-        ended = context.system.run(argv, timeout=_LIST_TIMEOUT)
+        filter_ = f"label=com.docker.compose.project={project}"
+        ended = docker(context, *words, "--filter", filter_, timeout=_LIST_TIMEOUT)
         if not ended.ok:
             what = f"cannot list its resources: {ended.reason()}"
             yield Residue("left", "project", project, what, hint)
@@ -274,14 +308,20 @@ def _images(context: Context, ids: Iterable[str]) -> list[tuple[str, str]]:
     Raises:
         StepError: The engine does not answer.
     """
-    argv = ["docker", "inspect", "--format", "{{.Name}} {{.Image}}", *ids]
-    ended = context.system.run(argv, timeout=_QUICK) if len(argv) > 4 else None
-    if ended is None:
+    if not (each := list(ids)):
         return []
+    ended = docker(context, "inspect", "--format", "{{.Name}} {{.Image}}", *each)
     if not ended.ok:
         raise StepError(f"cannot read the images of the containers: {ended.reason()}")
     rows = (line.partition(" ") for line in ended.stdout.decode().splitlines())
     return [(name.lstrip("/"), image) for name, _, image in rows]
+
+
+def release_of(context: Context, file: str) -> tuple[str, str]:
+    """Return the directory of the release that a file of it is in, and the file's path there."""
+    base = f"{context.layout.releases}/"
+    name, _, path = file.removeprefix(base).partition("/")
+    return base + name, path
 
 
 def _file(target: Target) -> str:

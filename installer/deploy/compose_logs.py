@@ -8,6 +8,7 @@ from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.limits import LIMITS
+from installer.deploy.docker_cli import docker
 from installer.deploy.health import container_fault
 from installer.host.context import Context
 from installer.shared.redaction import conceal, secrets_of
@@ -17,26 +18,26 @@ LINES = 20
 WIDTH = 300
 """Characters of a line."""
 CONTAINERS = 8
-_QUICK = 30.0
 
 
-def last_lines(context: Context, project: str, config: Iterable[str]) -> list[Problem]:
+def last_lines(context: Context, project: str, config: Iterable[str], engine: str = "") -> list[Problem]:
     """Return the last lines of each container that fails; of all containers where none fails.
 
     Args:
         context: The host.
         project: The Compose project.
         config: Paths of rendered configuration; its secrets are redacted.
+        engine: Address that an operation recorded; empty for the engine of this host.
 
     Returns:
         A line each, with the container as `where`; nothing where the engine does not answer.
     """
     label = f"label=com.docker.compose.project={project}"
-    ended = context.system.run(["docker", "ps", "-aq", "--no-trunc", "--filter", label], timeout=_QUICK)
+    ended = docker(context, "ps", "-aq", "--no-trunc", "--filter", label, engine=engine)
     ids = ended.stdout.decode().split()
     if not ended.ok or not ids:
         return []
-    ended = context.system.run(["docker", "inspect", *ids], timeout=_QUICK)
+    ended = docker(context, "inspect", *ids, engine=engine)
     rows: list[Mapping[str, Any]] = json.loads(ended.stdout) if ended.ok else []
     # A healthy container's log would push the lines that matter out of the bounded report.
     failing = [row for row in rows if _fails(row)]
@@ -44,7 +45,7 @@ def last_lines(context: Context, project: str, config: Iterable[str]) -> list[Pr
     return [
         problem
         for row in sorted(failing or rows, key=lambda row: str(row.get("Name")))[:CONTAINERS]
-        for problem in _lines(context, row, secrets)
+        for problem in _lines(context, row, secrets, engine)
     ]
 
 
@@ -55,15 +56,14 @@ def _fails(row: Mapping[str, Any]) -> bool:
     return bool(container_fault(row)) and not ended_well
 
 
-def _lines(context: Context, row: Mapping[str, Any], secrets: frozenset[str]) -> list[Problem]:
+def _lines(context: Context, row: Mapping[str, Any], secrets: frozenset[str], engine: str) -> list[Problem]:
     name = str(row.get("Name", "")).lstrip("/")
     where = f"container {name}"
     state = row.get("State", {})
     lines = [fault] if (fault := container_fault(row)) else []
     lines += [str(state["Error"])] if state.get("Error") else []
     # The timestamps put the lines of stdout and stderr into one order; they are cut off again below.
-    argv = ["docker", "logs", "--timestamps", "--tail", str(LINES), name]
-    ended = context.system.run(argv, timeout=_QUICK)
+    ended = docker(context, "logs", "--timestamps", "--tail", str(LINES), name, engine=engine)
     logged = sorted((ended.stdout + b"\n" + ended.stderr).decode("utf-8", "replace").splitlines())
     lines += [line.partition(" ")[2] for line in logged if line.strip()][-LINES:]
     return [Problem(where, line[:WIDTH]) for line in conceal(lines, secrets)]

@@ -9,6 +9,7 @@ from typing import Any
 from installer.core.errors import Problem
 from installer.core.format.manifest import HealthCheck
 from installer.core.format.methods import IMPLICIT
+from installer.deploy.docker_cli import docker
 from installer.deploy.method import Target
 from installer.deploy.operation import StepError
 from installer.deploy.registry import method
@@ -215,7 +216,7 @@ def inspect(context: Context, container: str) -> Mapping[str, Any] | str:
     """Return the row of `docker container inspect`, or why there is none, in words."""
     import json
 
-    ended = context.system.run(["docker", "container", "inspect", container], timeout=ONE_PROBE)
+    ended = docker(context, "container", "inspect", container, timeout=ONE_PROBE)
     if not ended.ok:
         return ended.reason()
     try:

@@ -15,6 +15,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from installer.core.errors import Problem
+from installer.core.format.manifest import Kind
+from installer.deploy import release_files
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target, full_path
 from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError, WithoutPreimage
@@ -22,16 +24,20 @@ from installer.host.context import Context
 from installer.host.directories import make_directory
 
 TIMEOUT = 600
+KIND: Kind = "script"
+"""Of the files that it executes."""
 SNAPSHOT = "snapshot-"
 """Starts the name of a snapshot script's directory in the record of the transaction."""
 
 
 def _run(context: Context, step: Json, which: str, **more: str) -> None:
-    system = context.system
-    path = system.real(step[which])
+    system, directory = context.system, step["directory"]
     env = {**step["env"], **more}
-    # In the release's directory, so that scripts find their files by relative paths.
-    ended = system.run([path], timeout=step["timeout"], env=env, cwd=system.real(step["directory"]))
+    # A retained script may run months after it was verified, as root: what is checked here is what runs.
+    with release_files.checked_directory(context, directory, step.get("files"), KIND) as checked:
+        path = system.real(checked + step[which].removeprefix(directory))
+        # In the release's directory, so that scripts find their files by relative paths.
+        ended = system.run([path], timeout=step["timeout"], env=env, cwd=system.real(directory))
     if ended.ok:
         return
     lines = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace").splitlines()
@@ -56,6 +62,8 @@ class Before(Handler):
         """Run the old `apply`, now that the old files are back."""
         # Without the mark the new script never ran, so the old one's effect is still there.
         if args["old"] and context.system.observe(preimage["mark"]).kind == "file":
+            # Said here, not as the label of the undo: mostly there is nothing to do.
+            context.progress.note(_again(args["old"]))
             _run(context, args["old"], "apply")
 
 
@@ -143,8 +151,7 @@ class Remove(WithoutPreimage):
 
     def undo_label(self, op: Op) -> str:
         """Name the script that runs: the label of the operation names `undo`."""
-        step = op.args["old"]
-        return f"undo: running {step['apply'].removeprefix(step['directory'] + '/')}"
+        return _again(op.args["old"])
 
 
 class Script(Method):
@@ -155,14 +162,18 @@ class Script(Method):
 
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
         """Check that the step declares its inverse, and that its scripts are in the bundle and can be run."""
+        # Undoing, and removing the product, run the old scripts. The new ones were just verified; installing
+        # the same release again is what repairs the old ones.
+        again = old and new and old.release.identity == new.release.identity
+        problems = release_files.changed(context, old.release, KIND) if old and not again else []
         if new is None:
-            return []
+            return problems
         if not _inverse(new):
             what = "has no undo operation that this version of `install` knows"
             return [
                 Problem(f"script {new.options.get('apply', '')}", what, "use a newer version of `install`")
             ]
-        problems = self.absent_files(new)
+        problems += self.absent_files(new)
         modes = {entry.path: entry.mode for entry in new.release.manifest.files}
         for _, path in self.spec.files(new.options):
             if not modes.get(path, 0o100) & 0o100:
@@ -216,6 +227,10 @@ class Script(Method):
         # Undone after the files are back, and so the last: the old `apply` needs the old files.
         return [Op("script.before", {"old": before, "tag": args["tag"]}, "switch"), run]
 
+    def drift(self, context: Context, target: Target) -> list[Problem]:
+        """Return which scripts are not those that were installed: undoing and removing run them."""
+        return release_files.changed(context, target.release, KIND)
+
     def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
         """Return the undo script of the running release: all that a removal knows of what `apply` did."""
         if not running or "undo" not in target.options:
@@ -226,6 +241,13 @@ class Script(Method):
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
         """Name the scripts that ran."""
         yield from (Residue("stays", "script", item.name, item.why) for item in items)
+
+
+def _again(step: Json) -> str:
+    """Return the line for the old `apply`, with the version that it starts again."""
+    version = step.get("env", {}).get("WAYBILL_VERSION", "")
+    line = f"undo: running {step['apply'].removeprefix(step['directory'] + '/')}"
+    return f"{line} ({version})" if version else line
 
 
 def _inverse(target: Target) -> str:
@@ -253,6 +275,7 @@ def _step(context: Context, target: Target, old: Target | None) -> Json:
     return {
         **{option.key: target.release.then(path) for option, path in scripts},
         "directory": target.release.directory,
+        "files": release_files.listed(manifest, KIND),
         "timeout": int(target.options.get("timeout", TIMEOUT)),
         "env": {
             "WAYBILL_ROOT": context.system.root,

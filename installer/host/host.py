@@ -8,7 +8,6 @@ import hashlib
 import os
 import platform
 import pwd
-import re
 import shutil
 import socket
 import stat
@@ -20,15 +19,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from installer.core.limits import CHUNK
+from installer.host import kernel
 from installer.host.http_probe import Answer
 from installer.host.safe_path import HeldDirs, ParentDir, open_parent
-from installer.shared import interrupts, process
+from installer.shared import process
+from installer.shared.terminal import interrupts
 
 # O_NOFOLLOW: a link that a service account plants must not make root read another file. O_NONBLOCK: opening
 # a FIFO must not wait for a writer.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_OCTAL = re.compile(rb"\\([0-7]{3})")
-"""The escapes of blanks and the like in /proc/self/mountinfo."""
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -213,7 +212,7 @@ class Host:
         """
         with self.open_parent(path, follow=follow) as at:
             fd = os.open(at.name, READ, dir_fd=at.fd)
-        return _chunks(fd, start)
+        return _chunks(fd, start, path)
 
     def names(self, path: str) -> list[str]:
         """List a directory, sorted; a directory that does not exist is empty.
@@ -234,22 +233,11 @@ class Host:
             real = self.real(path, follow=False)
         except OSError:
             return []
-        rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
-        points = [os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), row.split()[4])) for row in rows]
-        found = sorted({point for point in points if f"{point}/".startswith(f"{real}/")})
-        return [path + point.removeprefix(real) for point in found]
+        return [path + point.removeprefix(real) for point in kernel.mount_points(real)]
 
     def users(self, directory: str) -> list[int]:
         """Return the visible processes that run a program from a directory or work in it."""
-        real = self.real(directory, follow=False)
-        found = set()
-        # Processes of other users are visible to root only; for others the answer is incomplete.
-        for process_ in Path("/proc").glob("[0-9]*"):
-            for name in ("exe", "cwd", "root"):
-                with suppress(OSError):
-                    if f"{(process_ / name).readlink()}/".startswith(f"{real}/"):
-                        found.add(int(process_.name))
-        return sorted(found)
+        return kernel.users(self.real(directory, follow=False))
 
     def tree(self, directory: str) -> list[str]:
         """Return all paths below a directory, sorted, without following links.
@@ -329,7 +317,7 @@ class Host:
 
     def boot_id(self) -> str:
         """Return the id of this boot of the kernel."""
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return kernel.boot_id()
 
     def now(self) -> float:
         """Return the wall clock in seconds since 1970; it may be set, so use it for records only."""
@@ -375,11 +363,19 @@ def opened(at: ParentDir, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _chunks(fd: int, start: int = 0) -> Iterator[bytes]:
+def _read(fd: int, path: str) -> bytes:
+    try:
+        return os.read(fd, CHUNK)
+    except OSError as error:
+        error.filename = error.filename or path or None  # a descriptor has no name
+        raise
+
+
+def _chunks(fd: int, start: int = 0, path: str = "") -> Iterator[bytes]:
     try:
         if start:
             os.lseek(fd, start, os.SEEK_SET)
-        while chunk := os.read(fd, CHUNK):
+        while chunk := _read(fd, path):
             yield chunk
     finally:
         os.close(fd)

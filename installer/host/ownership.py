@@ -7,9 +7,11 @@ so does every part of where a link leads.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from installer.core.errors import Problem, UntrustedError
 from installer.host.host import Host
@@ -28,15 +30,14 @@ class _Part:
 
     def problem(self) -> Problem | None:
         """Return who else can change what is reached through it; None for nobody."""
-        found, mode = self.status, stat.S_IMODE(self.status.st_mode)
+        found, mode, name = self.status, stat.S_IMODE(self.status.st_mode), shlex.quote(self.place)
         # Our own files count as safe: below --root, a user is the root of that host.
         if found.st_uid not in (0, os.geteuid()):
             if stat.S_ISLNK(found.st_mode):
-                return Problem(
-                    self.place, f"is a symbolic link that belongs to user {found.st_uid}", f"rm {self.place}"
-                )
+                what = f"is a symbolic link that belongs to user {found.st_uid}"
+                return Problem(self.place, what, f"rm {name}")
             what = f"belongs to user {found.st_uid}, who can change it"
-            return Problem(self.place, what, f"chown root {self.place}")
+            return Problem(self.place, what, f"chown root {name}")
         # The mode of a link means nothing.
         if stat.S_ISLNK(found.st_mode) or not mode & _OTHERS:
             return None
@@ -45,7 +46,7 @@ class _Part:
         if stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX and found.st_uid == 0:
             return None
         who = "everybody" if mode & stat.S_IWOTH else f"the group {found.st_gid}"
-        return Problem(self.place, f"can be written by {who} (mode {mode:04o})", f"chmod go-w {self.place}")
+        return Problem(self.place, f"can be written by {who} (mode {mode:04o})", f"chmod go-w {name}")
 
 
 def require_protected(host: Host, path: str) -> None:
@@ -101,4 +102,28 @@ def _look(host: Host, path: str) -> _Part | None:
         status = os.stat(at.name, dir_fd=at.fd, follow_symlinks=False)
         target = os.readlink(at.name, dir_fd=at.fd) if stat.S_ISLNK(status.st_mode) else ""
         return _Part(f"{host.root.rstrip('/')}/{'/'.join(at.parts)}", status, target)
+    return None
+
+
+def unsafe_part(host: Host, path: str) -> Problem | None:
+    """Return the directory of a path that other users could change, itself or what is in it; None for none.
+
+    Args:
+        host: The host.
+        path: A host path of an existing directory, without links.
+
+    Raises:
+        OSError: It cannot be examined.
+    """
+    parts = [*reversed([str(above) for above in Path(path).parents]), path]
+    # Whoever can rename a directory above can put another one in its place between two steps.
+    for part in dict.fromkeys(parts):
+        status = Path(host.real(part)).stat()
+        if status.st_uid not in (0, os.geteuid()):
+            what = f"{part} belongs to user {status.st_uid}, who could change the files in it"
+            return Problem(path, what, "choose a directory that belongs to root: mkdir -m 700 DIR")
+        group_is_ours = status.st_gid == 0 and not status.st_mode & 0o002
+        if status.st_mode & _OTHERS and not status.st_mode & stat.S_ISVTX and not group_is_ours:
+            what = f"{part} is writable by other users (mode {stat.S_IMODE(status.st_mode):04o})"
+            return Problem(path, what, f"chmod go-w {part}, or choose another directory")
     return None

@@ -82,8 +82,8 @@ def open_parent(root: str, path: str, *, follow: bool = False) -> Iterator[Paren
 
 
 def _name(error: OSError, at: ParentDir, path: str) -> None:
-    """Let an error name the whole path: the call that failed knew only the last component."""
-    if error.filename == at.name:
+    """Let an error name the whole path: the call that failed knew the last component, or a descriptor."""
+    if error.filename in (None, at.name) or isinstance(error.filename, int):
         error.filename = path
 
 

@@ -20,8 +20,9 @@ from installer.host.host import LIST, READ, Host, Seen, Space, opened
 from installer.host.http_probe import Answer
 from installer.host.lock import Lock
 from installer.host.safe_path import ParentDir, open_parent
-from installer.shared import interrupts, process
+from installer.shared import process
 from installer.shared.process import Completed
+from installer.shared.terminal import interrupts
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
 
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = _WRITE | os.O_CREAT | os.O_EXCL
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS)
+"""What fsync(2) fails with where a file system does not support it."""
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
 
@@ -187,6 +190,9 @@ class System(Host):
         try:
             os.fsync(fd)
         except OSError as error:
+            # No write has failed: this file system cannot sync at all, and a reboot would not help.
+            if error.errno in _NO_SYNC:
+                raise OSError(error.errno, f"fsync is not supported here: {error.strerror}") from error
             # Never tried again: the kernel reports a failed write once and marks the pages clean. A second
             # fsync(2) would succeed although the data is lost.
             raise SyncError(error.errno, error.strerror) from error
@@ -368,7 +374,7 @@ class System(Host):
         Args:
             argv: The program and its arguments, paths as `real` gives them.
             timeout: Seconds after which it and its children are killed.
-            env: Variables in addition to the user's.
+            env: Variables in addition to the built environment.
             stdin: Its standard input.
             cwd: Its working directory, as `real` gives it.
         """

@@ -6,7 +6,6 @@ on this host or does not answer raises an `EngineError`.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from installer.core.limits import CHUNK, MIB
 from installer.images.docker_socket import START, EngineError, InUseError, probe, silent_error
 from installer.images.read_back import digests
+from installer.shared.child_env import engine_address
 
 if TYPE_CHECKING:
     from installer.host.system import System
 
 Store = Literal["classic", "containerd"]
-DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST = (20, 10)
 # Asked for in the first request only, which finds out what the engine speaks.
 FLOOR = "1.41"
@@ -314,7 +313,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
     Raises:
         EngineError: There is none, this user may not use it, it is not on this host, or it does not answer.
     """
-    address = address or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+    address = address or engine_address()
     probe(address, min(answer, REACHED))
     import docker
     import docker.errors

@@ -25,6 +25,7 @@ from installer.images import docker_engine, old_store, operations, prune, residu
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
 from installer.images.load_stream import chain_ids
+from installer.shared.child_env import engine_address
 from installer.shared.humanize import size_text
 from installer.state.release import Release
 
@@ -83,7 +84,9 @@ class Images(Method):
         with closing(engine):
             present = operations.present_chains(engine)
             lines = [_load_line(context, engine, image, present) for image in images]
-            return [line for line in lines if line] + _tag_lines(engine, images)
+            lines = [line for line in lines if line] + _tag_lines(engine, images)
+            # People have contexts of their own: which engine it is must not be a guess.
+            return [*lines, f"engine: {engine.info.address}"] if lines else []
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
         """Return one operation for each load, then one that moves all names."""
@@ -158,7 +161,7 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
         return []  # after COMMIT `prune.sweep` removes what no retained release needs
     # From the engine back to the release: the images there are not needed any more.
     if not images:
-        args = {"images": [asdict(image) for image in before]}
+        args = {"images": [asdict(image) for image in before], "engine": engine_address()}
         label = f"remove {_count(len(before), 'image')}"
         return [Op("image.drop", args, "activate", label)] if before else []
     with closing(docker_engine.connect(context.system)) as engine:
@@ -177,12 +180,16 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
     where = new.release.blobs_at
     loads = {  # by configuration: two names of one image are one load
         each.config: Op(
-            "image.load", {"image": asdict(each), "release": where}, "stage", f"load image {each.reference}"
+            "image.load",
+            {"image": asdict(each), "release": where, "engine": engine_address()},
+            "stage",
+            f"load image {each.reference}",
         )
         for each in lacking
     }
     label = f"tag {_count(len(tags), 'image')}"
-    return [*loads.values(), *([Op("image.tag", {"tags": tags}, "switch", label)] if tags else [])]
+    args = {"tags": tags, "engine": engine_address()}
+    return [*loads.values(), *([Op("image.tag", args, "switch", label)] if tags else [])]
 
 
 def _engine_problems(context: Context, engine: Engine) -> list[Problem]:

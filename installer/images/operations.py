@@ -88,10 +88,14 @@ def same_layers(found: EngineImage, image: Image) -> bool:
 
 
 @contextmanager
-def engine_of(context: Context) -> Iterator[Engine]:
-    """Connect to this host's engine. Its errors become those of the step."""
+def engine_of(context: Context, args: Json | None = None) -> Iterator[Engine]:
+    """Connect to the engine that an operation recorded, else to this host's. Its errors become the step's.
+
+    An undo may be another process, without the DOCKER_HOST of the one that began.
+    """
+    address = str((args or {}).get("engine", ""))
     try:
-        with closing(docker_engine.connect(context.system)) as engine:
+        with closing(docker_engine.connect(context.system, address)) as engine:
             yield engine
     except EngineError as error:
         raise StepError(error.what, where=error.where, hint=error.hint) from error
@@ -145,7 +149,7 @@ class LoadImage(Handler):
         """Return whether the image is there by id, has names of others, and is kept already."""
         image = image_from_json(args["image"])
         kept_name = private_name(context, image, "kept")
-        with engine_of(context) as engine:
+        with engine_of(context, args) as engine:
             found, kept = engine.find(id_in(engine, image)), engine.find(kept_name)
             return {
                 "id": found.id if found else ABSENT,
@@ -157,7 +161,7 @@ class LoadImage(Handler):
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Load the image, check it, sync it, and only then give it the name that keeps it."""
         image, release = image_from_json(args["image"]), args["release"]
-        with engine_of(context) as engine:
+        with engine_of(context, args) as engine:
             staged, kept = (private_name(context, image, state) for state in ("staged", "kept"))
             if not complete(context, engine, image):
                 ship = image_load(
@@ -232,7 +236,7 @@ class LoadImage(Handler):
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Remove the private names, and the image if it was not there before and nothing uses it."""
         image = image_from_json(args["image"])
-        with engine_of(context) as engine:
+        with engine_of(context, args) as engine:
             staged, kept = (private_name(context, image, state) for state in ("staged", "kept"))
             if preimage["kept"] != ABSENT:
                 _point(engine, kept, preimage["kept"])
@@ -260,19 +264,19 @@ class TagImages(Handler):
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return which image has each name."""
-        with engine_of(context) as engine:
+        with engine_of(context, args) as engine:
             return {"tags": {tag["name"]: id_of(engine, tag["name"]) for tag in args["tags"]}}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Move the names."""
-        with engine_of(context) as engine:
+        with engine_of(context, args) as engine:
             for tag in args["tags"]:
                 _point(engine, tag["name"], _wanted(engine, tag))
             engine.sync()
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Move the names back, unless somebody else moved one meanwhile."""
-        with engine_of(context) as engine:
+        with engine_of(context, args) as engine:
             for tag in reversed(args["tags"]):
                 before, now = preimage["tags"][tag["name"]], id_of(engine, tag["name"])
                 # Another tool has tagged it since: moving it back would break what that tool did.

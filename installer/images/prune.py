@@ -39,7 +39,7 @@ class DropImages(WithoutPreimage):
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
         """Remove the names, and with them the images that nothing else uses."""
-        with engine_of(context) as engine:
+        with engine_of(context, args) as engine:
             remove_images(context, engine, [image_from_json(each) for each in args["images"]])
 
 

@@ -138,7 +138,7 @@ def _templated(manifest: Manifest, files: list[tuple[str, FileEntry]]) -> bool:
 
 def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> tuple[HealthCheck, ...]:
     """Return the health checks with their targets rendered: the site chooses ports."""
-    from installer.shared.rendering import Template, render_all
+    from installer.shared.rendering.release import Template, render_all
 
     rows = {
         f"bundle.json: health[{index}].{field}": (check.kind if field == "target" else "", text)
@@ -158,6 +158,7 @@ def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> t
         filled[where] = made.decode()
         # Before anything is stopped: a typing mistake in a values file is no reason to roll back.
         form = "text without a NUL character" if b"\0" in made else target_fault(kind, filled[where])
+        form = form or ("the name of a program" if where.endswith(".command[0]") and not made else "")
         if form:
             what = f"{text} is {filled[where]!r:.80} with the values of this host, but must be {form}"
             result.problems.append(Problem(where, what, "correct the values files; nothing was changed"))
@@ -182,7 +183,7 @@ def _render(
     result: Desired,
 ) -> None:
     """Render the templates among the files, all of them in one child process."""
-    from installer.shared.rendering import Template, render_all
+    from installer.shared.rendering.release import Template, render_all
 
     def read(entry: FileEntry) -> bytes:
         template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)

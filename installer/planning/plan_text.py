@@ -17,7 +17,7 @@ _WORDS = {
     "replace": "replaced",
     "restore": "restored",
     "remove": "removed",
-    "make": "directories created",
+    "make": "{directories} created",
     "set": "modes or owners set",
 }
 _SIGNS = {"add": "+", "replace": "~", "restore": "!", "remove": "-", "make": "+", "set": "~"}
@@ -87,9 +87,13 @@ def _files(plan: Plan) -> Iterator[str]:
         yield "files: no change"
         return
     counts = Counter[str](change.verb for change in changes)
-    size = size_text(sum(change.size for change in changes))
+    written = sum(change.size for change in changes)
+    size = size_text(written)
     counted = [f"{counts[verb]} {words}" for verb, words in _WORDS.items() if counts[verb]]
-    yield f"files: {', '.join(counted)}, {size}"
+    one = counts["make"] == 1
+    text = ", ".join(counted).format(directories="directory" if one else "directories")
+    # What is only removed has no size to write.
+    yield f"files: {text}, {size}" if written else f"files: {text}"
     files = [change for change in changes if change.verb != "make"]
     # Of many files only those that an operator would ask about.
     shown = (

@@ -10,7 +10,7 @@ from installer.core.errors import Problem, RefusedError
 from installer.core.format.manifest import FileEntry, Manifest
 from installer.core.format.methods import SPECS
 from installer.deploy import health
-from installer.deploy.file_operations import batches
+from installer.deploy.file_operations import LINK, batches
 from installer.deploy.operation import Op
 from installer.deploy.registry import method
 from installer.host.context import Context
@@ -180,6 +180,7 @@ class Planner:
         self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
+        self._notes += admission.loose_notes()
         self._notes += method_selection.outside_root(context, operations, probes=bool(probes))
         if verb == "remove":
             self._notes += removal.removal_notes(context, state, items)
@@ -263,7 +264,7 @@ class Planner:
                 self._problems.append(Problem(f"method {job.name}", what, hint))
                 continue
             if problems := found.check(self._context, job.old, job.new):
-                self._problems += problems
+                self._problems += [each for each in problems if each not in self._problems]
                 self._unfit.add(job.name)
             lines = tuple(found.plan(self._context, job.old, job.new))
             if lines:
@@ -271,15 +272,16 @@ class Planner:
         return plans
 
     def _operations(self, changes: Changes, jobs: list[MethodStep], entry: Entry | None) -> list[Op]:
-        link = {"path": self._context.layout.current, "kind": "absent"}
+        link, label = {"path": self._context.layout.current, "kind": "absent"}, "remove the link `current`"
         if entry is not None:
+            label = f"point `current` to {entry.version}"
             link = {**link, "kind": "link", "target": f"releases/{entry.name}"}
         # Undone in reverse: files first, then image tags, and the services that use both come back last.
         services = self._of([job for job in jobs if not job.implicit])
         images = self._of([job for job in jobs if job.implicit])
         first = [op for op in (*services, *images) if op.phase != "activate"]
         last = [op for op in (*images, *services) if op.phase == "activate"]
-        return [*first, *changes.operations(), *batches([link], "switch the link"), *last]
+        return [*first, *changes.operations(), *batches([link], LINK, label), *last]
 
     def _of(self, jobs: Sequence[MethodStep]) -> list[Op]:
         ops: list[Op] = []

@@ -1,4 +1,4 @@
-"""Child processes: limited in time and output, in a session of their own, with the user's environment."""
+"""Child processes: limited in time and output, in a session of their own, with a built environment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from installer.shared import interrupts
-from installer.shared.child_env import child_environment
+from installer.shared.child_env import built_environment
+from installer.shared.terminal import interrupts
 
 OUTPUT_LIMIT = 1024 * 1024
 _TURN = 0.05
@@ -54,12 +54,12 @@ class Completed:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a child: that of the user, without what the executable set for itself.
+    """Return the environment of a child; it is built, not inherited.
 
     Args:
         extra: Additional variables.
     """
-    return child_environment() | dict(extra or {})
+    return built_environment() | dict(extra or {})
 
 
 def run(
@@ -75,7 +75,7 @@ def run(
     Args:
         argv: The program and its arguments; no shell is involved.
         timeout: Seconds after which it and its children are killed.
-        env: Variables in addition to the user's.
+        env: Variables in addition to the built environment.
         stdin: Its standard input.
         cwd: Its working directory.
 

@@ -16,8 +16,8 @@ from installer.core.limits import LIMITS
 from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.shared import interrupts
 from installer.shared.progress import Progress
+from installer.shared.terminal import interrupts
 from installer.staging.stage import demands
 from installer.staging.staged import Staged
 
@@ -65,7 +65,7 @@ def previewed(
             with os_errors_as(HostNotReadyError, "cannot write", parent or system.root, hint=hint):
                 system.mkdir(base, 0o700)
             # Also after a refusal or a signal: templates may contain secrets of the product.
-            cleanup.callback(_remove, system, base)
+            cleanup.callback(_remove, system, base, progress)
 
         def keep(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
             if entry.kind in READ_BY_PLANS and entry.size <= LIMITS.document_bytes:
@@ -87,6 +87,14 @@ def previewed(
         yield verified, Staged(verified.manifest, digest, verified.identity, base, area, tuple(wanted))
 
 
-def _remove(system: System, base: str) -> None:
+def _remove(system: System, base: str, progress: Progress) -> None:
     with interrupts.deferred():
-        system.remove_tree(base)
+        # A disk that failed once may succeed the next time; the plan itself is made.
+        for left in (1, 0):
+            try:
+                system.remove_tree(base)
+            except OSError as error:
+                if not left:
+                    progress.note(f"{base} cannot be removed: {error.strerror}; remove it by hand")
+            else:
+                return

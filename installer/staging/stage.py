@@ -15,6 +15,7 @@ from installer.core.errors import HostNotReadyError, MediaError, WaybillError
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Manifest
 from installer.core.format.payload import discard
+from installer.core.remedies import remedy
 from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.directories import make_directory
 from installer.host.disk_space import Demand, space_problems, sum_demands
@@ -72,7 +73,7 @@ def stage(
         raise HostNotReadyError(
             f"cannot stage the release: {error.strerror}",
             where=error.filename or directory,
-            hint="free some space there, or check that the file system is writable and intact",
+            hint=remedy(error),
         ) from error
     # What may be good is kept for the next run; what is not as signed is never kept.
     except BaseException as error:

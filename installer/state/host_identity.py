@@ -85,8 +85,14 @@ def environment_to_record(system: System, root: Root, given: str, ask: Callable[
         environment(system, given)
         return ""
     known = ", ".join(sorted(root.environments))
+    chosen = given
     # Without policies a release signature is enough everywhere: nothing depends on the environment.
-    chosen = given or (ask(f"Which environment does this host belong to: {known}? ") if known else "")
+    if known and not given:
+        try:
+            chosen = ask(f"Which environment does this host belong to: {known}? ")
+        except UsageError as error:
+            # Whoever wrote a script has to know what to choose from.
+            raise UsageError(error.what, hint=f"give --env with one of: {known}") from None
     chosen = chosen.strip()
     if not chosen:
         if known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -18,6 +19,7 @@ from installer.core.errors import (
     os_errors_as,
 )
 from installer.core.limits import LIMITS
+from installer.core.remedies import remedy
 from installer.core.timestamps import format_time, parse_time
 from installer.core.trust.root import Root, display_fingerprint, fingerprint, same_fingerprint
 from installer.core.trust.root_json import load_root, parse_root
@@ -27,7 +29,7 @@ from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.ownership import require_protected
 from installer.host.system import Lock, System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.host_identity import ENVIRONMENT_FILE, environment_to_record, record_environment
 
 Ask = Callable[[str, str], str]
@@ -39,7 +41,6 @@ EARLIER_FILE = f"{TRUST}/earlier"
 LOCK = f"{TRUST}/.lock"
 MOST_EARLIER = 1000
 _UNWRITABLE = "the trust files cannot be written"
-_AS_ROOT = "run as root, or give --root DIR"
 _EARLIER_PARTIAL = (f"{TRUST}/.root.json.new", f"{STATE}/.trusted-time.new")
 """Temporary files of version 0.1, which an upgraded host may still have."""
 
@@ -206,7 +207,7 @@ def introduce(
         raise RefusedError(what, where=ROOT_FILE, hint="look at it with `install trust show`")
     # The environment first: interrupted between the two, the host trusts nothing yet.
     if env:
-        with os_errors_as(HostNotReadyError, _UNWRITABLE, ENVIRONMENT_FILE, hint=_AS_ROOT):
+        with os_errors_as(HostNotReadyError, _UNWRITABLE, ENVIRONMENT_FILE, hint=remedy):
             record_environment(system, env)
     if data != expected:
         store_root(system, data, passed)
@@ -219,12 +220,12 @@ def trust_lock(system: System) -> Lock:
         BusyError: Another change is running.
         HostNotReadyError: It cannot be written.
     """
-    with os_errors_as(HostNotReadyError, "cannot write the root", LOCK, hint=_AS_ROOT):
+    with os_errors_as(HostNotReadyError, "cannot write the root", LOCK, hint=remedy):
         make_directory(system, TRUST)
         return system.lock(LOCK)
 
 
-@os_errors_as(HostNotReadyError, _UNWRITABLE, ROOT_FILE, hint=_AS_ROOT)
+@os_errors_as(HostNotReadyError, _UNWRITABLE, ROOT_FILE, hint=remedy)
 def store_root(system: System, data: bytes, passed: Sequence[tuple[int, str]] = ()) -> None:
     """Replace the root of the host.
 
@@ -285,8 +286,11 @@ def known_time(system: System) -> datetime | None:
         text = system.read(TIME_FILE, 64).decode("ascii", "replace").strip()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-    except OSError:  # too long, a link, a bad disk: must not be taken for "none recorded"
-        text = ""
+    except OSError as error:  # must not be taken for "none recorded"
+        if error.errno not in (errno.EFBIG, errno.ELOOP):
+            what = f"cannot be read: {error.strerror}"
+            raise HostNotReadyError(what, where=TIME_FILE, hint=remedy(error)) from error
+        text = ""  # too long, or a link
     moment = parse_time(text)
     if moment is None:
         raise HostNotReadyError(

@@ -92,7 +92,7 @@ class Tree:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     made = Tree(tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("home"))
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("bundler", "installer", "schemas", "templates", "tests"):
+    for name in ("bundler", "installer", "schemas", "templates", "docs", "tests"):
         shutil.copytree(ROOT / name, made.top / name, ignore=ignored)
     shutil.copy2(ROOT / "pyproject.toml", made.top)
     guide = blocks()
@@ -122,10 +122,17 @@ def test_no_other_file_has_its_name(tree: Tree) -> None:
     assert named == {MODULE, SPEC_LIST, YAML_SCHEMA, MANIFEST_SCHEMA, TEST, own}
 
 
-def test_its_own_test_and_the_contract_pass(tree: Tree) -> None:
+def test_its_own_test_the_contract_and_the_generated_pages_pass(tree: Tree) -> None:
+    page = tree.top / "docs/reference/bundle-yaml.md"
+    before = page.read_text()
+    [command] = re.findall(r"^5\\\..*`python ([^`]+)`", GUIDE.read_text(), re.MULTILINE)
+    tree.python(*command.split())
+    assert NAME in page.read_text()
+    assert NAME not in before
+    pages = f"{tree.top / 'tests/docs/test_reference.py'}::test_generated_pages_are_current"
     contract = tree.top / "tests/architecture/test_methods.py"
     options = ("-q", "-p", "no:cacheprovider", f"--rootdir={tree.top}", "-c", tree.top / "pyproject.toml")
-    said = tree.python("-m", "pytest", *options, tree.top / TEST, contract)
+    said = tree.python("-m", "pytest", *options, tree.top / TEST, contract, pages)
     assert re.search(r"^\d+ passed", said.splitlines()[-1]), said
 
 

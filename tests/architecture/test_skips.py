@@ -1,4 +1,4 @@
-"""A test skips by `needs` and `lacks` of the rig only: WAYBILL_REQUIRE turns every skip into a failure."""
+"""A test skips through `needs` and `lacks` of the rig only: WAYBILL_REQUIRE makes every skip a failure."""
 
 from __future__ import annotations
 

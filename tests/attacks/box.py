@@ -25,7 +25,7 @@ import bundler.commands.create
 import bundler.config.loader
 import installer.cli.app
 import installer.commands.common.plan_execution
-import installer.shared.template_sandbox
+import installer.shared.rendering.template_sandbox
 from installer.core.jsonio import dumps
 from installer.core.trust.root import Root
 from tests.hang import ends
@@ -38,7 +38,7 @@ FOR_CHILDREN = (
     bundler.commands.create,
     installer.commands.common.plan_execution,
     installer.cli.app,
-    installer.shared.template_sandbox,
+    installer.shared.rendering.template_sandbox,
 )
 """Imported once, for all children."""
 MEMORY = 768 * 1024 * 1024
@@ -90,7 +90,10 @@ def _become(program: str, words: list[str], home: Path, files: list[Path]) -> No
     os.environ["SOURCE_DATE_EPOCH"] = "1790000000"
     limit(MEMORY)
     sys.stdin = io.StringIO()
-    sys.stdout, sys.stderr = (path.open("w", encoding="utf-8") for path in files)
+    # The descriptors, too: the commands write to them, whatever `sys.stdout` is.
+    for number, path in enumerate(files, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+    sys.stdout, sys.stderr = (open(fd, "w", encoding="utf-8", closefd=False) for fd in (1, 2))  # noqa: SIM115
     sys.argv = [program, *words]
     code: object = 0
     try:

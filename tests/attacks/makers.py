@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from installer.core.format import manifest_json
-from installer.core.format.manifest import SUMS
+from installer.core.format.manifest import SUMS, Deployment, HealthCheck
 from installer.core.format.manifest_rules import section_rank
 from installer.core.format.tar_header import BLOCK, END
 from tests.attacks.box import DAY, now, plan
@@ -177,6 +177,13 @@ def images(change: Callable[[Section], object]) -> Callable[[], Made]:
         return made.plan(created=now() - DAY, expires=now() + 90 * DAY, room=512)
 
     return make
+
+
+def steps(*deploy: Deployment, health: tuple[HealthCheck, ...] = ()) -> Callable[[], Made]:
+    """Steps or probes that are the attack; the bundle has one script and one unit."""
+    entries = {"deploy/a.sh": {"kind": "script", "mode": 0o755}, "deploy/a.service": {"kind": "unit"}}
+    files = {DOC: b"x", "deploy/a.service": b"[Service]\n", "deploy/a.sh": b"#!/bin/sh\n"}
+    return lambda: plan(files, entries=entries, deploy=deploy, health=health)
 
 
 def order(path: str) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks.rows import Row, approvals, bundles, inputs, roots
+from tests.attacks.rows import Row, approvals, bundles, inputs, roots, signed_steps
 from tests.attacks.table_trust import ROWS as TRUST_ROWS
 
 FORMAT_ROWS = (
@@ -187,11 +187,19 @@ FORMAT_ROWS = (
             "values of a billion laughs",
         )
         + inputs(
+            "a template whose text multiplies",
+            "a template with a chain without end",
             "an archive that is a zip bomb of nothing",
             "values of a billion laughs",
         )
+        + signed_steps(
+            "a template whose text multiplies",
+            "a template that indents without end",
+            "a template with a width of its own",
+            "a template with a chain without end",
+        )
         + (
-            "tests/installer/shared/test_rendering::test_what_takes_all_time_or_memory_is_ended_and_named",
+            "tests/installer/shared/rendering/test_rendering::test_what_takes_all_time_or_memory_is_ended_and_named",
             "tests/installer/shared/test_values::test_references_that_multiply_are_ended",
             "test_bounds::test_a_layer_that_expands_without_end_is_refused_in_little_memory",
             "test_bounds::test_a_window_that_is_too_wide_is_refused_in_little_memory",
@@ -354,6 +362,24 @@ FORMAT_ROWS = (
             "a template that imports",
             "a template that is nested without end",
             "a template of bytes that are no text",
+        )
+        + signed_steps("a template that installs what is not there"),
+    ),
+    Row(
+        "steps and probes that fail only when they run",
+        "the options of each method and the target of each probe are part of the manifest's schema",
+        (
+            *signed_steps(
+                "a time limit that is no number",
+                "a time limit below zero",
+                "units that are no list",
+                "a step whose script is not in the bundle",
+                "a probe of a file",
+                "a probe of a port that does not exist",
+                "a probe of no address",
+                "a probe of a method that does not exist",
+            ),
+            "tests/installer/core/format/test_step_options::test_a_wrong_option_is_named_with_its_place_and_a_remedy",
         ),
     ),
 )

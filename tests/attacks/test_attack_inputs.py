@@ -216,6 +216,17 @@ ATTACKS: dict[str, tuple[Callable[[Desk], None], str]] = {
         template("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}"),
         r"config/a\.j2: is nested too deeply",
     ),
+    "a template whose text multiplies": (
+        template(
+            "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
+            "{{ ns.x }}"
+        ),
+        r"config/a\.j2:1: .*too large",
+    ),
+    "a template with a chain without end": (
+        template("{{ 1" + "|string" * 5000 + " }}"),
+        r"config/a\.j2: is nested too deeply",
+    ),
     "a template of too many tags": (template("{{ 1 }}" * 20_001), r"config/a\.j2: has more than 20000 tags"),
     "a template of bytes that are no text": (
         lambda desk: (desk.template(""), put(desk.product, "config/a.j2", b"\xff"))[0],

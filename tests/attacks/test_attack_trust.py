@@ -176,6 +176,29 @@ def edited(box: Box) -> Path:
     return path
 
 
+def piped(box: Box) -> Path:
+    os.mkfifo(box.home / "stick/root.json")
+    return box.home / "stick"
+
+
+def linked(box: Box) -> Path:
+    (box.home / "stick/root.json").symlink_to("/etc/passwd")
+    return box.home / "stick"
+
+
+def endless(box: Box) -> Path:
+    for number in range(2, 1000):
+        os.truncate(_made(box.home / f"stick/{number}.root.json"), 1 << 40)
+    return box.home / "stick"
+
+
+def crowded(box: Box) -> Path:
+    path = signed_root(box, later(box), "Ann")
+    for number in range(1000):
+        Path(f"{path}.{number:08x}.asc").write_bytes(b"x")
+    return path
+
+
 UPDATES: dict[str, tuple[Callable[[Box], Path], int, str]] = {
     "nobody has signed": (lambda box: signed_root(box, later(box)), 10, "none of the 1 owners"),
     "a stranger has signed": (lambda box: signed_root(box, later(box), "Eve"), 10, "none of the 1 owners"),
@@ -207,6 +230,10 @@ UPDATES: dict[str, tuple[Callable[[Box], Path], int, str]] = {
         "new version itself",
     ),
     "its signature is of other bytes": (edited, 11, r"root\.json\..*sig"),
+    "a pipe is in its place": (piped, 11, r"root\.json: is not a regular file"),
+    "a link is in its place": (linked, 11, r"root\.json: is a symbolic link"),
+    "a thousand of them are without end": (endless, 11, r"2\.root\.json: is larger than 1048576 bytes"),
+    "a thousand signatures are next to it": (crowded, 11, r"root\.json: has more than 64 signatures"),
 }
 
 
@@ -216,6 +243,39 @@ def test_a_next_root_is_refused_where(box: Box, fault: str) -> None:
     path = make(box)
     box.watch()
     box.refused(box.install("trust", "update", str(path), "--json"), code, words)
+
+
+@pytest.mark.parametrize(
+    ("part", "mode"),
+    [
+        ("etc/waybill/trust/root.json", 0o666),
+        ("etc/waybill/trust", 0o777),
+        ("etc", 0o775),
+        ("etc/waybill/environment", 0o646),
+        ("var/lib/waybill", 0o777),
+    ],
+)
+def test_trust_that_others_can_change_is_refused(box: Box, part: str, mode: int) -> None:
+    belongs(box)
+    box.carry(plan(FILES))
+    (box.host / part).chmod(mode)
+    box.watch()
+    said = box.apply()
+    box.refused(said, 10, rf"host/{part}: can be written by")
+    assert f"chmod go-w {box.host / part}" in said.error["hint"]
+
+
+@pytest.mark.parametrize("verb", ["init", "ensure"])
+@pytest.mark.parametrize("has", [False, True], ids=["new", "known"])
+def test_a_wrong_fingerprint_is_refused_whatever_the_host_has(box: Box, verb: str, has: bool) -> None:
+    here = box.host / "etc/waybill/trust/root.json"
+    path = box.home / "stick/root.json"
+    path.write_bytes(here.read_bytes())
+    if not has:
+        here.unlink()
+    box.watch()
+    said = box.install("trust", verb, str(path), "--fingerprint", "0" * 64, "--json")
+    box.refused(said, 10, r"root\.json: the fingerprint does not match")
 
 
 def approved(box: Box, *more: Said) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -62,6 +63,29 @@ def test_every_path_and_module_that_is_named_exists(path: Path) -> None:
             if not place.is_dir() and not place.with_suffix(".py").is_file():
                 missing.append(code)
     assert missing == []
+
+
+def where() -> list[list[str]]:
+    section = ARCHITECTURE.read_text(encoding="utf-8").split("## Where is …?", 1)[1].split("\n## ", 1)[0]
+    return rows(section)[1:]
+
+
+def test_there_are_answers_to_where_something_is() -> None:
+    questions = [row[0] for row in where()]
+    assert len(questions) > 25
+    assert len(set(questions)) == len(questions)
+
+
+@pytest.mark.parametrize(("_question", "module", "name"), where())
+def test_what_answers_where_something_is_exists(_question: str, module: str, name: str) -> None:
+    tree = ast.parse((TOP / module.strip("`")).read_text(encoding="utf-8"))
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    targets = [
+        node.targets if isinstance(node, ast.Assign) else [node.target]
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+    ]
+    assert name.strip("`") in defined | {ast.unparse(target) for each in targets for target in each}
 
 
 def test_every_folder_of_code_has_a_line_in_the_architecture() -> None:

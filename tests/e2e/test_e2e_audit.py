@@ -65,7 +65,7 @@ def test_the_log_tells_the_whole_story(told: Site) -> None:
     said = told.install("audit")
     assert "apply 1.6.0: rolled back in" in said
     assert "did not pass within" in said
-    assert "refused at step 6, Enough owners have signed in the role release (exit 10)" in said
+    assert "refused (exit 10): failed step 6 (check: Enough owners have signed in the role release): " in said
 
 
 def test_metrics_follow(told: Site) -> None:

@@ -32,7 +32,7 @@ def trees(site, desk) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("line", ["verified", "install files", "switch the link", "health: watching"])
+@pytest.mark.parametrize("line", ["verified", "install files", "point .current. to", "health: watching"])
 def test_killed_upgrade_is_undone_or_finished_by_the_next_run(clean, desk, trees, line):
     clean.apply(desk.release(GOOD))
     kill_at(clean, desk.release(BETTER), line)

@@ -32,7 +32,7 @@ class Remote(FaultySystem):
         cwd: str | None = None,
     ) -> Completed:
         words = ["env", *(f"{key}={value}" for key, value in (env or {}).items()), *argv]
-        ended = self.around("run", tuple(argv), lambda: self.host.run(words, timeout=timeout))
+        ended = self.around("run", tuple(argv), lambda: self.host.run(words, stdin=stdin, timeout=timeout))
         if self.die_at and self.die_at in " ".join(argv):
             self._die()
         return Completed(tuple(argv), ended.rc, ended.out.encode(), ended.err.encode())

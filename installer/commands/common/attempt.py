@@ -9,6 +9,7 @@ from typing import Any
 from installer.audit.recorder import AuditedCommand, audited
 from installer.commands.common.session import Session
 from installer.commands.metrics import publish
+from installer.core.remedies import host_error
 
 
 @contextmanager
@@ -33,6 +34,10 @@ def attempt(
     # Metrics come last: they report how the command ended, refusals included.
     try:
         with audited(session.system, command, session.ui.alert):
-            yield
+            try:
+                yield
+            # A disk that fails while a command looks at the host is a fault of the host, not of ours.
+            except OSError as error:
+                raise host_error(error) from error
     finally:
         publish(session.system, str(command.known().get("product", "")), session.ui.alert)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from installer.audit.floor import with_floor
 from installer.commands.common.session import Session
 from installer.core.errors import (
     ClockError,
@@ -195,6 +196,7 @@ class BundleVerifier:
     def _destination(self, manifest: Manifest) -> HostFacts:
         try:
             state = read_state(Context(self.system, Layout(manifest.product), Progress()))
+            state = with_floor(self.system, manifest.product, state)
         except (HostNotReadyError, NotUndoneError) as error:
             # `verify` needs no rights. What this user may not read is named, and checked before applying.
             self._unread_state = f"{error.where}: {error.what}; cannot check whether this is a downgrade"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from installer.core.errors import MediaError, TamperedError, UsageError
+from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError
 from installer.core.format.wrong_file import STANDARD_INPUT, directory_error
 from installer.core.limits import CHUNK, MIB
 
@@ -57,6 +59,7 @@ class FileSource:
 
         Raises:
             UsageError: It does not exist, or is not a regular file or block device.
+            HostNotReadyError: This user may not read it.
             MediaError: It cannot be opened.
         """
         self.name = str(path)
@@ -67,22 +70,44 @@ class FileSource:
             raise UsageError(
                 "no such bundle", where=self.name, hint="give the path of a bundle file, or -"
             ) from None
+        except PermissionError as error:
+            hint = "run as root, or make the file readable"
+            raise HostNotReadyError(
+                f"cannot be opened: {error.strerror}", where=self.name, hint=hint
+            ) from None
         except OSError as error:
             raise MediaError(f"cannot be opened: {error.strerror}", where=self.name) from None
-        status = os.fstat(self._fd)
-        if stat.S_ISDIR(status.st_mode):
+        try:
+            self.size, self._end = self._measure()
+        except BaseException:
             os.close(self._fd)
-            raise directory_error(path)
+            raise
+
+    def _measure(self) -> tuple[int | None, int]:
+        """Return the size of a regular file, else None, and where the bytes end."""
+        with self._readable():
+            status = os.fstat(self._fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise directory_error(Path(self.name))
         # Of a socket or terminal, size and offsets would mean nothing.
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
-            os.close(self._fd)
             raise UsageError(
                 "is not a regular file", where=self.name, hint="give the path of a bundle file, or -"
             )
-        self.size: int | None = status.st_size if stat.S_ISREG(status.st_mode) else None
-        self._end = os.lseek(self._fd, 0, os.SEEK_END)
-        # Sticks read ahead much faster than at single requests.
-        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        # /proc/self/mem calls itself a regular file, and has no end.
+        with self._readable():
+            end = os.lseek(self._fd, 0, os.SEEK_END)
+        with suppress(OSError):
+            # Sticks read ahead much faster than at single requests.
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        return status.st_size if stat.S_ISREG(status.st_mode) else None, end
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MediaError(f"cannot be read: {error.strerror}", where=self.name) from None
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` from `offset`; see `BundleSource`."""

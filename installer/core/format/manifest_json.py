@@ -210,7 +210,7 @@ def _health(value: Value, retained: bool) -> HealthCheck:
         entry = HealthCheck(
             kind=taken.take("kind").choice(("http", "tcp", "command", "container")),  # type: ignore[arg-type]
             target=taken.optional_text("target"),
-            command=taken.take("command", []).items(lambda each: each.text(), 256),
+            command=taken.take("command", []).items(lambda each: _word(each, retained), 256),
             within=taken.take("within", 60).number(0, MAX_WATCH),
             stable=taken.take("stable", 0).number(0, MAX_WATCH),
             status=taken.take("status", 200).number(100, 599),
@@ -223,6 +223,12 @@ def _health(value: Value, retained: bool) -> HealthCheck:
     elif entry.target and not retained and (form := target_fault(entry.kind, entry.target)):
         Value(value.document, entry.target, value.at("target")).expected(form, None)
     return entry
+
+
+def _word(value: Value, retained: bool) -> str:
+    if value.raw == "" and not retained:
+        value.note("is an empty word")
+    return value.text()
 
 
 def _source(value: Value) -> Source:

@@ -149,7 +149,7 @@ class Decision:
         rows = [("environment", self.environment or "none; the root has no policies")]
         rows += [(f"  {role}", ", ".join(owners)) for role, owners in self.filled.items()]
         for item in self.counted:
-            rows.append(("approval", _line(item)))
+            rows.append(("counted", _line(item)))
         rows += [("not counted", f"{file}: {reason}") for file, reason in self.rejected]
         rows += [("change", self.change_id)] if self.change_id else []
         rows += [("rollback to", self.rollback_to)] if self.rollback_to else []

@@ -26,7 +26,7 @@ from installer.core.trust.steps import STEPS
 from installer.core.vsa import VerificationTrace
 from installer.host.system import System
 from tests.faults.faulty import FaultySystem, Killed
-from tests.rig.bench import Bench, release
+from tests.rig.bench import Bench, newer, release
 from tests.rig.needs import needs
 from tests.rig.trustworld import APPROVALS, NOW, Said, person, root
 
@@ -296,6 +296,37 @@ class TestWriting:
             "000010-refused-unknown.json",
             "000011-refused-unknown.json",
         ]
+
+    def test_those_of_retained_releases_stay_however_old_they_are(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(evidence, "KEEP", 1)
+        assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
+        assert bench.run(newer(bench), "--yes")[0] == 0
+        system = System(bench.host)
+        for _ in range(4):
+            record(system, b"another product", "passed", "b" * 64)
+        kept = [name.partition("-")[0] for name in self.names(system)]
+        assert kept == ["000001", "000002", "000006"], "two releases are retained, and the newest of all"
+        assert bench.run("remove", "lan-chat", "--yes")[0] == 0
+        record(system, b"another product", "passed", "b" * 64)
+        assert [name for name in self.names(system) if "-passed-" in name] == [
+            "000008-passed-bbbbbbbbbbbb.json"
+        ]
+        _, document, _ = bench.run("history")
+        assert [event["pruned"] for event in document["events"]] == [True, True, False]
+        assert "(removed since: the newest are kept)" in bench.text("history")[1]
+        assert bench.run("audit")[0] == 0, "the audit log has the digest of each"
+
+    def test_while_a_state_cannot_be_read_nothing_is_removed(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(evidence, "KEEP", 1)
+        assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
+        (bench.host / "var/lib/waybill/lan-chat/state.json").write_text("{")
+        for _ in range(3):
+            record(System(bench.host), b"another product", "passed", "b" * 64)
+        assert len(self.names(System(bench.host))) == 4
 
     def test_two_at_the_same_moment(self, system: System) -> None:
         made: list[str] = []

@@ -23,7 +23,7 @@ from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed
@@ -278,7 +278,7 @@ def test_status_names_the_signer_and_what_drifted(host: Context) -> None:
 def test_progress_says_what_is_done(host: Context) -> None:
     install(host, ONE)
     assert isinstance(host.progress, Notes)
-    assert host.progress.lines == ["install files", "switch the link"]
+    assert host.progress.lines == ["install files", "point `current` to 1.0.0"]
 
 
 def test_hundreds_of_files_are_few_operations(host: Context) -> None:

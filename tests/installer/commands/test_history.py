@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from installer.audit.evidence import Refusal
 from installer.commands import history
 from installer.core.errors import HostNotReadyError
 from installer.host.context import Context
@@ -83,3 +84,43 @@ def test_a_torn_last_line_is_left_out_and_written_over(host: Context) -> None:
     assert [event.version for event in history.events(host)] == ["1.0.0"]
     install(host, TWO)
     assert [event.version for event in history.events(host)] == ["1.0.0", "2.0.0"]
+
+
+class TestOrder:
+    """By number: a clock that was set back, or ahead, moves nothing."""
+
+    @staticmethod
+    def event(transaction: int, began: int, evidence: int = 0, verb: str = "apply") -> history.Event:
+        path = f"/var/lib/waybill/evidence.d/{evidence:06d}-passed-abc.json" if evidence else ""
+        return history.Event(
+            f"{transaction:06d}", verb, "done", began, began, f"{transaction}.0.0", "", evidence=path
+        )
+
+    @staticmethod
+    def refusal(number: int, when: str) -> Refusal:
+        path = f"/var/lib/waybill/evidence.d/{number:06d}-refused-abc.json"
+        return Refusal(when, f"r{number}.tar", "", "", "", 9, "expired", path)
+
+    def shown(self, events: list[history.Event], refusals: list[Refusal]) -> list[str]:
+        lines = history.HistoryResult(tuple(events), tuple(refusals)).text().splitlines()
+        words = [line.split() for line in lines if not line.startswith(" ")]
+        return [word[6].removesuffix(":") if "REFUSED" in word else word[2] for word in words]
+
+    def test_a_clock_that_was_ahead_once(self) -> None:
+        events = [self.event(1, 4_000_000_000, 1), self.event(2, 1_000_000_000, 3)]
+        refusals = [self.refusal(2, "2001-01-01T00:00:00Z"), self.refusal(4, "1999-01-01T00:00:00Z")]
+        assert self.shown(events, refusals) == ["000001", "r2.tar", "000002", "r4.tar"]
+
+    def test_a_rollback_is_where_it_happened(self) -> None:
+        events = [
+            self.event(1, 100, 1),
+            self.event(2, 200, 2),
+            self.event(3, 300, 1, "rollback"),
+            self.event(4, 50, 5),
+        ]
+        refusals = [self.refusal(3, "1970-01-01T00:04:00Z"), self.refusal(4, "1970-01-01T00:06:00Z")]
+        assert self.shown(events, refusals) == ["000001", "000002", "r3.tar", "000003", "r4.tar", "000004"]
+
+    def test_refusals_alone(self) -> None:
+        refusals = [self.refusal(1, "2030-01-01T00:00:00Z"), self.refusal(2, "2001-01-01T00:00:00Z")]
+        assert self.shown([], refusals) == ["r1.tar", "r2.tar"]

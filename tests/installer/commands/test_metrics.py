@@ -68,7 +68,7 @@ def test_they_follow_what_is_done(watched: Bench) -> None:
     manifest = world.plan.manifest
     assert told[f"release_sequence{P}"] == told[f"highest_sequence{P}"] == manifest.sequence
     assert told[f"release_expiry_timestamp_seconds{P}"] == manifest.expires
-    assert told[f"kept_bytes{P}"] == sum(entry.size for entry in manifest.files)
+    assert told[f"retained_bytes{P}"] == sum(entry.size for entry in manifest.files)
     assert (told[f"drift{P}"], told[f"unfinished{P}"], told[f"last_attempt_exit_code{P}"]) == (0, 0, 0)
     assert told[attempts("apply", "done")] == 1
     assert told[f"last_success_timestamp_seconds{P}"] == told[f"last_attempt_timestamp_seconds{P}"] > 0
@@ -90,7 +90,7 @@ def test_they_follow_what_is_done(watched: Bench) -> None:
     assert watched.run("remove", "lan-chat", "--yes")[0] == 0
     told = samples(watched)
     assert not [name for name in told if name.startswith("release_")]
-    assert (told[f"kept_releases{P}"], told[attempts("remove", "done")]) == (0, 1)
+    assert (told[f"retained_releases{P}"], told[attempts("remove", "done")]) == (0, 1)
 
 
 def test_a_bundle_that_nobody_vouches_for_is_counted_without_a_product(watched: Bench) -> None:

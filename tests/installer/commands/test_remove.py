@@ -55,7 +55,7 @@ def test_every_file_directory_and_release_is_looked_for_again(host: Context) -> 
     assert {"/opt/chat", "/opt/chat/d", "/etc/chat", "/etc/chat/c"} <= named(proof, "gone").keys()
     assert named(proof, "left") == {}
     assert "removed 2 files, 2 directories, 2 releases" in proof.text()
-    assert "left   nothing" in proof.text()
+    assert "problems  none" in proof.text()
 
 
 def test_a_directory_with_files_of_others_stays_and_says_which(host: Context) -> None:
@@ -155,7 +155,7 @@ def test_a_removal_that_was_killed_is_proved_by_whoever_ends_it(tmp_path: Path) 
     ended = audited(host)[-1]
     assert (ended["verb"], ended["recovered"], ended["left"]) == ("remove", True, [])
     assert isinstance(host.progress, Notes)
-    assert any("left   nothing" in line for line in host.progress.lines)
+    assert any("problems  none" in line for line in host.progress.lines)
 
 
 def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> None:

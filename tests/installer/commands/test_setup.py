@@ -15,12 +15,13 @@ import pytest
 
 from bundler.freeze import self_extract
 from installer import __version__
-from installer.commands.setup import NAME, PLACE, UNIT, UNITS, setup
+from installer.commands.setup import NAME, PLACE, UNIT, UNIT_TEXT, UNITS, setup
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, MediaError, RefusedError, UsageError
 from installer.host.system import System
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 from tests.faults.faulty import FaultySystem, Killed, snapshot
+from tests.rig.bench import Bench, release
 from tests.rig.needs import needs
 
 PROGRAM = f'#!/bin/sh\n[ ! -e "$0.harm" ] || exit 3\necho install {__version__}\n'
@@ -177,3 +178,18 @@ def test_the_unit_comes_only_on_request_and_twice_is_once(system: System) -> Non
     assert unit.stat().st_mode & 0o777 == 0o644
     assert (unit.parent / "multi-user.target.wants" / UNIT).resolve() == unit
     assert sorted(path.name for path in unit.parent.iterdir()) == ["multi-user.target.wants", UNIT]
+
+
+def test_the_unit_waits_for_another_install_and_never_takes_busy_for_success() -> None:
+    assert "SuccessExitStatus" not in UNIT_TEXT
+    (command,) = [line.partition("=")[2] for line in UNIT_TEXT.splitlines() if line.startswith("ExecStart=")]
+    assert command.split() == [PLACE, "recover", "--wait", "600"]
+
+
+def test_recover_takes_the_words_of_the_unit_and_ends_with_16_if_it_waited_in_vain(bench: Bench) -> None:
+    assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
+    assert bench.run("recover", "--wait", "600")[0] == 0
+    lock = System(bench.host).lock("/var/lib/waybill/lan-chat/lock")
+    with lock:
+        code, document, _ = bench.run("recover", "--wait", "1")
+    assert (code, document["error"]) == (16, "busy")

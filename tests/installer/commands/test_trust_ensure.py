@@ -105,7 +105,7 @@ class TestEnvironment:
         path = chain(fresh, 1)
         words = ("trust", "init", str(path), "--fingerprint", of(path))
         code, document, _ = fresh.run(*words)
-        assert (code, document["hint"]) == (2, "give --env")
+        assert (code, document["hint"]) == (2, "give --env with one of: production")
         assert not (fresh.host / ROOT_FILE[1:]).exists()
         assert fresh.run(*words, "--env", "production")[0] == 0
         assert recorded(fresh) == "production\n"

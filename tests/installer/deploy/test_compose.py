@@ -134,7 +134,9 @@ def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context,
     plan = plan_for(host, project(with_project("2.0.0", 2), "after"))
     assert [line for each in plan.methods for line in each.lines] == [
         "stop and remove project before",
+        "engine: unix:///var/run/docker.sock",
         "start project after from deploy/compose.yaml",
+        "engine: unix:///var/run/docker.sock",
     ]
     with pytest.raises(RolledBackError):
         install(host, project(with_project("2.0.0", 2, 'command: ["--no-such-option"]'), "after"))

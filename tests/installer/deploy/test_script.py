@@ -9,12 +9,14 @@ import pytest
 
 from installer.commands.common.plan_execution import execute_plan
 from installer.commands.common.recovery import exclusive
+from installer.commands.rollback import plan_rollback
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
 from installer.deploy.operation import Op
 from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.planning.plan import Options
+from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_apply, plan_remove
 from tests.faults.faulty import FaultySystem
 from tests.rig.releases import Member, context, stage
@@ -119,3 +121,40 @@ def test_undoing_names_the_script_that_runs(kind: str, scripts: dict[str, str], 
     step = {"directory": "/r/1", **{name: f"/r/1/deploy/{path}" for name, path in scripts.items()}}
     op = Op(kind, {"new": step, "old": step}, label=f"run deploy/{scripts['apply']}")
     assert handler(kind).undo_label(op) == said
+
+
+def noted(host: Context, verb: str) -> list[str]:
+    """Returns the notes of a plan that say what runs outside of the root directory."""
+    only = Options(only=frozenset({"script"}))
+    with exclusive(host) as (state, _):
+        if verb == "remove":
+            plan = plan_remove(host, state)
+        elif verb == "rollback":
+            plan = plan_rollback(host, state, None, Options())
+        else:
+            staged = stage(Path(host.system.root), scripted("3.0.0", 3))
+            plan = plan_apply(host, state, staged, only if verb == "named" else Options())
+    assert [note for note in plan_text(plan).splitlines() if note.startswith("note: OUTSIDE")] != []
+    return [note for note in plan.notes if note.startswith("OUTSIDE")]
+
+
+@pytest.mark.parametrize("verb", ["named", "persists", "rollback", "remove"])
+def test_every_plan_below_a_root_says_that_its_scripts_run_on_this_machine(host: Context, verb: str) -> None:
+    install_steps(host, scripted("1.0.0", 1))
+    install_steps(host, scripted("2.0.0", 2))
+    (note,) = noted(host, verb)
+    assert (
+        note == f'OUTSIDE {host.system.root}: step "script" runs on this machine; --root does not contain it'
+    )
+
+
+def test_below_a_root_no_script_runs_that_was_not_named(host: Context) -> None:
+    with exclusive(host) as (state, _):
+        plan = plan_apply(host, state, stage(Path(host.system.root), scripted("1.0.0", 1)), Options())
+        assert [note for note in plan.notes if note.startswith("OUTSIDE")] == []
+        assert (
+            'step "script" is skipped with --root; add --only files,script to run it on this machine'
+            in plan.notes
+        )
+        execute_plan(host, plan)
+    assert not Path(host.system.root, "log").exists()

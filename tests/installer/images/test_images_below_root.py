@@ -74,7 +74,7 @@ def root(site: Site) -> Root:
 def test_a_method_that_needs_the_engine_brings_the_images_there(root: Root) -> None:
     target = root.target(1, engine=True)
     assert METHOD.check(root.context, None, target) == []
-    [line] = METHOD.plan(root.context, None, target)
+    [line, _] = METHOD.plan(root.context, None, target)
     assert line.startswith(f"load image {root.product}/app:1")
     root.apply(None, target)
     assert root.site.id(f"{root.product}/app:1")

@@ -244,12 +244,13 @@ def test_the_plan_names_each_image_its_size_and_the_names_that_move(site: Site) 
     first.image(f"{site.name}/app:latest", [bytes(2_000_000)], "tar")
     one = first.images[0]
     lines = METHOD.plan(site.context, None, first.target())
-    assert lines == [f"load image {one.reference}, 2.0 MB"]
+    engine = f"engine: {site.engine.host}"
+    assert lines == [f"load image {one.reference}, 2.0 MB", engine]
     site.apply(None, first.target())
     two = second.image(f"{site.name}/app:latest", ["b"])
     ids = [site.wanted(image)[7:19] for image in (one, two)]
     lines = METHOD.plan(site.context, first.target(), second.target(2))
-    assert lines[-1] == f"move tag {one.reference} from {ids[0]} to {ids[1]}"
+    assert lines[-2:] == [f"move tag {one.reference} from {ids[0]} to {ids[1]}", engine]
 
 
 def test_an_image_that_is_gone_and_a_name_that_was_moved_are_drift(site: Site) -> None:

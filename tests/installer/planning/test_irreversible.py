@@ -21,7 +21,7 @@ from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_remove
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from tests.rig.releases import install, roll_back
 from tests.rig.steps import (
     DATA,
@@ -57,14 +57,14 @@ def test_the_plan_says_beforehand_where_there_is_no_way_back_and_why(host: Conte
     shown = plan_text(found)
     assert "POINT OF NO RETURN: run deploy/migrate.sh" in shown
     assert WHY in shown
-    assert found.as_json()["no_way_back"] == ["run deploy/migrate.sh"]
+    assert found.as_json()["point_of_no_return"] == ["run deploy/migrate.sh"]
     assert found.as_json()["irreversible"] == [f"deploy/migrate.sh cannot be undone: {WHY}"]
 
 
 def test_a_plan_without_such_a_step_says_nothing_of_it(host: Context) -> None:
     found = plan_steps(host, stepped("2.0.0", 2, UNDO))
     assert "POINT OF NO RETURN" not in plan_text(found)
-    assert (found.as_json()["no_way_back"], found.as_json()["irreversible"]) == ([], [])
+    assert (found.as_json()["point_of_no_return"], found.as_json()["irreversible"]) == ([], [])
 
 
 def test_what_fails_before_the_step_is_undone_as_ever(host: Context) -> None:

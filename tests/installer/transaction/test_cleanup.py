@@ -80,10 +80,10 @@ def test_the_plan_names_what_is_given_up_once_it_stands(host: Context) -> None:
     install(host, numbered(2))
     with planned(host, numbered(3), Options(keep=1)) as plan:
         assert "releases pruned after the commit: 2.0.0, 1.0.0 (--keep 1)" in plan_text(plan)
-        assert [row["version"] for row in plan.as_json()["gives_up"]] == ["2.0.0", "1.0.0"]
+        assert [row["version"] for row in plan.as_json()["pruned"]] == ["2.0.0", "1.0.0"]
     with planned(host, numbered(3)) as plan:
         assert "releases deleted" not in plan_text(plan)
-        assert plan.as_json()["gives_up"] == []
+        assert plan.as_json()["pruned"] == []
 
 
 def on(host: Context, path: str = "") -> Path:

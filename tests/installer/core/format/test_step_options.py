@@ -161,6 +161,11 @@ def test_a_probe_of_a_method_that_does_not_exist_is_refused() -> None:
     assert manifest_json.parse(kept).health[0].when == "helm"
 
 
+def test_an_empty_word_of_a_command_is_refused() -> None:
+    error = refusal(edited(lambda m: m["health"][1].update(command=["chatctl", ""])))
+    assert error.where == "bundle.json: health[1].command[1]"
+
+
 def test_a_release_that_is_on_the_host_is_read_as_an_older_version_accepted_it() -> None:
     """It may be the running one: status, rollback and remove must work on it."""
     wrong = edited(

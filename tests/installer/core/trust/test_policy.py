@@ -334,7 +334,7 @@ def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> N
     notes = {"notes": "looked at by two", "targets": ("chat01",)}
     provenance = TestBuilders().provenance("https://ci.example/1")
     _, decision = World(approvals=(provenance, APPROVALS[1], Said("ops", fields=notes))).verify()
-    told = sorted(text for label, text in decision.rows() if label == "approval")
+    told = sorted(text for label, text in decision.rows() if label == "counted")
     keys = {role: person(TEAM[role]).key.keyid8 for role in ("ops", "provenance", "security")}
     end = format_time(MADE + timedelta(days=14))
     assert told == [

@@ -1,0 +1,116 @@
+"""The files of a release that its steps execute or give to an engine: checked right before, each time.
+
+They lie in the directory of the release for as long as it is retained, and run again when a later release is
+undone, or when the product is removed. Until then a disk may damage them, and somebody may edit them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from installer.core.digest import sha256_hex
+from installer.core.errors import Problem, TamperedError
+from installer.core.format.manifest import MANIFEST, Kind, Manifest
+from installer.core.limits import LIMITS
+from installer.deploy.operation import Json, ThirdStateError
+from installer.host.context import Context
+from installer.host.private_copy import DifferentError, private_copy
+from installer.state.release import Release
+from installer.state.retained import read_manifest
+
+
+class ChangedFileError(ThirdStateError):
+    """A file that is about to be executed or given to an engine is not what was verified."""
+
+
+def listed(manifest: Manifest, kind: Kind) -> Json:
+    """Return digest and mode of each file of a kind, by its path, for the arguments of operations."""
+    return {entry.path: [entry.sha256, entry.mode] for entry in manifest.of_kind(kind)}
+
+
+def changed(context: Context, release: Release, kind: Kind) -> list[Problem]:
+    """Return which files of a kind in the directory of a release are not as they were verified."""
+    directory, problems = release.directory, []
+    for path, (sha256, _) in listed(release.manifest, kind).items():
+        try:
+            seen = context.system.observe(f"{directory}/{path}")
+            what = "is missing" if seen.kind == "absent" else "was changed since it was installed"
+            same = (seen.kind, seen.sha256) == ("file", sha256)
+        except OSError as error:
+            what, same = f"cannot be read: {error.strerror}", False
+        if not same:
+            hint = put_back(context, directory, path, release.manifest.version)
+            problems.append(Problem(f"{directory}/{path}", what, hint))
+    return problems
+
+
+def put_back(context: Context, directory: str, path: str, version: str = "") -> str:
+    """Return how to get back the released content of a file."""
+    bundle = f"the bundle of {version}" if version else "the bundle of that release"
+    place = context.system.root.rstrip("/") + directory
+    return f"put it back: tar -xf BUNDLE -C {place} {path} with {bundle}; then run the command again"
+
+
+@contextmanager
+def checked_directory(context: Context, directory: str, files: Json | None, kind: Kind) -> Iterator[str]:
+    """Yield a directory that is like that of a release, whose files of a kind are checked and cannot change.
+
+    Args:
+        context: The host.
+        directory: Of the release.
+        files: What `listed` returned; None in an operation of an older version, which did not record it.
+        kind: Of the files.
+
+    Raises:
+        ChangedFileError: A file is not what was verified. Nothing was run.
+    """
+    files = _recorded(context, directory, kind) if files is None else files
+    try:
+        with private_copy(context.system, directory, files, context.layout.base) as place:
+            yield place
+    except DifferentError as error:
+        raise _refusal(context, directory, str(error)) from None
+
+
+def checked_bytes(context: Context, directory: str, path: str, files: Json | None, kind: Kind) -> bytes:
+    """Return the content of a file of a release's steps.
+
+    Args:
+        context: The host.
+        directory: Of the release.
+        path: Of the file, below it.
+        files: As for `checked_directory`.
+        kind: Of the file.
+
+    Raises:
+        ChangedFileError: It is not what was verified.
+    """
+    files = _recorded(context, directory, kind) if files is None else files
+    file = f"{directory}/{path}"
+    try:
+        if context.system.observe(file, digest=False).kind == "file":
+            data = bytes(context.system.read(file, LIMITS.document_bytes))
+            if path in files and sha256_hex(data) == files[path][0]:
+                return data
+    except OSError as error:
+        raise ChangedFileError(f"cannot be read: {error.strerror}", where=file) from error
+    raise _refusal(context, directory, path)
+
+
+def _recorded(context: Context, directory: str, kind: Kind) -> Json:
+    """Return what `listed` would, from the manifest in the directory of the release."""
+    try:
+        return listed(read_manifest(context.system, directory)[0], kind)
+    except (OSError, TamperedError) as error:
+        what = "cannot be read, and without it no file of the release can be checked"
+        hint = put_back(context, directory, MANIFEST)
+        raise ChangedFileError(what, where=f"{directory}/{MANIFEST}", hint=hint) from error
+
+
+def _refusal(context: Context, directory: str, path: str) -> ChangedFileError:
+    return ChangedFileError(
+        "was changed since it was installed, and was not run",
+        where=f"{directory}/{path}",
+        hint=put_back(context, directory, path),
+    )

@@ -1,0 +1,124 @@
+"""Children of `install` get an environment that is built; libraries of its own process load nothing."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from installer.shared import process
+from installer.shared.child_env import (
+    DEFAULT_ENGINE,
+    LOADERS,
+    PROGRAMS,
+    built_environment,
+    engine_address,
+    engine_environment,
+    forget_loaders,
+    program_path,
+)
+
+HOSTILE = {
+    "DOCKER_HOST": "tcp://192.0.2.1:2375", "DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker",
+    "COMPOSE_FILE": "/tmp/other.yaml", "COMPOSE_PROJECT_NAME": "other", "COMPOSE_PROFILES": "debug",
+    "SYSTEMD_PAGER": "sh", "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/tmp/bus", "BASH_ENV": "/tmp/env",
+    "ENV": "/tmp/env", "LD_PRELOAD": "/tmp/lib.so", "LD_LIBRARY_PATH": "/tmp", "PYTHONPATH": "/tmp",
+    "WAYBILL_ORIGINAL_LD_PRELOAD": "/tmp/lib.so", "PERL5LIB": "/tmp", "OPENSSL_CONF": "/tmp/openssl.cnf",
+    "IFS": "x", "CDPATH": "/tmp", "HOME": "/srv/me", "USER": "me", "SHELL": "/tmp/sh",
+    "http_proxy": "http://192.0.2.1", "WAYBILL_EXE": "/stick/x",
+}  # fmt: skip
+
+
+def test_nothing_of_the_operator_decides_for_a_child() -> None:
+    built = built_environment(HOSTILE)
+    assert set(built) == {"HOME", "USER", "LOGNAME", "SHELL", "PATH"}
+    user = pwd.getpwuid(os.geteuid())
+    assert (built["HOME"], built["USER"], built["SHELL"]) == (user.pw_dir, user.pw_name, "/bin/sh")
+
+
+def test_language_and_terminal_are_kept() -> None:
+    kept = {"LANG": "de_DE.UTF-8", "LC_ALL": "C", "LC_TIME": "C", "TZ": "Europe/Berlin", "TERM": "xterm"}
+    assert kept.items() <= built_environment(kept | HOSTILE).items()
+
+
+def test_a_child_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+    said = process.run(["env"], timeout=30, env={"WAYBILL_PRODUCT": "chat"}).stdout.decode()
+    names = {line.partition("=")[0] for line in said.splitlines()}
+    assert names & HOSTILE.keys() == {"HOME", "USER", "SHELL"}
+    assert "WAYBILL_PRODUCT" in names
+
+
+class TestPath:
+    def test_the_usual_directories_come_first(self, tmp_path: Path) -> None:
+        (tmp_path / "bin").mkdir(mode=0o755)
+        given = {"PATH": f"{tmp_path}/bin:/usr/bin"}
+        assert program_path(given) == ":".join([*PROGRAMS, f"{tmp_path}/bin"])
+
+    @pytest.mark.parametrize("entry", ["", ".", "bin", "/nowhere"])
+    def test_what_is_no_directory_of_its_own_is_left_out(self, entry: str) -> None:
+        assert program_path({"PATH": f"{entry}:/usr/bin"}) == ":".join(PROGRAMS)
+
+    def test_what_others_can_write_to_is_left_out(self, tmp_path: Path) -> None:
+        for mode in (0o777, 0o775, 0o757):
+            tmp_path.chmod(mode)
+            assert program_path({"PATH": str(tmp_path)}) == ":".join(PROGRAMS)
+
+    @pytest.mark.needs("root")
+    def test_what_belongs_to_somebody_else_is_left_out(self, tmp_path: Path) -> None:
+        os.chown(tmp_path, 12345, 12345)
+        assert program_path({"PATH": str(tmp_path)}) == ":".join(PROGRAMS)
+
+    def test_a_program_is_looked_for_where_a_child_finds_it(self, tmp_path: Path, monkeypatch) -> None:
+        planted = tmp_path / "env"
+        planted.write_text("#!/bin/sh\necho planted\n")
+        planted.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert process.run(["env"], timeout=30).stdout != b"planted\n"
+
+
+class TestEngine:
+    def test_it_is_the_socket_whatever_the_context(self) -> None:
+        context = {"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker"}
+        assert engine_address(context) == DEFAULT_ENGINE
+        assert engine_address({**context, "DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
+        assert engine_address({"DOCKER_HOST": ""}) == DEFAULT_ENGINE
+
+    def test_what_an_operation_recorded_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DOCKER_HOST", "unix:///run/now.sock")
+        assert engine_environment("unix:///run/then.sock") == {"DOCKER_HOST": "unix:///run/then.sock"}
+        assert engine_environment() == {"DOCKER_HOST": "unix:///run/now.sock"}
+
+
+def test_what_loads_code_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in LOADERS:
+        monkeypatch.setenv(name, "/tmp/planted")
+    forget_loaders()
+    assert not set(LOADERS) & os.environ.keys()
+
+
+@pytest.mark.parametrize("module", ["installer.cli.main", "bundler.cli.main"])
+def test_a_configuration_of_openssl_is_not_read(module: str, tmp_path: Path) -> None:
+    """It can name a module, which would be loaded into this process."""
+    asked, conf = tmp_path / "asked", tmp_path / "openssl.cnf"
+    os.mkfifo(conf)
+    # Whoever opens the pipe waits for ever; a reader of it would make this test hang, not fail.
+    code = (
+        "import os, sys\n"
+        f"from {module} import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "import hashlib, ssl\n"
+        "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey\n"
+        "Ed25519PrivateKey.generate()\n"
+        f"open({str(asked)!r}, 'w').write('done')\n"
+    )
+    env = {**os.environ, "OPENSSL_CONF": str(conf)}
+    subprocess.run(
+        [sys.executable, "-c", code, "--help"], env=env, capture_output=True, timeout=120, check=False
+    )
+    assert asked.read_text() == "done"
