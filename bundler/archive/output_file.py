@@ -16,6 +16,7 @@ import fcntl
 import mmap
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -149,6 +150,11 @@ class OutputFile:
             os.ftruncate(self.fd, size)
         except OSError as error:
             raise _unwritable(self.path, error) from None
+
+    @property
+    def mode(self) -> int:
+        """The permission bits that the file really has: some file systems keep none."""
+        return stat.S_IMODE(os.fstat(self.fd).st_mode)
 
     def publish(self, *, replace: bool = True) -> None:
         """Make the bytes durable, then give them their name.

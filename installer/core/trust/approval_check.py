@@ -98,14 +98,18 @@ class ApprovalCheck:
             f"{each.where}: {each.what}; it is not needed, and does not count" for each in self._damaged
         )
 
+    def damage(self) -> WaybillError | None:
+        """Return the error of the first damaged file, or None if none is damaged."""
+        return self._damaged[0] if self._damaged else None
+
     def refusal(self, problems: Sequence[Problem]) -> WaybillError:
         """Return the error where something is missing: of the first damaged file, as it may be just that one.
 
         Args:
             problems: What the policy requires and is missing.
         """
-        if self._damaged:
-            return self._damaged[0]
+        if damage := self.damage():
+            return damage
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         return NotApprovedError(
             f"{self.manifest.product} {self.manifest.version} is not approved for {self.environment}: "
