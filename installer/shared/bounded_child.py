@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.core.limits import LIMITS, MIB
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 
 _LENGTH = struct.Struct("!Q")
 _FAILED = 0
