@@ -10,11 +10,12 @@ import pytest
 
 from bundler.trust.root_files import root_bytes
 from installer.core.errors import DeclinedError, UntrustedError
+from installer.core.timestamps import format_time
 from installer.core.trust.root import Root, display_fingerprint, fingerprint
 from installer.core.trust.root_json import parse_root
 from installer.state.host_identity import ENVIRONMENT_FILE
 from installer.state.trust_store import EARLIER_FILE, ROOT_FILE, TIME_FILE, require_fingerprint
-from tests.rig.bench import Bench, environment
+from tests.rig.bench import CLOCK, Bench, environment
 from tests.rig.trustworld import NOW, headed, root, write_root
 
 WRONG = "0" * 64
@@ -96,7 +97,7 @@ class TestInit:
         path = write_root(fresh.stick / "old", "root.json", headed(1, "Ann", expires=NOW - timedelta(days=1)))
         code, document, _ = fresh.run("trust", "init", str(path), "--fingerprint", of(path))
         assert code == 12
-        assert "the clock of this host shows 20" in document["what"]
+        assert "the clock shows 20" in document["what"]
         assert "`date -u`" in document["hint"]
 
 
@@ -123,6 +124,21 @@ class TestEnvironment:
         assert fresh.run("trust", "init", str(path))[0] == 0
         assert asked[1] == "Which environment does this host belong to: production? "
         assert recorded(fresh) == "production\n"
+
+    def test_a_clock_that_jumps_while_somebody_types_is_not_kept(
+        self, fresh: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = chain(fresh, 1)
+        shown = [NOW]
+        monkeypatch.setattr(CLOCK, lambda: shown[0])
+
+        def answer(_question: str, flag: str) -> str:
+            shown[0] = NOW + timedelta(days=4000)
+            return {"--fingerprint": of(path), "--env": "production"}[flag]
+
+        monkeypatch.setattr("installer.cli.options.console.ask", answer)
+        assert fresh.run("trust", "init", str(path))[0] == 0
+        assert (fresh.host / TIME_FILE[1:]).read_text().strip() == format_time(NOW)
 
     def test_a_person_who_leaves_has_changed_nothing(
         self, fresh: Bench, monkeypatch: pytest.MonkeyPatch
