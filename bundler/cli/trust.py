@@ -329,7 +329,7 @@ def sheet(
     for warning in page.warnings:
         console.log(warning, "warning")
     if output is None:
-        console.result(page.as_text().rstrip(), page.as_json)
+        console.result(page.as_text().rstrip(), page.as_json, asked_for=True)
         return
     text = page.as_html() if output.suffix in (".html", ".htm") else page.as_text()
     write_new(output, text.encode(), 0o644)

@@ -13,7 +13,7 @@ from bundler.archive.reading import read_limited
 from installer.core.errors import UsageError
 from installer.core.format.bundle_source import open_source
 from installer.core.limits import MIB
-from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+from installer.core.trust.approval_sidecar import find_sidecars
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root_json import load_root
 from installer.core.trust.verifier import Trust, pinned_key_trust
@@ -76,9 +76,7 @@ def verify_bundle(
     """
     # Without an environment, no policy is evaluated.
     host = destination or HostFacts()
-    sidecar = sidecar_path(Path(source))
-    sidecars = [] if source == "-" else [(str(sidecar), read_sidecar(sidecar))]
-    sidecars += [(str(each), read_sidecar(each, required=True)) for each in approvals]
+    beside = find_sidecars(source, approvals)
     with closing(open_source(source)) as medium:
         # From here on nothing of the bundle is read that a trusted signature does not cover.
         opened = open_trusted(medium, trust, lambda _manifest: host)
@@ -86,12 +84,12 @@ def verify_bundle(
         # The approvals of a file are checked before its payload, so that a refusal comes at once.
         # A stream has them at its end.
         if host.environment and medium.parallel:
-            decision = check_approvals(opened, trust, sidecars)
+            decision = check_approvals(opened, trust, beside)
         progress.start("verify", payload_extent(opened))
         verified = verify_payload(opened, progress.advance)
         progress.done()
         if host.environment and decision is None:
-            decision = check_approvals(opened, trust, sidecars)
+            decision = check_approvals(opened, trust, beside)
     return Verification(verified, decision)
 
 

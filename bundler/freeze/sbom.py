@@ -139,7 +139,7 @@ def write(app: Path, site: Path, program: str, version: str, python: dict[str, s
 
 
 def _component(name: str, version: str, purl: str, licence: str, cpe: str = "") -> Component:
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 

@@ -15,10 +15,9 @@ from installer.core.errors import HostNotReadyError, RefusedError, TamperedError
 from installer.core.readmission import check_return
 from installer.core.remedies import remedy
 from installer.core.trust.approval import group_files
-from installer.core.trust.approval_sidecar import read_sidecar
+from installer.core.trust.approval_sidecar import ApprovalSources, read_sidecar
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.verifier import Trust
-from installer.core.verify import ApprovalSources
 from installer.host.context import Context
 from installer.planning.desired_state import Desired
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
@@ -125,8 +124,8 @@ class Admission:
             raise TamperedError(error.what, where=directory, hint=DAMAGED) from None
         except OSError as error:
             # What is gone is damage; a disk that failed to read may read the next time.
-            what = f"cannot be read: {error.strerror}"
-            if isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP:
+            what, gone = f"cannot be read: {error.strerror}", (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+            if error.errno in gone:
                 raise TamperedError(what, where=directory, hint=DAMAGED) from None
             raise HostNotReadyError(what, where=error.filename or directory, hint=remedy(error)) from error
         host = HostFacts(self.environment or entry.evidence.environment, host_name(system))

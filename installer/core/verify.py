@@ -7,14 +7,14 @@ can store what it reads (`installer.staging.stage`). `trust` takes the decisions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from installer.core.digest import sha256_hex
-from installer.core.errors import WaybillError
+from installer.core.errors import NotApprovedError, WaybillError
 from installer.core.format.archive import Bundle, open_bundle
 from installer.core.format.bundle_source import BundleSource
 from installer.core.format.destinations import sensitive_destinations, sensitive_lines
@@ -24,6 +24,7 @@ from installer.core.format.tar_header import extent
 from installer.core.oci.section import ImageSection
 from installer.core.timestamps import format_seconds
 from installer.core.trust.approval import group_files
+from installer.core.trust.approval_sidecar import Sidecars
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.trust.signatures import Signature
@@ -32,8 +33,7 @@ from installer.core.trust.verifier import Trust
 from installer.core.vsa import VerificationTrace
 
 Clock = Callable[[], datetime]
-ApprovalSources = Sequence[tuple[str, Mapping[str, bytes]]]
-"""Approvals from next to the bundle: how errors name their place, and the files as `approvals/…`."""
+NOTHING = Sidecars()
 PARTIAL_APPEND = (
     "an interrupted append of an approval does not count; `bundle approve --repair` completes or removes it"
 )
@@ -133,7 +133,7 @@ def open_trusted(
 
 
 def check_approvals(
-    opened: OpenedBundle, trust: Trust, beside: ApprovalSources = (), trail: VerificationTrace | None = None
+    opened: OpenedBundle, trust: Trust, beside: Sidecars = NOTHING, trail: VerificationTrace | None = None
 ) -> Decision:
     """Do steps 15 to 18. Of a stream the approvals are known only after `verify_payload`.
 
@@ -156,12 +156,22 @@ def check_approvals(
     with verification_step(19):
         inside = opened.bundle.read_tail()
     trail = trail or VerificationTrace()
-    trail.approvals = [
-        each for where, files in (("", inside), *beside) for each in group_files(files, where)[0]
-    ]
-    trail.decision = trust.check_approvals(
-        opened.bundle.manifest, opened.evidence, trail.approvals, opened.destination, trail.note_approvals
-    )
+    sources = (("", inside), *beside.sources)
+    trail.approvals = [each for where, files in sources for each in group_files(files, where)[0]]
+    try:
+        trail.decision = trust.check_approvals(
+            opened.bundle.manifest,
+            opened.evidence,
+            trail.approvals,
+            opened.destination,
+            trail.note_approvals,
+            beside.damaged,
+        )
+    except NotApprovedError as error:
+        # Copies lose the directory next to the bundle, or its name: so it is said where it was looked for.
+        if error.step == 18 and beside.looked:
+            error.hint = f"{error.hint}; looked in the bundle, and in {', '.join(beside.looked)}"
+        raise
     return trail.decision
 
 

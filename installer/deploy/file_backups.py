@@ -24,6 +24,11 @@ class Names:
         self.directory: str = preimage["directory"]
         self._tag: str = preimage["tag"]
 
+    @property
+    def begun(self) -> str:
+        """The name of an empty file that is there once the operation may have changed something."""
+        return f"{self.directory}/begun"
+
     def new(self, path: str, index: int) -> str:
         """Return the name under which new content is written."""
         # In the same directory, because rename(2) is atomic within one file system only.
@@ -129,17 +134,44 @@ def _is_safe(system: System, directory: str) -> bool:
 
 
 def set_aside(system: System, entry: Json, aside: str) -> None:
-    """Rename a directory that makes room, with everything in it; refuse if it has more in it than planned."""
+    """Rename a directory that makes room, with everything in it; refuse if it is not as planned."""
     if system.observe(aside, digest=False).kind == "dir":
         return
     # Checked again just before: a file that came after the plan must not vanish with the directory.
-    if system.tree(entry["path"]) != entry["tree"]:
-        raise StepError(
-            "contains something that was not there when the plan was made",
-            where=entry["path"],
-            hint="check it and try again",
-        )
+    require_tree(system, entry)
     system.rename(entry["path"], aside)
+
+
+def require_tree(system: System, entry: Json) -> None:
+    """Require that a directory that makes room contains what the plan saw in it, and nothing else.
+
+    Raises:
+        StepError: It does not.
+    """
+    below = system.tree(entry["path"])
+    # Journals of earlier versions tell the names only.
+    was = entry.get("below", [""] * len(entry["tree"]))
+    changed = set(below).symmetric_difference(entry["tree"])
+    changed |= {
+        path for path, seen in zip(entry["tree"], was, strict=True) if seen and seen != saw_at(system, path)
+    }
+    if changed:
+        where, hint = min(changed), "check it; then run the same command again: it makes a new plan"
+        raise StepError("was changed after the plan was made", where=where, hint=hint)
+
+
+def saw(seen: Seen) -> str:
+    """Return what the plan saw at a path, in the words that an entry carries as `saw`."""
+    if seen.kind == "absent":
+        return "absent"
+    if seen.kind == "link":
+        return f"link {seen.target}"
+    return f"{seen.kind} {seen.mode:04o} {seen.uid}:{seen.gid} {seen.sha256[:32]}".rstrip()
+
+
+def saw_at(system: System, path: str) -> str:
+    """Return what there is at a path, in the same words."""
+    return saw(system.observe(path))
 
 
 def keep(system: System, backups: tuple[str, str], before: Seen, to: str) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from installer.core.digest import hash_pieces
 from installer.core.errors import Problem
@@ -22,12 +23,15 @@ from installer.deploy.file_backups import (
     keep,
     remove,
     remove_empty,
+    require_tree,
     restore,
+    saw,
     set_aside,
 )
 from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.host.directories import make_directory, parent, sync_directories
+from installer.host.file_systems import FileSystems
 from installer.host.resolved import Resolver
 from installer.host.system import Seen, System
 
@@ -50,18 +54,12 @@ def matches(seen: Seen, entry: Json) -> bool:
         return True
     if seen.kind == "file" and seen.sha256 != entry["sha256"]:
         return False
+    # The file system keeps neither modes nor owners: what is seen is made up from options of its mount.
+    if entry.get("loose"):
+        return True
     # Without root rights owners are left as they are: a release that was installed so says -1.
     owners = ((seen.uid, entry["uid"]), (seen.gid, entry["gid"]))
     return seen.mode == entry["mode"] and all(want in (-1, have) for have, want in owners)
-
-
-def saw(seen: Seen) -> str:
-    """Return what the plan saw at a path, in the words that an entry carries as `saw`."""
-    if seen.kind == "absent":
-        return "absent"
-    if seen.kind == "link":
-        return f"link {seen.target}"
-    return f"{seen.kind} {seen.mode:04o} {seen.uid}:{seen.gid} {seen.sha256[:32]}".rstrip()
 
 
 def _unexpected(entry: Json, seen: Seen) -> bool:
@@ -99,6 +97,9 @@ class ChangeFiles(Handler):
         return {
             "directory": f"{context.layout.backup(context.transaction)}/{tag}",
             "tag": tag,
+            # Tells `undo` that `do` says when it begins to change something; journals of earlier versions do
+            # not have it.
+            "marked": True,
             "before": self._look(context.system, args["entries"]),
         }
 
@@ -116,6 +117,10 @@ class ChangeFiles(Handler):
         entries = [entry for entry in args["entries"] if entry.get("saw", CLEARED) != CLEARED]
         seen = [Seen(**row) for row in self._look(context.system, entries)]
         _require_expected(zip(entries, seen, strict=True))
+        with context.system.hold_directories():
+            for entry in entries:
+                if "tree" in entry:
+                    require_tree(context.system, entry)
 
     def places(self, args: Json) -> set[str]:
         """Return the directories that hold the entries."""
@@ -138,11 +143,16 @@ class ChangeFiles(Handler):
         ]
         for _, entry, before in work:
             _refuse_impossible(entry, before)
+            if entry["kind"] == "absent" and before.kind == "dir":
+                _require_still(system, entry["path"], before)
+                require_tree(system, entry)
         make_directory(system, names.directory)
         touched: set[str] = {names.directory}
         for index, entry, before in work:
             if before.kind in ("file", "link"):
                 touched |= back_up(system, names, index, entry["path"], before)
+        if work and system.observe(names.begun, digest=False).kind == "absent":
+            system.write_new(names.begun, b"", 0o600)
         # Backups are on the disk before the first path changes: after a power cut they are all there is.
         sync_directories(system, touched)
         self._clear_paths(system, names, work)
@@ -151,8 +161,10 @@ class ChangeFiles(Handler):
             # Content before name: after a power cut a renamed file that was not synced can be empty.
             system.sync_files(fresh)
         touched = set()
-        for index, entry, _ in work:
+        for index, entry, before in work:
             if entry["kind"] in ("file", "link"):
+                # Writing may have taken minutes, in which an operator saved the file.
+                _require_still(system, entry["path"], before)
                 system.rename(names.new(entry["path"], index), entry["path"])
             elif entry["kind"] == "dir":
                 touched.add(entry["path"])  # syncing the parent does not sync its mode
@@ -186,6 +198,7 @@ class ChangeFiles(Handler):
             digest = hashlib.sha256()
             chunks = hash_pieces(system.chunks(entry["source"]), digest)
             system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
+            _require_kept(system, new, entry)
             # Checked again while it is copied: the staged file may have changed since it was verified.
             if digest.hexdigest() != entry["sha256"]:
                 raise StepError(
@@ -203,30 +216,49 @@ class ChangeFiles(Handler):
     def _undo(self, context: Context, args: Json, preimage: Json) -> None:
         system, names = context.system, Names(preimage)
         changed: list[Problem] = []
+        waiting: list[str] = []
         touched: set[str] = set()
         rows = list(enumerate(zip(args["entries"], _before(preimage), strict=True)))
+        file_systems = FileSystems(system)
+        begun = not preimage.get("marked") or system.observe(names.begun, digest=False).kind != "absent"
         # In reverse, so that a directory is empty again before it is removed itself.
-        for index, (entry, before) in reversed(rows):
-            path = entry["path"]
-            if entry["kind"] in ("file", "link") and discard(system, names.new(path, index)):
-                touched.add(parent(path))
+        for index, (args_entry, before) in reversed(rows):
+            entry = args_entry
+            path, new = entry["path"], names.new(entry["path"], index)
+            # Journals of earlier versions do not tell where modes are not kept.
+            if file_systems.poor(parent(path)):
+                entry = {**entry, "loose": True}
             # It was as wanted before: `do` left it alone, and whatever is there now is not its work.
             if matches(before, entry):
                 continue
-            now = system.observe(path)
-            if now != before:
+            is_waiting = (
+                entry["kind"] in ("file", "link") and system.observe(new, digest=False).kind != "absent"
+            )
+            now = system.observe(path) if begun else before
+            if now != before and is_waiting:
+                # The new content was never renamed into place: somebody else changed the path, not `do`.
+                waiting.append(new)
+            elif now != before:
                 touched |= {parent(path), path} if entry["kind"] == "dir" else {parent(path)}
                 problem = self._restore(system, names, index, (entry, before, now))
                 if problem:
                     changed.append(problem)
                     continue
+            elif is_waiting:
+                discard(system, new)
+                touched.add(parent(path))
             if before.kind in ("file", "link") and discard(system, names.sibling(path, index)):
                 touched.add(parent(path))
-        sync_directories(system, touched)
         if changed:
+            sync_directories(system, touched)
             raise ThirdStateError(
                 "was changed by somebody else while the release was applied", problems=changed
             )
+        # Last: while they are there, another undo knows that these paths were not changed by `do`.
+        for new in waiting:
+            discard(system, new)
+            touched.add(parent(new))
+        sync_directories(system, touched)
 
     def _restore(
         self, system: System, names: Names, index: int, row: tuple[Json, Seen, Seen]
@@ -239,6 +271,8 @@ class ChangeFiles(Handler):
             else:
                 remove_empty(system, path)
             return None
+        if entry["kind"] == "dir" and before.kind == "absent" and now.kind != "absent":
+            return None  # `do` makes directories only: somebody else put something else there
         if before.kind == "dir" and now.kind == "absent":
             aside = names.sibling(path, index)
             if system.observe(aside, digest=False).kind == "dir":
@@ -308,6 +342,27 @@ def _require_expected(rows: Iterable[tuple[Json, Seen]]) -> None:
     ]
     if changed:
         raise StepError(_SINCE, where=changed[0].where, hint=_AGAIN, problems=changed[:MOST_NAMED])
+
+
+def _require_still(system: System, path: str, before: Seen) -> None:
+    """Require that a path is what it was when it was backed up.
+
+    Raises:
+        StepError: Somebody changed it meanwhile.
+    """
+    if system.observe(path) != before:
+        raise StepError("was changed while the release was applied", where=path, hint=_AGAIN)
+
+
+def _require_kept(system: System, new: str, entry: Json) -> None:
+    """Require that the file system has kept mode and owner of a new file, which is not in place yet.
+
+    Raises:
+        StepError: It has not; later it would seem that somebody changed them, and nothing could be undone.
+    """
+    if not matches(replace(system.observe(new, digest=False), sha256=entry["sha256"]), entry):
+        hint = "choose a destination on another file system, or mount it with the modes that the release has"
+        raise StepError("its file system does not keep modes or owners", where=entry["path"], hint=hint)
 
 
 def _require_allowed(context: Context, paths: Iterable[str]) -> None:

@@ -1,10 +1,12 @@
-"""What the kernel tells in /proc about mounts, processes and boots; a chroot may have no /proc."""
+"""What the kernel tells in /proc about mounts, locks, processes and boots; a chroot may have no /proc."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 UNKNOWN_BOOT = "unknown"
@@ -57,3 +59,69 @@ def users(directory: str) -> list[int]:
                 if f"{(process / name).readlink()}/".startswith(f"{directory}/"):
                     found.add(int(process.name))
     return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds a lock.
+
+    Attributes:
+        pid: Its id.
+        uid: The user who started it (the real user id).
+        name: Of its program, as the kernel has it.
+    """
+
+    pid: int
+    uid: int
+    name: str
+
+    def text(self) -> str:
+        """Return it for people."""
+        return f"process {self.pid}, {self.name}, of user {self.uid}"
+
+
+def holders(fd: int) -> list[Holder]:
+    """Return the processes that took a lock on what `fd` is open on, as far as this user can see them.
+
+    Not /proc/locks: it has the number of the device, which on btrfs and overlayfs is not that of the file.
+
+    Args:
+        fd: A descriptor of the file or directory.
+    """
+    status = os.fstat(fd)
+    wanted, found = (status.st_dev, status.st_ino), []
+    # Without /proc nobody is found.
+    for process in Path("/proc").glob("[0-9]*"):
+        # Processes end while we look, and those of other users are visible to root only.
+        with suppress(OSError, ValueError):
+            if int(process.name) != os.getpid() and _holds(process, wanted):
+                found.append(Holder(int(process.name), _user(process), _name(process)))
+    return sorted(found, key=lambda each: each.pid)
+
+
+def _holds(process: Path, wanted: tuple[int, int]) -> bool:
+    for each in (process / "fd").iterdir():
+        with suppress(OSError):
+            status = each.stat()
+            if (status.st_dev, status.st_ino) == wanted and int(process.name) in _takers(process, each.name):
+                return True
+    return False
+
+
+def _takers(process: Path, fd: str) -> Iterator[int]:
+    """Yield who took the locks of an open file; a child has its parent's descriptors, but took none."""
+    for line in (process / "fdinfo" / fd).read_text(encoding="ascii", errors="replace").splitlines():
+        fields = line.split()
+        # lock: 1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF
+        if fields[:1] == ["lock:"] and len(fields) > 5 and fields[2] == "FLOCK":
+            yield int(fields[5])
+
+
+def _user(process: Path) -> int:
+    lines = (process / "status").read_text(encoding="ascii", errors="replace").splitlines()
+    # The real user: a program that is setuid root was still started by somebody else.
+    return next(int(line.split()[1]) for line in lines if line.startswith("Uid:"))
+
+
+def _name(process: Path) -> str:
+    return (process / "comm").read_text(encoding="utf-8", errors="replace").strip()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Self
 
 from installer.core.errors import BusyError
-from installer.host.lock_holders import Holder, holders
+from installer.host.kernel import Holder, holders
 from installer.host.safe_path import open_parent
 
 _PAUSE = 0.02

@@ -11,6 +11,7 @@ import shlex
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from installer.core.errors import Problem, UntrustedError
 from installer.host.host import Host
@@ -101,4 +102,28 @@ def _look(host: Host, path: str) -> _Part | None:
         status = os.stat(at.name, dir_fd=at.fd, follow_symlinks=False)
         target = os.readlink(at.name, dir_fd=at.fd) if stat.S_ISLNK(status.st_mode) else ""
         return _Part(f"{host.root.rstrip('/')}/{'/'.join(at.parts)}", status, target)
+    return None
+
+
+def unsafe_part(host: Host, path: str) -> Problem | None:
+    """Return the directory of a path that other users could change, itself or what is in it; None for none.
+
+    Args:
+        host: The host.
+        path: A host path of an existing directory, without links.
+
+    Raises:
+        OSError: It cannot be examined.
+    """
+    parts = [*reversed([str(above) for above in Path(path).parents]), path]
+    # Whoever can rename a directory above can put another one in its place between two steps.
+    for part in dict.fromkeys(parts):
+        status = Path(host.real(part)).stat()
+        if status.st_uid not in (0, os.geteuid()):
+            what = f"{part} belongs to user {status.st_uid}, who could change the files in it"
+            return Problem(path, what, "choose a directory that belongs to root: mkdir -m 700 DIR")
+        group_is_ours = status.st_gid == 0 and not status.st_mode & 0o002
+        if status.st_mode & _OTHERS and not status.st_mode & stat.S_ISVTX and not group_is_ours:
+            what = f"{part} is writable by other users (mode {stat.S_IMODE(status.st_mode):04o})"
+            return Problem(path, what, f"chmod go-w {part}, or choose another directory")
     return None

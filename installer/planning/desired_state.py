@@ -138,7 +138,7 @@ def _templated(manifest: Manifest, files: list[tuple[str, FileEntry]]) -> bool:
 
 def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> tuple[HealthCheck, ...]:
     """Return the health checks with their targets rendered: the site chooses ports."""
-    from installer.shared.rendering import Template, render_all
+    from installer.shared.rendering.release import Template, render_all
 
     rows = {
         f"bundle.json: health[{index}].{field}": (check.kind if field == "target" else "", text)
@@ -183,7 +183,7 @@ def _render(
     result: Desired,
 ) -> None:
     """Render the templates among the files, all of them in one child process."""
-    from installer.shared.rendering import Template, render_all
+    from installer.shared.rendering.release import Template, render_all
 
     def read(entry: FileEntry) -> bytes:
         template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)

@@ -14,8 +14,8 @@ from pathlib import Path
 from installer.core.errors import HostNotReadyError, UsageError
 from installer.host.directories import make_directory, parent
 from installer.host.layout import Layout
+from installer.host.ownership import unsafe_part
 from installer.host.system import System
-from installer.host.trusted_path import unsafe_part
 from installer.shared.progress import Progress
 
 _BLOB = re.compile(r"/images(/blobs(/sha256(/[0-9a-f]{64})?)?)?")

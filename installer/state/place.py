@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.remedies import remedy
 from installer.host.layout import Layout
+from installer.host.ownership import unsafe_part
 from installer.host.system import System
-from installer.host.trusted_path import unsafe_part
 
 
 def check_place(system: System, layout: Layout) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.needs import lacks
+
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
@@ -45,7 +47,7 @@ def tracked(*patterns: str) -> list[Path]:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip("needs git, and a checkout")
+        lacks("checkout", done.stderr.strip())
     return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 

@@ -51,6 +51,7 @@ MACHINERY: dict[str, tuple[Uses, tuple[str, ...]]] = {
         called("subprocess.Popen", "subprocess.run", "os.posix_spawn", "os.fork", "os.popen", "os.system"),
         (
             "installer/shared/process.py",
+            "installer/shared/bounded_child.py",
             "installer/core/trust/gpgv.py",
             "bundler/provenance/git.py",
             "bundler/freeze/build.py",

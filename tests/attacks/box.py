@@ -25,7 +25,7 @@ import bundler.commands.create
 import bundler.config.loader
 import installer.cli.app
 import installer.commands.common.plan_execution
-import installer.shared.template_sandbox
+import installer.shared.rendering.template_sandbox
 from installer.core.jsonio import dumps
 from installer.core.trust.root import Root
 from tests.hang import ends
@@ -38,7 +38,7 @@ FOR_CHILDREN = (
     bundler.commands.create,
     installer.commands.common.plan_execution,
     installer.cli.app,
-    installer.shared.template_sandbox,
+    installer.shared.rendering.template_sandbox,
 )
 """Imported once, for all children."""
 MEMORY = 768 * 1024 * 1024

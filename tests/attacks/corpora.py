@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,15 @@ from installer.core.errors import WaybillError
 from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
+from tests.rig.needs import needs
 
 
 def corpus() -> list[Path]:
-    """Archives of Python's own tests, where those are installed; Go's are in `test_public_corpora`."""
-    here = Path(sysconfig.get_path("stdlib")) / "test"
-    found = {path for top in (here, here / "archivetestdata") if top.is_dir() for path in top.glob("*.tar")}
-    return sorted(found)
+    """Archives of Python's own tests, at least one; Go's are in `test_public_corpora`."""
+    top = Path(needs("python-archives"))
+    found = sorted(top.rglob("*.tar"))
+    assert found
+    return found
 
 
 def refused(data: bytes) -> None:

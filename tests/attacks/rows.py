@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BUNDLES, INPUTS, TRUST = "test_attack_bundles::ATTACKS", "test_attack_inputs::ATTACKS", "test_attack_trust"
+STEPS = "test_attack_steps::ATTACKS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,11 @@ class Row:
 def bundles(*faults: str) -> tuple[str, ...]:
     """Names attacks on bundles."""
     return tuple(f"{BUNDLES}[{fault}]" for fault in faults)
+
+
+def signed_steps(*faults: str) -> tuple[str, ...]:
+    """Names attacks by steps, probes and templates of a signed bundle."""
+    return tuple(f"{STEPS}[{fault}]" for fault in faults)
 
 
 def inputs(*faults: str) -> tuple[str, ...]:

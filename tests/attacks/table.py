@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks.rows import Row, approvals, bundles, inputs, roots
+from tests.attacks.rows import Row, approvals, bundles, inputs, roots, signed_steps
 from tests.attacks.table_trust import ROWS as TRUST_ROWS
 
 FORMAT_ROWS = (
@@ -183,10 +183,6 @@ FORMAT_ROWS = (
         "an expansion is capped by the signed size while it is read; one wide window at a time",
         bundles(
             "a template that multiplies",
-            "a template whose text multiplies",
-            "a template that indents without end",
-            "a template with a width of its own",
-            "a template with a chain without end",
             "a template without end",
             "values of a billion laughs",
         )
@@ -196,8 +192,14 @@ FORMAT_ROWS = (
             "an archive that is a zip bomb of nothing",
             "values of a billion laughs",
         )
+        + signed_steps(
+            "a template whose text multiplies",
+            "a template that indents without end",
+            "a template with a width of its own",
+            "a template with a chain without end",
+        )
         + (
-            "tests/installer/shared/test_rendering::test_what_takes_all_time_or_memory_is_ended_and_named",
+            "tests/installer/shared/rendering/test_rendering::test_what_takes_all_time_or_memory_is_ended_and_named",
             "tests/installer/shared/test_values::test_references_that_multiply_are_ended",
             "test_bounds::test_a_layer_that_expands_without_end_is_refused_in_little_memory",
             "test_bounds::test_a_window_that_is_too_wide_is_refused_in_little_memory",
@@ -353,7 +355,6 @@ FORMAT_ROWS = (
             "a template that looks at classes",
             "a template that reads a file",
             "a template that asks for what is not there",
-            "a template that installs what is not there",
         )
         + inputs(
             "a template that looks at classes",
@@ -361,13 +362,14 @@ FORMAT_ROWS = (
             "a template that imports",
             "a template that is nested without end",
             "a template of bytes that are no text",
-        ),
+        )
+        + signed_steps("a template that installs what is not there"),
     ),
     Row(
         "steps and probes that fail only when they run",
         "the options of each method and the target of each probe are part of the manifest's schema",
         (
-            *bundles(
+            *signed_steps(
                 "a time limit that is no number",
                 "a time limit below zero",
                 "units that are no list",

@@ -25,7 +25,7 @@ from installer.core.trust import approval, cosign
 from installer.core.trust.quorum import assign_owners
 from installer.core.trust.root_json import MOST_KEYS, parse_root
 from installer.shared import strict_yaml
-from installer.shared.template import render
+from installer.shared.rendering.template import render
 from tests.attacks.box import bounded
 from tests.hang import ends
 from tests.rig import bundlebuild as build

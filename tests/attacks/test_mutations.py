@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from installer.core.errors import NotApprovedError, RefusedError, TamperedError, UntrustedError
-from installer.core.trust.approval_sidecar import read_sidecar
+from installer.core.trust.approval_sidecar import Sidecars, read_sidecar
 from installer.core.trust.root import Root
 from installer.core.trust.rotation import check_successor
 from installer.core.trust.signatures import Signature
@@ -126,7 +126,7 @@ def test_of_approvals_beside_the_bundle(
     )
     way()
     try:
-        decision = check_approvals(bare(), world.trust(), [(str(folder), read_sidecar(folder))])
+        decision = check_approvals(bare(), world.trust(), Sidecars(((str(folder), read_sidecar(folder)),)))
     except (TamperedError, NotApprovedError):
         return
     assert (decision.filled, decision.rollback_to, decision.change_id) == (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.shared.template import render
+from installer.shared.rendering.template import render
 from installer.shared.values import BuiltIns, Layer, resolve
 from tests.rig.needs import needs
 

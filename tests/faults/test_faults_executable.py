@@ -7,18 +7,16 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import Desk
 from tests.e2e.executables import executables
 from tests.faults import table
-from tests.faults.invariants import Ends, violations
-from tests.faults.stories import copy, outside, state
+from tests.faults.invariants import violations
+from tests.faults.stories import copy
+from tests.faults.upgrade import Upgrade
 from tests.rig.needs import needs
-from tests.rig.product import EPOCH, Product
 
 CALLS = (
     "openat", "write", "pwrite64", "fsync", "syncfs", "ftruncate", "renameat", "renameat2", "linkat",
@@ -35,17 +33,8 @@ SHARE = 2
 """Runs of each system call and fault in `make test`."""
 
 
-@dataclass(frozen=True)
-class Site:
-    """A host below a directory that has one release, the bundle of the next, and how both look."""
-
-    install: Path
-    world: Path
-    bundle: Path
-    ends: Ends
-
-    def command(self, root: Path) -> list[str]:
-        return [str(self.install), str(self.bundle), "--verify", "--yes", "--root", str(root)]
+class Site(Upgrade):
+    """The upgrade of a host, which strace can look at."""
 
     def run(self, root: Path, *strace: str) -> int:
         """Upgrades under strace; gives the exit code, 137 for killed."""
@@ -57,29 +46,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     needs("strace")
-    programs, base = executables(), tmp_path_factory.mktemp("executable")
-    (base / "desk").mkdir()
-    desk = Desk(base / "desk", programs, {"SOURCE_DATE_EPOCH": EPOCH}).set_up()
-    world, bundles = base / "world", []
-    (world / "etc").mkdir(parents=True)
-    for version, binary in (("1.3.0", b"\x7fELF old"), ("1.4.0", b"\x7fELF new!")):
-        product = Product.make(base / version, binary)
-        (product.directory / "web" / f"only-{version}.txt").write_text(version)
-        bundles.append(base / f"{version}.tar")
-        desk.bundle("create", version, "-C", product.directory, "-o", bundles[-1], "--key", desk.key)
-    install = [str(programs.install)]
-    for words in (
-        ["trust", "init", str(desk.root), "--fingerprint", desk.fingerprint, "--root", str(world)],
-        [str(bundles[0]), "--verify", "--yes", "--root", str(world)],
-    ):
-        subprocess.run(install + words, capture_output=True, check=True)
-    new = copy(world, base / "new")
-    subprocess.run(
-        [*install, str(bundles[1]), "--verify", "--yes", "--root", str(new)], capture_output=True, check=True
-    )
-    ends = Ends(outside(world), outside(new), "1.3.0", "1.4.0", state(world).highest)
-    assert ends.old != ends.new
-    return Site(programs.install, world, bundles[1], ends)
+    return Site.make(tmp_path_factory.mktemp("executable"), executables())
 
 
 @pytest.fixture
@@ -134,7 +101,7 @@ def test_a_system_call_that_fails_or_kills_leaves_old_or_new(
                 row.broken.append(f"{where}: is no exit code that was promised")
             if fault == "KILL":
                 again = subprocess.run(
-                    [site.install, "recover", "--root", root], capture_output=True, check=False
+                    [site.programs.install, "recover", "--root", root], capture_output=True, check=False
                 )
                 if again.returncode != 0:
                     row.broken.append(f"{where}: recover says {again.stderr.decode()}")

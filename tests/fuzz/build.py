@@ -12,7 +12,7 @@ import yaml
 from bundler.config.loader import load
 from installer.core.errors import UnfitInputError
 from installer.shared import strict_yaml
-from installer.shared.template import RenderError, render
+from installer.shared.rendering.template import RenderError, render
 from installer.shared.values import BUILT_IN, BuiltIns, Layer, examine
 from tests.fuzz.target import Target, refusal, same
 from tests.rig.product import YAML

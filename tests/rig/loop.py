@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-import pytest
-
-from tests.rig.needs import ADMIN_PATH
+from tests.rig.needs import ADMIN_PATH, lacks, needs
 
 MAKE = {
     "ext4": ("mkfs.ext4", "-q", "-F", "-O", "has_journal"),
@@ -45,10 +42,8 @@ class Loop:
     @classmethod
     def make(cls, kind: str, file: Path, mount: Path, size: int = 0) -> Self:
         """Makes and mounts one, or skips the test where this machine cannot, saying why."""
-        if os.geteuid() != 0:
-            pytest.skip("needs loop devices: run as root")
-        if shutil.which(MAKE[kind][0], path=ADMIN_PATH) is None:
-            pytest.skip(f"needs {MAKE[kind][0]}: apt-get install {PACKAGES[kind]}")
+        needs("loop")
+        needs(kind)
         with file.open("wb") as made:
             made.truncate(size or SMALLEST[kind])
         done = _run(*MAKE[kind], str(file))
@@ -56,7 +51,7 @@ class Loop:
         mount.mkdir(exist_ok=True)
         loop = cls(kind, file, mount)
         if (failed := loop.attach()) is not None:
-            pytest.skip(f"needs a kernel that mounts {kind} on loop devices: {failed}")
+            lacks(kind, f"a kernel that mounts {kind} on loop devices: {failed}")
         return loop
 
     def attach(self) -> str | None:

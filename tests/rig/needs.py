@@ -2,7 +2,9 @@
 
 In a test or fixture: ``gpg = needs("gpg")`` (returns what was found: mostly a path).
 On a test, class or module: ``@pytest.mark.needs("docker", "gpg")``.
-``WAYBILL_REQUIRE=docker,gpg`` (or ``all``) turns the skip into a failure; CI sets it.
+``WAYBILL_REQUIRE=docker,gpg`` (or ``all``, or ``all,-vfat``) turns the skip into a failure; CI sets it.
+What shows only on the way (a mount that the kernel refuses) ends in ``lacks("loop", why)``. Nothing else may
+skip a test: `tests/architecture/test_skips.py` refuses it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -56,6 +59,15 @@ def _module(name: str) -> Callable[[], str | None]:
     return lambda: name if importlib.util.find_spec(name) else None
 
 
+def python_tests() -> list[Path]:
+    """Gives where the tests of CPython may be: of this Python, and of Debian's."""
+    return [Path(sysconfig.get_path("stdlib")) / "test", Path("/usr/lib/python3.11/test")]
+
+
+def _python_archives() -> str | None:
+    return next((str(top) for top in python_tests() if any(top.rglob("testtar.tar"))), None)
+
+
 def _root() -> str | None:
     return "uid 0" if os.geteuid() == 0 else None
 
@@ -96,6 +108,7 @@ COMPONENTS: dict[str, Component] = {
     "openssl": Component(on_path("openssl"), apt("openssl")),
     "zstd": Component(on_path("zstd"), apt("zstd")),
     "xz": Component(on_path("xz"), apt("xz-utils")),
+    "unzip": Component(on_path("unzip"), apt("unzip")),
     "strace": Component(on_path("strace"), apt("strace")),
     "skopeo": Component(on_path("skopeo"), apt("skopeo")),
     "mtools": Component(on_path("mcopy"), apt("mtools")),
@@ -104,6 +117,15 @@ COMPONENTS: dict[str, Component] = {
         _with_root(lambda: "/dev/loop-control" if Path("/dev/loop-control").exists() else None),
         "run as root on a kernel with loop devices",
     ),
+    "mount": Component(_with_root(on_path("mount")), "run as root, where mount(2) is allowed"),
+    "ext4": Component(_with_root(on_path("mkfs.ext4")), apt("e2fsprogs") + ", and run as root"),
+    "xfs": Component(_with_root(on_path("mkfs.xfs")), apt("xfsprogs") + ", and run as root"),
+    "btrfs": Component(_with_root(on_path("mkfs.btrfs")), apt("btrfs-progs") + ", and run as root"),
+    "vfat": Component(_with_root(on_path("mount")), "run as root on a kernel with vfat"),
+    "append-only": Component(_with_root(on_path("chattr")), apt("e2fsprogs") + ", and run as root"),
+    "direct-io": Component(lambda: "tried", "set TMPDIR to a directory on a disk: tmpfs has no O_DIRECT"),
+    "checkout": Component(on_path("git"), apt("git") + ", in a checkout"),
+    "python-archives": Component(_python_archives, apt("libpython3.11-testsuite")),
     "busybox": Component(on_path("busybox"), apt("busybox-static")),
     "registry": Component(on_path("docker-registry"), apt("docker-registry")),
     "cosign": Component(
@@ -111,6 +133,7 @@ COMPONENTS: dict[str, Component] = {
     ),
     "cosign3": Component(in_cache("cosign3/usr/bin/cosign"), provisioned("cosign3")),
     "go-corpus": Component(in_cache("go-corpus/go/src"), provisioned("go-corpus")),
+    "exfat": Component(_with_root(in_cache("exfat/sbin/mount.exfat-fuse")), provisioned("exfat")),
     "promtool": Component(in_cache("prometheus/usr/bin/promtool"), provisioned("prometheus")),
     "node-exporter": Component(
         in_cache("prometheus/usr/bin/prometheus-node-exporter"), provisioned("prometheus")
@@ -144,7 +167,7 @@ COMPONENTS: dict[str, Component] = {
 def required(name: str) -> bool:
     """Tells whether WAYBILL_REQUIRE makes the absence of a component a failure."""
     listed = {item.strip() for item in os.environ.get("WAYBILL_REQUIRE", "").split(",")}
-    return name in listed or "all" in listed
+    return f"-{name}" not in listed and (name in listed or "all" in listed)
 
 
 def needs(name: str) -> str:
@@ -155,9 +178,17 @@ def needs(name: str) -> str:
     """
     component = COMPONENTS[name]
     found = component.find()
-    if found is not None:
-        return found
-    reason = f"needs {name}: {component.install}"
+    return lacks(name, component.install) if found is None else found
+
+
+def lacks(name: str, why: str) -> NoReturn:
+    """Skips the test because of a component that is there in name only, or fails it where it is required.
+
+    Raises:
+        KeyError: when the rig has no component of that name.
+    """
+    assert COMPONENTS[name]
+    reason = f"needs {name}: {why}"
     if required(name):
         pytest.fail(f"{reason} (WAYBILL_REQUIRE lists it)", pytrace=False)
     pytest.skip(reason)

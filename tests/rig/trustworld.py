@@ -19,6 +19,7 @@ from installer.core.digest import sha256_hex
 from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import SUMS, Manifest
 from installer.core.trust.approval import Approval
+from installer.core.trust.approval_sidecar import Sidecars
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import PRODUCTION, Role, Root
 from installer.core.trust.root_json import parse_root
@@ -207,7 +208,7 @@ class World:
         """
         trust, medium = self.trust(), medium or BytesMedium(self.tar())
         opened: OpenedBundle = open_trusted(medium, trust, lambda _manifest: self.host)
-        beside = [("beside", self.files(self.beside))] if self.beside else []
+        beside = Sidecars((("beside", self.files(self.beside)),)) if self.beside else Sidecars()
         if medium.parallel:
             decision = check_approvals(opened, trust, beside)
             return verify_payload(opened), decision

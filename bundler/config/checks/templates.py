@@ -12,8 +12,8 @@ from installer.core.errors import Problem
 from installer.core.format.health_target import target_fault
 from installer.core.schema_errors import did_you_mean
 from installer.shared.bounded_child import ExceededError, run_bounded
-from installer.shared.rendering import BOUNDS
-from installer.shared.template import RenderError, chain, parse, render
+from installer.shared.rendering.release import BOUNDS
+from installer.shared.rendering.template import RenderError, chain, parse, render
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -95,7 +95,7 @@ def check_all(templates: Sequence[Template], known: KnownValues | None) -> Itera
     if not templates:
         return
     # Once, here: the child has it then.
-    import installer.shared.template_sandbox  # noqa: F401
+    import installer.shared.rendering.template_sandbox  # noqa: F401
 
     def job(template: Template) -> bytes:
         found = check(template.read(), template.name, known, template.probe)

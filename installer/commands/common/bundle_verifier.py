@@ -24,13 +24,13 @@ from installer.core.errors import (
 from installer.core.format.bundle_source import BundleSource, open_source
 from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
-from installer.core.trust.approval_sidecar import read_sidecar, sidecar_path
+from installer.core.trust.approval_sidecar import Sidecars, find_sidecars
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.root import Root, fingerprint
 from installer.core.trust.root_json import load_root
 from installer.core.trust.signatures import Signature
 from installer.core.trust.verifier import SET_ENVIRONMENT, Trust
-from installer.core.verify import ApprovalSources, OpenedBundle, check_approvals, open_trusted
+from installer.core.verify import OpenedBundle, check_approvals, open_trusted
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
@@ -83,7 +83,7 @@ class BundleVerifier:
     system: System
     trust: Trust
     environment: str
-    beside: ApprovalSources
+    beside: Sidecars
     trace: VerificationTrace
     _unread_state: str = ""
 
@@ -108,6 +108,7 @@ class BundleVerifier:
         if self.trace.decision is None:
             decision = check_approvals(opened, self.trust, self.beside, self.trace)
             self.trace.notes += [decision.warning()] if decision.warning() else []
+            self.trace.notes += decision.damaged
             return decision
         return self.trace.decision
 
@@ -259,7 +260,7 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
     Raises:
         WaybillError: There is no trust, the environment is in doubt, or approvals cannot be read.
     """
-    system, path = session.system, Path(source.path)
+    system = session.system
     trace.file, trace.host = source.path, HostFacts(name=host_name(system), platform=system.platform())
     # Filled in step by step: a refusal at any point leaves the evidence of what was known.
     trace.environment = source.environment
@@ -271,11 +272,7 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
             trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
         trust = session.trust()
     trace.root_version = trust.root.version
-    # Standard input has no directory next to it, and a path such as `.` has no name.
-    beside = sidecar_path(path) if path.name and source.path != "-" else None
-    found = [(str(beside), read_sidecar(beside))] if beside else []
-    found += [(str(directory), read_sidecar(directory, required=True)) for directory in source.approvals]
-    return BundleVerifier(system, trust, chosen, found, trace)
+    return BundleVerifier(system, trust, chosen, find_sidecars(source.path, source.approvals), trace)
 
 
 def _given_trust(session: Session, path: Path, typed: str) -> tuple[Trust, str]:

@@ -89,6 +89,9 @@ def wrong_file(first: bytes, name: str) -> TamperedError | None:
     Returns:
         The error with the remedy; None where nothing is known about such a file.
     """
+    # Nothing at all: a copy that was cut at its very beginning.
+    if not first:
+        return None
     for packing in _PACKINGS:
         if first.startswith(packing.magic):
             what = f"is compressed with {packing.name}; a bundle is a plain tar file"
@@ -181,7 +184,7 @@ def _other_tar(first: bytes, name: str) -> TamperedError | None:
 def _undo(packing: _Packing, name: str) -> str:
     if name == STANDARD_INPUT:
         return f"undo it in the pipe, before Waybill: … | {packing.undo} | …"
-    # The copy goes beside the file, under the name that it had.
+    # The copy goes next to the file, under the name that it had.
     target = next((name.removesuffix(end) for end in packing.suffixes if name.endswith(end)), name)
     if not target.endswith(".tar"):
         target += ".tar"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from installer.core.fields import Document, Value
-from installer.core.format.approval_names import NAME, signed_name
+from installer.core.format.approval_names import DIRECTORY, NAME, signed_name
 from installer.core.intoto import make_statement, read_statement
 from installer.core.jsonio import dumps, loads_strict
 from installer.core.limits import LIMITS
@@ -100,7 +100,12 @@ class ApprovalFile:
     @property
     def where(self) -> str:
         """How errors name it."""
-        return f"{self.source}: {self.name}" if self.source else self.name
+        return place(self.name, self.source)
+
+
+def place(name: str, source: str) -> str:
+    """Return how errors name a file `approvals/…`: in the bundle by that name, else by its path."""
+    return f"{source}/{name.removeprefix(DIRECTORY)}" if source else name
 
 
 def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[ApprovalFile], list[str]]:
@@ -118,7 +123,7 @@ def group_files(files: Mapping[str, bytes], source: str = "") -> tuple[list[Appr
     for name in sorted(files):
         if match := NAME.fullmatch(name):
             beside = tuple(
-                Signature(f"{name}.{form}", form, match["keyid8"], files[f"{name}.{form}"])
+                Signature(place(f"{name}.{form}", source), form, match["keyid8"], files[f"{name}.{form}"])
                 for form in FORMS
                 if f"{name}.{form}" in files
             )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from installer.core.errors import Problem, TamperedError
+from installer.core.errors import NotApprovedError, Problem, TamperedError, WaybillError
 from installer.core.format.manifest import Manifest
 from installer.core.timestamps import expired_text, format_time
 from installer.core.trust.approval import Approval, ApprovalFile, parse
@@ -40,14 +41,24 @@ class ApprovalCheck:
     counted: list[CountedApproval] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     passed: list[datetime] = field(default_factory=list)
+    _damaged: list[WaybillError] = field(default_factory=list)
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
 
     def check(self, found: ApprovalFile) -> None:
-        """Check one approval.
+        """Check one approval; one that is not in the bundle is set aside if it is damaged.
 
         Raises:
             TamperedError: A signature that names a key of its role is not by that key or not of these bytes.
         """
+        try:
+            self._check(found)
+        except TamperedError as error:
+            # Anybody can put a file next to a bundle: it must not block what is approved without it.
+            if not found.source:
+                raise
+            self.set_aside(error)
+
+    def _check(self, found: ApprovalFile) -> None:
         verdicts = [
             check_signature(self.root, found.role, each, found.data, self.now) for each in found.signatures
         ]
@@ -74,6 +85,35 @@ class ApprovalCheck:
             self.rejected.append((found.where, f"{key.owner}: {reason}"))
         else:
             self.counted.append(CountedApproval(found.where, key, found.role, statement))
+
+    def set_aside(self, error: WaybillError) -> None:
+        """Note a damaged file that is not in the bundle: it does not count, and may not be needed."""
+        error.step = 16
+        self._damaged.append(error)
+        self.rejected.append((error.where, f"is damaged: {error.what}; bring it again, or remove it"))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what to warn about where the others suffice."""
+        return tuple(
+            f"{each.where}: {each.what}; it is not needed, and does not count" for each in self._damaged
+        )
+
+    def refusal(self, problems: Sequence[Problem]) -> WaybillError:
+        """Return the error where something is missing: of the first damaged file, as it may be just that one.
+
+        Args:
+            problems: What the policy requires and is missing.
+        """
+        if self._damaged:
+            return self._damaged[0]
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        return NotApprovedError(
+            f"{self.manifest.product} {self.manifest.version} is not approved for {self.environment}: "
+            f"{count}",
+            hint="see the hint of each problem; approvals can be in the bundle or in "
+            "BUNDLE.approvals next to it",
+            problems=[*problems, *self.problems()],
+        )
 
     def problems(self) -> tuple[Problem, ...]:
         """Return why those that do not count do not, for a refusal."""

@@ -4,22 +4,107 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from installer.core.errors import MediaError, TamperedError, UsageError
-from installer.core.format.approval_names import DIRECTORY, NAME, signed_name
-from installer.core.format.partial_append import FILES_PER_APPROVAL
+from installer.core.errors import MediaError, TamperedError, UsageError, WaybillError
+from installer.core.format.approval_names import DIRECTORY, NAME, is_known
 from installer.core.limits import LIMITS
 
 SUFFIX = ".approvals"
+_NUMBERED = re.compile(r" ?\([0-9]{1,3}\)(?=(\.tar)?\Z)")
 # O_NOFOLLOW: a link could lead to any file of the host. O_NONBLOCK: a FIFO must not block the open.
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+ApprovalSources = Sequence[tuple[str, Mapping[str, bytes]]]
+"""Approvals that are not in the bundle: their directory, as errors name it, and files as `approvals/…`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecars:
+    """Approvals that are not in the bundle.
+
+    Attributes:
+        sources: The directories, as errors name them, and their files as a bundle would name them,
+            `approvals/…`; nothing about the files was checked.
+        damaged: What is wrong with files and directories that could not be read.
+        looked: Where approvals were looked for and what was there, in words.
+    """
+
+    sources: ApprovalSources = ()
+    damaged: tuple[WaybillError, ...] = ()
+    looked: tuple[str, ...] = ()
 
 
 def sidecar_path(bundle: Path) -> Path:
     """Return the directory that belongs to a bundle."""
     return bundle.with_name(bundle.name + SUFFIX)
+
+
+def find_sidecars(bundle: str, more: Sequence[Path] = ()) -> Sidecars:
+    """Read the approvals next to a bundle, and those in further directories.
+
+    Copies lose names: a browser adds a number, media without long names change the letters, a link has a name
+    of its own. All directories that may belong to the bundle are read: an approval counts for the bundle that
+    was signed, wherever it is. What cannot be read is set aside, because it may not be needed.
+
+    Args:
+        bundle: The bundle as the command names it; `-` for standard input.
+        more: Directories that must exist.
+
+    Raises:
+        UsageError: One of `more` does not exist.
+    """
+    sources: dict[str, Mapping[str, bytes]] = {}
+    damaged: list[WaybillError] = []
+    looked = ["standard input has no directory next to it (--approvals names one)"] if bundle == "-" else []
+    beside = [] if bundle == "-" else _candidates(Path(bundle))
+    for directory in dict.fromkeys([*beside, *more]):
+        names, fault = _names(directory, required=directory in more)
+        if fault is not None:
+            damaged.append(fault)
+        files: dict[str, bytes] = {}
+        for name, file in names.items():
+            try:
+                files[name] = _read(directory / file)
+            except WaybillError as error:
+                damaged.append(error)
+        if names:
+            sources[str(directory)] = files
+        there = (
+            "cannot be read" if fault else f"{sum(bool(NAME.fullmatch(name)) for name in names)} approvals"
+        )
+        looked.append(f"{directory} ({there if directory.is_dir() else 'no such directory'})")
+    return Sidecars(tuple(sources.items()), tuple(damaged), tuple(looked))
+
+
+def _candidates(bundle: Path) -> list[Path]:
+    """Return the directory that belongs to a bundle, and those that may do so by another name of it."""
+    own = sidecar_path(bundle)
+    names = [bundle]
+    with suppress(OSError):
+        # A link such as `latest.tar`: the approvals are next to the file that it leads to.
+        names.append(bundle.resolve(strict=True))
+    # `shop-1.4.0 (1).tar`, as a browser names a second download.
+    names += [name.with_name(_NUMBERED.sub("", name.name)) for name in tuple(names)]
+    found = [own]
+    for name in names:
+        wanted = _plain_name(name.name) + SUFFIX
+        with suppress(OSError):
+            found += sorted(
+                each for each in name.parent.iterdir() if _plain_name(each.name) == wanted and each.is_dir()
+            )
+    return found
+
+
+def _plain_name(name: str) -> str:
+    """Return a name without what ISO 9660 does to it: upper case, and a version after a semicolon."""
+    return name.lower().removesuffix(";1").removesuffix(".")
 
 
 def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]:
@@ -37,21 +122,30 @@ def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]
         MediaError: It cannot be read.
         TamperedError: There are too many files, or one is too large or not a regular file.
     """
+    names, fault = _names(directory, required=required)
+    if fault is not None:
+        raise fault
+    return {name: _read(directory / file) for name, file in names.items()}
+
+
+def _names(directory: Path, *, required: bool) -> tuple[dict[str, str], WaybillError | None]:
+    """Return the approvals and signatures in a directory with the names of their files, or what is wrong."""
     try:
-        names = sorted(each.name for each in directory.iterdir() if _known(f"{DIRECTORY}{each.name}"))
+        files = sorted(each.name for each in directory.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise UsageError("is not a directory with approvals", where=str(directory)) from None
-        return {}
+        return {}, None
     except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}", where=str(directory)) from None
-    if len(names) > FILES_PER_APPROVAL * LIMITS.approvals:
-        raise TamperedError(f"has more than {LIMITS.approvals} approvals", where=str(directory))
-    return {f"{DIRECTORY}{name}": _read(directory / name) for name in names}
-
-
-def _known(name: str) -> bool:
-    return bool(NAME.fullmatch(name) or signed_name(name))
+        return {}, MediaError(f"cannot be read: {error.strerror}", where=str(directory))
+    names: dict[str, str] = {}
+    # Files with their proper names last, so that they win over those of an odd copy.
+    for file in sorted(files, key=lambda each: _plain_name(each) == each):
+        if is_known(name := f"{DIRECTORY}{_plain_name(file)}"):
+            names[name] = file
+    if sum(bool(NAME.fullmatch(name)) for name in names) > LIMITS.approvals:
+        return {}, TamperedError(f"has more than {LIMITS.approvals} approvals", where=str(directory))
+    return dict(sorted(names.items())), None
 
 
 def _read(path: Path) -> bytes:

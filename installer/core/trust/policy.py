@@ -106,6 +106,7 @@ class Decision:
         provenance: Who built it and from what, according to the provenance that counts.
         broken: What was missing and replaced by break-glass; empty where the policy was met.
         reset: The reset of the product in the root, which the host records.
+        damaged: Warnings about files next to the bundle that are damaged and were not needed.
     """
 
     environment: str
@@ -119,6 +120,7 @@ class Decision:
     provenance: tuple[Provenance, ...] = ()
     broken: tuple[str, ...] = ()
     reset: int = 0
+    damaged: tuple[str, ...] = ()
 
     @property
     def builder(self) -> str:

@@ -16,10 +16,10 @@ from installer.core.errors import (
     ExpiredError,
     JumpError,
     NotApprovedError,
-    Problem,
     RevokedError,
     TamperedError,
     UsageError,
+    WaybillError,
     WrongPlatformError,
     WrongTargetError,
 )
@@ -255,6 +255,7 @@ class Trust:
         approvals: Iterable[ApprovalFile],
         destination: HostFacts,
         note: Callable[[ApprovalCheck], None] = lambda _check: None,
+        damaged: Sequence[WaybillError] = (),
     ) -> Decision:
         """Decide whether the approvals suffice for the host's environment: steps 15 to 18.
 
@@ -264,6 +265,7 @@ class Trust:
             approvals: All approvals that were found, in the bundle and next to it.
             destination: The host.
             note: Called with the check of the approvals, also where they do not suffice.
+            damaged: What is wrong with files next to the bundle that could not be read.
 
         Returns:
             The owners, approvals and provenance that count.
@@ -279,6 +281,8 @@ class Trust:
         with verification_step(15):
             self._check_environment(environment)
         checked = ApprovalCheck(root, manifest, released.identity, environment, policy, now)
+        for each in damaged:
+            checked.set_aside(each)
         note(checked)
         with verification_step(16):
             for found in sorted(approvals, key=lambda each: (each.name, each.source)):
@@ -302,7 +306,7 @@ class Trust:
                     # need.
                     filled = evaluation.glass()
                     if not filled:
-                        raise self._not_approved(manifest, environment, problems, checked)
+                        raise checked.refusal(problems)
         named = PolicyEvaluation(root, environment, policy or Policy({}), manifest, frozenset(), here)
         # A set: the same provenance may be signed by several keys.
         built = {c.statement for c in here if not isinstance(c.statement, Approval)}
@@ -318,6 +322,7 @@ class Trust:
             provenance=tuple(sorted(built, key=repr)),
             broken=broken,
             reset=reset,
+            damaged=checked.warnings(),
         )
 
     def _check_environment(self, environment: str) -> None:
@@ -364,17 +369,6 @@ class Trust:
                 )
         checked.rejected += [(c.file, f"{c.key.owner}: is for other hosts") for c in others]
         return here
-
-    def _not_approved(
-        self, manifest: Manifest, environment: str, problems: list[Problem], checked: ApprovalCheck
-    ) -> NotApprovedError:
-        return NotApprovedError(
-            f"{manifest.product} {manifest.version} is not approved for {environment}: "
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
-            hint="see the hint of each problem; approvals can be in the bundle or in "
-            "BUNDLE.approvals next to it",
-            problems=[*problems, *checked.problems()],
-        )
 
 
 def pinned_key_trust(public: str, where: str = "") -> Trust:

@@ -12,6 +12,7 @@ import pytest
 
 from bundler.signing.cosign import encrypt_key
 from installer.core.trust.approval_sidecar import read_sidecar
+from tests.rig.needs import needs
 from tests.rig.trustworld import APPROVALS, World, person
 
 TOP = Path(__file__).parents[3]
@@ -20,9 +21,7 @@ APPROVE = "from bundler.cli.main import main; main()"
 
 @pytest.fixture
 def stick(tmp_path: Path) -> Path:
-    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    if os.geteuid() != 0 or probe.returncode:
-        pytest.skip("needs root and mount namespaces")
+    needs("unshare")
     place = tmp_path / "stick"
     place.mkdir()
     (place / "b.tar").write_bytes(replace(World(), approvals=APPROVALS[:2]).tar())

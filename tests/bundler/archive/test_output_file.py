@@ -14,7 +14,7 @@ import pytest
 
 from bundler.archive.output_file import OutputFile
 from installer.core.errors import UnfitInputError
-from tests.rig.needs import needs
+from tests.rig.needs import lacks, needs
 
 TOP = Path(__file__).parents[3]
 
@@ -94,7 +94,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         check=False,
     )
     if done.returncode:
-        pytest.skip(f"needs mounts: {done.stderr.strip()}")
+        lacks("mount", done.stderr.strip())
     yield mount
     subprocess.run(["umount", "-l", str(mount)], check=True)
 
@@ -200,7 +200,7 @@ def test_on_a_real_fat_stick_nothing_of_a_killed_writer_stays(tmp_path: Path) ->
         ["mount", "-o", "loop", "-t", "vfat", image, stick], check=False, capture_output=True, text=True
     )
     if done.returncode:
-        pytest.skip(f"needs a kernel with vfat and loop devices: {done.stderr.strip()}")
+        lacks("vfat", done.stderr.strip())
     try:
         with pytest.raises(OSError, match="not supported"):
             os.open(stick, os.O_TMPFILE | os.O_RDWR)

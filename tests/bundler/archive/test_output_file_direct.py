@@ -18,6 +18,7 @@ from installer.core.format.manifest import FileEntry
 from installer.core.format.tar_header import BLOCK, extent
 from installer.core.limits import CHUNK, MIB
 from tests.rig.loop import Loop
+from tests.rig.needs import lacks
 
 SIZES = [3, (DEPTH + 2) * CHUNK + 4097, CHUNK, 70_000, CHUNK - 1, 3 * CHUNK + 511, 2 * CHUNK, 9 * CHUNK + 1]
 Pwrite = Callable[[int, bytes | memoryview, int], int]
@@ -104,7 +105,7 @@ def test_no_page_is_written_in_both_ways(start: int, tmp_path: Path, watch: Watc
     items = inputs(tmp_path / "in")
     with OutputFile(tmp_path / "b.tar") as output:
         if output._direct is None:
-            pytest.skip("needs a directory for temporary files that has O_DIRECT")
+            lacks("direct-io", "TMPDIR is on a file system without O_DIRECT")
         write_files(output, start, items, 0, lambda _count: None)
         assert watch.direct
         assert all(begin % PAGE == 0 and length % PAGE == 0 for begin, length in watch.direct)

@@ -200,5 +200,7 @@ class TestRefused:
         approval = approve.approve_bundle(path, OPS, said, NOW).approval
         with open_statements(path) as place:
             full = replace(place, present=dict.fromkeys([*many, f"approvals/ops-{OPS.keyid8}.json"], b""))
-            with pytest.raises(UnfitInputError, match="too many"):
+            with pytest.raises(
+                UnfitInputError, match="has 64 approvals, or 99 of this key, and hosts accept no more"
+            ):
                 full.add("ops", OPS.keyid8, approval.to_bytes(), {})

@@ -90,7 +90,7 @@ def test_without_a_repository_a_commit_or_git_it_says_why(
     assert inspect_checkout(place).as_text() == "not recorded: git is not installed"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a directory to somebody else")
+@pytest.mark.needs("root")
 def test_a_repository_of_somebody_else_is_not_taken_for_none(place: Path) -> None:
     committed(place)
     for each in (place.parent, *place.parent.rglob("*")):

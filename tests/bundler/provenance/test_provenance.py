@@ -20,6 +20,7 @@ from installer.core.format.bundle_source import FileSource
 from installer.core.format.partial_append import STATEMENT_START
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import parse
+from installer.core.trust.approval_sidecar import Sidecars
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.provenance import Provenance
 from installer.core.trust.root import Policy
@@ -331,7 +332,7 @@ class TestPolicy:
         medium = FileSource(pipeline.path())
         opened = open_trusted(medium, other.trust(), lambda _manifest: HostFacts("plant"))
         with pytest.raises(NotApprovedError) as caught:
-            check_approvals(opened, other.trust(), [("beside", foreign)])
+            check_approvals(opened, other.trust(), Sidecars((("beside", foreign),)))
         assert ": is about another bundle" in str(caught.value)
 
     def test_signed_by_a_key_without_the_role(self, pipeline: Pipeline) -> None:
@@ -372,7 +373,7 @@ class TestPolicy:
         )
         opened = open_trusted(FileSource(pipeline.path()), trust, lambda _manifest: HostFacts("plant"))
         with pytest.raises(NotApprovedError, match="not approved") as caught:
-            check_approvals(opened, trust, [("beside", files)])
+            check_approvals(opened, trust, Sidecars((("beside", files),)))
         assert f"names commit {'0' * 40}" in str(caught.value)
 
     def test_the_policy_is_set_and_shown_by_the_command(self, pipeline: Pipeline) -> None:

@@ -23,7 +23,7 @@ from installer.audit.record import RECORD_LIMIT, Record, decode, encode
 from installer.host.system import SyncError, System
 from tests.faults.faulty import FaultySystem, Killed
 from tests.faults.tap import tapped
-from tests.rig.needs import needs
+from tests.rig.needs import lacks, needs
 
 T = TypeVar("T")
 EVENT = {"event": "refused", "time": "2026-11-24T03:00:00Z", "host": "h", "by": {"uid": 0}, "program": "0"}
@@ -320,7 +320,9 @@ def test_root_itself_may_be_held_to_appending() -> None:
         log = Path(name, LOG[1:])
         marked = subprocess.run(["chattr", "+a", log], check=False, capture_output=True)
         if marked.returncode:
-            pytest.skip(f"needs a file system with append-only files at /var/tmp: {marked.stderr.decode()}")
+            lacks(
+                "append-only", f"a file system with append-only files at /var/tmp: {marked.stderr.decode()}"
+            )
         try:
             with pytest.raises(PermissionError):
                 log.write_bytes(b"")
@@ -345,7 +347,7 @@ def small(tmp_path: Path) -> Any:
         ["mount", "-t", "tmpfs", "-o", "size=1m", "small", place], check=False, capture_output=True
     )
     if done.returncode:
-        pytest.skip(f"needs to mount a tmpfs: {done.stderr.decode()}")
+        lacks("mount", done.stderr.decode())
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
 

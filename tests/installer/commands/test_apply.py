@@ -23,7 +23,7 @@ from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed
@@ -292,7 +292,7 @@ def test_hundreds_of_files_are_few_operations(host: Context) -> None:
     assert len(list((root(host) / "srv/w").iterdir())) == 600
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user")
+@pytest.mark.needs("root")
 def test_everybody_can_install_below_a_root_of_their_own(host: Context, tmp_path: Path) -> None:
     install(host, ONE)  # everything is imported before the rights are given up,
     assert parse_time("2026-11-24T00:00:00Z")  # and what reads times

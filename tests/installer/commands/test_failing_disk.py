@@ -122,9 +122,9 @@ def outside(host: Path) -> object:
 @pytest.mark.parametrize(
     ("name", "code", "what"),
     [
-        (".", 2, "is not a regular file"),
-        ("/", 2, "is not a regular file"),
-        ("..", 2, "is not a regular file"),
+        (".", 2, "is a directory"),
+        ("/", 2, "is a directory"),
+        ("..", 2, "is a directory"),
         ("/dev/null", 2, "is not a regular file"),
         ("/proc/self/mem", 18, "cannot be read"),
         ("/proc/self/environ", 11, ""),

@@ -15,7 +15,7 @@ import pytest
 from installer.core.errors import BusyError
 from installer.host import syscalls
 from installer.host.system import System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from tests.faults.faulty import Mounted
 from tests.hang import ends
 
@@ -51,7 +51,7 @@ def test_a_loop_of_links_is_an_error_not_a_hang(system: System) -> None:
         system.read("/loop/x", 10)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+@pytest.mark.needs("root")
 def test_a_link_that_a_service_account_made_is_not_followed(system: System) -> None:
     link = Path(system.root) / "opt"
     link.symlink_to("/etc")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,7 +217,7 @@ def test_a_read_only_or_noexec_place_is_found(tmp_path: Path) -> None:
         assert ("/", "is mounted noexec, and /opt/chat/chatd is a program") in whats(plan)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="owners are looked at by root only")
+@pytest.mark.needs("root")
 def test_a_missing_owner_is_named_with_the_command_that_makes_it(host: Context) -> None:
     members = {**ONE.members, "bin/linux-amd64/chatd": replace(CHATD, owner="chat:chat")}
     with planned(host, replace(ONE, members=members)) as plan:

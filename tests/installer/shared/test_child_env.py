@@ -23,12 +23,12 @@ from installer.shared.child_env import (
 )
 
 HOSTILE = {
-    "DOCKER_HOST": "tcp://192.0.2.1:2375", "DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/home/me/.docker",
+    "DOCKER_HOST": "tcp://192.0.2.1:2375", "DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker",
     "COMPOSE_FILE": "/tmp/other.yaml", "COMPOSE_PROJECT_NAME": "other", "COMPOSE_PROFILES": "debug",
     "SYSTEMD_PAGER": "sh", "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/tmp/bus", "BASH_ENV": "/tmp/env",
     "ENV": "/tmp/env", "LD_PRELOAD": "/tmp/lib.so", "LD_LIBRARY_PATH": "/tmp", "PYTHONPATH": "/tmp",
     "WAYBILL_ORIGINAL_LD_PRELOAD": "/tmp/lib.so", "PERL5LIB": "/tmp", "OPENSSL_CONF": "/tmp/openssl.cnf",
-    "IFS": "x", "CDPATH": "/tmp", "HOME": "/home/me", "USER": "me", "SHELL": "/tmp/sh",
+    "IFS": "x", "CDPATH": "/tmp", "HOME": "/srv/me", "USER": "me", "SHELL": "/tmp/sh",
     "http_proxy": "http://192.0.2.1", "WAYBILL_EXE": "/stick/x",
 }  # fmt: skip
 
@@ -69,7 +69,7 @@ class TestPath:
             tmp_path.chmod(mode)
             assert program_path({"PATH": str(tmp_path)}) == ":".join(PROGRAMS)
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+    @pytest.mark.needs("root")
     def test_what_belongs_to_somebody_else_is_left_out(self, tmp_path: Path) -> None:
         os.chown(tmp_path, 12345, 12345)
         assert program_path({"PATH": str(tmp_path)}) == ":".join(PROGRAMS)
@@ -84,7 +84,7 @@ class TestPath:
 
 class TestEngine:
     def test_it_is_the_socket_whatever_the_context(self) -> None:
-        context = {"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/home/me/.docker"}
+        context = {"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker"}
         assert engine_address(context) == DEFAULT_ENGINE
         assert engine_address({**context, "DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
         assert engine_address({"DOCKER_HOST": ""}) == DEFAULT_ENGINE

@@ -15,7 +15,7 @@ import pytest
 from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError
 from installer.core.format.bundle_source import FileSource, StreamSource
 from tests.rig import bundlebuild as build
-from tests.rig.needs import needs
+from tests.rig.needs import lacks, needs
 
 
 def test_a_file_and_a_pipe_give_the_same_bundle(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def stick(tmp_path: Path) -> Iterator[Path]:
     for command in (["mkfs.ext4", "-q", "-F", str(image)], ["mount", "-o", "loop", str(image), str(mount)]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"needs loop mounts: {done.stderr.strip()}")
+            lacks("ext4", done.stderr.strip())
     yield mount
     subprocess.run(["umount", "-l", str(mount)], check=True)
 

@@ -193,7 +193,7 @@ class TestFiles:
             ("ops-0a1b2c3d.2.json", "ops", 1),
             ("ops-0a1b2c3d.json", "ops", 2),
         ]
-        assert found[0].where == "beside: approvals/break-glass-00000000.json"
+        assert found[0].where == "beside/break-glass-00000000.json"
 
     @pytest.mark.parametrize(
         "name",

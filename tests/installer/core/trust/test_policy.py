@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from installer.core import errors
 from installer.core.jsonio import dumps
+from installer.core.trust.approval_sidecar import Sidecars
 from installer.core.trust.policy import HostFacts
 from installer.core.trust.provenance import PREDICATE as PROVENANCE
 from installer.core.trust.quorum import assign_owners
@@ -124,7 +125,7 @@ class TestRejected:
         trust = world.trust()
         opened = open_trusted(build.BytesMedium(world.tar()), trust, lambda _m: world.host)
         with pytest.raises(errors.NotApprovedError, match="is not signed"):
-            check_approvals(opened, trust, [("beside", files)])
+            check_approvals(opened, trust, Sidecars((("beside", files),)))
 
     def test_one_that_was_moved_from_another_role_s_name(self) -> None:
         both = with_holders(root(), security=("Sec", "Ops"))

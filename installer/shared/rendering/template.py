@@ -3,8 +3,8 @@
 Jinja2 with an immutable sandbox and no loader: a template can read the values and nothing else. An undefined
 or empty (null) value is an error that names template, line and key. Bytes stay as they are: CRLF, a lone CR,
 a missing last newline and lines of megabytes come out as they went in. What runs is bounded: loop rounds,
-calls, and the text they make (`installer/shared/template_sandbox.py`). What cannot be counted is bounded by
-the kernel, in the child process where `installer/shared/rendering.py` renders the templates of a release.
+calls, and the text they make (`template_sandbox.py`). What cannot be counted is bounded by the kernel, in the
+child process where `release.py` renders the templates of a release.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     """
     from jinja2 import Template, TemplateError
 
-    from installer.shared.template_sandbox import Budget, TemplateRefusedError, bind, sandbox
+    from installer.shared.rendering.template_sandbox import Budget, TemplateRefusedError, bind, sandbox
 
     budget = Budget()
     environment = sandbox(budget)
@@ -98,7 +98,7 @@ def parse(template: bytes, name: str) -> nodes.Template:
     """
     from jinja2 import TemplateSyntaxError, nodes
 
-    from installer.shared.template_sandbox import Budget, sandbox
+    from installer.shared.rendering.template_sandbox import Budget, sandbox
 
     def refused(what: str, hint: str, line: int = 0) -> RenderError:
         return RenderError(what, template=name, line=line, hint=hint)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from installer.core.errors import HostNotReadyError
-from installer.shared.template import RenderError, render
+from installer.shared.rendering.template import RenderError, render
 from tests.hang import ends
 
 VALUES = {

@@ -1,7 +1,7 @@
 """Renders the templates of a release in a child process that the kernel bounds.
 
-`installer/shared/template.py` renders one template; it counts loops and measures texts, so that the usual
-mistake has an error with its line. What it cannot count ends with the child.
+`template.py` renders one template; it counts loops and measures texts, so that the usual mistake has an error
+with its line. What it cannot count ends with the child.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from installer.core.limits import LIMITS, MIB
 from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
-from installer.shared.template import RenderError, render
+from installer.shared.rendering.template import RenderError, render
 
 BOUNDS = Bounds()
 BATCH_BYTES = 2 * LIMITS.document_bytes
@@ -44,7 +44,7 @@ def render_all(templates: Sequence[Template], values: Mapping[str, Any]) -> Iter
     if not templates:
         return
     # Once, here: every child has it then, and starts at once.
-    import installer.shared.template_sandbox  # noqa: F401
+    import installer.shared.rendering.template_sandbox  # noqa: F401
 
     total = 0
     batch: list[tuple[str, bytes]] = []
