@@ -22,7 +22,7 @@ from installer.core.limits import LIMITS
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.humanize import size_text as size
-from installer.shared.text import safe, table
+from installer.shared.terminal.text import safe, table
 
 VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
 

@@ -239,7 +239,7 @@ def _lay_out(source: Path, program: Program) -> None:
             shutil.copytree(ROOT / data, source / place, ignore=skipped, dirs_exist_ok=True)
     module = "bundler.cli.main" if program == "bundle" else "installer.cli.main"
     # The streams first: a descriptor that `hold` opens must not become the standard output.
-    entry = "from installer.shared.streams import protect\nprotect()\n"
+    entry = "from installer.shared.terminal.streams import protect\nprotect()\n"
     entry += f"from installer.shared.frozen import hold\nhold()\nfrom {module} import main\nmain()\n"
     (source / "main.py").write_text(entry, encoding="utf-8")
 

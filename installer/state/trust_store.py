@@ -29,7 +29,7 @@ from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.ownership import require_protected
 from installer.host.system import Lock, System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.host_identity import ENVIRONMENT_FILE, environment_to_record, record_environment
 
 Ask = Callable[[str, str], str]

@@ -72,6 +72,19 @@ def test_an_upgrade_goes_on_when_its_reader_goes_away_after_a_line(upgrade: Upgr
     assert row.broken == []
 
 
+def test_an_upgrade_goes_on_when_its_terminal_goes_away(upgrade: Upgrade, fast: Path) -> None:
+    """Under nohup: without the signal, every write and the bar of the progress fail (EIO)."""
+    root = copy(upgrade.world, fast / "host")
+    ours, theirs = os.openpty()
+    words = ["setsid", "--ctty", "sh", "-c", 'trap "" HUP; exec "$@"', "sh", *upgrade.command(root)]
+    with subprocess.Popen(words, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs) as running:
+        os.close(theirs)
+        os.read(ours, 1)
+        os.close(ours)
+    assert running.returncode == 0
+    assert violations(root, upgrade.ends, "done") == []
+
+
 @pytest.mark.parametrize("how", [*BROKEN, *READERS])
 def test_every_verb_does_the_same_and_ends_the_same(how: str, upgrade: Upgrade, fast: Path) -> None:
     install, root = upgrade.programs.install, fast / "host"

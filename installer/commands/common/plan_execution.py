@@ -28,7 +28,7 @@ from installer.host.directories import make_directory
 from installer.host.system import System
 from installer.planning.plan import Plan
 from installer.planning.plan_text import plan_text
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.evidence import EvidenceFile
 from installer.state.host_identity import environment, host_name
 from installer.state.release import record_bytes

@@ -23,7 +23,7 @@ from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.transaction.journal import Journal
 from tests.faults.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed

@@ -15,7 +15,7 @@ import pytest
 from installer.core.errors import BusyError
 from installer.host import syscalls
 from installer.host.system import System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from tests.faults.faulty import Mounted
 from tests.hang import ends
 

@@ -19,7 +19,7 @@ from installer.core.errors import NotUndoneError, Problem, RolledBackError
 from installer.deploy.operation import Op, StepError
 from installer.host.context import Context
 from installer.host.system import SyncError, System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.state import load
 from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
