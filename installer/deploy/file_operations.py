@@ -12,6 +12,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from installer.core.digest import hash_pieces
 from installer.core.errors import Problem
@@ -30,6 +31,7 @@ from installer.deploy.file_backups import (
 from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.host.directories import make_directory, parent, sync_directories
+from installer.host.file_systems import FileSystems
 from installer.host.resolved import Resolver
 from installer.host.system import Seen, System
 
@@ -52,6 +54,9 @@ def matches(seen: Seen, entry: Json) -> bool:
         return True
     if seen.kind == "file" and seen.sha256 != entry["sha256"]:
         return False
+    # The file system keeps neither modes nor owners: what is seen is made up from options of its mount.
+    if entry.get("loose"):
+        return True
     # Without root rights owners are left as they are: a release that was installed so says -1.
     owners = ((seen.uid, entry["uid"]), (seen.gid, entry["gid"]))
     return seen.mode == entry["mode"] and all(want in (-1, have) for have, want in owners)
@@ -193,6 +198,7 @@ class ChangeFiles(Handler):
             digest = hashlib.sha256()
             chunks = hash_pieces(system.chunks(entry["source"]), digest)
             system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
+            _require_kept(system, new, entry)
             # Checked again while it is copied: the staged file may have changed since it was verified.
             if digest.hexdigest() != entry["sha256"]:
                 raise StepError(
@@ -213,10 +219,15 @@ class ChangeFiles(Handler):
         waiting: list[str] = []
         touched: set[str] = set()
         rows = list(enumerate(zip(args["entries"], _before(preimage), strict=True)))
+        file_systems = FileSystems(system)
         begun = not preimage.get("marked") or system.observe(names.begun, digest=False).kind != "absent"
         # In reverse, so that a directory is empty again before it is removed itself.
-        for index, (entry, before) in reversed(rows):
+        for index, (args_entry, before) in reversed(rows):
+            entry = args_entry
             path, new = entry["path"], names.new(entry["path"], index)
+            # Journals of earlier versions do not tell where modes are not kept.
+            if file_systems.poor(parent(path)):
+                entry = {**entry, "loose": True}
             # It was as wanted before: `do` left it alone, and whatever is there now is not its work.
             if matches(before, entry):
                 continue
@@ -341,6 +352,17 @@ def _require_still(system: System, path: str, before: Seen) -> None:
     """
     if system.observe(path) != before:
         raise StepError("was changed while the release was applied", where=path, hint=_AGAIN)
+
+
+def _require_kept(system: System, new: str, entry: Json) -> None:
+    """Require that the file system has kept mode and owner of a new file, which is not in place yet.
+
+    Raises:
+        StepError: It has not; later it would seem that somebody changed them, and nothing could be undone.
+    """
+    if not matches(replace(system.observe(new, digest=False), sha256=entry["sha256"]), entry):
+        hint = "choose a destination on another file system, or mount it with the modes that the release has"
+        raise StepError("its file system does not keep modes or owners", where=entry["path"], hint=hint)
 
 
 def _require_allowed(context: Context, paths: Iterable[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from installer.core.errors import Problem
 from installer.core.format.destinations import SensitivePlace, holds_waybill, sensitive_places, unit_of
 from installer.deploy.file_operations import matches
 from installer.host.context import Context
+from installer.host.directories import parent
+from installer.host.file_systems import FileSystems
 from installer.host.resolved import Resolver
 from installer.host.safe_path import ForeignLinkError
 from installer.host.system import Seen
@@ -33,7 +35,9 @@ class Admission:
         self._resolver = Resolver(context.system, replaced)
         with context.system.hold_directories():
             self.others = other_products(context, self._resolver)
+        self.file_systems = FileSystems(context.system)
         self._taken: dict[str, str] = {}
+        self._loose: dict[str, list[Installed]] = {}
 
     def ask(self, item: Installed, before: Installed | None) -> tuple[list[Problem], list[str]]:
         """Return why a release may not have a destination, and what the operator should know of it.
@@ -49,7 +53,14 @@ class Admission:
         if why := self._resolver.forbidden(path, self._product):
             return [Problem(path, why, _BUNDLE)], []
         place = self._resolver.place(path)
-        if (first := self._taken.setdefault(place, path)) != path:
+        if why := self.file_systems.fault(place, item.kind):
+            return [Problem(path, why, "ask for a destination on another file system")], []
+        poor = self.file_systems.poor(parent(place))
+        if poor:
+            self._loose.setdefault(poor, []).append(item)
+        # These file systems tell names apart by more than upper and lower case.
+        key = place.casefold() if poor else place
+        if (first := self._taken.setdefault(key, path)) != path:
             what = f"leads to the same place as {first}, {place}"
             return [Problem(path, what, "remove the link on this host that leads there")], []
         owner = self.others.places.get(place)
@@ -60,11 +71,26 @@ class Admission:
             return [Problem(path, what, ask_for_another_name(unit[1]))], []
         return [], []
 
+    def loose_notes(self) -> Iterator[str]:
+        """Yield what becomes of modes and owners on file systems that do not keep them."""
+        for type_, items in self._loose.items():
+            files = [item for item in items if item.kind == "file"]
+            if files:
+                where = f"{files[0].path}{f' and {len(files) - 1} more' if len(files) > 1 else ''}"
+                yield f"{where}: {type_} keeps no modes and owners; they are those of its mount"
+            for item in files:
+                # What only root may read can be read by everybody there, unless the mount says otherwise.
+                if not item.mode & 0o004:
+                    what = f"should have mode {item.mode:04o}: check that the mount's options protect it"
+                    yield f"{item.path} {what} (umask=077)"
+
     def _shared(self, item: Installed, owner: Owner) -> bool:
         """Return whether both products only use a directory that one of them created to hold its files."""
         if not item.kind == owner.item.kind == "dir" or owner.item.origin:
             return False
-        return matches(self._system.observe(item.path), entry_of(item))
+        return matches(
+            self._system.observe(item.path), entry_of(item, self.file_systems.poor(parent(item.path)))
+        )
 
     def _foreign(
         self, item: Installed, before: Installed | None, place: str, owner: Owner
@@ -72,7 +98,9 @@ class Admission:
         where = f" as {owner.item.path}" if owner.item.path != item.path else ""
         what = f"belongs to {owner.product}{where}, which is installed on this host"
         # Earlier versions let two products have one file: while it stays as it is, neither is harmed.
-        if before and matches(self._system.observe(item.path), entry_of(item)):
+        if before and matches(
+            self._system.observe(item.path), entry_of(item, self.file_systems.poor(parent(item.path)))
+        ):
             return [], [f"{item.path} also {what}; a removal of one product leaves it to the other"]
         if unit := unit_of(place):
             what = f"the unit {unit} {what}"

@@ -56,11 +56,17 @@ def change(item: Installed, now: Seen, then: Installed) -> FileChange:
     )
 
 
-def leave(system: System, result: Changes, item: Installed) -> None:
+def leave(system: System, result: Changes, item: Installed, poor: str) -> None:
     """Plan that a directory of the old release is no longer of any.
 
     One that was there before the product goes back to its mode and owner of that time, unless somebody
     changed it since. One that Waybill created goes when it is empty.
+
+    Args:
+        system: The host.
+        result: Where it is planned.
+        item: The directory, as the record of the old release has it.
+        poor: Type of its file system if that keeps no modes and owners.
     """
     if not item.was:
         if item.origin and is_standard(item.path):
@@ -71,7 +77,7 @@ def leave(system: System, result: Changes, item: Installed) -> None:
         return
     result.stays[item.path] = FOUND
     seen, then = system.observe(item.path), restored(item)
-    ours = item.policy != "kept" and matches(seen, entry_of(item))
-    if ours and not matches(seen, entry_of(then)):
+    ours = item.policy != "kept" and matches(seen, entry_of(item, poor))
+    if ours and not matches(seen, entry_of(then, poor)):
         result.late.append({**entry_of(then), "saw": saw(seen)})
         result.changes.append(change(item, seen, then))

@@ -13,6 +13,8 @@ from typing import Literal, cast, get_args
 from installer.core.errors import Problem, UsageError
 from installer.deploy.file_operations import matches
 from installer.deploy.operation import Json
+from installer.host.directories import parent
+from installer.host.file_systems import FileSystems
 from installer.host.system import Seen, System
 from installer.state.release import Installed
 
@@ -111,11 +113,18 @@ def restored(item: Installed) -> Installed:
     return replace(item, mode=int(mode, 8), uid=ids[0], gid=ids[1], origin="", policy="")
 
 
-def entry_of(item: Installed) -> Json:
-    """Return the arguments of an operation on files for an item."""
+def entry_of(item: Installed, poor: str = "") -> Json:
+    """Return the arguments of an operation on files for an item.
+
+    Args:
+        item: The item.
+        poor: Type of its file system if that keeps no modes and owners: then they are not compared.
+    """
     if item.kind == "link":
         return {"path": item.path, "kind": "link", "target": item.target}
     common = {"path": item.path, "kind": item.kind, "mode": item.mode, "uid": item.uid, "gid": item.gid}
+    if poor:
+        common |= {"uid": -1, "gid": -1, "loose": True}
     if item.kind == "dir":
         return common
     return {**common, "sha256": item.sha256, "source": item.source}
@@ -144,16 +153,18 @@ def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem]
     """
     found: list[Problem] = []
     kept: list[Drifted] = []
+    file_systems = FileSystems(system)
     with system.hold_directories():
         for item in installed:
             try:
                 seen = system.observe(item.path)
+                entry = entry_of(item, file_systems.poor(parent(item.path)))
             # One path that cannot be read must not hide the drift of the others.
             except OSError as error:
                 found.append(Problem(item.path, f"cannot be read: {error.strerror}"))
                 continue
             # Directories that only hold others, and copies next to kept files, may change freely.
-            if not item.origin or item.policy == "beside" or matches(seen, entry_of(item)):
+            if not item.origin or item.policy == "beside" or matches(seen, entry):
                 continue
             what = difference(seen, item)
             if item.policy == "kept" and seen.kind != "absent":

@@ -105,7 +105,7 @@ class _Comparison:
                 self.result.notes.append(f"{item.path} is not removed: it belongs to {owner} too")
         elif item.kind == "dir":
             self._gone.add(item.path)
-            directory_changes.leave(self._system, self.result, item)
+            directory_changes.leave(self._system, self.result, item, self._poor(item.path))
         else:
             self._remove(item, self.result.late)
 
@@ -138,7 +138,7 @@ class _Comparison:
         elif held and old and old.was:
             # The new release asks nothing of it any more: it goes back to what it was before the product.
             self._gone.add(directory)
-            directory_changes.leave(self._system, self.result, old)
+            directory_changes.leave(self._system, self.result, old, self._poor(directory))
         elif held and old:
             self.result.installed.append(replace(old, origin=""))
         elif held and (shared := self._admission.made_by_other(directory)):
@@ -161,13 +161,13 @@ class _Comparison:
         owner = 0 if self._system.privileged else -1
         item = Installed(directory, "dir", mode=0o755, uid=owner, gid=owner)
         self.result.installed.append(item)
-        self.result.entries.append({**entry_of(item), "saw": self._saw(directory, _ABSENT)})
+        self.result.entries.append({**self._entry(item), "saw": self._saw(directory, _ABSENT)})
         self.result.changes.append(FileChange("make", directory))
 
     def _place(self, item: Installed) -> None:
         before = self._old.get(item.path)
         seen = self._look(item.path)
-        entry = {**entry_of(item), "saw": self._saw(item.path, seen)}
+        entry = {**self._entry(item), "saw": self._saw(item.path, seen)}
         if seen.kind == "dir" == item.kind:
             self._place_on_directory(item, before, seen)
             return
@@ -184,14 +184,14 @@ class _Comparison:
         elif seen.kind == "dir":
             self._replace_directory(item, entry)
         elif seen.kind == "other" or item.kind == "dir":
-            if before and before.kind != "dir" and matches(seen, entry_of(before)):
+            if before and before.kind != "dir" and matches(seen, self._entry(before)):
                 self._remove(before, self.result.early)
                 self._made.add(item.path)
                 self._change("make", item, {**entry, "saw": self._saw(item.path, _ABSENT)})
             else:
                 self._refuse(item.path, f"is a {seen.kind} that was not installed by Waybill", "move it away")
         # Exactly as installed: nobody loses anything by the replacement.
-        elif before and matches(seen, entry_of(before)):
+        elif before and matches(seen, self._entry(before)):
             self._change("replace", item, entry)
         else:
             self._treat(item, before, seen, difference(seen, before) if before else _FOREIGN)
@@ -200,7 +200,7 @@ class _Comparison:
         """Plan for a directory that exists: one that was there before the product is the operator's."""
         known = before or self._admission.made_by_other(item.path)
         item, ours = directory_changes.with_origin(item, known, seen)
-        entry = {**entry_of(item), "saw": self._saw(item.path, seen)}
+        entry = {**self._entry(item), "saw": self._saw(item.path, seen)}
         self.result.installed.append(item)
         if matches(seen, entry):
             return
@@ -208,11 +208,11 @@ class _Comparison:
             self.result.problems.append(fault)
             return
         if not ours:
-            treatment = self._policy.of(item.path) or (
-                "keep"
-                if before and before.policy == "kept" and (self._back or entry_of(before) == entry_of(item))
-                else "refuse"
-            )
+            treatment = self._policy.of(item.path) or "refuse"
+            kept = before is not None and before.policy == "kept"
+            # Kept against this very mode and owner, or by the release that is rolled back to.
+            if kept and (self._back or (before and self._entry(before) == self._entry(item))):
+                treatment = self._policy.of(item.path) or "keep"
             if treatment == "keep":
                 self.result.installed[-1] = replace(item, policy="kept")
             what = difference(seen, item)
@@ -235,7 +235,7 @@ class _Comparison:
         elif treatment == "replace":
             kept = self._kept + path
             self.result.drifted.append(Drifted(path, what, treatment, kept, item.origin))
-            entry = {**entry_of(item), "keep": kept, "saw": self._saw(path, seen)}
+            entry = {**self._entry(item), "keep": kept, "saw": self._saw(path, seen)}
             self._change("replace", item, entry, kept)
         else:
             self.result.drifted.append(Drifted(path, what, "refuse", "", item.origin))
@@ -267,7 +267,7 @@ class _Comparison:
     def _lay_beside(self, item: Installed, *, known: bool) -> None:
         """Write the release's version next to the one that stays, unless the operator removed it before."""
         seen = self._look(item.path)
-        entry = {**entry_of(item), "saw": self._saw(item.path, seen)}
+        entry = {**self._entry(item), "saw": self._saw(item.path, seen)}
         self.result.installed.append(item)
         if matches(seen, entry) or (known and seen.kind == "absent"):
             return
@@ -277,7 +277,7 @@ class _Comparison:
             self._change("add", item, entry)
         else:
             old = self._old.get(item.path)
-            kept = "" if old and matches(seen, entry_of(old)) else self._kept + item.path
+            kept = "" if old and matches(seen, self._entry(old)) else self._kept + item.path
             self._change("replace", item, {**entry, "keep": kept} if kept else entry, kept)
 
     def _replace_directory(self, item: Installed, entry: Json) -> None:
@@ -306,7 +306,7 @@ class _Comparison:
         if old is None or path in self._wanted:
             return False
         seen = self._system.observe(path)
-        return seen.kind == "dir" == old.kind or matches(seen, entry_of(old))
+        return seen.kind == "dir" == old.kind or matches(seen, self._entry(old))
 
     def _remove(self, item: Installed, entries: list[Json]) -> None:
         self._gone.add(item.path)
@@ -316,7 +316,7 @@ class _Comparison:
         entry: Json = {"path": item.path, "kind": "absent", "saw": saw(seen)}
         kept = ""
         # An edited file is never deleted without a copy.
-        if item.kind != "dir" and not matches(seen, entry_of(item)):
+        if item.kind != "dir" and not matches(seen, self._entry(item)):
             if self._stays(item, difference(seen, item), can_stay=entries is self.result.late):
                 return
             kept = self._kept + item.path
@@ -340,6 +340,12 @@ class _Comparison:
     def _change(self, verb: Verb, item: Installed, entry: Json, kept: str = "") -> None:
         self.result.entries.append(entry)
         self.result.changes.append(FileChange(verb, item.path, item.size, item.origin, kept))
+
+    def _entry(self, item: Installed) -> Json:
+        return entry_of(item, self._poor(item.path))
+
+    def _poor(self, path: str) -> str:
+        return self._admission.file_systems.poor(parent(path))
 
     def _saw(self, path: str, seen: Seen) -> str:
         """Return what an operation is told of what the plan saw at a path."""

@@ -180,6 +180,7 @@ class Planner:
         self._problems += health.missing(context, probes)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
+        self._notes += admission.loose_notes()
         self._notes += method_selection.outside_root(context, operations, probes=bool(probes))
         if verb == "remove":
             self._notes += removal.removal_notes(context, state, items)

@@ -133,6 +133,7 @@ COMPONENTS: dict[str, Component] = {
     ),
     "cosign3": Component(in_cache("cosign3/usr/bin/cosign"), provisioned("cosign3")),
     "go-corpus": Component(in_cache("go-corpus/go/src"), provisioned("go-corpus")),
+    "exfat": Component(_with_root(in_cache("exfat/sbin/mount.exfat-fuse")), provisioned("exfat")),
     "promtool": Component(in_cache("prometheus/usr/bin/promtool"), provisioned("prometheus")),
     "node-exporter": Component(
         in_cache("prometheus/usr/bin/prometheus-node-exporter"), provisioned("prometheus")

@@ -69,6 +69,7 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     "cosign2": ("cosign2", Unpacked("trixie", ("cosign",))),
     "cosign3": ("cosign3", Unpacked("sid", ("cosign",))),
     "prometheus": ("prometheus", Unpacked("bookworm", ("prometheus", "prometheus-node-exporter"))),
+    "exfat": ("exfat", Unpacked("bookworm", ("exfat-fuse", "exfatprogs", "libfuse2"))),
     "docker26": ("docker26", Unpacked("trixie", ENGINE)),
     "docker28": ("docker28", Unpacked("sid", ENGINE)),
     "go-corpus": (

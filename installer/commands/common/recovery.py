@@ -31,6 +31,7 @@ from installer.state.state import Entry, State, host_readable, load
 from installer.state.trust_store import remove_partial_files
 from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
+from installer.transaction.old_release import watch_old_release
 from installer.transaction.state_repair import refuse_before_reboot, refuse_truncated, repair_state
 
 
@@ -232,6 +233,7 @@ def _recover_one(context: Context) -> Recovered:
         _mend_images(context, journal, load(context.system, context.layout))
         execute.undo(context, journal, why or "interrupted")
         finalize.after_rollback(context, journal)
+        watch_old_release(context, journal, load(context.system, context.layout).current)
     except OSError as error:
         journal.require_reboot(error)  # after a failed fsync the kernel may show what is not on the disk
         raise

@@ -119,6 +119,9 @@ def test_a_value_that_is_not_there_never_becomes_text(use: str) -> None:
 def test_what_has_no_text_is_refused_inside_of_a_list_too() -> None:
     assert "generator" in fault("{{ [list | map(attribute='a')] }}").what
     assert "in it" in fault("{{ [''.upper] }}").what
+    assert "in it" in fault("{{ [list | map(attribute='a')] | string }}").what
+    assert "in it" in fault("{{ [[''.upper]] | join(',') }}").what
+    assert "in it" in fault("{{ 'x' ~ {'k': ''.upper} }}").what
     assert made("{{ [1, none, 'ü', 1.5, true, {'a': ()}] }}") == [
         "[1, None, 'ü', 1.5, True, {'a': ()}]".encode()
     ]
