@@ -15,6 +15,7 @@ from installer.deploy.method import Method, Target, full_path
 from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
 from installer.host.directories import parent
+from installer.host.system import System
 
 
 class Files(Method):
@@ -48,11 +49,18 @@ class Files(Method):
             # Backups and new files of a transaction are in the directories of the files that it changed.
             for directory in sorted({parent(item.name) for item in items if item.kind != "directory"}):
                 # A transaction writes next to the files that it changes; see `file_operations`.
-                for name in system.names(directory):
+                for name in _names(system, directory):
                     if name.startswith(".waybill-"):
                         path = f"{directory}/{name}"
                         hint = f"rm {full_path(context, path)}"
                         yield Residue("left", "file", path, "was left by a transaction", hint)
+
+
+def _names(system: System, directory: str) -> list[str]:
+    try:
+        return system.names(directory)
+    except OSError:
+        return []  # each item in it is named with the reason
 
 
 def _residue(context: Context, item: InventoryItem, kept: Container[str]) -> Residue:
