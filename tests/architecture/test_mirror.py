@@ -67,9 +67,3 @@ def test_what_two_folders_of_tests_use_is_in_the_rig() -> None:
 
 def test_the_rig_uses_nothing_but_itself() -> None:
     assert [path.name for path in (ROOT / "tests/rig").rglob("*.py") if used(path) - {"rig"}] == []
-
-
-def test_every_module_of_the_rig_is_in_its_map() -> None:
-    text = (ROOT / "tests/rig/README.md").read_text(encoding="utf-8")
-    modules = {path.name for path in (ROOT / "tests/rig").glob("*.py") if not path.name.startswith("test_")}
-    assert sorted(name for name in modules if f"`{name}`" not in text) == []
