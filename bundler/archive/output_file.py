@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from installer.core.errors import UnfitInputError
+from installer.shared.terminal import interrupts
 
 PAGE = mmap.PAGESIZE
 _LEFTOVER = re.compile(r"\..+\.[0-9]+\.part")
@@ -166,6 +167,11 @@ class OutputFile:
             UnfitInputError: The disk is full, or failed.
             FileExistsError: A file has the name and must not be replaced.
         """
+        # A signal is heard before or after it: a temporary name must not stay.
+        with interrupts.deferred():
+            self._publish(replace)
+
+    def _publish(self, replace: bool) -> None:
         try:
             # Content before name: after a power failure the name must never lead to missing bytes.
             os.fsync(self.fd)

@@ -1,4 +1,4 @@
-"""Whether a host may go back to a release that it had: the rules of the root of today, and the exception.
+"""Whether a host may roll back to a release that it had: the rules of the root of today, and the exception.
 
 A retained release was admitted once. Since then the root may have raised the security floor, or taken the
 product off the list of an environment. Break-glass, as the root defines it, is the way round both; nothing is

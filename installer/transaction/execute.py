@@ -25,8 +25,8 @@ from installer.core.errors import (
     RolledBackError,
     WaybillError,
 )
+from installer.deploy.method_registry import handler, is_point_of_no_return
 from installer.deploy.operation import PHASES, Op, StepError
-from installer.deploy.registry import handler, is_point_of_no_return
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.shared.terminal import interrupts

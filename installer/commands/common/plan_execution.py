@@ -21,8 +21,8 @@ from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, RolledBackError, WaybillError
 from installer.deploy import health
 from installer.deploy.health import ProbeResult
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import StepError
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.system import System

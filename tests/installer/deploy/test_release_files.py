@@ -13,13 +13,13 @@ import pytest
 
 from installer.commands import status
 from installer.core.errors import NotUndoneError, RolledBackError
-from installer.deploy.registry import handler
+from installer.deploy.method_registry import handler
 from installer.deploy.release_files import ChangedFileError
 from installer.host import private_copy
 from installer.host.context import Context
 from installer.shared.process import Completed
 from installer.state.state import load
-from tests.faults.faulty import FaultySystem
+from tests.rig.faulty import FaultySystem
 from tests.rig.releases import Member, context, install, plan_for, recovered, remove, root
 from tests.rig.scripts import SCRIPT, log, scripted
 from tests.rig.steps import ONLY, install_steps

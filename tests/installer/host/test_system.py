@@ -16,8 +16,8 @@ from installer.core.errors import BusyError
 from installer.host import syscalls
 from installer.host.system import System
 from installer.shared.terminal import interrupts
-from tests.faults.faulty import Mounted
-from tests.hang import ends
+from tests.rig.faulty import Mounted
+from tests.rig.hang import ends
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from installer.host.context import Context
 from installer.planning import plan_text
 from installer.planning.drift import Policy
 from installer.planning.plan import Options, Plan
-from tests.faults.faulty import FaultySystem, snapshot
+from tests.rig.faulty import FaultySystem, snapshot
 from tests.rig.needs import needs
 from tests.rig.releases import Member, ReleaseSpec, context, install, plan_for, planned, remove, root
 
@@ -126,6 +126,21 @@ def test_a_link_of_a_release_leads_there_no_more_than_one_of_the_host(trusted: C
     other = ReleaseSpec("1.0.0", 1, {"docs/x": Member(b"x", "/etc/settings/environment")}, product="other")
     plan = plan_for(context(trusted.system, "other"), other)
     assert [problem.where for problem in plan.problems] == ["/etc/settings/environment"]
+
+
+def test_what_an_earlier_version_has_put_there_is_not_removed(host: Context) -> None:
+    top = root(host)
+    (top / "srv").mkdir()
+    (top / "etc").mkdir()
+    install(host, to("/srv/settings/environment"))
+    # As if the link had been there at the install, and nobody had looked where it leads.
+    (top / "srv/settings").rename(top / "etc/waybill")
+    (top / "srv/settings").symlink_to("/etc/waybill")
+    done = remove(host)
+    assert (top / "etc/waybill/environment").exists()
+    assert done.removal is not None
+    what = "leads to /etc/waybill/environment, which is reserved for Waybill"
+    assert f"stays  /srv/settings/environment: {what}" in done.removal.text()
 
 
 def test_two_destinations_that_lead_to_one_place_are_refused(host: Context) -> None:

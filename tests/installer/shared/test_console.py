@@ -20,7 +20,7 @@ from installer.core.errors import OutputError, UsageError, WaybillError
 from installer.shared import console as consoles
 from installer.shared.console import Console, run, run_app
 from installer.shared.terminal.text import json_text, safe
-from tests.hang import ends
+from tests.rig.hang import ends
 
 TOP = Path(__file__).resolve().parents[3]
 STEERING = (

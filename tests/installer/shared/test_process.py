@@ -14,7 +14,7 @@ import pytest
 
 from installer.shared import process
 from installer.shared.terminal import interrupts
-from tests.hang import ends
+from tests.rig.hang import ends
 
 TOP = Path(__file__).resolve().parents[3]
 

@@ -16,8 +16,8 @@ from installer.host.system import System
 from installer.planning.method_selection import blobs_apart
 from installer.staging.stage import demands
 from installer.staging.work_dir import make_area, remove_area, work_dir
-from tests.faults.faulty import FaultySystem
 from tests.rig import bundlebuild as build
+from tests.rig.faulty import FaultySystem
 from tests.rig.imagebuild import Built, layer
 from tests.rig.imageplan import section
 from tests.rig.manifests import IMAGE

@@ -23,8 +23,8 @@ from installer.shared.terminal import interrupts
 from installer.state.state import load
 from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
-from tests.faults.faulty import Refusing, snapshot
 from tests.rig.chatd import ONE, THREE, TWO, deployed
+from tests.rig.faulty import Refusing, snapshot
 from tests.rig.releases import STATE, Notes, ReleaseSpec, context, install, root
 from tests.rig.scripts import SCRIPT, log, scripted
 from tests.rig.steps import FORWARD, install_steps, stepped

@@ -16,7 +16,7 @@ from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
 from installer.shared.rendering import release
 from installer.shared.rendering.release import Template, render_all
 from installer.shared.rendering.template import RenderError, render
-from tests.hang import ends
+from tests.rig.hang import ends
 
 VALUES = {"list": [{"a": 1}, {}], "x": 1}
 NESTED = "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
