@@ -41,6 +41,7 @@ command true 9>&2 && ! [ /proc/self/fd/2 -ef "$self" ] || exec 2>/dev/null
 { command true 9<&0; } 2>/dev/null || exec </dev/null
 
 uid=$(id -u)
+set -f
 
 # Says on stdout what is wrong with the directory $1 or any part of its path; nothing when it can be trusted.
 distrust() {
@@ -72,25 +73,23 @@ distrust() {
   }
 }
 
-bases() {
-  if [ -n "${WAYBILL_CACHE:-}" ]; then printf '%s\n' "$WAYBILL_CACHE"; return; fi
-  [ "$uid" != 0 ] || printf '%s\n' /var/cache/waybill /run/waybill
-  cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
-  printf '%s\n' ${cache:+"$cache/waybill"} ${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR/waybill"}
-}
+# The directories to try, one on each line.
+cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+bases=${cache:+"$cache/waybill$newline"}${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR/waybill$newline"}
+[ "$uid" != 0 ] || bases=/var/cache/waybill$newline/run/waybill$newline$bases
+bases=${WAYBILL_CACHE:-$bases}
 
-# Prints a digest of the name, size, owner, mode and time of change of every file in $1; fails if nothing can be seen.
+# Sets now to a digest of the name, size, owner, mode and time of change of every file in $1; fails if none is seen.
 look() {
-  seen=$(cd "$1" && IFS=$newline && TZ=UTC0 LC_ALL=C stat -c '%n %s %u %a %z' -- $files 2>/dev/null | sha256sum)
+  now=$(cd "$1" && IFS=$newline && { TZ=UTC0 LC_ALL=C stat -c '%n %s %u %a %z' -- $files 2>/dev/null | sha256sum; })
   # The digest of nothing would always be equal to itself.
-  case $seen in e3b0c44298fc1c149afbf4c8996fb924*|'') return 1 ;; esac
-  printf '%s\n' "$seen"
+  case $now in e3b0c44298fc1c149afbf4c8996fb924*|'') return 1 ;; esac
 }
 
 # Whether every file in $1 is as it was packed. Nobody can write to a file without a new time of change, so that the
 # contents are read only if anything differs from what was seen when they were last read.
 intact() {
-  [ -f "$1/.complete" ] && now=$(look "$1") || return
+  [ -f "$1/.complete" ] && look "$1" || return
   before=
   read -r before <"$1/.complete" || :
   [ "$before" != "$now" ] || return 0
@@ -135,7 +134,7 @@ unpack() {
     return 1
   fi
   sync -f "$fresh" 2>/dev/null || sync
-  if ! now=$(look "$fresh") || ! printf '%s\n' "$now" >"$fresh/.complete"; then
+  if ! look "$fresh" || ! printf '%s\n' "$now" >"$fresh/.complete"; then
     echo "cannot be filled ($room are needed)"
     return 1
   fi
@@ -158,8 +157,7 @@ case ${WAYBILL_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}${XDG_RUNTIME_DIR:-} in
 esac
 
 ifs=$IFS reasons='' damaged=''; IFS=$newline
-set -f
-for base in $(bases); do
+for base in $bases; do
   IFS=$ifs
   home=$base/$name-$digest
   [ -f "$home/.complete" ] || continue
@@ -172,7 +170,7 @@ done
 
 mask=$(umask)
 IFS=$newline
-for base in $(bases); do
+for base in $bases; do
   IFS=$ifs
   if ! error=$({ umask 022; mkdir -p -- "${base%/*}/" && { [ -d "$base" ] || mkdir -m 700 -- "$base"; }; } 2>&1); then
     reasons="$reasons$newline  $base: ${error##*: }"; continue

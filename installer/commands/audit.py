@@ -279,7 +279,7 @@ def export(path: Path, records: Iterable[Record]) -> str:
     return digest.hexdigest()
 
 
-@os_errors_as(HostNotReadyError, "cannot seal the log", LOG)
+@os_errors_as(HostNotReadyError, "cannot seal the log", LOG, "run as root; the file system must be writable")
 def seal(system: System, reason: str) -> str:
     """Set the log aside as it is and begin a new one, whose first record names it.
 

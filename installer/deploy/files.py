@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import ClassVar
 
 from installer.core.errors import Problem
 from installer.deploy.file_operations import ChangeFiles
-from installer.deploy.inventory import InventoryItem, Residue
+from installer.deploy.inventory import InventoryItem, Residue, contents
 from installer.deploy.method import Method, Target, full_path
 from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
 from installer.host.directories import parent
+from installer.host.system import System
 
 
 class Files(Method):
@@ -38,23 +39,31 @@ class Files(Method):
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
         """Look for files and links first, then for directories: those that are not empty say why."""
         system = context.system
+        kept = {item.name for item in items if item.why and item.kind != "directory"}
         with system.hold_directories():
             for item in sorted(items, key=lambda item: self.item_kinds.index(item.kind)):
                 try:
-                    yield _residue(context, item)
+                    yield _residue(context, item, kept)
                 except OSError as error:
                     yield Residue("left", item.kind, item.name, f"cannot be read: {error.strerror}")
             # Backups and new files of a transaction are in the directories of the files that it changed.
             for directory in sorted({parent(item.name) for item in items if item.kind != "directory"}):
                 # A transaction writes next to the files that it changes; see `file_operations`.
-                for name in system.names(directory):
+                for name in _names(system, directory):
                     if name.startswith(".waybill-"):
                         path = f"{directory}/{name}"
                         hint = f"rm {full_path(context, path)}"
                         yield Residue("left", "file", path, "was left by a transaction", hint)
 
 
-def _residue(context: Context, item: InventoryItem) -> Residue:
+def _names(system: System, directory: str) -> list[str]:
+    try:
+        return system.names(directory)
+    except OSError:
+        return []  # each item in it is named with the reason
+
+
+def _residue(context: Context, item: InventoryItem, kept: Container[str]) -> Residue:
     system, kind, name = context.system, item.kind, item.name
     seen = system.observe(name)
     if seen.kind == "absent":
@@ -68,8 +77,7 @@ def _residue(context: Context, item: InventoryItem) -> Residue:
         if not names:
             hint = f"if it is a mount point, unmount it; then: rmdir {full_path(context, name)}"
             return Residue("left", kind, name, "is empty, but could not be removed", hint)
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        return Residue("stays", kind, name, f"contains {names[0]}{more}, not installed by Waybill")
+        return Residue("stays", kind, name, contents(name, names, kept))
     if item.why:
         return Residue("stays", kind, name, item.why)
     # By content, not by name: a file of somebody else may have the name by now.

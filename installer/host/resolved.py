@@ -70,11 +70,12 @@ class Resolver:
             OSError: A directory on the way cannot be examined, or a link in it does not count.
         """
         place = self.place(path)
-        for each in (path, place):
-            if why := forbidden(each, product):
-                return why if each == path else f"leads to {place}, which {why}"
+        if why := forbidden(path, product):
+            return why
+        if place != path and (why := forbidden(place, product)):
+            return f"leads to {place}, which {why}"
         own, _ = self._waybill()
-        if within(place, own) or self._is_inside(place.rpartition("/")[0] or "/"):
+        if f"{place}/".startswith(own) or self._is_inside(place.rpartition("/")[0] or "/"):
             return f"leads to {place}, which is reserved for Waybill"
         return ""
 
@@ -93,13 +94,13 @@ class Resolver:
         return None
 
     def _waybill(self) -> tuple[tuple[str, ...], frozenset[Inode]]:
-        """Return where Waybill's own places lead, and their inodes, which a bind mount cannot hide."""
+        """Return where Waybill's own places lead, each with a slash, and their inodes, whatever the mount."""
         if self._own is None:
             found: set[Inode] = set()
             for directory in WAYBILL_DIRECTORIES:
                 self._collect(self.directory(directory), _DEPTH, found)
             places = (*(self.directory(each) for each in WAYBILL_DIRECTORIES), self.place(OWN_LINK))
-            self._own = places, frozenset(found)
+            self._own = tuple(f"{place}/" for place in places), frozenset(found)
         return self._own
 
     def _collect(self, directory: str, depth: int, found: set[Inode]) -> None:

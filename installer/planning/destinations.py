@@ -106,6 +106,14 @@ class Admission:
             what = f"the unit {unit} {what}"
         return [Problem(item.path, what, ask_for_another_name(owner.product))], []
 
+    def forbidden(self, path: str) -> str:
+        """Return why no release may have a place; empty where it may.
+
+        Raises:
+            OSError: A directory on the way cannot be examined, or a link in it does not count.
+        """
+        return self._resolver.forbidden(path, self._product)
+
     def owner(self, path: str) -> str:
         """Return the other product whose record lists a place; empty for none.
 

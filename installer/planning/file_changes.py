@@ -97,7 +97,12 @@ class _Comparison:
 
     def _leave(self, item: Installed) -> None:
         """Plan that something of the old release goes."""
-        if owner := self._admission.owner(item.path):
+        if why := self._admission.forbidden(item.path):
+            self._gone.add(item.path)
+            # Only an earlier version can have put it there. Removing it could take the host's trust away.
+            self.result.stays[item.path] = why
+            self.result.notes.append(f"{item.path} is not removed: it {why}")
+        elif owner := self._admission.owner(item.path):
             self._gone.add(item.path)
             # Both have it since an earlier version allowed that: the last of the two to go removes it.
             self.result.stays[item.path] = f"belongs to {owner} too"

@@ -79,7 +79,10 @@ def _ours(context: Context, state: State, current: Entry, items: list[Installed]
         if name.isdecimal():
             digests.add(system.observe(f"{record}/{name}").sha256)
     for item in items:
-        seen = system.observe(item.path)
+        try:
+            seen = system.observe(item.path)
+        except OSError:
+            continue  # the plan names it: a link on the way that does not count, or a disk that fails
         if matches(seen, entry_of(item)):
             # Who created a directory may not be known: then it is the operator's, and a removal leaves it.
             was = known[item.path].was if item.path in known else condition(seen)

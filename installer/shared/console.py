@@ -297,7 +297,9 @@ def _invoke(console: Console, app: Any, words: list[str]) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             streams.write(sys.stderr, f"{safe(str(error))}\n")
             sys.exit(UsageError.exit_code)
-        hint = f"see `{console.program} --help`; for one command: COMMAND --help"
+        # The context knows the command as it was typed: `install trust init`.
+        command = getattr(getattr(error, "ctx", None), "command_path", "") or console.program
+        hint = f"see `{command} --help`"
         raise UsageError(error.format_message(), hint=hint) from None
     # Without standalone mode the code of `Exit` is returned instead of raised.
     if isinstance(code, int) and code:

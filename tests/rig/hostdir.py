@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -110,12 +111,17 @@ class HostDir:
 
 
 _TIMES = {"at", "boot", "prev", "installed", "sha256", "record_sha256", "label", "said", "why"}
+_ADDED = {"saw", "below", "marked"}
+"""What operations on files carry since the baseline: what the plan saw, and a mark of the first change."""
+_RANDOM = re.compile(r"-[0-9a-f]{16}\Z")
+"""The end of the names of backups since the baseline."""
 
 
 def without_times(value: Any) -> Any:
     """Return JSON without the members that differ from run to run or are words for people."""
     if isinstance(value, dict):
-        found = {key: without_times(each) for key, each in value.items() if key not in _TIMES}
+        found = {key: without_times(each) for key, each in value.items() if key not in _TIMES | _ADDED}
+        found |= {key: _RANDOM.sub("", str(found[key])) for key in ("tag", "directory") if key in found}
         if "incomplete" in found:
             found["incomplete"] = bool(found["incomplete"])
         if "irreversible" in found:

@@ -193,6 +193,11 @@ class BundleVerifier:
             moments += trace.approval_check.passed if trace.approval_check else []
         return max((each for each in moments if each <= now), default=None)
 
+    @property
+    def downgrade_checked(self) -> bool:
+        """Whether the state of the host could be read: without it a downgrade is not noticed."""
+        return not self._unread_state
+
     def _destination(self, manifest: Manifest) -> HostFacts:
         try:
             state = read_state(Context(self.system, Layout(manifest.product), Progress()))

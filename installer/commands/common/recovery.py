@@ -177,12 +177,27 @@ def unfinished(context: Context) -> list[str]:
         raise NotUndoneError(
             "the journal of an unfinished transaction is missing",
             where=context.layout.journal(lost[0]),
-            hint="restore the journal from a backup. If you have no backup: move the .backup "
-            "directory of this transaction away (it contains the replaced files), then run "
-            "`install rollback VERSION --on-drift replace` with the version to run",
+            hint=_without_journal(context, lost[0]),
         )
     _check_link(context, journals)
     return sorted(journals)
+
+
+def _without_journal(context: Context, number: str) -> str:
+    """Return all steps for a transaction whose journal is gone, as commands to type."""
+    state, layout = load(context.system, context.layout), context.layout
+    root = context.system.root.rstrip("/")
+    backup = f"{root}{layout.backup(number)}"
+    steps = [f"mv {backup} {backup.removesuffix('.backup')}.saved (it contains the replaced files)"]
+    if state.current:
+        steps.append(f"ln -sfn releases/{state.current.name} {root}{layout.current}")
+        steps.append(f"install rollback {state.current.version} --on-drift replace")
+    else:
+        steps += [f"rm -f {root}{layout.current}", "install the bundle again with --on-drift replace"]
+    numbered = "; ".join(f"{place}. {step}" for place, step in enumerate(steps, start=1))
+    return (
+        f"restore the journal from a backup. If you have no backup: {numbered}. See `install recover --help`"
+    )
 
 
 def _check_link(context: Context, journals: set[str]) -> None:
@@ -202,10 +217,13 @@ def _check_link(context: Context, journals: set[str]) -> None:
         way = f"To run {expected}: {aside}ln -sfn {expected} {path}"
     else:
         way = f"To run no release: {aside.removesuffix(' && ') or f'rm {path}'}"
+    # The files may be those of either release: the rollback puts those of one there.
+    again = f"`install rollback {state.current.version} --on-drift replace`, and " if state.current else ""
+    then = f"{again}`install status`"
     raise NotUndoneError(
         f"{is_}, but state.json names {expected or 'no running release'}",
         where=context.layout.current,
-        hint=f"a journal was deleted, or the link was changed by hand. {way}; then run `install status`",
+        hint=f"a journal was deleted, or the link was changed by hand. {way}; then run {then}",
     )
 
 

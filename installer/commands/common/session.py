@@ -113,6 +113,9 @@ class Session:
         return kind == "dir" and not _PRODUCT_FILES.isdisjoint(self.system.names(base))
 
 
+_WRITE_HINT = "give a path in a directory that exists and that you can write to, with enough free space"
+
+
 def write_output(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a file that the operator asked for, which only this user can read.
 
@@ -121,7 +124,7 @@ def write_output(path: Path, pieces: Iterable[bytes]) -> None:
         HostNotReadyError: It cannot be written.
     """
     # Half of a file must not stay under the name of a whole one, whenever a signal comes.
-    with os_errors_as(HostNotReadyError, "cannot write", str(path)), interrupts.deferred():
+    with os_errors_as(HostNotReadyError, "cannot write", str(path), _WRITE_HINT), interrupts.deferred():
         try:
             System().write_new(str(path.absolute()), interrupts.pieces(pieces), 0o600)
         except FileExistsError:

@@ -220,7 +220,9 @@ def _check_policy(value: Value, root: Root, policy: Policy) -> None:
     known = len(value.document.problems)
     for role in policy.requires:
         if role not in root.roles:
-            value.document.note(value.at("requires"), f"requires the role {role}, which is not in `roles`")
+            hint = f"bundle trust add-key root.json KEY.pub --role {role} --owner NAME"
+            what = f"requires the role {role}, which is not in `roles`"
+            value.document.note(value.at("requires"), what, hint)
     for name in ("builders", "repositories", "clean_tree"):
         if getattr(policy, name) and "provenance" not in policy.requires:
             value.document.note(value.at(name), "has no effect where the role provenance is not required")

@@ -128,6 +128,21 @@ def test_a_link_of_a_release_leads_there_no_more_than_one_of_the_host(trusted: C
     assert [problem.where for problem in plan.problems] == ["/etc/settings/environment"]
 
 
+def test_what_an_earlier_version_has_put_there_is_not_removed(host: Context) -> None:
+    top = root(host)
+    (top / "srv").mkdir()
+    (top / "etc").mkdir()
+    install(host, to("/srv/settings/environment"))
+    # As if the link had been there at the install, and nobody had looked where it leads.
+    (top / "srv/settings").rename(top / "etc/waybill")
+    (top / "srv/settings").symlink_to("/etc/waybill")
+    done = remove(host)
+    assert (top / "etc/waybill/environment").exists()
+    assert done.removal is not None
+    what = "leads to /etc/waybill/environment, which is reserved for Waybill"
+    assert f"stays  /srv/settings/environment: {what}" in done.removal.text()
+
+
 def test_two_destinations_that_lead_to_one_place_are_refused(host: Context) -> None:
     (root(host) / "data").mkdir()
     (root(host) / "srv").symlink_to("data")
