@@ -57,7 +57,7 @@ RECOVERY = {
     ),
 }  # fmt: skip
 HOST = {
-    "installer/host/lock.py": _host("host/lock"),
+    "installer/host/lock.py": _host("host/lock", "host/lock_file"),
     "installer/state/trust_store.py": (
         *_host(
             "commands/trust_ensure",
@@ -71,8 +71,20 @@ HOST = {
         "audit/audit_log", "audit/audit_segments", "audit/recorder", "audit/floor"
     ),
     "installer/staging/stage.py": _host("staging/stage", "staging/work_dir"),
-    "installer/planning/file_changes.py": _host("planning/planner", "planning/other_products"),
-    "installer/deploy/file_operations.py": _host("deploy/files", "deploy/release_files"),
+    "installer/planning/file_changes.py": _host(
+        "planning/planner",
+        "planning/other_products",
+        "planning/found_directories",
+        "planning/own_places",
+        "planning/drift",
+    ),
+    "installer/deploy/file_operations.py": _host(
+        "deploy/files",
+        "deploy/release_files",
+        "planning/found_directories",
+        "commands/apply",
+        "commands/rollback_rules",
+    ),
     "installer/commands/setup.py": _host("commands/setup"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY | HOST
