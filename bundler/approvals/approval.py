@@ -105,6 +105,10 @@ def make_approval(request: ApprovalRequest, bundle: Bundle, now: datetime) -> Ap
         UsageError: The request is not valid; all problems at once.
     """
     problems = list(_problems(request, bundle.manifest))
+    try:
+        expires = parse_expiry(request.expires, now)
+    except UsageError as error:
+        problems.append(Problem("--expires", f"{error.where} {error.what}", error.hint))
     if problems:
         raise UsageError("the approval is not valid", problems=problems)
     return Approval(
@@ -115,7 +119,7 @@ def make_approval(request: ApprovalRequest, bundle: Bundle, now: datetime) -> Ap
         environment=request.environment,
         # Whole seconds: the format has no fractions, and a reader would refuse them.
         not_before=now.replace(microsecond=0),
-        expires=parse_expiry(request.expires, now),
+        expires=expires,
         # Host names are compared in lower case; sorted, the same request gives the same bytes.
         targets=tuple(sorted({target.lower() for target in request.targets})),
         change_id=request.change_id,

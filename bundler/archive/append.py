@@ -17,6 +17,7 @@ from installer.core.format.approval_names import NAME, signed_name
 from installer.core.format.archive import FILE_MODE, Bundle
 from installer.core.format.partial_append import MAX_APPEND_BYTES, STATEMENT_START
 from installer.core.format.tar_header import BLOCK, END, Header, decode, encode, extent
+from installer.shared.terminal import interrupts
 
 
 # The order of the writes is the format's promise, see installer.core.format.partial_append.
@@ -32,7 +33,13 @@ def append(fd: int, bundle: Bundle, files: Mapping[str, bytes]) -> None:
         OSError: They could not be added; the bundle is as it was.
     """
     new = b"".join(member(name, data, bundle.manifest.created) for name, data in files.items())
-    at = bundle.tail_end
+    # A kill in between needs a repair; a signal waits for the end of these few small writes.
+    with interrupts.deferred():
+        _append(fd, new, bundle.tail_end)
+        interrupts.finish()
+
+
+def _append(fd: int, new: bytes, at: int) -> None:
     try:
         # The second block first: as long as the first is zero, readers see the end of the archive.
         write_all(fd, new[BLOCK : 2 * BLOCK], at + BLOCK)

@@ -17,10 +17,18 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         mode: Its permission bits.
 
     Raises:
-        UsageError: It exists, or cannot be written.
+        UsageError: It exists, or cannot be written; or it would be private, and others could read it there.
     """
     try:
         with OutputFile(path, mode, parents=False) as output:
+            # Before the secret is written: FAT and exFAT have no modes of their own.
+            if not mode & 0o077 and output.mode & 0o077:
+                raise UsageError(
+                    f"everybody could read the file: this file system gives it the mode {output.mode:04o}",
+                    where=str(path),
+                    hint="choose a directory on a file system with permissions, such as your home "
+                    "directory, or mount this one with the option umask=077",
+                )
             output.write_at(0, data)
             output.publish(replace=False)
     except FileExistsError:

@@ -16,11 +16,13 @@ import fcntl
 import mmap
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 from installer.core.errors import UnfitInputError
+from installer.shared.terminal import interrupts
 
 PAGE = mmap.PAGESIZE
 _LEFTOVER = re.compile(r"\..+\.[0-9]+\.part")
@@ -150,6 +152,11 @@ class OutputFile:
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
+    @property
+    def mode(self) -> int:
+        """The permission bits that the file really has: some file systems keep none."""
+        return stat.S_IMODE(os.fstat(self.fd).st_mode)
+
     def publish(self, *, replace: bool = True) -> None:
         """Make the bytes durable, then give them their name.
 
@@ -160,6 +167,11 @@ class OutputFile:
             UnfitInputError: The disk is full, or failed.
             FileExistsError: A file has the name and must not be replaced.
         """
+        # A signal is heard before or after it: a temporary name must not stay.
+        with interrupts.deferred():
+            self._publish(replace)
+
+    def _publish(self, replace: bool) -> None:
         try:
             # Content before name: after a power failure the name must never lead to missing bytes.
             os.fsync(self.fd)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from installer.core.carried import REMEDY, encoding_damage
+from installer.core.document_file import REMEDY, encoding_damage
 from installer.core.errors import UsageError, os_errors_as
 from installer.core.format.archive import Bundle, open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import FileSource

@@ -15,9 +15,9 @@ from bundler import __version__
 from bundler.cli import release, signing
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
-from installer.shared import interrupts, streams
 from installer.shared.child_env import forget_loaders
 from installer.shared.console import run_app
+from installer.shared.terminal import interrupts, streams
 
 app = typer.Typer(
     # No markup: rich would take the brackets of paths and help texts for styles, and costs start-up time.

@@ -12,7 +12,7 @@ import typer
 
 from installer.core.errors import UsageError
 from installer.shared.console import Console
-from installer.shared.text import safe
+from installer.shared.terminal.text import safe
 
 if TYPE_CHECKING:
     from bundler.signing import Signer

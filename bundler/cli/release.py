@@ -24,7 +24,7 @@ from bundler.cli.options import (
     prompt,
 )
 from installer.shared.humanize import size_text
-from installer.shared.text import table
+from installer.shared.terminal.text import table
 
 if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned

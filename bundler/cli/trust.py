@@ -324,6 +324,9 @@ def sheet(
     from bundler.archive.new_file import write_new
     from bundler.commands.trust_sheet import make_sheet
 
+    if output is not None and output.suffix not in ("", ".txt", ".html", ".htm"):
+        what = f"cannot be written as {output.suffix}: the sheet is text or HTML"
+        raise UsageError(what, where=str(output), hint="give a name that ends in .txt or .html")
     page = make_sheet(path, installer, _now())
     # On stderr, too: the page may be printed without a look at it.
     for warning in page.warnings:

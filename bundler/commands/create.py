@@ -32,6 +32,7 @@ from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, OCTAL_LIMIT
 from installer.core.limits import LIMITS, MIB
 from installer.shared.progress import Progress
+from installer.shared.terminal import interrupts
 
 # A file system that is filled to the last byte breaks other programs.
 RESERVE = 16 * MIB
@@ -204,7 +205,10 @@ def write_bundle(
             signed = add_provenance(target, signed)
             size = target.stat().st_size
         else:
-            output.publish()
+            with interrupts.deferred():
+                output.publish()
+                # The bundle exists: a signal must not end the command as if it did not.
+                interrupts.finish()
     # Without a key, the statement waits next to the bundle for a signature from elsewhere.
     unsigned = (str(write_unsigned(target, document)),) if run and not run.signers else ()
     return Created(target, size, identity, manifest, names, unsigned or tuple(signed), unchanged)

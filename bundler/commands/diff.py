@@ -16,7 +16,7 @@ from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
 from installer.core.format.methods import FILE_KINDS
 from installer.shared.humanize import size_text as size
-from installer.shared.text import table
+from installer.shared.terminal.text import table
 
 # Everything in a manifest that changes what happens on a host, besides files and images.
 _SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")

@@ -22,7 +22,7 @@ from installer.core.limits import LIMITS
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.humanize import size_text as size
-from installer.shared.text import safe, table
+from installer.shared.terminal.text import safe, table
 
 VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
 
@@ -91,7 +91,7 @@ def _overview(bundle: Bundle) -> Report:
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
     sensitive = sensitive_destinations(manifest)
-    # Provenance may not be signed by anybody whom hosts trust: it is shown as a claim of its file.
+    # Provenance may not be signed by anybody that hosts trust: it is shown as a claim of its file.
     claims = [claim for each in group_files(bundle.read_tail())[0] if (claim := _provenance(each))]
     rows = [
         ("product", manifest.product),
@@ -255,7 +255,7 @@ def _approvals(bundle: Bundle) -> Report:
     if bundle.partial_append:
         shown.append("incomplete approval at the end: run `bundle approve BUNDLE --repair`")
     text = "\n".join([*shown, "not verified: run `bundle verify BUNDLE --root root.json --env ENV`"])
-    rest = {"strays": strays, "torn": bundle.partial_append}
+    rest = {"strays": strays, "partial_append": bundle.partial_append}
     return Report(lambda: text if shown else "none", lambda: {"approvals": document, **rest})
 
 

@@ -10,6 +10,7 @@ from bundler.archive.new_file import file_exists, write_new
 from bundler.signing import Prompt
 from bundler.signing.cosign import PASSWORD_VARIABLE, ask_password, generate
 from installer.core.errors import UsageError
+from installer.shared.terminal import interrupts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,19 @@ def generate_key_pair(name: Path, prompt: Prompt | None = None) -> KeyPair:
             "the two passwords differ", where=str(private), hint="nothing was written; try again"
         )
     sealed, signer = generate(password)
+    # Both or none, whenever a signal comes.
+    with interrupts.deferred():
+        _write(private, sealed, public, signer.public.encode())
+        interrupts.finish()
+    return KeyPair(private, public, signer.keyid)
+
+
+def _write(private: Path, sealed: bytes, public: Path, shown: bytes) -> None:
     # The private half first: a public key without it must never be handed on.
     write_new(private, sealed, 0o600)
     try:
-        write_new(public, signer.public.encode(), 0o644)
+        write_new(public, shown, 0o644)
     except BaseException:
         # Half a pair would block the next attempt under this name.
         private.unlink(missing_ok=True)
         raise
-    return KeyPair(private, public, signer.keyid)

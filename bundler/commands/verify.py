@@ -110,4 +110,8 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
         )
     # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
     text = read_limited(key, MIB).decode("ascii", "replace")
+    if "PRIVATE KEY" in text[:200]:
+        raise UsageError(
+            "is a PRIVATE key", where=str(key), hint="use the public key, NAME.pub; keep this file secret"
+        )
     return pinned_key_trust(text, str(key))

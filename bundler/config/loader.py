@@ -15,6 +15,7 @@ from typing import Any
 
 from bundler.config import resources
 from bundler.config.checks.content import check_content
+from bundler.config.checks.trees import leftovers_warning
 from bundler.config.durations import seconds
 from bundler.config.entries import Entries
 from bundler.config.model import BundleConfig
@@ -84,8 +85,13 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
         images=tuple(entries.images),
         release_notes=content.release_notes,
         sha256=sha256,
-        warnings=tuple(content.warnings),
+        warnings=(*_leftovers(entries), *content.warnings),
     )
+
+
+def _leftovers(entries: Entries) -> list[Problem]:
+    found = (leftovers_warning(tree, entries.where(tree)) for tree in entries.trees)
+    return [warning for warning in found if warning is not None]
 
 
 def _read(directory: Path) -> tuple[strict_yaml.Document, str]:

@@ -75,6 +75,7 @@ class InputTree:
         files: Regular files.
         links: Symbolic links.
         directories: Directories below the tree's own.
+        left_out: Leftovers of desktops and editors, which are not shipped.
     """
 
     given: str
@@ -85,6 +86,7 @@ class InputTree:
     files: tuple[TreeFile, ...] = ()
     links: tuple[TreeLink, ...] = ()
     directories: tuple[TreeDirectory, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,7 +239,7 @@ def _lay_out(source: Path, program: Program) -> None:
             shutil.copytree(ROOT / data, source / place, ignore=skipped, dirs_exist_ok=True)
     module = "bundler.cli.main" if program == "bundle" else "installer.cli.main"
     # The streams first: a descriptor that `hold` opens must not become the standard output.
-    entry = "from installer.shared.streams import protect\nprotect()\n"
+    entry = "from installer.shared.terminal.streams import protect\nprotect()\n"
     entry += f"from installer.shared.frozen import hold\nhold()\nfrom {module} import main\nmain()\n"
     (source / "main.py").write_text(entry, encoding="utf-8")
 
@@ -280,7 +280,7 @@ def _freeze(site: Path, source: Path, app: Path, program: Program, library: Stan
     script = Path(__file__).with_name("run.py")
     for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"):
         environment.pop(name, None)
-    # -P: modules of ours beside the script have names of the standard library's.
+    # -P: modules of ours next to the script have names of the standard library's.
     _run(
         [sys.executable, "-s", "-S", "-P", str(script), json.dumps(options)], "cx_Freeze failed", environment
     )
@@ -294,7 +294,7 @@ def _run(command: Sequence[str], failure: str, environment: dict[str, str] | Non
         raise UnfitInputError(failure, where=Path(command[0]).name, hint="\n".join(lines[-12:]))
 
 
-class _Told(Progress):
+class _Stderr(Progress):
     def note(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
@@ -307,10 +307,10 @@ def main(arguments: Sequence[str]) -> None:
     program, out, *embed = arguments
     if program == "wheels":
         Path(out).mkdir(parents=True, exist_ok=True)
-        _site(Path(out), embed[0] if embed else _machine(), _Told())
+        _site(Path(out), embed[0] if embed else _machine(), _Stderr())
         return
     wanted: Program = "bundle" if program == "bundle" else "install"
-    build(Path(out), wanted, embed=Path(embed[0]) if embed else None, progress=_Told())
+    build(Path(out), wanted, embed=Path(embed[0]) if embed else None, progress=_Stderr())
 
 
 if __name__ == "__main__":

@@ -42,14 +42,14 @@ def pack(app: Path, name: str, version: str) -> bytes:
     """
     names = _names(app)
     paths = [app / name for name in names]
-    # The payload lies beside the files while it is unpacked; it is not larger than if compressed quickly.
+    # The payload is next to the files while it is unpacked; it is not larger than if compressed quickly.
     sizes = [(len(content), len(zlib.compress(content, 1))) for content in map(Path.read_bytes, paths)]
-    room = sum(map(sum, sizes)) // 1_000_000 + 1
+    space = sum(map(sum, sizes)) // 1_000_000 + 1
     template = files("bundler.freeze").joinpath("self_extract.sh").read_text(encoding="utf-8")
     filled = {
         "@NAME@": name,
         "@VERSION@": version,
-        "@ROOM@": f"'{room} MB'",
+        "@SPACE@": f"'{space} MB'",
         "@FILES@": "\n".join((LIST, HEAD, *names)),
     }
     for placeholder, value in filled.items():

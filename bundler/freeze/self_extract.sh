@@ -3,14 +3,14 @@
 # The directory it starts from is one that nobody but the user (or root) can write to, in no part of its path.
 # Tried in order: $WAYBILL_CACHE alone if it is set; root: /var/cache/waybill, /run/waybill; everybody:
 # ${XDG_CACHE_HOME:-~/.cache}/waybill, $XDG_RUNTIME_DIR/waybill.
-{ # A shell reads the whole block before it runs any of it: a file that was cut short is an error, never exit code 0.
+{ # A shell reads the whole block before it runs any of it: a truncated file is an error, never exit code 0.
 # Functions that bash takes from the environment would run instead of the tools.
 unset -f cd chmod command echo gzip id ls mkdir mktemp mv printf pwd read rm sha256sum stat sync tail tar true umask
 self=$0 path=$PATH
 PATH=/usr/bin:/bin:/usr/sbin:/sbin:$path
 newline='
 '
-name=@NAME@ digest=@DIGEST@ offset=@OFFSET@ room=@ROOM@
+name=@NAME@ digest=@DIGEST@ offset=@OFFSET@ space=@SPACE@
 # The SHA-256 of the file .files in the payload, which has that of every other file; and the names of all of them.
 list=@LIST@
 files='@FILES@'
@@ -41,6 +41,7 @@ command true 9>&2 && ! [ /proc/self/fd/2 -ef "$self" ] || exec 2>/dev/null
 { command true 9<&0; } 2>/dev/null || exec </dev/null
 
 uid=$(id -u)
+set -f
 
 # Says on stdout what is wrong with the directory $1 or any part of its path; nothing when it can be trusted.
 distrust() {
@@ -72,25 +73,23 @@ distrust() {
   }
 }
 
-bases() {
-  if [ -n "${WAYBILL_CACHE:-}" ]; then printf '%s\n' "$WAYBILL_CACHE"; return; fi
-  [ "$uid" != 0 ] || printf '%s\n' /var/cache/waybill /run/waybill
-  cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
-  printf '%s\n' ${cache:+"$cache/waybill"} ${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR/waybill"}
-}
+# The directories to try, one on each line.
+cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+bases=${cache:+"$cache/waybill$newline"}${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR/waybill$newline"}
+[ "$uid" != 0 ] || bases=/var/cache/waybill$newline/run/waybill$newline$bases
+bases=${WAYBILL_CACHE:-$bases}
 
-# Prints a digest of the name, size, owner, mode and time of change of every file in $1; fails if nothing can be seen.
+# Sets now to a digest of the name, size, owner, mode and time of change of every file in $1; fails if none is seen.
 look() {
-  seen=$(cd "$1" && IFS=$newline && TZ=UTC0 LC_ALL=C stat -c '%n %s %u %a %z' -- $files 2>/dev/null | sha256sum)
+  now=$(cd "$1" && IFS=$newline && { TZ=UTC0 LC_ALL=C stat -c '%n %s %u %a %z' -- $files 2>/dev/null | sha256sum; })
   # The digest of nothing would always be equal to itself.
-  case $seen in e3b0c44298fc1c149afbf4c8996fb924*|'') return 1 ;; esac
-  printf '%s\n' "$seen"
+  case $now in e3b0c44298fc1c149afbf4c8996fb924*|'') return 1 ;; esac
 }
 
 # Whether every file in $1 is as it was packed. Nobody can write to a file without a new time of change, so that the
 # contents are read only if anything differs from what was seen when they were last read.
 intact() {
-  [ -f "$1/.complete" ] && now=$(look "$1") || return
+  [ -f "$1/.complete" ] && look "$1" || return
   before=
   read -r before <"$1/.complete" || :
   [ "$before" != "$now" ] || return 0
@@ -118,7 +117,7 @@ unpack() {
   trap 'exit 143' INT TERM HUP PIPE
   if ! error=$(tail -c "+$offset" "$self" 2>&1 >"$fresh/.payload"); then
     case $error in *"$self"*) echo "$self cannot be read (${error##*: }); copy it again"; return 18 ;; esac
-    echo "cannot be filled ($room are needed): ${error##*: }"
+    echo "cannot be filled ($space are needed): ${error##*: }"
     return 1
   fi
   found=$(sha256sum <"$fresh/.payload")
@@ -127,7 +126,7 @@ unpack() {
     return 18
   fi
   if ! { gzip -dc <"$fresh/.payload" | tar -C "$fresh" -xf - && rm "$fresh/.payload"; }; then
-    echo "cannot be filled ($room are needed)"
+    echo "cannot be filled ($space are needed)"
     return 1
   fi
   if ! error=$(start "$fresh" --version 2>&1 </dev/null); then
@@ -135,8 +134,8 @@ unpack() {
     return 1
   fi
   sync -f "$fresh" 2>/dev/null || sync
-  if ! now=$(look "$fresh") || ! printf '%s\n' "$now" >"$fresh/.complete"; then
-    echo "cannot be filled ($room are needed)"
+  if ! look "$fresh" || ! printf '%s\n' "$now" >"$fresh/.complete"; then
+    echo "cannot be filled ($space are needed)"
     return 1
   fi
   home=$1/$name-$digest
@@ -158,8 +157,7 @@ case ${WAYBILL_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}${XDG_RUNTIME_DIR:-} in
 esac
 
 ifs=$IFS reasons='' damaged=''; IFS=$newline
-set -f
-for base in $(bases); do
+for base in $bases; do
   IFS=$ifs
   home=$base/$name-$digest
   [ -f "$home/.complete" ] || continue
@@ -172,7 +170,7 @@ done
 
 mask=$(umask)
 IFS=$newline
-for base in $(bases); do
+for base in $bases; do
   IFS=$ifs
   if ! error=$({ umask 022; mkdir -p -- "${base%/*}/" && { [ -d "$base" ] || mkdir -m 700 -- "$base"; }; } 2>&1); then
     reasons="$reasons$newline  $base: ${error##*: }"; continue
@@ -195,7 +193,7 @@ IFS=$ifs
 [ -z "$damaged" ] || reasons="$reasons$newline  and files were changed or damaged in:$damaged"
 {
   echo "$name: cannot unpack and start itself:$reasons"
-  echo "hint: set WAYBILL_CACHE to a directory that only you can write to, that has $room free and is not mounted"
+  echo "hint: set WAYBILL_CACHE to a directory that only you can write to, that has $space free and is not mounted"
   echo "  noexec, such as /var/tmp/waybill-$uid"
 } >&2
 exit 15

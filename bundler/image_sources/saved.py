@@ -166,7 +166,7 @@ def choose(
     groups: dict[str, list[SavedImage]] = {}
     problems: list[Problem] = []
     if reference:
-        groups[familiar(reference)] = _meant(images, familiar(reference), where)
+        groups[familiar(reference)] = _intended(images, familiar(reference), where)
     else:
         for image in images:
             if not image.names:
@@ -187,7 +187,7 @@ def choose(
     return chosen
 
 
-def _meant(images: Sequence[SavedImage], reference: str, where: str) -> list[SavedImage]:
+def _intended(images: Sequence[SavedImage], reference: str, where: str) -> list[SavedImage]:
     tops = {image.top for image in images}
     named = [image for image in images if reference in image.names]
     if len(tops) > 1 and not named:

@@ -22,6 +22,7 @@ from installer.core.format.archive import Head
 from installer.core.format.manifest import SUMS
 from installer.core.format.tar_header import BLOCK, extent
 from installer.core.limits import LIMITS
+from installer.shared.terminal import interrupts
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +105,15 @@ def _write_signatures(fd: int, path: Path, head: Head, files: Mapping[str, bytes
             "fifteen signatures",
         )
     region = new + reserved_space(left, head.mtime)[:BLOCK]
-    with os_errors_as(UnfitInputError, "cannot be written", path):
+    # With it the bundle is signed: a signal must not end the command as if it were not.
+    with os_errors_as(UnfitInputError, "cannot be written", path), interrupts.deferred():
         # Everything but the first header: until that is there, readers still see reserved space.
         write_all(fd, region[BLOCK:], offset + BLOCK)
         # The signature must be on the disk before the header that makes readers look at it.
         os.fsync(fd)
         write_all(fd, region[:BLOCK], offset)
         os.fsync(fd)
+        interrupts.finish()
 
 
 def open_locked(path: Path) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bundler.archive.new_file import replace_file, write_new
-from installer.core.carried import read_carried
+from installer.core.document_file import read_document
 from installer.core.errors import TamperedError, UnfitInputError, UsageError, os_errors_as
 from installer.core.limits import LIMITS
 from installer.core.trust.root import Root, fingerprint
@@ -205,7 +205,7 @@ def _signatures(path: Path) -> tuple[Signature, ...]:
     for each in sorted(path.parent.iterdir()):
         if split_name(each.name, path.name):
             # Bounded: any file whose name looks like a signature is read.
-            data = read_carried(each, LIMITS.signature_bytes)
+            data = read_document(each, LIMITS.signature_bytes)
             signatures.append(Signature.parse(each.name, data, path.name))
     return tuple(signatures)
 

@@ -1,4 +1,4 @@
-"""Counts of what was done on a host, from its audit log; noted, so that no command reads a long log anew."""
+"""Counts of what was done on a host, from its audit log; noted, so that no command reads a long log again."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def count_new(system: System) -> Counted:
     if chain.problem is not None:
         return count_all(system)  # it names the problem, and counts what is intact
     size = sum(each.size for each in segments.segments(system))
-    return Counted(before.attempts, Mark(size - chain.torn, chain.head), before.intact)
+    return Counted(before.attempts, Mark(size - chain.partial, chain.head), before.intact)
 
 
 def note(system: System, counted: Counted) -> None:

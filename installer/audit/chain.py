@@ -44,14 +44,14 @@ class Chain:
         head: The last record that follows from all before it; number 0 where there is none.
         first: The event of the first record; empty where there is none.
         problem: Where and how the chain is broken; None where it is intact.
-        torn: Bytes of a partial write behind the last record.
+        partial: Bytes of a partial write behind the last record.
         records: The records, where they were asked for.
     """
 
     head: ChainHead
     first: str
     problem: Problem | None
-    torn: int = 0
+    partial: int = 0
     records: list[Record] = field(default_factory=list)
 
     @property
@@ -132,7 +132,7 @@ def check(
         last, first, rest = ChainHead(record.number, record.hash), first or record.event, Rest()
         if head and head.number == record.number:
             at_head = record.hash
-    problem = _against_head(last, head, at_head, names, torn=rest.size > 0)
+    problem = _against_head(last, head, at_head, names, partial=rest.size > 0)
     return Chain(last, first, problem, rest.size, found)
 
 
@@ -159,7 +159,7 @@ def _fault(record: Record, last: ChainHead, rest: Rest) -> str:
 
 
 def _against_head(
-    last: ChainHead, head: ChainHead | None, at_head: str, names: Names, *, torn: bool
+    last: ChainHead, head: ChainHead | None, at_head: str, names: Names, *, partial: bool
 ) -> Problem | None:
     count = last.number
     if head is None:
@@ -173,9 +173,8 @@ def _against_head(
         )
     # A head that is ahead shows what a truncated chain cannot show by itself.
     if head.number > count:
-        what = (
-            f"record {count + 1} is damaged" if torn else f"record {count + 1} and the following are missing"
-        )
+        record = f"record {count + 1}"
+        what = f"{record} is damaged" if partial else f"{record} and the following are missing"
         return Problem(names.log, f"{what}: {names.head} names record {head.number} as the last one", SEAL)
     if head.number and at_head not in ("", head.hash):
         return Problem(names.log, f"record {head.number} does not match {names.head}: it was replaced", SEAL)

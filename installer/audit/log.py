@@ -36,12 +36,12 @@ LOCK = f"{STATE}/audit.lock"
 DISTRUST = f"{STATE}/audit.distrust"
 """Holds the boot in which a sync of the log failed: what can be read then may not be on the disk."""
 COMMON = ("time", "host", "by", "program")
-"""Fields of every record: when, on which host, by whom, with which installer."""
+"""Fields of every record: when, on which host, by which user, with which installer."""
 WAIT = 20.0
 """Seconds to wait for another process that writes a record."""
 GONE = "restore it from a backup; if you have no backup, start a new log: install audit --seal REASON"
 MARK_EVERY = 256 * 1024
-"""Bytes by which the log has to grow until it is noted anew up to where a product is settled."""
+"""Bytes by which the log has to grow until it is noted again up to where a product is settled."""
 _NAMES = Names(LOG, HEAD)
 _HEAD = re.compile(rb"(0|[1-9][0-9]{0,11}) ([0-9a-f]{64})\n")
 _SMALL = 4096
@@ -215,10 +215,10 @@ class AuditLog:
         self._make_sure()
         if self._gap.size:
             size, digest = self._gap.named
-            torn: dict[str, Any] = {name: fields[name] for name in COMMON if name in fields}
-            torn |= {"event": "repaired", "bytes": size, "sha256": digest}
+            partial: dict[str, Any] = {name: fields[name] for name in COMMON if name in fields}
+            partial |= {"event": "repaired", "bytes": size, "sha256": digest}
             # A write of its own: of one that holds two records, a power cut may leave the second alone.
-            self._add(torn, b"" if self._gap.closed else b"\n")
+            self._add(partial, b"" if self._gap.closed else b"\n")
         record = self._add(fields)
         self.note_head()
         return record

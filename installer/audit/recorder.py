@@ -1,4 +1,4 @@
-"""Records in the audit log what is done to this host: by whom, what, with which bundle, how it ended.
+"""Records in the audit log what is done to this host: by which user, what, with which bundle, how it ended.
 
 A transaction has two records: `begun`, on the disk before its journal, and `ended`. The second is derived
 from the journal, and only for a transaction that has none yet: the next command writes, once, what a killed
@@ -53,7 +53,7 @@ _NOBODY = 2**32 - 1
 
 
 def common(system: System) -> dict[str, Any]:
-    """Return the fields of every record: when, on which host, by whom, with which installer."""
+    """Return the fields of every record: when, on which host, by which user, with which installer."""
     return {
         "time": format_time(datetime.fromtimestamp(int(system.now()), UTC)),
         "host": host_name(system),
@@ -204,7 +204,7 @@ def _open(records: Iterable[Record]) -> tuple[list[Record], set[str]]:
         if record.event == LOST:
             lost.add(str(record.fields.get("where", "")).partition("@")[0])
         if record.event in ("begun", "ended"):
-            # A number is used again after a transaction that never began.
+            # A number is used again after a transaction that was not started.
             begun.pop(str(record.fields.get("transaction")), None)
         if record.event == "begun":
             begun[str(record.fields.get("transaction"))] = record

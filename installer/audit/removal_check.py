@@ -1,6 +1,6 @@
 """Looks at the host after a removal: what is gone, what stays on purpose, and what is left.
 
-Nothing that the removal reports about itself counts: every item of its inventory is looked for anew.
+Nothing that the removal reports about itself counts: every item of its inventory is looked for again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from installer.core.errors import NotUndoneError, Problem
 from installer.core.intoto import make_statement
 from installer.core.timestamps import format_time
 from installer.deploy.inventory import InventoryItem, Residue
-from installer.deploy.registry import methods
+from installer.deploy.method_registry import methods
 from installer.host.context import Context
 from installer.planning.removal import recorded_inventory
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from installer import __version__
-from installer.shared import interrupts, streams
 from installer.shared.child_env import forget_loaders
+from installer.shared.terminal import interrupts, streams
 
 COMMANDS = (
     "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",

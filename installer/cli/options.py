@@ -207,12 +207,18 @@ def _names(words: list[str] | None) -> frozenset[str]:
     return frozenset(word.strip() for each in words or () for word in each.split(",") if word.strip())
 
 
+_VALUES_HINT = "give the path of a YAML file; site values belong in /etc/waybill/<product>/values.yaml"
+
+
 def _layers(values: Sequence[Path]) -> tuple[Layer, ...]:
     from installer.shared.strict_yaml import MAX_BYTES
     from installer.shared.values import Layer
 
     layers = []
     for path in values:
-        with os_errors_as(UsageError, "cannot read the values", str(path)), path.open("rb") as file:
+        with (
+            os_errors_as(UsageError, "cannot read the values", str(path), _VALUES_HINT),
+            path.open("rb") as file,
+        ):
             layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))  # one more, so that it is refused
     return tuple(layers)

@@ -71,7 +71,7 @@ class Audit:
             "problems": [asdict(problem) for problem in self.problems],
             "count": self.chain.count,
             "head": {"number": self.chain.head.number, "hash": self.chain.head.hash},
-            "partial_bytes": self.chain.torn,
+            "partial_bytes": self.chain.partial,
             "anchors": [{"number": r.number, "hash": r.hash} for r in self.found.anchored],
             "records": [record.as_json() for record in self.shown],
         }
@@ -100,9 +100,9 @@ class Audit:
         """Return the result of the check for people, without the problems."""
         count, head = self.chain.count, self.chain.head
         lines = []
-        if self.chain.torn and not self.problems:
+        if self.chain.partial and not self.problems:
             lines.append(
-                f"the last {self.chain.torn} bytes are a partial write, caused by a kill or a "
+                f"the last {self.chain.partial} bytes are a partial write, caused by a kill or a "
                 "power failure; the next record reports them"
             )
         lines += [
@@ -279,7 +279,7 @@ def export(path: Path, records: Iterable[Record]) -> str:
     return digest.hexdigest()
 
 
-@os_errors_as(HostNotReadyError, "cannot seal the log", LOG)
+@os_errors_as(HostNotReadyError, "cannot seal the log", LOG, "run as root; the file system must be writable")
 def seal(system: System, reason: str) -> str:
     """Set the log aside as it is and begin a new one, whose first record names it.
 

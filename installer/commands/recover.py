@@ -9,7 +9,7 @@ from installer.commands.common.attempt import attempt
 from installer.commands.common.recovery import Recovered, exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import IncompleteError, Problem
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def plan_rollback(
     number = next_transaction(context.system, context.layout, state)
     release = open_release(context.system, context.layout, entry, DAMAGED)
     items = [
-        # What an operator kept against that release is decided anew; its `.waybill-new` files are not part
+        # What an operator kept against that release is decided again; its `.waybill-new` files are not part
         # of it.
         replace(each, policy="")
         for each in release.installed
@@ -199,7 +199,7 @@ def plan_rollback(
             wanted.rendered[item.path] = data
             to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
             wanted.items[index] = replace(item, source=to)
-    # A later rollback must judge the keys as of the first verification, not of this one.
+    # A later rollback must check the keys as of the first verification, not of this one.
     evidence = entry.evidence.with_time(entry.verified)
     notes = []
     if decision is not None:

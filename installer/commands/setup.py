@@ -5,6 +5,7 @@ coreutils has an `install`, too, so this one is linked as `waybill-install`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -145,7 +146,9 @@ def _checked(system: System, copy: Path, own: Path) -> str:
             where=str(own),
             hint="copy the executable to the media again, then run setup again",
         )
-    ended = system.run([str(copy), "--version"], timeout=_START)
+    # Where this program was unpacked, whatever else of the environment a child does not get.
+    cache = {"WAYBILL_CACHE": str(Path(sys.prefix).parent)}
+    ended = system.run([str(copy), "--version"], timeout=_START, env=cache)
     if not ended.ok or ended.stdout.decode("utf-8", "replace").split() != ["install", __version__]:
         raise HostNotReadyError(
             f"the copy does not start: {ended.reason()}",

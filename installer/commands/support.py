@@ -53,18 +53,26 @@ class Supported:
     Attributes:
         path: The file.
         members: Name and size of what is in it.
+        unread: Names of those that hold the reason why they could not be read.
+        privileged: Whether root wrote it.
     """
 
     path: str
     members: tuple[tuple[str, int], ...]
+    unread: tuple[str, ...] = ()
+    privileged: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {"file": self.path, "members": [{"name": name, "size": size} for name, size in self.members]}
+        members = [{"name": name, "size": size} for name, size in self.members]
+        return {"file": self.path, "members": members, "unread": list(self.unread)}
 
     def text(self) -> str:
         """Return it for people."""
         lines = [f"  {size:>9}  {name}" for name, size in self.members]
+        if self.unread:
+            how = "the archive says why" if self.privileged else "run as root"
+            lines.append(f"{len(self.unread)} of {len(self.members)} parts could not be read: {how}")
         return "\n".join([f"wrote {self.path}, a tar archive:", *lines, _BRIEF])
 
 
@@ -82,24 +90,30 @@ def support(system: System, path: Path, clock: Clock) -> Supported:
     """
     # Collected first: what is declared as secret in one file may occur in any other.
     secrets = _secrets(system)
-    members = [(name, _hidden(_held(take), secrets)) for name, take in _parts(system, clock)]
+    held = [(name, *_held(take)) for name, take in _parts(system, clock)]
+    members = [(name, _hidden(data, secrets)) for name, data, _ in held]
+    unread = tuple(name for name, _, is_read in held if not is_read)
     pieces: list[bytes] = []
     for name, data in members:
         header = Header(name, 0o600, len(data), max(0, int(clock().timestamp())))
         pieces += [tar_header.encode(header), data, bytes(tar_header.padding(len(data)))]
     write_output(path, [*pieces, tar_header.END])
-    return Supported(str(path), tuple((name, len(data)) for name, data in members))
+    return Supported(str(path), tuple((name, len(data)) for name, data in members), unread, system.privileged)
 
 
-def _held(take: Callable[[], bytes]) -> bytes:
+def _held(take: Callable[[], bytes]) -> tuple[bytes, bool]:
+    """Return a part, and whether it could be read; else the part is the reason."""
     try:
-        return take()
+        return take(), True
+    except FileNotFoundError as error:
+        # Nothing is wrong: a host without a root or an audit log has no such file.
+        return f"cannot read {error.filename}: {error.strerror}\n".encode(), True
     except OSError as error:
-        return f"cannot read {error.filename}: {error.strerror}\n".encode()
+        return f"cannot read {error.filename}: {error.strerror}\n".encode(), False
     except WaybillError as error:
-        return f"{error}\n".encode()
+        return f"{error}\n".encode(), False
     except Exception as error:  # the worse a host is, the more this is needed
-        return f"internal error in install {__version__}: {type(error).__name__}: {error}\n".encode()
+        return f"internal error in install {__version__}: {type(error).__name__}: {error}\n".encode(), False
 
 
 def _parts(system: System, clock: Clock) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -45,7 +45,7 @@ class Updated:
         root: The root that is trusted now.
         fingerprint: Of it.
         fallen: Releases on the host that this root does not admit any more.
-        stopped: Why the next version on the medium was not accepted; None where there is none.
+        stopped: Why the next version on the media was not accepted; None where there is none.
     """
 
     before: int
@@ -124,7 +124,7 @@ def update_trust(system: System, path: Path, clock: Callable[[], datetime]) -> U
 
     Returns:
         What is trusted now. If it was the newest already, nothing is changed. `stopped` says why a later
-        version on the medium was not accepted, where an earlier one was.
+        version on the media was not accepted, where an earlier one was.
 
     Raises:
         UntrustedError: No trust is set up, or too few owners have signed.
@@ -167,7 +167,7 @@ class Ensured:
         fingerprint: Of it.
         environment: The environment that was recorded; empty where it was set, or there is none.
         fallen: Releases on the host that this root does not admit any more.
-        stopped: Why a later version on the medium was not accepted; None where there is none.
+        stopped: Why a later version on the media was not accepted; None where there is none.
     """
 
     before: int
@@ -256,7 +256,7 @@ def _ensure(
     now: datetime,
     choose: Callable[[Root], str],
 ) -> Ensured:
-    """Compare the given root with the one that is trusted, and take later versions from the medium."""
+    """Compare the given root with the one that is trusted, and take later versions from the media."""
     (root, data), (old, present) = given, load_trust(system)
     found = _follow(old, present, medium, now)
     known = {*found.passed, (found.root.version, fingerprint(found.data))}

@@ -19,19 +19,23 @@ class VerifyResult:
         verified: What it is and who released it.
         decision: Who approved it, by which policy.
         notes: What is out of the ordinary, in words.
+        unchecked: Why it could not be checked whether this is a downgrade; empty: it is none.
     """
 
     verified: VerifiedBundle
     decision: Decision
     notes: tuple[str, ...]
+    unchecked: str = ""
 
     def text(self) -> str:
         """Return it for people, one check a line."""
-        return report(self.verified, self.decision)
+        lines = report(self.verified, self.decision)
+        return f"{lines}\n{'downgrade':<12} NOT CHECKED ({self.unchecked})" if self.unchecked else lines
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return self.verified.as_json() | {"policy": self.decision.as_json()}
+        checked = {"downgrade_checked": not self.unchecked}
+        return self.verified.as_json() | {"policy": self.decision.as_json()} | checked
 
 
 def verify(session: Session, source: BundleInput) -> VerifyResult:
@@ -47,4 +51,6 @@ def verify(session: Session, source: BundleInput) -> VerifyResult:
         progress.done()
         # Made once: for a file this returns the decision of the first look, for a stream it is made now.
         decision = verifier.decide(opened)
-    return VerifyResult(verified, decision, tuple(verifier.trace.notes))
+    why = "the state of this host cannot be read" if session.system.privileged else "run as root"
+    unchecked = "" if verifier.downgrade_checked else why
+    return VerifyResult(verified, decision, tuple(verifier.trace.notes), unchecked)

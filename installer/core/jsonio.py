@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, NoReturn
 
-from installer.core.carried import REMEDY, encoding_damage
+from installer.core.document_file import REMEDY, encoding_damage
 from installer.core.errors import TamperedError
 from installer.core.limits import LIMITS
 

@@ -29,7 +29,7 @@ class Limits:
         sequence_jump: Largest rise of the sequence number in one upgrade: 100 major versions.
         first_sequence: Largest sequence number of the first release on a host. It is above every number that
             follows from a version (below 10^15) and above a time in microseconds until 2033; above it there
-            is room for 700 of the largest jumps.
+            is space for 700 of the largest jumps.
     """
 
     members: int = 250_000

@@ -1,4 +1,4 @@
-"""Whether a host may go back to a release that it had: the rules of the root of today, and the exception.
+"""Whether a host may roll back to a release that it had: the rules of the root of today, and the exception.
 
 A retained release was admitted once. Since then the root may have raised the security floor, or taken the
 product off the list of an environment. Break-glass, as the root defines it, is the way round both; nothing is
@@ -44,7 +44,7 @@ def check_return(
     Raises:
         RefusedError: It is below the security floor, or the environment does not allow the product, and too
             few owners of the role break-glass have signed.
-        TamperedError: A signature of an approval is not of its bytes.
+        TamperedError: A signature of an approval is not of its bytes, and the others do not suffice.
     """
     against = _against(root, manifest, destination.environment)
     if not against:
@@ -66,6 +66,8 @@ def check_return(
     filled = PolicyEvaluation(
         root, destination.environment, policy or Policy({}), manifest, owners, here
     ).glass()
+    if not filled and (damage := checked.damage()):
+        raise damage
     if not filled:
         raise _refused(against[0], manifest, destination.environment, policy, checked)
     return Decision(
@@ -76,6 +78,7 @@ def check_return(
         counted=tuple(here),
         rejected=tuple(checked.rejected),
         broken=tuple(error.what for error in against),
+        damaged=checked.warnings(),
     )
 
 

@@ -18,6 +18,11 @@ def format_seconds(seconds: int) -> str:
     return format_time(datetime.fromtimestamp(seconds, UTC))
 
 
+def expired_text(expired: datetime, now: datetime) -> str:
+    """Return that something has expired, with what the clock shows: one that runs ahead looks the same."""
+    return f"expired on {format_time(expired)}; the clock shows {format_time(now)}"
+
+
 def parse_time(text: object) -> datetime | None:
     """Read a time of a document; return None for anything but the one form that is allowed."""
     # The pattern first: strptime(3) accepts single digits, which would give one time two spellings.

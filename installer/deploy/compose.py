@@ -34,7 +34,7 @@ _NO_PLUGIN = b"docker --help"
 KIND: Kind = "compose"
 """Of the files that it gives to Compose."""
 _NO_FILES = ("--env-file", os.devnull)
-"""A file `.env` beside the Compose file is in no bundle, and sets what the Compose file leaves open."""
+"""A file `.env` next to the Compose file is in no bundle, and sets what the Compose file leaves open."""
 _PLAIN = ("--ansi", "never", "--progress", "plain")
 _UP = ("up", "-d", "--wait", "--remove-orphans", "--pull", "never")
 _LISTS = {

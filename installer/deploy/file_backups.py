@@ -109,7 +109,7 @@ def _new(system: System, names: Names, index: int, path: str) -> str:
             break
         return backup
     seen = system.observe(path, digest=False)
-    # A copy of a link needs no space, so that it can be anywhere; undoing makes it anew.
+    # A copy of a link needs no space, so that it can be anywhere; undoing makes it again.
     backup = names.backup(index) if seen.kind == "link" else names.sibling(path, index)
     _copy(system, path, backup, seen)
     return backup
@@ -134,7 +134,7 @@ def _is_safe(system: System, directory: str) -> bool:
 
 
 def set_aside(system: System, entry: Json, aside: str) -> None:
-    """Rename a directory that makes room, with everything in it; refuse if it is not as planned."""
+    """Rename a directory that is replaced, with everything in it; refuse if it is not as planned."""
     if system.observe(aside, digest=False).kind == "dir":
         return
     # Checked again just before: a file that came after the plan must not vanish with the directory.
@@ -143,7 +143,7 @@ def set_aside(system: System, entry: Json, aside: str) -> None:
 
 
 def require_tree(system: System, entry: Json) -> None:
-    """Require that a directory that makes room contains what the plan saw in it, and nothing else.
+    """Require that a directory that is replaced contains what the plan saw in it, and nothing else.
 
     Raises:
         StepError: It does not.

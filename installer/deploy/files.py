@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import ClassVar
 
 from installer.core.errors import Problem
 from installer.deploy.file_operations import ChangeFiles
-from installer.deploy.inventory import InventoryItem, Residue
+from installer.deploy.inventory import InventoryItem, Residue, contents
 from installer.deploy.method import Method, Target, full_path
 from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
@@ -39,10 +39,11 @@ class Files(Method):
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
         """Look for files and links first, then for directories: those that are not empty say why."""
         system = context.system
+        kept = {item.name for item in items if item.why and item.kind != "directory"}
         with system.hold_directories():
             for item in sorted(items, key=lambda item: self.item_kinds.index(item.kind)):
                 try:
-                    yield _residue(context, item)
+                    yield _residue(context, item, kept)
                 except OSError as error:
                     yield Residue("left", item.kind, item.name, f"cannot be read: {error.strerror}")
             # Backups and new files of a transaction are in the directories of the files that it changed.
@@ -62,7 +63,7 @@ def _names(system: System, directory: str) -> list[str]:
         return []  # each item in it is named with the reason
 
 
-def _residue(context: Context, item: InventoryItem) -> Residue:
+def _residue(context: Context, item: InventoryItem, kept: Container[str]) -> Residue:
     system, kind, name = context.system, item.kind, item.name
     seen = system.observe(name)
     if seen.kind == "absent":
@@ -76,8 +77,7 @@ def _residue(context: Context, item: InventoryItem) -> Residue:
         if not names:
             hint = f"if it is a mount point, unmount it; then: rmdir {full_path(context, name)}"
             return Residue("left", kind, name, "is empty, but could not be removed", hint)
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        return Residue("stays", kind, name, f"contains {names[0]}{more}, not installed by Waybill")
+        return Residue("stays", kind, name, contents(name, names, kept))
     if item.why:
         return Residue("stays", kind, name, item.why)
     # By content, not by name: a file of somebody else may have the name by now.

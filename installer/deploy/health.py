@@ -11,8 +11,8 @@ from installer.core.format.manifest import HealthCheck
 from installer.core.format.methods import IMPLICIT
 from installer.deploy.docker_cli import docker
 from installer.deploy.method import Target
+from installer.deploy.method_registry import method
 from installer.deploy.operation import StepError
-from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.state.release import Release
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -74,3 +75,19 @@ class RecordInventory(WithoutPreimage):
 
 
 HANDLERS: dict[str, Handler] = {RECORD: RecordInventory()}
+
+
+def contents(directory: str, names: Sequence[str], kept: Container[str]) -> str:
+    """Return why a directory stays: what is in it that no removal removes.
+
+    Args:
+        directory: Its path.
+        names: What is in it and stays; at least one.
+        kept: Paths of files that Waybill installed and the operator keeps.
+    """
+    # Files of others first: the operator may not know of them.
+    others = [name for name in names if f"{directory}/{name}" not in kept]
+    first = (others or names)[0]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    why = "not installed by Waybill" if others else "edited on this host and kept"
+    return f"contains {first}{more}, {why}"

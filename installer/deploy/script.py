@@ -62,6 +62,8 @@ class Before(Handler):
         """Run the old `apply`, now that the old files are back."""
         # Without the mark the new script never ran, so the old one's effect is still there.
         if args["old"] and context.system.observe(preimage["mark"]).kind == "file":
+            # Said here, not as the label of the undo: mostly there is nothing to do.
+            context.progress.note(_again(args["old"]))
             _run(context, args["old"], "apply")
 
 
@@ -149,8 +151,7 @@ class Remove(WithoutPreimage):
 
     def undo_label(self, op: Op) -> str:
         """Name the script that runs: the label of the operation names `undo`."""
-        step = op.args["old"]
-        return f"undo: running {step['apply'].removeprefix(step['directory'] + '/')}"
+        return _again(op.args["old"])
 
 
 class Script(Method):
@@ -240,6 +241,13 @@ class Script(Method):
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
         """Name the scripts that ran."""
         yield from (Residue("stays", "script", item.name, item.why) for item in items)
+
+
+def _again(step: Json) -> str:
+    """Return the line for the old `apply`, with the version that it starts again."""
+    version = step.get("env", {}).get("WAYBILL_VERSION", "")
+    line = f"undo: running {step['apply'].removeprefix(step['directory'] + '/')}"
+    return f"{line} ({version})" if version else line
 
 
 def _inverse(target: Target) -> str:

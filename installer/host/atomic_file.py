@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from installer.host.directories import parent
 from installer.host.system import System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 
 SUFFIX = ".new"
 

@@ -22,7 +22,8 @@ from installer.core.limits import CHUNK
 from installer.host import kernel
 from installer.host.http_probe import Answer
 from installer.host.safe_path import HeldDirs, ParentDir, open_parent
-from installer.shared import interrupts, process
+from installer.shared import process
+from installer.shared.terminal import interrupts
 
 # O_NOFOLLOW: a link that a service account plants must not make root read another file. O_NONBLOCK: opening
 # a FIFO must not wait for a writer.

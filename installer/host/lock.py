@@ -39,7 +39,7 @@ class Lock:
             root: The directory that represents `/`.
             path: A host path; created if it does not exist.
             wait: Seconds to wait for another process.
-            private: The name of a directory (0700) beside the file, which is locked too: if somebody removes
+            private: The name of a directory (0700) next to the file, which is locked too: if somebody removes
                 the file as a stale lock, a second process still cannot take the lock. Empty for none.
 
         Raises:

@@ -47,20 +47,20 @@ def private_copy(host: Host, directory: str, files: Listed, base: str) -> Iterat
     remove_copies(host, base)
     name = PREFIX + secrets.token_hex(8)
     try:
-        made = _copied(host, directory, files, base, name)
-    except OSError:
-        # On a full disk an undo still has to run: the files are checked where they are.
-        made = False
-    try:
-        if not made:
+        try:
+            _copy(host, directory, files, base, name)
+            place = f"{base}/{name}"
+        except OSError:
+            # On a full disk an undo still has to run: the files are checked where they are.
             for path in files:
                 _check(host, directory, path, files)
-        yield f"{base}/{name}" if made else directory
+            place = directory
+        yield place
     finally:
         _remove(host, base, name)
 
 
-def _copied(host: Host, directory: str, files: Listed, base: str, name: str) -> bool:
+def _copy(host: Host, directory: str, files: Listed, base: str, name: str) -> None:
     real = host.real(directory)
     folders = sorted({path[:end] for path in files for end, letter in enumerate(path) if letter == "/"})
     with host.open_directory(base) as at:
@@ -85,7 +85,6 @@ def _copied(host: Host, directory: str, files: Listed, base: str, name: str) -> 
                 os.close(fd)
             if seen.hexdigest() != sha256:
                 raise DifferentError(path)
-    return True
 
 
 def _check(host: Host, directory: str, path: str, files: Listed) -> None:

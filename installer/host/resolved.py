@@ -25,7 +25,7 @@ class Resolver:
 
     Args:
         host: The host.
-        replaced: Links that are about to make room for directories: nothing leads through them any more.
+        replaced: Links that directories are about to replace: nothing leads through them any more.
     """
 
     def __init__(self, host: Host, replaced: Collection[str] = ()) -> None:

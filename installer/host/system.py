@@ -20,8 +20,9 @@ from installer.host.host import LIST, READ, Host, Seen, Space, opened
 from installer.host.http_probe import Answer
 from installer.host.lock import Lock
 from installer.host.safe_path import ParentDir, open_parent
-from installer.shared import interrupts, process
+from installer.shared import process
 from installer.shared.process import Completed
+from installer.shared.terminal import interrupts
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
 

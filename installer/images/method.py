@@ -58,7 +58,7 @@ class Images(Method):
             return [Problem(error.where, error.what, error.hint)]
         # Each check needs what the one before has found in order, so the first problems are reported alone.
         with closing(engine):
-            problems = _engine_problems(context, engine) or _room_problems(context, engine, images)
+            problems = _engine_problems(context, engine) or _space_problems(context, engine, images)
             return problems or _lost(context, engine, release, images)
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
@@ -221,8 +221,8 @@ def _lost(context: Context, engine: Engine, release: Release, images: Sequence[I
     return [Problem(image.reference, what, hint) for image in gone]
 
 
-def _room_problems(context: Context, engine: Engine, images: Sequence[Image]) -> list[Problem]:
-    needed = room_needed(context, engine, images)
+def _space_problems(context: Context, engine: Engine, images: Sequence[Image]) -> list[Problem]:
+    needed = space_needed(context, engine, images)
     # Of this machine: the engine's data is not below `--root`.
     free = {folder: Host().space(folder).bytes for folder in engine.info.roots if needed}
     hint = "free space there with `docker image prune`, or use a larger disk"
@@ -234,7 +234,7 @@ def _room_problems(context: Context, engine: Engine, images: Sequence[Image]) ->
     ]
 
 
-def room_needed(context: Context, engine: Engine, images: Sequence[Image]) -> int:
+def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> int:
     """Return the bytes that an engine needs to load what it lacks of some images, its own copies included."""
     present = operations.present_chains(engine)
     grown: dict[str, int] = {}

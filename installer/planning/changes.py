@@ -47,7 +47,7 @@ class Changes:
         installed: What the new release has on the host in the end, directories that hold it first.
         changes: For people.
         drifted: Files that somebody edited, or that are not ours, and what becomes of them.
-        problems: What stands in the way.
+        problems: What prevents it.
         early: Entries that have to be gone before others can come.
         entries: Entries that come, in order.
         late: Entries that go.

@@ -26,7 +26,7 @@ class Admission:
 
     Args:
         context: The product that is planned for.
-        replaced: Links of the running release that make room for directories of the new one.
+        replaced: Links of the running release that directories of the new one replace.
     """
 
     def __init__(self, context: Context, replaced: Collection[str] = ()) -> None:

@@ -59,7 +59,7 @@ def change(item: Installed, now: Seen, then: Installed) -> FileChange:
 def leave(system: System, result: Changes, item: Installed, poor: str) -> None:
     """Plan that a directory of the old release is no longer of any.
 
-    One that was there before the product goes back to its mode and owner of that time, unless somebody
+    One that was there before the product gets back its mode and owner of that time, unless somebody
     changed it since. One that Waybill created goes when it is empty.
 
     Args:

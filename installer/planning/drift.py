@@ -20,7 +20,7 @@ from installer.state.release import Installed
 
 Treatment = Literal["refuse", "keep", "replace"]
 TREATMENTS: tuple[str, ...] = get_args(Treatment)
-BESIDE = ".waybill-new"
+NEW_SUFFIX = ".waybill-new"
 """Suffix of the release's version next to an edited file that is kept."""
 
 
@@ -168,8 +168,8 @@ def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem]
                 continue
             what = difference(seen, item)
             if item.policy == "kept" and seen.kind != "absent":
-                there = system.observe(item.path + BESIDE, digest=False).kind == "file"
-                other = item.path + BESIDE if there else ""
+                there = system.observe(item.path + NEW_SUFFIX, digest=False).kind == "file"
+                other = item.path + NEW_SUFFIX if there else ""
                 kept.append(Drifted(item.path, what, "keep", other, item.origin))
             else:
                 found.append(Problem(item.path, what))

@@ -15,7 +15,15 @@ from installer.host.system import Seen, System
 from installer.planning import directory_changes
 from installer.planning.changes import Changes, FileChange, Verb
 from installer.planning.destinations import Admission
-from installer.planning.drift import BESIDE, NOTHING_SAID, Drifted, Policy, Treatment, difference, entry_of
+from installer.planning.drift import (
+    NEW_SUFFIX,
+    NOTHING_SAID,
+    Drifted,
+    Policy,
+    Treatment,
+    difference,
+    entry_of,
+)
 from installer.state.release import Installed
 
 _FOREIGN = "already exists and was not installed by Waybill"
@@ -141,7 +149,7 @@ class _Comparison:
         elif held and (self._is_new(parent(directory)) or not self._system.is_dir(directory)):
             held = self._make_or_refuse(directory, for_)
         elif held and old and old.was:
-            # The new release asks nothing of it any more: it goes back to what it was before the product.
+            # The new release asks nothing of it any more: it becomes again what it was before the product.
             self._gone.add(directory)
             directory_changes.leave(self._system, self.result, old, self._poor(directory))
         elif held and old:
@@ -199,7 +207,7 @@ class _Comparison:
         elif before and matches(seen, self._entry(before)):
             self._change("replace", item, entry)
         else:
-            self._treat(item, before, seen, difference(seen, before) if before else _FOREIGN)
+            self._apply_treatment(item, before, seen, difference(seen, before) if before else _FOREIGN)
 
     def _place_on_directory(self, item: Installed, before: Installed | None, seen: Seen) -> None:
         """Plan for a directory that exists: one that was there before the product is the operator's."""
@@ -229,14 +237,14 @@ class _Comparison:
         self.result.entries.append(entry)
         self.result.changes.append(directory_changes.change(item, seen, item))
 
-    def _treat(self, item: Installed, before: Installed | None, seen: Seen, what: str) -> None:
+    def _apply_treatment(self, item: Installed, before: Installed | None, seen: Seen, what: str) -> None:
         """Treat a file that was edited, or is not ours, as the operator chose."""
         path, treatment = item.path, self._treatment(item, before)
         if treatment == "keep" and self._is_configuration(item):
             self.result.installed[-1] = replace(item, policy="kept")
-            beside = replace(item, path=path + BESIDE, policy="beside")
+            beside = replace(item, path=path + NEW_SUFFIX, policy="beside")
             self.result.drifted.append(Drifted(path, what, treatment, beside.path, item.origin))
-            self._lay_beside(beside, known=self._same(item, before))
+            self._write_next_to(beside, known=self._same(item, before))
         elif treatment == "replace":
             kept = self._kept + path
             self.result.drifted.append(Drifted(path, what, treatment, kept, item.origin))
@@ -269,7 +277,7 @@ class _Comparison:
         keep = "; to keep it: --on-drift keep" if self._is_configuration(item) else ""
         return f"{first}{keep}; to replace it (a copy is kept): --on-drift replace"
 
-    def _lay_beside(self, item: Installed, *, known: bool) -> None:
+    def _write_next_to(self, item: Installed, *, known: bool) -> None:
         """Write the release's version next to the one that stays, unless the operator removed it before."""
         seen = self._look(item.path)
         entry = {**self._entry(item), "saw": self._saw(item.path, seen)}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from installer.core.errors import Problem
-from installer.deploy.registry import method
+from installer.deploy.method_registry import method
 from installer.host.context import Context
 from installer.planning.method_selection import MethodStep
 from installer.planning.plan import Plan

@@ -11,8 +11,8 @@ from installer.core.errors import Problem, UsageError
 from installer.core.format.manifest import Deployment, Manifest
 from installer.core.format.methods import FILES, IMAGES, IMPLICIT, SPECS, images_in_engine
 from installer.deploy.method import Target
+from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
-from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.state.release import Release
 from installer.state.state import Entry
@@ -174,7 +174,7 @@ class StepKey(NamedTuple):
 
     Attributes:
         method: The method.
-        identity: What the step is known by on the host, wherever in the list it stands; see `MethodSpec`.
+        identity: What the step is known by on the host, whatever its place in the list; see `MethodSpec`.
         place: How many steps with the same method and identity come before it.
     """
 

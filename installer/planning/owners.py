@@ -1,6 +1,6 @@
 """What other products have on this host: destinations, units, image names and projects are one space for all.
 
-Read from their state and records while planning, for every plan anew. Nothing of it is stored.
+Read from their state and records while planning, again for every plan. Nothing of it is stored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from installer.core.errors import NotUndoneError, Problem, TamperedError, WaybillError
 from installer.core.format.destinations import extended_unit, unit_of
 from installer.deploy.inventory import InventoryItem
-from installer.deploy.registry import method
+from installer.deploy.method_registry import method
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.resolved import Resolver

@@ -8,8 +8,8 @@ from typing import Any
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.destinations import SensitivePlace
 from installer.core.format.manifest import Source
+from installer.deploy.method_registry import is_point_of_no_return
 from installer.deploy.operation import Op
-from installer.deploy.registry import is_point_of_no_return
 from installer.host.disk_space import Need
 from installer.planning.changes import Changes
 from installer.planning.drift import NOTHING_SAID, Policy
@@ -44,7 +44,7 @@ DEFAULT_OPTIONS = Options()
 
 
 class PlanNotReadyError(HostNotReadyError):
-    """Something prevents a plan; `resumable`: the same command can succeed once the host is put right."""
+    """Something prevents a plan; `resumable`: the same command can succeed once the host is repaired."""
 
     resumable = False
 
@@ -81,10 +81,10 @@ class Plan:
         notes: What the operator should know.
         rendered: Bytes of rendered configuration, by the name under which they are kept.
         operations: What would be done.
-        state: What stands now.
+        state: The state now.
         number: The id of the transaction.
         release: The new release.
-        sound: Whether the release itself is in order: what stands in the way, if anything, is the host's.
+        sound: Whether the release itself is in order: what prevents it, if anything, is the host's.
         sensitive: Destinations by which the release decides over the host itself.
     """
 

@@ -33,10 +33,14 @@ def plan_text(plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
+    # First: the plan is that of a host which a command has half changed, and which the next one changes back.
+    unfinished = [note for note in plan.notes if note.startswith("UNFINISHED")]
+    notes = [note for note in plan.notes if note not in unfinished]
+    yield from unfinished
     if plan.nothing:
         version = plan.new.version if plan.new else ""
         yield f"{plan.product} {version} is already installed and unchanged: nothing to do"
-        yield from (f"note: {note}" for note in plan.notes)
+        yield from (f"note: {note}" for note in notes)
         return
     yield _headline(plan)
     source, builder = plan.origin
@@ -65,7 +69,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield ""
     for need in plan.needs:
         yield f"space at {need.path}: {size_text(need.bytes)} needed, {size_text(need.free)} free"
-    yield from (f"note: {note}" for note in plan.notes)
+    yield from (f"note: {note}" for note in notes)
 
 
 def _headline(plan: Plan) -> str:

@@ -11,8 +11,8 @@ from installer.core.format.manifest import FileEntry, Manifest
 from installer.core.format.methods import SPECS
 from installer.deploy import health
 from installer.deploy.file_operations import LINK, batches
+from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
-from installer.deploy.registry import method
 from installer.host.context import Context
 from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
@@ -328,7 +328,17 @@ def _config_diffs(
             new[each.path] = _content(system, release.now(each.origin))
     written = {each.path for each in changes.changes if each.verb in ("add", "replace", "restore")}
     shown = written | {each.path for each in changes.drifted}
-    return tuple(diff(path, _content(system, path), data) for path, data in new.items() if path in shown)
+    # A file that the operator keeps is not changed: what the diff leads to is written next to it.
+    aside = {
+        each.path: f"{each.other} (your {each.path.rpartition('/')[2]} is not changed)"
+        for each in changes.drifted
+        if each.treatment == "keep" and each.other
+    }
+    return tuple(
+        diff(path, _content(system, path), data, aside.get(path, ""))
+        for path, data in new.items()
+        if path in shown
+    )
 
 
 def _content(system: System, path: str) -> bytes:

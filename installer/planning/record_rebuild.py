@@ -34,7 +34,7 @@ def rebuilt_release(
 
     Args:
         context: The host.
-        state: What stands.
+        state: The state of the product.
         staged: The verified bundle.
         site: Values files of the command line.
         environment: What templates see as `waybill.environment`.

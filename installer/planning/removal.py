@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from installer.core.errors import NotUndoneError, TamperedError
-from installer.deploy.inventory import RECORD, InventoryItem
+from installer.deploy.inventory import RECORD, InventoryItem, contents
+from installer.deploy.method_registry import method, methods
 from installer.deploy.operation import Op
-from installer.deploy.registry import method, methods
 from installer.host.context import Context
 from installer.planning.changes import Changes
 from installer.planning.method_selection import targets
@@ -82,6 +82,7 @@ def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]
         names = ", ".join(dict.fromkeys(item.name for item in images))
         yield f"images will be removed unless something else uses them: {names}"
     ours = {item.name for item in items if not item.why}
+    kept = {item.name for item in items if item.why and item.kind != "directory"}
     directories = {item.name: item.why for item in items if item.kind == "directory"}
     for directory, why in sorted(directories.items()):
         if why:
@@ -91,11 +92,7 @@ def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]
             names_there = context.system.names(directory)
             foreign = [name for name in names_there if f"{directory}/{name}" not in ours]
             if foreign:
-                more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-                yield (
-                    f"{directory} is not removed: it contains {foreign[0]}{more}, which Waybill "
-                    "did not install"
-                )
+                yield f"{directory} is not removed: it {contents(directory, foreign, kept)}"
     yield (
         f"{context.layout.base} is not removed: it contains the history and the highest sequence "
         "number, which prevent a later downgrade"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.core.limits import LIMITS, MIB
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 
 _LENGTH = struct.Struct("!Q")
 _FAILED = 0
@@ -110,15 +110,18 @@ def _reason(status: int, bounds: Bounds) -> str:
     if status == -signal.SIGXCPU:
         return f"needs more than {bounds.seconds} seconds of processor time"
     if status == -signal.SIGKILL:
-        return "does not end"
+        return "does not end, or needs more memory than this host has"
     return f"crashes the program that processes it (status {status})"
 
 
 def _read(fd: int, count: int, deadline: float) -> bytes:
     """Read up to `count` bytes; fewer where the child ended or the time is over."""
     parts: list[bytes] = []
+    # Not select(2): it knows no descriptor above 1023, and a plan may hold many directories open.
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
     while count > 0:
-        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        ready = poll.poll(max(0, int(1000 * (deadline - time.monotonic()))))
         chunk = os.read(fd, min(count, MIB)) if ready else b""
         if not chunk:
             break

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import termios
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,10 +24,10 @@ from installer.core.errors import (
     WaybillError,
 )
 from installer.core.remedies import host_error, point_below
-from installer.shared import interrupts, streams
-from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
-from installer.shared.text import json_text, safe, table
+from installer.shared.terminal import interrupts, streams
+from installer.shared.terminal.progress_view import progress_view
+from installer.shared.terminal.text import json_text, safe, table
 from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
@@ -150,9 +149,7 @@ class Console(Ui):
 
     def progress(self) -> Progress:
         """Return the object that long operations report to."""
-        if self.log_format == "text" and _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
-            return _Bar(self)
-        return _Lines(self)
+        return progress_view(self)
 
     def ask(self, question: str, flag: str) -> str:
         """Ask for a line.
@@ -196,95 +193,6 @@ def _discard_typed() -> None:
         # First what the question is about has to leave for the terminal, which may be a slow serial line.
         termios.tcdrain(sys.stderr.fileno())
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-
-
-class _Lines(Progress):
-    """Progress as lines: one every five seconds, and one at the end of a phase."""
-
-    EVERY = 5.0
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._lock = threading.Lock()
-        self._label, self._total, self._done = "", 0, 0
-        self._began = self._reported = 0.0
-
-    def start(self, label: str, total: int) -> None:
-        self._label, self._total, self._done = label, total, 0
-        self._began = self._reported = time.monotonic()
-
-    def advance(self, count: int) -> None:
-        # Several threads report bytes.
-        with self._lock:
-            self._done += count
-            now = time.monotonic()
-            if now - self._reported < self.EVERY:
-                return
-            self._reported = now
-        rate = self._done / max(now - self._began, 0.001)
-        left = f", {(self._total - self._done) / max(rate, 1):.0f} s left" if self._total else ""
-        of = f" of {size(self._total)}" if self._total else ""
-        self._line(f"{self._label}: {size(self._done)}{of}, {size(int(rate))}/s{left}")
-
-    def note(self, text: str) -> None:
-        self._console.log(text)
-
-    def step(self, text: str, **fields: Any) -> None:
-        if self._console.log_format == "json":
-            self._console.log(text or str(fields.get("step", "")), **fields)
-        else:
-            super().step(text)
-
-    def done(self) -> None:
-        took = time.monotonic() - self._began
-        if self._done:
-            self._line(f"{self._label}: {size(self._done)} in {took:.1f} s")
-
-    def _line(self, text: str) -> None:
-        if self._console.log_format == "json":
-            self._console.log(text, phase=self._label, done=self._done, total=self._total)
-        else:
-            self._console.log(text)
-
-
-class _Bar(Progress):
-    """Progress as a bar with bytes, rate and time left."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar: Any = None
-        self._task: Any = None
-
-    def start(self, label: str, total: int) -> None:
-        from rich import progress
-        from rich.console import Console as Rich
-
-        self.done()
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(),
-            progress.DownloadColumn(),
-            progress.TransferSpeedColumn(),
-            progress.TimeRemainingColumn(),
-            console=Rich(stderr=True, highlight=False, markup=False),
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(safe(label), total=total or None)
-
-    def advance(self, count: int) -> None:
-        if self._bar is not None:
-            self._bar.advance(self._task, count)
-
-    def note(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(safe(text))
-        else:
-            self._console.log(text)
-
-    def done(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
 
 
 def run(console: Console, command: Callable[[], None]) -> int:
@@ -358,24 +266,42 @@ def _take_log_format(console: Console, words: list[str]) -> list[str]:
     return left
 
 
+class _CarriedError(Exception):
+    """Takes an exception through Typer, which would end the program without a word or a document."""
+
+
 def _invoke(console: Console, app: Any, words: list[str]) -> None:
     from typer import Abort, Exit, TyperException
+    from typer.main import get_command
 
+    command: Any = get_command(app)
+    invoke = command.invoke
+
+    def carry(context: Any) -> Any:
+        try:
+            return invoke(context)
+        # Of an EPIPE it thinks that it is from stdout; it may be from an engine's socket.
+        except (KeyboardInterrupt, OSError) as error:
+            raise _CarriedError from error
+
+    command.invoke = carry
     try:
-        code = app(args=words or ["--help"], prog_name=console.program, standalone_mode=False)
+        code = command(args=words or ["--help"], prog_name=console.program, standalone_mode=False)
+    except _CarriedError as carried:
+        raise carried.__cause__ or carried from None
     except Exit as leaving:
         sys.exit(leaving.exit_code)
-    except Abort as leaving:
-        # Typer has caught it; its text is the name of the signal.
-        cause = leaving.__cause__
-        raise cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt from None
+    except Abort:
+        raise KeyboardInterrupt from None
     except TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             streams.write(sys.stderr, f"{safe(str(error))}\n")
             sys.exit(UsageError.exit_code)
-        hint = f"see `{console.program} --help`; for one command: COMMAND --help"
+        # The context knows the command as it was typed: `install trust init`.
+        command = getattr(getattr(error, "ctx", None), "command_path", "") or console.program
+        hint = f"see `{command} --help`"
         raise UsageError(error.format_message(), hint=hint) from None
-    # Without standalone mode click returns the code of `Exit` instead of raising it.
+    # Without standalone mode the code of `Exit` is returned instead of raised.
     if isinstance(code, int) and code:
         sys.exit(code)
 

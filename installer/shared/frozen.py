@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
 import os
-import pkgutil
-import re
-import shutil
 import sys
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
+
+# Every start of an executable imports this module: what few of its functions need is imported there.
+if TYPE_CHECKING:
+    import re
+    from typing import BinaryIO
 
 MARKER = ".complete"
 LIST = ".files"
@@ -34,11 +35,6 @@ SBOM, NOTICES = "licenses/sbom.cdx.json", "licenses/notices.txt"
 _HEAD_LIMIT = 256 * 1024
 """Bytes; the script has 20 KiB, most of it the names of the files."""
 
-_FIELDS = re.compile(
-    rb"^name=[a-z]+ digest=(?P<payload>[0-9a-f]{64}) offset=(?P<offset>[0-9]{1,6}) .*\n"
-    rb"(?:#.*\n)*list=(?P<list>[0-9a-f]{64})\n",
-    re.MULTILINE,
-)
 LEFT_BEHIND = 3600.0
 """Seconds after which a half-unpacked directory is a remainder of a killed first start."""
 
@@ -75,6 +71,8 @@ def prune(home: Path) -> list[Path]:
     Returns:
         The removed directories.
     """
+    import shutil
+
     removed = []
     name = home.name.rpartition("-")[0]
     for other in sorted(home.parent.glob(f"{name}-*")):
@@ -115,6 +113,17 @@ def _lock(path: Path, how: int) -> int:
     return descriptor
 
 
+def _fields(head: bytes) -> re.Match[bytes] | None:
+    import re
+
+    return re.search(
+        rb"^name=[a-z]+ digest=(?P<payload>[0-9a-f]{64}) offset=(?P<offset>[0-9]{1,6}) .*\n"
+        rb"(?:#.*\n)*list=(?P<list>[0-9a-f]{64})\n",
+        head,
+        re.MULTILINE,
+    )
+
+
 def head_digest(head: bytes) -> str:
     """Return the SHA-256 of the shell script with zeros for the digests of what follows it.
 
@@ -125,7 +134,7 @@ def head_digest(head: bytes) -> str:
     """
     import hashlib
 
-    if found := _FIELDS.search(head):
+    if found := _fields(head):
         for name in ("payload", "list"):
             head = head[: found.start(name)] + b"0" * 64 + head[found.end(name) :]
     return hashlib.sha256(head).hexdigest()
@@ -148,7 +157,7 @@ def is_same_program(file: BinaryIO, home: Path | None = None) -> bool:
 
     home = home or Path(sys.prefix)
     start = file.read(_HEAD_LIMIT)
-    found = _FIELDS.search(start)
+    found = _fields(start)
     if not found or not 0 < int(found["offset"]) <= len(start):
         return False
     head = start[: int(found["offset"]) - 1]
@@ -195,6 +204,8 @@ def modules() -> list[str]:
     """Return every module in this executable, sorted; from source only those of the program."""
     if getattr(sys, "frozen", False):
         return carried(Path(sys.prefix))
+    import pkgutil
+
     import installer
 
     return ["installer", *sorted(m.name for m in pkgutil.walk_packages(installer.__path__, "installer."))]
@@ -233,6 +244,8 @@ def selftest() -> dict[str, str]:
     Returns:
         The modules that failed, each with its reason.
     """
+    import importlib
+
     failed = {}
     for name in modules():
         try:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from installer.shared import interrupts
 from installer.shared.child_env import built_environment
+from installer.shared.terminal import interrupts
 
 OUTPUT_LIMIT = 1024 * 1024
 _TURN = 0.05

@@ -33,13 +33,14 @@ class Diff:
     note: str = ""
 
 
-def diff(path: str, old: bytes, new: bytes) -> Diff:
+def diff(path: str, old: bytes, new: bytes, to: str = "") -> Diff:
     """Compare two versions of a file.
 
     Args:
         path: Where it is.
         old: The present content; empty if there is none.
         new: The new content.
+        to: Where the new content is written, if not to `path`.
     """
     # difflib takes quadratic time.
     if max(len(old), len(new)) > LIMIT:
@@ -48,7 +49,7 @@ def diff(path: str, old: bytes, new: bytes) -> Diff:
         before, after = old.decode().splitlines(), new.decode().splitlines()
     except UnicodeDecodeError:
         return Diff(path, "", "not text")
-    lines = [f"--- {path}" if old else "--- /dev/null", f"+++ {path}", *_hunks(before, after)]
+    lines = [f"--- {path}" if old else "--- /dev/null", f"+++ {to or path}", *_hunks(before, after)]
     return Diff(path, "\n".join(lines))
 
 

@@ -108,7 +108,7 @@ def selftest(name: str, version: str) -> tuple[str, dict[str, Any]]:
     """
     if getattr(sys, "frozen", False) and (wrong := frozen.damaged()):
         raise HostNotReadyError(
-            f"{len(wrong)} files are not as they were unpacked, the first is {wrong[0]}",
+            f"files are not as they were unpacked, the first of {len(wrong)} is {wrong[0]}",
             where=sys.prefix,
             hint="check the disk; the next start unpacks the program again",
         )

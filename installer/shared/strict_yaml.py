@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from installer.core.carried import encoding_damage
+from installer.core.document_file import encoding_damage
 from installer.core.errors import Problem
 
 MAX_BYTES = 1024 * 1024

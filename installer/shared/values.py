@@ -103,10 +103,12 @@ def examine(
     # The schema describes only the values of the release.
     values.pop(BUILT_IN, None)
     if schema is not None:
-        misfits = _misfits(values, schema, usable, problems)
+        schema_findings = _schema_findings(values, schema, usable, problems)
         site = SITE_VALUES.format(product=built_ins.product)
         problems += [
-            _said_to_site(finding, site) for finding in misfits if complete or finding.keyword != "required"
+            _said_to_site(finding, site)
+            for finding in schema_findings
+            if complete or finding.keyword != "required"
         ]
     values[BUILT_IN] = asdict(built_ins)
     return values, problems
@@ -239,7 +241,7 @@ def _said_to_site(finding: schema_errors.Finding, site: str) -> Problem:
     return Problem(problem.where, problem.what + meaning, f"set it in {site}")
 
 
-def _misfits(
+def _schema_findings(
     values: dict[str, Any], schema: Layer, documents: Sequence[strict_yaml.Document], known: Sequence[Problem]
 ) -> list[schema_errors.Finding]:
     parsed, problems = _parse_schema(schema)

@@ -165,7 +165,7 @@ def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[s
 
 
 def _move(system: System, path: str, to: str) -> None:
-    """Rename a path; a directory in the lower layer of an overlay is made anew, and its content renamed."""
+    """Rename a path; a directory in the lower layer of an overlay is made again, and its content renamed."""
     try:
         system.rename(path, to)
     except OSError as error:

@@ -16,8 +16,8 @@ from installer.core.limits import LIMITS
 from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.shared import interrupts
 from installer.shared.progress import Progress
+from installer.shared.terminal import interrupts
 from installer.staging.stage import demands
 from installer.staging.staged import Staged
 

@@ -33,7 +33,7 @@ class Installed:
         policy: `kept`: the version of the operator was kept there; `beside`: the version of the release,
             written next to such a file.
         was: Of a directory that was there before the product: its mode and owner then, `0755 0:0`. It is
-            never removed, and goes back to them. Empty: Waybill created it.
+            never removed, and gets them back. Empty: Waybill created it.
     """
 
     path: str

@@ -1,7 +1,7 @@
-"""The roots on a medium, followed from the one that a host trusts: one version after the other.
+"""The roots on media, followed from the one that a host trusts: one version after the other.
 
 Names are listed once; content is read one version at a time, within bounds, and the next version only after
-this one was verified. A medium of any size costs as much memory as one root with its signatures.
+this one was verified. Media of any size cost as much memory as one root with its signatures.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from installer.core.carried import read_carried
+from installer.core.document_file import read_document
 from installer.core.errors import (
     MediaError,
     RefusedError,
@@ -36,14 +36,14 @@ _UNNUMBERED = "root.json"
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """How far a medium leads.
+    """How far media lead.
 
     Attributes:
         root: The last version that follows.
         data: Its exact bytes.
         where: Its file; empty where nothing followed.
         passed: Version and fingerprint of each version before it, from the first on.
-        stopped: Why the version after it was not accepted; None where there is none on the medium.
+        stopped: Why the version after it was not accepted; None where there is none on the media.
     """
 
     root: Root
@@ -100,7 +100,7 @@ class RootMedium:
         return sorted(roots)
 
     def after(self, root: Root, data: bytes) -> _Candidate | None:
-        """Read what may be the version after `root`; None where the medium has nothing newer.
+        """Read what may be the version after `root`; None where the media have nothing newer.
 
         Raises:
             UsageError: It is not there.
@@ -135,8 +135,8 @@ class RootMedium:
     def _content(self, name: str, limit: int) -> bytes:
         path = self._directory / name
         try:
-            # A link on a medium could lead to any file of this host; one that somebody named is their choice.
-            return read_carried(path, limit, follow=self._named and name == self._path.name)
+            # A link on media could lead to any file of this host; one that somebody named is their choice.
+            return read_document(path, limit, follow=self._named and name == self._path.name)
         except FileNotFoundError:
             raise UsageError("no such file", where=str(path)) from None
         except OSError as error:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from installer.core.carried import REMEDY, originals, text_damage
+from installer.core.document_file import REMEDY, originals, text_damage
 from installer.core.errors import (
     ExpiredError,
     HostNotReadyError,
@@ -20,7 +20,7 @@ from installer.core.errors import (
 )
 from installer.core.limits import LIMITS
 from installer.core.remedies import remedy
-from installer.core.timestamps import format_time, parse_time
+from installer.core.timestamps import expired_text, format_time, parse_time
 from installer.core.trust.root import Root, display_fingerprint, fingerprint, same_fingerprint
 from installer.core.trust.root_json import load_root, parse_root
 from installer.core.verify import Clock
@@ -29,7 +29,7 @@ from installer.host.directories import make_directory
 from installer.host.layout import STATE, TRUST
 from installer.host.ownership import require_protected
 from installer.host.system import Lock, System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.host_identity import ENVIRONMENT_FILE, environment_to_record, record_environment
 
 Ask = Callable[[str, str], str]
@@ -141,7 +141,8 @@ def init_trust(
     # A given fingerprint is compared first and always: whoever compares wants to know, whatever is here.
     if given:
         require_fingerprint(path, data, given)
-    require_current(root, path, clock())
+    now = clock()
+    require_current(root, path, now)
     present = trusted_bytes(system)
     if present not in (None, data):
         raise RefusedError(
@@ -159,8 +160,9 @@ def init_trust(
         require_fingerprint(path, data, ask(f"{path} is a root for {owners}.\n{question}", "--fingerprint"))
     chosen = environment_to_record(system, root, env, lambda question: ask(question, "--env"))
     introduce(system, data, chosen, expected=present)
+    # Not what the clock shows by now: it may have been set while somebody was asked.
     if present is None:
-        remember_time(system, clock())
+        remember_time(system, now)
     return root, digits, chosen
 
 
@@ -171,9 +173,8 @@ def require_current(root: Root, path: Path, now: datetime) -> None:
         ExpiredError: It has expired.
     """
     if now >= root.expires:
-        shows = f"the clock of this host shows {format_time(now)}"
         raise ExpiredError(
-            f"the root expired on {format_time(root.expires)}; {shows}",
+            f"the root {expired_text(root.expires, now)}",
             where=str(path),
             hint="check the clock with `date -u`; if it is right, ask the security team for the current "
             "root.json",

@@ -25,11 +25,11 @@ from installer.core.errors import (
     RolledBackError,
     WaybillError,
 )
+from installer.deploy.method_registry import handler, is_point_of_no_return
 from installer.deploy.operation import PHASES, Op, StepError
-from installer.deploy.registry import handler, is_point_of_no_return
 from installer.host.context import Context
 from installer.host.directories import make_directory
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.state import Entry, State, reserve
 from installer.transaction import finalize
 from installer.transaction import journal as journals
@@ -42,6 +42,7 @@ from installer.transaction.failures import (
     rolled_back_error,
 )
 from installer.transaction.journal import Journal, Record
+from installer.transaction.old_release import watch_old_release
 
 PROBLEM_BYTES = 16 * 1024
 """Largest size of the problems of a failure in the journal."""
@@ -145,7 +146,9 @@ def _roll_back(context: Context, journal: Journal, change: Change, error: BaseEx
     undo(context, journal, reason_in_full(error), problems_of(error))
     with suppress(OSError, WaybillError):  # the next command does it again
         finalize.after_rollback(context, journal)
-    raise rolled_back_error(change.verb, change.state.current, error) from error
+    # The exit code says that the old release runs: it has started, but may not answer yet.
+    sick = watch_old_release(context, journal, change.state.current)
+    raise rolled_back_error(change.verb, change.state.current, error, sick) from error
 
 
 def _begin(context: Context, change: Change) -> Journal:

@@ -55,16 +55,20 @@ def not_undone_error(context: Context, error: Exception, why: str) -> NotUndoneE
     )
 
 
-def rolled_back_error(verb: str, old: Entry | None, error: BaseException) -> RolledBackError:
+def rolled_back_error(
+    verb: str, old: Entry | None, error: BaseException, sick: Problem | None = None
+) -> RolledBackError:
     """Return the error for a transaction that failed and was undone.
 
     Args:
         verb: What was undone: `apply`, `rollback` or `remove`.
         old: The release that runs again; None if none does.
         error: What failed.
+        sick: Why the old release is not known to be healthy; None where it is.
     """
     now = f"{old.version} is still installed" if old else "nothing is installed, as before"
     hint = error.hint if isinstance(error, WaybillError) else ""
+    problems = [*problems_of(error), *([sick] if sick else ())]
     return RolledBackError(
-        f"{verb} failed and was rolled back ({now}): {reason(error)}", hint=hint, problems=problems_of(error)
+        f"{verb} failed and was rolled back ({now}): {reason(error)}", hint=hint, problems=problems
     )

@@ -3,7 +3,7 @@
 Only an open journal stops a command. A file that cannot be removed, because it is immutable, in use or in the
 lower layer of an overlay, is told by the command, by `install status` and in the metrics.
 
-Operations clear outside of the state, too, such as a backup beside a replaced file. Where that fails, the
+Operations clear outside of the state, too, such as a backup next to a replaced file. Where that fails, the
 note `txn/NUMBER.left` names it; it is tried again as long as no other transaction has followed.
 """
 
@@ -17,8 +17,8 @@ from installer.core import jsonio
 from installer.core.errors import Problem, TamperedError, WaybillError
 from installer.core.limits import MIB
 from installer.core.remedies import remedy
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
-from installer.deploy.registry import handler
 from installer.host.atomic_file import replace_file
 from installer.host.context import Context
 from installer.host.directories import parent

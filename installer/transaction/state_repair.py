@@ -122,7 +122,7 @@ def repair_state(context: Context) -> str:
 def _newest(system: System, layout: Layout) -> State | None:
     """Return the state by the newest journal that has one; None if none does."""
     for number, path in _journals(system, layout):
-        # A damaged journal is no reason to give up: an older one may have the state.
+        # A damaged journal is no reason to stop: an older one may have the state.
         with suppress(NotUndoneError, OSError, TamperedError, KeyError, TypeError, ValueError):
             records = journals.read(system.read(path, journals.LIMIT), path).records
             if records and "state" in records[0].fields:

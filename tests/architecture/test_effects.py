@@ -12,7 +12,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # child process that renders, and the preview, which only `plan` uses and which writes into a temporary
 # directory of its own.
 OUTSIDE = (
-    *("core/", "cli/", "shared/console.py", "shared/frozen.py", "shared/process.py", "shared/streams.py"),
+    *(
+        "core/",
+        "cli/",
+        "shared/console.py",
+        "shared/frozen.py",
+        "shared/process.py",
+        "shared/terminal/streams.py",
+    ),
     "staging/preview.py",
     *("host/system.py", "host/host.py", "host/lock.py", "host/safe_path.py"),
     *("host/private_copy.py", "shared/bounded_child.py"),

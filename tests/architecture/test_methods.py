@@ -12,8 +12,8 @@ import pytest
 
 from installer.core.format.methods import IMPLICIT, METHODS, NAMES, SPECS
 from installer.deploy.method import Method
+from installer.deploy.method_registry import handler, method, methods
 from installer.deploy.operation import Handler
-from installer.deploy.registry import handler, method, methods
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC_LIST = "installer/core/format/methods.py"

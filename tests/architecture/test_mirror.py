@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ ELSEWHERE = {
     "installer/cli": "tests/e2e",  # as the executable, and in tests/installer/commands by the rig's Bench
     "bundler/cli": "tests/e2e",
 }
+
+# The attacks start from the seeds of the fuzz targets.
+MAY_USE = {("attacks", "fuzz")}
 
 
 def folders(top: Path) -> set[str]:
@@ -38,3 +42,34 @@ def test_every_folder_of_tests_is_one_of_the_product(package: str) -> None:
     }
     assert tests
     assert tests <= folders(ROOT)
+
+
+def used(path: Path) -> set[str]:
+    """The folders below `tests` that a module of tests imports from."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("tests.")}
+    return found
+
+
+def test_what_two_folders_of_tests_use_is_in_the_rig() -> None:
+    assert [
+        f"{path.relative_to(ROOT)} uses tests/{name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if (own := path.relative_to(ROOT / "tests").parts[0])
+        for name in sorted(used(path) - {"rig", own})
+        if (own, name) not in MAY_USE
+    ] == []
+
+
+def test_the_rig_uses_nothing_but_itself() -> None:
+    assert [path.name for path in (ROOT / "tests/rig").rglob("*.py") if used(path) - {"rig"}] == []
+
+
+def test_every_module_of_the_rig_is_in_its_map() -> None:
+    text = (ROOT / "tests/rig/README.md").read_text(encoding="utf-8")
+    modules = {path.name for path in (ROOT / "tests/rig").glob("*.py") if not path.name.startswith("test_")}
+    assert sorted(name for name in modules if f"`{name}`" not in text) == []

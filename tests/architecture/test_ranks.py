@@ -45,7 +45,7 @@ RANKS: dict[str, tuple[str, ...]] = {
     "installer.core": (
         "errors limits",
         "remedies",
-        "carried digest semver schema_errors timestamps",
+        "digest document_file semver schema_errors timestamps",
         "jsonio",
         "json_stream fields",
         "format",

@@ -28,9 +28,9 @@ import installer.commands.common.plan_execution
 import installer.shared.rendering.template_sandbox
 from installer.core.jsonio import dumps
 from installer.core.trust.root import Root
-from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
+from tests.rig.hang import ends
 from tests.rig.trustworld import headed, person
 
 FOR_CHILDREN = (

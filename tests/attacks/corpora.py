@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import WaybillError
-from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
+from tests.rig.hang import ends
 from tests.rig.needs import needs
 
 

@@ -27,9 +27,9 @@ from installer.core.trust.root_json import MOST_KEYS, parse_root
 from installer.shared import strict_yaml
 from installer.shared.rendering.template import render
 from tests.attacks.box import bounded
-from tests.hang import ends
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Part
+from tests.rig.hang import ends
 from tests.rig.imagebuild import Built, layer, saved_old, tar
 from tests.rig.memorysink import MemorySink
 

@@ -33,8 +33,8 @@ from installer.core.trust.signatures import TrustedKey
 from installer.shared import strict_yaml
 from installer.transaction.journal import read as read_journal
 from tests.attacks.corpora import corpus, refused
-from tests.hang import ends
 from tests.rig import bundlebuild as build
+from tests.rig.hang import ends
 from tests.rig.needs import needs
 
 MOST = 8 * MIB

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import Desk
-from tests.e2e.executables import Executables, executables
 from tests.rig import baseline
+from tests.rig.desk import Desk
+from tests.rig.executables import Executables, executables
 from tests.rig.hostdir import HostDir
 from tests.rig.needs import needs
 from tests.rig.product import EPOCH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.executables import Executables
+from tests.rig.executables import Executables
 
 SHARE = 0.03
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import Desk
-from tests.e2e.executables import Executables
 from tests.rig.compatrelease import FIRST, SECOND, bundle
+from tests.rig.desk import Desk
+from tests.rig.executables import Executables
 from tests.rig.hostdir import PRODUCT, HostDir, without_times
 
 METHODS = ("--yes", "--only", "files,script")

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.desk import Desk, lay_out
-from tests.e2e.executables import Executables
 from tests.rig import compatrelease, imagebuild
 from tests.rig.compatrelease import SECOND, put
+from tests.rig.desk import Desk, lay_out
 from tests.rig.ed25519key import write_ed25519_key
+from tests.rig.executables import Executables
 from tests.rig.gitcheckout import commit_all
 from tests.rig.imagebuild import Built, layer
 

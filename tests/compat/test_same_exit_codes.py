@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import Desk
-from tests.e2e.executables import Executables
-from tests.hang import ends
 from tests.rig.compatrelease import FIRST, SECOND, bundle, lay_out
+from tests.rig.desk import Desk
+from tests.rig.executables import Executables
+from tests.rig.hang import ends
 from tests.rig.hostdir import HostDir
 
 METHODS = ("--yes", "--only", "files,script")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import Desk
-from tests.e2e.executables import Executables
-from tests.faults.table import share
 from tests.rig.compatrelease import FIRST, SECOND, bundle
+from tests.rig.desk import Desk
+from tests.rig.executables import Executables
 from tests.rig.hostdir import PRODUCT, STATE, Files, HostDir
 from tests.rig.killpoints import KillPoint, kill_points, run_and_kill
+from tests.rig.share import share
 
 SHARE = 3
 """Points of each story in `make test`; WAYBILL_FAULTS=all tries every one."""

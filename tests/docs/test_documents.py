@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import transcript
+from tests.rig import transcript
 from tests.rig.host import Host
 from tests.rig.needs import COMPONENTS, needs
 

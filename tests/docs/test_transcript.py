@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import transcript
+from tests.rig import transcript
 
 
 def play(tmp_path: Path, text: str) -> None:

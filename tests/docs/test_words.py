@@ -23,7 +23,7 @@ HISTORY = TOP / "docs" / "adr"
 # Statements of the code, word for word; the words themselves; a text of somebody else.
 QUOTES = {TOP / "docs" / "reference" / "mutants.md", GLOSSARY}
 # All text files of these places except Python, JSON and Markdown: their comments and what they print.
-PLAIN = (".ci/run", ".ci/arm64", "Makefile", "pyproject.toml", "examples", "templates")
+PLAIN = (".ci/run", ".ci/arm64", "Makefile", "pyproject.toml", "examples", "templates", "bundler/freeze")
 
 
 def below(folder: str, pattern: str) -> list[Path]:
@@ -43,10 +43,12 @@ TEXTS = [
     path
     for place in PLAIN
     for path in below(place, "*")
-    if path.suffix not in {".py", ".md", ".json", ".pyc"} and path.name != "LICENSE"
+    if path.suffix not in {".py", ".md", ".json", ".pyc"}
+    and path.name != "LICENSE"
+    and path.parent.name != "notices"
 ]
 SCHEMAS = below("schemas", "*.json")
-SOURCES = [path for folder in ("examples", "docs") for path in below(folder, "*.py")]
+SOURCES = [path for folder in ("installer", "bundler", "examples", "docs") for path in below(folder, "*.py")]
 
 
 def ids(paths: list[Path]) -> list[str]:
@@ -97,7 +99,7 @@ def remarks(source: str) -> Iterator[tuple[int, str]]:
 
 
 def test_comments_and_docstrings_use_the_words_of_the_glossary() -> None:
-    assert len(SOURCES) > 2
+    assert len(SOURCES) > 150
     assert [
         f"{path.relative_to(TOP)}:{line}: {words}"
         for path in SOURCES

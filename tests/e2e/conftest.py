@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.desk import Desk
-from tests.e2e.executables import Executables
-from tests.e2e.executables import executables as found
 from tests.e2e.site import Site
+from tests.rig.desk import Desk
 from tests.rig.engine import Engine
+from tests.rig.executables import Executables
+from tests.rig.executables import executables as found
 from tests.rig.host import Host
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.desk import PRODUCT, Desk
+from tests.rig.desk import PRODUCT, Desk
 from tests.rig.host import MEDIA, Host, Result
 
 STATE = "/var/lib/waybill"

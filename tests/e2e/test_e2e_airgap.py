@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.desk import BAD, BETTER, GOOD, PRODUCT
+from tests.rig.desk import BAD, BETTER, GOOD, PRODUCT
 
 UNIT = "lan-chat.service"
 PLACES = ("/opt", "/etc/lan-chat", "/etc/systemd/system")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.desk import BAD, BETTER, GOOD, PRODUCT, Desk
 from tests.e2e.site import STATE, Site
+from tests.rig.desk import BAD, BETTER, GOOD, PRODUCT, Desk
 from tests.rig.needs import needs
 
 METRICS = "/var/lib/prometheus/node-exporter"

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.desk import BETTER, GOOD, PRODUCT, Desk
-from tests.hang import ends
+from tests.rig.desk import BETTER, GOOD, PRODUCT, Desk
+from tests.rig.hang import ends
 from tests.rig.host import Result
 
 NOBODY = 65534

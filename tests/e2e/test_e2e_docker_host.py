@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import shop
-from tests.e2e.desk import Desk
 from tests.e2e.site import Site
+from tests.rig.desk import Desk
 from tests.rig.engine import Engine
 from tests.rig.host import Host
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e import shop
 from tests.e2e.box import Box
-from tests.e2e.desk import Desk
+from tests.rig.desk import Desk
 from tests.rig.engine import Engine, Engines
 from tests.rig.needs import needs
 from tests.rig.registry import Registry

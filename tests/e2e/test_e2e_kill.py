@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.desk import BETTER, GOOD, PRODUCT
+from tests.rig.desk import BETTER, GOOD, PRODUCT
 
 PLACES = ("/opt", "/etc/lan-chat", "/etc/systemd/system")
 

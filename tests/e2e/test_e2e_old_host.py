@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.desk import BETTER, GOOD, Desk
 from tests.e2e.site import Site
+from tests.rig.desk import BETTER, GOOD, Desk
 from tests.rig.engine import Engine
 from tests.rig.host import Host
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import BETTER, GOOD, PRODUCT, Desk
 from tests.e2e.site import STATE
+from tests.rig.desk import BETTER, GOOD, PRODUCT, Desk
 from tests.rig.products import elf, make_product, put
 
 PLACES = ("/opt", "/etc", f"{STATE}/{PRODUCT}")

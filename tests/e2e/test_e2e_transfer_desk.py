@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.desk import GOOD, PASSWORD, Desk, lay_out
+from tests.rig.desk import GOOD, PASSWORD, Desk, lay_out
 from tests.rig.engine import Engine
 from tests.rig.host import Host
 

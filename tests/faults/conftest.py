@@ -14,13 +14,14 @@ import pytest
 from tests.faults import stories, table
 from tests.faults.invariants import Ends
 from tests.faults.stories import Story, make_world, on, outside, told
-from tests.faults.tap import Tap, tapped
+from tests.rig.share import EVERYTHING
+from tests.rig.tap import Tap, tapped
 
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if rows := table.lines():
-        share = "everything" if table.EVERYTHING else "a share; make faults tries everything"
+        share = "everything" if EVERYTHING else "a share; make faults tries everything"
         terminalreporter.section(f"operations × faults ({share})")
         for line in rows:
             terminalreporter.write_line(line)

@@ -15,11 +15,11 @@ from installer.host.context import Context
 from installer.host.system import System
 from installer.images import docker_engine
 from tests.faults import stories
-from tests.faults.faulty import Killed
 from tests.faults.invariants import Ends, violations
 from tests.faults.stories import Host, outside
 from tests.rig import imagebuild, images
 from tests.rig.engine import Engine
+from tests.rig.faulty import Killed
 from tests.rig.imagerelease import ReleaseDirectory
 from tests.rig.loop import same
 from tests.rig.machine import Machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from installer.core.format.manifest import Deployment
-from tests.faults.faulty import FaultySystem
+from tests.rig.faulty import FaultySystem
 from tests.rig.releases import Member, ReleaseSpec
 
 SAVE = b'#!/bin/sh\ncp "$WAYBILL_ROOT/etc/data" "$WAYBILL_SNAPSHOT/data"\n'

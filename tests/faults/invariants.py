@@ -19,8 +19,8 @@ from installer.host.layout import Layout
 from installer.state.retained import read_manifest
 from installer.state.state import State, snapshot_records
 from installer.transaction import finalize
-from tests.faults.faulty import snapshot
 from tests.faults.stories import METRICS, attempting, on, outside
+from tests.rig.faulty import snapshot
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ from installer.planning.planner import plan_apply, plan_remove
 from installer.staging.area import discard
 from installer.staging.stage import stage
 from installer.state.state import State, load
-from tests.faults.faulty import snapshot
 from tests.rig import bundlebuild
 from tests.rig.bundlebuild import CREATED, BytesMedium
+from tests.rig.faulty import snapshot
 from tests.rig.releases import Member, ReleaseSpec, context
 
 OURS = "var"

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
-
-T = TypeVar("T")
-EVERYTHING = os.environ.get("WAYBILL_FAULTS") == "all"
-"""Whether all is tried (`make faults`), or a share (`make test`)."""
 
 
 @dataclass
@@ -29,13 +22,6 @@ def row(story: str, fault: str, operations: int) -> Row:
     found = ROWS.setdefault((story, fault), Row())
     found.operations = operations
     return found
-
-
-def share(items: Sequence[T], most: int) -> Sequence[T]:
-    """Gives all of them, or in `make test` at most so many, evenly spread; the first and the last always."""
-    if EVERYTHING or len(items) <= most:
-        return items
-    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
 
 
 def lines() -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from installer.audit.log import HEAD, LOG, check, opened, read
 from installer.host.system import System
-from tests.faults.disk import Disk
-from tests.faults.tap import Tap, tapped
+from tests.rig.disk import Disk
+from tests.rig.tap import Tap, tapped
 
 TORN = b'{"by":{"uid":0},"event":"ended","reason":"' + b"x" * 700
 """What is left of a record; longer than a sector, so that what comes behind it begins in another."""

@@ -15,12 +15,13 @@ from bundler.commands import approve
 from installer.core.errors import UnfitInputError
 from installer.core.format.tar_header import END
 from tests.faults import table
-from tests.faults.disk import State
-from tests.faults.faulty import snapshot
 from tests.faults.stories import copy
-from tests.faults.tap import REACHES, Kind, Tap, tapped
 from tests.rig import bundlebuild as build
+from tests.rig.disk import State
+from tests.rig.faulty import snapshot
 from tests.rig.product import EPOCH, Product
+from tests.rig.share import share
+from tests.rig.tap import REACHES, Kind, Tap, tapped
 from tests.rig.trustworld import APPROVALS, NOW, TEAM, World, person
 
 ASKED = ApprovalRequest("ops", "production", change_id="CHG-7", rollback_to="v1.3.0", notes="ready")
@@ -110,7 +111,7 @@ def done(work: Work, fast: Path, monkeypatch: pytest.MonkeyPatch) -> Done:
 
 def check(states: list[State], done: Done, row: table.Row, fast: Path) -> None:
     distinct = list({state.key(): state for state in states}.values())
-    for state in table.share(distinct, 80):
+    for state in share(distinct, 80):
         state.write(fast / "cut")
         row.runs += 1
         row.broken += list(done.work.wrong(fast / "cut", done))
@@ -158,7 +159,7 @@ def test_an_operation_that_fails_is_told_and_leaves_nothing(
 ) -> None:
     row = table.row(work.name, NAMES[fault], len(done.tap.steps))
     reached = [at for at, step in enumerate(done.tap.steps, 1) if step.name in REACHES[fault]]
-    for at in table.share(reached, 12):
+    for at in share(reached, 12):
         root, told = copy(done.before, fast / "host"), False
         with tapped(root, fault, at, nameless=work.nameless) as tap:
             try:

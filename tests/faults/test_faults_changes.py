@@ -16,9 +16,10 @@ from installer.commands.common.plan_execution import execute_plan
 from installer.core.errors import HostNotReadyError, NotUndoneError, RolledBackError
 from tests.faults import stories, table
 from tests.faults.conftest import Golden
-from tests.faults.faulty import snapshot
 from tests.faults.stories import STORIES, Host, Story, copy, on, outside, recover
+from tests.rig.faulty import snapshot
 from tests.rig.releases import context
+from tests.rig.share import share
 
 T = TypeVar("T")
 EDIT = b"saved by an operator\n"
@@ -88,7 +89,7 @@ def test_what_was_changed_after_the_plan_is_not_overwritten(
 ) -> None:
     trace = golden(story)
     row = table.row(story.name, f"{change.__name__} {moment}", len(destinations(trace)))
-    for path in table.share(destinations(trace), 12):
+    for path in share(destinations(trace), 12):
         root = copy(trace.world, fast / "host")
         before = snapshot(root, besides=("var",))
         host = Meddled(root, MOMENTS[moment] or "never", lambda root=root, path=path: change(root / path))

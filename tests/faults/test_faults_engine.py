@@ -29,12 +29,13 @@ from tests.faults.engines import (
     load_foreign,
     tell,
 )
-from tests.faults.faulty import Killed
 from tests.faults.stories import outside
+from tests.rig.faulty import Killed
 from tests.rig.loop import MIB, Loop
 from tests.rig.machine import Machine
 from tests.rig.needs import needs
 from tests.rig.releases import context
+from tests.rig.share import EVERYTHING, share
 
 pytestmark = pytest.mark.needs("docker20", "busybox")
 SIZE = {"ext4": 192 * MIB, "xfs": 320 * MIB, "btrfs": 256 * MIB}
@@ -76,7 +77,7 @@ class Case:
     def wanted(self, count: int, effect: str) -> bool:
         """Says whether the disk is copied after this effect."""
         on_engine = effect in ("run", "sync_fs") or effect.startswith("docker.")
-        return on_engine or count % (self.every if table.EVERYTHING else 20) == 0
+        return on_engine or count % (self.every if EVERYTHING else 20) == 0
 
 
 SHARES = {"install": 4, "upgrade": 6, "rollback": 2, "remove": 4}
@@ -191,7 +192,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield Bench(Path(name), Releases.make(tmp_path_factory.mktemp("releases")))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.share or table.EVERYTHING], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if case.share or EVERYTHING], ids=str)
 def test_what_a_power_cut_leaves_of_engine_and_host_is_recovered(
     case: Case, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +201,7 @@ def test_what_a_power_cut_leaves_of_engine_and_host_is_recovered(
         monkeypatch.setenv("PATH", tools)
     with bench.told(case) as (host, how):
         row = table.row(case.name, f"power cut, {case.where}", host.count)
-        for label, file in table.share(host.copies, case.share):
+        for label, file in share(host.copies, case.share):
             row.runs += 1
             said = "done" if label == "the end" else ""
             row.broken += [f"{label}: {each}" for each in bench.broken(case, file, how, said)]
@@ -213,7 +214,7 @@ def test_a_power_cut_in_the_recovery_from_a_power_cut_is_recovered(bench: Bench)
     with bench.told(case) as (host, how):
         row = table.row(case.name, f"power cut, recovery cut, {case.where}", host.count)
         firsts = [each for each in host.copies if "docker.load" in each[0] or "docker.tag" in each[0]]
-        for label, file in firsts[::4] if table.EVERYTHING else firsts[5:6]:
+        for label, file in firsts[::4] if EVERYTHING else firsts[5:6]:
             cut = bench.machine(case, file)
             try:
                 cut.start()
@@ -221,7 +222,7 @@ def test_a_power_cut_in_the_recovery_from_a_power_cut_is_recovered(bench: Bench)
                 stories.recover(second.context)
             finally:
                 cut.off()
-            for later, left in table.share(second.copies, 3):
+            for later, left in share(second.copies, 3):
                 row.runs += 1
                 found = bench.broken(case, left, how, boot="3")
                 row.broken += [f"{label}, in recovery {later}: {each}" for each in found]
@@ -238,13 +239,13 @@ def test_a_power_cut_in_the_recovery_from_a_kill_is_recovered(bench: Bench) -> N
         how = bench.tell(case, machine, context(golden))
     row = table.row(case.name, f"killed, recovery cut, {case.where}", len(golden.effects))
     effects = list(enumerate(golden.effects, 1))
-    for at, effect in effects if table.EVERYTHING else effects[-2:-1]:
+    for at, effect in effects if EVERYTHING else effects[-2:-1]:
         with bench.running(case) as machine:
             with pytest.raises(Killed):
                 bench.story(case).verb(context(Killing(machine, at, "installer")))
             recovery = Copying(machine, again, case.wanted)
             stories.recover(recovery.context)
-        for later, left in table.share(recovery.copies, 4):
+        for later, left in share(recovery.copies, 4):
             row.runs += 1
             found = bench.broken(case, left, how)
             row.broken += [f"killed after {effect}, in recovery {later}: {each}" for each in found]
@@ -270,7 +271,7 @@ def test_an_engine_that_was_killed_is_waited_for_and_then_the_host_is_old_or_new
         how = bench.tell(case, machine, context(golden))
     every = [(fault, at) for fault in FAULTS for at in range(1, len(golden.effects) + 1)]
     broken = []
-    for fault, at in table.share(every, 2):
+    for fault, at in share(every, 2):
         row = table.row(case.name, FAULTS[fault], len(golden.effects))
         with bench.running(case) as machine:
             assert machine.engine is not None

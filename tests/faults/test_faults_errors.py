@@ -12,10 +12,11 @@ import pytest
 from installer.core.errors import NotUndoneError
 from tests.faults import table
 from tests.faults.conftest import Golden
-from tests.faults.disk import Disk
 from tests.faults.invariants import violations
 from tests.faults.stories import SCRIPTS, STORIES, Story, copy, on, outside, recover, told
-from tests.faults.tap import REACHES, Kind, tapped
+from tests.rig.disk import Disk
+from tests.rig.share import EVERYTHING, share
+from tests.rig.tap import REACHES, Kind, tapped
 
 EVERY = pytest.mark.parametrize("story", STORIES.values(), ids=str)
 NAMES: dict[Kind, str] = {
@@ -33,7 +34,7 @@ NAMES: dict[Kind, str] = {
 def places(trace: Golden, fault: Kind, most: int) -> list[int]:
     """Gives the operations that a fault can befall, counted from 1."""
     found = [at for at, step in enumerate(trace.tap.steps, 1) if step.name in REACHES[fault]]
-    return list(table.share(found, most))
+    return list(share(found, most))
 
 
 @EVERY
@@ -153,13 +154,13 @@ def test_recovery_in_which_an_operation_fails_is_recovered_from(
     trace = golden(story)
     row = table.row(f"recover of {story.name}", NAMES[fault], len(trace.tap.steps))
     disk = trace.tap.disk
-    for end in table.share(range(0, len(disk.log), 3 if table.EVERYTHING else 9), 3):
+    for end in share(range(0, len(disk.log), 3 if EVERYTHING else 9), 3):
         disk.state(disk.so_far(end)).write(fast / "first")
         with tapped(copy(fast / "first", fast / "dry")) as dry:
             recover(on(fast / "dry"))
         shutil.rmtree(fast / "dry")
         reached = [at for at, step in enumerate(dry.steps, 1) if step.name in REACHES[fault]]
-        for at in table.share(reached, 4):
+        for at in share(reached, 4):
             root = copy(fast / "first", fast / "host")
             with tapped(root, fault, at) as tap:
                 told(recover, on(root))

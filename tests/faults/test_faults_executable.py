@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.executables import executables
 from tests.faults import table
 from tests.faults.invariants import violations
 from tests.faults.stories import copy
 from tests.faults.upgrade import Upgrade
+from tests.rig.executables import executables
 from tests.rig.needs import needs
+from tests.rig.share import share
 
 CALLS = (
     "openat", "write", "pwrite64", "fsync", "syncfs", "ftruncate", "renameat", "renameat2", "linkat",
@@ -90,7 +91,7 @@ def test_a_system_call_that_fails_or_kills_leaves_old_or_new(
     row = table.row("dist/install under strace", fault, sum(map(len, calls.values())))
     hit = Counter[int]()
     for name in calls if fault == "KILL" else ERRORS[fault]:
-        for at in table.share(calls.get(name, []), SHARE):
+        for at in share(calls.get(name, []), SHARE):
             root = copy(site.world, fast / "host")
             how = "signal=KILL" if fault == "KILL" else f"error={fault}"
             code = site.run(root, "-o", os.devnull, f"--inject={name}:{how}:when={at}")

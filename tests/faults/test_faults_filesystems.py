@@ -15,6 +15,7 @@ from tests.faults.invariants import violations
 from tests.faults.stories import STORIES, Host, Story, copy, told
 from tests.rig.loop import MAKE, Loop
 from tests.rig.releases import context
+from tests.rig.share import EVERYTHING
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ def test_what_the_disk_has_at_a_power_cut_is_recovered(
     root = copy(trace.world, loop.mount / "host")
     loop.sync()
     (fast / "copies").mkdir()
-    host = Copying(root, loop, fast / "copies", lambda count: table.EVERYTHING or count % 12 == 0)
+    host = Copying(root, loop, fast / "copies", lambda count: EVERYTHING or count % 12 == 0)
     assert told(story.verb, context(host)) == "done"
     host.keep("the end")
     loop.detach()

@@ -19,12 +19,13 @@ from installer.commands.status import product_status
 from installer.core.errors import IncompleteError
 from installer.host.context import Context
 from tests.faults import table
-from tests.faults.faulty import Killed
 from tests.faults.forward import FORWARD, SAVED, STARTED, Fast, stepped
 from tests.faults.invariants import Ends, violations
 from tests.faults.stories import NEW, OLD, SCRIPTED, copy, install, make_world, on, outside, recover, told
-from tests.faults.tap import tapped
+from tests.rig.faulty import Killed
 from tests.rig.releases import Member, ReleaseSpec, context
+from tests.rig.share import EVERYTHING, share
+from tests.rig.tap import tapped
 
 FAULTS = {
     "kill before": "killed before",
@@ -109,7 +110,7 @@ def test_data_and_release_never_part(
     story = request.node.callspec.params["golden"]
     row = table.row(story, FAULTS[fault], len(golden.effects))
     places = [at for at, effect in enumerate(golden.effects, 1) if fault not in HALF or effect == "write"]
-    for at in table.share(places, 10):
+    for at in share(places, 10):
         root = copy(golden.world, fast / "host")
         system = Fast(root, at, fault)
         said = outcome(context(system), STORIES[story])
@@ -131,14 +132,14 @@ def test_recovery_that_is_killed_goes_on_the_same_way(
 ) -> None:
     story = request.node.callspec.params["golden"]
     row = table.row(story, "killed, recovery killed", len(golden.effects))
-    for first in table.share(changing(golden.effects)[:: 3 if table.EVERYTHING else 1], 6):
+    for first in share(changing(golden.effects)[:: 3 if EVERYTHING else 1], 6):
         half = copy(golden.world, fast / "half")
         outcome(context(Fast(half, first, "kill after")), STORIES[story])
         dry = copy(half, fast / "dry")
         trace = Fast(dry)
         recover(context(trace))
         shutil.rmtree(dry)
-        for second in table.share(changing(trace.trace), 5):
+        for second in share(changing(trace.trace), 5):
             root = copy(half, fast / "host")
             system = Fast(root, second, "kill before" if second % 2 else "kill after")
             with suppress(Killed):

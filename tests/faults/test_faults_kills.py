@@ -14,11 +14,12 @@ import pytest
 
 from tests.faults import table
 from tests.faults.conftest import Golden
-from tests.faults.disk import Disk, State
-from tests.faults.faulty import snapshot
 from tests.faults.invariants import violations
 from tests.faults.stories import STORIES, Story, copy, on, recover, told
-from tests.faults.tap import tapped
+from tests.rig.disk import Disk, State
+from tests.rig.faulty import snapshot
+from tests.rig.share import share
+from tests.rig.tap import tapped
 
 EVERY = pytest.mark.parametrize("story", STORIES.values(), ids=str)
 
@@ -52,7 +53,7 @@ def test_a_kill_at_any_operation_ends_old_or_new(
 ) -> None:
     trace = golden(story)
     row = table.row(story.name, "killed before, in, after", len(trace.tap.steps))
-    for end, state in table.share(list(killed(trace.tap.disk)), 60):
+    for end, state in share(list(killed(trace.tap.disk)), 60):
         state.write(fast / "host")
         row.runs += 1
         row.broken += [f"killed at {end}: {each}" for each in violations(fast / "host", trace.ends, boot="1")]
@@ -67,12 +68,12 @@ def test_recovery_that_is_killed_too_is_recovered_from(
     trace = golden(story)
     row = table.row(story.name, "killed, recovery killed", len(trace.tap.steps))
     seen = set[int]()
-    for end, state in table.share(list(killed(trace.tap.disk)), 6):
+    for end, state in share(list(killed(trace.tap.disk)), 6):
         state.write(fast / "first")
         with tapped(fast / "first") as tap:
             recover(on(fast / "first"))
         shutil.rmtree(fast / "first")
-        for second, again in table.share(list(killed(tap.disk)), 12):
+        for second, again in share(list(killed(tap.disk)), 12):
             if (key := again.key()) in seen:
                 continue
             seen.add(key)

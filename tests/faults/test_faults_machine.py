@@ -30,13 +30,13 @@ from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from installer.state.state import State
-from tests.faults import table
-from tests.faults.faulty import Killed
 from tests.faults.forward import FORWARD, SAVED, STARTED, Fast, stepped
 from tests.faults.invariants import consistent
 from tests.faults.stories import NEW, OLD, attempting, make_world, outside, recover
 from tests.faults.stories import install as install_bundle
+from tests.rig.faulty import Killed
 from tests.rig.releases import Member, ReleaseSpec, context
+from tests.rig.share import EVERYTHING
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SCRIPTED = frozenset({"script"})
@@ -247,7 +247,7 @@ def _installs(number: int) -> Callable[[Context], object]:
 
 
 Machine.TestCase.settings = settings(
-    max_examples=300 if table.EVERYTHING else 8,
+    max_examples=300 if EVERYTHING else 8,
     stateful_step_count=14,
     deadline=None,
     suppress_health_check=list(HealthCheck),

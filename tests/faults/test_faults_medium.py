@@ -13,8 +13,8 @@ from tests.faults import table
 from tests.faults.conftest import Golden
 from tests.faults.invariants import violations
 from tests.faults.stories import NEW, OLD, STORIES, Story, copy, install, on, tar, told
-from tests.faults.tap import tapped
 from tests.rig.bundlebuild import BytesMedium
+from tests.rig.tap import tapped
 
 
 class Stick:

@@ -15,13 +15,14 @@ from tests.faults import table
 from tests.faults.conftest import Golden
 from tests.faults.invariants import violations
 from tests.faults.stories import STORIES, Story, on, recover, told
-from tests.faults.tap import Tap, tapped
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.releases import Notes
+from tests.rig.share import EVERYTHING, share
 from tests.rig.staging import LAYOUT, STAGING, plan, run
+from tests.rig.tap import Tap, tapped
 
 EVERY = pytest.mark.parametrize("story", STORIES.values(), ids=str)
-SAMPLES = 40 if table.EVERYTHING else 3
+SAMPLES = 40 if EVERYTHING else 3
 """Random choices at each sync, besides: all is lost, nothing is, one thing is, all but one is."""
 
 
@@ -31,7 +32,7 @@ def test_a_power_cut_at_any_moment_ends_old_or_new(
 ) -> None:
     trace = golden(story)
     row, last = table.row(story.name, "power cut", len(trace.tap.steps)), len(trace.tap.disk.log)
-    for end, state in table.share(list(trace.tap.disk.cuts(SAMPLES)), 150):
+    for end, state in share(list(trace.tap.disk.cuts(SAMPLES)), 150):
         state.write(fast / "host")
         row.runs += 1
         found = violations(fast / "host", trace.ends, trace.told if end == last else "")
@@ -47,12 +48,12 @@ def test_a_power_cut_in_the_recovery_from_a_power_cut_ends_old_or_new(
     trace = golden(story)
     row, seen = table.row(story.name, "power cut, recovery cut", len(trace.tap.steps)), set[int]()
     firsts = list(trace.tap.disk.cuts(0))
-    for end, state in table.share(firsts if not table.EVERYTHING else firsts[::4], 5):
+    for end, state in share(firsts if not EVERYTHING else firsts[::4], 5):
         state.write(fast / "first")
         with tapped(fast / "first") as tap:
             recover(on(fast / "first", "2"))
         shutil.rmtree(fast / "first")
-        for second, again in table.share(list(tap.disk.cuts(0)), 10):
+        for second, again in share(list(tap.disk.cuts(0)), 10):
             if (key := again.key()) in seen:
                 continue
             seen.add(key)
@@ -74,14 +75,14 @@ def test_a_power_cut_in_what_follows_a_kill_ends_old_or_new(
     row = table.row(story.name, f"killed, power cut when {again}", len(trace.tap.steps))
     moments = [(end, half) for end in range(len(trace.tap.disk.log) + 1) for half in (False, True)]
     seen = set[int]()
-    few = moments[:: 4 if again == "recovered" else 16] if table.EVERYTHING else moments
-    for end, half in table.share(few, 6):
+    few = moments[:: 4 if again == "recovered" else 16] if EVERYTHING else moments
+    for end, half in share(few, 6):
         disk = trace.tap.disk.left(fast / "first", end, half)
         start = len(disk.log)
         with Tap(disk):
             told(recover if again == "recovered" else story.verb, on(fast / "first"))
         shutil.rmtree(fast / "first")
-        for second, state in table.share(list(disk.cuts(0, start)), 10):
+        for second, state in share(list(disk.cuts(0, start)), 10):
             if (key := state.key()) in seen:
                 continue
             seen.add(key)
@@ -100,7 +101,7 @@ def test_what_is_ours_is_ours_when_the_power_goes_while_staging_is_cleared(fast:
     with tapped(fast / "begin") as tap:
         clear(System(fast / "begin"), LAYOUT, Notes())
     tried = 0
-    for end, state in table.share(list(tap.disk.cuts(SAMPLES)), 60):
+    for end, state in share(list(tap.disk.cuts(SAMPLES)), 60):
         root, notes = fast / "host", Notes()
         state.write(root)
         clear(System(root), LAYOUT, notes)
@@ -124,7 +125,7 @@ def test_what_is_ours_is_ours_when_the_power_goes_while_staging_goes_on_after_a_
         with Tap(disk):
             run(System(fast / "killed"), BytesMedium(plan().tar()))
         shutil.rmtree(fast / "killed")
-        for second, state in table.share(list(disk.cuts(0, start)), 40):
+        for second, state in share(list(disk.cuts(0, start)), 40):
             root, notes = fast / "host", Notes()
             state.write(root)
             clear(System(root), LAYOUT, notes)

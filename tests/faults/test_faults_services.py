@@ -19,8 +19,8 @@ from installer.host.system import Completed
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from tests.faults import stories, table
-from tests.faults.faulty import Killed
 from tests.rig.engine import Engine
+from tests.rig.faulty import Killed
 from tests.rig.host import Host
 from tests.rig.releases import ReleaseSpec, context, install
 from tests.rig.remote import Remote
@@ -34,6 +34,7 @@ from tests.rig.services import (
     running_units,
     with_project,
 )
+from tests.rig.share import share
 
 FAULTS = {
     "fails": "its command fails",
@@ -213,7 +214,7 @@ def test_a_command_that_goes_wrong_leaves_services_of_one_release(
     assert len(golden.commands) > 2
     every = [(fault, at) for fault in FAULTS for at in range(1, len(golden.commands) + 1)]
     broken = []
-    for fault, at in table.share(every, SHARES.get((name, story.name), 4)):
+    for fault, at in share(every, SHARES.get((name, story.name), 4)):
         row = table.row(f"{story.name} of {name}", FAULTS[fault], len(golden.commands))
         bring(healthy, kind, story.before)
         failing = context(Failing(machine, at, fault))

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.executables import executables
 from tests.faults import table
 from tests.faults.invariants import violations
 from tests.faults.stories import copy
 from tests.faults.upgrade import Upgrade, environment, from_source
+from tests.rig.executables import executables
 from tests.rig.needs import needs
+from tests.rig.share import share
 
 CALLS = (
     "openat", "read", "write", "fsync", "syncfs", "ftruncate", "renameat", "linkat", "symlinkat", "unlinkat",
@@ -38,20 +39,26 @@ def upgrade(tmp_path_factory: pytest.TempPathFactory) -> Upgrade:
     return Upgrade.make(base, from_source(base))
 
 
-@pytest.fixture(scope="module")
-def calls(upgrade: Upgrade, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
-    """By system call: which of the process's calls of that name come after the program has been loaded."""
-    base = tmp_path_factory.mktemp("traced")
-    root, log = copy(upgrade.world, base / "host"), base / "strace.log"
+def calls_of(command: list[str], log: Path, *places: str) -> dict[str, list[int]]:
+    """Run a command; by system call, return which of its calls of that name concern one of some places."""
     words = ["strace", "-f", "-qq", "-y", "-s", "256", "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
-    subprocess.run([*words, "--", *upgrade.command(root)], env=environment(), capture_output=True, check=True)
+    subprocess.run([*words, "--", *command], env=environment(), capture_output=True, check=True)
     counts, found = Counter[tuple[str, str]](), dict[str, list[int]]()
     for line in log.read_text(errors="replace").splitlines():
         if match := LINE.match(line):
             pid, name, rest = match.groups()
             counts[pid, name] += 1
-            if str(root) in rest or str(upgrade.bundle) in rest:
+            if any(place in rest for place in places):
                 found.setdefault(name, []).append(counts[pid, name])
+    return found
+
+
+@pytest.fixture(scope="module")
+def calls(upgrade: Upgrade, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
+    """The calls of the upgrade that concern the host or the bundle."""
+    base = tmp_path_factory.mktemp("traced")
+    root = copy(upgrade.world, base / "host")
+    found = calls_of(upgrade.command(root), base / "strace.log", str(root), str(upgrade.bundle))
     assert {"write", "fsync", "unlinkat", "linkat", "mkdirat"} <= found.keys()
     return found
 
@@ -63,7 +70,7 @@ def test_a_signal_at_a_system_call_leaves_old_or_new(
     row = table.row("an upgrade as a process", f"SIG{number}", sum(map(len, calls.values())))
     codes = Counter[int]()
     for name, places in calls.items():
-        for at in table.share(places, SHARE):
+        for at in share(places, SHARE):
             root = copy(upgrade.world, fast / f"host-{row.runs}")
             inject = f"--inject={name}:signal={number}:when={WAYS[number].format(at=at)}"
             words = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", os.devnull, inject, "--"]
@@ -84,6 +91,47 @@ def test_a_signal_at_a_system_call_leaves_old_or_new(
             row.broken += [f"{where}: {each}" for each in violations(root, upgrade.ends, told)]
     assert row.broken == []
     assert codes.keys() == TOLD.keys()
+
+
+BUNDLE = {
+    "create": ["create", "1.4.0", "-C", "{product}", "-o", "{at}/made.tar", "--key", "{key}"],
+    "keygen": ["keygen", "{at}/made"],
+    "approve": ["approve", "{at}/b.tar", "--role", "security", "--env", "production", "--key", "{key}"],
+}
+
+
+@pytest.mark.parametrize("verb", BUNDLE)
+def test_a_signal_to_bundle_leaves_all_or_nothing(verb: str, upgrade: Upgrade, fast: Path) -> None:
+    values = {"product": upgrade.bundle.with_name("1.4.0"), "key": upgrade.desk.key}
+
+    def begin(name: str) -> tuple[Path, list[str], dict[str, int]]:
+        place = fast / name
+        place.mkdir()
+        (place / "b.tar").write_bytes(upgrade.bundle.read_bytes())
+        words = [word.format(at=place, **values) for word in BUNDLE[verb]]
+        return place, [str(upgrade.programs.bundle), *words], sizes(place)
+
+    place, command, before = begin("whole")
+    found = calls_of(command, fast / "strace.log", str(place))
+    after, row = sizes(place), table.row(f"bundle {verb}", "signals", sum(map(len, found.values())))
+    assert after != before
+    for name, places in found.items():
+        for at in share(places, SHARE):
+            place, command, _ = begin(f"{name}-{at}")
+            inject = f"--inject={name}:signal={('TERM', 'INT', 'HUP')[row.runs % 3]}:when={at}+1"
+            done = run(["strace", *QUIET, "-o", os.devnull, inject, "--", *command])
+            row.runs += 1
+            expected = {0: after, 130: before}.get(done.returncode)
+            if sizes(place) != expected:
+                row.broken.append(
+                    f"{name} {at}, exit {done.returncode}: {sizes(place)} {done.stderr.decode()}"
+                )
+    assert row.broken == []
+
+
+def sizes(place: Path) -> dict[str, int]:
+    """The files of a directory; signatures differ in size by a byte or two, archives do not."""
+    return {path.name: path.stat().st_size // 512 for path in place.iterdir()}
 
 
 def run(words: list[str]) -> subprocess.CompletedProcess[bytes]:

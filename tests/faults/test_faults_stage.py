@@ -16,8 +16,8 @@ from installer.core.format.archive import BLOCK
 from installer.host.system import System
 from installer.staging.area import clear
 from installer.staging.work_dir import area_of, work_dir
-from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig import bundlebuild as build
+from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Notes, context
 from tests.rig.staging import FILES, LAYOUT, STAGING, Reads, opened, plan, run, tree
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.executables import executables
 from tests.faults import table
 from tests.faults.invariants import violations
 from tests.faults.stories import copy, outside
 from tests.faults.upgrade import Upgrade, environment, from_source
+from tests.rig.executables import executables
+from tests.rig.share import share
 
 BROKEN = {
     "all closed": "<&- >&- 2>&-",
@@ -59,7 +60,7 @@ def test_an_upgrade_goes_on_when_its_reader_goes_away_after_a_line(upgrade: Upgr
     lines = whole.stdout.count(b"\n")
     assert lines > 10
     row = table.row("an upgrade as a process", "its reader goes away", lines)
-    for count in table.share(range(lines), SHARE):
+    for count in share(range(lines), SHARE):
         root = copy(upgrade.world, fast / f"after-{count}")
         with subprocess.Popen(upgrade.command(root), **together) as running:  # type: ignore[call-overload]
             for _ in range(count):
@@ -70,6 +71,19 @@ def test_an_upgrade_goes_on_when_its_reader_goes_away_after_a_line(upgrade: Upgr
         row.broken += [f"after {count} lines: {each}" for each in violations(root, upgrade.ends, "done")]
         shutil.rmtree(root)
     assert row.broken == []
+
+
+def test_an_upgrade_goes_on_when_its_terminal_goes_away(upgrade: Upgrade, fast: Path) -> None:
+    """Under nohup: without the signal, every write and the bar of the progress fail (EIO)."""
+    root = copy(upgrade.world, fast / "host")
+    ours, theirs = os.openpty()
+    words = ["setsid", "--ctty", "sh", "-c", 'trap "" HUP; exec "$@"', "sh", *upgrade.command(root)]
+    with subprocess.Popen(words, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs) as running:
+        os.close(theirs)
+        os.read(ours, 1)
+        os.close(ours)
+    assert running.returncode == 0
+    assert violations(root, upgrade.ends, "done") == []
 
 
 @pytest.mark.parametrize("how", [*BROKEN, *READERS])

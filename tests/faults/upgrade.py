@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.e2e.desk import PASSWORD, Desk
-from tests.e2e.executables import TOP, Executables
 from tests.faults.invariants import Ends
 from tests.faults.stories import copy, outside, state
+from tests.rig.desk import PASSWORD, Desk
+from tests.rig.executables import TOP, Executables
 from tests.rig.product import EPOCH, Product
 
 RELEASES = (("1.3.0", b"\x7fELF old"), ("1.4.0", b"\x7fELF new!"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import build, bundles, host, images, kept, trust
+from tests.fuzz import build, bundles, host, images, records, trust
 from tests.fuzz.target import Target
 
 TARGETS: tuple[Target, ...] = (
@@ -11,5 +11,5 @@ TARGETS: tuple[Target, ...] = (
     *images.TARGETS,
     *build.TARGETS,
     *host.TARGETS,
-    *kept.TARGETS,
+    *records.TARGETS,
 )

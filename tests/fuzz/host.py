@@ -22,7 +22,7 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.jsonio import dumps_lines
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.shared.text import table
+from installer.shared.terminal.text import table
 from installer.state import state, trust_store
 from installer.state.evidence import Evidence
 from installer.transaction import journal

@@ -13,7 +13,7 @@ import pytest
 
 from tests.fuzz.catalogue import TARGETS
 from tests.fuzz.target import Target
-from tests.hang import ends
+from tests.rig.hang import ends
 from tests.rig.needs import needs
 
 TOP = Path(__file__).parents[2]

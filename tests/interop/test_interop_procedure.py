@@ -13,9 +13,9 @@ import pytest
 from bundler.signing.cosign import generate
 from installer.core.errors import WaybillError
 from installer.core.format.manifest import SUMS
-from tests.docs import transcript
 from tests.interop.table import NO, PROCEDURE, YES
 from tests.rig import bundlebuild as build
+from tests.rig import transcript
 from tests.rig.bundlebuild import Part, Plan, raw_header
 from tests.rig.needs import needs
 

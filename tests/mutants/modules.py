@@ -56,8 +56,46 @@ RECOVERY = {
         "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair"
     ),
 }  # fmt: skip
-MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY
+HOST = {
+    "installer/host/lock.py": _host("host/lock", "host/lock_file"),
+    "installer/state/trust_store.py": (
+        *_host(
+            "commands/trust_ensure",
+            "commands/trust_protected",
+            "commands/trust_update",
+            "commands/known_time",
+        ),
+        "tests/installer/commands/common/test_bundle_verifier.py",
+    ),
+    "installer/audit/log.py": _host(
+        "audit/audit_log", "audit/audit_segments", "audit/recorder", "audit/floor"
+    ),
+    "installer/staging/stage.py": _host("staging/stage", "staging/work_dir"),
+    "installer/planning/file_changes.py": _host(
+        "planning/planner",
+        "planning/other_products",
+        "planning/found_directories",
+        "planning/own_places",
+        "planning/drift",
+    ),
+    "installer/deploy/file_operations.py": _host(
+        "deploy/files",
+        "deploy/release_files",
+        "planning/found_directories",
+        "commands/apply",
+        "commands/rollback_rules",
+    ),
+    "installer/commands/setup.py": _host("commands/setup"),
+}
+MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY | HOST
 """Module to the beginnings of the names of the test modules that are run against it."""
-_SLOW = ("every_step_of_clearing", "foreign_names_among", "hundreds_of_files", "twenty_thousand")
+_SLOW = (
+    "killed_anywhere_it_is_done_again",
+    "second_time_leave_the_old_one",
+    "every_step_of_clearing",
+    "foreign_names_among",
+    "hundreds_of_files",
+    "twenty_thousand",
+)
 PASSED_OVER = " and ".join(f"not {name}" for name in _SLOW)
 """Tests in them that take longer than they find: minutes, or a second for each step."""

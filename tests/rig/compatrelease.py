@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.desk import Desk
 from tests.rig import imagebuild
+from tests.rig.desk import Desk
 from tests.rig.imagebuild import Built, layer
 
 FIRST, SECOND = "1.0.0", "1.1.0"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from nacl.secret import SecretBox
 
-from tests.e2e.desk import PASSWORD
+from tests.rig.desk import PASSWORD
 
 COST = 32768
 

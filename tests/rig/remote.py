@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from installer.host.system import Completed
-from tests.faults.faulty import FaultySystem
+from tests.rig.faulty import FaultySystem
 from tests.rig.host import Host
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,8 +15,29 @@ from installer.core.format.member_names import link_target_fault, path_fault
 
 # Setuid and setgid never travel; the sticky bit and write access for all would be a risk on the host.
 _MODE_BITS = 0o775
+_LEFTOVER = re.compile(
+    r"\.DS_Store|\._.*|__MACOSX|\.Spotlight-V100|\.Trashes|\.fseventsd"  # macOS
+    r"|Thumbs\.db|ehthumbs\.db|desktop\.ini"  # Windows
+    r"|\..*\.sw[a-p]|.*~|\.#.*"  # Vim and Emacs
+    r"|\.nfs[0-9a-f]{8,}|\.fuse_hidden[0-9a-f]+|\.directory"  # open files on network file systems, KDE
+)
+"""Names of what desktops and editors leave in a directory. No release means to ship it, and it tells names,
+folders and unsaved text of whoever built the release."""
 # The same mistake in a thousand files is one mistake.
 _MOST = 25
+
+
+def leftovers_warning(tree: InputTree, where: str) -> Problem | None:
+    """Return the warning about leftovers of desktops and editors in a tree, or None if it has none."""
+    if not tree.left_out:
+        return None
+    shown = ", ".join(tree.left_out[:3]) + (", …" if len(tree.left_out) > 3 else "")
+    return Problem(
+        where,
+        f"{tree.given} has files of desktops or editors, which are not shipped: "
+        f"{len(tree.left_out)} ({shown})",
+        "remove them; if the product needs one, rename it, or ship it inside an archive file",
+    )
 
 
 def survey(tree: InputTree, where: str) -> tuple[InputTree, list[Problem]]:
@@ -42,6 +64,7 @@ def survey(tree: InputTree, where: str) -> tuple[InputTree, list[Problem]]:
         files=tuple(sorted(walk.files)),
         links=tuple(sorted(walk.links)),
         directories=tuple(sorted(walk.directories)),
+        left_out=tuple(walk.left_out),
     )
     return surveyed, problems
 
@@ -53,14 +76,19 @@ class _Walk:
         self.links: list[TreeLink] = []
         self.directories: list[TreeDirectory] = []
         self.problems: list[Problem] = []
+        self.left_out: list[str] = []
         self._folded: dict[str, str] = {}
 
     def directory(self, relative: str) -> bool:
         """Add one directory; return whether anything is in it."""
         any_entry = False
         for entry in self._entries(relative):
-            any_entry = True
             path = f"{relative}/{entry.name}" if relative else entry.name
+            # Before anything else is said of it: such a file is nobody's mistake.
+            if _LEFTOVER.fullmatch(entry.name):
+                self.left_out.append(path)
+                continue
+            any_entry = True
             if not self._name_fits(path):
                 continue
             try:

@@ -187,11 +187,16 @@ class BundleVerifier:
             return None
         expired = isinstance(error, ExpiredError)
         moments = [key.not_after for key in root.keys.values() if key.not_after and expired]
-        # Only what enough trusted keys have signed: else anybody with a medium could move the time.
+        # Only what enough trusted keys have signed: else anybody with a bundle source could move the time.
         if trace.released is not None and trace.manifest is not None:
             moments.append(datetime.fromtimestamp(trace.manifest.expires, UTC))
             moments += trace.approval_check.passed if trace.approval_check else []
         return max((each for each in moments if each <= now), default=None)
+
+    @property
+    def downgrade_checked(self) -> bool:
+        """Whether the state of the host could be read: without it a downgrade is not noticed."""
+        return not self._unread_state
 
     def _destination(self, manifest: Manifest) -> HostFacts:
         try:
@@ -297,7 +302,7 @@ def _given_trust(session: Session, path: Path, typed: str) -> tuple[Trust, str]:
 def missing_environment(system: System, root: Root) -> Problem | None:
     """Return what is to be done before anything is installed on a host that does not say what it is.
 
-    An option alone would let anybody choose the policy of a production host, each time anew.
+    An option alone would let anybody choose the policy of a production host, each time again.
     """
     if not root.environments or recorded_environment(system):
         return None

@@ -21,14 +21,14 @@ from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, RolledBackError, WaybillError
 from installer.deploy import health
 from installer.deploy.health import ProbeResult
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import StepError
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.system import System
 from installer.planning.plan import Plan
 from installer.planning.plan_text import plan_text
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.evidence import EvidenceFile
 from installer.state.host_identity import environment, host_name
 from installer.state.release import record_bytes

@@ -17,12 +17,12 @@ from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillErro
 from installer.core.format.methods import images_in_engine
 from installer.core.remedies import MISPLACED, remedy
 from installer.deploy.health import watch_release
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.lock import LockError
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.shared.ui import Ui
 from installer.state.place import check_place
 from installer.state.release import open_release
@@ -31,6 +31,7 @@ from installer.state.state import Entry, State, host_readable, load
 from installer.state.trust_store import remove_partial_files
 from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
+from installer.transaction.old_release import watch_old_release
 from installer.transaction.state_repair import refuse_before_reboot, refuse_truncated, repair_state
 
 
@@ -129,8 +130,8 @@ def recover(context: Context) -> list[Recovered]:
     """
     done = list[Recovered]()
     try:
-        if mended := repair_state(context):
-            done.append(Recovered("", "repaired", mended))
+        if repaired := repair_state(context):
+            done.append(Recovered("", "repaired", repaired))
     except OSError as error:
         raise _stuck(error, "the state", context.layout.state_file) from error
     for number in unfinished(context):
@@ -176,12 +177,27 @@ def unfinished(context: Context) -> list[str]:
         raise NotUndoneError(
             "the journal of an unfinished transaction is missing",
             where=context.layout.journal(lost[0]),
-            hint="restore the journal from a backup. If you have no backup: move the .backup "
-            "directory of this transaction away (it contains the replaced files), then run "
-            "`install rollback VERSION --on-drift replace` with the version to run",
+            hint=_without_journal(context, lost[0]),
         )
     _check_link(context, journals)
     return sorted(journals)
+
+
+def _without_journal(context: Context, number: str) -> str:
+    """Return all steps for a transaction whose journal is gone, as commands to type."""
+    state, layout = load(context.system, context.layout), context.layout
+    root = context.system.root.rstrip("/")
+    backup = f"{root}{layout.backup(number)}"
+    steps = [f"mv {backup} {backup.removesuffix('.backup')}.saved (it contains the replaced files)"]
+    if state.current:
+        steps.append(f"ln -sfn releases/{state.current.name} {root}{layout.current}")
+        steps.append(f"install rollback {state.current.version} --on-drift replace")
+    else:
+        steps += [f"rm -f {root}{layout.current}", "install the bundle again with --on-drift replace"]
+    numbered = "; ".join(f"{place}. {step}" for place, step in enumerate(steps, start=1))
+    return (
+        f"restore the journal from a backup. If you have no backup: {numbered}. See `install recover --help`"
+    )
 
 
 def _check_link(context: Context, journals: set[str]) -> None:
@@ -201,10 +217,13 @@ def _check_link(context: Context, journals: set[str]) -> None:
         way = f"To run {expected}: {aside}ln -sfn {expected} {path}"
     else:
         way = f"To run no release: {aside.removesuffix(' && ') or f'rm {path}'}"
+    # The files may be those of either release: the rollback puts those of one there.
+    again = f"`install rollback {state.current.version} --on-drift replace`, and " if state.current else ""
+    then = f"{again}`install status`"
     raise NotUndoneError(
         f"{is_}, but state.json names {expected or 'no running release'}",
         where=context.layout.current,
-        hint=f"a journal was deleted, or the link was changed by hand. {way}; then run `install status`",
+        hint=f"a journal was deleted, or the link was changed by hand. {way}; then run {then}",
     )
 
 
@@ -222,16 +241,17 @@ def _recover_one(context: Context) -> Recovered:
         _on_the_disk(context, journal)
         goes_on = journal.has("FORWARD") and not journal.has("COMMIT")
         if goes_on:
-            _go_on(context, journal)
+            _start_new_release(context, journal)
         if journal.has("COMMIT"):
-            _mend_images(context, journal, finalize.committed_state(context, journal))
+            _repair_images(context, journal, finalize.committed_state(context, journal))
             finalize.after_commit(context, journal)
             why = journal.last("COMMIT").get("why", "")
             return Recovered(number, "rolled-forward" if goes_on else "finished", why)
         why = next((record.fields["why"] for record in journal.records if record.type == "ABORT"), "")
-        _mend_images(context, journal, load(context.system, context.layout))
+        _repair_images(context, journal, load(context.system, context.layout))
         execute.undo(context, journal, why or "interrupted")
         finalize.after_rollback(context, journal)
+        watch_old_release(context, journal, load(context.system, context.layout).current)
     except OSError as error:
         journal.require_reboot(error)  # after a failed fsync the kernel may show what is not on the disk
         raise
@@ -246,10 +266,10 @@ def _on_the_disk(context: Context, journal: Journal) -> None:
     )
 
 
-def _go_on(context: Context, journal: Journal) -> None:
+def _start_new_release(context: Context, journal: Journal) -> None:
     """Start the new release of a transaction that is past the point of no return."""
     new = Entry.from_json(journal.records[0].fields["new"])
-    _mend_images(context, journal, State(new))
+    _repair_images(context, journal, State(new))
 
     def watch() -> None:
         watch_release(context, open_release(context.system, context.layout, new), new.methods)
@@ -257,7 +277,7 @@ def _go_on(context: Context, journal: Journal) -> None:
     execute.roll_forward(context, journal, watch)
 
 
-def _mend_images(context: Context, journal: Journal, stands: State) -> None:
+def _repair_images(context: Context, journal: Journal, stands: State) -> None:
     """Repair the images of the release that remains, if the host was booted since they were changed."""
     # Only a reboot can lose images of an engine: they are checked after one, if we changed any.
     touched = any(op.kind.startswith("image.") for _, op, _ in execute.begun_operations(journal))

@@ -1,4 +1,4 @@
-"""What every command works with: the host, whom it talks to, and the time."""
+"""What every command works with: the host, the terminal, and the time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.shared.ui import Ui
 from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
@@ -30,7 +30,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where commands run and whom they talk to.
+    """Where commands run and how they talk to people.
 
     Attributes:
         system: The host, or the directory that stands for one.
@@ -113,6 +113,9 @@ class Session:
         return kind == "dir" and not _PRODUCT_FILES.isdisjoint(self.system.names(base))
 
 
+_WRITE_HINT = "give a path in a directory that exists and that you can write to, with enough free space"
+
+
 def write_output(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a file that the operator asked for, which only this user can read.
 
@@ -121,7 +124,7 @@ def write_output(path: Path, pieces: Iterable[bytes]) -> None:
         HostNotReadyError: It cannot be written.
     """
     # Half of a file must not stay under the name of a whole one, whenever a signal comes.
-    with os_errors_as(HostNotReadyError, "cannot write", str(path)), interrupts.deferred():
+    with os_errors_as(HostNotReadyError, "cannot write", str(path), _WRITE_HINT), interrupts.deferred():
         try:
             System().write_new(str(path.absolute()), interrupts.pieces(pieces), 0o600)
         except FileExistsError:

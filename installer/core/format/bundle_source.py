@@ -233,7 +233,7 @@ def zeros_after(medium: BundleSource, offset: int) -> int | None:
 
     Args:
         medium: What is read.
-        offset: Where to begin; of a stream, where it stands.
+        offset: Where to begin; of a stream, its position.
     """
     # A file is asked first: nearly all end here, and nothing more is read.
     if medium.parallel and medium.at_end(offset):

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from installer.core.errors import NotApprovedError, Problem, TamperedError, WaybillError
 from installer.core.format.manifest import Manifest
-from installer.core.timestamps import format_time
+from installer.core.timestamps import expired_text, format_time
 from installer.core.trust.approval import Approval, ApprovalFile, parse
 from installer.core.trust.policy import SKEW, CountedApproval
 from installer.core.trust.provenance import Provenance, why_rejected
@@ -98,14 +98,18 @@ class ApprovalCheck:
             f"{each.where}: {each.what}; it is not needed, and does not count" for each in self._damaged
         )
 
+    def damage(self) -> WaybillError | None:
+        """Return the error of the first damaged file, or None if none is damaged."""
+        return self._damaged[0] if self._damaged else None
+
     def refusal(self, problems: Sequence[Problem]) -> WaybillError:
         """Return the error where something is missing: of the first damaged file, as it may be just that one.
 
         Args:
             problems: What the policy requires and is missing.
         """
-        if self._damaged:
-            return self._damaged[0]
+        if damage := self.damage():
+            return damage
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         return NotApprovedError(
             f"{self.manifest.product} {self.manifest.version} is not approved for {self.environment}: "
@@ -149,7 +153,7 @@ class ApprovalCheck:
             return f"is not valid before {format_time(statement.not_before)}"
         if self.now >= statement.expires:
             self.passed.append(statement.expires)
-            return f"expired on {format_time(statement.expires)}"
+            return expired_text(statement.expires, self.now)
         if days and (self.now - statement.not_before).total_seconds() > days * 86400:
             return f"is older than this environment allows ({days} day{'s' if days > 1 else ''})"
         if role == "break-glass" and not statement.notes:

@@ -169,7 +169,7 @@ def decode_base64(text: object, what: str, where: str) -> bytes:
     Args:
         text: The characters; anything but a string is refused.
         what: What it is, for errors.
-        where: Where it stands, for errors.
+        where: Its place, for errors.
 
     Returns:
         The bytes.

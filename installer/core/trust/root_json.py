@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from installer.core.carried import read_carried
 from installer.core.digest import HEX
+from installer.core.document_file import read_document
 from installer.core.errors import MediaError, TamperedError, UntrustedError, WaybillError
 from installer.core.fields import Document, Value
 from installer.core.jsonio import loads_strict
@@ -57,7 +57,7 @@ def load_root(path: Path) -> tuple[Root, bytes]:
         TamperedError: It is not a root.
     """
     try:
-        data = read_carried(path, ROOT_BYTES)
+        data = read_document(path, ROOT_BYTES)
     except FileNotFoundError:
         raise UntrustedError(
             "no such file; without a root, no key is trusted",
@@ -220,7 +220,9 @@ def _check_policy(value: Value, root: Root, policy: Policy) -> None:
     known = len(value.document.problems)
     for role in policy.requires:
         if role not in root.roles:
-            value.document.note(value.at("requires"), f"requires the role {role}, which is not in `roles`")
+            hint = f"bundle trust add-key root.json KEY.pub --role {role} --owner NAME"
+            what = f"requires the role {role}, which is not in `roles`"
+            value.document.note(value.at("requires"), what, hint)
     for name in ("builders", "repositories", "clean_tree"):
         if getattr(policy, name) and "provenance" not in policy.requires:
             value.document.note(value.at(name), "has no effect where the role provenance is not required")

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from installer.core.errors import ExpiredError, Problem, RefusedError, TamperedError, UntrustedError
 from installer.core.limits import LIMITS
-from installer.core.timestamps import format_time
+from installer.core.timestamps import expired_text
 from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import Root
 from installer.core.trust.root_json import parse_root
@@ -63,7 +63,7 @@ def require_unexpired(root: Root, where: str, now: datetime) -> None:
     """
     if now > root.expires:
         raise ExpiredError(
-            f"version {root.version} of the root expired on {format_time(root.expires)}",
+            f"version {root.version} of the root {expired_text(root.expires, now)}",
             where=where,
             hint="ask the owners of the root keys for the current version; check this host's clock "
             "with `date -u`",

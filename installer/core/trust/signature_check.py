@@ -15,7 +15,7 @@ from installer.core.errors import (
     WaybillError,
 )
 from installer.core.format.manifest import SUMS
-from installer.core.timestamps import format_time
+from installer.core.timestamps import expired_text
 from installer.core.trust.root import Root
 from installer.core.trust.signatures import Scheme, Signature, TrustedKey, verify
 
@@ -136,7 +136,7 @@ def check_signature(
         raise TamperedError(error.what, where=error.where, hint="the signature file was renamed") from error
     # After the signature itself: an invalid signature by an expired key is still a sign of tampering.
     if key.not_after is not None and now > key.not_after:
-        reason = f"{who} expired on {format_time(key.not_after)}"
+        reason = f"{who} {expired_text(key.not_after, now)}"
         return Rejected(file, keyid8, "expired", reason, f"{another} a valid key")
     return Accepted(file, key.scheme, key.keyid, key.owner)
 

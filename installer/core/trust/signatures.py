@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from installer.core.carried import REMEDY, text_damage
+from installer.core.document_file import REMEDY, text_damage
 from installer.core.errors import TamperedError, UntrustedError
 from installer.core.format.manifest import SUMS
 from installer.core.trust import cosign, gpgv
@@ -76,7 +76,7 @@ class Signature:
 
     Attributes:
         name: The file's name.
-        form: What stands after the key id: `sig`, `sigstore.json` or `asc`.
+        form: What follows the key id: `sig`, `sigstore.json` or `asc`.
         keyid8: The eight digits in its name.
         data: Its bytes.
     """

@@ -26,7 +26,7 @@ from installer.core.errors import (
 from installer.core.format.manifest import SUMS, Manifest
 from installer.core.limits import LIMITS
 from installer.core.semver import compare
-from installer.core.timestamps import format_time
+from installer.core.timestamps import expired_text
 from installer.core.trust.approval import Approval, ApprovalFile
 from installer.core.trust.approval_check import ApprovalCheck
 from installer.core.trust.policy import (
@@ -110,9 +110,8 @@ class Trust:
             # A host that gets no new root for long may have missed a revocation.
             if now > root.expires:
                 # A clock that runs ahead looks the same: nobody should fetch a root for a dead battery.
-                expired = f"the root of this host expired on {format_time(root.expires)}"
                 raise ExpiredError(
-                    f"{expired}; the clock of this host shows {format_time(now)}",
+                    f"the root of this host {expired_text(root.expires, now)}",
                     where="root.json",
                     hint="check the clock with `date -u`; if it is right, bring a newer root.json and run "
                     "`install trust update`; installed releases keep running",
@@ -182,7 +181,7 @@ class Trust:
             # An old bundle with known defects stays validly signed for ever: its expiry ends that.
             if now >= expires:
                 raise ExpiredError(
-                    f"the bundle expired on {format_time(expires)}",
+                    f"the bundle {expired_text(expires, now)}",
                     where=where,
                     hint="check this host's clock with `date -u`; if it is right, ask for a new bundle",
                 )
@@ -200,7 +199,7 @@ class Trust:
 
     def _check_sequence(self, manifest: Manifest, destination: HostFacts, where: str, identity: str) -> None:
         rule = self.root.products.get(manifest.product, ProductRule())
-        # A reset is signed by the holders of the root: the one way back from a sequence number set too high.
+        # A reset is signed by the holders of the root: the only remedy for a sequence number set too high.
         forgets = rule.reset > destination.reset
         highest = -1 if forgets else destination.highest
         name = f"{manifest.product} {manifest.version} (sequence {manifest.sequence})"
@@ -219,8 +218,8 @@ class Trust:
                     where=where,
                     hint="to roll back to a retained release, run: install rollback [VERSION]",
                 )
-            if not forgets and (twin := destination.same_sequence(manifest.sequence, identity)):
-                raise DowngradeError(same_sequence(name, twin), where=where, hint=SAME_SEQUENCE_HINT)
+            if not forgets and (other := destination.same_sequence(manifest.sequence, identity)):
+                raise DowngradeError(same_sequence(name, other), where=where, hint=SAME_SEQUENCE_HINT)
         with verification_step(13):
             check_floor(self.root, manifest, where)
         with verification_step(14):

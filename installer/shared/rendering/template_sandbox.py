@@ -31,6 +31,11 @@ _GROWING = frozenset((
     "batch", "center", "expandtabs", "indent", "join", "ljust", "replace", "rjust", "slice", "wordwrap",
     "zfill",
 ))  # fmt: skip
+_TEXTS = frozenset((
+    "capitalize", "center", "e", "escape", "forceescape", "format", "indent", "join", "lower", "replace",
+    "string", "striptags", "title", "trim", "truncate", "upper", "urlencode", "wordwrap",
+))  # fmt: skip
+"""Filters that make a text of whatever they are given."""
 _WIDE_FIELD = re.compile(r"[0-9]{5,}|\*")
 _PRINTABLE = (str, int, float, list, tuple, dict)
 
@@ -116,20 +121,21 @@ class Budget:
             raise TemplateRefusedError(
                 f"prints {kind}", "call it with (), or convert it to text with | join or | list"
             )
-        self._inspect(value)
+        self.inspect(value)
         text = str(value)
         self.text += len(text)
         if self.text > 4 * LIMITS.document_bytes:
             raise TemplateRefusedError("produces too much text")
         return text
 
-    def _inspect(self, value: Any) -> None:
-        """Refuse a list or mapping that has no text, or a text that is too large.
+    def inspect(self, value: Any) -> Any:
+        """Pass a value on of which a text is made; refuse a list or mapping without one, or with a huge one.
 
         Raises:
             TemplateRefusedError: It has a function or a generator in it, or is too large.
         """
-        waiting, size = [value], 0
+        waiting: list[Any] = [value] if isinstance(value, list | tuple | dict) else []
+        size = 0
         while waiting:
             each = waiting.pop()
             # Each element is one character or more. A list in a list in a list, each twice in the next, is
@@ -146,12 +152,15 @@ class Budget:
                 raise TemplateRefusedError(what, "convert its elements with | map(…) | list")
             if size > LIMITS.document_bytes:
                 raise TemplateRefusedError("produces a value that is too large")
+        return value
 
 
 def bind(tree: nodes.Template) -> None:
     """Put counters into a syntax tree: around what loops run over and around joined texts."""
     for loop in list(tree.find_all(nodes.For)):
         loop.iter = _filtered(loop.iter, "_rounds")
+    for concat in list(tree.find_all(nodes.Concat)):
+        concat.nodes = [_filtered(part, "_inspect") for part in concat.nodes]
     for parent in list(tree.find_all(nodes.Node)):
         for field, value in parent.iter_fields():
             if isinstance(value, nodes.Concat):
@@ -186,7 +195,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             self.globals.pop(name, None)
         kept = {name: make for name, make in FILTERS.items() if name not in _LEFT_OUT}
         self.filters = {name: self._bounded(name, make) for name, make in kept.items()}
-        self.filters |= {"tojson": _tojson, "_rounds": budget.rounds, "_measure": budget.measure}
+        self.filters |= {"tojson": _tojson, "_rounds": budget.rounds}
+        self.filters |= {"_measure": budget.measure, "_inspect": budget.inspect}
 
     def _bounded(self, name: str, make: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(make)
@@ -195,6 +205,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             if name in _GROWING:
                 plain = [arg for arg in args if not isinstance(arg, Context | ImmutableSandboxedEnvironment)]
                 _refuse_growth([getattr(arg, "eval_ctx", arg) for arg in plain], kwargs)
+            if name in _TEXTS:
+                for arg in args:
+                    self._budget.inspect(arg)
             if name == "format":
                 _refuse_wide(str(args[0]))
             return self._budget.measure(make(*args, **kwargs))

@@ -10,7 +10,7 @@ from bundler.commands.inspect import VIEWS, inspect_bundle
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.core.limits import LIMITS
-from installer.shared.text import safe
+from installer.shared.terminal.text import safe
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part, Plan
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -333,3 +334,44 @@ def test_what_init_lays_down_is_fit_to_ship(tmp_path, template):
     config = load(tmp_path / "lan-chat", "v0.1.0")
     assert config.manifest.product == "lan-chat"
     assert config.warnings == ()
+
+
+LEFTOVERS = (
+    ".DS_Store",
+    "._index.html",
+    "__MACOSX/._x",
+    ".Spotlight-V100/store",
+    "css/.main.css.swp",
+    "css/.main.css.swo",
+    "css/main.css~",
+    "img/Thumbs.db",
+    "img/desktop.ini",
+    ".nfs000000000001",
+    ".fuse_hidden0000001",
+)
+SHIPPED = ("index.html", "css/main.css", "img/a.swp", ".htaccess", "a.bak", "_static/x", "x.orig")
+
+
+def test_leftovers_of_desktops_and_editors_are_named_and_not_shipped(product_dir):
+    for name in SHIPPED:
+        put(product_dir, f"web/{name}", "x")
+    add(product_dir, "trees: [{path: web}]\n")
+    clean = load(product_dir, "1.4.0")
+    assert sorted(file.path for file in clean.trees[0].files) == sorted(SHIPPED)
+    for name in LEFTOVERS:
+        put(product_dir, f"web/{name}", "x")
+    (product_dir / "web/.#index.html").symlink_to("user@desk.4711:1")
+    config = load(product_dir, "1.4.0")
+    # The bundle is the same as without them.
+    assert replace(config.trees[0], left_out=()) == clean.trees[0]
+    (warning,) = (each for each in config.warnings if "desktops" in each.what)
+    assert warning.where.startswith("bundle.yaml:")
+    # A directory counts once, whatever is in it.
+    assert "which are not shipped: 12 (" in warning.what
+    assert clean.warnings == tuple(each for each in config.warnings if each != warning)
+
+
+def test_a_tree_of_leftovers_alone_is_empty(product_dir):
+    put(product_dir, "web/.DS_Store", "x")
+    add(product_dir, "trees: [{path: web}]\n")
+    assert "web contains no files" in " ".join(faults(product_dir, "1.4.0"))

@@ -21,9 +21,9 @@ from installer.audit import log as audit_log
 from installer.audit.log import HEAD, LOG, AuditError, check, opened
 from installer.audit.record import RECORD_LIMIT, Record, decode, encode
 from installer.host.system import SyncError, System
-from tests.faults.faulty import FaultySystem, Killed
-from tests.faults.tap import tapped
+from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.needs import lacks, needs
+from tests.rig.tap import tapped
 
 T = TypeVar("T")
 EVENT = {"event": "refused", "time": "2026-11-24T03:00:00Z", "host": "h", "by": {"uid": 0}, "program": "0"}
@@ -229,7 +229,7 @@ def test_wherever_a_disk_becomes_full_in_the_first_records_the_log_goes_on_once_
 
 def test_a_torn_record_is_named_by_length_and_digest_and_cannot_be_changed_later(four: System) -> None:
     put(four, content(four) + b'{"by":{"uid"')
-    assert check(*audit_log.read(four)).torn == 12
+    assert check(*audit_log.read(four)).partial == 12
     record(four)
     chain = check(*audit_log.read(four))
     assert chain.problem is None

@@ -23,8 +23,8 @@ from installer.commands import audit as commands
 from installer.host.context import Context
 from installer.host.layout import STATE
 from installer.host.system import System
-from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.chatd import ONE, TWO, numbered
+from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.releases import install, recovered, root
 
 EVENT = {"event": "refused", "time": "2026-11-24T03:00:00Z", "host": "h", "by": {"uid": 0}, "program": "0"}

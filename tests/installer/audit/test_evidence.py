@@ -25,8 +25,8 @@ from installer.core.trust.root import PRODUCTION
 from installer.core.trust.steps import STEPS
 from installer.core.vsa import VerificationTrace
 from installer.host.system import System
-from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, newer, release
+from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.needs import needs
 from tests.rig.trustworld import APPROVALS, NOW, Said, person, root
 

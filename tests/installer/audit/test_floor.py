@@ -10,9 +10,9 @@ import pytest
 from installer.audit.floor import highest_sequence, with_floor
 from installer.host.context import Context
 from installer.state.state import State
-from tests.faults.faulty import kill_at
 from tests.rig.bench import Bench, newer, release
 from tests.rig.chatd import ONE, TWO
+from tests.rig.faulty import kill_at
 from tests.rig.releases import install, recovered, remove, roll_back, root
 
 OLD, NEW = 100_040_000_999, 100_050_000_999

@@ -26,10 +26,10 @@ from installer.host.system import System
 from installer.planning.plan import Options
 from installer.planning.planner import plan_apply
 from installer.state.evidence import EvidenceFile
-from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.auditlogs import break_log, events, records
 from tests.rig.bench import Bench, release
 from tests.rig.chatd import ONE
+from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.releases import SIGNED, Member, Notes, context, install, stage
 from tests.rig.trustworld import APPROVALS, Said, root
 

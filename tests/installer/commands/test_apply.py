@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +25,10 @@ from installer.host.system import System
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed
+from tests.rig.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, planned, roll_back, root
 
 
@@ -222,10 +224,17 @@ def test_a_deleted_journal_is_noticed_by_its_backups(host: Context) -> None:
     kill_at(host, TWO, "rename /opt/.waybill")
     (root(host) / STATE / "txn/000002.log").unlink()
     with (
-        pytest.raises(NotUndoneError, match="journal of an unfinished transaction is missing"),
+        pytest.raises(NotUndoneError, match="journal of an unfinished transaction is missing") as caught,
         exclusive(host),
     ):
         pass
+    # The hint has every step, and the steps work as they are printed.
+    steps = re.split(r"; \d\. ", caught.value.hint.partition("1. ")[2].partition(". See")[0])
+    assert steps[2] == "install rollback 1.0.0 --on-drift replace"
+    for step in steps[:2]:
+        subprocess.run(["sh", "-c", step.partition(" (")[0]], check=True)
+    roll_back(host, "1.0.0", Options(drift=Policy("replace")))
+    assert status.product_status(host).drift == ()
 
 
 def test_a_deleted_journal_is_noticed_by_the_link(host: Context) -> None:
@@ -236,6 +245,7 @@ def test_a_deleted_journal_is_noticed_by_the_link(host: Context) -> None:
     with pytest.raises(NotUndoneError, match="9-deadbeefdead") as caught, exclusive(host):
         pass
     assert "ln -sfn" in caught.value.hint
+    assert "`install rollback 1.0.0 --on-drift replace`, and `install status`" in caught.value.hint
     assert any(problem.where.endswith("/current") for problem in status.product_status(host).drift)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -44,9 +45,12 @@ def test_a_bundle_can_be_verified_whatever_the_state_is_and_it_is_said_what_was_
     ours: Bench,
 ) -> None:
     (ours.host / STATE / "state.json").write_text("{")
-    code, _, said = ours.run("verify", newer(ours))
+    code, document, said = ours.run("verify", newer(ours))
     assert code == 0
     assert "cannot check whether this is a downgrade" in said
+    assert document["downgrade_checked"] is False
+    why = "the state of this host cannot be read" if os.geteuid() == 0 else "run as root"
+    assert f"\ndowngrade    NOT CHECKED ({why})\n" in ours.text("verify", newer(ours))[1]
 
 
 @pytest.mark.parametrize("damage", [b"{", None], ids=["damaged", "deleted"])
@@ -67,6 +71,8 @@ def test_a_plan_says_first_that_something_is_unfinished(ours: Bench) -> None:
     code, document, _ = ours.run("plan", newer(ours))
     assert code == 0
     assert document["notes"][0].startswith("UNFINISHED transaction 000009: its journal is missing")
+    text = ours.text("plan", newer(ours))[1]
+    assert text.index("UNFINISHED transaction 000009") < text.index("files: ")
 
 
 def test_a_plan_of_a_host_that_is_not_ready_is_one_document_with_the_plan_in_it(ours: Bench) -> None:

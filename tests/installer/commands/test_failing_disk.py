@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.faults import table
-from tests.faults.faulty import snapshot
 from tests.rig.bench import Bench, newer, release
+from tests.rig.faulty import snapshot
+from tests.rig.share import share
 
 CALLS = (
     "open", "read", "pread", "preadv", "write", "stat", "fstat", "readlink", "listdir", "mkdir", "fsync",
@@ -92,7 +92,7 @@ def test_a_call_that_fails_ends_in_words_and_never_in_a_traceback(
     after, total = outside(bench.host), disk.calls
     assert total > 50
     broken, runs = [], 0
-    for at in table.share(range(1, total + 1), 60):
+    for at in share(range(1, total + 1), 60):
         shutil.rmtree(bench.host)
         shutil.copytree(tmp_path / "saved", bench.host, symlinks=True)
         with disk.failing(at):

@@ -16,9 +16,9 @@ from installer.commands import metrics
 from installer.commands.metrics import Metric
 from installer.core.errors import HostNotReadyError
 from installer.host.system import System
-from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.auditlogs import break_log
 from tests.rig.bench import Bench, release
+from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.needs import needs
 from tests.rig.process import Daemon
 

@@ -16,16 +16,16 @@ from installer.commands.common import recovery
 from installer.commands.common.recovery import Recovered, _stuck, exclusive
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, Problem
 from installer.core.format.manifest import Manifest
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op, StepError
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.system import SyncError, System
 from installer.state.state import State, load
 from installer.state.trust_store import ROOT_FILE
 from installer.transaction import finalize
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, Mounted, Rebooted, Refusing, kill_at, snapshot
 from tests.rig.chatd import ONE, TWO, deployed
+from tests.rig.faulty import FaultySystem, Mounted, Rebooted, Refusing, kill_at, snapshot
 from tests.rig.releases import STATE, Notes, context, install, recovered, root
 
 
@@ -245,7 +245,7 @@ def test_images_are_looked_at_after_a_reboot_where_some_were_touched_and_are_use
         seen.append(manifest.version)
 
     monkeypatch.setattr("installer.images.repair.repair_images", mend)
-    recovery._mend_images(host, journal, stands)
+    recovery._repair_images(host, journal, stands)
     assert seen == asked
 
 
@@ -261,7 +261,7 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
         assert (tmp_path / STATE / "txn/000002.log").exists()
         seen.append(stands.current.version if stands.current else "")
 
-    monkeypatch.setattr(recovery, "_mend_images", see)
+    monkeypatch.setattr(recovery, "_repair_images", see)
     recovered(host)
     assert seen == [version]
 

@@ -18,7 +18,7 @@ from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.state.state import State
 from installer.transaction.journal import Journal
-from tests.faults.faulty import Cut, Killed, Rebooted, Refusing
+from tests.rig.faulty import Cut, Killed, Rebooted, Refusing
 from tests.rig.releases import ReleaseSpec, context, install, recovered
 from tests.rig.steps import (
     DATA,
@@ -174,7 +174,7 @@ def test_the_images_of_the_new_release_are_seen_to_before_it_goes_on(
     def see(_context: Context, open_: Journal, stands: State) -> None:
         seen.append((stands.current.version if stands.current else "", open_.has("COMMIT")))
 
-    monkeypatch.setattr(recovery, "_mend_images", see)
+    monkeypatch.setattr(recovery, "_repair_images", see)
     recovered(host)
     assert seen[0] == ("2.0.0", False)
     assert lines(host)[-1] == "later 2.0.0"

@@ -18,8 +18,8 @@ from installer.planning.drift import Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from installer.transaction import finalize
-from tests.faults.faulty import FaultySystem, Killed
 from tests.rig.bench import Bench, release
+from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, remove
 
 pytestmark = pytest.mark.host(directories=("etc", "opt"))
@@ -81,7 +81,20 @@ def test_an_edited_file_that_the_operator_keeps_stays_and_so_does_its_directory(
     on(host, "/etc/chat/c").write_text("as edited")
     stays = named(proof_of(host, Options(drift=Policy.parse(["keep"]))), "stays")
     assert stays["/etc/chat/c"] == "edited on this host, kept"
-    assert stays["/etc/chat"] == "contains c, not installed by Waybill"
+    assert stays["/etc/chat"] == "contains c, edited on this host and kept"
+
+
+def test_the_plan_of_a_removal_says_whose_file_keeps_a_directory(host: Context) -> None:
+    install(host, ONE)
+    on(host, "/etc/chat/c").write_text("as edited")
+    options = Options(drift=Policy.parse(["keep"]))
+    with exclusive(host) as (state, _):
+        notes = plan_remove(host, state, options).notes
+    assert "/etc/chat is not removed: it contains c, edited on this host and kept" in notes
+    on(host, "/etc/chat/zz").write_text("of somebody else")
+    with exclusive(host) as (state, _):
+        notes = plan_remove(host, state, options).notes
+    assert "/etc/chat is not removed: it contains zz and 1 more, not installed by Waybill" in notes
 
 
 def test_history_audit_log_and_site_values_stay_and_say_why(host: Context) -> None:
@@ -166,7 +179,7 @@ def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> Non
         plan = plan_remove(host, state)
     assert {change.path for change in plan.changes.changes} == {"/opt/chat/d", "/etc/chat/c"}
     assert any(note.startswith("retained release 1.0.0 will be deleted") for note in plan.notes)
-    assert "/opt/chat is not removed: it contains mine, which Waybill did not install" in plan.notes
+    assert "/opt/chat is not removed: it contains mine, not installed by Waybill" in plan.notes
 
 
 def test_the_command_prints_it_and_looks_again_when_it_is_typed_again(bench: Bench) -> None:

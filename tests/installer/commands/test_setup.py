@@ -20,8 +20,8 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, MediaError, RefusedError, UsageError
 from installer.host.system import System
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
-from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.bench import Bench, release
+from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.needs import needs
 
 PROGRAM = f'#!/bin/sh\n[ ! -e "$0.harm" ] || exit 3\necho install {__version__}\n'

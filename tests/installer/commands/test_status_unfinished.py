@@ -16,9 +16,9 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.transaction.journal import Journal
-from tests.faults.faulty import kill_at
 from tests.rig.auditlogs import records
 from tests.rig.chatd import ONE, THREE, TWO
+from tests.rig.faulty import kill_at
 from tests.rig.journals import rewritten
 from tests.rig.releases import Notes, context, root, state_file
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import tarfile
@@ -89,6 +90,22 @@ def test_what_cannot_be_read_is_a_sentence_and_the_rest_is_there(
     found = collect(ours)
     assert "about.json" in found
     assert not member or says in found[f"products/lan-chat/{member}"]
+
+
+def test_how_much_could_not_be_read_is_said_and_how_to_read_it(ours: Bench, tmp_path: Path) -> None:
+    (ours.host / STATE / "state.json").write_text("{")
+    code, document, _ = ours.run("support", str(tmp_path / "damaged.tar"))
+    assert code == 0
+    assert "products/lan-chat/status.json" in document["unread"]
+    count, unread = len(document["members"]), len(document["unread"])
+    text = ours.text("support", str(tmp_path / "again.tar"))[1]
+    how = "the archive says why" if os.geteuid() == 0 else "run as root"
+    assert f"{unread} of {count} parts could not be read: {how}\n" in text
+
+
+def test_a_whole_host_has_nothing_that_could_not_be_read(ours: Bench, tmp_path: Path) -> None:
+    assert ours.run("support", str(tmp_path / "whole.tar"))[1]["unread"] == []
+    assert "could not be read" not in ours.text("support", str(tmp_path / "again.tar"))[1]
 
 
 def test_a_host_without_anything_gives_what_it_has(bench: Bench) -> None:

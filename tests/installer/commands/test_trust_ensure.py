@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from bundler.trust.root_files import root_bytes
+from installer.commands.trust import ensure_trust
 from installer.core.errors import DeclinedError, UntrustedError
+from installer.core.timestamps import format_time
 from installer.core.trust.root import Root, display_fingerprint, fingerprint
 from installer.core.trust.root_json import parse_root
+from installer.host.system import System
 from installer.state.host_identity import ENVIRONMENT_FILE
 from installer.state.trust_store import EARLIER_FILE, ROOT_FILE, TIME_FILE, require_fingerprint
-from tests.rig.bench import Bench, environment
+from tests.rig.bench import CLOCK, Bench, environment
+from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.trustworld import NOW, headed, root, write_root
 
 WRONG = "0" * 64
@@ -96,7 +101,7 @@ class TestInit:
         path = write_root(fresh.stick / "old", "root.json", headed(1, "Ann", expires=NOW - timedelta(days=1)))
         code, document, _ = fresh.run("trust", "init", str(path), "--fingerprint", of(path))
         assert code == 12
-        assert "the clock of this host shows 20" in document["what"]
+        assert "the clock shows 20" in document["what"]
         assert "`date -u`" in document["hint"]
 
 
@@ -123,6 +128,21 @@ class TestEnvironment:
         assert fresh.run("trust", "init", str(path))[0] == 0
         assert asked[1] == "Which environment does this host belong to: production? "
         assert recorded(fresh) == "production\n"
+
+    def test_a_clock_that_jumps_while_somebody_types_is_not_kept(
+        self, fresh: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = chain(fresh, 1)
+        shown = [NOW]
+        monkeypatch.setattr(CLOCK, lambda: shown[0])
+
+        def answer(_question: str, flag: str) -> str:
+            shown[0] = NOW + timedelta(days=4000)
+            return {"--fingerprint": of(path), "--env": "production"}[flag]
+
+        monkeypatch.setattr("installer.cli.options.console.ask", answer)
+        assert fresh.run("trust", "init", str(path))[0] == 0
+        assert (fresh.host / TIME_FILE[1:]).read_text().strip() == format_time(NOW)
 
     def test_a_person_who_leaves_has_changed_nothing(
         self, fresh: Bench, monkeypatch: pytest.MonkeyPatch
@@ -299,3 +319,26 @@ class TestTextThatWasChanged:
         data = root_bytes(root()).replace(b"\n", b"\r\n")
         with pytest.raises(UntrustedError, match="does not match this file"):
             require_fingerprint(tmp_path, data, fingerprint(root_bytes(replace(root(), version=2))))
+
+
+@pytest.mark.parametrize("fault", ["kill before", "kill half", "kill after"])
+def test_killed_at_each_effect_the_host_has_no_root_without_its_environment(
+    fresh: Bench, tmp_path: Path, fault: str
+) -> None:
+    path = chain(fresh)
+    words = (path, of(path), lambda _question, _flag: "", lambda: NOW, path.parent, "production")
+    whole = FaultySystem(tmp_path / "whole")
+    (tmp_path / "whole").mkdir()
+    ensure_trust(whole, *words)
+    seen = set()
+    for number in range(1, len(whole.trace) + 1):
+        host = tmp_path / f"host-{number}"
+        host.mkdir()
+        with suppress(Killed):
+            ensure_trust(FaultySystem(host, number, fault), *words)
+        has = [(host / file[1:]).exists() for file in (ENVIRONMENT_FILE, EARLIER_FILE, ROOT_FILE)]
+        # In this order: what exists later never exists alone.
+        assert has == sorted(has, reverse=True)
+        seen.add(tuple(has))
+        assert ensure_trust(System(host), *words).root.version == 3
+    assert {(False,) * 3, (True,) * 3} <= seen

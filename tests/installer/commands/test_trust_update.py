@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from installer.commands.trust import update_trust
-from installer.core.carried import read_carried
+from installer.core.document_file import read_document
 from installer.core.errors import (
     BusyError,
     ExpiredError,
@@ -39,8 +39,8 @@ from installer.state.trust_store import (
     load_trust,
     remember_time,
 )
-from tests.faults.faulty import Killed
 from tests.rig.bench import Bench
+from tests.rig.faulty import Killed
 from tests.rig.trustworld import NOW, headed, person, write_root
 
 AUDIT = "var/lib/waybill/audit.jsonl"
@@ -193,9 +193,9 @@ class TestMedium:
 
         def counted(path: Path, limit: int, *, follow: bool = True) -> bytes:
             read.append(path.name)
-            return read_carried(path, limit, follow=follow)
+            return read_document(path, limit, follow=follow)
 
-        monkeypatch.setattr("installer.state.root_updates.read_carried", counted)
+        monkeypatch.setattr("installer.state.root_updates.read_document", counted)
         assert update_trust(trusting, new, lambda: NOW).root.version == 2
         assert {name.partition(".")[0] for name in read} == {"2", "3"}
 
@@ -205,7 +205,7 @@ class TestMedium:
         path = write_root(tmp_path / "new", "2.root.json", headed(2, "Ann"), "Ann")
         for number in range(LIMITS.signatures):
             path.with_name(f"{path.name}.{number:08x}.asc").write_bytes(b"x")
-        monkeypatch.setattr("installer.state.root_updates.read_carried", pytest.fail)
+        monkeypatch.setattr("installer.state.root_updates.read_document", pytest.fail)
         with pytest.raises(TamperedError, match="more than 64 signatures"):
             update(trusting, path.parent)
 

@@ -19,7 +19,7 @@ from installer.host.context import Context
 from installer.planning.planner import plan_remove
 from installer.shared.process import Completed
 from installer.state.release import open_release
-from tests.faults.faulty import Killed
+from tests.rig.faulty import Killed
 from tests.rig.host import Host
 from tests.rig.releases import ReleaseSpec, context, install, plan_for
 from tests.rig.remote import Remote

@@ -8,8 +8,8 @@ from installer.commands import status
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.deploy.compose import METHOD
 from installer.deploy.method import Target
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import StepError
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.state.release import open_release
 from installer.state.state import load

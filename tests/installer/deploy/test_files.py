@@ -17,7 +17,7 @@ from installer.core.errors import HostNotReadyError, NotUndoneError, RolledBackE
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.planner import plan_remove
-from tests.faults.faulty import FaultySystem, Refusing, snapshot
+from tests.rig.faulty import FaultySystem, Refusing, snapshot
 from tests.rig.needs import needs
 from tests.rig.releases import Member, ReleaseSpec, context, install, plan_for, planned, remove, root
 

@@ -13,13 +13,13 @@ import pytest
 
 from installer.commands import status
 from installer.core.errors import NotUndoneError, RolledBackError
-from installer.deploy.registry import handler
+from installer.deploy.method_registry import handler
 from installer.deploy.release_files import ChangedFileError
 from installer.host import private_copy
 from installer.host.context import Context
 from installer.shared.process import Completed
 from installer.state.state import load
-from tests.faults.faulty import FaultySystem
+from tests.rig.faulty import FaultySystem
 from tests.rig.releases import Member, context, install, plan_for, recovered, remove, root
 from tests.rig.scripts import SCRIPT, log, scripted
 from tests.rig.steps import ONLY, install_steps
@@ -92,6 +92,7 @@ def test_a_script_that_is_edited_while_an_upgrade_runs_is_not_run_to_undo_it(hos
         install_steps(host, scripted("2.0.0", 2, SCRIPT + edit))
     assert "deploy/apply.sh: was changed since it was installed, and was not run" in str(caught.value)
     assert not evil(host)
+    assert leftovers(host) == []
     path.write_bytes(SCRIPT)
     path.chmod(0o755)
     (done,) = recovered(host)
@@ -132,11 +133,11 @@ def test_a_script_finds_its_neighbours_and_the_release_from_its_own_place(host: 
 def test_on_a_full_disk_the_checked_script_runs_where_it_is(
     host: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_args: object) -> bool:
+    def full(*_args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     install_steps(host, scripted("1.0.0", 1))
-    monkeypatch.setattr(private_copy, "_copied", full)
+    monkeypatch.setattr(private_copy, "_copy", full)
     with pytest.raises(RolledBackError):
         install_steps(host, scripted("2.0.0", 2, SCRIPT + b"exit 4\n"))
     assert log(host)[-1] == "apply 1.0.0 with 1.0.0"

@@ -12,13 +12,13 @@ from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_apply, plan_remove
-from tests.faults.faulty import FaultySystem
+from tests.rig.faulty import FaultySystem
 from tests.rig.releases import Member, context, stage
 from tests.rig.scripts import SCRIPT, log, scripted
 from tests.rig.steps import install_steps

@@ -9,7 +9,7 @@ import pytest
 
 from installer.host.atomic_file import remove_partial, replace_file
 from installer.host.system import System
-from tests.faults.faulty import FaultySystem, Killed
+from tests.rig.faulty import FaultySystem, Killed
 
 
 def test_content_reaches_the_disk_before_the_name(tmp_path: Path) -> None:

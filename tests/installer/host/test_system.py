@@ -15,9 +15,9 @@ import pytest
 from installer.core.errors import BusyError
 from installer.host import syscalls
 from installer.host.system import System
-from installer.shared import interrupts
-from tests.faults.faulty import Mounted
-from tests.hang import ends
+from installer.shared.terminal import interrupts
+from tests.rig.faulty import Mounted
+from tests.rig.hang import ends
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from installer.images.prune import sweep
 from installer.shared.progress import Progress
 from installer.state.state import Entry, State, load, save
 from installer.transaction.execute import Change, execute
-from tests.faults.faulty import snapshot
+from tests.rig.faulty import snapshot
 from tests.rig.imagerelease import ReleaseDirectory
 from tests.rig.imagesite import Site
 

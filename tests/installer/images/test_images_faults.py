@@ -18,8 +18,8 @@ from installer.images import docker_engine
 from installer.images.method import METHOD
 from installer.images.prune import sweep
 from installer.images.repair import repair_images
-from tests.hang import ends
 from tests.rig.engine import Engine
+from tests.rig.hang import ends
 from tests.rig.imagerelease import plain_layer
 from tests.rig.imagesite import Site, site_of
 

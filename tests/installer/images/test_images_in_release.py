@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from installer.deploy.method import Target
+from installer.deploy.method_registry import handler
 from installer.deploy.operation import Json, Op
-from installer.deploy.registry import handler
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.images.method import METHOD
 from installer.shared.progress import Progress
-from tests.faults.faulty import snapshot
+from tests.rig.faulty import snapshot
 from tests.rig.imagerelease import ReleaseDirectory
 
 BASE = "var/lib/waybill/shop"

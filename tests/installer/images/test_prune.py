@@ -13,8 +13,8 @@ from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.state.state import Entry, State, load, save
 from installer.transaction import finalize
-from tests.faults.faulty import kill_at
 from tests.rig.chatd import ONE, THREE, TWO
+from tests.rig.faulty import kill_at
 from tests.rig.releases import STATE, install, root
 
 pytestmark = pytest.mark.host(ONE, TWO)

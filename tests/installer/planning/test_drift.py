@@ -14,7 +14,7 @@ from installer.host.context import Context
 from installer.planning import plan_text
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
-from tests.faults.faulty import FaultySystem, Killed, snapshot
+from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, planned, remove, roll_back, root
 
 pytestmark = pytest.mark.host(system=FaultySystem)
@@ -82,6 +82,9 @@ def test_the_plan_says_what_becomes_of_it_and_shows_the_difference(
         assert "-port: 9\n" in text
         assert "+port: 2\n" in text
         assert "topsecret" not in text
+        # A diff that leads to the operator's own file would show a change that does not happen.
+        to = f"/{NEW} (your chat.conf is not changed)" if options is KEEP else f"/{CONF}"
+        assert f"--- /{CONF}\n+++ {to}\n" in text
         (row,) = plan.as_json()["edited"]
         assert row["path"] == f"/{CONF}"
 

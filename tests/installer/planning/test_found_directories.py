@@ -16,7 +16,7 @@ from installer.host.context import Context
 from installer.planning import plan_text
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
-from tests.faults.faulty import FaultySystem, Refusing, snapshot
+from tests.rig.faulty import FaultySystem, Refusing, snapshot
 from tests.rig.needs import needs
 from tests.rig.releases import (
     Member,

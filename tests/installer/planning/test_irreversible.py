@@ -21,7 +21,7 @@ from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_remove
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from tests.rig.releases import install, roll_back
 from tests.rig.steps import (
     DATA,

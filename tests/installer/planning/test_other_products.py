@@ -18,7 +18,7 @@ from installer.host.context import Context
 from installer.planning.drift import Policy
 from installer.planning.owners import OtherProducts, name_problems
 from installer.planning.plan import Options, Plan
-from tests.faults.faulty import FaultySystem, kill_at, snapshot
+from tests.rig.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, plan_for, planned, remove, root
 
 pytestmark = pytest.mark.host(system=FaultySystem)

@@ -20,7 +20,7 @@ from installer.planning.plan import Options, Plan
 from installer.planning.planner import plan_apply
 from installer.shared.redaction import conceal, diff, secrets_of
 from installer.shared.values import Layer
-from tests.faults.faulty import FaultySystem, snapshot
+from tests.rig.faulty import FaultySystem, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, planned, root, stage
 
 pytestmark = pytest.mark.host(system=FaultySystem)

@@ -15,8 +15,8 @@ from installer.core.format.manifest import DirectoryEntry, LinkEntry
 from installer.host.context import Context
 from installer.host.file_systems import FileSystems
 from installer.host.system import Space, System
-from tests.faults.faulty import Refusing
 from tests.rig.exfat import exfat
+from tests.rig.faulty import Refusing
 from tests.rig.releases import Member, ReleaseSpec, context, install, plan_for, remove, roll_back, root
 
 pytestmark = pytest.mark.needs("exfat", "loop")

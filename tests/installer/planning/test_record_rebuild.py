@@ -15,8 +15,8 @@ from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
-from tests.faults.faulty import snapshot
 from tests.rig.bench import Bench, release
+from tests.rig.faulty import snapshot
 from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, install, planned, remove
 
 MEMBERS = {

@@ -69,7 +69,7 @@ class TestPath:
             tmp_path.chmod(mode)
             assert program_path({"PATH": str(tmp_path)}) == ":".join(PROGRAMS)
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+    @pytest.mark.needs("root")
     def test_what_belongs_to_somebody_else_is_left_out(self, tmp_path: Path) -> None:
         os.chown(tmp_path, 12345, 12345)
         assert program_path({"PATH": str(tmp_path)}) == ":".join(PROGRAMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import typer
 
 from installer.core.errors import OutputError, UsageError, WaybillError
 from installer.shared import console as consoles
-from installer.shared.console import Console, run
-from installer.shared.text import json_text, safe
-from tests.hang import ends
+from installer.shared.console import Console, run, run_app
+from installer.shared.terminal.text import json_text, safe
+from tests.rig.hang import ends
 
 TOP = Path(__file__).resolve().parents[3]
 STEERING = (
@@ -81,6 +83,27 @@ def test_an_internal_error_and_an_interruption_are_documents_too(capsys: pytest.
     assert (document["error"], document["what"]) == ("interrupted", "interrupted by SIGTERM")
 
 
+def test_no_exception_of_a_command_is_taken_for_one_of_the_parser(capsys: pytest.CaptureFixture[str]) -> None:
+    """Typer takes EPIPE for a closed stdout, and ends without a word; it may be from an engine's socket."""
+    app, console = typer.Typer(), Console("install", json_output=True)
+
+    @app.command()
+    def epipe() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    @app.command()
+    def stop() -> None:
+        signal.raise_signal(signal.SIGHUP)
+
+    for word, code, error in (
+        ("epipe", 15, "host-not-ready"),
+        ("stop", 130, "interrupted"),
+        ("other", 2, "usage"),
+    ):
+        assert run_app(console, app, [word]) == code
+        assert json.loads(capsys.readouterr().out)["error"] == error
+
+
 class Full:
     """A stream on a full disk."""
 
@@ -116,8 +139,8 @@ ASK = """
 import sys, time
 from pathlib import Path
 from installer.core.errors import WaybillError
-from installer.shared import interrupts, streams
-from installer.shared.console import Console, run
+from installer.shared.terminal import interrupts, streams
+from installer.shared.console import Console, run, run_app
 streams.protect()
 interrupts.install()
 ready, go = map(Path, sys.argv[1:3])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from installer.shared import frozen
+from installer.core.digest import sha256_hex
+from installer.core.errors import HostNotReadyError
+from installer.shared import frozen, self_report
 from installer.shared.child_env import child_environment
 
 
@@ -125,3 +129,48 @@ class TestChildEnvironment:
     def test_it_is_a_copy(self) -> None:
         child_environment()["WAYBILL_TEST"] = "1"
         assert "WAYBILL_TEST" not in os.environ
+
+
+class TestDamage:
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        made = tmp_path / "install-digest"
+        (made / "lib").mkdir(parents=True)
+        (made / "install").write_bytes(b"program")
+        (made / "lib/data").write_bytes(b"data")
+        sums = "".join(
+            f"{sha256_hex((made / name).read_bytes())}  {name}\n" for name in ("install", "lib/data")
+        )
+        (made / frozen.LIST).write_text(sums)
+        (made / frozen.MARKER).touch()
+        return made
+
+    def test_nothing_is_found_in_a_whole_directory(self, home: Path) -> None:
+        assert frozen.damaged(home) == []
+        assert (home / frozen.MARKER).exists()
+
+    @pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"dbtb"), Path.unlink])
+    def test_damage_that_left_every_time_as_it_was_is_found_and_unpacked_again(
+        self, home: Path, harm: Callable[[Path], object]
+    ) -> None:
+        harm(home / "lib/data")
+        assert frozen.damaged(home) == ["lib/data"]
+        # The shell script unpacks a directory without it.
+        assert not (home / frozen.MARKER).exists()
+
+    def test_selftest_says_so(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+        monkeypatch.setattr(sys, "prefix", str(home))
+        (home / "install").write_bytes(b"")
+        with pytest.raises(HostNotReadyError, match="the first of 1 is install") as caught:
+            self_report.selftest("install", "1")
+        assert caught.value.where == str(home)
+
+
+def test_a_build_for_tests_says_what_it_is() -> None:
+    mixed = self_report.Versions(("install", "1"), "3.11.17", "3.11.7", "OpenSSL 3.5.9")
+    assert mixed.text() == (
+        "install 1, Python 3.11.17 with the standard library of 3.11.7 (a build for tests, not for hosts), "
+        "OpenSSL 3.5.9"
+    )
+    assert mixed.as_json()["python"] == {"interpreter": "3.11.17", "library": "3.11.7"}

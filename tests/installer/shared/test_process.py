@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from installer.shared import interrupts, process
-from tests.hang import ends
+from installer.shared import process
+from installer.shared.terminal import interrupts
+from tests.rig.hang import ends
 
 TOP = Path(__file__).resolve().parents[3]
 
@@ -80,7 +81,8 @@ def test_an_undo_waits_for_its_child_whatever_is_sent() -> None:
 
 PARENT = """
 import sys
-from installer.shared import interrupts, process
+from installer.shared import process
+from installer.shared.terminal import interrupts
 script = 'trap "echo child heard it; exit 9" INT; echo started > ' + sys.argv[1]
 script += '; sleep 1; sleep 1; echo whole'
 with interrupts.handled(), interrupts.deferred() as undo:

@@ -17,8 +17,8 @@ from installer.host.system import System
 from installer.planning.method_selection import blobs_apart
 from installer.staging.stage import demands
 from installer.staging.work_dir import make_area, remove_area, work_dir
-from tests.faults.faulty import FaultySystem
 from tests.rig import bundlebuild as build
+from tests.rig.faulty import FaultySystem
 from tests.rig.manifests import IMAGE
 from tests.rig.releases import Notes, ReleaseSpec
 from tests.rig.staging import LAYOUT, STAGING, opened, plan, run, tree

@@ -28,7 +28,7 @@ from installer.state.state import (
     reserve,
     save,
 )
-from tests.faults.faulty import FaultySystem
+from tests.rig.faulty import FaultySystem
 
 ENTRY = Entry(
     "1-aaaaaaaaaaaa",

@@ -22,9 +22,9 @@ from installer.host.system import System
 from installer.planning.plan import Options
 from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_remove
-from tests.faults.faulty import FaultySystem, Killed, snapshot
 from tests.rig.bench import Bench, release
 from tests.rig.chatd import ONE, numbered
+from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import STATE, Member, Notes, context, install, planned
 
 pytestmark = pytest.mark.host(ONE, directories=("opt",))

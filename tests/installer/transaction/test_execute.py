@@ -19,12 +19,12 @@ from installer.core.errors import NotUndoneError, Problem, RolledBackError
 from installer.deploy.operation import Op, StepError
 from installer.host.context import Context
 from installer.host.system import SyncError, System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.state.state import load
 from installer.transaction import execute, failures, finalize
 from installer.transaction.journal import Journal
-from tests.faults.faulty import Refusing, snapshot
 from tests.rig.chatd import ONE, THREE, TWO, deployed
+from tests.rig.faulty import Refusing, snapshot
 from tests.rig.releases import STATE, Notes, ReleaseSpec, context, install, root
 from tests.rig.scripts import SCRIPT, log, scripted
 from tests.rig.steps import FORWARD, install_steps, stepped

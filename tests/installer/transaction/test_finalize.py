@@ -23,8 +23,8 @@ from installer.state.state import State, load, save
 from installer.transaction import finalize
 from installer.transaction.finalize import KEEP_JOURNALS
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem, kill_at
 from tests.rig.chatd import ONE, THREE, TWO
+from tests.rig.faulty import FaultySystem, kill_at
 from tests.rig.releases import STATE, context, install, root
 
 

@@ -16,7 +16,7 @@ from installer.commands.common.recovery import exclusive
 from installer.core.errors import RolledBackError
 from installer.host.context import Context
 from installer.host.system import System
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 from installer.transaction.journal import Journal
 from tests.rig.chatd import ONE, TWO, deployed
 from tests.rig.releases import STATE, context, install, root

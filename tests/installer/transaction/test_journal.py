@@ -12,7 +12,7 @@ from installer.core.errors import NotUndoneError
 from installer.host.system import SyncError, System
 from installer.transaction import journal as journals
 from installer.transaction.journal import Journal
-from tests.faults.faulty import FaultySystem
+from tests.rig.faulty import FaultySystem
 
 pytestmark = pytest.mark.host(directories=("txn",))
 PATH = "/txn/000001.log"

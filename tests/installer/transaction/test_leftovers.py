@@ -16,8 +16,8 @@ from installer.commands.metrics import of_product
 from installer.commands.status import product_status
 from installer.host.context import Context
 from installer.host.system import System
-from tests.faults.faulty import snapshot
 from tests.rig.chatd import ONE, THREE, TWO, numbered
+from tests.rig.faulty import snapshot
 from tests.rig.releases import Notes, context, install, recovered, remove, roll_back, root, state_file
 
 pytestmark = pytest.mark.host(ONE, TWO, THREE)

@@ -20,8 +20,8 @@ from installer.host.system import System
 from installer.state.state import load
 from installer.transaction.journal import RESERVED, Journal
 from installer.transaction.state_repair import read_state, refuse_truncated
-from tests.faults.faulty import kill_at, snapshot
 from tests.rig.chatd import ONE, THREE, TWO, deployed
+from tests.rig.faulty import kill_at, snapshot
 from tests.rig.journals import rewritten
 from tests.rig.releases import STATE, context, install, root, state_file
 

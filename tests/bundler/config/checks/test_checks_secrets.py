@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bundler.config.checks.secrets import Allowance, Scanner, matches
-from tests.hang import ends
+from tests.rig.hang import ends
 
 ROOT = Path(__file__).parents[4]
 

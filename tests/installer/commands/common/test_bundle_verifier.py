@@ -13,6 +13,7 @@ from installer.commands.common import bundle_verifier
 from installer.commands.common.session import Session
 from installer.commands.status import status
 from installer.core.errors import HostNotReadyError, RefusedError
+from installer.core.trust.approval_sidecar import Sidecars
 from installer.core.trust.root import PRODUCTION, ProductRule
 from installer.core.vsa import VerificationTrace
 from installer.host.system import System
@@ -219,7 +220,9 @@ def test_others_than_root_are_told_what_was_not_looked_at(
     monkeypatch.setattr(bundle_verifier, "read_state", closed)
     world = World(host=World().host)
     trace = VerificationTrace()
-    verifier = bundle_verifier.BundleVerifier(System(host_dir), world.trust(), "production", (), trace)
+    verifier = bundle_verifier.BundleVerifier(
+        System(host_dir), world.trust(), "production", Sidecars(), trace
+    )
     verifier.open(build.BytesMedium(world.tar()))
     (note,) = trace.notes
     assert note.endswith("state.json: cannot be read by this user; cannot check whether this is a downgrade")

@@ -14,7 +14,7 @@ import pytest
 from installer.core.errors import CheckFailedError, ExpiredError, TamperedError, UntrustedError, WaybillError
 from installer.core.limits import LIMITS
 from installer.core.trust import gpgv
-from tests.hang import ends
+from tests.rig.hang import ends
 from tests.rig.needs import needs
 from tests.rig.signing import GpgHome, gpg_home
 

@@ -16,7 +16,7 @@ from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
 from installer.shared.rendering import release
 from installer.shared.rendering.release import Template, render_all
 from installer.shared.rendering.template import RenderError, render
-from tests.hang import ends
+from tests.rig.hang import ends
 
 VALUES = {"list": [{"a": 1}, {}], "x": 1}
 NESTED = "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
@@ -119,6 +119,9 @@ def test_a_value_that_is_not_there_never_becomes_text(use: str) -> None:
 def test_what_has_no_text_is_refused_inside_of_a_list_too() -> None:
     assert "generator" in fault("{{ [list | map(attribute='a')] }}").what
     assert "in it" in fault("{{ [''.upper] }}").what
+    assert "in it" in fault("{{ [list | map(attribute='a')] | string }}").what
+    assert "in it" in fault("{{ [[''.upper]] | join(',') }}").what
+    assert "in it" in fault("{{ 'x' ~ {'k': ''.upper} }}").what
     assert made("{{ [1, none, 'ü', 1.5, true, {'a': ()}] }}") == [
         "[1, None, 'ü', 1.5, True, {'a': ()}]".encode()
     ]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from installer.core.errors import HostNotReadyError
 from installer.shared.rendering.template import RenderError, render
-from tests.hang import ends
+from tests.rig.hang import ends
 
 VALUES = {
     "chat": {"port": 8080, "items": 3, "none": None, "list": [1, 2], "name": "lan & <chat>"},

@@ -12,7 +12,7 @@ import pytest
 from bundler.commands.trust_init import init_root, key_from_file
 from bundler.signing.cosign import CosignSigner, generate
 from bundler.trust.root_files import load as load_root_file
-from installer.core import carried
+from installer.core import document_file
 from installer.core.errors import TamperedError, UsageError, WaybillError
 from installer.core.trust import signatures
 from installer.core.trust.signatures import Signature
@@ -45,13 +45,13 @@ ALL = pytest.mark.parametrize(
 @pytest.mark.parametrize("change", [BOM, MARKED, crlf, lambda data: MARKED(crlf(data))])
 def test_what_was_before_is_found_again(change: Change) -> None:
     data = b'{\n  "a": "\xc3\xa9"\n}\n'
-    assert carried.text_damage(change(data))
-    assert data in set(carried.originals(change(data)))
+    assert document_file.text_damage(change(data))
+    assert data in set(document_file.originals(change(data)))
 
 
 @pytest.mark.parametrize("data", [b"", b"{}\n", b"\x00\x00\x00\x00", b"\x89PNG\r", "é\n".encode(), b"a"])
 def test_what_is_as_it_was_is_not_blamed(data: bytes) -> None:
-    assert carried.text_damage(data) == ""
+    assert document_file.text_damage(data) == ""
 
 
 class TestSignatures:
@@ -128,9 +128,9 @@ class TestRead:
     def test_up_to_the_limit(self, tmp_path: Path) -> None:
         path = tmp_path / "x"
         path.write_bytes(b"12345")
-        assert carried.read_carried(path, 5) == b"12345"
+        assert document_file.read_document(path, 5) == b"12345"
         with pytest.raises(TamperedError, match="is larger than 4 bytes"):
-            carried.read_carried(path, 4)
+            document_file.read_document(path, 4)
 
     def test_what_is_no_file(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
@@ -138,9 +138,9 @@ class TestRead:
             listening.bind(str(tmp_path / "socket"))
             for path in (tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero")):
                 with pytest.raises(TamperedError, match="is not a regular file"):
-                    carried.read_carried(path, 5)
+                    document_file.read_document(path, 5)
         with pytest.raises(IsADirectoryError):
-            carried.read_carried(tmp_path, 5)
+            document_file.read_document(tmp_path, 5)
 
     def test_a_root_on_the_desk_does_not_wait_for_a_pipe(self, tmp_path: Path) -> None:
         rea = tmp_path / "rea.pub"

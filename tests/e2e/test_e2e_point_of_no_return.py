@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.desk import Desk
+from tests.rig.desk import Desk
 from tests.rig.host import Result
 from tests.rig.product import Product
 from tests.rig.products import put

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from installer.shared import streams
+from installer.shared.terminal import streams
 
 Done = subprocess.CompletedProcess[bytes]
-TOP = Path(__file__).resolve().parents[3]
-BEGIN = "import os, sys\nfrom installer.shared import streams\nstreams.protect()\n"
+TOP = Path(__file__).resolve().parents[4]
+BEGIN = "import os, sys\nfrom installer.shared.terminal import streams\nstreams.protect()\n"
 TELL = """
 import json
 open(sys.argv[1], "w").write(json.dumps([str(streams.failure(each)) for each in (sys.stdout, sys.stderr)]))

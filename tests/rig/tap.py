@@ -17,7 +17,7 @@ from installer.host import syscalls
 from installer.host.system import System
 from installer.shared import process
 from installer.shared.process import Completed
-from tests.faults.disk import Disk, Name, Node
+from tests.rig.disk import Disk, Name, Node
 
 REAL: dict[str, Callable[..., Any]] = {
     name: getattr(os, name)

@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import Any, TextIO
 
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 
 
 class _Output(io.FileIO):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from installer.shared import interrupts
-from installer.shared.interrupts import Interrupted
+from installer.shared.terminal import interrupts
+from installer.shared.terminal.interrupts import Interrupted
 
-TOP = Path(__file__).resolve().parents[3]
+TOP = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_handlers_of_a_worker_are_not_installed() -> None:
 
 IGNORING = """
 import os, signal, sys
-from installer.shared import interrupts
+from installer.shared.terminal import interrupts
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 interrupts.install()
 os.kill(os.getpid(), signal.SIGHUP)

@@ -23,8 +23,8 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
-def read_carried(path: Path, limit: int, *, follow: bool = True) -> bytes:
-    """Read a whole document from a medium.
+def read_document(path: Path, limit: int, *, follow: bool = True) -> bytes:
+    """Read a whole document from media.
 
     Args:
         path: The file.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.executables import TOP, Executables
+from tests.rig.executables import TOP, Executables
 from tests.rig.host import Result
 from tests.rig.needs import needs
 

@@ -1,0 +1,121 @@
+"""Progress on a terminal, and in a log: bytes, rate and time left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Any, Protocol
+
+from installer.shared.humanize import size_text as size
+from installer.shared.progress import Progress
+from installer.shared.terminal.text import safe
+
+
+class Log(Protocol):
+    """Where lines go: the console."""
+
+    @property
+    def log_format(self) -> str:
+        """Whether lines are `text` or `json`."""
+
+    def log(self, text: str, level: str = "info", **fields: Any) -> None:
+        """Write a line, as text or as JSON with these fields."""
+
+
+def progress_view(log: Log) -> Progress:
+    """Return what shows the progress of a command: a bar on a terminal, else lines of the log."""
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    if log.log_format == "text" and on_terminal and os.environ.get("TERM") != "dumb":
+        return _Bar(log)
+    return _Lines(log)
+
+
+class _Lines(Progress):
+    """Progress as lines: one every five seconds, and one at the end of a phase."""
+
+    EVERY = 5.0
+
+    def __init__(self, console: Log) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._label, self._total, self._done = "", 0, 0
+        self._began = self._reported = 0.0
+
+    def start(self, label: str, total: int) -> None:
+        self._label, self._total, self._done = label, total, 0
+        self._began = self._reported = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        # Several threads report bytes.
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if now - self._reported < self.EVERY:
+                return
+            self._reported = now
+        rate = self._done / max(now - self._began, 0.001)
+        left = f", {(self._total - self._done) / max(rate, 1):.0f} s left" if self._total else ""
+        of = f" of {size(self._total)}" if self._total else ""
+        self._line(f"{self._label}: {size(self._done)}{of}, {size(int(rate))}/s{left}")
+
+    def note(self, text: str) -> None:
+        self._console.log(text)
+
+    def step(self, text: str, **fields: Any) -> None:
+        if self._console.log_format == "json":
+            self._console.log(text or str(fields.get("step", "")), **fields)
+        else:
+            super().step(text)
+
+    def done(self) -> None:
+        took = time.monotonic() - self._began
+        if self._done:
+            self._line(f"{self._label}: {size(self._done)} in {took:.1f} s")
+
+    def _line(self, text: str) -> None:
+        if self._console.log_format == "json":
+            self._console.log(text, phase=self._label, done=self._done, total=self._total)
+        else:
+            self._console.log(text)
+
+
+class _Bar(Progress):
+    """Progress as a bar with bytes, rate and time left."""
+
+    def __init__(self, console: Log) -> None:
+        self._console = console
+        self._bar: Any = None
+        self._task: Any = None
+
+    def start(self, label: str, total: int) -> None:
+        from rich import progress
+        from rich.console import Console as Rich
+
+        self.done()
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=Rich(stderr=True, highlight=False, markup=False),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(safe(label), total=total or None)
+
+    def advance(self, count: int) -> None:
+        if self._bar is not None:
+            self._bar.advance(self._task, count)
+
+    def note(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(safe(text))
+        else:
+            self._console.log(text)
+
+    def done(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
