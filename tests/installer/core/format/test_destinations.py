@@ -16,13 +16,15 @@ from installer.core.format.destinations import (
     unit_of,
 )
 
+HOME = "/home"
+
 
 @pytest.mark.parametrize(
     "path",
     [
         *("/etc/passwd", "/etc/shadow", "/etc/group-", "/etc/sudoers", "/etc/sudoers.d/x", "/etc/doas.conf"),
         *("/etc/pam.d/su", "/etc/security/access.conf", "/usr/lib/x86_64-linux-gnu/security/pam_x.so"),
-        *("/etc/nsswitch.conf", "/etc/ssh/sshd_config", "/root/.ssh/authorized_keys", "/home/ann/.ssh/rc"),
+        *("/etc/nsswitch.conf", "/etc/ssh/sshd_config", "/root/.ssh/authorized_keys", HOME + "/ann/.ssh/rc"),
         *("/etc/ld.so.preload", "/etc/ld.so.conf.d/x.conf", "/boot/vmlinuz", "/boot/efi/EFI/x", "/etc/fstab"),
         *("/etc/default/grub", "/etc/crontab", "/etc/cron.d/x", "/etc/cron.daily/x"),
         *("/var/spool/cron/crontabs/root", "/etc/init.d/x", "/etc/rc.local", "/etc/tmpfiles.d/x.conf"),
@@ -44,7 +46,7 @@ def test_places_that_decide_over_a_host(path: str) -> None:
     [
         *("/opt/chat/passwd", "/etc/chat/shadow", "/etc/chat.conf", "/etc/systemd/system/chat.service"),
         *("/usr/local/bin/chat", "/var/lib/chat/x", "/srv/boot/x", "/etc/sudoers.dx", "/etc/default/chat"),
-        *("/etc/logrotate.d/chat", "/home/ann/ssh/x"),
+        *("/etc/logrotate.d/chat", HOME + "/ann/ssh/x"),
     ],
 )
 def test_ordinary_places_are_not_named(path: str) -> None:
