@@ -85,13 +85,17 @@ def find_sidecars(bundle: str, more: Sequence[Path] = ()) -> Sidecars:
 
 def _candidates(bundle: Path) -> list[Path]:
     """Return the directory that belongs to a bundle, and those that may do so by another name of it."""
+    # `.` and `/` have no name: opening them says what they are.
+    if not bundle.name:
+        return []
     own = sidecar_path(bundle)
     names = [bundle]
     with suppress(OSError):
         # A link such as `latest.tar`: the approvals are next to the file that it leads to.
         names.append(bundle.resolve(strict=True))
     # `shop-1.4.0 (1).tar`, as a browser names a second download.
-    names += [name.with_name(_NUMBERED.sub("", name.name)) for name in tuple(names)]
+    plain = [(name, _NUMBERED.sub("", name.name)) for name in names]
+    names += [name.with_name(left) for name, left in plain if left]  # a link may lead to `/`
     found = [own]
     for name in names:
         wanted = _plain_name(name.name) + SUFFIX
