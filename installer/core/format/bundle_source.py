@@ -218,11 +218,11 @@ def truncated_error(name: str, offset: int, whole: int = 0) -> TruncatedError:
         offset: Where it ends.
         whole: The least number of bytes that it should have; 0 where that is not known.
     """
-    there = f"{offset:,} of at least {whole:,} bytes are there. Copy" if whole else "copy"
+    there = f"{offset:,} of at least {whole:,} bytes are there; " if whole else ""
     error = TruncatedError(
         f"ends at byte {offset}, but the bundle is longer",
         where=name,
-        hint=f"the copy is not complete: {there} the bundle again and compare its size",
+        hint=f"the copy is not complete: {there}copy the bundle again and compare its size",
     )
     error.length = offset
     return error

@@ -89,8 +89,8 @@ def wrong_file(first: bytes, name: str) -> TamperedError | None:
     Returns:
         The error with the remedy; None where nothing is known about such a file.
     """
-    # Nothing at all: a copy that was cut at its very beginning.
-    if not first:
+    # A copy of a bundle that was cut at its very beginning, or at once.
+    if len(first) < PEEK and first[:10] == b"SHA256SUMS"[: len(first)]:
         return None
     for packing in _PACKINGS:
         if first.startswith(packing.magic):
