@@ -23,7 +23,7 @@ from installer.state.retained import read_manifest
 
 GOING = ".gone"
 """Suffix of what is being removed: once its manifest is gone, nobody can tell which files are ours."""
-_OURS = re.compile(rf"[0-9a-f]{{12}}(\.work|\.replaced|{re.escape(GOING)})?")
+_OURS = re.compile(rf"[0-9a-f]{{12}}(\.work|\.replaced(\.part)?|{re.escape(GOING)})?")
 _STAGED = re.compile(r"[0-9a-f]{12}(\.work)?")
 _HEAD = re.compile(rf"{re.escape(SUMS)}(\.[0-9a-f]{{8}}\.(sig|sigstore\.json|asc))?|{re.escape(MANIFEST)}")
 
@@ -68,7 +68,7 @@ def _clear_one(system: System, layout: Layout, progress: Progress, path: str) ->
         rescue(system, layout, progress, [path])
     elif kind == "link":
         work_dir.remove_area(system, layout, path, progress)
-    elif name.endswith((".replaced", GOING)):
+    elif name.endswith((".replaced", ".part", GOING)):
         system.remove_tree(path)
     else:
         remove(system, layout, progress, path)

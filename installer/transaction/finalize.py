@@ -11,7 +11,7 @@ from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import Manifest
 from installer.core.format.methods import images_in_engine
-from installer.host.atomic_file import remove_partial, remove_present
+from installer.host.atomic_file import remove_partial
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.layout import Layout
@@ -147,7 +147,8 @@ def _clear_transactions(context: Context, state: State, left: Leftovers) -> None
             with left.collect(layout.journal(number)):
                 leftovers.try_again(replace(context, transaction=number))
         left += leftovers.noted(context, number)
-    noted = {name.removesuffix(leftovers.NOTE) for name in system.names(layout.transactions)}
+    there = system.names(layout.transactions)
+    noted = {name.removesuffix(leftovers.NOTE) for name in there if name.endswith(leftovers.NOTE)}
     for number in dict.fromkeys([*ended, context.transaction] if context.transaction else ended):
         # A power cut can keep the new name of a journal and bring back the directory of its backups. A
         # note says that they are still needed.
@@ -155,10 +156,12 @@ def _clear_transactions(context: Context, state: State, left: Leftovers) -> None
             with left.collect(layout.backup(number)):
                 system.remove_tree(layout.backup(number))
     # The newest journals stay: the state can be derived from them again.
-    for number in ended[:-KEEP_JOURNALS]:
-        with left.collect(layout.transactions):
-            for name in (f"{number}{leftovers.NOTE}", f"{number}.done"):
-                remove_present(system, f"{layout.transactions}/{name}")
+    backups = {name.removesuffix(".backup") for name in system.names(layout.transactions)}
+    for number in (number for number in ended[:-KEEP_JOURNALS] if number not in noted):
+        # Backups without a journal look like those of a transaction whose journal was deleted.
+        if number not in backups:
+            with left.collect(layout.transactions):
+                system.remove_tree(f"{layout.transactions}/{number}.done")
 
 
 def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: bool = False) -> None:

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.core.digest import sha256_hex
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import BundleSource
-from installer.core.format.manifest import BLOBS
 from installer.core.trust.signature_check import SignatureEvidence
 from installer.core.verify import OpenedBundle
 from installer.host.layout import Layout
@@ -20,20 +18,23 @@ from installer.staging.stage import stage
 from installer.staging.staged import Staged
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
+from tests.rig.imagebuild import Built, layer
+from tests.rig.imageplan import Section, section
 from tests.rig.releases import PRODUCT, Notes
 
 LAYOUT = Layout(PRODUCT)
 STAGING = LAYOUT.staging[1:]
 EVIDENCE = SignatureEvidence("", "release", 1, 0, ())
-_LAYERS = {BLOBS + sha256_hex(data): data for data in (b"a layer" * 999, b"another" * 999)}
-FILES = {**build.FILES, **dict(sorted(_LAYERS.items()))}
+IMAGES = section([Built("shop/app:1", [layer("one", 6000), layer("two", 6000)])])
+FILES = {**build.FILES, **IMAGES.files}
 
 
-def plan(files: dict[str, bytes] | None = None, version: str = "1.4.0") -> Plan:
-    """Gives a signed bundle with files, and blobs of an image in it."""
+def plan(files: dict[str, bytes] | None = None, version: str = "1.4.0", of: Section = IMAGES) -> Plan:
+    """Gives a signed bundle with files, and the image of a section where its files are among them."""
     chosen = files or FILES
     entries = {path: {"kind": "image"} for path in chosen if path.startswith("images/")}
-    return build.signed(build.plan(chosen, entries=entries, version=version))
+    images = tuple(of.images) if of.files.keys() <= chosen.keys() else ()
+    return build.signed(build.plan(chosen, entries=entries, version=version, images=images))
 
 
 @dataclass

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, UsageError, WaybillError
 from installer.core.format.manifest import BLOBS, Deployment
 from installer.host.disk_space import sum_demands
@@ -19,13 +18,16 @@ from installer.staging.stage import demands
 from installer.staging.work_dir import make_area, remove_area, work_dir
 from tests.rig import bundlebuild as build
 from tests.rig.faulty import FaultySystem
+from tests.rig.imagebuild import Built, layer
+from tests.rig.imageplan import section
 from tests.rig.manifests import IMAGE
 from tests.rig.releases import Notes, ReleaseSpec
 from tests.rig.staging import LAYOUT, STAGING, opened, plan, run, tree
 
 NOBODY = 65534
-LAYER = os.urandom(6_000_000)
-BIG = plan({**build.FILES, BLOBS + sha256_hex(LAYER): LAYER})
+LAYER = layer("large", 5_930_000)
+IMAGES = section([Built("shop/large:1", [LAYER])])
+BIG = plan({**build.FILES, **IMAGES.files}, of=IMAGES)
 
 
 def world_writable(root: Path) -> None:
@@ -148,7 +150,9 @@ def test_with_it_a_release_fits_that_does_not_fit_without(small: Path) -> None:
     assert problem.what == "has 8.4 MB free, needs 10.3 MB"
     assert not list((small / STAGING).iterdir())
     staged = run(system, build.BytesMedium(tar), work="/data")
-    assert tree(small, staged.area) == {BLOBS + sha256_hex(LAYER): LAYER}
+    blobs = {path: data for path, data in IMAGES.files.items() if path.startswith(BLOBS)}
+    assert LAYER in blobs.values()
+    assert tree(small, staged.area) == blobs
     assert not (small / staged.directory[1:] / BLOBS).exists()
     assert tree(small, staged.directory).keys() >= build.FILES.keys()
 

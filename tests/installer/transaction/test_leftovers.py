@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ import pytest
 from installer.commands.common.plan_execution import TransactionResult
 from installer.commands.metrics import of_product
 from installer.commands.status import product_status
+from installer.core.errors import RolledBackError
 from installer.host.context import Context
 from installer.host.system import System
+from installer.planning.plan import Options
+from installer.transaction.finalize import KEEP_JOURNALS
 from tests.rig.chatd import ONE, THREE, TWO, numbered
-from tests.rig.faulty import snapshot
+from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Notes, context, install, recovered, remove, roll_back, root, state_file
 
 pytestmark = pytest.mark.host(ONE, TWO, THREE)
@@ -122,6 +127,18 @@ def test_a_backup_beside_a_file_that_cannot_be_removed_is_noted_and_tried_again(
     assert list((root(host) / "opt").rglob("*.waybill-*")) == []
 
 
+def test_a_journal_stays_as_long_as_its_backups_do(host: Context) -> None:
+    """Backups without a journal would look as if somebody had deleted it: exit 21 for ever."""
+    stuck = sticky(host, lambda path: "lan-chat/txn/000004.backup" in path)
+    for number in range(4, 18):
+        assert install(stuck, numbered(number)).changed
+    assert recovered(stuck) == []
+    assert state_file(host, "txn/000004.done").exists()
+    assert recovered(host) == []
+    assert not state_file(host, "txn/000004.done").exists()
+    assert len(list(state_file(host, "txn").iterdir())) == KEEP_JOURNALS
+
+
 def test_a_removal_and_a_rollback_that_cannot_clear_end_all_the_same(host: Context) -> None:
     old = oldest(host).name
     stuck = sticky(host, lambda path: f"releases/{old}" in path)
@@ -185,3 +202,50 @@ def test_releases_in_the_lower_layer_of_an_overlay_are_removed(host: Context, im
     for step in steps:
         assert step().changed
     assert snapshot(root(host)) == before, "the golden image itself is never written"
+
+
+@pytest.mark.needs("root")
+def test_a_release_in_the_lower_layer_is_installed_again_over_itself(image: Context) -> None:
+    assert install(image, THREE, Options(keep=2)).changed
+    status = product_status(image)
+    assert (status.drift, status.leftover, [each.version for each in status.kept]) == (
+        (),
+        (),
+        ["3.0.0", "2.0.0"],
+    )
+    assert list(state_file(image, "staging").iterdir()) == []
+
+
+class Layered(FaultySystem):
+    """As under an overlay: no directory of a release can be renamed from where it is."""
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        if name == "rename" and args[1].endswith(".replaced") and "/releases/" in args[0]:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), args[0])
+        return super().around(name, args, call)
+
+
+@pytest.mark.parametrize("fault", ["kill before", "kill after", "EIO"])
+def test_stopped_anywhere_while_a_release_is_set_aside_it_is_whole_again(
+    host: Context, tmp_path_factory: pytest.TempPathFactory, fault: str
+) -> None:
+    saved = tmp_path_factory.mktemp("saved") / "host"
+    shutil.copytree(root(host), saved, symlinks=True)
+    counting = Layered(root(host))
+    install(context(counting), THREE, Options(keep=2))
+    began = next(at for at, step in enumerate(counting.trace, 1) if ".replaced.part" in step)
+    ended = max(
+        at for at, step in enumerate(counting.trace, 1) if step.startswith("rmdir") and "/releases/3-" in step
+    )
+    assert ended > began + 5
+    before = snapshot(saved / "var/lib/waybill/lan-chat/releases")
+    for at in range(began, ended + 1):
+        place = tmp_path_factory.mktemp("run") / "host"
+        shutil.copytree(saved, place, symlinks=True)
+        with suppress(Killed, RolledBackError):
+            install(context(Layered(place, at, fault)), THREE, Options(keep=2))
+        healthy = context(System(place))
+        recovered(healthy)
+        assert snapshot(place / "var/lib/waybill/lan-chat/releases") == before, (fault, at)
+        assert product_status(healthy).leftover == ()
+        assert product_status(healthy).drift == ()
