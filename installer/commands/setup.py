@@ -102,10 +102,14 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
     own = executable()
     if not own or not own.is_file():
         raise UsageError("setup needs the standalone executable", hint="run ./install setup from the media")
-    _set_environment(system, env)
+    to_write = _is_new_environment(system, env)
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
     digest = _copy(system, own)
+    # After what can fail for bad media: a host that was not set up belongs to no environment yet.
+    if to_write:
+        make_directory(system, CONFIG)
+        replace_file(system, ENVIRONMENT_FILE, f"{env}\n".encode(), 0o644)
     seen = system.observe(NAME)
     # Never overwrite a program of somebody else that has this name.
     if (seen.kind, seen.target) != ("link", PLACE):
@@ -180,16 +184,15 @@ def _write_unit(system: System) -> str:
     return path
 
 
-def _set_environment(system: System, env: str) -> None:
-    """Write the environment of the host; one that is set is never changed by a command."""
+def _is_new_environment(system: System, env: str) -> bool:
+    """Tell whether the host gets its environment now; one that is set is never changed by a command."""
     if not env:
-        return
+        return False
     if not ENVIRONMENT.fullmatch(env):
         raise UsageError(
             "is not the name of an environment", where="--env", hint="use one word, such as production"
         )
     if system.observe(ENVIRONMENT_FILE, digest=False).kind != "absent":
         environment(system, env)  # refuses another one
-        return
-    make_directory(system, CONFIG)
-    replace_file(system, ENVIRONMENT_FILE, f"{env}\n".encode(), 0o644)
+        return False
+    return True

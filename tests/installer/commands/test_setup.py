@@ -7,18 +7,21 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bundler.freeze import self_extract
 from installer import __version__
+from installer.commands import setup as module
 from installer.commands.setup import NAME, PLACE, UNIT, UNIT_TEXT, UNITS, setup
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, MediaError, RefusedError, UsageError
 from installer.host.system import System
+from installer.shared.process import Completed
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 from tests.rig.bench import Bench, release
 from tests.rig.faulty import FaultySystem, Killed, snapshot
@@ -121,8 +124,10 @@ def test_another_version_on_the_media_is_not_what_runs(
 ) -> None:
     (tmp_path / "app/data").write_bytes(b"of another version")
     executable.write_bytes(self_extract.pack(tmp_path / "app", "install", __version__))
-    with pytest.raises(MediaError, match="not the executable that runs"):
-        setup(system)
+    with pytest.raises(MediaError, match="not the executable that runs") as caught:
+        setup(system, "production")
+    assert caught.value.exit_code == 18
+    assert system.observe(ENVIRONMENT_FILE).kind == "absent"
 
 
 def test_media_that_cannot_be_read_are_told(system: System, executable: Path) -> None:
@@ -134,15 +139,75 @@ def test_media_that_cannot_be_read_are_told(system: System, executable: Path) ->
     assert system.names("/opt/waybill/bin") == []
 
 
-def test_a_copy_that_does_not_start_leaves_the_old_one(system: System, executable: Path) -> None:
+@pytest.mark.parametrize(
+    "harm",
+    ["exit 3", f"echo install {__version__}; exit 3", "echo another; exit 0", "printf '\\377'; exit 0"],
+)
+def test_a_copy_that_does_not_start_leaves_the_old_one(system: System, executable: Path, harm: str) -> None:
     setup(system)
     old = Path(system.root, PLACE[1:])
     inode = old.stat().st_ino
-    (Path(sys.prefix) / "install.harm").touch()
-    with pytest.raises(HostNotReadyError, match="the copy does not start: exit status 3"):
-        setup(system)
+    (Path(sys.prefix) / "install.harm").write_text(harm)
+    with pytest.raises(HostNotReadyError, match="the copy does not start") as caught:
+        setup(system, "production")
+    assert (caught.value.where, caught.value.exit_code) == (PLACE, 15)
     assert old.stat().st_ino == inode
     assert system.names("/opt/waybill/bin") == ["install"]
+    assert system.observe(ENVIRONMENT_FILE).kind == "absent"
+
+
+def test_what_an_interrupted_run_left_is_no_obstacle(system: System, executable: Path) -> None:
+    left = Path(system.root, f"{PLACE[1:]}.new")
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    setup(system)
+    assert system.names("/opt/waybill/bin") == ["install"]
+
+
+@pytest.mark.parametrize("removable", [True, False])
+def test_a_copy_that_cannot_be_read_back_is_told_and_removed_where_it_can_be(
+    system: System, executable: Path, monkeypatch: pytest.MonkeyPatch, *, removable: bool
+) -> None:
+    def broken(*_given: object) -> bool:
+        monkeypatch.setattr(module, "remove_partial", module.remove_partial if removable else broken)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module, "is_same_program", broken)
+    with pytest.raises(HostNotReadyError, match="Input/output error"):
+        setup(system)
+    assert system.names("/opt/waybill/bin") == ([] if removable else ["install.new"])
+
+
+class Booted(System):
+    """A host on which systemd runs, as far as setup can see."""
+
+    status = 0
+
+    def sync_dir(self, path: str) -> None:
+        self.synced = [*getattr(self, "synced", []), path]
+        super().sync_dir(path)
+
+    def run(self, argv: Sequence[str], **more: Any) -> Completed:
+        if "systemctl" not in argv:
+            return super().run(argv, **more)
+        self.asked = [*getattr(self, "asked", []), *argv]
+        return Completed(tuple(argv), self.status, b"", b"Access denied")
+
+
+def test_systemd_reads_its_units_again_where_it_runs(system: System) -> None:
+    booted = Booted(Path(system.root))
+    booted.live = True
+    setup(booted, recover_at_boot=True)
+    assert not hasattr(booted, "asked")
+    assert f"{UNITS}/multi-user.target.wants" in booted.synced
+    Path(system.root, "run/systemd/system").mkdir(parents=True)
+    setup(system, recover_at_boot=True)
+    setup(booted, recover_at_boot=True)
+    assert booted.asked == ["systemctl", "daemon-reload"]
+    booted.status = 1
+    with pytest.raises(HostNotReadyError, match=r"systemd refuses the unit: .*Access denied") as caught:
+        setup(booted, recover_at_boot=True)
+    assert (caught.value.where, caught.value.exit_code) == (f"{UNITS}/{UNIT}", 15)
 
 
 @pytest.mark.parametrize("name", ["two words", "Production", "../x", "é", "a\n"])
