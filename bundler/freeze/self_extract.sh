@@ -153,7 +153,7 @@ esac
 case $self in /*) ;; *) self=$(pwd)/${self#./} ;; esac
 
 case ${WAYBILL_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}${XDG_RUNTIME_DIR:-} in
-  *"$newline"*) echo "$name: a line break in WAYBILL_CACHE, HOME or XDG_*: cannot start" >&2; exit 15 ;;
+  *"$newline"*) echo "$name: a line break in WAYBILL_CACHE, HOME or XDG_*: cannot start" >&2; exit 126 ;;
 esac
 
 ifs=$IFS reasons='' damaged=''; IFS=$newline
@@ -186,7 +186,7 @@ for base in $bases; do
   wrong=${wrong##*"$newline"}
   reasons="$reasons$newline  $base: ${wrong:-the unpacking was ended, exit code $status}"
   # No other place helps a file that is damaged.
-  if [ "$status" = 18 ]; then echo "$name: cannot unpack and start itself:$reasons" >&2; exit 18; fi
+  if [ "$status" = 18 ]; then echo "$name: cannot unpack and start itself:$reasons" >&2; exit 126; fi
 done
 IFS=$ifs
 [ -n "$reasons" ] || reasons="$newline  none of HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR is set"
@@ -196,5 +196,5 @@ IFS=$ifs
   echo "hint: set WAYBILL_CACHE to a directory that only you can write to, that has $space free and is not mounted"
   echo "  noexec, such as /var/tmp/waybill-$uid"
 } >&2
-exit 15
+exit 126
 }

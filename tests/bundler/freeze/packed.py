@@ -33,7 +33,7 @@ def unpacked(cache: Path) -> list[Path]:
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 15
+    assert done.returncode == 126
     assert done.stdout == ""
     assert "\nhint: set WAYBILL_CACHE" in done.stderr
     assert not re.search(r":\s*$", done.stderr, re.MULTILINE) or "start itself:\n  " in done.stderr
@@ -41,7 +41,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def damage(done: subprocess.CompletedProcess[str]) -> str:
-    assert (done.returncode, done.stdout) == (18, "")
+    assert (done.returncode, done.stdout) == (126, "")
     return done.stderr
 
 
