@@ -113,6 +113,8 @@ class HostDir:
 _TIMES = {"at", "boot", "prev", "installed", "sha256", "record_sha256", "label", "said", "why"}
 _ADDED = {"saw", "below", "marked"}
 """What operations on files carry since the baseline: what the plan saw, and a mark of the first change."""
+_RENAMED = {"switch the link": "current", "switch-the-link": "current"}
+"""The batch of the link `current`: its name in the baseline, as text and in paths, and its name now."""
 _RANDOM = re.compile(r"-[0-9a-f]{16}\Z")
 """The end of the names of backups since the baseline."""
 
@@ -121,7 +123,13 @@ def without_times(value: Any) -> Any:
     """Return JSON without the members that differ from run to run or are words for people."""
     if isinstance(value, dict):
         found = {key: without_times(each) for key, each in value.items() if key not in _TIMES | _ADDED}
-        found |= {key: _RANDOM.sub("", str(found[key])) for key in ("tag", "directory") if key in found}
+        if isinstance(found.get("files"), dict):
+            del found["files"]  # of steps, since the baseline: the digests of what they run
+        for key in ("tag", "directory", "batch"):
+            if key in found:
+                found[key] = _RANDOM.sub("", str(found[key]))
+                for before, now in _RENAMED.items():
+                    found[key] = found[key].replace(before, now)
         if "incomplete" in found:
             found["incomplete"] = bool(found["incomplete"])
         if "irreversible" in found:
