@@ -189,7 +189,7 @@ ATTACKS: dict[str, tuple[Callable[[Desk], None], str]] = {
     "a second document": (yaml("---\nproduct: evil\n"), r"bundle\.yaml:\d+: contains a second YAML document"),
     "an escape sequence": (whole(BUNDLE.replace("lan-chat", '"\\e]0;evil"', 1)), r"bundle\.yaml:2: "),
     "bytes that are no text": (
-        lambda desk: put(desk.product, "bundle.yaml", b"\xff\xfe\0"),
+        lambda desk: put(desk.product, "bundle.yaml", b"\xff\xff\0"),
         r"bundle\.yaml@0: is not UTF-8",
     ),
     # trees

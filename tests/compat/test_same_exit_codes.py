@@ -124,21 +124,26 @@ def declined(scene: Scene) -> int:
     try:
         running = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, start_new_session=True)
         os.close(inner)
-        os.write(terminal, b"n\n")
+        shown = b""
         with ends():
             while running.poll() is None:
-                read(terminal)
+                shown += read(terminal)
+                # What is typed before the question does not answer it.
+                if b"[y/N]" in shown:
+                    os.write(terminal, b"n\n")
+                    shown = b""
         return running.returncode
     finally:
         os.close(terminal)
 
 
-def read(terminal: int) -> None:
-    """Read what a terminal shows, so that its program can go on writing; the end of it is an error."""
+def read(terminal: int) -> bytes:
+    """Return what a terminal shows, so that its program can go on writing; empty at its end."""
     try:
-        os.read(terminal, 65536)
+        return os.read(terminal, 65536)
     except OSError:
         time.sleep(0.02)
+        return b""
 
 
 def media(scene: Scene) -> int:

@@ -68,7 +68,8 @@ class Site:
         if self.host.run(f"test -e {STATE}/{PRODUCT}").rc == 0:
             if self.status()["current"]:
                 self.install(f"remove {PRODUCT} --yes")
-            self.host.check(f"rm -rf {STATE}/{PRODUCT}")
+            # The audit log knows the highest sequence number, too.
+            self.host.check(f"rm -rf {STATE}/{PRODUCT} {STATE}/audit*")
 
     def status(self) -> Any:
         """Gives what `status` says of the product."""

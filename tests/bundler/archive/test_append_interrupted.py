@@ -197,7 +197,7 @@ class TestNotTorn:
         ids=["a byte", "a zero byte", "a zero block", "a brace"],
     )
     def test_after_the_end(self, path: Path, behind: bytes) -> None:
-        with pytest.raises(TamperedError, match="followed by other"):
+        with pytest.raises(TamperedError, match=r"followed by other|zero bytes follow it"):
             tail(path.read_bytes() + behind)
 
     @pytest.mark.parametrize("second", [b"x", b'{"_type":1', b"\0{", b"\x80", b"approvals/"])
