@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from installer.commands.common.plan_execution import TransactionResult
 from installer.core.errors import WaybillError
-from installer.core.format.manifest import BLOBS, Deployment, Image
+from installer.core.format.manifest import BLOBS, Deployment, Image, blob_path
+from installer.core.oci import layout
 from installer.host.context import Context
 from installer.host.system import System
 from installer.images import docker_engine
@@ -80,6 +81,13 @@ def release(directory: Path, version: str, sequence: int, own: Mapping[str, Sequ
     for path in sorted((directory / BLOBS).iterdir()):
         size = expanded.get(f"sha256:{path.name}", 0)
         members[BLOBS + path.name] = Member(path.read_bytes(), kind="image", expanded=size)
+    blobs = {image.manifest: members[blob_path(image.manifest)].data for image in made.images}
+    described = {
+        "index.json": layout.make_index(made.images, blobs),
+        "manifest.json": layout.make_docker_manifest(made.images),
+        "oci-layout": layout.LAYOUT,
+    }
+    members |= {f"images/{name}": Member(data, kind="image") for name, data in described.items()}
     platforms = ("linux/amd64",)
     return ReleaseSpec(version, sequence, members, platforms=platforms, extra={"images": tuple(made.images)})
 
