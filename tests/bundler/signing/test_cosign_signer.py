@@ -205,7 +205,7 @@ class TestLoad:
         self, password: str, given: KeyPair, tmp_path: Path, content: bytes
     ) -> None:
         (tmp_path / "k").write_bytes(content)
-        with pytest.raises(UsageError, match=r"not a PEM file|more than"):
+        with pytest.raises(UsageError, match=r"not a PEM file|is UTF-16 text|more than"):
             CosignSigner.load(tmp_path / "k")
 
     def test_a_missing_file_and_a_directory_are_told(
