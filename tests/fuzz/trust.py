@@ -219,7 +219,7 @@ def check_names(data: bytes) -> None:
     try:
         with refusal(TamperedError, MediaError):
             files = approval_sidecar.read_sidecar(folder)
-            found, strays = approval.group_files(files, "beside")
+            found, strays = approval.group_files(files)
             listed = {each.name for each in found} | {s.name for each in found for s in each.signatures}
             same(listed | {*strays}, set(files))
     finally:
@@ -271,7 +271,7 @@ def check_decision(data: bytes) -> None:
     name = sorted(files)[data[0] % len(files)] if data else ""
     changed = {**files, name: data[1:]} if name else files
     with refusal(TamperedError, NotApprovedError):
-        decision = check_approvals(bare(), world.trust(), [("", changed)])
+        decision = check_approvals(bare(), world.trust(), approval_sidecar.Sidecars([("", changed)]))
         same(
             (decision.filled, decision.rollback_to, decision.change_id),
             (good.filled, good.rollback_to, good.change_id),
