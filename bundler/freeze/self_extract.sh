@@ -35,9 +35,10 @@ for variable in $hidden; do
 done
 
 # A stream that is closed would become the number of the next file that is opened, and texts would land in that file.
-# bash leaves this script itself open as its standard error then.
+# bash leaves this script itself open as its standard error then. Standard output is opened for reading only: what the
+# program writes must not seem to have arrived.
 command true 9>&2 && ! [ /proc/self/fd/2 -ef "$self" ] || exec 2>/dev/null
-{ command true 9>&1; } 2>/dev/null || exec >/dev/null
+{ command true 9>&1; } 2>/dev/null || exec 1</dev/null
 { command true 9<&0; } 2>/dev/null || exec </dev/null
 
 uid=$(id -u)
