@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,3 +58,18 @@ class Daemon:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def children_of_this_process() -> set[int]:
+    """Return the pids of all children, those included that ended and were not waited for.
+
+    An engine of the rig may be one of them, so a test compares what it finds before and after.
+    """
+    children = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            # the name of the program stands in parentheses and may contain any of them (proc_pid_stat(5))
+            parent = stat.read_text(errors="replace").rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid():
+                children.add(int(stat.parent.name))
+    return children
