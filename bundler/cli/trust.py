@@ -23,6 +23,7 @@ from bundler.cli.options import (
     signing_form,
 )
 from installer.core.errors import UsageError
+from installer.shared.command_tree.help import Group
 
 if TYPE_CHECKING:
     from bundler.trust.root_files import Edited
@@ -32,6 +33,7 @@ RootFile = Annotated[Path, argument("ROOT", "The root.json")]
 Expires = Annotated[str, typer.Option(help="Expiry: a duration (365d) or a time (2030-01-31T00:00:00Z)")]
 
 trust_app = typer.Typer(
+    cls=Group,
     rich_markup_mode=None,
     no_args_is_help=True,
     help="Manage root.json: the keys and policies that hosts trust.",

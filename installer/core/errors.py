@@ -18,6 +18,7 @@
     │   └── WrongTargetError        13     approved for other hosts
     ├── NotApprovedError            14     an approval is missing
     ├── HostNotReadyError           15     the host is not ready: all reasons listed
+    │   └── FailedBeforeError       15     this release failed on this host before
     ├── BusyError                   16     another install is running
     ├── DeclinedError               17     declined at the prompt
     ├── MediaError                  18     the media failed or a part is missing
@@ -38,6 +39,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
+
+Cause = Literal["health", "script", "engine", "timeout", "interrupted", "io"]
+"""What made a transaction fail. `engine` is what runs the release: a container engine, or systemd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class WaybillError(Exception):
     """The hint of an error that has none of its own."""
     step = 0
     """The step of the verification that refused; 0 outside of a verification. See `steps`."""
+    cause: Cause | Literal[""] = ""
+    """What kind of thing failed in a transaction, for scripts; empty for every other error."""
     document: Mapping[str, object] = MappingProxyType({})
     """Further facts for the document that `--json` prints."""
 
@@ -207,6 +214,12 @@ class HostNotReadyError(WaybillError):
     """The release cannot be applied on this host as it is; `problems` lists all reasons."""
 
     code, exit_code = "host-not-ready", 15
+
+
+class FailedBeforeError(HostNotReadyError):
+    """The release failed on this host before, and nobody has asked to try it again."""
+
+    code = "failed-before"
 
 
 class BusyError(WaybillError):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from installer.core.errors import WaybillError
+from installer.core.errors import Cause, WaybillError
 from installer.host.context import Context
 
 Json = dict[str, Any]
@@ -55,6 +55,25 @@ class StepError(WaybillError):
     """
 
     code = "step"
+    cause: Cause = "engine"
+
+
+class ScriptError(StepError):
+    """A script of the release failed."""
+
+    cause = "script"
+
+
+class UnhealthyError(StepError):
+    """The release was started and is not healthy."""
+
+    cause = "health"
+
+
+class FileStepError(StepError):
+    """A file cannot be placed as the plan has it: the host's disk or somebody else is in the way."""
+
+    cause = "io"
 
 
 class ThirdStateError(WaybillError):

@@ -19,7 +19,7 @@ from installer.core.format.manifest import Kind
 from installer.deploy import release_files
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target, full_path
-from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError, WithoutPreimage
+from installer.deploy.operation import Handler, Json, Op, ScriptError, ThirdStateError, WithoutPreimage
 from installer.host.context import Context
 from installer.host.directories import make_directory
 
@@ -41,7 +41,7 @@ def _run(context: Context, step: Json, which: str, **more: str) -> None:
     if ended.ok:
         return
     lines = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace").splitlines()
-    raise StepError(
+    raise ScriptError(
         ended.reason(),
         where=step[which],
         problems=[Problem(which, line[:300]) for line in lines[-6:-1]],

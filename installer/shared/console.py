@@ -23,9 +23,11 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
-from installer.core.remedies import host_error, point_below
+from installer.core.remedies import host_error, point_below, rename_hints
 from installer.shared.progress import Progress
 from installer.shared.terminal import interrupts, streams
+from installer.shared.terminal.called import called_as, rename
+from installer.shared.terminal.invocation import invoke
 from installer.shared.terminal.progress_view import progress_view
 from installer.shared.terminal.text import json_text, safe, table
 from installer.shared.ui import Ui
@@ -61,6 +63,11 @@ class Console(Ui):
         self.log_format: LogFormat = log_format
         self.root = "/"
         """The directory of the host that the command is about, for hints."""
+        self.called = called_as(program)
+        """The words that start this program again, for hints."""
+        self.quiet = False
+        """Whether only warnings, errors and questions are printed, and documents of `--json`."""
+        self._withheld = ""
         self._output_counts = output_counts
 
     def result(self, text: str, document: Callable[[], Any], *, asked_for: bool = False) -> None:
@@ -74,7 +81,10 @@ class Console(Ui):
         Raises:
             OutputError: It was asked for and cannot be written, and that counts; see `output_counts`.
         """
-        shown = json_text(document(), indent=1) if self.json_output else safe(text)
+        # What a command is for, like a sheet, is no report of what it did.
+        if self.quiet and not self.json_output and not asked_for:
+            return
+        shown = json_text(document(), indent=1) if self.json_output else safe(self._renamed(text))
         failure = streams.write(sys.stdout, f"{shown}\n")
         if failure is None:
             return
@@ -90,7 +100,7 @@ class Console(Ui):
             rows: Its rows; the first one is the heading.
             alarming: Returns whether a row is alarming.
         """
-        if self.json_output:
+        if self.json_output or self.quiet:
             return
         if sys.stdout is None or not sys.stdout.isatty():
             streams.write(sys.stdout, f"{safe(table(rows))}\n")
@@ -109,7 +119,10 @@ class Console(Ui):
             Rich(highlight=False, markup=False).print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
-        """Print a message on stderr, as a line or as JSON."""
+        """Print a message on stderr, as a line or as JSON; with `--quiet`, only what is not as usual."""
+        if self.quiet and level == "info" and not text.startswith("WARNING"):
+            return
+        text = self._renamed(text)
         line = safe(text)
         if self.log_format == "json":
             row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
@@ -131,25 +144,31 @@ class Console(Ui):
 
     def show(self, name: str, text: str, document: Any) -> None:
         """Print on stderr what will be carried out: stdout has the result."""
-        if self.log_format == "json":
+        if self.quiet:
+            self._withheld = text  # until somebody is asked about it
+        elif self.log_format == "json":
             self.log(name, **{name: document})
         else:
             self.log(text)
 
+    def _renamed(self, text: str) -> str:
+        return rename(text, self.program, self.called)
+
     def error(self, error: WaybillError) -> None:
         """Print an error; with `--json` the document goes to stdout as well."""
         point_below(error, self.root)
+        rename_hints(error, self._renamed)
         if self.json_output:
             # A script reads one document from stdout, whether the command succeeded or not.
             streams.write(sys.stdout, f"{json_text(error.as_json(), indent=1)}\n")
         if self.log_format == "json":
             self.log(error.what, "error", **{k: v for k, v in error.as_json().items() if k != "what"})
         else:
-            self.log(f"error: {error}")
+            self.log(f"error: {error}", "error")
 
     def progress(self) -> Progress:
         """Return the object that long operations report to."""
-        return progress_view(self)
+        return progress_view(self, bar=not self.quiet)
 
     def ask(self, question: str, flag: str) -> str:
         """Ask for a line.
@@ -163,6 +182,9 @@ class Console(Ui):
             raise UsageError(
                 "this command needs an answer, but no terminal is available", hint=f"give {flag}"
             )
+        if self._withheld:
+            streams.write(sys.stderr, f"{safe(self._renamed(self._withheld))}\n")
+            self._withheld = ""
         with interrupts.waiting():
             _discard_typed()
             streams.write(sys.stderr, safe(question))
@@ -195,18 +217,18 @@ def _discard_typed() -> None:
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
-def run(console: Console, command: Callable[[], None]) -> int:
+def run(console: Console, command: Callable[[], int | None]) -> int:
     """Run a command and turn what it raises into a message and an exit code.
 
     Args:
         console: The terminal.
-        command: The command.
+        command: The command; returns its exit code, or None for 0.
 
     Returns:
         The exit code of the process.
     """
     try:
-        command()
+        return command() or 0
     except WaybillError as error:
         console.error(error)
         return error.exit_code
@@ -224,7 +246,6 @@ def run(console: Console, command: Callable[[], None]) -> int:
         console.log(traceback.format_exc(), "error")
         console.error(_internal(console, error))
         return InternalError.exit_code
-    return 0
 
 
 def _internal(console: Console, error: Exception) -> InternalError:
@@ -232,7 +253,12 @@ def _internal(console: Console, error: Exception) -> InternalError:
     return InternalError(f"{what}: {error}" if str(error) else what, hint=REPORT)
 
 
-def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
+def run_app(
+    console: Console,
+    app: Any,
+    words: Sequence[str],
+    arrange: Callable[[list[str]], list[str]] = list,
+) -> int:
     """Run a command line application and return the exit code of the process.
 
     SIGTERM and SIGHUP (a lost session) end it like Ctrl-C, so that it cleans up; see `interrupts`.
@@ -241,20 +267,30 @@ def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
         console: The terminal.
         app: A Typer application.
         words: The arguments of the command.
+        arrange: Returns them with the command first.
     """
     words = list(words)
     with interrupts.handled():
-        code = run(console, lambda: _invoke(console, app, _take_log_format(console, words)))
+        code = run(
+            console,
+            lambda: invoke(app, arrange(_take_options(console, words)), console.program, console.called),
+        )
         # Whatever comes now, the command has ended with this code.
         interrupts.finish()
         return code
 
 
-def _take_log_format(console: Console, words: list[str]) -> list[str]:
-    """Take `--log-format` from any position: before or after the subcommand, as one word or two."""
-    left = []
+def _take_options(console: Console, words: list[str]) -> list[str]:
+    """Take `--log-format`, as one word or two, and `--quiet` from any position."""
+    console.quiet = False
+    left = list[str]()
     rest = iter(words)
     for word in rest:
+        if word == "--":  # what follows is no option, whatever it looks like
+            return [*left, word, *rest]
+        if word == "--quiet":
+            console.quiet = True
+            continue
         name, is_one, value = word.partition("=")
         if name != "--log-format":
             left.append(word)
@@ -264,46 +300,6 @@ def _take_log_format(console: Console, words: list[str]) -> list[str]:
             raise UsageError(f"--log-format is text or json, not {given!r}")
         console.log_format = "json" if given == "json" else "text"
     return left
-
-
-class _CarriedError(Exception):
-    """Takes an exception through Typer, which would end the program without a word or a document."""
-
-
-def _invoke(console: Console, app: Any, words: list[str]) -> None:
-    from typer import Abort, Exit, TyperException
-    from typer.main import get_command
-
-    command: Any = get_command(app)
-    invoke = command.invoke
-
-    def carry(context: Any) -> Any:
-        try:
-            return invoke(context)
-        # Of an EPIPE it thinks that it is from stdout; it may be from an engine's socket.
-        except (KeyboardInterrupt, OSError) as error:
-            raise _CarriedError from error
-
-    command.invoke = carry
-    try:
-        code = command(args=words or ["--help"], prog_name=console.program, standalone_mode=False)
-    except _CarriedError as carried:
-        raise carried.__cause__ or carried from None
-    except Exit as leaving:
-        sys.exit(leaving.exit_code)
-    except Abort:
-        raise KeyboardInterrupt from None
-    except TyperException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            streams.write(sys.stderr, f"{safe(str(error))}\n")
-            sys.exit(UsageError.exit_code)
-        # The context knows the command as it was typed: `install trust init`.
-        command = getattr(getattr(error, "ctx", None), "command_path", "") or console.program
-        hint = f"see `{command} --help`"
-        raise UsageError(error.format_message(), hint=hint) from None
-    # Without standalone mode the code of `Exit` is returned instead of raised.
-    if isinstance(code, int) and code:
-        sys.exit(code)
 
 
 def _now() -> str:

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from installer.core.errors import IncompleteError, NotUndoneError, Problem, RolledBackError, WaybillError
+from installer.core.errors import (
+    Cause,
+    IncompleteError,
+    NotUndoneError,
+    Problem,
+    RolledBackError,
+    WaybillError,
+)
 from installer.host.context import Context
+from installer.shared.terminal.interrupts import TimeLimitPassed
 from installer.state.state import Entry
 
 
@@ -16,9 +25,23 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
+    if isinstance(error, TimeLimitPassed):
+        return str(error)
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted by {error}" if str(error) else "interrupted"
     return f"{type(error).__name__}: {error}"
+
+
+def cause_of(error: BaseException) -> Cause | Literal[""]:
+    """Return which kind of thing made a transaction fail; empty for a fault of ours."""
+    if isinstance(error, TimeLimitPassed):
+        return "timeout"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, WaybillError):
+        # A file in a third state, an audit log that cannot be written: the host's.
+        return error.cause or "io"
+    return "io" if isinstance(error, OSError) else ""
 
 
 def problems_of(error: BaseException) -> Sequence[Problem]:
@@ -69,6 +92,8 @@ def rolled_back_error(
     now = f"{old.version} is still installed" if old else "nothing is installed, as before"
     hint = error.hint if isinstance(error, WaybillError) else ""
     problems = [*problems_of(error), *([sick] if sick else ())]
-    return RolledBackError(
+    failed = RolledBackError(
         f"{verb} failed and was rolled back ({now}): {reason(error)}", hint=hint, problems=problems
     )
+    failed.cause = cause_of(error)
+    return failed

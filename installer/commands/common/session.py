@@ -36,11 +36,13 @@ class Session:
         system: The host, or the directory that stands for one.
         ui: Takes reports and answers questions; silent by default.
         clock: Returns the time, with its zone.
+        wait: Seconds to wait where another install is running.
     """
 
     system: System
     ui: Ui = SILENT
     clock: Callable[[], datetime] = utc_now
+    wait: float = 0.0
 
     @classmethod
     def open(
