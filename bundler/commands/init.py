@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler.config import resources
 from installer.core.errors import UnfitInputError, UsageError
-from installer.core.schema_errors import did_you_mean
+from installer.core.spelling import did_you_mean
 
 DEFAULT = "service"
 # `service` is what people look for; the directory has the name of the deployment method.

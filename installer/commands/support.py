@@ -33,7 +33,8 @@ from installer.core.verify import Clock
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.shared.redaction import conceal, secrets_of
+from installer.shared.redaction import conceal
+from installer.shared.secrecy.notations import secrets_of
 from installer.state.host_identity import ENVIRONMENT_FILE, host_name
 from installer.state.trust_store import ROOT_FILE, TIME_FILE
 

@@ -11,7 +11,8 @@ from installer.core.limits import LIMITS
 from installer.deploy.docker_cli import docker
 from installer.deploy.health import container_fault
 from installer.host.context import Context
-from installer.shared.redaction import conceal, secrets_of
+from installer.shared.redaction import conceal
+from installer.shared.secrecy.notations import secrets_of
 
 LINES = 20
 """Of each container."""

@@ -18,7 +18,8 @@ from installer.planning import plan_text
 from installer.planning.drift import Policy
 from installer.planning.plan import Options, Plan
 from installer.planning.planner import plan_apply
-from installer.shared.redaction import conceal, diff, secrets_of
+from installer.shared.redaction import conceal, diff
+from installer.shared.secrecy.notations import secrets_of
 from installer.shared.values import Layer
 from tests.rig.faulty import FaultySystem, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, planned, root, stage
