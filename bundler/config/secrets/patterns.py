@@ -100,8 +100,8 @@ _ASSIGNMENT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _OPTION = (
-    rb"[ \t\"']--(?P<key>[A-Za-z0-9-]{0,32}(?:password|passwd|passphrase|token|api-key))(?:=|[ \t]+|[\"'],[ \t]*)"
-    rb"(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s\"',-][^\s\"',]*)"
+    rb"[ \t\"']--(?P<key>[A-Za-z0-9-]{0,32}(?:password|passwd|passphrase|token|api-key))"
+    rb"(?:=|[ \t]+|[\"'],[ \t]*)(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s\"',-][^\s\"',]*)"
 )
 # Further notations: redis, XML elements, options of commands, parameters of a URL.
 _OTHER_FORMS: tuple[re.Pattern[bytes], ...] = tuple(
