@@ -60,6 +60,8 @@ EXCLUDED = (
     *("cx_Freeze", "cyclonedx", "elftools", "freeze_core", "lib2to3", "packageurl", "pip", "pkg_resources"),
     "setuptools",
     *("test", "unittest"),
+    # A second implementation of what zstandard does, with a library of its own.
+    *("_zstd", "compression.zstd"),
     *("curses", "idlelib", "pydoc", "pydoc_data", "readline", "sqlite3", "tkinter", "turtle"),
     *("asyncio.windows_events", "asyncio.windows_utils", "multiprocessing.popen_spawn_win32"),
     *("docker.transport.npipeconn", "docker.transport.npipesocket", "docker.transport.sshconn"),
@@ -175,10 +177,21 @@ def _publish(source: Path, out: Path) -> None:
         output.publish()
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        # Neither HOME nor an entry in the passwd database, as in a container that runs as any user id.
+        raise UsageError(
+            "there is no home directory to build in", hint="set XDG_CACHE_HOME to a directory"
+        ) from None
+
+
 def _work() -> Path:
-    in_checkout = (ROOT / "pyproject.toml").is_file()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    work = ROOT / "build" / "freeze" if in_checkout else Path(cache, "waybill-build")
+    if (ROOT / "pyproject.toml").is_file():
+        work = ROOT / "build" / "freeze"
+    else:
+        work = Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache", "waybill-build")
     work.mkdir(parents=True, exist_ok=True)
     return work
 
