@@ -19,6 +19,7 @@ from installer.core import schema_errors
 from installer.core.errors import Problem
 from installer.core.format.health_target import MAX_WATCH, target_fault
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
+from installer.core.format.member_names import fold_name
 from installer.core.format.methods import IMPLICIT, SPECS, Option
 from installer.shared import strict_yaml
 
@@ -313,8 +314,8 @@ class Entries:
         merged: dict[tuple[str, str], InputFile] = {}
         seen: dict[str, InputFile | InputTree] = {}
         for item in self.items:
-            # Lower case: hosts and sticks may have file systems that do not tell A from a.
-            first = seen.setdefault(item.member.lower(), item)
+            # Without case: hosts and sticks may have file systems that do not tell A from a.
+            first = seen.setdefault(fold_name(item.member), item)
             if first is item:
                 merged[item.member, item.install] = item
             elif not isinstance(first, InputFile) or first.source != item.source or first.kind != item.kind:
@@ -328,8 +329,8 @@ class Entries:
         self.items = list(merged.values())
         names: dict[str, InputTree] = {}
         for tree in self.trees:
-            if names.setdefault(tree.member.lower(), tree) is not tree:
-                self._name_clash(tree, names[tree.member.lower()])
+            if (first := names.setdefault(fold_name(tree.member), tree)) is not tree:
+                self._name_clash(tree, first)
 
     def _name_clash(self, item: InputFile | InputTree, first: InputFile | InputTree) -> None:
         what = (

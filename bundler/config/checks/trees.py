@@ -8,12 +8,12 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bundler.config.checks.inputs import NAME_HINT
+from bundler.config.checks.inputs import carried_fault, name_hint
 from bundler.config.globs import Glob
 from bundler.config.model import InputTree, TreeDirectory, TreeFile, TreeLink
 from bundler.config.secrets.allowances import Allowances
 from installer.core.errors import Problem
-from installer.core.format.member_names import link_target_fault, path_fault
+from installer.core.format.member_names import encoded_name, fold_name, link_target_fault
 
 # Setuid and setgid never travel; the sticky bit and write access for all would be a risk on the host.
 _MODE_BITS = 0o775
@@ -190,13 +190,18 @@ class _Walk:
             )
 
     def _name_fits(self, path: str) -> bool:
-        fault = path_fault(f"{self.tree.member}/{path}")
-        # Two names that differ only in case become one file on some file systems.
-        first_path = self._folded.setdefault(path.lower(), path)
-        if first_path != path:
-            fault = f"differs from {first_path} only in upper and lower case"
+        full = f"{self.tree.member}/{path}"
+        fault = carried_fault(full)
+        # Two names that differ only in case become one file on some file systems. An encoded name may be the
+        # plain name of another file.
+        for key in () if fault else {fold_name(full), (encoded_name(full) or full).lower()}:
+            first_path = self._folded.setdefault(key, path)
+            if first_path != path and fold_name(first_path) == fold_name(path):
+                fault = f"differs from {first_path} only in upper and lower case"
+            elif first_path != path:
+                fault = fault or f"would have the same encoded name in the tar as {first_path}"
         if fault:
-            self._problem(path, f"has a name that is not allowed in a bundle: it {fault}", NAME_HINT)
+            self._problem(path, f"has a name that is not allowed in a bundle: it {fault}", name_hint(fault))
         return not fault
 
     def _problem(self, path: str, what: str, hint: str) -> None:

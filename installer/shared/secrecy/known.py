@@ -57,17 +57,28 @@ class Secrets:
             self._values |= new
             self._pattern = None
 
+    def allow(self, words: Iterable[str]) -> None:
+        """Remember words as public although a secret may equal one of them."""
+        new = frozenset(words) - self.public
+        if new:
+            self.public |= new
+            self._pattern = None
+
     def add_source(self, source: Source) -> None:
         """Remember where to look for more secrets, once something has to be hidden."""
         self._sources.append(source)
 
-    def hide(self, text: str) -> str:
-        """Return text without what is known to be secret."""
-        # The first text asks the sources; one that a source itself causes is not asked for again.
+    def values(self) -> frozenset[str]:
+        """Return the values that are hidden."""
+        # Whoever asks first asks the sources; one that a source itself causes is not asked again.
         sources, self._sources = self._sources, []
         for source in sources:
             self.add(source())
-        if not self._values:
+        return frozenset(self._values - self.public)
+
+    def hide(self, text: str) -> str:
+        """Return text without what is known to be secret."""
+        if not (self._values or self._sources) or not self.values():
             return text
         if self._pattern is None:
             self._pattern = _pattern(self._values, self.public)
