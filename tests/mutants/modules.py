@@ -71,7 +71,7 @@ HOST = {
         "tests/faults/test_faults_audit.py",
     ),
     "installer/staging/stage.py": (
-        *_host("staging/stage", "staging/work_dir"),
+        *_host("staging/stage", "staging/resume", "staging/work_dir"),
         "tests/faults/test_faults_stage.py",
     ),
     "installer/planning/file_changes.py": _host(
