@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive.writer import Input
-from bundler.config.model import BundleConfig, InputFile, InputTree
+from bundler.config.model import BundleConfig, InputFile, InputTree, TreeFile
 from installer.core.errors import Problem, UnfitInputError
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry
 from installer.core.format.manifest_rules import section_rank
+from installer.core.format.member_names import encoded_name
 from installer.core.format.tar_header import OCTAL_LIMIT
 
 RELEASE_NOTES = "docs/RELEASE-NOTES.md"
@@ -51,7 +52,7 @@ def collect(config: BundleConfig) -> Collected:
     if problems:
         raise UnfitInputError("inputs are missing", where=str(config.directory), problems=problems)
     # The order of the tar depends on names alone, not on the order of bundle.yaml or of directory listings.
-    inputs.sort(key=lambda item: (section_rank(item.entry.path), item.entry.path))
+    inputs.sort(key=lambda item: (section_rank(item.entry.path), item.entry.tar_name))
     return Collected(
         tuple(inputs),
         tuple(
@@ -77,23 +78,23 @@ def _single(item: InputFile, problems: list[Problem]) -> Input | None:
         problems.append(Problem(item.given, f"cannot be read: {error.strerror}"))
         return None
     entry = FileEntry(
-        item.member, size, UNKNOWN, item.mode, item.kind, item.install, item.owner, item.platform
-    )
+        item.member, size, UNKNOWN, item.mode, item.kind, item.install, item.owner, item.platform,
+        member=encoded_name(item.member),
+    )  # fmt: skip
     return Input(entry, str(item.source))
 
 
 def _tree_files(tree: InputTree) -> list[Input]:
-    return [
-        Input(
-            FileEntry(
-                f"{tree.member}/{file.path}", file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path)
-            ),
-            # One shared string for the whole tree: a path for each of 250,000 files would cost memory.
-            f"{tree.source}/",
-            len(tree.member) + 1,
-        )
-        for file in tree.files
-    ]
+    # One shared string for the whole tree: a path for each of 250,000 files would cost memory.
+    top, cut = f"{tree.source}/", len(tree.member) + 1
+    return [Input(_tree_entry(tree, file), top, cut) for file in tree.files]
+
+
+def _tree_entry(tree: InputTree, file: TreeFile) -> FileEntry:
+    path = f"{tree.member}/{file.path}"
+    return FileEntry(
+        path, file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path), member=encoded_name(path)
+    )
 
 
 def _below(tree: InputTree, path: str) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from bundler.config import resources
 from installer.core.errors import UnfitInputError, UsageError
-from installer.core.schema_errors import did_you_mean
+from installer.core.spelling import did_you_mean
 
 DEFAULT = "service"
 # `service` is what people look for; the directory has the name of the deployment method.
 _ALIASES = {"service": "systemd"}
-_PLACEHOLDER = "example-product"
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -48,9 +47,9 @@ def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
         raise UsageError(f"unknown template {template}", hint=hint)
     product = directory.absolute().name
     # A directory may have any name; a product's name is restricted by the schema.
-    product = product if _PRODUCT.fullmatch(product) else _PLACEHOLDER
+    product = product if _PRODUCT.fullmatch(product) else resources.PLACEHOLDER
     source = resources.templates() / _ALIASES.get(template, template)
-    wanted = {Path(name.replace(_PLACEHOLDER, product)): entry for name, entry in _files(source)}
+    wanted = {Path(name.replace(resources.PLACEHOLDER, product)): entry for name, entry in _files(source)}
     # lexists: a dangling link counts, too, since writing would follow it.
     if os.path.lexists(directory / "bundle.yaml"):
         where = str(directory / "bundle.yaml")
@@ -65,7 +64,9 @@ def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
             # A CHANGELOG or config of the project is worth more than the one of the template.
             if os.path.lexists(directory / path):
                 continue
-            _write(directory / path, entry.read_bytes().replace(_PLACEHOLDER.encode(), product.encode()))
+            _write(
+                directory / path, entry.read_bytes().replace(resources.PLACEHOLDER.encode(), product.encode())
+            )
             written.append(path)
     except OSError as error:
         # All or nothing: half a template is harder to understand than none.

@@ -44,9 +44,9 @@ RANKS: dict[str, tuple[str, ...]] = {
     ),
     "installer.core": (
         "errors limits",
-        "remedies",
+        "remedies spelling",
         "digest document_file semver schema_errors timestamps",
-        "jsonio",
+        "jsonio features",
         "json_stream fields risk",
         "format",
         "oci intoto",

@@ -1,0 +1,118 @@
+"""The root of a host and the time that it knows: what is believed, and what is written."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from installer.core.errors import ExpiredError, RefusedError, UntrustedError
+from installer.core.timestamps import format_time
+from installer.core.trust.root import fingerprint
+from installer.host.system import System
+from installer.state.host_identity import ENVIRONMENT_FILE
+from installer.state.trust_store import (
+    EARLIER_FILE,
+    ROOT_FILE,
+    TIME_FILE,
+    init_trust,
+    is_earlier,
+    known_time,
+    load_trust,
+    remove_partial_files,
+    store_root,
+    trusted_bytes,
+)
+from tests.rig.trustworld import NOW, headed, write_root
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> System:
+    (tmp_path / "host").mkdir()
+    return System(tmp_path / "host")
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """A root on a stick."""
+    return write_root(tmp_path / "stick", "root.json", headed(1, "Ann"), "Ann")
+
+
+def here(system: System, path: str) -> Path:
+    return Path(system.root, path[1:])
+
+
+def trust(system: System, path: Path, days: int = 0) -> None:
+    digits = fingerprint(path.read_bytes())
+    init_trust(system, path, digits, lambda *_: "", lambda: NOW + days * DAY, "production")
+
+
+def test_the_same_root_again_is_not_written_and_moves_no_time(system: System, first: Path) -> None:
+    trust(system, first)
+    written = here(system, ROOT_FILE).stat().st_ino
+    trust(system, first, days=1)
+    assert here(system, ROOT_FILE).stat().st_ino == written
+    assert here(system, TIME_FILE).read_text().strip() == format_time(NOW)
+
+
+def test_another_root_that_is_set_up_while_somebody_is_asked_stays(
+    system: System, first: Path, tmp_path: Path
+) -> None:
+    other = write_root(tmp_path / "other", "root.json", headed(1, "Eve"), "Eve")
+
+    def answer(_question: str, _option: str) -> str:
+        trust(system, other)
+        return fingerprint(first.read_bytes())
+
+    with pytest.raises(RefusedError, match="another root was set up meanwhile") as caught:
+        init_trust(system, first, "", answer, lambda: NOW, "production")
+    assert (caught.value.where, caught.value.exit_code) == (ROOT_FILE, 13)
+    assert load_trust(system)[1] == other.read_bytes()
+
+
+def test_a_root_is_expired_from_its_very_moment_on(system: System, tmp_path: Path) -> None:
+    path = write_root(tmp_path / "stick", "root.json", headed(1, "Ann", expires=NOW + DAY), "Ann")
+    with pytest.raises(ExpiredError):
+        trust(system, path, days=1)
+    trust(system, path)
+    assert known_time(system) == NOW
+
+
+def test_a_root_that_cannot_be_read_is_not_taken_for_none(system: System) -> None:
+    here(system, ROOT_FILE).mkdir(parents=True)
+    with pytest.raises(UntrustedError, match="the trust files cannot be read") as caught:
+        trusted_bytes(system)
+    assert (caught.value.where, caught.value.exit_code) == (ROOT_FILE, 10)
+
+
+def test_a_record_of_earlier_roots_that_others_can_write_proves_nothing(system: System, first: Path) -> None:
+    trust(system, first)
+    store_root(system, b"{}", [(1, "aa")])
+    assert is_earlier(system, 1, "aa")
+    assert not is_earlier(system, 2, "aa")
+    here(system, EARLIER_FILE).chmod(0o666)
+    with pytest.raises(UntrustedError, match="could have been changed"):
+        is_earlier(system, 1, "aa")
+
+
+def test_a_damaged_record_of_earlier_roots_still_tells_the_others(system: System, first: Path) -> None:
+    trust(system, first)
+    here(system, EARLIER_FILE).write_bytes(b"1 aa\n2 \xff\n3 cc\n")
+    assert is_earlier(system, 1, "aa")
+    assert is_earlier(system, 3, "cc")
+
+
+def test_what_interrupted_replacements_left_is_removed_and_nothing_else(system: System, first: Path) -> None:
+    trust(system, first)
+    before = {path for path in here(system, "/").rglob("*") if path.is_file()}
+    paths = (ROOT_FILE, TIME_FILE, EARLIER_FILE, ENVIRONMENT_FILE)
+    left = [f"{path}.new" for path in paths]
+    # As version 0.1 named them.
+    left += [f"{path.rpartition('/')[0]}/.{path.rpartition('/')[2]}.new" for path in (ROOT_FILE, TIME_FILE)]
+    for path in left:
+        here(system, path).write_bytes(b"half")
+    remove_partial_files(system)
+    assert {path for path in here(system, "/").rglob("*") if path.is_file()} == before
