@@ -184,7 +184,9 @@ def _created_text(created: Created, planned: Planned, run: BuildRun) -> str:
 
 def inspect(
     bundle: BundleFile,
-    view: Annotated[str, argument("[files|images|config|approvals|sbom|docs]", "What to show")] = "",
+    view: Annotated[
+        str, argument("[deploy|scripts|risks|files|images|config|approvals|sbom|docs]", "What to show")
+    ] = "",
     _json: Json = False,
 ) -> None:
     """Show the content of a bundle, without verifying it."""

@@ -6,8 +6,8 @@ what was not examined is a finding of its own: silence must not look like harmle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from installer.core.format.manifest import FileEntry, Manifest
@@ -46,15 +46,20 @@ class Review:
         }
 
 
-def review(manifest: Manifest, read: Read) -> Review:
+NO_REVIEW = Review()
+
+
+def review(manifest: Manifest, read: Read, methods: Collection[str] | None = None) -> Review:
     """Examine a release.
 
     Args:
         manifest: Its manifest.
         read: Returns the content of one of its files; may raise OSError.
+        methods: Only the steps of these methods; None for all.
     """
     risks, programs = list[Risk](), list[Program]()
-    for found in _all(manifest, read):
+    steps = [step for step in manifest.deploy if methods is None or step.method in methods]
+    for found in _all(replace(manifest, deploy=tuple(steps)), read):
         if isinstance(found, Program):
             programs.append(found)
         elif len(risks) < MOST:
@@ -159,12 +164,16 @@ def risk_lines(risks: Iterable[Risk], most: int) -> Iterator[str]:
         del kind
 
 
-def program_lines(programs: Iterable[Program], most: int = 0) -> Iterator[str]:
+def program_lines(
+    programs: Iterable[Program], most: int = 0, known: Collection[str] = (), before: str = ""
+) -> Iterator[str]:
     """Yield each program with its text.
 
     Args:
         programs: What runs.
         most: Lines of each that are shown; 0 for all.
+        known: Scripts that the running release has, byte for byte: their text is left out.
+        before: The version of that release.
     """
     for each in programs:
         lines = each.text.splitlines()
@@ -172,6 +181,9 @@ def program_lines(programs: Iterable[Program], most: int = 0) -> Iterator[str]:
         # A unit or a health check has one line, which tells what runs.
         if len(lines) == 1:
             yield f"{each.where} (as {each.user}): {lines[0]}"
+            continue
+        if each.where in known:
+            yield f"{each.where} (as {each.user}), {_lines(each.text)}, the same as in {before}"
             continue
         yield f"{each.where} (as {each.user}), {_lines(each.text)}:"
         yield from (f"  | {line}" for line in shown)
