@@ -25,6 +25,7 @@ from installer.core.errors import (
 )
 from installer.core.remedies import host_error, point_below, rename_hints
 from installer.shared.progress import Progress
+from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.called import called_as, rename
 from installer.shared.terminal.invocation import invoke
@@ -69,6 +70,11 @@ class Console(Ui):
         """Whether only warnings, errors and questions are printed, and documents of `--json`."""
         self._withheld = ""
         self._output_counts = output_counts
+        self._secrets = Secrets()
+
+    def conceal(self, secrets: Secrets) -> None:
+        """Remember what must not be shown."""
+        self._secrets = secrets
 
     def result(self, text: str, document: Callable[[], Any], *, asked_for: bool = False) -> None:
         """Print a result: the text, or with `--json` the document.
@@ -84,7 +90,8 @@ class Console(Ui):
         # What a command is for, like a sheet, is no report of what it did.
         if self.quiet and not self.json_output and not asked_for:
             return
-        shown = json_text(document(), indent=1) if self.json_output else safe(self._renamed(text))
+        hide = self._secrets.hide_in
+        shown = json_text(hide(document()), indent=1) if self.json_output else safe(self._renamed(hide(text)))
         failure = streams.write(sys.stdout, f"{shown}\n")
         if failure is None:
             return
@@ -122,11 +129,14 @@ class Console(Ui):
         """Print a message on stderr, as a line or as JSON; with `--quiet`, only what is not as usual."""
         if self.quiet and level == "info" and not text.startswith("WARNING"):
             return
-        text = self._renamed(text)
+        # Scripts and engines speak here, too: what is secret goes before it leaves this process.
+        text = self._renamed(self._secrets.hide(text))
         line = safe(text)
         if self.log_format == "json":
-            row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
-            line = json_text(row)
+            more = self._secrets.hide_in(fields)
+            line = json_text(
+                {"time": _now(), "level": level, "program": self.program, "message": text, **more}
+            )
         # A terminal that was closed must not stop a transaction: there is nobody to tell.
         streams.write(sys.stderr, f"{line}\n")
 
@@ -158,6 +168,7 @@ class Console(Ui):
         """Print an error; with `--json` the document goes to stdout as well."""
         point_below(error, self.root)
         rename_hints(error, self._renamed)
+        self._secrets.hide_error(error)
         if self.json_output:
             # A script reads one document from stdout, whether the command succeeded or not.
             streams.write(sys.stdout, f"{json_text(error.as_json(), indent=1)}\n")
@@ -183,7 +194,7 @@ class Console(Ui):
                 "this command needs an answer, but no terminal is available", hint=f"give {flag}"
             )
         if self._withheld:
-            streams.write(sys.stderr, f"{safe(self._renamed(self._withheld))}\n")
+            streams.write(sys.stderr, f"{safe(self._renamed(self._secrets.hide(self._withheld)))}\n")
             self._withheld = ""
         with interrupts.waiting():
             _discard_typed()

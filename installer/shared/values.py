@@ -32,10 +32,12 @@ class Layer:
     Attributes:
         name: Its path, as messages show it.
         data: Its bytes; the caller bounds the read (`strict_yaml.MAX_BYTES`).
+        mode: Permission bits of the file; 0 where nobody else can read it, or where it is the bundle's.
     """
 
     name: str
     data: bytes
+    mode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
