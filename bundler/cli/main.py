@@ -13,6 +13,7 @@ import typer
 
 from bundler import __version__
 from bundler.cli import release, signing
+from bundler.cli.defaults import take_defaults
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
 from installer.shared.child_env import forget_loaders
@@ -51,7 +52,7 @@ def main() -> None:
         return
     try:
         # Everything that a command raises becomes a message and an exit code there.
-        sys.exit(run_app(console, app, sys.argv[1:]))
+        sys.exit(run_app(console, app, sys.argv[1:], defaults=take_defaults))
     finally:
         interrupts.ignore()
 

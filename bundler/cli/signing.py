@@ -14,6 +14,7 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    PasswordFrom,
     Paths,
     Prepare,
     Texts,
@@ -38,6 +39,7 @@ def sign(
     bundle: BundleFile,
     key: Key = None,
     gpg_key: GpgKey = None,
+    password_from: PasswordFrom = "",
     prepare: Prepare = False,
     attach: Attach = None,
     public: Public = None,
@@ -63,7 +65,7 @@ def sign(
     elif form == "--attach":
         _print_signed(attach_signatures(bundle, attach or [], _required_public(public)))
     else:
-        _print_signed(sign_bundle(bundle, required_signers(key, gpg_key)))
+        _print_signed(sign_bundle(bundle, required_signers(key, gpg_key, password_from)))
 
 
 def _print_signed(signed: Signed) -> None:
@@ -92,6 +94,7 @@ def approve(
     env: Annotated[str, option(text="Environment that the approval is for")] = "",
     key: Key = None,
     gpg_key: GpgKey = None,
+    password_from: PasswordFrom = "",
     change_id: Annotated[str, option(text="Id of the change request")] = "",
     rollback_to: Annotated[
         str, option(text="Version to roll back to, or `none` for a first installation")
@@ -171,7 +174,7 @@ def approve(
         lines = made.instructions(f"bundle approve {bundle} --attach SIG --public KEY.pub")
         console.result("\n".join(lines), made.as_json)
     else:
-        signers = required_signers(key, gpg_key)
+        signers = required_signers(key, gpg_key, password_from)
         done = [approval.approve_bundle(bundle, signer, request, now, outside) for signer in signers]
         console.result("\n".join(each.as_text() for each in done), done[-1].as_json)
 

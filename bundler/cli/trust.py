@@ -13,6 +13,7 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    PasswordFrom,
     Paths,
     Prepare,
     Texts,
@@ -274,6 +275,7 @@ def sign(
     path: RootFile,
     key: Key = None,
     gpg_key: GpgKey = None,
+    password_from: PasswordFrom = "",
     prepare: Prepare = False,
     attach: Attach = None,
     public: Annotated[
@@ -302,7 +304,7 @@ def sign(
     if form == "--attach":
         signed = attach_to_root(path, attach or [], public, now)
     else:
-        signed = sign_root(path, required_signers(key, gpg_key), now)
+        signed = sign_root(path, required_signers(key, gpg_key, password_from), now)
     console.result(signed.as_text(now), lambda: signed.as_json(now))
 
 

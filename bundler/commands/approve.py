@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from bundler.approvals.approval import AddedStatement, ApprovalRequest, make_approval
+from bundler.approvals.repeated import given_before, says_the_same
 from bundler.approvals.statements import open_statements
 from bundler.archive import append
 from bundler.archive.reading import read_limited, read_with_tail
@@ -56,7 +57,7 @@ def approve_bundle(
         sidecar: The directory to write to; None: the bundle, if it can be written to.
 
     Returns:
-        What was added.
+        What was added; without files if the same key has given the same approval before.
 
     Raises:
         UsageError: The request is not valid.
@@ -67,6 +68,9 @@ def approve_bundle(
     """
     with open_statements(path, sidecar) as statements:
         approval = make_approval(request, statements.bundle, now)
+        # Scripts repeat commands: a second approval would say nothing new.
+        if before := given_before(statements.present, approval, request.expires, signer, now):
+            return AddedStatement(before, (), statements.directory)
         # The bytes that are signed are the bytes that are stored: they are made once.
         data = approval.to_bytes()
         # Signed while the bundle is locked: nobody can take the name of the file meanwhile.
@@ -90,8 +94,13 @@ def prepare_approval(
         TamperedError: It is not a bundle.
     """
     bundle = read_with_tail(path)
-    data = make_approval(request, bundle, now).to_bytes()
-    return prepare(output or statement_path(path, request.role), data, bundle.identity)
+    approval, target = make_approval(request, bundle, now), output or statement_path(path, request.role)
+    data = approval.to_bytes()
+    # What was prepared before may be signed by now.
+    if target.is_file():
+        there = read_limited(target, LIMITS.approval_bytes)
+        data = there if says_the_same(there, str(target), approval, request.expires, now) else data
+    return prepare(target, data, bundle.identity)
 
 
 def attach_approval(

@@ -33,11 +33,12 @@ def main() -> None:
         return
     try:
         from installer.cli.app import app
+        from installer.cli.defaults import take_defaults
         from installer.cli.options import console
         from installer.cli.words import with_command
         from installer.shared.console import run_app
 
-        sys.exit(run_app(console, app, words, with_command))
+        sys.exit(run_app(console, app, words, with_command, take_defaults))
     except KeyboardInterrupt:
         sys.exit(130)  # while the program was loaded
     finally:

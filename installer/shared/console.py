@@ -10,7 +10,7 @@ import os
 import sys
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from installer.shared.progress import Progress
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.called import called_as, rename
-from installer.shared.terminal.invocation import invoke
+from installer.shared.terminal.invocation import command_of, invoke, no_defaults
 from installer.shared.terminal.progress_view import progress_view
 from installer.shared.terminal.text import json_text, safe, table
 from installer.shared.ui import Ui
@@ -269,6 +269,7 @@ def run_app(
     app: Any,
     words: Sequence[str],
     arrange: Callable[[list[str]], list[str]] = list,
+    defaults: Callable[[Any, Sequence[str]], Mapping[str, Any]] = no_defaults,
 ) -> int:
     """Run a command line application and return the exit code of the process.
 
@@ -279,13 +280,20 @@ def run_app(
         app: A Typer application.
         words: The arguments of the command.
         arrange: Returns them with the command first.
+        defaults: Gives the options their defaults, and returns those of the program.
     """
-    words = list(words)
+
+    def call() -> int:
+        command, arranged = command_of(app), arrange(_take_options(console, list(words)))
+        found = defaults(command, arranged)
+        console.quiet = console.quiet or bool(found.get("quiet"))
+        # Given on the command line it is another one than the built-in.
+        if console.log_format == "text" and not any(word.startswith("--log-format") for word in words):
+            console.log_format = found.get("log-format", "text")
+        return invoke(command, arranged, console.program, console.called)
+
     with interrupts.handled():
-        code = run(
-            console,
-            lambda: invoke(app, arrange(_take_options(console, words)), console.program, console.called),
-        )
+        code = run(console, call)
         # Whatever comes now, the command has ended with this code.
         interrupts.finish()
         return code

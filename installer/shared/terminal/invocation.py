@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from installer.core.errors import UsageError
@@ -17,11 +17,24 @@ class _CarriedError(Exception):
     """Takes an exception through Typer, which would end the program without a word or a document."""
 
 
-def invoke(app: Any, words: Sequence[str], program: str, called: str) -> int:
+def no_defaults(program: Any, words: Sequence[str]) -> Mapping[str, Any]:
+    """Leave every option as it is."""
+    del program, words
+    return {}
+
+
+def command_of(app: Any) -> Any:
+    """Return the command of a Typer application; each call makes another one."""
+    from typer.main import get_command
+
+    return get_command(app)
+
+
+def invoke(command: Any, words: Sequence[str], program: str, called: str) -> int:
     """Run the command that the words name.
 
     Args:
-        app: A Typer application.
+        command: The command of an application; it is changed.
         words: The arguments; none at all is wrong usage, which is answered with the help.
         program: Its name, as examples have it.
         called: How the program was called, for its help.
@@ -34,9 +47,7 @@ def invoke(app: Any, words: Sequence[str], program: str, called: str) -> int:
         KeyboardInterrupt: A signal or a person ended it.
     """
     from typer import Abort, Exit, TyperException
-    from typer.main import get_command
 
-    command: Any = get_command(app)
     _rename_examples(command, program, called)
     inside = command.invoke
 
