@@ -28,6 +28,7 @@ from installer.shared.progress import Progress
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.called import called_as, rename
+from installer.shared.terminal.charset import as_shown
 from installer.shared.terminal.invocation import command_of, invoke, no_defaults
 from installer.shared.terminal.progress_view import progress_view
 from installer.shared.terminal.text import json_text, safe, table
@@ -162,7 +163,7 @@ class Console(Ui):
             self.log(text)
 
     def _renamed(self, text: str) -> str:
-        return rename(text, self.program, self.called)
+        return as_shown(rename(text, self.program, self.called))
 
     def error(self, error: WaybillError) -> None:
         """Print an error; with `--json` the document goes to stdout as well."""
@@ -198,7 +199,7 @@ class Console(Ui):
             self._withheld = ""
         with interrupts.waiting():
             _discard_typed()
-            streams.write(sys.stderr, safe(question))
+            streams.write(sys.stderr, safe(as_shown(question)))
             line = sys.stdin.readline()
         if not line:
             raise DeclinedError("no answer; nothing was changed")

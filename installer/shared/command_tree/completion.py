@@ -98,7 +98,8 @@ def _zsh(names: Sequence[str], tree: Sequence[Command]) -> str:
 
 def _fish(names: Sequence[str], tree: Sequence[Command]) -> str:
     lines = [f"# Completion of {names[0]} for fish. Made from its commands."]
-    for name in names:
+    # fish goes by the name of the file, wherever it lies.
+    for name in (each for each in names if "/" not in each):
         for command in tree:
             lines += _fish_command(name, command, tree)
     return "\n".join([*lines, ""])

@@ -10,6 +10,7 @@ from installer.core.errors import UsageError
 from installer.core.spelling import did_you_mean
 from installer.shared.terminal import streams
 from installer.shared.terminal.called import rename
+from installer.shared.terminal.charset import as_shown, shows_utf8
 from installer.shared.terminal.text import safe
 
 
@@ -80,8 +81,8 @@ def invoke(command: Any, words: Sequence[str], program: str, called: str) -> int
 
 
 def _rename_examples(command: Any, program: str, called: str) -> None:
-    if called != program:
-        command.epilog = rename(command.epilog or "", program, called)
+    if called != program or not shows_utf8():
+        command.epilog = as_shown(rename(command.epilog or "", program, called))
         for each in getattr(command, "commands", {}).values():
             _rename_examples(each, program, called)
 
