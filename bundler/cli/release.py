@@ -183,7 +183,9 @@ def create(
 
 def inspect(
     bundle: BundleFile,
-    view: Annotated[str, argument("[files|images|config|approvals|sbom|docs]", "What to show")] = "",
+    view: Annotated[
+        str, argument("[deploy|scripts|risks|files|images|config|approvals|sbom|docs]", "What to show")
+    ] = "",
     _json: Json = False,
 ) -> None:
     """Show the content of a bundle, without verifying it."""

@@ -15,7 +15,7 @@ from installer.core.format.methods import installed_by_method
 from installer.core.limits import LIMITS
 from installer.host.layout import Layout
 from installer.host.system import System
-from installer.planning.site_secrets import site_secrets
+from installer.shared.secrecy.site import site_secrets
 from installer.shared.values import BuiltIns, Layer, resolve
 from installer.staging.staged import Staged
 from installer.state.release import Installed

@@ -26,7 +26,9 @@ from installer.planning.file_changes import compare
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.owners import name_problems, names_of
 from installer.planning.plan import MethodPlan, Options, Plan
+from installer.planning.review import reviewed, unchanged_files
 from installer.shared.redaction import LIMIT, Diff, diff
+from installer.shared.review.review import NO_REVIEW
 from installer.staging.staged import Staged
 from installer.state.evidence import NO_EVIDENCE, Evidence
 from installer.state.release import Release, open_release, record_bytes
@@ -210,6 +212,8 @@ class Planner:
             release=release,
             sound=not wanted.problems,
             sensitive=admission.sensitive(wanted.items),
+            review=NO_REVIEW if release is None or nothing else reviewed(context, release, chosen.used),
+            known=unchanged_files(old, release),
         )
 
     def _learn(self, wanted: Desired, entry: Entry | None) -> None:

@@ -47,7 +47,7 @@ RANKS: dict[str, tuple[str, ...]] = {
         "remedies spelling",
         "digest document_file semver schema_errors timestamps",
         "jsonio features",
-        "json_stream fields",
+        "json_stream fields risk",
         "format",
         "oci intoto",
         "trust",
