@@ -179,6 +179,13 @@ class TestPlaceholders:
         ]
         assert "run `git lfs pull`" in hints(product_dir)
 
+    def test_so_is_one_in_place_of_an_archive_of_images(self, product_dir: Path) -> None:
+        put(product_dir, "images/redis.tar", POINTER)
+        add(product_dir, "images: [{archive: images/redis.tar}]\n")
+        assert faults(product_dir) == [
+            "images/redis.tar: is a pointer of Git LFS: the file itself is missing"
+        ]
+
     @pytest.mark.parametrize("data", [b"version 1\n", POINTER + bytes(1024), b"see /annex/objects/x", b""])
     def test_what_only_speaks_of_one_is_none(self, data: bytes) -> None:
         assert placeholders.check(data, "a") == []
