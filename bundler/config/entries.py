@@ -10,7 +10,9 @@ from typing import Any
 from bundler.config.checks import images, inputs, trees
 from bundler.config.checks.destinations import InstallPath
 from bundler.config.durations import seconds
+from bundler.config.globs import glob_fault
 from bundler.config.model import InputFile, InputTree
+from bundler.config.secrets.allowances import Allowance, Allowances
 from bundler.image_sources import source_kind
 from bundler.image_sources.base import ImageEntry
 from installer.core import schema_errors
@@ -53,6 +55,12 @@ class Entries:
         self.health: list[HealthCheck] = []
         self.places: list[InstallPath] = []
         self.probe_places: list[str] = []
+        self.allowances = Allowances(
+            [
+                Allowance(entry["path"], document.where(path), entry["reason"])
+                for path, entry in self._each("secrets_allow")
+            ]
+        )
         self.rollback = self.values = self.values_schema = ""
         # Everything is read before anything is compared: duplicates are found across sections.
         self._read()
@@ -110,10 +118,24 @@ class Entries:
                 self.problems.append(problem)
                 continue
             install = self._install(entry, path, given, is_tree=True)
-            tree = InputTree(given, source, member, install, self._line((*path, "path")))
-            tree, problems = trees.survey(tree, where)
+            patterns = self._excludes(entry, path)
+            line = self._line((*path, "path"))
+            tree = InputTree(given, source, member, install, line, exclude=patterns)
+            tree, problems = trees.survey(tree, where, self.allowances)
             self.trees.append(tree)
             self.problems += problems
+
+    def _excludes(self, entry: dict[str, Any], path: strict_yaml.Path) -> tuple[str, ...]:
+        """Return the valid patterns of `exclude`."""
+        patterns = []
+        for number, pattern in enumerate(entry.get("exclude") or []):
+            if fault := glob_fault(pattern):
+                where = self.document.where((*path, "exclude", number))
+                hint = "see `exclude` in docs/reference/bundle-yaml.md"
+                self.problems.append(Problem(where, f"exclude: {pattern!r:.80} {fault}", hint))
+            else:
+                patterns.append(pattern)
+        return tuple(patterns)
 
     def _images(self) -> None:
         for path, entry in self._each("images"):
