@@ -23,11 +23,14 @@ from bundler.cli.options import (
     option,
     prompt,
 )
+from installer.core.timestamps import format_seconds
 from installer.shared.humanize import size_text
+from installer.shared.run_record import release_row
 from installer.shared.terminal.text import table
 
 if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned
+    from bundler.provenance.git import Checkout
     from bundler.provenance.statement import BuildRun
 
 
@@ -46,7 +49,9 @@ def init(
     # The line can be pasted, whatever the directory is called.
     where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
     lines.append(f"next: bundle create v0.1.0{where}")
-    console.result("\n".join(lines), lambda: {"written": [str(path) for path in written]})
+    console.result(
+        "\n".join(lines), lambda: {"changed": bool(written), "written": [str(path) for path in written]}
+    )
 
 
 def keygen(
@@ -61,7 +66,13 @@ def keygen(
     pair = generate_key_pair(name, prompt)
     text = f"{pair.private}  keep it secret\n{pair.public}  goes into root.json\nkey id {pair.keyid8}"
     console.result(
-        text, lambda: {"private": str(pair.private), "public": str(pair.public), "keyid": pair.keyid}
+        text,
+        lambda: {
+            "changed": True,
+            "private": str(pair.private),
+            "public": str(pair.public),
+            "keyid": pair.keyid,
+        },
     )
 
 
@@ -106,7 +117,9 @@ def create(
     config = load(directory, version, platforms=platform or ())
     # Warnings go to stderr: stdout has the result alone.
     for warning in config.warnings:
-        console.log(f"warning: {warning}", "warning")
+        console.warn(f"warning: {warning}")
+    manifest = config.manifest
+    console.tell(product=manifest.product, to=release_row(manifest.version, manifest.sequence, ""))
     # Passwords are asked for before the long part begins.
     signers = load_signers(key, gpg_key)
     # A runner may hold one key for both roles: then it needs one password only.
@@ -129,7 +142,7 @@ def create(
         lambda: {
             **created.as_json(),
             "builder": identity.identity,
-            "source": asdict(planned.checkout),
+            "source": _source_json(planned.checkout),
         },
     )
 
@@ -149,12 +162,19 @@ def _planned_text(planned: Planned, target: Path) -> str:
 def _planned_json(planned: Planned, target: Path) -> dict[str, Any]:
     return {
         "path": str(target),
-        "product": planned.manifest.product,
-        "version": planned.manifest.version,
+        "dry_run": True,
         "payload_bytes_at_most": planned.payload_bytes,
-        "files": [item.entry.path for item in planned.collected.inputs],
+        "files": len(planned.collected.inputs),
+        "inputs": [item.entry.path for item in planned.collected.inputs],
         "images": [image.reference for image in planned.images],
+        "source": _source_json(planned.checkout),
     }
+
+
+def _source_json(checkout: Checkout) -> dict[str, Any]:
+    known = {name: value or None for name, value in asdict(checkout).items()}
+    when = None if checkout.time is None else format_seconds(checkout.time)
+    return {**known, "time": when, "changed": list(checkout.changed)}
 
 
 def _created_text(created: Created, planned: Planned, run: BuildRun) -> str:
