@@ -15,8 +15,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "keygen": ("private", "public", "keyid"),
     "create": (
         "path", "dry_run", "size", "files", "images", "signatures", "provenance", "builder", "source",
-        "payload_bytes_at_most", "inputs",
+        "payload_bytes_at_most", "inputs", "excluded", "secrets_allowed",
     ),
+    "schema": ("document",),
     "sign": ("identity", "added", "signatures", "path", "sha256"),
     "approve": ("identity", "approvals", "path", "sha256", "outcome", "name"),
     "verify": (
@@ -26,6 +27,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "inspect": (
         "view", "verified", "manifest", "payload_bytes", "file_count", "sensitive", "signatures", "approvals",
         "provenance", "files", "links", "directories", "images", "documents", "strays", "partial_append",
+        "deploy", "health", "risks", "programs", "risk_counts", "secrets_allowed",
     ),
     "diff": ("files", "images", "new_layer_bytes", "shared_layer_bytes", "texts"),
     "installer": ("path", "size", "sha256"),

@@ -22,6 +22,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "plan": (
         "verb", "source", "builder", "nothing_to_do", "sensitive", "files", "edited", "config",
         "point_of_no_return", "irreversible", "pruned", "methods", "skipped", "space", "notes",
+        "risks", "programs",
     ),
     "status": ("products",),
     "history": ("events", "refusals"),

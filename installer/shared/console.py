@@ -11,12 +11,14 @@ import sys
 import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Literal
 
-from installer.core.errors import DeclinedError, OutputError, UsageError, WaybillError
+from installer.core.errors import DeclinedError, OutputError, Problem, UsageError, WaybillError
 from installer.core.remedies import point_below
 from installer.shared.progress import Progress
 from installer.shared.run_record import RunRecord, Shapes, problem_rows
+from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.progress_view import progress_view
 from installer.shared.terminal.text import json_text, safe, table
@@ -55,9 +57,14 @@ class Console(Ui):
         self._shapes = shapes or {}
         self.begin()
 
+    def conceal(self, secrets: Secrets) -> None:
+        """Remember what must not be shown."""
+        self._secrets = secrets
+
     def begin(self) -> None:
         """Forget what is known of an earlier run: a process may run several commands."""
         self.record = RunRecord(self.program, self._shapes)
+        self._secrets = Secrets()
 
     def tell(self, **facts: Any) -> None:
         """Take down facts about the run as soon as they are known; see `Ui.tell`."""
@@ -80,7 +87,7 @@ class Console(Ui):
             # Not before the end: an error that follows belongs to the same document.
             self.answer(document)
             return
-        self._write_result(safe(text), counts=asked_for)
+        self._write_result(safe(self._secrets.hide(text)), counts=asked_for)
 
     def answer(self, document: Callable[[], Mapping[str, Any]]) -> None:
         """Keep what belongs to the document of the run, and print nothing: an error is about to follow."""
@@ -100,7 +107,7 @@ class Console(Ui):
         # `--help` has no result: it is the answer itself.
         if self.json_output and (code or self.record.answered):
             document = self.record.document(code, error)
-            self._write_result(json_text(document, indent=1), counts=code == 0)
+            self._write_result(json_text(self._secrets.hide_in(document), indent=1), counts=code == 0)
         if self.log_format == "json":
             level = "info" if code in (0, 3) else "error"
             self.log(f"ended with exit code {code}", level, event="ended", exit=code)
@@ -141,10 +148,12 @@ class Console(Ui):
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Print a message on stderr, as a line or as JSON; the document of `--json` has warnings, too."""
+        # Scripts and engines speak here, too: what is secret goes before it leaves this process.
+        text = self._secrets.hide(text)
         self.keep(text, level, fields)
         line = safe(text)
         if self.log_format == "json":
-            line = json_text(self.record.log_row(text, level, fields))
+            line = json_text(self.record.log_row(text, level, self._secrets.hide_in(fields)))
         # A terminal that was closed must not stop a transaction: there is nobody to tell.
         streams.write(sys.stderr, f"{line}\n")
 
@@ -153,7 +162,12 @@ class Console(Ui):
         if "step" in fields:
             self.record.step(fields)
         elif level == "warning" or fields.get("event") == "failure":
-            self.record.warn(text)
+            problem = Problem(fields.get("where") or "", fields.get("what") or text, fields.get("hint") or "")
+            self.record.warn(problem)
+
+    def warn_about(self, problem: Problem) -> None:
+        """Print a warning that has a place and a remedy."""
+        self.log(f"warning: {problem}", "warning", event="warning", **asdict(problem))
 
     def note(self, text: str) -> None:
         """Print one thing that happened."""
@@ -179,6 +193,7 @@ class Console(Ui):
     def error(self, error: WaybillError) -> None:
         """Print an error on stderr; the document of the run has it as well."""
         point_below(error, self.root)
+        self._secrets.hide_error(error)
         if self.log_format == "json":
             first, *more = problem_rows(error)
             self.log(error.what, "error", event="error", exit=error.exit_code, **first, problems=more)

@@ -127,9 +127,9 @@ class RunRecord:
         self.tell(**{name: value for name, value in document.items() if name in FACTS})
         self.fields |= {name: value for name, value in document.items() if name not in FACTS}
 
-    def warn(self, text: str) -> None:
+    def warn(self, problem: Problem) -> None:
         """Take down a warning."""
-        self.warnings.append(problem_row(Problem("", text)))
+        self.warnings.append(problem_row(problem))
 
     def step(self, fields: Mapping[str, Any]) -> None:
         """Take down the end of a step of a transaction; its begin and marks of the journal are not steps."""
