@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +28,7 @@ from bundler.cli.options import (
 from installer.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from bundler.approvals.approval import AddedStatement
     from bundler.signing.bundle import Signed
 
 Public = Annotated[
@@ -71,6 +73,7 @@ def _print_signed(signed: Signed) -> None:
     console.result(
         f"{text}\nidentity {signed.identity}",
         lambda: {
+            "changed": bool(signed.added),
             "identity": signed.identity,
             "added": list(signed.added),
             "signatures": list(signed.signatures),
@@ -159,11 +162,18 @@ def approve(
     outside = output or (sidecar_path(bundle) if sidecar else None)
     if form == "--repair":
         repaired = approval.repair(bundle)
-        console.result(repaired.as_text(), lambda: {"outcome": repaired.outcome, "name": repaired.name})
+        console.result(
+            repaired.as_text(),
+            lambda: {
+                "changed": repaired.outcome != "nothing",
+                "outcome": repaired.outcome,
+                "name": repaired.name,
+            },
+        )
     elif form == "--attach":
         signatures, trusted = attach or [], _required_public(public)
         attached_now = approval.attach_approval(bundle, signatures, trusted, statement, outside)
-        console.result(attached_now.as_text(), attached_now.as_json)
+        console.result(attached_now.as_text(), lambda: _approved([attached_now]))
     elif not role or not env:
         raise UsageError("role and environment are missing", hint="give --role ROLE and --env NAME")
     elif form == "--prepare":
@@ -173,7 +183,15 @@ def approve(
     else:
         signers = required_signers(key, gpg_key)
         done = [approval.approve_bundle(bundle, signer, request, now, outside) for signer in signers]
-        console.result("\n".join(each.as_text() for each in done), done[-1].as_json)
+        console.result("\n".join(each.as_text() for each in done), lambda: _approved(done))
+
+
+def _approved(done: Sequence[AddedStatement]) -> dict[str, Any]:
+    return {
+        "changed": any(each.files for each in done),
+        "identity": done[0].approval.identity,
+        "approvals": [each.as_json() for each in done],
+    }
 
 
 def verify(
@@ -207,5 +225,5 @@ def verify(
     destination = HostFacts(environment=env, name=target.lower())
     verification = verify_bundle(bundle, trust, console.progress(), destination, approvals or ())
     if verification.warning:
-        console.log(verification.warning, "warning")
+        console.warn(verification.warning)
     console.result(verification.as_text(), verification.as_json)
