@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.archive import allowed_document
 from bundler.archive.writer import Input
 from bundler.config.model import BundleConfig, InputFile, InputTree, TreeFile
 from installer.core.errors import Problem, UnfitInputError
@@ -39,7 +40,7 @@ def collect(config: BundleConfig) -> Collected:
     """List all files, looking at each one's size only.
 
     Raises:
-        UnfitInputError: Files vanished since bundle.yaml was checked.
+        UnfitInputError: Files vanished since bundle.yaml was checked, or one has a name that is taken.
     """
     problems: list[Problem] = []
     inputs = [found for item in config.items if (found := _single(item, problems))]
@@ -49,8 +50,19 @@ def collect(config: BundleConfig) -> Collected:
     if config.release_notes and not any(item.member == RELEASE_NOTES for item in config.items):
         notes = config.release_notes.encode()
         inputs.append(Input(FileEntry(RELEASE_NOTES, len(notes), UNKNOWN, 0o644, "doc"), data=notes))
+    if config.allowed:
+        # Only then: a bundle without exceptions is the same as one of earlier versions.
+        data = allowed_document.make(config.allowed)
+        inputs.append(Input(FileEntry(allowed_document.NAME, len(data), UNKNOWN, 0o644, "doc"), data=data))
+        problems += [
+            Problem(
+                item.given, f"would be {item.member} in the bundle, which Waybill writes itself", "rename it"
+            )
+            for item in config.items
+            if item.member == allowed_document.NAME
+        ]
     if problems:
-        raise UnfitInputError("inputs are missing", where=str(config.directory), problems=problems)
+        raise UnfitInputError("inputs cannot be bundled", where=str(config.directory), problems=problems)
     # The order of the tar depends on names alone, not on the order of bundle.yaml or of directory listings.
     inputs.sort(key=lambda item: (section_rank(item.entry.path), item.entry.tar_name))
     return Collected(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bundler.archive import allowed_document
 from bundler.archive.reading import unverified_bundle
 from bundler.commands import inspect_risks
 from installer.core import jsonio
@@ -28,7 +29,7 @@ from installer.shared.terminal.text import safe, table
 
 VIEWS = ("deploy", "scripts", "risks", "files", "images", "config", "approvals", "sbom", "docs")
 
-
+_ALLOWED = 10
 MAX_SHOWN = LIMITS.document_bytes
 """Bytes of all documents together that are shown: nobody has signed for their number."""
 
@@ -107,6 +108,7 @@ def _overview(bundle: Bundle) -> Report:
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
     sensitive = sensitive_destinations(manifest)
     found, counts = inspect_risks.counted(bundle)
+    allowed = list(allowed_document.read(bundle))
     # Provenance may not be signed by anybody that hosts trust: it is shown as a claim of its file.
     claims = [claim for each in group_files(bundle.read_tail())[0] if (claim := _provenance(each))]
     rows = [
@@ -124,6 +126,12 @@ def _overview(bundle: Bundle) -> Report:
         ("health", _probes(manifest)),
         *(("SENSITIVE", line) for line in sensitive_lines(sensitive)),
         *(("RISKS", line) for line in found),
+        *(("ALLOWED", f"{each.path}: {each.what}; reason: {each.reason}") for each in allowed[:_ALLOWED]),
+        *(
+            [("ALLOWED", f"{len(allowed) - _ALLOWED} more: see `inspect docs`")]
+            if len(allowed) > _ALLOWED
+            else []
+        ),
         ("rollback", manifest.rollback or "no plan"),
         ("signatures", ", ".join(signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"),
         ("approvals", ", ".join(approvals) or "none"),
@@ -135,6 +143,7 @@ def _overview(bundle: Bundle) -> Report:
         "file_count": len(manifest.files),
         "sensitive": [each.as_json() for each in sensitive],
         "risk_counts": counts,
+        "secrets_allowed": [each._asdict() for each in allowed],
         "signatures": signatures,
         "approvals": approvals,
         "provenance": [{"file": file, **claim.as_json()} for file, claim in claims],

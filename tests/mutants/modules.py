@@ -71,7 +71,7 @@ HOST = {
         "tests/faults/test_faults_audit.py",
     ),
     "installer/staging/stage.py": (
-        *_host("staging/stage", "staging/work_dir"),
+        *_host("staging/stage", "staging/resume", "staging/work_dir"),
         "tests/faults/test_faults_stage.py",
     ),
     "installer/planning/file_changes.py": _host(
@@ -81,13 +81,7 @@ HOST = {
         "planning/own_places",
         "planning/drift",
     ),
-    "installer/deploy/file_operations.py": _host(
-        "deploy/files",
-        "deploy/release_files",
-        "planning/found_directories",
-        "commands/apply",
-        "commands/rollback_rules",
-    ),
+    "installer/deploy/file_operations.py": _host("deploy/file_operations", "deploy/files"),
     "installer/commands/setup.py": _host("commands/setup"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY | HOST

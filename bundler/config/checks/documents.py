@@ -8,8 +8,8 @@ from functools import cache
 from bundler.config import resources
 from installer.core.errors import Problem
 
-# The template's sentences that ask the author for something begin like this.
-_ASKS = re.compile(r"\b(?:Describe|Name who)\b")
+# Sentences of the templates that ask the author for something have these words.
+_ASKS = re.compile(r"\b(?:[Dd]escribe|Name who)\b")
 _OPEN = re.compile(r"\b(?:TODO|FIXME|TBD|XXX)\b|\bexample-product\b|(?i:\blorem ipsum\b)")
 _CODE = re.compile(r"^[ \t]*(?:```|~~~)")
 
