@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bundler.cli.documents import SHAPES
 from installer.core.errors import UsageError
 from installer.shared.console import Console
+from installer.shared.terminal import interrupts
 from installer.shared.terminal.text import safe
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 # One console for all commands: --json and --log-format are set once.
 # What was asked for on stdout is what most of its commands are for: if it is lost, they have failed.
-console = Console("bundle", output_counts=True)
+console = Console("bundle", shapes=SHAPES, output_counts=True)
 
 
 def option(*names: str, text: str, metavar: str | None = None, envvar: str | None = None) -> Any:
@@ -92,7 +94,8 @@ def prompt(question: str) -> str:
         what = "a password is needed, but no terminal is available"
         raise UsageError(what, hint="set COSIGN_PASSWORD, or give --password-from SOURCE")
     # Escaped: the path of a key may have control characters.
-    return getpass.getpass(safe(question))
+    with interrupts.on_a_new_line():
+        return getpass.getpass(safe(question))
 
 
 def given_password(source: str, key: str | None = None) -> bytes | None:

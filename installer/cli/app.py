@@ -116,8 +116,10 @@ def apply_(
 ) -> None:
     """Verify a bundle, show the plan, install it and check its health; commit or roll back."""
     if verify_only:
+        console.record.command = "verify"
         verify(bundle, verification, where)
     elif dry_run:
+        console.record.command = "plan"
         plan(
             bundle, verification=verification, values=values, choice=choice,
             work_dir=work_dir, keep=keep, retry_failed=retry_failed, where=where,
@@ -171,8 +173,7 @@ def plan(
     options = replace(choice.options(values, keep), retry_failed=retry_failed)
     source = verification.source(bundle, trust_root, fingerprint)
     planned = plan(session, source, options, work_dir=work_dir)
-    if not (planned.problems and where.json):  # then the error has the one document
-        console.result(plan_text(planned), planned.as_json)
+    console.result(plan_text(planned), planned.as_json)
     planned.require_ready()
     return DIFFERS if exit_code and not planned.nothing else 0
 
@@ -197,7 +198,7 @@ def status(
     from installer.commands.status import status
 
     found = status(where.session(), product)
-    if not found.failures or (found.products and not where.json):  # else the error has the one document
+    if found.products or not found.failures:
         console.result(found.text(), found.as_json)
     for other in found.failures[1:]:
         console.alert(f"error: {other}")
@@ -280,8 +281,6 @@ def remove(
 
     session = where.session(wait)
     done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
-    # Otherwise the error carries the result: --json prints one document.
-    if not where.json or done.removal is None or done.removal.exit_code == 0:
-        console.result(done.text(), done.as_json)
+    console.result(done.text(), done.as_json)
     if done.removal is not None:
         done.removal.require_clean()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from installer.planning.planner import plan_apply
 from installer.shared.terminal.interrupts import TimeLimitPassed, time_limit
 from installer.staging.area import discard
 from installer.staging.stage import KEPT, stage
+from installer.state.documents import evidence_row
 from installer.state.evidence import Evidence
 from installer.state.state import State
 from installer.state.trust_store import remember_time
@@ -90,6 +92,7 @@ def _apply(session: Session, source: BundleInput, chosen: _Choices) -> Transacti
     watch = Watch(session.clock)
     with (
         attempt(session, "apply", medium=source.path, known=known),
+        _evidence_told(session, recorder),
         recorder.record_refusals(),
         opened_bundle(session, source, trace, installs=True, watch=watch) as (verifier, opened),
     ):
@@ -118,6 +121,15 @@ def _require_not_failed(context: Context, state: State, identity: str, options: 
     if failure is not None:
         problem = failure.problem(context.layout.product)
         raise FailedBeforeError(problem.what, where=problem.where, hint=problem.hint)
+
+
+@contextmanager
+def _evidence_told(session: Session, recorder: EvidenceRecorder) -> Iterator[None]:
+    """Tell where the record of the verification is, however the command inside ends."""
+    try:
+        yield
+    finally:
+        session.ui.tell(evidence=evidence_row(recorder.recorded))
 
 
 def _staged_plan(

@@ -69,5 +69,5 @@ def check_removed(context: Context, wait: float = 0.0) -> TransactionResult | No
             "exit": check.exit_code,
             **check.summary(),
         }
-        happened(context.system, "unchanged", row, context.progress.note)
+        happened(context.system, "unchanged", row, context.progress.warn)
     return TransactionResult("remove", context.layout.product, False, None, None, number, removal=check)

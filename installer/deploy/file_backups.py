@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 
-from installer.deploy.operation import FileStepError, Json
+from installer.deploy.operation import Json, StepError
 from installer.host.directories import make_directory, parent
 from installer.host.system import Seen, System
 
@@ -56,9 +56,7 @@ def back_up(system: System, names: Names, index: int, path: str, before: Seen) -
     backup = _existing(system, names.backups(path, index), before) or _new(system, names, index, path)
     # Only now it is certain what the backup is: the path could be changed until it had its second name.
     if system.observe(backup) != before:
-        raise FileStepError(
-            "was changed while it was backed up", where=path, hint="run the same command again"
-        )
+        raise StepError("was changed while it was backed up", where=path, hint="run the same command again")
     if backup == names.backup(index):
         return {names.directory}
     if not _is_safe(system, parent(path)):
@@ -93,7 +91,7 @@ def _existing(system: System, backups: tuple[str, str], before: Seen) -> str:
         if seen == before:
             return backup
         if seen.kind != "absent":
-            raise FileStepError(
+            raise StepError(
                 "is in the way of a backup", where=backup, hint="check who put it there; remove it"
             )
     return ""
@@ -159,7 +157,7 @@ def require_tree(system: System, entry: Json) -> None:
     }
     if changed:
         where, hint = min(changed), "check it; then run the same command again: it makes a new plan"
-        raise FileStepError("was changed after the plan was made", where=where, hint=hint)
+        raise StepError("was changed after the plan was made", where=where, hint=hint)
 
 
 def saw(seen: Seen) -> str:

@@ -28,7 +28,7 @@ from installer.deploy.file_backups import (
     saw,
     set_aside,
 )
-from installer.deploy.operation import FileStepError, Handler, Json, Op, ThirdStateError
+from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.host.directories import make_directory, parent, sync_directories
 from installer.host.file_systems import FileSystems
@@ -202,7 +202,7 @@ class ChangeFiles(Handler):
             _require_kept(system, new, entry)
             # Checked again while it is copied: the staged file may have changed since it was verified.
             if digest.hexdigest() != entry["sha256"]:
-                raise FileStepError(
+                raise StepError(
                     "differs from what was verified",
                     where=entry["source"],
                     hint="it was changed after the verification, or the disk lost data",
@@ -325,7 +325,7 @@ def _refuse_impossible(entry: Json, before: Seen) -> None:
         what = "is a link where the release has a directory"
     else:
         what = f"is a {before.kind} where the release has a {entry['kind']}"
-    raise FileStepError(
+    raise StepError(
         what, where=entry["path"], hint="it was created after the plan was made: check it and try again"
     )
 
@@ -342,7 +342,7 @@ def _require_expected(rows: Iterable[tuple[Json, Seen]]) -> None:
         if _unexpected(entry, seen)
     ]
     if changed:
-        raise FileStepError(_SINCE, where=changed[0].where, hint=_AGAIN, problems=changed[:MOST_NAMED])
+        raise StepError(_SINCE, where=changed[0].where, hint=_AGAIN, problems=changed[:MOST_NAMED])
 
 
 def _require_still(system: System, path: str, before: Seen) -> None:
@@ -352,7 +352,7 @@ def _require_still(system: System, path: str, before: Seen) -> None:
         StepError: Somebody changed it meanwhile.
     """
     if system.observe(path) != before:
-        raise FileStepError("was changed while the release was applied", where=path, hint=_AGAIN)
+        raise StepError("was changed while the release was applied", where=path, hint=_AGAIN)
 
 
 def _require_kept(system: System, new: str, entry: Json) -> None:
@@ -363,7 +363,7 @@ def _require_kept(system: System, new: str, entry: Json) -> None:
     """
     if not matches(replace(system.observe(new, digest=False), sha256=entry["sha256"]), entry):
         hint = "choose a destination on another file system, or mount it with the modes that the release has"
-        raise FileStepError("its file system does not keep modes or owners", where=entry["path"], hint=hint)
+        raise StepError("its file system does not keep modes or owners", where=entry["path"], hint=hint)
 
 
 def _require_allowed(context: Context, paths: Iterable[str]) -> None:
@@ -378,4 +378,4 @@ def _require_allowed(context: Context, paths: Iterable[str]) -> None:
         if path.startswith(f"{layout.state}/"):
             continue
         if why := resolver.forbidden(path, layout.product):
-            raise FileStepError(why, where=path, hint="remove the link or the mount that leads there")
+            raise StepError(why, where=path, hint="remove the link or the mount that leads there")

@@ -12,7 +12,7 @@ from installer.core.format.methods import IMPLICIT
 from installer.deploy.docker_cli import docker
 from installer.deploy.method import Target
 from installer.deploy.method_registry import method
-from installer.deploy.operation import StepError, UnhealthyError
+from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.state.release import Release
 
@@ -103,7 +103,7 @@ def watch(context: Context, checks: Iterable[HealthCheck], restarts: Restarts = 
     if not problems:
         problems = _restarted(before, {**restarts(), **_container_restarts(context, watched)})
     if problems:
-        raise UnhealthyError("the release is not healthy", problems=problems)
+        raise StepError("the release is not healthy", problems=problems)
     context.progress.note("health: OK")
     return [ProbeResult(probe_name(w.check), True, w.attempts) for w in watched]
 
