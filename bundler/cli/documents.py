@@ -31,6 +31,8 @@ SHAPES: dict[str, tuple[str, ...]] = {
     ),
     "diff": ("files", "images", "new_layer_bytes", "shared_layer_bytes", "texts"),
     "installer": ("path", "size", "sha256"),
+    "completion": ("script",),
+    "man": ("page",),
     "licenses": ("sbom",),
     "trust": (),
     "trust init": ("path", "trust"),

@@ -102,19 +102,22 @@ for command, example in (
 @app.command(epilog="Example: bundle completion bash > ~/.local/share/bash-completion/completions/bundle")
 def completion(
     shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell", show_default=False)],
+    _json: Json = False,
 ) -> None:
     """Print the completion script for a shell."""
     from installer.shared.command_tree.printed import completion as made
 
-    console.result(made(shell, ("bundle",), app), dict, asked_for=True)
+    text = made(shell, ("bundle",), app)
+    console.result(text, lambda: {"script": text}, asked_for=True)
 
 
 @app.command(epilog="Example: bundle man | man -l -")
-def man() -> None:
+def man(_json: Json = False) -> None:
     """Print the manual page, bundle(1)."""
     from installer.shared.command_tree.printed import manual
 
-    console.result(manual("bundle", __version__, app), dict, asked_for=True)
+    text = manual("bundle", __version__, app)
+    console.result(text, lambda: {"page": text}, asked_for=True)
 
 
 @app.command(hidden=True)

@@ -110,16 +110,16 @@ def test_a_file_that_others_can_change_is_not_used(bench: Bench) -> None:
     file.write_text("wait: 60\n")
     file.chmod(0o666)
     code, document, _ = bench.run("status")
-    assert (code, document["error"]) == (10, "untrusted")
-    assert "the defaults of this host could have been changed" in document["what"]
-    assert "chmod go-w" in document["hint"]
+    assert (code, document["code"]) == (10, "untrusted")
+    assert "the defaults of this host could have been changed" in document.what
+    assert "chmod go-w" in document.hint
 
 
 def test_a_wrong_file_of_a_host_stops_every_command(bench: Bench) -> None:
     (bench.host / "etc/waybill/defaults.yaml").write_text("wiat: 60\n")
     code, document, _ = bench.run("status")
     assert code == 2
-    assert document["problems"][0]["where"] == "/etc/waybill/defaults.yaml:1"
+    assert document["problems"][1]["where"] == "/etc/waybill/defaults.yaml:1"
 
 
 def test_the_file_of_a_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
