@@ -71,7 +71,9 @@ def trust_init(session: Session, path: Path, fingerprint: str = "", env: str = "
     with attempt(session, "trust init", medium=str(path)):
         # A change of trust without a record in the audit log must not happen: the log is tried first.
         require(system)
-        trusted, digits, chosen = init_trust(system, path, fingerprint, session.ui.ask, session.clock, env)
+        trusted, digits, chosen = init_trust(
+            system, path, fingerprint, session.ui.ask, session.clock, env, session.ui.ask_more
+        )
         row = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
         _record(session, row, chosen)
     return trust_show(session)
