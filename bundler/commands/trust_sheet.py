@@ -40,7 +40,7 @@ SIGNED_BY = ("made by", "carried by", "compared on the host by")
 
 
 def _text_fields() -> list[str]:
-    return [f"{who + ':':<24} {'_' * 24}  date {'_' * 10}  sign {'_' * 9}" for who in SIGNED_BY] + [""]
+    return [f"{who + ':':<24} {'_' * 20}  date {'_' * 10}  sign {'_' * 10}" for who in SIGNED_BY] + [""]
 
 
 @dataclass(frozen=True, slots=True)
