@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bundler.approvals.admission import Admission
-    from bundler.approvals.approval import ApprovalRequest
+    from bundler.approvals.approval import AddedStatement, ApprovalRequest
     from bundler.signing import Signer
     from bundler.signing.bundle import Signed
 
@@ -77,6 +78,7 @@ def _print_signed(signed: Signed) -> None:
     console.result(
         f"{text}\nidentity {signed.identity}",
         lambda: {
+            "changed": bool(signed.added),
             "identity": signed.identity,
             "added": list(signed.added),
             "signatures": list(signed.signatures),
@@ -182,11 +184,18 @@ def approve(
     outside = output or (sidecar_path(bundle) if sidecar else None)
     if form == "--repair":
         repaired = approval.repair(bundle)
-        console.result(repaired.as_text(), lambda: {"outcome": repaired.outcome, "name": repaired.name})
+        console.result(
+            repaired.as_text(),
+            lambda: {
+                "changed": repaired.outcome != "nothing",
+                "outcome": repaired.outcome,
+                "name": repaired.name,
+            },
+        )
     elif form == "--attach":
         signatures, trusted = attach or [], _required_public(public)
         attached_now = approval.attach_approval(bundle, signatures, trusted, statement, outside)
-        console.result(attached_now.as_text(), attached_now.as_json)
+        console.result(attached_now.as_text(), lambda: _approved([attached_now]))
     elif form == "--withdraw":
         _withdraw(bundle, required_signers(key, gpg_key), (role, env), output, yes=yes)
     elif not role or not env:
@@ -207,8 +216,16 @@ def approve(
         ]
         console.result(
             "\n".join(each.as_text() for each in done),
-            lambda: {**done[-1].as_json(), "verified": admission.as_json()},
+            lambda: {**_approved(done), "verified": admission.as_json()},
         )
+
+
+def _approved(done: Sequence[AddedStatement]) -> dict[str, Any]:
+    return {
+        "changed": any(each.files for each in done),
+        "identity": done[0].approval.identity,
+        "approvals": [each.as_json() for each in done],
+    }
 
 
 def _admitted(bundle: Path, request: ApprovalRequest, given: tuple[Path | None, Path | None]) -> Admission:
@@ -307,5 +324,5 @@ def verify(
     destination = HostFacts(environment=env, name=target.lower())
     verification = verify_bundle(bundle, trust, console.progress(), destination, approvals or ())
     if verification.warning:
-        console.log(verification.warning, "warning")
+        console.warn(verification.warning)
     console.result(verification.as_text(), verification.as_json)
