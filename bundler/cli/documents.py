@@ -11,7 +11,7 @@ _EDITED = ("trust", "archived", "dropped")
 SHAPES: dict[str, tuple[str, ...]] = {
     "": (),
     "version": ("name", "version", "python", "openssl"),
-    "init": ("written",),
+    "init": ("written", "templates"),
     "keygen": ("private", "public", "keyid"),
     "create": (
         "path", "dry_run", "size", "files", "images", "signatures", "provenance", "builder", "source",
