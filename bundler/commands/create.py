@@ -108,6 +108,7 @@ class Created:
             "version": self.manifest.version,
             "sequence": self.manifest.sequence,
             "files": len(self.manifest.files),
+            "requires": list(manifest_rules.used_features(self.manifest)),
             "images": [image.reference for image in self.manifest.images],
             "signatures": list(self.signatures),
             "provenance": list(self.provenance),
