@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from installer.cli.documents import SHAPES
 from installer.core.errors import UsageError, os_errors_as
 from installer.shared.console import Console
 
@@ -83,7 +86,7 @@ RootFingerprint = Annotated[
 ]
 Methods = list[str] | None
 
-console = Console("install")
+console = Console("install", shapes=SHAPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +111,14 @@ class Where:
             UsageError: `--root` is not a directory.
         """
         from installer.commands.common import session
+        from installer.state.host_identity import host_name
 
         # Known only now, after Typer has parsed the words.
         console.json_output = self.json
+        console.tell(root=str(self.root))
         opened = session.Session.open(self.root, console, session.utc_now)
         console.root = opened.system.root
+        console.tell(root=console.root, host=host_name(opened.system))
         return opened
 
 
@@ -220,5 +226,7 @@ def _layers(values: Sequence[Path]) -> tuple[Layer, ...]:
             os_errors_as(UsageError, "cannot read the values", str(path), _VALUES_HINT),
             path.open("rb") as file,
         ):
-            layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))  # one more, so that it is refused
+            # One byte more than allowed, so that it is refused.
+            data, mode = file.read(MAX_BYTES + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            layers.append(Layer(str(path), data, mode))
     return tuple(layers)

@@ -21,6 +21,7 @@
     ├── BusyError                   16     another install is running
     ├── DeclinedError               17     declined at the prompt
     ├── MediaError                  18     the media failed or a part is missing
+    ├── NeedsNewerError             19     a bundle that needs a newer version of Waybill
     ├── RolledBackError             20     failed and rolled back
     ├── NotUndoneError              21     failed and not fully undone
     │   └── IncompleteError         21     committed, but a step failed past the point of no return
@@ -34,10 +35,13 @@ different errors with different remedies. Each class has a `code` of its own, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import Literal
+
+Cause = Literal["health", "script", "engine", "timeout", "interrupted", "io"]
+"""What made a transaction fail. `engine` is what runs the release: a container engine, or systemd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,8 @@ class WaybillError(Exception):
     """The hint of an error that has none of its own."""
     step = 0
     """The step of the verification that refused; 0 outside of a verification. See `steps`."""
-    document: Mapping[str, object] = MappingProxyType({})
-    """Further facts for the document that `--json` prints."""
+    cause: Cause | Literal[""] = ""
+    """What kind of thing failed in a transaction, for scripts; empty for every other error."""
 
     def __init__(
         self, what: str, *, where: str = "", hint: str = "", problems: Sequence[Problem] = ()
@@ -93,9 +97,8 @@ class WaybillError(Exception):
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:
-        """Return the error as the JSON object that `--json` prints."""
+        """Return the error as a JSON object, as the evidence of a refusal has it."""
         return {
-            **self.document,
             "error": self.code,
             "exit": self.exit_code,
             "what": self.what,
@@ -226,6 +229,12 @@ class MediaError(WaybillError):
 
     code, exit_code = "medium", 18
     remedy = "the media was removed or is damaged: insert it again, or copy the bundle again"
+
+
+class NeedsNewerError(WaybillError):
+    """A bundle, validly signed or not asked about, uses something that this version does not know."""
+
+    code, exit_code = "needs-newer", 19
 
 
 class RolledBackError(WaybillError):

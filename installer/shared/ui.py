@@ -6,6 +6,7 @@ from typing import Any
 
 from installer.core.errors import DeclinedError, UsageError
 from installer.shared.progress import Progress
+from installer.shared.secrecy.known import Secrets
 
 
 class Ui:
@@ -17,6 +18,9 @@ class Ui:
     def progress(self) -> Progress:
         """Return the object that a long operation reports bytes and steps to."""
         return Progress()
+
+    def conceal(self, secrets: Secrets) -> None:
+        """Remember what must not be shown. A session calls it; this one shows nothing."""
 
     def note(self, text: str) -> None:
         """Report one thing that happened."""
@@ -34,6 +38,13 @@ class Ui:
             name: What it is, in one word: `plan`.
             text: For people.
             document: The same as JSON.
+        """
+
+    def tell(self, **facts: Any) -> None:
+        """Take down facts about the run as soon as they are known, for the document of `--json`.
+
+        Args:
+            facts: Fields of `run_record.FACTS`; `from_` stands for `from`.
         """
 
     def ask(self, question: str, flag: str) -> str:  # noqa: ARG002 - a caller that asks needs it
