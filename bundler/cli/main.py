@@ -80,7 +80,7 @@ for command, example in (
     (signing.sign, "bundle sign dist/lan-chat-1.4.0.tar --key release.key"),
     (
         signing.approve,
-        "bundle approve lan-chat-1.4.0.tar --role security --env production --key security.key",
+        "bundle approve lan-chat-1.4.0.tar --role security --env production --root root.json --key sec.key",
     ),
     (signing.verify, "bundle verify lan-chat-1.4.0.tar --key release.pub"),
     (release.inspect, "bundle inspect lan-chat-1.4.0.tar images"),

@@ -7,6 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 export PATH="$here:$PATH" COSIGN_PASSWORD=demo PYTHONDONTWRITEBYTECODE=1
 unset WAYBILL_ROOT
+unset CI # in a pipeline, bundle wants to know the commit of a product; this one has none
 keep=no
 [ "${1:-}" != --keep ] || keep=yes
 

@@ -211,13 +211,21 @@ class Console(Ui):
             UsageError: There is no terminal; the error names the option that answers.
             DeclinedError: The terminal was closed.
         """
+        return self._ask(question, flag, fresh=True)
+
+    def ask_more(self, question: str, flag: str) -> str:
+        """Ask for the rest of an answer: what was pasted with its first line counts."""
+        return self._ask(question, flag, fresh=False)
+
+    def _ask(self, question: str, flag: str, *, fresh: bool) -> str:
         # Never read an answer from a pipe: it might be the next line of a script.
         if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr) and _in_foreground()):
             raise UsageError(
                 "this command needs an answer, but no terminal is available", hint=f"give {flag}"
             )
         with interrupts.waiting():
-            _discard_typed()
+            if fresh:
+                _discard_typed()
             streams.write(sys.stderr, safe(question))
             line = sys.stdin.readline()
         if not line:

@@ -43,7 +43,7 @@ def shipped(
             words = ["--role", role, "--env", "production", "--key", f"{role}.key", "--change-id", "CHG-1"]
             words += ["--rollback-to", back] if role == "ops" else []
             words += ["--sidecar"] if (role, back) == ("ops", FIRST) else []
-            desk.bundle("approve", path, *words)
+            desk.approve(path, *words)
     return Shipment(desk, made)
 
 
@@ -87,7 +87,7 @@ def test_an_approval_of_the_other_generation_counts(
     assert receiver.run("verify", path).rc == 14
     other = Desk(shipped.desk.home, Executables(receiver.install, receiver.install.with_name("bundle")))
     words = ("--role", "ops", "--env", "production", "--key", "ops.key", "--change-id", "CHG-1")
-    other.bundle("approve", path, *words, "--rollback-to", FIRST)
+    other.approve(path, *words, "--rollback-to", FIRST)
     for install in (receiver.install, shipped.desk.programs.install):
         HostDir(receiver.root, install).check("verify", path)
 

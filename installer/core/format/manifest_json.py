@@ -63,7 +63,7 @@ def parse(data: bytes, *, retained: bool = False) -> Manifest:
         NeedsNewerError: It is of a newer version, or uses a feature that this version does not know.
         TamperedError: It is not a manifest, or contradicts itself.
     """
-    # Before anything else is judged: what a newer version wrote is no sign of tampering.
+    # Before anything else is checked: what a newer version wrote is no sign of tampering.
     features.check_known(data, MANIFEST)
     # The list that is signed has its digest: copying the bundle again would not help.
     document = Document(MANIFEST, WRONG_RELEASE)
@@ -129,9 +129,10 @@ def _require_known(schema: Value, requires: Value) -> None:
     if isinstance(schema.raw, str) and features.LATER.fullmatch(schema.raw):
         raise features.needs_newer_error(f"has the schema {schema.raw}", MANIFEST)
     schema.choice((SCHEMA,))
-    words = requires.names(features.WORD, features.WORD_FORM, features.MOST)
-    schema.document.require_valid()
-    features.require_known(words, MANIFEST)
+    words = requires.raw if isinstance(requires.raw, list) else []
+    # Before what is wrong with the fields is said: with a word that is not known, nobody can tell.
+    features.require_known((word for word in words if features.is_word(word)), MANIFEST)
+    requires.names(features.WORD, features.WORD_FORM, features.MOST)
 
 
 def _platform(value: Value) -> str:
