@@ -227,7 +227,7 @@ class TestWhereItLies:
         before = pipeline.path().read_bytes()
         assert pipeline.create()["provenance"] == []
         assert pipeline.path().read_bytes() == before
-        assert pipeline.create(key="eve")["unchanged"]
+        assert pipeline.create(key="eve")["changed"] is False
         assert len([name for name in pipeline.tail() if name.endswith(".json")]) == 4
 
     def test_unsigned_beside_it_it_is_replaced(self, pipeline: Pipeline) -> None:
