@@ -19,7 +19,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
     ),
     "schema": ("document",),
     "sign": ("identity", "added", "signatures", "path", "sha256"),
-    "approve": ("identity", "approvals", "path", "sha256", "outcome", "name"),
+    "approve": (
+        "identity", "approvals", "path", "sha256", "outcome", "name", "verified", "withdrawn",
+    ),
     "verify": (
         "expires", "source", "files", "payload_bytes", "signatures", "approvals", "sensitive", "notes",
         "policy",
@@ -29,7 +31,10 @@ SHAPES: dict[str, tuple[str, ...]] = {
         "provenance", "files", "links", "directories", "images", "documents", "strays", "partial_append",
         "deploy", "health", "risks", "programs", "risk_counts", "secrets_allowed",
     ),
-    "diff": ("files", "images", "new_layer_bytes", "shared_layer_bytes", "texts"),
+    "diff": (
+        "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risks",
+        "payload_read", "verified",
+    ),
     "installer": ("path", "size", "sha256"),
     "licenses": ("sbom",),
     "trust": (),
