@@ -78,6 +78,8 @@ class WaybillError(Exception):
     exit_code = 1
     remedy = ""
     """The hint of an error that has none of its own."""
+    output: tuple[str, ...] = ()
+    """The last lines of the program that failed, such as a script."""
     step = 0
     """The step of the verification that refused; 0 outside of a verification. See `steps`."""
     cause: Cause | Literal[""] = ""
