@@ -109,6 +109,7 @@ class Created:
             "to": release_row(self.manifest.version, self.manifest.sequence, self.identity),
             "changed": not self.unchanged,
             "files": len(self.manifest.files),
+            "requires": list(manifest_rules.used_features(self.manifest)),
             "images": [image.reference for image in self.manifest.images],
             "signatures": list(self.signatures),
             "provenance": list(self.provenance),
