@@ -53,11 +53,13 @@ class Problem:
         where: The file, member or field, with `:line` or `@offset` where known.
         what: What is wrong, in one sentence without a full stop.
         hint: What to do about it; may be empty.
+        code: The name of a warning, for scripts that decide about it; problems have the code of their error.
     """
 
     where: str
     what: str
     hint: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
