@@ -7,6 +7,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.rig import home
 from tests.rig.fixtures import (  # noqa: F401
     airgap,
     any_cosign,
@@ -28,6 +29,8 @@ from tests.rig.needs import needs
 # who runs the suite in the background may have us ignore SIGINT; children that are sent it would inherit that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+home.provide()
 
 # a slow machine is no fault of the code
 settings.register_profile("waybill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
