@@ -14,7 +14,7 @@ def provide() -> None:
     home = Path("~").expanduser() if "HOME" in os.environ else _of_passwd()
     if home and home.is_absolute() and home.is_dir() and os.access(home, os.W_OK):
         return
-    # Below the system's directory for temporary files: the executables trust no other that is writable by all.
+    # In the directory for temporary files: the executables trust no other that everybody can write to.
     made = tempfile.mkdtemp(prefix="waybill-home-")
     os.environ["HOME"] = made
     owner = os.getpid()
