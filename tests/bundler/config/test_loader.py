@@ -311,6 +311,15 @@ def test_names_of_every_script_are_carried(product_dir):
     assert "config/mein chatd.conf" in {item.member for item in config.items}
 
 
+def test_a_locale_that_reads_other_names_is_noticed(product_dir, monkeypatch):
+    put(product_dir, "web/\u00fcmlaut", "x")
+    add(product_dir, "trees: [{path: web}]\n")
+    load(product_dir, "1.4.0")
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
+    assert "this locale reads names as iso8859-1" in faults(product_dir)[0]
+    assert "LC_ALL=C.UTF-8" in hints(product_dir)
+
+
 def test_links_that_lead_out_and_files_that_are_no_files_are_refused(product_dir):
     put(product_dir, "web/a", "x")
     (product_dir / "web/absolute").symlink_to("/etc/passwd")
