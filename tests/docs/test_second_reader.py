@@ -43,7 +43,6 @@ def test_it_names_every_rule_of_the_page_and_no_other() -> None:
         for letter, first, last in re.findall(r"\b([A-Z])([0-9]+)(?:-[A-Z]([0-9]+))?\b", comments(source)):
             named |= {f"{letter}{number}" for number in range(int(first), int(last or first) + 1)}
     assert named - set(rules) == set()
-
     assert set(rules) - named == set()
 
 
@@ -52,7 +51,9 @@ def comments(source: str) -> str:
     texts = [line.partition("# ")[2] for line in source.splitlines() if "# " in line]
     nodes = ast.walk(ast.parse(source))
     texts += [
-        ast.get_docstring(node) or "" for node in nodes if isinstance(node, ast.FunctionDef | ast.Module)
+        ast.get_docstring(node) or ""
+        for node in nodes
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
     ]
     return "\n".join(re.sub(r"\b(?:U\+\S+|D145|N818|SHA-?256|P-256|UTF-8)\b", "", text) for text in texts)
 
