@@ -16,6 +16,7 @@ from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import plan_apply
 from installer.staging.preview import previewed
 from installer.staging.work_dir import work_dir as checked_work_dir
+from installer.state.documents import release_brief
 from installer.state.evidence import Evidence
 from installer.state.state import State, host_readable
 
@@ -47,6 +48,7 @@ def plan(
         verifier.check_again(opened, state)
         # A plan changes nothing, not even what recovery would: it says so and goes on.
         verifier.trace.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
+        session.ui.tell(from_=release_brief(state.current))
         work, apart = blob_directory(context, opened, state, options, work_dir)
         with previewed(opened, context.system, context.layout, context.progress, work=work, apart=apart) as (
             verified,

@@ -13,6 +13,8 @@ from installer.core.format.manifest import Source
 from installer.host.context import Context
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
+from installer.shared.run_record import problem_row
+from installer.state.documents import release_document
 from installer.state.host_identity import recorded_environment
 from installer.state.release import Release, open_release
 from installer.state.standing import Fallen, fallen
@@ -58,16 +60,16 @@ class Status:
         """Return it as a JSON object."""
         return {
             "product": self.product,
-            "current": self.current.as_json() if self.current else None,
-            "kept": [entry.as_json() for entry in self.kept],
-            "highest": self.highest,
-            "drift": [asdict(problem) for problem in self.drift],
+            "installed": release_document(self.current) if self.current else None,
+            "retained": [release_document(entry) for entry in self.kept],
+            "highest": self.highest if self.highest >= 0 else None,
+            "drift": [problem_row(problem) for problem in self.drift],
             "edited": [asdict(each) for each in self.edited],
-            "unfinished": self.unfinished,
-            "leftover": [asdict(problem) for problem in self.leftover],
-            "fallen": [asdict(each) for each in self.fallen],
-            "distrust": self.distrust,
-            "source": dict(self.source),
+            "unfinished": self.unfinished or None,
+            "leftover": [problem_row(problem) for problem in self.leftover],
+            "not_admitted": [asdict(each) for each in self.fallen],
+            "distrust": self.distrust or None,
+            "source": dict(self.source) or None,
             "break_glass": list(self.broken),
         }
 
@@ -152,7 +154,6 @@ class StatusResult:
             WaybillError: There is one.
         """
         for error in self.failures:
-            error.document = self.as_json()
             raise error
 
 

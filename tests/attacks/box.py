@@ -256,8 +256,8 @@ class Box:
         assert not UNSAFE.search(said.err), said.err
         error = said.error
         assert error["exit"] == code
-        places = [error, *error["problems"]]
-        told = "\n".join(f"{each['where']}: {each['what']}" for each in places)
+        places = error["problems"]
+        told = "\n".join(f"{each['where'] or ''}: {each['what']}" for each in places)
         assert re.search(words, told), told
         assert any(each["where"] for each in places), told
         assert any(each["hint"] for each in places), f"no remedy: {told}"

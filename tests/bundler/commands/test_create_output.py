@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.rig.answers import validator
 from tests.rig.product import EPOCH, YAML, Product
 
 Run = Callable[..., tuple[int, str, str]]
@@ -18,16 +19,12 @@ Run = Callable[..., tuple[int, str, str]]
 def run(product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`bundle` in the product's directory, in this process."""
     from bundler.cli.main import app, console
-    from installer.shared import console as shared
+    from installer.shared.command_line import run_app
 
     for name in ("CI", "SOURCE_DATE_EPOCH", "WAYBILL_PROVENANCE_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(product.directory.parent))
     monkeypatch.chdir(product.directory)
-    try:
-        from installer.shared.command_line import run_app  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        run_app = shared.run_app
 
     def run(*words: str) -> tuple[int, str, str]:
         try:
@@ -41,7 +38,10 @@ def run(product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 def document(out: str) -> dict[str, Any]:
+    """The document of a run, checked against the schema of its command."""
     found: dict[str, Any] = json.loads(out)
+    name = found["schema"].split("/")[2]
+    validator(name).validate(found)
     return found
 
 
