@@ -80,7 +80,7 @@ HOST = {
         "tests/faults/test_faults_stage.py",
     ),
     "installer/planning/file_changes.py": _host(
-        "planning/planner",
+        "planning/file_changes",
         "planning/other_products",
         "planning/found_directories",
         "planning/drift",
