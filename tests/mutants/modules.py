@@ -60,7 +60,7 @@ RECOVERY = {
 HOST = {
     "installer/host/lock.py": _host("host/lock", "host/lock_file"),
     "installer/host/ownership.py": _host("host/ownership"),
-    "installer/host/resolved.py": _host("planning/own_places"),
+    "installer/host/resolved.py": _host("host/resolved", "planning/own_places"),
     "installer/state/root_updates.py": _host("commands/trust_update", "commands/trust_ensure"),
     "installer/state/trust_store.py": (
         *_host(
