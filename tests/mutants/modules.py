@@ -86,7 +86,6 @@ HOST = {
         "planning/drift",
     ),
     "installer/planning/directory_changes.py": _host("planning/found_directories"),
-    "installer/planning/owners.py": _host("planning/other_products"),
     "installer/deploy/file_operations.py": _host(
         "deploy/file_operations",
         "deploy/file_operations_others",
