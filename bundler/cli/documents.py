@@ -29,7 +29,10 @@ SHAPES: dict[str, tuple[str, ...]] = {
         "provenance", "files", "links", "directories", "images", "documents", "strays", "partial_append",
         "deploy", "health", "risks", "programs", "risk_counts", "secrets_allowed", "requires",
     ),
-    "diff": ("files", "images", "new_layer_bytes", "shared_layer_bytes", "texts"),
+    "diff": (
+        "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risks",
+        "payload_read", "verified",
+    ),
     "installer": ("path", "size", "sha256"),
     "completion": ("script",),
     "man": ("page",),

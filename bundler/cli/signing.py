@@ -268,7 +268,7 @@ def _confirm(admission: Admission, signers: Sequence[Signer], *, yes: bool) -> N
         owner = check_key(root, request.role, signer.keyid, now) if root else ""
         keys.append(f"{signer.keyid8}{f' of {owner}' if owner else ''}")
         warnings += owner_warnings(root, request, admission.verified, owner) if root else []
-    console.show("approval", admission.text(keys), admission.as_json())
+    console.show("verified", admission.text(keys), admission.as_json())
     for warning in warnings:
         console.warn(f"warning: {warning}")
     if not yes:

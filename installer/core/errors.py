@@ -53,11 +53,13 @@ class Problem:
         where: The file, member or field, with `:line` or `@offset` where known.
         what: What is wrong, in one sentence without a full stop.
         hint: What to do about it; may be empty.
+        code: The name of a warning, for scripts that decide about it; problems have the code of their error.
     """
 
     where: str
     what: str
     hint: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -78,6 +80,8 @@ class WaybillError(Exception):
     exit_code = 1
     remedy = ""
     """The hint of an error that has none of its own."""
+    output: tuple[str, ...] = ()
+    """The last lines of the program that failed, such as a script."""
     step = 0
     """The step of the verification that refused; 0 outside of a verification. See `steps`."""
     cause: Cause | Literal[""] = ""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from installer.core.errors import Problem, UntrustedError
 from installer.host.host import Host
-from installer.host.safe_path import MAX_LINKS
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -84,7 +83,7 @@ def unprotected(host: Host, path: str) -> list[Problem]:
 def _parts(host: Host, path: str) -> list[_Part]:
     """Return all parts of a path and of where its links lead, each once, as far as they exist."""
     found: dict[str, _Part] = {}
-    pending, links = [path], 0
+    pending = [path]
     while pending:
         names = [name for name in pending.pop(0).split("/") if name not in ("", ".")]
         first = 0 if host.live else 1
@@ -93,9 +92,9 @@ def _parts(host: Host, path: str) -> list[_Part]:
             if part is None or part.place in found:
                 continue
             found[part.place] = part
-            if part.target and links < MAX_LINKS:
-                # Where it leads is a path of its own, whose parts are not those of the text.
-                links += 1
+            if part.target:
+                # Where it leads is a path of its own, whose parts are not those of the text. Each link is
+                # followed once, so that this ends.
                 below = part.place.removeprefix(host.root.rstrip("/")).rpartition("/")[0]
                 pending.append(part.target if part.target.startswith("/") else f"{below}/{part.target}")
     return list(found.values())

@@ -143,6 +143,8 @@ class Console(Ui):
         """
         if self.json_output or self.quiet:
             return
+        # Records of earlier versions may have what is hidden today.
+        rows = [[self._secrets.hide(cell) for cell in row] for row in rows]
         if sys.stdout is None or not sys.stdout.isatty():
             streams.write(sys.stdout, f"{safe(table(rows))}\n")
             return

@@ -278,10 +278,17 @@ def _reported(context: Context, op: Op, step: str, label: str) -> Iterator[None]
         yield
     except Exception as error:
         context.secrets.hide_error(error)
-        set_cause(error, op.kind)
-        end("failed", reason=reason(error), cause=cause_of(error), output=output_of(error))
+        end("failed", **_failure(context, error, op.kind))
         raise
     end("done")
+
+
+def _failure(context: Context, error: BaseException, kind: str) -> dict[str, Any]:
+    """Return what is reported of a failed step, without secrets."""
+    set_cause(error, kind)
+    # A script may have printed what it was called with.
+    output = context.secrets.hide_all(output_of(error))
+    return {"reason": reason(error), "cause": cause_of(error), "output": output}
 
 
 @contextmanager
@@ -303,8 +310,7 @@ def _health_reported(context: Context) -> Iterator[None]:
         yield
     except Exception as error:
         context.secrets.hide_error(error)
-        set_cause(error, "health")
-        end("failed", reason=reason(error), cause=cause_of(error), output=output_of(error))
+        end("failed", **_failure(context, error, "health"))
         raise
     end("done")
 
