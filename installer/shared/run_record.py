@@ -155,7 +155,7 @@ class RunRecord:
         """Return whether something was changed, by the exit code, for a command that did not say so."""
         if code not in (1, 21) or self.command in LOOKING:
             return False
-        # What could not be undone was changed, if this run began it; a fault of ours may be anywhere.
+        # What could not be undone was changed, if this run began it; an internal error may be anywhere.
         return True if code == 21 and self.facts.get("transaction") else None
 
     def document(self, code: int, error: WaybillError | None = None) -> Row:

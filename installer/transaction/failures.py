@@ -49,7 +49,7 @@ def set_cause(error: BaseException, kind: str) -> None:
 
 
 def cause_of(error: BaseException) -> Cause | Literal[""]:
-    """Return what kind of thing failed, for scripts; empty for a fault of ours."""
+    """Return what kind of thing failed, for scripts; empty for an internal error."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError):
