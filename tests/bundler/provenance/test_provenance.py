@@ -158,6 +158,7 @@ class TestRecorded:
         assert source["annotations"]["dirty"] is True
         assert source["annotations"]["changed"] == ["web/index.html"]
 
+    @pytest.mark.needs("git")
     def test_without_a_repository_it_says_so(self, pipeline: Pipeline) -> None:
         said = pipeline.statement(pipeline.create())
         definition = said["predicate"]["buildDefinition"]
