@@ -50,6 +50,11 @@ def release_row(version: str, sequence: int | None, identity: str) -> Row:
     return {"release": name, "version": version, "sequence": sequence, "identity": identity or None}
 
 
+def root_row(version: int, fingerprint: str = "") -> Row:
+    """Return what `from` and `to` have of a version of the root."""
+    return release_row(str(version), version, "") | {"identity": fingerprint or None}
+
+
 def problem_row(problem: Problem, code: str | None = None, step: int = 0) -> Row:
     """Return a problem as documents have it.
 
