@@ -23,7 +23,7 @@ from installer.core.format.destinations import sensitive_destinations, sensitive
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
 from installer.core.format.manifest_rules import used_features
 from installer.core.limits import LIMITS
-from installer.core.timestamps import format_seconds, format_time
+from installer.core.timestamps import format_time
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.humanize import size_text as size
@@ -162,8 +162,6 @@ def _overview(bundle: Bundle) -> Report:
         without_files = manifest_json.dump(replace(manifest, files=()))
         found = jsonio.loads_strict(without_files, MANIFEST, LIMITS.manifest_bytes)
         found.pop("files")
-        # Documents have one form of time, whatever the format of bundles has.
-        found |= {name: format_seconds(found[name]) for name in ("created", "expires")}
         return {"manifest": found, **more}
 
     # Escaped: an unverified bundle may hold control characters for the terminal.

@@ -19,7 +19,7 @@ from installer.core.errors import MediaError, WaybillError
 from installer.core.format import archive, checksums, partial_append
 
 VERIFIER = Path(__file__).parents[2] / "docs" / "reference" / "verifier"
-NAMES = ("common", "images", "manifest", "verify")
+NAMES = ("common", "fields", "images", "layers", "manifest", "signatures", "steps", "verify")
 ALWAYS = 400
 """Readings of one test process that are all compared."""
 EVERY = 25
