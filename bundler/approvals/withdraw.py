@@ -1,7 +1,7 @@
 """Withdraws an approval before the bundle is handed over: out of the bundle, or out of the sidecar.
 
-Only the last statement of a bundle can be removed by the states that `partial_append` defines. So what stands
-behind the withdrawn one, and belongs to others, goes into the sidecar first, where it counts all the time;
+Only the last statement of a bundle can be removed by the states that `partial_append` defines. So each
+statement behind the withdrawn one, and belongs to others, goes into the sidecar first, where it counts all the time;
 then it is appended again, and the copies go. A kill at any moment loses no approval of anybody else.
 """
 
@@ -156,7 +156,7 @@ def _rewrite_tail(statements: StatementFiles, names: set[str]) -> None:
 
 
 def _groups(bundle: Bundle) -> list[_Group]:
-    """Return what stands behind the payload, each statement with the signatures that follow it."""
+    """Return the statements behind the payload, each with the signatures that follow it."""
     groups, at = list[_Group](), bundle.end
     for name, data in bundle.read_tail().items():
         if groups and signed_name(name) == groups[-1].name:
