@@ -1,8 +1,8 @@
 """Withdraws an approval before the bundle is handed over: out of the bundle, or out of the sidecar.
 
-Only the last statement of a bundle can be removed by the states that `partial_append` defines. So each
-statement behind the withdrawn one, and belongs to others, goes into the sidecar first, where it counts all the time;
-then it is appended again, and the copies go. A kill at any moment loses no approval of anybody else.
+Only the last statement of a bundle can be removed by the states that `partial_append` defines. So the
+statements of others behind the withdrawn one are copied to the sidecar first, where they count all the time;
+then they are appended again, and the copies go. A kill at any moment loses no approval of anybody else.
 """
 
 from __future__ import annotations

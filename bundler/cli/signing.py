@@ -244,7 +244,7 @@ def _admitted(bundle: Path, request: ApprovalRequest, given: tuple[Path | None, 
     root, release_key = given
     if root is None and release_key is None:
         raise UsageError(
-            "a bundle is verified before it is approved, and no root and no key to verify it by is given",
+            "a bundle is verified before it is approved, but neither a root nor a key is given for that",
             hint="give --root root.json, the root that hosts trust; without one, --release-key PUB, the "
             "public key of whoever has released it",
         )

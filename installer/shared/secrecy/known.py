@@ -1,8 +1,8 @@
 """The secrets that are known, and how they are hidden: by their value, wherever it occurs.
 
 A value is known as a secret because its key says so (`names`), because the schema of the values marks it
-`writeOnly`, or because text has it in a notation of a secret in configuration (`notations`). It is replaced by
-`***` as it is and in the spellings that templates make of it: JSON, XML, URL, shell, Base64.
+`writeOnly`, or because configuration has it in a notation of a secret (`notations`). It is replaced by `***`
+as it is and in the spellings that templates make of it: JSON, XML, URL, shell, Base64.
 
 A password may be a common word or a single digit, which must not blank every other one:
 
