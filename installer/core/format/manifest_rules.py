@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 
 from installer.core.errors import TamperedError
-from installer.core.features import NAMES
+from installer.core.format.features import NAMES
 from installer.core.format.manifest import (
     MANIFEST,
     SECTIONS,

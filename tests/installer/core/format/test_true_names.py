@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
-from installer.core.features import NAMES
 from installer.core.format import manifest_json
+from installer.core.format.features import NAMES
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry, Manifest
 from installer.core.format.member_names import (
     destination_fault,
