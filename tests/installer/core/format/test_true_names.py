@@ -202,6 +202,11 @@ def test_a_manifest_that_lies_about_a_name_is_refused(lie: str) -> None:
     assert why in caught.value.what
 
 
+def test_a_directory_belongs_to_a_tree_in_its_own_letters() -> None:
+    manifest = replace(build.plan().manifest, directories=(DirectoryEntry("Trees/web/cache", 0o755),))
+    assert refused(manifest) == "directory Trees/web/cache does not belong to any tree"
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("Straße", "strasse"), ("Über uns", "über uns"), ("a b", "a%20b"), ("a b", "a%20b/c")],
