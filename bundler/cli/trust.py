@@ -14,6 +14,7 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    PasswordFrom,
     Paths,
     Prepare,
     Texts,
@@ -24,6 +25,7 @@ from bundler.cli.options import (
     signing_form,
 )
 from installer.core.errors import UsageError
+from installer.shared.command_tree.help import Group
 from installer.shared.run_record import release_row
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ RootFile = Annotated[Path, argument("ROOT", "The root.json")]
 Expires = Annotated[str, typer.Option(help="Expiry: a duration (365d) or a time (2030-01-31T00:00:00Z)")]
 
 trust_app = typer.Typer(
+    cls=Group,
     rich_markup_mode=None,
     no_args_is_help=True,
     help="Manage root.json: the keys and policies that hosts trust.",
@@ -320,6 +323,7 @@ def sign(
     path: RootFile,
     key: Key = None,
     gpg_key: GpgKey = None,
+    password_from: PasswordFrom = "",
     prepare: Prepare = False,
     attach: Attach = None,
     public: Annotated[
@@ -355,7 +359,7 @@ def sign(
     if form == "--attach":
         signed = attach_to_root(path, attach or [], public, now)
     else:
-        signed = sign_root(path, required_signers(key, gpg_key), now)
+        signed = sign_root(path, required_signers(key, gpg_key, password_from), now)
     console.result(signed.as_text(now), lambda: signed.as_json(now))
 
 

@@ -181,7 +181,7 @@ def _submodules(config: BundleConfig, checkout: Checkout) -> tuple[list[Problem]
                 problems.append(Problem(f"{tree.given}/{below}", what, hint))
         if not trees and path.startswith(f"{top}/"):
             what = "is a git submodule that is not initialised; what was built from it may be incomplete"
-            warnings.append(Problem(os.path.relpath(path, top), what, hint))
+            warnings.append(Problem(os.path.relpath(path, top), what, hint, "submodule"))
     return problems, warnings
 
 

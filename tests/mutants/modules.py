@@ -60,7 +60,7 @@ RECOVERY = {
 HOST = {
     "installer/host/lock.py": _host("host/lock", "host/lock_file"),
     "installer/host/ownership.py": _host("host/ownership"),
-    "installer/host/resolved.py": _host("planning/own_places"),
+    "installer/host/resolved.py": _host("host/resolved", "planning/own_places"),
     "installer/state/root_updates.py": _host("commands/trust_update", "commands/trust_ensure"),
     "installer/state/trust_store.py": (
         *_host(
@@ -80,13 +80,12 @@ HOST = {
         "tests/faults/test_faults_stage.py",
     ),
     "installer/planning/file_changes.py": _host(
-        "planning/planner",
+        "planning/file_changes",
         "planning/other_products",
         "planning/found_directories",
         "planning/drift",
     ),
     "installer/planning/directory_changes.py": _host("planning/found_directories"),
-    "installer/planning/owners.py": _host("planning/other_products"),
     "installer/deploy/file_operations.py": _host(
         "deploy/file_operations",
         "deploy/file_operations_others",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,7 +86,27 @@ def test_warnings_are_on_stderr_and_in_the_document(run: Run, product: Product) 
         found = document(out)
         assert [each["where"] or "" for each in found["warnings"]] == ["docs/UPGRADE.md:1", ""]
         assert all(each["what"] and each["hint"] for each in found["warnings"])
+        assert [each["code"] for each in found["warnings"]] == ["unwritten-document", "no-commit"]
         assert found["source"]["unknown"] == "not a git repository"
+
+
+def test_every_warning_has_a_name_that_the_document_explains() -> None:
+    root = Path(__file__).parents[3]
+    sources = [root / "bundler/provenance/source_rules.py", root / "bundler/commands/create.py"]
+    sources += (root / "bundler/config").rglob("*.py")
+    names = {
+        argument.value
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Problem" and len(node.args) == 4
+        for argument in node.args[3:]
+        if isinstance(argument, ast.Constant)
+    }
+    page = (root / "docs/how-to/build-in-a-pipeline.md").read_text().split("| warning | about |")[1]
+    explained = re.findall(
+        r"`([a-z-]+)`", "".join(row.split("|")[1] for row in page.split("\n\n")[0].splitlines() if "|" in row)
+    )
+    assert sorted(names) == sorted(explained)
 
 
 def test_what_is_left_out_and_let_through_is_shown(run: Run, product: Product) -> None:

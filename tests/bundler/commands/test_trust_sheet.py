@@ -42,7 +42,7 @@ def test_it_has_what_is_compared_by_hand(root: Path, tmp_path: Path) -> None:
         assert sha256sum(installer) in squeezed(shown)
         assert "expires" in shown
         assert "Ruth" in shown
-    assert page.as_json()["root"] == sha256sum(root)
+    assert page.as_json()["fingerprint"] == sha256sum(root)
 
 
 def test_the_qr_code_is_of_the_fingerprint(root: Path) -> None:
@@ -100,7 +100,7 @@ def test_an_edit_prints_what_it_changed_and_not_the_whole_root(
 ) -> None:
     from bundler.cli.main import app
     from bundler.cli.options import console
-    from installer.shared.console import run_app
+    from installer.shared.command_line import run_app
 
     for name in ("Rea", "Sec"):
         (tmp_path / f"{name}.pub").write_text(person(name).key.public)
