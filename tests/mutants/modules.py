@@ -71,7 +71,7 @@ HOST = {
         "tests/installer/commands/common/test_bundle_verifier.py",
     ),
     "installer/audit/log.py": (
-        *_host("audit/audit_log", "audit/audit_segments"),
+        *_host("audit/audit_log", "audit/audit_head", "audit/audit_segments"),
         "tests/faults/test_faults_audit.py",
     ),
     "installer/audit/floor.py": _host("audit/floor"),
@@ -81,6 +81,8 @@ HOST = {
     ),
     "installer/planning/file_changes.py": _host(
         "planning/file_changes",
+        "planning/file_changes_directories",
+        "planning/file_changes_kept",
         "planning/other_products",
         "planning/found_directories",
         "planning/drift",
