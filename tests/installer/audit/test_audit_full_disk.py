@@ -1,4 +1,4 @@
-"""The audit log on a file system of its own that is full or read-only: an error, and nothing is half written."""
+"""The audit log on a file system of its own that is full or read-only: an error, nothing half written."""
 
 from __future__ import annotations
 
