@@ -61,7 +61,7 @@ def require_protected(host: Host, path: str) -> None:
     Raises:
         UntrustedError: Another user owns a part of the path, or can write to it.
     """
-    problems = [found for part in _parts(host, path) if (found := part.problem())]
+    problems = unprotected(host, path)
     if not problems:
         return
     commands = " && ".join(dict.fromkeys(problem.hint for problem in problems))
@@ -73,6 +73,11 @@ def require_protected(host: Host, path: str) -> None:
         "`install trust show` prints with the trust sheet, and read /etc/waybill/environment",
         problems=problems[1:],
     )
+
+
+def unprotected(host: Host, path: str) -> list[Problem]:
+    """Return who else could change a file, or what leads to it; empty for nobody."""
+    return [found for part in _parts(host, path) if (found := part.problem())]
 
 
 def _parts(host: Host, path: str) -> list[_Part]:
