@@ -42,7 +42,9 @@ RECOVERY = {
         "transaction/execute", "deploy/script", "planning/irreversible", "commands/recover_roll_forward",
         "commands/apply",
     ),
-    "installer/transaction/failures.py": _host("transaction/execute", "planning/irreversible"),
+    "installer/transaction/failures.py": _host(
+        "transaction/failures", "transaction/execute", "planning/irreversible"
+    ),
     "installer/transaction/journal.py": _host("transaction/journal"),
     "installer/transaction/state_repair.py": _host("transaction/state_repair", "commands/status_unfinished"),
     "installer/planning/irreversible.py": _host("planning/irreversible", "planning/irreversible_plan"),
