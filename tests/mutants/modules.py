@@ -39,8 +39,8 @@ RECOVERY = {
         "transaction/state_repair", "commands/apply",
     ),
     "installer/transaction/execute.py": _host(
-        "transaction/execute", "deploy/script", "planning/irreversible", "commands/recover_roll_forward",
-        "commands/apply",
+        "transaction/execute", "transaction/reported_steps", "deploy/script", "planning/irreversible",
+        "commands/recover_roll_forward", "commands/apply",
     ),
     "installer/transaction/failures.py": _host(
         "transaction/failures", "transaction/execute", "planning/irreversible"
