@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -30,6 +31,8 @@ from tests.rig.needs import needs
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# most products of tests are in no checkout, which `create` refuses in a pipeline; tests of that set it
+os.environ.pop("CI", None)
 home.provide()
 
 # a slow machine is no fault of the code

@@ -61,7 +61,7 @@ class AddedStatement:
         rows = [
             *_rows(self.approval),
             *(("added", name) for name in self.files),
-            ("", "" if self.files else "already present"),
+            ("", "" if self.files else "already present: nothing was added"),
             ("sidecar", f"{self.directory}: carry it with the bundle" if self.directory else ""),
         ]
         return "\n".join(f"{label:<12} {value}" for label, value in rows if value)
@@ -70,7 +70,6 @@ class AddedStatement:
         """Return it as `--json` prints it."""
         statement = self.approval
         return {
-            "identity": statement.identity,
             "added": list(self.files),
             "place": str(self.directory) if self.directory else "bundle",
             "statement": statement.document() if isinstance(statement, Approval) else statement.as_json(),

@@ -13,18 +13,23 @@ import typer
 
 from bundler import __version__
 from bundler.cli import release, signing
+from bundler.cli.defaults import take_defaults
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
 from installer.shared.child_env import forget_loaders
-from installer.shared.console import run_app
+from installer.shared.command_line import run_app
+from installer.shared.command_tree.help import Group
 from installer.shared.terminal import interrupts, streams
 
 app = typer.Typer(
+    cls=Group,
+    # Its completion starts the program for each Tab, and fails in an executable: see `completion`.
+    add_completion=False,
     # No markup: rich would take the brackets of paths and help texts for styles, and costs start-up time.
     rich_markup_mode=None,
     # Typing the bare command is a question.
     no_args_is_help=True,
-    # Errors are printed in one place, installer.shared.console.
+    # Errors are printed in one place, installer.shared.command_line.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Create, sign and inspect release bundles that cross an air gap.",
@@ -39,15 +44,13 @@ def main() -> None:
     streams.protect()
     interrupts.install()
     if sorted(sys.argv[1:]) == ["--json", "--version"]:
-        import json
+        from installer.shared.self_report import version_document
 
-        from installer.shared.self_report import versions
-
-        print(json.dumps(versions("bundle", __version__).as_json(), indent=1))
+        print(version_document("bundle", __version__))
         return
     try:
         # Everything that a command raises becomes a message and an exit code there.
-        sys.exit(run_app(console, app, sys.argv[1:]))
+        sys.exit(run_app(console, app, sys.argv[1:], defaults=take_defaults))
     finally:
         interrupts.ignore()
 
@@ -65,6 +68,10 @@ def options(
         str,
         typer.Option("--log-format", help="Format of log lines on stderr: text or json; allowed anywhere"),
     ] = "text",
+    _quiet: Annotated[
+        bool,
+        typer.Option("--quiet", help="Print only warnings, errors, questions and --json"),
+    ] = False,
     _show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
     ] = False,
@@ -76,12 +83,13 @@ def options(
 app.add_typer(trust_app, name="trust")
 for command, example in (
     (release.init, "bundle init lan-chat --template service"),
+    (release.schema, "bundle schema > bundle.schema.json"),
     (release.keygen, "bundle keygen release    (writes release.key and release.pub)"),
     (release.create, "bundle create v1.4.0 --key release.key"),
     (signing.sign, "bundle sign dist/lan-chat-1.4.0.tar --key release.key"),
     (
         signing.approve,
-        "bundle approve lan-chat-1.4.0.tar --role security --env production --key security.key",
+        "bundle approve lan-chat-1.4.0.tar --role security --env production --root root.json --key sec.key",
     ),
     (signing.verify, "bundle verify lan-chat-1.4.0.tar --key release.pub"),
     (release.inspect, "bundle inspect lan-chat-1.4.0.tar images"),
@@ -89,6 +97,27 @@ for command, example in (
     (release.installer, "bundle installer -o dist/install"),
 ):
     app.command(epilog=f"Example: {example}")(command)
+
+
+@app.command(epilog="Example: bundle completion bash > ~/.local/share/bash-completion/completions/bundle")
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell", show_default=False)],
+    _json: Json = False,
+) -> None:
+    """Print the completion script for a shell."""
+    from installer.shared.command_tree.printed import completion as made
+
+    text = made(shell, ("bundle",), app)
+    console.result(text, lambda: {"script": text}, asked_for=True)
+
+
+@app.command(epilog="Example: bundle man | man -l -")
+def man(_json: Json = False) -> None:
+    """Print the manual page, bundle(1)."""
+    from installer.shared.command_tree.printed import manual
+
+    text = manual("bundle", __version__, app)
+    console.result(text, lambda: {"page": text}, asked_for=True)
 
 
 @app.command(hidden=True)
@@ -109,9 +138,9 @@ def licenses(
 ) -> None:
     """Print the licences of everything in this executable, or its SBOM.
 
-    With --json, it prints the SBOM.
+    With --json, the document has the SBOM.
     """
     from installer.shared.self_report import licences
 
     found = licences()
-    console.result(found.text(sbom=sbom), lambda: found.sbom)
+    console.result(found.text(sbom=sbom), lambda: {"sbom": found.sbom})

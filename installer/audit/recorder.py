@@ -38,6 +38,7 @@ from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.irreversible import passed_by
 from installer.planning.plan import Plan
+from installer.shared.terminal.interrupts import TimeLimitPassed
 from installer.state.host_identity import host_name
 from installer.state.state import Entry
 from installer.transaction import journal as journals
@@ -171,7 +172,7 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalChe
         with opened(context.system) as log:
             write(log, known)
     except (OSError, WaybillError) as error:
-        context.progress.note(_unwritten("the end of this transaction is", error))
+        context.progress.warn(_unwritten("the end of this transaction is", error))
     return proofs
 
 
@@ -181,7 +182,7 @@ def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> st
     try:
         return evidence.record(context.system, data, "removed", str(ended.get("identity", ""))).sha256
     except OSError as error:
-        context.progress.note(f"cannot write the evidence to {evidence.DIRECTORY}: {error.strerror}")
+        context.progress.warn(f"cannot write the evidence to {evidence.DIRECTORY}: {error.strerror}")
         return ""
 
 
@@ -293,6 +294,9 @@ def audited(system: System, doing: AuditedCommand, note: Note) -> Iterator[Audit
         raise  # wrong usage is not an event; what was rolled back, or is INCOMPLETE, has its `ended`
     except Exception as error:
         _record(system, doing, _refusal(error), note)
+        raise
+    except TimeLimitPassed as error:
+        _record(system, doing, {"event": "refused", "reason": str(error), "exit": 20}, note)
         raise
     except KeyboardInterrupt:
         _record(system, doing, {"event": "refused", "reason": "interrupted", "exit": 130}, note)

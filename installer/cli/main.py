@@ -11,11 +11,6 @@ from installer import __version__
 from installer.shared.child_env import forget_loaders
 from installer.shared.terminal import interrupts, streams
 
-COMMANDS = (
-    "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
-    "remove", "trust", "setup", "licenses", "selftest",
-)  # fmt: skip
-
 
 def main() -> None:
     """Run `install` and exit with its code."""
@@ -30,33 +25,24 @@ def main() -> None:
         print(f"install {__version__}")
         return
     if sorted(words) == ["--json", "--version"]:
-        import json
+        from installer.shared.self_report import version_document
 
-        from installer.shared.self_report import versions
-
-        print(json.dumps(versions("install", __version__).as_json(), indent=1))
+        print(version_document("install", __version__))
         return
     try:
         from installer.cli.app import app
+        from installer.cli.defaults import take_defaults
         from installer.cli.options import console
-        from installer.shared.console import run_app
+        from installer.cli.words import with_command
+        from installer.shared.command_line import run_app
 
-        sys.exit(run_app(console, app, with_command(words)))
+        sys.exit(run_app(console, app, words, with_command, take_defaults))
     except KeyboardInterrupt:
-        sys.exit(130)  # while the program was loaded
+        # While the program was loaded.
+        if "--json" in words:
+            from installer.shared.run_record import stopped_document
+
+            print(stopped_document("install"))
+        sys.exit(130)
     finally:
         interrupts.ignore()
-
-
-def with_command(words: list[str]) -> list[str]:
-    """Return the words with the command `apply` before words that start with a bundle or one of its options.
-
-    The word after `install` is a bundle unless it is one of the commands; a bundle that is named like one is
-    written `./verify`.
-    """
-    if not words or words[0] in COMMANDS:
-        return words
-    if words[0] in ("-h", "--help", "--version", "--install-completion", "--show-completion"):
-        return words
-    # `install BUNDLE` is the common case, and needs no verb.
-    return ["apply", *words]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from installer.cli.documents import SHAPES
 from installer.core.errors import UsageError, os_errors_as
 from installer.shared.console import Console
 
@@ -19,6 +22,18 @@ if TYPE_CHECKING:
     from installer.shared.values import Layer
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Wait = Annotated[
+    int,
+    typer.Option(
+        "--wait", metavar="SECONDS", min=0, max=86400, help="Seconds to wait if another install is running."
+    ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Apply the release even if it failed and was rolled back on this host before."
+    ),
+]
 BundleName = Annotated[
     str,
     typer.Argument(metavar="BUNDLE", help="The bundle file, or - for standard input.", show_default=False),
@@ -83,7 +98,7 @@ RootFingerprint = Annotated[
 ]
 Methods = list[str] | None
 
-console = Console("install")
+console = Console("install", shapes=SHAPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +116,25 @@ class Where:
     ] = Path("/")
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
 
-    def session(self) -> Session:
+    def session(self, wait: float = 0.0) -> Session:
         """Return the session of this run, and have the console print as asked.
+
+        Args:
+            wait: Seconds to wait where another install is running.
 
         Raises:
             UsageError: `--root` is not a directory.
         """
         from installer.commands.common import session
+        from installer.state.host_identity import host_name
 
         # Known only now, after Typer has parsed the words.
         console.json_output = self.json
+        console.tell(root=str(self.root))
         opened = session.Session.open(self.root, console, session.utc_now)
         console.root = opened.system.root
-        return opened
+        console.tell(root=console.root, host=host_name(opened.system))
+        return replace(opened, wait=wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,5 +241,7 @@ def _layers(values: Sequence[Path]) -> tuple[Layer, ...]:
             os_errors_as(UsageError, "cannot read the values", str(path), _VALUES_HINT),
             path.open("rb") as file,
         ):
-            layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))  # one more, so that it is refused
+            # One byte more than allowed, so that it is refused.
+            data, mode = file.read(MAX_BYTES + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            layers.append(Layer(str(path), data, mode))
     return tuple(layers)

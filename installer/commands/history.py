@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from installer.audit.evidence import DIRECTORY, Refusal, refusals
 from installer.commands.common.session import Session
+from installer.core.timestamps import format_seconds
 from installer.host.context import Context
 from installer.state.evidence import Evidence
 from installer.state.state import host_readable
@@ -46,6 +47,22 @@ class Event:
     broken: tuple[str, ...] = ()
     evidence: str = ""
     pruned: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object, as documents have it."""
+        return {
+            "transaction": self.transaction,
+            "verb": self.verb,
+            "outcome": self.outcome,
+            "started": format_seconds(self.began),
+            "ended": format_seconds(self.ended),
+            "version": self.version or None,
+            "identity": self.identity or None,
+            "reason": self.why or None,
+            "break_glass": list(self.broken),
+            "evidence": self.evidence or None,
+            "pruned": self.pruned,
+        }
 
     def text(self) -> str:
         """Return it as a line for people."""
@@ -108,8 +125,8 @@ class HistoryResult:
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
-            "events": [asdict(event) for event in self.events],
-            "refusals": [asdict(refusal) for refusal in self.refusals],
+            "events": [event.as_json() for event in self.events],
+            "refusals": [refusal.as_json() for refusal in self.refusals],
         }
 
 

@@ -13,12 +13,15 @@ from installer.core.format.manifest import Source
 from installer.host.context import Context
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
+from installer.shared.run_record import problem_row
+from installer.state.documents import release_document
 from installer.state.host_identity import recorded_environment
 from installer.state.release import Release, open_release
 from installer.state.standing import Fallen, fallen
 from installer.state.state import Entry, State, host_readable
 from installer.state.trust_store import load_trust, trusted_bytes
 from installer.transaction import leftovers
+from installer.transaction.failed_release import FailedRelease, last_failed
 from installer.transaction.finalize import committed_state
 from installer.transaction.journal import Journal
 from installer.transaction.state_repair import read_state, refuse_before_reboot, refuse_truncated
@@ -40,6 +43,7 @@ class Status:
         leftover: What should have been cleared and could not be.
         fallen: Retained releases that the root of the host does not admit any more.
         distrust: Why the root of the host cannot be used; empty where it can, or where none is set up.
+        failed: The release whose installation was the last thing that was done here, and failed.
     """
 
     product: str
@@ -53,22 +57,30 @@ class Status:
     leftover: tuple[Problem, ...] = ()
     fallen: tuple[Fallen, ...] = ()
     distrust: str = ""
+    failed: FailedRelease | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the host is not as its installed release has it, or the release is not complete."""
+        incomplete = self.current is not None and bool(self.current.incomplete)
+        return bool(self.drift or self.unfinished or incomplete)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
             "product": self.product,
-            "current": self.current.as_json() if self.current else None,
-            "kept": [entry.as_json() for entry in self.kept],
-            "highest": self.highest,
-            "drift": [asdict(problem) for problem in self.drift],
+            "installed": release_document(self.current) if self.current else None,
+            "retained": [release_document(entry) for entry in self.kept],
+            "highest": self.highest if self.highest >= 0 else None,
+            "drift": [problem_row(problem) for problem in self.drift],
             "edited": [asdict(each) for each in self.edited],
-            "unfinished": self.unfinished,
-            "leftover": [asdict(problem) for problem in self.leftover],
-            "fallen": [asdict(each) for each in self.fallen],
-            "distrust": self.distrust,
-            "source": dict(self.source),
+            "unfinished": self.unfinished or None,
+            "leftover": [problem_row(problem) for problem in self.leftover],
+            "not_admitted": [asdict(each) for each in self.fallen],
+            "distrust": self.distrust or None,
+            "source": dict(self.source) or None,
             "break_glass": list(self.broken),
+            "failed": self.failed.as_json() if self.failed else None,
         }
 
     @property
@@ -101,6 +113,9 @@ class Status:
         if self.current and self.current.incomplete:
             lines.append(f"  INCOMPLETE {self.current.incomplete}")
             lines.append("             install the same bundle again, or a newer one")
+        if self.failed:
+            lines.append(f"  FAILED     {self.failed.version} on {self.failed.date()}: {self.failed.why}")
+            lines.append("             it was rolled back, and is not applied again without --retry-failed")
         lines += [f"  edited     {each.text()}" for each in self.edited]
         if self.unfinished:
             lines.append(f"  UNFINISHED {self.unfinished}")
@@ -145,6 +160,11 @@ class StatusResult:
         """Return it as a JSON object."""
         return {"products": [each.as_json() for each in self.products]}
 
+    @property
+    def differs(self) -> bool:
+        """Whether a product differs from its installed release; see `Status.differs`."""
+        return any(each.differs for each in self.products)
+
     def require_readable(self) -> None:
         """Raise the first failure, with all that could be read.
 
@@ -152,7 +172,6 @@ class StatusResult:
             WaybillError: There is one.
         """
         for error in self.failures:
-            error.document = self.as_json()
             raise error
 
 
@@ -219,6 +238,7 @@ def _status(context: Context) -> Status:
         () if unfinished else tuple(leftovers.look(context, state)),
         fell,
         distrust,
+        last_failed(context),
     )
 
 

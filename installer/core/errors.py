@@ -18,9 +18,11 @@
     │   └── WrongTargetError        13     approved for other hosts
     ├── NotApprovedError            14     an approval is missing
     ├── HostNotReadyError           15     the host is not ready: all reasons listed
+    │   └── FailedBeforeError       15     this release failed on this host before
     ├── BusyError                   16     another install is running
     ├── DeclinedError               17     declined at the prompt
     ├── MediaError                  18     the media failed or a part is missing
+    ├── NeedsNewerError             19     a bundle that needs a newer version of Waybill
     ├── RolledBackError             20     failed and rolled back
     ├── NotUndoneError              21     failed and not fully undone
     │   └── IncompleteError         21     committed, but a step failed past the point of no return
@@ -34,10 +36,13 @@ different errors with different remedies. Each class has a `code` of its own, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import Literal
+
+Cause = Literal["health", "script", "engine", "timeout", "interrupted", "io"]
+"""What made a transaction fail. `engine` is what runs the release: a container engine, or systemd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,13 @@ class Problem:
         where: The file, member or field, with `:line` or `@offset` where known.
         what: What is wrong, in one sentence without a full stop.
         hint: What to do about it; may be empty.
+        code: The name of a warning, for scripts that decide about it; problems have the code of their error.
     """
 
     where: str
     what: str
     hint: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -73,10 +80,12 @@ class WaybillError(Exception):
     exit_code = 1
     remedy = ""
     """The hint of an error that has none of its own."""
+    output: tuple[str, ...] = ()
+    """The last lines of the program that failed, such as a script."""
     step = 0
     """The step of the verification that refused; 0 outside of a verification. See `steps`."""
-    document: Mapping[str, object] = MappingProxyType({})
-    """Further facts for the document that `--json` prints."""
+    cause: Cause | Literal[""] = ""
+    """What kind of thing failed in a transaction, for scripts; empty for every other error."""
 
     def __init__(
         self, what: str, *, where: str = "", hint: str = "", problems: Sequence[Problem] = ()
@@ -93,9 +102,8 @@ class WaybillError(Exception):
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:
-        """Return the error as the JSON object that `--json` prints."""
+        """Return the error as a JSON object, as the evidence of a refusal has it."""
         return {
-            **self.document,
             "error": self.code,
             "exit": self.exit_code,
             "what": self.what,
@@ -209,6 +217,12 @@ class HostNotReadyError(WaybillError):
     code, exit_code = "host-not-ready", 15
 
 
+class FailedBeforeError(HostNotReadyError):
+    """The release failed on this host before, and nobody has asked to try it again."""
+
+    code = "failed-before"
+
+
 class BusyError(WaybillError):
     """Another install is running."""
 
@@ -226,6 +240,12 @@ class MediaError(WaybillError):
 
     code, exit_code = "medium", 18
     remedy = "the media was removed or is damaged: insert it again, or copy the bundle again"
+
+
+class NeedsNewerError(WaybillError):
+    """A bundle, validly signed or not asked about, uses something that this version does not know."""
+
+    code, exit_code = "needs-newer", 19
 
 
 class RolledBackError(WaybillError):

@@ -14,6 +14,7 @@ from installer.host.disk_space import Need
 from installer.planning.changes import Changes
 from installer.planning.drift import NOTHING_SAID, Policy
 from installer.shared.redaction import Diff
+from installer.shared.review.review import NO_REVIEW, Review
 from installer.shared.values import Layer
 from installer.state.release import Release
 from installer.state.state import Entry, State
@@ -30,6 +31,7 @@ class Options:
         values: Values files of the command line, from the weakest.
         keep: How many releases are retained from now on; 0: as many as until now.
         data_restored: Whether to roll back past a step that cannot be undone.
+        retry_failed: Whether to apply a release that failed on this host before.
     """
 
     only: frozenset[str] = frozenset()
@@ -38,6 +40,7 @@ class Options:
     values: tuple[Layer, ...] = ()
     keep: int = 0
     data_restored: bool = False
+    retry_failed: bool = False
 
 
 DEFAULT_OPTIONS = Options()
@@ -86,6 +89,8 @@ class Plan:
         release: The new release.
         sound: Whether the release itself is in order: what prevents it, if anything, is the host's.
         sensitive: Destinations by which the release decides over the host itself.
+        review: What the release does as root, and what it opens.
+        known: Files of the release that the running one has, byte for byte.
     """
 
     verb: str
@@ -107,6 +112,8 @@ class Plan:
     release: Release | None = field(repr=False)
     sound: bool = True
     sensitive: tuple[SensitivePlace, ...] = ()
+    review: Review = NO_REVIEW
+    known: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def final_steps(self) -> list[str]:
@@ -133,21 +140,18 @@ class Plan:
                 hint="nothing was changed; fix the problems listed above and run the same command again",
                 problems=self.problems,
             )
-            # The plan is part of the error, so that --json prints one document.
-            error.document, error.resumable = self.as_json(), self.sound
+            error.resumable = self.sound
             raise error
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
             "verb": self.verb,
-            "product": self.product,
-            "from": self.old.brief() if self.old else None,
-            "to": self.new.brief() if self.new else None,
             "source": asdict(self.origin[0]),
-            "builder": self.origin[1],
+            "builder": self.origin[1] or None,
             "nothing_to_do": self.nothing,
             "sensitive": [each.as_json() for each in self.sensitive],
+            **self.review.as_json(),
             "files": [asdict(change) for change in self.changes.changes],
             "edited": [asdict(each) for each in self.changes.drifted],
             "config": [asdict(each) for each in self.diffs],
@@ -155,8 +159,7 @@ class Plan:
             "irreversible": list(self.new.irreversible) if self.new else [],
             "pruned": [entry.brief() for entry in self.state.goes(self.new)],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
-            "skipped": self.skipped,
+            "skipped": dict(self.skipped),
             "space": [asdict(need) for need in self.needs],
-            "problems": [asdict(problem) for problem in self.problems],
             "notes": list(self.notes),
         }

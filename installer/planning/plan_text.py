@@ -9,9 +9,12 @@ from installer.core.format.destinations import sensitive_lines
 from installer.planning import irreversible
 from installer.planning.plan import Plan
 from installer.shared.humanize import size_text
+from installer.shared.review.review import program_lines, risk_lines
 
 MOST = 20
 """How many files are listed by name; of more, only unusual ones are."""
+PROGRAM_LINES = 20
+"""How many lines of a script are shown; `bundle inspect BUNDLE scripts` shows all."""
 _WORDS = {
     "add": "added",
     "replace": "replaced",
@@ -51,6 +54,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     if plan.sensitive:
         yield "SENSITIVE: what this release puts there decides over this host itself:"
         yield from (f"  {line}" for line in sensitive_lines(plan.sensitive))
+    yield from _review(plan)
     yield from _files(plan)
     if plan.changes.drifted:
         yield "changed on this host, or not installed by Waybill:"
@@ -70,6 +74,16 @@ def _lines(plan: Plan) -> Iterator[str]:
     for need in plan.needs:
         yield f"space at {need.path}: {size_text(need.bytes)} needed, {size_text(need.free)} free"
     yield from (f"note: {note}" for note in notes)
+
+
+def _review(plan: Plan) -> Iterator[str]:
+    """Show what the release does as root, with its text, and what it opens."""
+    yield from risk_lines(plan.review.risks, MOST)
+    if plan.review.programs:
+        yield "what runs on this host:"
+        before = plan.old.version if plan.old else ""
+        shown = program_lines(plan.review.programs, PROGRAM_LINES, plan.known, before)
+        yield from (f"  {line}" for line in shown)
 
 
 def _headline(plan: Plan) -> str:

@@ -26,7 +26,9 @@ from installer.planning.file_changes import compare
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.owners import name_problems, names_of
 from installer.planning.plan import MethodPlan, Options, Plan
+from installer.planning.review import reviewed, unchanged_files
 from installer.shared.redaction import LIMIT, Diff, diff
+from installer.shared.review.review import NO_REVIEW
 from installer.staging.staged import Staged
 from installer.state.evidence import NO_EVIDENCE, Evidence
 from installer.state.release import Release, open_release, record_bytes
@@ -140,6 +142,7 @@ class Planner:
         """
         context, state = self._context, self._state
         old = self.old
+        self._learn(wanted, entry)
         chosen = (
             self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
         )
@@ -196,12 +199,12 @@ class Planner:
             new=entry,
             nothing=nothing,
             changes=changes,
-            diffs=_config_diffs(context.system, changes, wanted, release),
+            diffs=_config_diffs(context, changes, wanted, release),
             methods=tuple(methods),
             skipped=chosen.skipped,
             needs=tuple(needs),
-            problems=tuple(self._problems),
-            notes=tuple(self._notes),
+            problems=tuple(map(context.secrets.hide_problem, self._problems)),
+            notes=tuple(map(context.secrets.hide, self._notes)),
             rendered={str(n): data for n, data in enumerate(wanted.rendered.values(), 1)},
             operations=tuple(operations),
             state=replace(state, keep=self._options.keep or state.keep),
@@ -209,7 +212,18 @@ class Planner:
             release=release,
             sound=not wanted.problems,
             sensitive=admission.sensitive(wanted.items),
+            review=NO_REVIEW if release is None or nothing else reviewed(context, release, chosen.used),
+            known=unchanged_files(old, release),
         )
+
+    def _learn(self, wanted: Desired, entry: Entry | None) -> None:
+        """Remember the secrets of the site, before anything is said of its values."""
+        secrets = self._context.secrets
+        # A password that equals one of these would blank the headline of the plan.
+        secrets.allow([self._context.layout.product, *((entry.version, entry.identity) if entry else ())])
+        secrets.allow([entry.evidence.environment] if entry and entry.evidence.environment else [])
+        secrets.add(wanted.secrets)
+        self._notes += wanted.notes
 
     def installs(self, manifest: Manifest) -> Callable[[FileEntry, str], bool]:
         """Return whether a file of a step is installed: its method is used, or the running release has it."""
@@ -266,7 +280,7 @@ class Planner:
             if problems := found.check(self._context, job.old, job.new):
                 self._problems += [each for each in problems if each not in self._problems]
                 self._unfit.add(job.name)
-            lines = tuple(found.plan(self._context, job.old, job.new))
+            lines = tuple(map(self._context.secrets.hide, found.plan(self._context, job.old, job.new)))
             if lines:
                 plans.append(MethodPlan(job.name, lines))
         return plans
@@ -311,16 +325,17 @@ class Planner:
 
 
 def _config_diffs(
-    system: System, changes: Changes, wanted: Desired, release: Release | None
+    context: Context, changes: Changes, wanted: Desired, release: Release | None
 ) -> tuple[Diff, ...]:
     """Return the differences between host and release: of rendered files, and of edited ones.
 
     Args:
-        system: The host.
+        context: The host, and what is secret on it.
         changes: What will be done to files.
         wanted: What the release wants.
         release: The release; None where none comes.
     """
+    system, secrets = context.system, context.secrets.values()
     files = {item.path for item in wanted.items if item.kind == "file"}
     new = dict(wanted.rendered)
     for each in changes.drifted:
@@ -335,7 +350,7 @@ def _config_diffs(
         if each.treatment == "keep" and each.other
     }
     return tuple(
-        diff(path, _content(system, path), data, aside.get(path, ""))
+        diff(path, _content(system, path), data, aside.get(path, ""), secrets)
         for path, data in new.items()
         if path in shown
     )

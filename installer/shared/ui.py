@@ -6,6 +6,7 @@ from typing import Any
 
 from installer.core.errors import DeclinedError, UsageError
 from installer.shared.progress import Progress
+from installer.shared.secrecy.known import Secrets
 
 
 class Ui:
@@ -17,6 +18,9 @@ class Ui:
     def progress(self) -> Progress:
         """Return the object that a long operation reports bytes and steps to."""
         return Progress()
+
+    def conceal(self, secrets: Secrets) -> None:
+        """Remember what must not be shown. A session calls it; this one shows nothing."""
 
     def note(self, text: str) -> None:
         """Report one thing that happened."""
@@ -36,6 +40,13 @@ class Ui:
             document: The same as JSON.
         """
 
+    def tell(self, **facts: Any) -> None:
+        """Take down facts about the run as soon as they are known, for the document of `--json`.
+
+        Args:
+            facts: Fields of `run_record.FACTS`; `from_` stands for `from`.
+        """
+
     def ask(self, question: str, flag: str) -> str:  # noqa: ARG002 - a caller that asks needs it
         """Return the answer to a question, one line.
 
@@ -48,6 +59,19 @@ class Ui:
             DeclinedError: The person left without an answer.
         """
         raise UsageError("this command needs an answer, but no terminal is available", hint=f"give {flag}")
+
+    def ask_more(self, question: str, flag: str) -> str:
+        """Return the rest of an answer of several lines, which may have been typed or pasted already.
+
+        Args:
+            question: For people.
+            flag: The option that gives the whole answer beforehand.
+
+        Raises:
+            UsageError: There is nobody to ask; the error names the option.
+            DeclinedError: The person left without an answer.
+        """
+        return self.ask(question, flag)
 
     def confirm(self, question: str, flag: str) -> None:
         """Return once a person has said yes.

@@ -19,12 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from installer.core.errors import (
-    NotUndoneError,
-    Problem,
-    RolledBackError,
-    WaybillError,
-)
+from installer.core.errors import NotUndoneError, Problem, WaybillError
 from installer.deploy.method_registry import handler, is_point_of_no_return
 from installer.deploy.operation import PHASES, Op, StepError
 from installer.host.context import Context
@@ -34,12 +29,16 @@ from installer.state.state import Entry, State, reserve
 from installer.transaction import finalize
 from installer.transaction import journal as journals
 from installer.transaction.failures import (
+    cause_of,
     incomplete_error,
+    not_started_error,
     not_undone_error,
+    output_of,
     problems_of,
     reason,
     reason_in_full,
     rolled_back_error,
+    set_cause,
 )
 from installer.transaction.journal import Journal, Record
 from installer.transaction.old_release import watch_old_release
@@ -110,9 +109,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
                 # Nothing was changed yet; what was allocated is removed if possible, else by the next
                 # command.
                 finalize.not_started(context)
-            raise RolledBackError(
-                f"could not start: {reason(error)}", hint="nothing was changed; fix the cause and try again"
-            ) from error
+            raise not_started_error("could not start", error) from error
         failed: BaseException | None = None
         try:
             _forward(context, journal, change, health)
@@ -122,6 +119,8 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
                 journal.append("COMMIT", at=int(context.system.now()))
         except BaseException as error:
             interrupts.finish()
+            # Before the journal, and so the audit log, gets the reason.
+            context.secrets.hide_error(error)
             if journal.has("COMMIT"):
                 # Only the handler of a program that embeds us raises here: it is committed all the same.
                 _finish(context, journal)
@@ -135,19 +134,21 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
         outcome = _finish(context, journal)
         if failed is not None:
             # After the cleanup: the state must show the committed release first.
-            raise incomplete_error(outcome.state.current, reason(failed), problems_of(failed)) from failed
+            state = outcome.state
+            raise incomplete_error(state.current, reason(failed), problems_of(failed), failed) from failed
         context.progress.step("", step="committed", transaction=change.number)
         return outcome
 
 
 def _roll_back(context: Context, journal: Journal, change: Change, error: BaseException) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
-        context.progress.note(f"{reason(error)}: rolling back")
-    undo(context, journal, reason_in_full(error), problems_of(error))
+        context.progress.warn(f"{reason(error)}: rolling back")
+    undo(context, journal, reason_in_full(error), problems_of(error), cause_of(error))
     with suppress(OSError, WaybillError):  # the next command does it again
         finalize.after_rollback(context, journal)
     # The exit code says that the old release runs: it has started, but may not answer yet.
     sick = watch_old_release(context, journal, change.state.current)
+    sick = context.secrets.hide_problem(sick) if sick else None
     raise rolled_back_error(change.verb, change.state.current, error, sick) from error
 
 
@@ -200,7 +201,8 @@ def _forward(context: Context, journal: Journal, change: Change, health: Callabl
             for op in change.operations:
                 handler(op.kind).require_unchanged(context, op.args)
     context.progress.step("", step="health", transaction=change.number)
-    health()
+    with _health_reported(context):
+        health()
 
 
 def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None) -> None:
@@ -237,8 +239,10 @@ def roll_forward(context: Context, journal: Journal, health: Callable[[], None])
             before = begun[place] if place < len(begun) else None
             if before is None or before.number not in done:
                 _do(context, journal, op, before)
-        health()
+        with _health_reported(context):
+            health()
     except Exception as error:
+        context.secrets.hide_error(error)
         failed = error
     _commit_forward(context, journal, failed)
 
@@ -266,14 +270,47 @@ def _reported(context: Context, op: Op, step: str, label: str) -> Iterator[None]
     facts = {"transaction": context.transaction, "kind": op.kind, "phase": op.phase}
     progress.step(label, step=step, **facts)
 
-    def end(how: str, **more: str) -> None:
+    def end(how: str, **more: Any) -> None:
         seconds = round(context.system.monotonic() - began, 3)
-        progress.step("", step=f"{step} {how}", **facts, seconds=seconds, **more)
+        progress.step("", step=f"{step} {how}", **facts, label=label, seconds=seconds, **more)
 
     try:
         yield
     except Exception as error:
-        end("failed", reason=reason(error))
+        context.secrets.hide_error(error)
+        end("failed", **_failure(context, error, op.kind))
+        raise
+    end("done")
+
+
+def _failure(context: Context, error: BaseException, kind: str) -> dict[str, Any]:
+    """Return what is reported of a failed step, without secrets."""
+    set_cause(error, kind)
+    # A script may have printed what it was called with.
+    output = context.secrets.hide_all(output_of(error))
+    return {"reason": reason(error), "cause": cause_of(error), "output": output}
+
+
+@contextmanager
+def _health_reported(context: Context) -> Iterator[None]:
+    """Report the end of the health checks, like that of an operation."""
+    facts = {
+        "transaction": context.transaction,
+        "kind": "health",
+        "phase": "health",
+        "label": "health checks",
+    }
+    began = context.system.monotonic()
+
+    def end(how: str, **more: Any) -> None:
+        seconds = round(context.system.monotonic() - began, 3)
+        context.progress.step("", step=f"health {how}", **facts, seconds=seconds, **more)
+
+    try:
+        yield
+    except Exception as error:
+        context.secrets.hide_error(error)
+        end("failed", **_failure(context, error, "health"))
         raise
     end("done")
 
@@ -289,15 +326,25 @@ def begun_operations(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
     ]
 
 
-def undo(context: Context, journal: Journal, why: str, problems: Sequence[Problem] = ()) -> None:
+def undo(
+    context: Context, journal: Journal, why: str, problems: Sequence[Problem] = (), cause: str = ""
+) -> None:
     """Undo a transaction in reverse order, from its journal alone, and record the reason and the problems.
+
+    Args:
+        context: The host.
+        journal: The journal of the transaction.
+        why: What failed, in one line.
+        problems: Further problems.
+        cause: Which kind of thing failed; empty if it is not known.
 
     Raises:
         NotUndoneError: Something could not be undone; the journal stays open, and `recover` tries again.
     """
     try:
         if not journal.has("ABORT"):
-            journal.append("ABORT", why=why[:2000], said=_bounded(problems))
+            known = {"cause": cause} if cause else {}
+            journal.append("ABORT", why=why[:2000], said=_bounded(problems), **known)
         # In reverse: later operations may depend on earlier ones.
         for number, op, preimage in reversed(begun_operations(journal)):
             with _reported(context, op, "undo", handler(op.kind).undo_label(op)):

@@ -95,7 +95,9 @@ def after_rollback(context: Context, journal: Journal) -> None:
     left.report(context)
     _end(journal)
     with suppress(OSError):
-        add_history(context, {**line, "why": abort["why"]})
+        # Journals of older versions have no cause.
+        cause = {"cause": abort["cause"]} if abort.get("cause") else {}
+        add_history(context, {**line, "why": abort["why"], **cause})
     _archive(context, journal)
 
 
@@ -286,8 +288,17 @@ def transactions(system: System, layout: Layout) -> list[str]:
     Raises:
         OSError: It cannot be read.
     """
+    return [row["transaction"] for row in readable_rows(system, layout)]
+
+
+def readable_rows(system: System, layout: Layout) -> list[dict[str, Any]]:
+    """Return the lines of a history, from the oldest to the newest, without damaged ones.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     try:
         data = system.read(layout.history, HISTORY_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [row["transaction"] for row in _rows(data, layout.history)[0] if row]
+    return [row for row in _rows(data, layout.history)[0] if row]

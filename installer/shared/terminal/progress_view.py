@@ -6,11 +6,16 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from installer.shared.humanize import duration_text
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
 from installer.shared.terminal.text import safe
+
+LONGEST = 24 * 3600
+"""Seconds left above which none are shown."""
 
 
 class Log(Protocol):
@@ -23,50 +28,79 @@ class Log(Protocol):
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Write a line, as text or as JSON with these fields."""
 
+    def keep(self, text: str, level: str, fields: Mapping[str, Any]) -> None:
+        """Keep for the document of the run what is written elsewhere, or not at all."""
 
-def progress_view(log: Log) -> Progress:
-    """Return what shows the progress of a command: a bar on a terminal, else lines of the log."""
+
+def progress_view(log: Log, *, bar: bool = True) -> Progress:
+    """Return what shows the progress of a command: a bar on a terminal if it may be one, else lines."""
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    if log.log_format == "text" and on_terminal and os.environ.get("TERM") != "dumb":
+    if bar and log.log_format == "text" and on_terminal and os.environ.get("TERM") != "dumb":
         return _Bar(log)
     return _Lines(log)
+
+
+def _level(step: str) -> str:
+    """Return the level that the event of a step deserves."""
+    if step.endswith("failed") or step == "rolled back":
+        return "error"
+    return "warning" if step.startswith("undo") or step == "point of no return" else "info"
 
 
 class _Lines(Progress):
     """Progress as lines: one every five seconds, and one at the end of a phase."""
 
     EVERY = 5.0
+    PAUSE = 2.0
+    """Seconds without a byte after which it is a pause: it says nothing about the rate of what follows."""
 
     def __init__(self, console: Log) -> None:
         self._console = console
         self._lock = threading.Lock()
         self._label, self._total, self._done = "", 0, 0
-        self._began = self._reported = 0.0
+        self._began = self._reported = self._moved = 0.0
+        self._moving = 0.0
 
     def start(self, label: str, total: int) -> None:
         self._label, self._total, self._done = label, total, 0
-        self._began = self._reported = time.monotonic()
+        self._began = self._reported = self._moved = time.monotonic()
+        self._moving = 0.0
 
     def advance(self, count: int) -> None:
         # Several threads report bytes.
         with self._lock:
             self._done += count
             now = time.monotonic()
+            # An engine may prepare its images for minutes before it sends the first byte.
+            self._moving += min(now - self._moved, self.PAUSE)
+            self._moved = now
             if now - self._reported < self.EVERY:
                 return
             self._reported = now
-        rate = self._done / max(now - self._began, 0.001)
-        left = f", {(self._total - self._done) / max(rate, 1):.0f} s left" if self._total else ""
+        rate = self._done / max(self._moving, 0.001)
+        seconds = (self._total - self._done) / max(rate, 1)
+        # A longer time is an estimate from too few bytes, and helps nobody.
+        left = f", about {duration_text(seconds)} left" if self._total and seconds < LONGEST else ""
         of = f" of {size(self._total)}" if self._total else ""
         self._line(f"{self._label}: {size(self._done)}{of}, {size(int(rate))}/s{left}")
 
     def note(self, text: str) -> None:
         self._console.log(text)
 
+    def warn(self, text: str) -> None:
+        self._console.log(text, "warning", event="warning")
+
+    def output(self, source: str, lines: Sequence[str]) -> None:
+        if self._console.log_format == "json":
+            for line in lines:
+                self._console.log(line, event="output", source=source)
+
     def step(self, text: str, **fields: Any) -> None:
         if self._console.log_format == "json":
-            self._console.log(text or str(fields.get("step", "")), **fields)
+            step = str(fields.get("step", ""))
+            self._console.log(text or step, _level(step), event="step", **fields)
         else:
+            self._console.keep(text, "info", fields)
             super().step(text)
 
     def done(self) -> None:
@@ -76,9 +110,25 @@ class _Lines(Progress):
 
     def _line(self, text: str) -> None:
         if self._console.log_format == "json":
-            self._console.log(text, phase=self._label, done=self._done, total=self._total)
+            about: dict[str, Any] = {"label": self._label, "done": self._done, "total": self._total}
+            self._console.log(text, event="progress", **about)
         else:
             self._console.log(text)
+
+
+def _time_left() -> Any:
+    """Return the column with the time left."""
+    from rich import progress
+    from rich.text import Text
+
+    class TimeLeft(progress.TimeRemainingColumn):
+        """Shows no time of days, which is an estimate from too few bytes."""
+
+        def render(self, task: progress.Task) -> Text:
+            known = task.time_remaining is not None and task.time_remaining < LONGEST
+            return super().render(task) if known else Text("-:--:--", style="progress.remaining")
+
+    return TimeLeft()
 
 
 class _Bar(Progress):
@@ -99,7 +149,7 @@ class _Bar(Progress):
             progress.BarColumn(),
             progress.DownloadColumn(),
             progress.TransferSpeedColumn(),
-            progress.TimeRemainingColumn(),
+            _time_left(),
             console=Rich(stderr=True, highlight=False, markup=False),
         )
         self._bar.start()
@@ -108,6 +158,14 @@ class _Bar(Progress):
     def advance(self, count: int) -> None:
         if self._bar is not None:
             self._bar.advance(self._task, count)
+
+    def warn(self, text: str) -> None:
+        self._console.keep(text, "warning", {})
+        self.note(text)
+
+    def step(self, text: str, **fields: Any) -> None:
+        self._console.keep(text, "info", fields)
+        super().step(text)
 
     def note(self, text: str) -> None:
         if self._bar is not None:

@@ -264,18 +264,6 @@ def test_a_release_that_ships_nothing_is_refused(product_dir):
     assert "is empty" in faults(product_dir)[0]
 
 
-def test_names_that_a_bundle_cannot_carry_are_named_all_at_once(product_dir):
-    for name in ("with space", "-dash", "ümlaut", "x" * 101, "back\\slash"):
-        put(product_dir, f"web/{name}", "x")
-    put(product_dir, "web/Same", "x")
-    put(product_dir, "web/same", "x")
-    add(product_dir, "trees: [{path: web}]\n")
-    found = faults(product_dir)
-    assert len(found) == 6
-    assert all("a name that is not allowed in a bundle" in fault for fault in found)
-    assert "ship it inside an archive file" in hints(product_dir)
-
-
 def test_links_that_lead_out_and_files_that_are_no_files_are_refused(product_dir):
     put(product_dir, "web/a", "x")
     (product_dir / "web/absolute").symlink_to("/etc/passwd")
@@ -325,7 +313,7 @@ def test_problems_are_printed_for_people_and_as_json(product_dir):
 def test_a_release_without_probes_is_warned_of(product_dir):
     put(product_dir, "a.service", "[Service]\n")
     add(product_dir, "deploy: [{method: systemd, units: [a.service]}]\n")
-    assert "no health probes" in load(product_dir, "1.4.0").warnings[0].what
+    assert any("no health probes" in warning.what for warning in load(product_dir, "1.4.0").warnings)
 
 
 @pytest.mark.parametrize("template", ["service", "compose"])
@@ -333,7 +321,8 @@ def test_what_init_lays_down_is_fit_to_ship(tmp_path, template):
     init_project(tmp_path / "lan-chat", template)
     config = load(tmp_path / "lan-chat", "v0.1.0")
     assert config.manifest.product == "lan-chat"
-    assert config.warnings == ()
+    # The documents ask their author for something; nothing else is open.
+    assert [warning.where for warning in config.warnings] == ["docs/UPGRADE.md:5", "docs/ROLLBACK.md:4"]
 
 
 LEFTOVERS = (

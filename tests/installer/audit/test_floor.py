@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from installer.audit.floor import highest_sequence, with_floor
+from installer.audit.log import opened
 from installer.host.context import Context
 from installer.state.state import State
 from tests.rig.bench import Bench, newer, release
@@ -34,8 +35,8 @@ def test_an_older_release_is_a_downgrade_after_the_state_was_deleted(
     ours: Bench, words: tuple[str, ...]
 ) -> None:
     code, document, _ = ours.run(words[0], str(ours.stick / "old.tar"), *words[1:])
-    assert (code, document["error"]) == (13, "downgrade")
-    assert str(NEW) in document["what"]
+    assert (code, document["code"]) == (13, "downgrade")
+    assert str(NEW) in document.what
 
 
 def test_the_same_or_a_newer_release_is_installed_and_the_state_knows_the_number_again(ours: Bench) -> None:
@@ -47,9 +48,9 @@ def test_the_same_or_a_newer_release_is_installed_and_the_state_knows_the_number
 def test_a_removal_by_hand_of_state_json_alone_changes_nothing_either(bench: Bench) -> None:
     assert bench.run(newer(bench), "--yes")[0] == 0
     for path in (bench.host / "var/lib/waybill/lan-chat").iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     code, document, _ = bench.run("apply", str(bench.bundle(release(), "old.tar")), "--yes")
-    assert (code, document["error"]) == (13, "downgrade")
+    assert (code, document["code"]) == (13, "downgrade")
 
 
 def forgotten(host: Context) -> int:
@@ -83,4 +84,38 @@ def test_another_product_of_the_host_counts_for_itself_only(host: Context) -> No
     assert Path(root(host), "var/lib/waybill/audit.jsonl").exists()
     install(host, TWO)
     # A state that is there is believed.
+    for state in (State(highest=0), State(highest=1), State(transaction=1)):
+        assert with_floor(host.system, "lan-chat", state) == state
     assert with_floor(host.system, "lan-chat", State(highest=1, transaction=1)).highest == 1
+
+
+def written(host: Context, *records: dict[str, object]) -> int:
+    """What the log tells that has these records."""
+    common = {"time": "2026-11-24T03:00:00Z", "by": {"uid": 0}, "program": "0", "product": "lan-chat"}
+    with opened(host.system) as log:
+        for record in records:
+            log.append({**common, **record})
+    return forgotten(host)
+
+
+def begun(number: str, sequence: object) -> dict[str, object]:
+    return {"event": "begun", "transaction": number, "sequence": sequence}
+
+
+def ended(number: str, result: str) -> dict[str, object]:
+    return {"event": "ended", "transaction": number, "result": result}
+
+
+def test_each_transaction_is_told_by_its_own_number(host: Context) -> None:
+    assert written(host, begun("000001", 5), begun("000002", 3), ended("000002", "rolled back")) == 5
+    assert written(host, ended("000001", "rolled back")) == -1
+
+
+def test_what_is_recorded_between_begin_and_end_changes_nothing(host: Context) -> None:
+    between = {"event": "refused", "transaction": "000001", "reason": "in between"}
+    assert written(host, begun("000001", 5), between, ended("000001", "done")) == 5
+
+
+@pytest.mark.parametrize("sequence", ["9", 9.5, None, True])
+def test_what_is_no_number_counts_as_none(host: Context, sequence: object) -> None:
+    assert written(host, begun("000001", sequence), ended("000001", "done")) == -1
