@@ -246,7 +246,7 @@ class Console(Ui):
         if self._withheld:
             streams.write(sys.stderr, f"{safe(self._shown(self._secrets.hide(self._withheld)))}\n")
             self._withheld = ""
-        with interrupts.waiting(), interrupts.on_a_new_line():
+        with interrupts.waiting(), streams.question():
             if fresh:
                 _discard_typed()
             streams.write(sys.stderr, safe(self._shown(question)))
