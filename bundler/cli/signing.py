@@ -235,7 +235,7 @@ def _admitted(bundle: Path, request: ApprovalRequest, given: tuple[Path | None, 
     """Return the bundle, verified: an approval says that somebody has looked.
 
     Raises:
-        UsageError: Nothing says whom to trust.
+        UsageError: No root and no key is given.
         WaybillError: A host would refuse the bundle.
     """
     from bundler.commands.approve import admit
@@ -244,7 +244,7 @@ def _admitted(bundle: Path, request: ApprovalRequest, given: tuple[Path | None, 
     root, release_key = given
     if root is None and release_key is None:
         raise UsageError(
-            "a bundle is verified before it is approved, and nothing says whom to trust",
+            "a bundle is verified before it is approved, but neither a root nor a key is given for that",
             hint="give --root root.json, the root that hosts trust; without one, --release-key PUB, the "
             "public key of whoever has released it",
         )

@@ -12,7 +12,7 @@ import typer
 from installer.cli.options import Product, Wait, Where, console
 from installer.shared.cli_options import with_option_groups
 from installer.shared.command_tree.help import Group
-from installer.shared.run_record import release_row
+from installer.shared.run_record import root_row
 
 if TYPE_CHECKING:
     from installer.core.trust.root_view import RootView
@@ -92,8 +92,7 @@ def trust_ensure(
 
 
 def _trusted(shown: RootView) -> dict[str, Any]:
-    number = shown.root.version
-    return {"to": release_row(str(number), number, shown.fingerprint), "trust": shown.as_json()}
+    return {"to": root_row(shown.root.version, shown.fingerprint), "trust": shown.as_json()}
 
 
 def _warn(fallen: Iterable[Fallen]) -> None:

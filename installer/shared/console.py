@@ -200,7 +200,7 @@ class Console(Ui):
 
     def show(self, name: str, text: str, document: Any) -> None:
         """Print on stderr what will be carried out: stdout has the result."""
-        if self.json_output:
+        if name in self._shapes.get(self.record.command, ()):
             self.record.fields[name] = document
         if self.quiet:
             self._withheld = text  # until somebody is asked about it

@@ -46,7 +46,7 @@ RANKS: dict[str, tuple[str, ...]] = {
         "errors limits",
         "remedies spelling",
         "digest document_file semver schema_errors timestamps",
-        "jsonio features",
+        "jsonio",
         "json_stream fields risk",
         "format",
         "oci intoto",

@@ -148,7 +148,8 @@ def _set(reading: _Reading, path: tuple[str, ...], value: Any, below: Commands) 
         try:
             option.default = _converted(option, value)
         except (TyperException, TypeError, ValueError) as error:
-            said = error.format_message() if isinstance(error, TyperException) else str(error)
+            # Without "Invalid value for": the line is named.
+            said = getattr(error, "message", "") or str(error)
             reading.problem(path, f"is not valid: {said.rstrip('.')}", f"--{path[-1]} is shown by --help")
             return
         # By its command: a line that is about fewer commands is taken later, and replaces the text.
