@@ -20,6 +20,7 @@ from installer.cli.options import (
     Values,
     Verification,
     Where,
+    WhereListed,
     WorkDir,
     Yes,
     console,
@@ -73,7 +74,7 @@ def apply_(
     work_dir: WorkDir = None,
     keep: Keep = None,
     yes: Yes = False,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Verify a bundle, show the plan, install it and check its health; commit or roll back."""
     if verify_only:
@@ -93,7 +94,7 @@ def apply_(
         console.result(done.text(), done.as_json)
 
 
-def verify(bundle: BundleName, verification: Verification, where: Where) -> None:
+def verify(bundle: BundleName, verification: Verification, where: WhereListed) -> None:
     """Verify a bundle and exit. Needs neither root privileges nor disk space."""
     from installer.commands.verify import verify
 
@@ -116,7 +117,7 @@ def plan(
     keep: Keep = None,
     trust_root: TrustRoot = None,
     fingerprint: RootFingerprint = "",
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Verify a bundle and show what installing it would change. Changes nothing."""
     from installer.commands.plan import plan
@@ -126,7 +127,7 @@ def plan(
     source = verification.source(bundle, trust_root, fingerprint)
     planned = plan(session, source, options, work_dir=work_dir)
     if not (planned.problems and where.json):  # then the error has the one document
-        console.result(plan_text(planned), planned.as_json)
+        console.result(plan_text(planned, everything=where.all), planned.as_json)
     planned.require_ready()
 
 
@@ -135,13 +136,13 @@ app.command(epilog="Example: install plan lan-chat-1.4.0.tar")(with_option_group
 
 @app.command(epilog="Example: install status")
 @with_option_groups
-def status(*, product: Product = None, where: Where) -> None:
+def status(*, product: Product = None, where: WhereListed) -> None:
     """Show the installed release, who signed it, and any drift of the host."""
     from installer.commands.status import status
 
     found = status(where.session(), product)
     if not found.failures or (found.products and not where.json):  # else the error has the one document
-        console.result(found.text(), found.as_json)
+        console.result(found.text(everything=where.all), found.as_json)
     for other in found.failures[1:]:
         console.alert(f"error: {other}")
     found.require_readable()
@@ -191,7 +192,7 @@ def rollback(
         ),
     ] = None,
     yes: Yes = False,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Roll back to a retained release, after verifying it again."""
     from installer.commands.rollback import rollback
@@ -210,7 +211,7 @@ def remove(
     *,
     on_drift: OnDrift = None,
     yes: Yes = False,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Remove a product from this host, and check that nothing of it is left."""
     from installer.commands.remove import remove
@@ -219,6 +220,6 @@ def remove(
     done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
     # Otherwise the error carries the result: --json prints one document.
     if not where.json or done.removal is None or done.removal.exit_code == 0:
-        console.result(done.text(), done.as_json)
+        console.result(done.text(everything=where.all), done.as_json)
     if done.removal is not None:
         done.removal.require_clean()

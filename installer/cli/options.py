@@ -110,9 +110,25 @@ class Where:
         from installer.commands.common import session
 
         # Known only now, after Typer has parsed the words.
-        console.json_output = self.json
+        console.json_output, console.everything = self.json, False
         opened = session.Session.open(self.root, console, session.utc_now)
         console.root = opened.system.root
+        return opened
+
+
+@dataclass(frozen=True)
+class WhereListed(Where):
+    """Options of every command that may list thousands of files."""
+
+    all: Annotated[
+        bool,
+        typer.Option("--all", help="Show every file and every difference, however many there are."),
+    ] = False
+
+    def session(self) -> Session:
+        """Return the session of this run, and have the console print as asked."""
+        opened = super().session()
+        console.everything = self.all
         return opened
 
 

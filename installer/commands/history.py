@@ -10,8 +10,10 @@ from typing import Any
 
 from installer.audit.evidence import DIRECTORY, Refusal, refusals
 from installer.commands.common.session import Session
+from installer.core.errors import HostNotReadyError
 from installer.host.context import Context
 from installer.state.evidence import Evidence
+from installer.state.public import AS_ROOT
 from installer.state.state import host_readable
 from installer.transaction import finalize
 
@@ -33,6 +35,10 @@ class Event:
         broken: What was missing and break-glass stood in for; empty where the policy was kept.
         evidence: Where the evidence of the verification is; empty where there is none.
         pruned: Whether it was removed since: only the newest are kept, and those of retained releases.
+        product: Its product.
+        environment: For which environment the bundle was verified; empty where that is not known.
+        signers: Whose signatures passed the verification.
+        approvals: Whose approvals passed it, with their roles.
     """
 
     transaction: str
@@ -46,15 +52,24 @@ class Event:
     broken: tuple[str, ...] = ()
     evidence: str = ""
     pruned: bool = False
+    product: str = ""
+    environment: str = ""
+    signers: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
         why = f": {self.why}" if self.why else ""
+        if self.signers:
+            approved = f"; approved by {', '.join(self.approvals)}" if self.approvals else ""
+            where = f" for {self.environment}" if self.environment else ""
+            why += f"\n    verified{where}: signed by {', '.join(self.signers)}{approved}"
         why += f"\n    BREAK-GLASS used instead of: {'; '.join(self.broken)}" if self.broken else ""
+        named = f"{self.product} {self.version}".strip()
         gone = " (removed since: the newest are kept)" if self.pruned else ""
         why += f"\n    evidence: {self.evidence}{gone}" if self.evidence else ""
-        return f"{when}  {self.transaction}  {self.verb:<8}  {self.version:<12}  {self.outcome}{why}"
+        return f"{when}  {self.transaction}  {self.verb:<8}  {named:<20}  {self.outcome}{why}"
 
 
 def _comes_first(refusal: Refusal, event: Event, own: int, following: int) -> bool:
@@ -78,16 +93,22 @@ def _number(evidence: str) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
+HIDDEN = "what was refused, reasons of failures, and transactions before the last hundred"
+"""What an ordinary user is not shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryResult:
     """What was done to a product, and what was refused, each from the oldest to the newest."""
 
     events: tuple[Event, ...]
     refusals: tuple[Refusal, ...]
+    hidden: str = ""
 
     def text(self) -> str:
         """Return it for people, in the order in which it happened."""
-        return "\n".join(each.text() for each in self._merged()) or "nothing was ever installed here"
+        shown = "\n".join(each.text() for each in self._merged()) or "nothing was ever installed here"
+        return f"{shown}\nnot shown: {self.hidden}: {AS_ROOT}" if self.hidden else shown
 
     def _merged(self) -> Iterator[Event | Refusal]:
         """Return events and refusals in order: by their numbers, since a clock that was set lies.
@@ -110,6 +131,7 @@ class HistoryResult:
         return {
             "events": [asdict(event) for event in self.events],
             "refusals": [asdict(refusal) for refusal in self.refusals],
+            "hidden": self.hidden,
         }
 
 
@@ -123,7 +145,17 @@ def history(session: Session, product: str | None = None) -> HistoryResult:
     name = session.product(product) if product or session.products() else ""
     with host_readable():
         done = events(session.context(name)) if name else []
-        return HistoryResult(tuple(done), tuple(refusals(session.system, name)))
+        try:
+            return HistoryResult(tuple(done), tuple(refusals(session.system, name)))
+        except HostNotReadyError as error:
+            # Evidence is root's: it names files and reasons.
+            if session.system.privileged or not isinstance(error.__cause__, PermissionError):
+                raise
+            return HistoryResult(tuple(done), (), HIDDEN)
+
+
+_DERIVED = ("evidence", "pruned", "product", "environment", "signers", "approvals", "broken")
+"""Fields of an event that are not in a row of the history as they are."""
 
 
 def events(context: Context) -> list[Event]:
@@ -138,10 +170,14 @@ def events(context: Context) -> list[Event]:
     there = {f"{DIRECTORY}/{name}" for name in context.system.names(DIRECTORY)}
     return [
         Event(
-            **{k: v for k, v in row.items() if k in names and k not in ("evidence", "pruned")},
+            **{k: v for k, v in row.items() if k in names and k not in _DERIVED},
             broken=evidence.break_glass,
             evidence=evidence.file.path if evidence.file else "",
             pruned=evidence.file is not None and evidence.file.path not in there,
+            product=context.layout.product,
+            environment=evidence.environment,
+            signers=evidence.signers,
+            approvals=tuple(f"{row['owner']} ({row['role']})" for row in evidence.approved_by),
         )
         for row, evidence in rows
     ]

@@ -34,6 +34,7 @@ different errors with different remedies. Each class has a `code` of its own, wh
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -265,6 +266,10 @@ class StoppedError(WaybillError):
     code, exit_code = "interrupted", 130
 
 
+_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Failures for which the place does not matter."""
+
+
 @contextmanager
 def os_errors_as(
     kind: type[WaybillError],
@@ -288,4 +293,9 @@ def os_errors_as(
     except OSError as error:
         path = str(where or error.filename or default)
         remedy = hint if isinstance(hint, str) else hint(error)
+        if error.errno in _OF_THE_PROCESS:
+            # Whatever was being done: it failed for want of descriptors or memory, not of space or rights.
+            from installer.core import remedies
+
+            remedy = remedies.remedy(error)
         raise kind(f"{what}: {error.strerror}", where=path, hint=remedy) from error

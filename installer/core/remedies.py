@@ -11,6 +11,11 @@ from dataclasses import replace
 from installer.core.errors import HostNotReadyError, WaybillError
 
 _COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
+_RUN = re.compile(
+    r"(?P<run>\b(?:run|again|version): )"
+    r"(?P<command>install [a-z]+(?: (?:[A-Z]+\b|--[a-z-]+|[a-z0-9-]+\b))*)(?! --root)"
+)
+"""The other way in which messages name a command, at the end of a sentence: `run: install recover`."""
 # Not within a longer path, which is that of this machine already.
 _PLACE = re.compile(r"(?<![\w./-])/(?:etc|var/lib)/waybill\b")
 NOT_OURS = "run as root, or use --root DIR with a directory of your own"
@@ -96,5 +101,14 @@ def point_below(error: WaybillError, root: str) -> None:
 def below(hint: str, root: str) -> str:
     """Return one hint for a host below a root directory."""
     placed = _PLACE.sub(lambda found: root + found[0], hint)
+    return commands_below(placed, root)
+
+
+def commands_below(text: str, root: str) -> str:
+    """Return text whose commands are for a host below a root directory; `/` changes nothing."""
+    if root == "/":
+        return text
     # To be copied into a shell, whatever the directory is called.
-    return _COMMAND.sub(lambda found: f"`install {found[1]} --root {shlex.quote(root)}`", placed)
+    quoted = shlex.quote(root)
+    text = _COMMAND.sub(lambda found: f"`install {found[1]} --root {quoted}`", text)
+    return _RUN.sub(lambda found: f"{found[0]} --root {quoted}", text)

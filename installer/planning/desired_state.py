@@ -17,6 +17,7 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.values import BuiltIns, Layer, resolve
 from installer.staging.staged import Staged
+from installer.state.recorded_values import ValueChange, recorded
 from installer.state.release import Installed
 
 
@@ -29,12 +30,19 @@ class Desired:
         rendered: Bytes of rendered templates by their destination.
         problems: Why it cannot be had here.
         health: Probes, their targets rendered.
+        values: The file that records which values the templates were rendered with; empty where there is
+            none.
+        value_changes: Which values a rollback changes.
+        values_unknown: Whether an earlier version of the installer did not record the values.
     """
 
     items: list[Installed] = field(default_factory=list)
     rendered: dict[str, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     health: tuple[HealthCheck, ...] = ()
+    values: bytes = b""
+    value_changes: tuple[ValueChange, ...] = ()
+    values_unknown: bool = False
 
 
 def destination(entry: FileEntry) -> str:
@@ -78,6 +86,7 @@ def desired(
     )
     result.health = manifest.health if values is None else _probes(manifest, values, result)
     if values is not None:
+        result.values = recorded(values) if values else b""
         _render(system, staged, files, values, result)
     numbers = {to: number for number, to in enumerate(result.rendered, 1)}
     for to, entry in files:

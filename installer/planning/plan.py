@@ -15,6 +15,7 @@ from installer.planning.changes import Changes
 from installer.planning.drift import NOTHING_SAID, Policy
 from installer.shared.redaction import Diff
 from installer.shared.values import Layer
+from installer.state.recorded_values import ValueChange
 from installer.state.release import Release
 from installer.state.state import Entry, State
 
@@ -86,6 +87,7 @@ class Plan:
         release: The new release.
         sound: Whether the release itself is in order: what prevents it, if anything, is the host's.
         sensitive: Destinations by which the release decides over the host itself.
+        value_changes: Which values of the site a rollback changes; never the values themselves.
     """
 
     verb: str
@@ -107,6 +109,7 @@ class Plan:
     release: Release | None = field(repr=False)
     sound: bool = True
     sensitive: tuple[SensitivePlace, ...] = ()
+    value_changes: tuple[ValueChange, ...] = ()
 
     @property
     def final_steps(self) -> list[str]:
@@ -150,6 +153,7 @@ class Plan:
             "sensitive": [each.as_json() for each in self.sensitive],
             "files": [asdict(change) for change in self.changes.changes],
             "edited": [asdict(each) for each in self.changes.drifted],
+            "values": [asdict(each) for each in self.value_changes],
             "config": [asdict(each) for each in self.diffs],
             "point_of_no_return": self.final_steps,
             "irreversible": list(self.new.irreversible) if self.new else [],

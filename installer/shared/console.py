@@ -26,6 +26,9 @@ from installer.core.errors import (
 from installer.core.remedies import host_error, point_below
 from installer.shared.progress import Progress
 from installer.shared.terminal import interrupts, streams
+from installer.shared.terminal.colour import coloured
+from installer.shared.terminal.listing import error_text
+from installer.shared.terminal.narrow import fits, stacked
 from installer.shared.terminal.progress_view import progress_view
 from installer.shared.terminal.text import json_text, safe, table
 from installer.shared.ui import Ui
@@ -74,7 +77,7 @@ class Console(Ui):
         Raises:
             OutputError: It was asked for and cannot be written, and that counts; see `output_counts`.
         """
-        shown = json_text(document(), indent=1) if self.json_output else safe(text)
+        shown = json_text(document(), indent=1) if self.json_output else coloured(safe(text), sys.stdout)
         failure = streams.write(sys.stdout, f"{shown}\n")
         if failure is None:
             return
@@ -99,6 +102,13 @@ class Console(Ui):
         from rich.table import Table
         from rich.text import Text
 
+        rich = Rich(highlight=False, markup=False)
+        safe_rows = [[safe(cell) for cell in row] for row in rows]
+        if not fits(safe_rows, rich.width):
+            for number, line in stacked(safe_rows, rich.width):
+                with suppress(OSError):
+                    rich.print(Text(line, style="bold red" if alarming(rows[number]) else ""), soft_wrap=True)
+            return
         shown = Table(box=None, padding=(0, 2, 0, 0))
         for name in rows[0]:
             shown.add_column(name, no_wrap=name != rows[0][-1], overflow="fold")
@@ -106,11 +116,11 @@ class Console(Ui):
             style = "bold red" if alarming(row) else ""
             shown.add_row(*(Text(safe(cell)) for cell in row), style=style)
         with suppress(OSError):
-            Rich(highlight=False, markup=False).print(shown)
+            rich.print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Print a message on stderr, as a line or as JSON."""
-        line = safe(text)
+        line = coloured(safe(text), sys.stderr)
         if self.log_format == "json":
             row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
             line = json_text(row)
@@ -145,7 +155,7 @@ class Console(Ui):
         if self.log_format == "json":
             self.log(error.what, "error", **{k: v for k, v in error.as_json().items() if k != "what"})
         else:
-            self.log(f"error: {error}")
+            self.log(f"error: {error_text(error, everything=self.everything)}")
 
     def progress(self) -> Progress:
         """Return the object that long operations report to."""

@@ -8,18 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 from installer.core import jsonio
-from installer.core.errors import HostNotReadyError, TamperedError
+from installer.core.errors import HostNotReadyError, TamperedError, WaybillError
 from installer.core.format.manifest import Manifest
 from installer.core.format.methods import images_in_engine
-from installer.host.atomic_file import remove_partial
+from installer.host.atomic_file import remove_partial, remove_present
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.images.prune import forget, sweep
 from installer.staging import area
+from installer.state.public import public_view, publish
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, cannot_read_error, load, save, snapshot_records
+from installer.state.state import Entry, State, load, save, snapshot_records
 from installer.transaction import cleanup, leftovers
 from installer.transaction.journal import Journal
 from installer.transaction.leftovers import Leftovers
@@ -193,8 +194,30 @@ def _end(journal: Journal) -> None:
         journal.append("END")
 
 
+def publish_view(context: Context) -> None:
+    """Write what every user may read; where that fails, nothing is left that says something else."""
+    system, layout = context.system, context.layout
+    try:
+        publish(system, layout, load(system, layout), _intact_rows(context))
+    except (OSError, WaybillError) as error:
+        # It is derived, and the next command writes it again: a full disk must not keep a transaction open.
+        with suppress(OSError):
+            remove_present(system, layout.public)
+        why = error.what if isinstance(error, WaybillError) else error.strerror
+        context.progress.note(f"{layout.public} cannot be written: {why}; until it is, status needs root")
+
+
+def _intact_rows(context: Context) -> list[dict[str, Any]]:
+    try:
+        data = context.system.read(context.layout.history, HISTORY_LIMIT)
+    except FileNotFoundError:
+        return []
+    return [row for row in _rows(data, context.layout.history)[0] if row is not None]
+
+
 def _archive(context: Context, journal: Journal) -> None:
     system = context.system
+    publish_view(context)
     # The last step: as long as the journal is open, the next command does all of this again.
     system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
     system.sync_dir(parent(journal.path))
@@ -259,6 +282,8 @@ def _row(line: bytes, path: str) -> dict[str, Any] | None:
 def history(context: Context) -> list[dict[str, Any]]:
     """Read the history, from the oldest to the newest line, without a truncated last one.
 
+    An ordinary user gets what is public of it.
+
     Raises:
         HostNotReadyError: A line is damaged, or this user may not read the file.
     """
@@ -267,8 +292,8 @@ def history(context: Context) -> list[dict[str, Any]]:
         data = context.system.read(path, HISTORY_LIMIT)
     except FileNotFoundError:
         return []
-    except PermissionError as error:
-        raise cannot_read_error(path) from error
+    except PermissionError:
+        return list(public_view(context.system, context.layout).history)
     rows, _ = _rows(data, path)
     if None in rows:
         raise HostNotReadyError(
