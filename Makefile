@@ -1,5 +1,5 @@
-# One command each; every one of them sets up what it needs. Wants Python 3.11 and make, nothing else.
-PYTHON ?= python3.11
+# One command each; every one of them sets up what it needs. Wants Python 3.11 to 3.14 and make, nothing else.
+# PYTHON names another Python than the one that .ci/find-python finds.
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := .ci/requirements
@@ -21,10 +21,10 @@ help: ## Shows this list
 
 setup: $(VENV)/.complete ## Makes .venv with every locked dependency; does nothing when nothing changed
 
+# What an ended set-up or a Python that is gone left there would be mixed with the new one.
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "make: $(PYTHON) is not Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@rm -rf $(VENV)
+	@python=$$(sh .ci/find-python $(PYTHON)) && "$$python" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.complete: $(LOCKS)/dev.txt pyproject.toml | $(BIN)/python
 	@echo "setting up $(VENV)"
@@ -50,7 +50,8 @@ build/freeze/.complete: $(LOCKS)/freeze.txt $(LOCKS)/libz.txt | $(BIN)/python
 	@$(BIN)/python -m bundler.freeze.build wheels $(@D)
 	@touch $@
 
-dist/install: $(IN_INSTALL) $(FREEZER) | setup build/freeze/.complete
+# By the Python of .venv: one made again may have another.
+dist/install: $(IN_INSTALL) $(FREEZER) $(wildcard $(VENV)/pyvenv.cfg) | setup build/freeze/.complete
 	@$(BIN)/python -m bundler.freeze.build install $@
 
 dist/bundle: dist/install $(IN_BUNDLE)
@@ -79,7 +80,7 @@ demo: ## Tells the whole story with a real product: examples/quickstart
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/demo.sh
 
 lock: ## Compiles the dependency locks again
-	@$(PYTHON) -m venv build/lock
+	@python=$$(sh .ci/find-python $(PYTHON)) && "$$python" -m venv build/lock
 	@build/lock/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCKS)/lock.txt
 	@$(COMPILE) $(LOCKS)/lock.in -o $(LOCKS)/lock.txt
 	@$(COMPILE) pyproject.toml $(LOCKS)/dev.in -o $(LOCKS)/dev.txt

@@ -6,11 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.archive import allowed_document
 from bundler.archive.writer import Input
-from bundler.config.model import BundleConfig, InputFile, InputTree
+from bundler.config.model import BundleConfig, InputFile, InputTree, TreeFile
 from installer.core.errors import Problem, UnfitInputError
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry
 from installer.core.format.manifest_rules import section_rank
+from installer.core.format.member_names import encoded_name
 from installer.core.format.tar_header import OCTAL_LIMIT
 
 RELEASE_NOTES = "docs/RELEASE-NOTES.md"
@@ -38,7 +40,7 @@ def collect(config: BundleConfig) -> Collected:
     """List all files, looking at each one's size only.
 
     Raises:
-        UnfitInputError: Files vanished since bundle.yaml was checked.
+        UnfitInputError: Files vanished since bundle.yaml was checked, or one has a name that is taken.
     """
     problems: list[Problem] = []
     inputs = [found for item in config.items if (found := _single(item, problems))]
@@ -48,10 +50,21 @@ def collect(config: BundleConfig) -> Collected:
     if config.release_notes and not any(item.member == RELEASE_NOTES for item in config.items):
         notes = config.release_notes.encode()
         inputs.append(Input(FileEntry(RELEASE_NOTES, len(notes), UNKNOWN, 0o644, "doc"), data=notes))
+    if config.allowed:
+        # Only then: a bundle without exceptions is the same as one of earlier versions.
+        data = allowed_document.make(config.allowed)
+        inputs.append(Input(FileEntry(allowed_document.NAME, len(data), UNKNOWN, 0o644, "doc"), data=data))
+        problems += [
+            Problem(
+                item.given, f"would be {item.member} in the bundle, which Waybill writes itself", "rename it"
+            )
+            for item in config.items
+            if item.member == allowed_document.NAME
+        ]
     if problems:
-        raise UnfitInputError("inputs are missing", where=str(config.directory), problems=problems)
+        raise UnfitInputError("inputs cannot be bundled", where=str(config.directory), problems=problems)
     # The order of the tar depends on names alone, not on the order of bundle.yaml or of directory listings.
-    inputs.sort(key=lambda item: (section_rank(item.entry.path), item.entry.path))
+    inputs.sort(key=lambda item: (section_rank(item.entry.path), item.entry.tar_name))
     return Collected(
         tuple(inputs),
         tuple(
@@ -77,23 +90,23 @@ def _single(item: InputFile, problems: list[Problem]) -> Input | None:
         problems.append(Problem(item.given, f"cannot be read: {error.strerror}"))
         return None
     entry = FileEntry(
-        item.member, size, UNKNOWN, item.mode, item.kind, item.install, item.owner, item.platform
-    )
+        item.member, size, UNKNOWN, item.mode, item.kind, item.install, item.owner, item.platform,
+        member=encoded_name(item.member),
+    )  # fmt: skip
     return Input(entry, str(item.source))
 
 
 def _tree_files(tree: InputTree) -> list[Input]:
-    return [
-        Input(
-            FileEntry(
-                f"{tree.member}/{file.path}", file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path)
-            ),
-            # One shared string for the whole tree: a path for each of 250,000 files would cost memory.
-            f"{tree.source}/",
-            len(tree.member) + 1,
-        )
-        for file in tree.files
-    ]
+    # One shared string for the whole tree: a path for each of 250,000 files would cost memory.
+    top, cut = f"{tree.source}/", len(tree.member) + 1
+    return [Input(_tree_entry(tree, file), top, cut) for file in tree.files]
+
+
+def _tree_entry(tree: InputTree, file: TreeFile) -> FileEntry:
+    path = f"{tree.member}/{file.path}"
+    return FileEntry(
+        path, file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path), member=encoded_name(path)
+    )
 
 
 def _below(tree: InputTree, path: str) -> str:

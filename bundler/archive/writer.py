@@ -101,7 +101,7 @@ def _groups(offset: int, inputs: Sequence[Input]) -> Iterator[tuple[int, Sequenc
 
 
 def _header(entry: FileEntry, mtime: int) -> bytes:
-    return encode(Header(entry.path, entry.mode & 0o755, entry.size, mtime))
+    return encode(Header(entry.tar_name, entry.mode & 0o755, entry.size, mtime))
 
 
 def write_header(output: OutputFile, offset: int, entry: FileEntry, mtime: int) -> None:

@@ -76,6 +76,7 @@ def options(
 app.add_typer(trust_app, name="trust")
 for command, example in (
     (release.init, "bundle init lan-chat --template service"),
+    (release.schema, "bundle schema > bundle.schema.json"),
     (release.keygen, "bundle keygen release    (writes release.key and release.pub)"),
     (release.create, "bundle create v1.4.0 --key release.key"),
     (signing.sign, "bundle sign dist/lan-chat-1.4.0.tar --key release.key"),

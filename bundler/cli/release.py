@@ -7,7 +7,7 @@ import shlex
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,30 +23,48 @@ from bundler.cli.options import (
     option,
     prompt,
 )
-from installer.shared.humanize import size_text
 from installer.shared.terminal.text import table
 
-if TYPE_CHECKING:
-    from bundler.commands.create import Created, Planned
-    from bundler.provenance.statement import BuildRun
+DEFAULT_INSTALLER = Path("dist/install")
 
 
 def init(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Directory; created if it does not exist")
     ] = Path(),
-    template: Annotated[str, typer.Option(help="Name of the template: service or compose")] = "service",
+    template: Annotated[str, typer.Option(help="Name of the template; --list shows all")] = "service",
+    show_list: Annotated[bool, typer.Option("--list", help="Print the templates, and write nothing")] = False,
     _json: Json = False,
 ) -> None:
-    """Create a bundle.yaml and its files from a template."""
-    from bundler.commands.init import init_project
+    """Create a bundle.yaml and its files from a template.
 
+    The templates are service (or systemd) and compose.
+    """
+    from bundler.commands.init import init_project, templates
+
+    if show_list:
+        found = templates()
+        console.result(
+            table([("TEMPLATE", "CREATES"), *found]), lambda: {"templates": dict(found)}, asked_for=True
+        )
+        return
     written = [directory / path for path in init_project(directory, template)]
     lines = [f"wrote {path}" for path in written]
     # The line can be pasted, whatever the directory is called.
     where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
     lines.append(f"next: bundle create v0.1.0{where}")
     console.result("\n".join(lines), lambda: {"written": [str(path) for path in written]})
+
+
+def schema(_json: Json = False) -> None:
+    """Print the JSON Schema of bundle.yaml, for editors.
+
+    `bundle init` writes it to bundle.schema.json, and bundle.yaml names that file.
+    """
+    from bundler.commands.schema import bundle_schema
+
+    found = bundle_schema()
+    console.result(found.text, lambda: {"document": found.document}, asked_for=True)
 
 
 def keygen(
@@ -89,23 +107,44 @@ def create(
     provenance_gpg_key: Annotated[
         str | None, option(metavar="FPR", text="GPG key with the role provenance")
     ] = None,
+    require: Annotated[
+        Texts,
+        option(
+            metavar="WHAT",
+            text="Refuse a source without a commit (`source`), with uncommitted changes (`clean`), or "
+            "without a tag of this version (`tag`); a list with commas",
+        ),
+    ] = None,
+    tag_prefix: Annotated[
+        str,
+        option(
+            metavar="TEXT", text="What stands before the version in tags of this product, such as `svc-a/`"
+        ),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, but write nothing")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="List every file, not only a summary")] = False,
     _json: Json = False,
 ) -> None:
     """Check the inputs and write a bundle.
 
     All problems of the inputs are reported at once. The bundle is signed if a key is given.
     """
-    from bundler.commands.create import plan_bundle, write_bundle
+    from bundler.cli.create_text import created_text, planned_json, planned_text
+    from bundler.commands.create import check_directory, plan_bundle, write_bundle
     from bundler.config.loader import load
     from bundler.provenance.builder import find_builder
+    from bundler.provenance.source_rules import source_rules
     from bundler.provenance.statement import BuildRun
 
     # The time before anything is read is when the build started.
     started, identity = datetime.now(UTC), find_builder(builder, os.environ)
+    rules = source_rules(require or (), tag_prefix, os.environ)
     config = load(directory, version, platforms=platform or ())
     # Warnings go to stderr: stdout has the result alone.
     for warning in config.warnings:
+        console.log(f"warning: {warning}", "warning")
+    planned = plan_bundle(config, rules)
+    for warning in planned.warnings[len(config.warnings) :]:
         console.log(f"warning: {warning}", "warning")
     # Passwords are asked for before the long part begins.
     signers = load_signers(key, gpg_key)
@@ -113,78 +152,40 @@ def create(
     own = "WAYBILL_PROVENANCE_PASSWORD"
     variable = own if own in os.environ else "COSIGN_PASSWORD"
     provenance_signers = load_signers(provenance_key, provenance_gpg_key, variable)
-    planned = plan_bundle(config)
     # Next to bundle.yaml, not in the current directory: -C may lead elsewhere.
     target = output or directory / "dist" / f"{config.manifest.product}-{config.manifest.version}.tar"
+    if output:
+        check_directory(output)
     # After all checks, before the first byte is written.
     if dry_run:
-        console.result(_planned_text(planned, target), lambda: _planned_json(planned, target))
+        console.result(
+            planned_text(planned, target, show_all=show_all), lambda: planned_json(planned, target)
+        )
         return
-    parameters = {"command": "bundle create", "version": version, "platforms": platform or []}
+    parameters: dict[str, Any] = {"command": "bundle create", "version": version, "platforms": platform or []}
+    # Only if given: whoever rebuilds the release needs it then.
+    parameters |= {"tagPrefix": tag_prefix} if tag_prefix else {}
     run = BuildRun(identity, parameters, started, provenance_signers)
     created = write_bundle(planned, target, signers, console.progress(), run)
     console.result(
-        _created_text(created, planned, run),
+        created_text(created, planned, run, show_all=show_all),
         # JSON is made only if it is printed.
         lambda: {
             **created.as_json(),
             "builder": identity.identity,
-            "source": asdict(planned.checkout),
+            "source": planned.checkout.as_json(),
+            "excluded": sum(len(tree.excluded) for tree in config.trees),
+            "secrets_allowed": [each._asdict() for each in config.allowed],
+            "warnings": [asdict(warning) for warning in planned.warnings],
         },
     )
 
 
-def _planned_text(planned: Planned, target: Path) -> str:
-    rows = [(item.entry.path, size_text(item.entry.size)) for item in planned.collected.inputs]
-    # An upper bound: layers shrink by compression.
-    rows += [
-        (f"image {image.reference} {image.platform}", f"<= {size_text(image.payload)}")
-        for image in planned.images
-    ]
-    listing = table([("WHAT", "SIZE"), *rows], right=(1,))
-    most = size_text(planned.payload_bytes)
-    return f"{listing}\n\nwould write {target}, at most {most}; nothing was written"
-
-
-def _planned_json(planned: Planned, target: Path) -> dict[str, Any]:
-    return {
-        "path": str(target),
-        "product": planned.manifest.product,
-        "version": planned.manifest.version,
-        "payload_bytes_at_most": planned.payload_bytes,
-        "files": [item.entry.path for item in planned.collected.inputs],
-        "images": [image.reference for image in planned.images],
-    }
-
-
-def _created_text(created: Created, planned: Planned, run: BuildRun) -> str:
-    manifest = created.manifest
-    groups: dict[str, list[int]] = {}
-    for entry in manifest.files:
-        groups.setdefault(entry.path.split("/")[0], []).append(entry.size)
-    rows = [("WHAT", "FILES", "SIZE")]
-    rows += [(name, str(len(sizes)), size_text(sum(sizes))) for name, sizes in groups.items()]
-    lines = [table(rows, right=(1, 2))]
-    lines += [f"image {image.reference} {image.platform} {image.config[:19]}" for image in manifest.images]
-    # An unsigned bundle is of no use to a host: the next command is shown.
-    signed = ", ".join(created.signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"
-    provenance = ", ".join(created.provenance) or "already signed by this key"
-    lines += [
-        "",
-        f"{manifest.product} {manifest.version}",
-        f"identity    {created.identity}",
-        f"source      {planned.checkout.as_text()}",
-        f"built by    {run.builder.identity}",
-        f"provenance  {provenance}{'' if run.signers else ', not signed'}",
-        f"signatures  {signed}",
-        f"{'unchanged' if created.unchanged else 'wrote'}   {created.path}, {size_text(created.size)}",
-    ]
-    return "\n".join(lines)
-
-
 def inspect(
     bundle: BundleFile,
-    view: Annotated[str, argument("[files|images|config|approvals|sbom|docs]", "What to show")] = "",
+    view: Annotated[
+        str, argument("[deploy|scripts|risks|files|images|config|approvals|sbom|docs]", "What to show")
+    ] = "",
     _json: Json = False,
 ) -> None:
     """Show the content of a bundle, without verifying it."""
@@ -210,14 +211,18 @@ def diff(
 
 
 def installer(
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write")] = Path("dist/install"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write")] = DEFAULT_INSTALLER,
     _json: Json = False,
 ) -> None:
     """Write the standalone executable `install`.
 
     It travels with bundles: hosts need no Python.
     """
+    from bundler.commands.create import check_directory
     from bundler.commands.installer import create_installer
 
+    # The default directory is made; one that somebody typed may be a typing error.
+    if output != DEFAULT_INSTALLER:
+        check_directory(output)
     written = create_installer(output, console.progress())
     console.result(written.as_text(), written.as_json)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,8 +22,11 @@ from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
 from bundler.image_sources.base import ImageSource, ResolvedImage
 from bundler.image_sources.layers import LayerTransform
+from bundler.provenance import source_rules
 from bundler.provenance.git import Checkout, inspect_checkout
+from bundler.provenance.source_rules import SourceRules, current_rules
 from bundler.provenance.statement import BuildRun, signed_files, statement, write_unsigned
+from bundler.provenance.tags import ReleaseName
 from bundler.signing import Signer
 from bundler.signing.bundle import sign
 from installer.core.digest import sha256_hex
@@ -51,6 +56,7 @@ class Planned:
         sources: Where the images come from.
         images: The images.
         checkout: The git checkout that the inputs come from.
+        warnings: What should be known, but does not prevent the bundle.
     """
 
     config: BundleConfig
@@ -59,6 +65,7 @@ class Planned:
     sources: tuple[ImageSource, ...]
     images: tuple[ResolvedImage, ...]
     checkout: Checkout
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def payload_bytes(self) -> int:
@@ -108,11 +115,12 @@ class Created:
         }
 
 
-def plan_bundle(config: BundleConfig) -> Planned:
+def plan_bundle(config: BundleConfig, rules: SourceRules | None = None) -> Planned:
     """Find everything that the bundle will have, without reading payload.
 
     Args:
         config: The checked bundle.yaml.
+        rules: What the source must be like; None: what it is like is only warned of.
 
     Raises:
         UnfitInputError: Inputs or images are missing or not valid; all problems at once.
@@ -120,7 +128,14 @@ def plan_bundle(config: BundleConfig) -> Planned:
     problems: list[Problem] = []
     # Files first: they decide the time of the bundle if git does not.
     collected = collect(config)
-    checkout = inspect_checkout(config.directory, (item.source for item in collected.inputs if item.source))
+    rules = rules or current_rules()
+    name = ReleaseName(config.manifest.product, config.manifest.version, rules.tag_prefix)
+    sources = (item.source for item in collected.inputs if item.source)
+    checkout = inspect_checkout(config.directory, sources, name)
+    problems += source_rules.problems(checkout, rules, name)
+    incomplete, warnings = _submodules(config, checkout)
+    problems += incomplete
+    warnings += source_rules.warnings(checkout, rules, name)
     created = creation_time(collected, checkout.time)
     # Counted from the time in the bundle, so that the same inputs give the same expiry.
     expires = created + config.expires
@@ -131,7 +146,7 @@ def plan_bundle(config: BundleConfig) -> Planned:
             "or SOURCE_DATE_EPOCH"
         )
         problems.append(Problem("bundle.yaml", what, "make a new commit, or set a longer `expires`"))
-    sources, resolved = images.resolve(config, problems)
+    image_sources, resolved = images.resolve(config, problems)
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         raise UnfitInputError(f"cannot be bundled: {count}", problems=problems)
@@ -146,7 +161,27 @@ def plan_bundle(config: BundleConfig) -> Planned:
     )
     # Before an hour of packing, not after it.
     _check_manifest(manifest)
-    return Planned(config, manifest, collected, sources, resolved, checkout)
+    found = (*config.warnings, *warnings)
+    return Planned(config, manifest, collected, image_sources, resolved, checkout, found)
+
+
+def _submodules(config: BundleConfig, checkout: Checkout) -> tuple[list[Problem], list[Problem]]:
+    """Return problems of submodules that are missing from a tree, and warnings of others of the product."""
+    problems, warnings = [], []
+    hint = "run `git submodule update --init --recursive`, then build again"
+    top = os.path.realpath(config.directory)
+    for path in checkout.submodules:
+        trees = [tree for tree in config.trees if f"{path}/".startswith(f"{os.path.realpath(tree.source)}/")]
+        for tree in trees:
+            below = os.path.relpath(path, os.path.realpath(tree.source))
+            # One that `exclude` leaves out is not missed.
+            if any(each.path == below for each in tree.directories):
+                what = "is a git submodule that is not initialised: its files are missing"
+                problems.append(Problem(f"{tree.given}/{below}", what, hint))
+        if not trees and path.startswith(f"{top}/"):
+            what = "is a git submodule that is not initialised; what was built from it may be incomplete"
+            warnings.append(Problem(os.path.relpath(path, top), what, hint))
+    return problems, warnings
 
 
 def write_bundle(
@@ -181,6 +216,12 @@ def write_bundle(
         offset = end_of(start, planned.collected.inputs)
         transform = LayerTransform(planned.config.compression)
         blobs = BlobWriter(output, offset, created, transform, progress.advance)
+        for source in planned.sources:
+            if source.waits_for:
+                # Minutes may pass before the first byte: people must know what they wait for.
+                progress.note(
+                    f"waiting for {source.waits_for}, which prepares the images before it sends them"
+                )
         packed = images.write(planned.sources, blobs)
         # Only now are the digests known.
         manifest = replace(planned.manifest, files=(*files, *blobs.entries), images=packed)
@@ -264,6 +305,21 @@ def _head_size(planned: Planned) -> int:
                 hint="put a large tree into one archive file",
             )
     return head.size_for(len(sums), len(data))
+
+
+def check_directory(target: Path) -> None:
+    """Check that the directory of a file that somebody named exists.
+
+    Raises:
+        UnfitInputError: It does not.
+    """
+    # A name mistyped, or a stick that is not mounted, would silently become a directory of this machine.
+    if not target.parent.is_dir():
+        raise UnfitInputError(
+            "the directory of the output does not exist",
+            where=str(target.parent),
+            hint=f"create it with `mkdir -p {shlex.quote(str(target.parent))}`, or correct the path",
+        )
 
 
 def _check_space(target: Path, planned: Planned) -> None:

@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from bundler.commands.schema import bundle_schema
 from bundler.config import resources
 from installer.core.errors import UnfitInputError, UsageError
-from installer.core.schema_errors import did_you_mean
+from installer.core.spelling import did_you_mean
 
 DEFAULT = "service"
+SCHEMA_FILE = "bundle.schema.json"
+"""The schema next to bundle.yaml, whose first line names it: editors need no network for it."""
+_CREATES = {
+    "compose": "containers as a Docker Compose project, with a health check and rendered configuration",
+    "systemd": "a program as a systemd service, with a health check and rendered configuration",
+}
 # `service` is what people look for; the directory has the name of the deployment method.
 _ALIASES = {"service": "systemd"}
-_PLACEHOLDER = "example-product"
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -23,6 +29,14 @@ def template_names() -> list[str]:
     """Return the names of the templates."""
     found = [entry.name for entry in resources.templates().iterdir() if (entry / "bundle.yaml").is_file()]
     return sorted([*found, *_ALIASES])
+
+
+def templates() -> list[tuple[str, str]]:
+    """Return each template with what it creates."""
+    return [
+        (name, _CREATES.get(_ALIASES.get(name, name), "") + ("; same as systemd" if name in _ALIASES else ""))
+        for name in template_names()
+    ]
 
 
 def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
@@ -44,13 +58,17 @@ def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
     known = template_names()
     if template not in known:
         close = did_you_mean(template, known)
-        hint = f"did you mean {close}?" if close else f"use one of {', '.join(known)}"
+        names = f"the templates are {', '.join(known)}"
+        hint = f"did you mean {close}? {names}" if close else names
         raise UsageError(f"unknown template {template}", hint=hint)
     product = directory.absolute().name
     # A directory may have any name; a product's name is restricted by the schema.
-    product = product if _PRODUCT.fullmatch(product) else _PLACEHOLDER
+    product = product if _PRODUCT.fullmatch(product) else resources.PLACEHOLDER
     source = resources.templates() / _ALIASES.get(template, template)
-    wanted = {Path(name.replace(_PLACEHOLDER, product)): entry for name, entry in _files(source)}
+    wanted = {
+        Path(name.replace(resources.PLACEHOLDER, product)): entry.read_bytes for name, entry in _files(source)
+    }
+    wanted[Path(SCHEMA_FILE)] = f"{bundle_schema().text}\n".encode
     # lexists: a dangling link counts, too, since writing would follow it.
     if os.path.lexists(directory / "bundle.yaml"):
         where = str(directory / "bundle.yaml")
@@ -61,11 +79,11 @@ def init_project(directory: Path, template: str = DEFAULT) -> list[Path]:
         )
     written: list[Path] = []
     try:
-        for path, entry in sorted(wanted.items()):
+        for path, read in sorted(wanted.items()):
             # A CHANGELOG or config of the project is worth more than the one of the template.
             if os.path.lexists(directory / path):
                 continue
-            _write(directory / path, entry.read_bytes().replace(_PLACEHOLDER.encode(), product.encode()))
+            _write(directory / path, read().replace(resources.PLACEHOLDER.encode(), product.encode()))
             written.append(path)
     except OSError as error:
         # All or nothing: half a template is harder to understand than none.

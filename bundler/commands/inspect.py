@@ -5,13 +5,16 @@ Nothing here tells whether the bundle is genuine. The report says so; `bundle ve
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bundler.archive import allowed_document
 from bundler.archive.reading import unverified_bundle
+from bundler.commands import inspect_risks
 from installer.core import jsonio
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format import manifest_json
@@ -24,9 +27,9 @@ from installer.core.trust.provenance import Provenance
 from installer.shared.humanize import size_text as size
 from installer.shared.terminal.text import safe, table
 
-VIEWS = ("files", "images", "config", "approvals", "sbom", "docs")
+VIEWS = ("deploy", "scripts", "risks", "files", "images", "config", "approvals", "sbom", "docs")
 
-
+_ALLOWED = 10
 MAX_SHOWN = LIMITS.document_bytes
 """Bytes of all documents together that are shown: nobody has signed for their number."""
 
@@ -67,6 +70,9 @@ def inspect_bundle(path: Path, view: str = "") -> Report:
     """
     views: dict[str, Callable[[Bundle], Report]] = {
         "": _overview,
+        "deploy": lambda bundle: Report(*inspect_risks.deploy(bundle)),
+        "scripts": lambda bundle: Report(*inspect_risks.scripts(bundle)),
+        "risks": lambda bundle: Report(*inspect_risks.risks(bundle)),
         "files": _files,
         "images": _images,
         "config": lambda bundle: _documents(bundle, "template", "values", "schema"),
@@ -77,7 +83,17 @@ def inspect_bundle(path: Path, view: str = "") -> Report:
     if view not in views:
         raise UsageError(f"unknown view {view!r}", hint=f"use one of {', '.join(VIEWS)}")
     with unverified_bundle(path) as bundle:
-        return views[view](bundle)
+        report = views[view](bundle)
+        # Made while the bundle is open; and no view without it, or somebody takes it for checked.
+        return _with_caveat(report, path)
+
+
+def _with_caveat(report: Report, path: Path) -> Report:
+    caveat = (
+        "NOT VERIFIED: nobody has checked who made this bundle; run "
+        f"`bundle verify {shlex.quote(str(path))} --root root.json`"
+    )
+    return Report(lambda: f"{report.text}\n\n{caveat}", lambda: {**report.document, "verified": False})
 
 
 def _time(seconds: int) -> str:
@@ -91,6 +107,8 @@ def _overview(bundle: Bundle) -> Report:
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
     sensitive = sensitive_destinations(manifest)
+    allowed = list(allowed_document.read(bundle))
+    found, counts = inspect_risks.counted(bundle)
     # Provenance may not be signed by anybody that hosts trust: it is shown as a claim of its file.
     claims = [claim for each in group_files(bundle.read_tail())[0] if (claim := _provenance(each))]
     rows = [
@@ -107,20 +125,28 @@ def _overview(bundle: Bundle) -> Report:
         ("deploy", ", ".join(map(_deployment, manifest.deploy)) or "files only"),
         ("health", _probes(manifest)),
         *(("SENSITIVE", line) for line in sensitive_lines(sensitive)),
+        *(("ALLOWED", f"{each.path}: {each.what}; reason: {each.reason}") for each in allowed[:_ALLOWED]),
+        *(
+            [("ALLOWED", f"{len(allowed) - _ALLOWED} more: see `inspect docs`")]
+            if len(allowed) > _ALLOWED
+            else []
+        ),
+        *(("RISKS", line) for line in found),
         ("rollback", manifest.rollback or "no plan"),
         ("signatures", ", ".join(signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"),
         ("approvals", ", ".join(approvals) or "none"),
-        ("checked", ("signed list and manifest match; run `bundle verify` to check signatures and payload")),
+        ("checked", "list and manifest match; signatures and payload were not checked"),
     ]
     more = {
         "identity": bundle.identity,
         "payload_bytes": bundle.payload_bytes,
         "file_count": len(manifest.files),
         "sensitive": [each.as_json() for each in sensitive],
+        "secrets_allowed": [each._asdict() for each in allowed],
+        "risk_counts": counts,
         "signatures": signatures,
         "approvals": approvals,
         "provenance": [{"file": file, **claim.as_json()} for file, claim in claims],
-        "verified": False,
     }
 
     def document() -> Any:
@@ -254,7 +280,7 @@ def _approvals(bundle: Bundle) -> Report:
     # It does not count on hosts; the person may believe that it does.
     if bundle.partial_append:
         shown.append("incomplete approval at the end: run `bundle approve BUNDLE --repair`")
-    text = "\n".join([*shown, "not verified: run `bundle verify BUNDLE --root root.json --env ENV`"])
+    text = "\n".join(shown)
     rest = {"strays": strays, "partial_append": bundle.partial_append}
     return Report(lambda: text if shown else "none", lambda: {"approvals": document, **rest})
 

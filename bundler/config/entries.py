@@ -10,13 +10,16 @@ from typing import Any
 from bundler.config.checks import images, inputs, trees
 from bundler.config.checks.destinations import InstallPath
 from bundler.config.durations import seconds
+from bundler.config.globs import glob_fault
 from bundler.config.model import InputFile, InputTree
+from bundler.config.secrets.allowances import Allowance, Allowances
 from bundler.image_sources import source_kind
 from bundler.image_sources.base import ImageEntry
 from installer.core import schema_errors
 from installer.core.errors import Problem
 from installer.core.format.health_target import MAX_WATCH, target_fault
 from installer.core.format.manifest import Deployment, HealthCheck, Kind
+from installer.core.format.member_names import fold_name
 from installer.core.format.methods import IMPLICIT, SPECS, Option
 from installer.shared import strict_yaml
 
@@ -52,6 +55,12 @@ class Entries:
         self.health: list[HealthCheck] = []
         self.places: list[InstallPath] = []
         self.probe_places: list[str] = []
+        self.allowances = Allowances(
+            [
+                Allowance(entry["path"], document.where(path), entry["reason"])
+                for path, entry in self._each("secrets_allow")
+            ]
+        )
         self.rollback = self.values = self.values_schema = ""
         # Everything is read before anything is compared: duplicates are found across sections.
         self._read()
@@ -109,10 +118,24 @@ class Entries:
                 self.problems.append(problem)
                 continue
             install = self._install(entry, path, given, is_tree=True)
-            tree = InputTree(given, source, member, install, self._line((*path, "path")))
-            tree, problems = trees.survey(tree, where)
+            patterns = self._excludes(entry, path)
+            line = self._line((*path, "path"))
+            tree = InputTree(given, source, member, install, line, exclude=patterns)
+            tree, problems = trees.survey(tree, where, self.allowances)
             self.trees.append(tree)
             self.problems += problems
+
+    def _excludes(self, entry: dict[str, Any], path: strict_yaml.Path) -> tuple[str, ...]:
+        """Return the valid patterns of `exclude`."""
+        patterns = []
+        for number, pattern in enumerate(entry.get("exclude") or []):
+            if fault := glob_fault(pattern):
+                where = self.document.where((*path, "exclude", number))
+                hint = "see `exclude` in docs/reference/bundle-yaml.md"
+                self.problems.append(Problem(where, f"exclude: {pattern!r:.80} {fault}", hint))
+            else:
+                patterns.append(pattern)
+        return tuple(patterns)
 
     def _images(self) -> None:
         for path, entry in self._each("images"):
@@ -291,8 +314,8 @@ class Entries:
         merged: dict[tuple[str, str], InputFile] = {}
         seen: dict[str, InputFile | InputTree] = {}
         for item in self.items:
-            # Lower case: hosts and sticks may have file systems that do not tell A from a.
-            first = seen.setdefault(item.member.lower(), item)
+            # Without case: hosts and sticks may have file systems that do not tell A from a.
+            first = seen.setdefault(fold_name(item.member), item)
             if first is item:
                 merged[item.member, item.install] = item
             elif not isinstance(first, InputFile) or first.source != item.source or first.kind != item.kind:
@@ -306,8 +329,8 @@ class Entries:
         self.items = list(merged.values())
         names: dict[str, InputTree] = {}
         for tree in self.trees:
-            if names.setdefault(tree.member.lower(), tree) is not tree:
-                self._name_clash(tree, names[tree.member.lower()])
+            if (first := names.setdefault(fold_name(tree.member), tree)) is not tree:
+                self._name_clash(tree, first)
 
     def _name_clash(self, item: InputFile | InputTree, first: InputFile | InputTree) -> None:
         what = (

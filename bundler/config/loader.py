@@ -15,7 +15,7 @@ from typing import Any
 
 from bundler.config import resources
 from bundler.config.checks.content import check_content
-from bundler.config.checks.trees import leftovers_warning
+from bundler.config.checks.trees import excluded_warning, leftovers_warning
 from bundler.config.durations import seconds
 from bundler.config.entries import Entries
 from bundler.config.model import BundleConfig
@@ -85,12 +85,17 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
         images=tuple(entries.images),
         release_notes=content.release_notes,
         sha256=sha256,
-        warnings=(*_leftovers(entries), *content.warnings),
+        warnings=(*_left_out(entries), *content.warnings),
+        allowed=tuple(entries.allowances.allowed),
     )
 
 
-def _leftovers(entries: Entries) -> list[Problem]:
-    found = (leftovers_warning(tree, entries.where(tree)) for tree in entries.trees)
+def _left_out(entries: Entries) -> list[Problem]:
+    found = (
+        warning(tree, entries.where(tree))
+        for tree in entries.trees
+        for warning in (leftovers_warning, excluded_warning)
+    )
     return [warning for warning in found if warning is not None]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from bundler.config.secrets.allowances import Allowed
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.manifest import Kind, Manifest
@@ -76,6 +77,9 @@ class InputTree:
         links: Symbolic links.
         directories: Directories below the tree's own.
         left_out: Leftovers of desktops and editors, which are not shipped.
+        exclude: The patterns of `exclude`.
+        excluded: Files and directories that a pattern excluded.
+        idle: Patterns that excluded nothing.
     """
 
     given: str
@@ -87,6 +91,9 @@ class InputTree:
     links: tuple[TreeLink, ...] = ()
     directories: tuple[TreeDirectory, ...] = ()
     left_out: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ class BundleConfig:
         release_notes: The changelog's section of this version.
         sha256: Of the bytes of bundle.yaml, in hex.
         warnings: What should be known, but does not prevent a bundle.
+        allowed: Findings that `secrets_allow` lets through.
     """
 
     directory: Path
@@ -116,3 +124,4 @@ class BundleConfig:
     release_notes: str = ""
     sha256: str = ""
     warnings: tuple[Problem, ...] = ()
+    allowed: tuple[Allowed, ...] = ()

@@ -10,6 +10,8 @@ from typing import Any
 
 from installer.core.errors import WaybillError
 
+PLACEHOLDER = "example-product"
+"""The name of the product in templates."""
 # Two levels above this package.
 _CHECKOUT = Path(__file__).resolve().parents[2]
 

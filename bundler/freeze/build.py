@@ -37,7 +37,10 @@ Program = Literal["install", "bundle"]
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = Path("embedded", "install")
-ABIS = ("cp311", "abi3", "none")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""The versions of Python that can freeze: for these freeze-core and the other locked wheels have one each."""
+
+HERE = ".".join(map(str, sys.version_info[:2]))
 PLATFORMS = {
     # pip takes manylinux2014 for manylinux2010 and manylinux1, too.
     "x86_64": ("manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux_2_5"),
@@ -54,10 +57,23 @@ PACKAGES_OF: dict[Program, tuple[str, ...]] = {
     "bundle": ("installer", "bundler", "gnupg", "nacl", "segno", *PACKAGES),
 }
 EXCLUDED = (
-    *("cx_Freeze", "cyclonedx", "elftools", "freeze_core", "lib2to3", "packageurl", "pip", "pkg_resources"),
+    *("cx_Freeze", "cyclonedx", "freeze_core", "lib2to3", "packageurl", "pip", "pkg_resources"),
     "setuptools",
     *("test", "unittest"),
-    *("curses", "idlelib", "pydoc", "pydoc_data", "readline", "sqlite3", "tkinter", "turtle"),
+    # A second implementation of what zstandard does, with a library of its own.
+    *("_zstd", "compression.zstd"),
+    *(
+        "_curses",
+        "_pyrepl",
+        "curses",
+        "idlelib",
+        "pydoc",
+        "pydoc_data",
+        "readline",
+        "sqlite3",
+        "tkinter",
+        "turtle",
+    ),
     *("asyncio.windows_events", "asyncio.windows_utils", "multiprocessing.popen_spawn_win32"),
     *("docker.transport.npipeconn", "docker.transport.npipesocket", "docker.transport.sshconn"),
     *("jsonschema.benchmarks", "jsonschema.tests", "jsonschema_specifications.tests"),
@@ -66,7 +82,7 @@ EXCLUDED = (
     *("urllib3.http2.connection", "zstandard._cffi", "zstandard.backend_cffi"),
 )
 EXCLUDED_OF: dict[Program, tuple[str, ...]] = {
-    "install": ("bundler", "gnupg", "nacl", "cffi", "pycparser"),
+    "install": ("bundler", "elftools", "gnupg", "nacl", "cffi", "pycparser"),
     "bundle": ("bundler.freeze.run",),
 }
 
@@ -151,10 +167,11 @@ def write_installer(out: Path, progress: Progress | None = None) -> None:
 def _machine() -> str:
     """Return this machine's architecture, for which an executable can be built here."""
     machine = platform.machine()
-    # The locked wheels and the frozen interpreter are of this version.
-    if sys.version_info[:2] != (3, 11) or machine not in PLATFORMS or getattr(sys, "frozen", False):
+    # The locked wheels and the frozen interpreter are of this Python's version.
+    if HERE not in PYTHONS or machine not in PLATFORMS or getattr(sys, "frozen", False):
         raise UsageError(
-            f"the executables are built with Python 3.11 on {' or '.join(PLATFORMS)}",
+            f"the executables are built with Python {PYTHONS[0]} to {PYTHONS[-1]}"
+            f" on {' or '.join(PLATFORMS)}",
             hint="run `make installer` in a checkout on such a machine",
         )
     return machine
@@ -171,10 +188,21 @@ def _publish(source: Path, out: Path) -> None:
         output.publish()
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        # Neither HOME nor an entry in the passwd database, as in a container that runs as any user id.
+        raise UsageError(
+            "there is no home directory to build in", hint="set XDG_CACHE_HOME to a directory"
+        ) from None
+
+
 def _work() -> Path:
-    in_checkout = (ROOT / "pyproject.toml").is_file()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    work = ROOT / "build" / "freeze" if in_checkout else Path(cache, "waybill-build")
+    if (ROOT / "pyproject.toml").is_file():
+        work = ROOT / "build" / "freeze"
+    else:
+        work = Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache", "waybill-build")
     work.mkdir(parents=True, exist_ok=True)
     return work
 
@@ -188,9 +216,9 @@ def lock(name: str) -> Path:
 def _site(work: Path, machine: str, progress: Progress) -> Path:
     """Return the directory with every locked package; made once for each state of the locks."""
     packages, libz = lock("freeze.txt"), lock("libz.txt")
-    # The directory's name is the state of the locks: a change of either makes a new one.
+    # The directory's name is the state of the locks and of Python: a change of either makes a new one.
     digest = hashlib.sha256(packages.read_bytes() + libz.read_bytes()).hexdigest()[:16]
-    site = work / f"site-{digest}"
+    site = work / f"site-{HERE}-{digest}"
     with (work / "lock").open("w") as guard:
         # Two builds at once would both fetch, and remove each other's result.
         fcntl.flock(guard, fcntl.LOCK_EX)
@@ -215,8 +243,8 @@ def _site(work: Path, machine: str, progress: Progress) -> Path:
 
 def _wanted(locked: Path, platforms: Sequence[str], machine: str) -> list[str]:
     wanted = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(locked)]
-    wanted += ["--python-version", "3.11", "--implementation", "cp"]
-    for abi in ABIS:
+    wanted += ["--python-version", HERE, "--implementation", "cp"]
+    for abi in (f"cp{HERE.replace('.', '')}", "abi3", "none"):
         wanted += ["--abi", abi]
     for name in platforms:
         wanted += ["--platform", f"{name}_{machine}"]
@@ -302,7 +330,8 @@ class _Stderr(Progress):
 def main(arguments: Sequence[str]) -> None:
     """Build what `make installer` asks for: `python -m bundler.freeze.build install|bundle OUT [EMBED]`.
 
-    `wheels WORK [MACHINE]` only fetches the packages into `WORK`, for this or another machine.
+    `wheels WORK [MACHINE]` only fetches the packages into `WORK`, for this or another machine, but for
+    this version of Python: pip compiles them.
     """
     program, out, *embed = arguments
     if program == "wheels":

@@ -30,11 +30,14 @@ RUNTIME = ("cx-freeze", "freeze-core")
 
 # Of the libraries in freeze-core: the package of its build system, as its own SBOM names it.
 PACKAGE_OF = {"libbz2": "bzip2-libs", "libffi": "libffi", "liblzma": "xz-libs", "libuuid": "libuuid"}
+# Libraries in freeze-core that its own SBOM lacks: their file names end with their version.
+UNLISTED = {"libmpdec": "mpdecimal"}
 LICENCE_OF = {
     "bzip2-libs": "bzip2-1.0.6",
     "libffi": "MIT",
     "libuuid": "BSD-3-Clause",
     "libyaml": "MIT",
+    "mpdecimal": "BSD-2-Clause",
     "openssl": "Apache-2.0",
     "xz-libs": "LicenseRef-public-domain",
     "zlib": "Zlib",
@@ -178,10 +181,13 @@ def _python(app: Path, python: dict[str, str], zlib: str) -> Iterator[Component]
 
 
 def _of_wheels(app: Path, found: Iterable[Wheel]) -> Iterator[Component]:
-    shipped = {path.name.partition("-")[0] for path in (app / "lib").glob("lib*.so.*")}
-    unknown = shipped - PACKAGE_OF.keys() - {"libcrypto", "libssl", "libz.so.1"}
+    paths = {path.name.partition("-")[0]: path for path in (app / "lib").glob("lib*.so.*")}
+    shipped = paths.keys()
+    unknown = shipped - PACKAGE_OF.keys() - UNLISTED.keys() - {"libcrypto", "libssl", "libz.so.1"}
     if unknown:
         raise UnfitInputError("belongs to no package that the SBOM could name", where=sorted(unknown)[0])
+    for name in sorted(shipped & UNLISTED.keys()):
+        yield _generic(UNLISTED[name], paths[name].name.partition(".so.")[2])
     packages = {PACKAGE_OF[name] for name in shipped & PACKAGE_OF.keys()}
     for wheel in found:
         purl = f"pkg:pypi/{wheel.purl_name}@{wheel.version}"
@@ -244,9 +250,6 @@ def _notices(found: Iterable[Wheel]) -> str:
     for wheel in found:
         for text in wheel.texts():
             texts.setdefault(text, []).append(f"{wheel.name} {wheel.version}")
-            # This package is a part of CPython, under its licence.
-            if wheel.name == "typing_extensions":
-                texts[text].insert(0, "CPython")
             # OpenSSL is under the same text, which its library does not have with it.
             if "Apache License" in text and "Version 2.0" in text and "APPENDIX" in text:
                 texts[text] = sorted({*texts[text], "OpenSSL"})

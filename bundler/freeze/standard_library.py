@@ -25,8 +25,12 @@ SOURCE = "WAYBILL_PYTHON_SOURCE"
 RELEASE = "WAYBILL_RELEASE"
 """Environment variable: not empty for a build that is to be shipped, which refuses two versions."""
 
-PINNED = re.compile(r"^Python-(3\.11\.[0-9]+)\.tgz \\\n +--hash=sha256:([0-9a-f]{64})$", re.MULTILINE)
-INTERPRETER = re.compile(rb"\x00(3\.[0-9]+\.[0-9]+)\x00")
+SERIES = ".".join(map(str, sys.version_info[:2]))
+"""The version of Python that builds, and so that of the interpreter: 3.11, whatever its release."""
+
+PINNED = re.compile(r"^Python-([0-9.]+)\.tgz \\\n +--hash=sha256:([0-9a-f]{64})$", re.MULTILINE)
+# A linker may keep it as the end of a longer string, such as the path of the interpreter's own build.
+INTERPRETER = re.compile(rb"(?<![0-9.])(%b\.[0-9]+)\x00" % re.escape(SERIES.encode()))
 FILE_LIMIT = 4 * 1024 * 1024
 """Bytes of one module; the largest has 400 KB."""
 
@@ -61,11 +65,14 @@ def interpreter_version(site: Path) -> str:
     Raises:
         UnfitInputError: The wheel has none, or it names no version.
     """
-    for base in sorted((site / "freeze_core" / "bases").glob("console-cpython-311-*")):
+    bases = (site / "freeze_core" / "bases").glob(f"console-cpython-{SERIES.replace('.', '')}-*")
+    for base in sorted(bases):
         versions = set(INTERPRETER.findall(base.read_bytes()))
         if len(versions) == 1:
             return str(versions.pop(), "ascii")
-    raise UnfitInputError("has no interpreter of Python 3.11 that names its version", where="freeze-core")
+    raise UnfitInputError(
+        f"has no interpreter of Python {SERIES} that names its version", where="freeze-core"
+    )
 
 
 def choose(site: Path, lock: Path, work: Path, *, release: bool = False) -> StandardLibrary:
@@ -73,41 +80,48 @@ def choose(site: Path, lock: Path, work: Path, *, release: bool = False) -> Stan
 
     Args:
         site: The unpacked wheels.
-        lock: Names the source archive and its hash, `python.txt`.
+        lock: `python.txt`: the source archive and its hash, of some versions of Python.
         work: Where the archive is unpacked to.
         release: Whether to refuse a library of another release than the interpreter.
 
     Raises:
         TamperedError: The archive is not the one that the lock names.
-        UnfitInputError: The lock names another release than that of the interpreter, or this is a release and
-            no library fits.
+        UnfitInputError: The lock names another release than that of the interpreter, it names none and an
+            archive is given, or this is a release and no library fits.
     """
     interpreter = interpreter_version(site)
     pinned, digest = _pinned(lock)
-    if pinned != interpreter:
+    if pinned and pinned != interpreter:
         raise UnfitInputError(
             f"names Python {pinned}, the interpreter in freeze-core is {interpreter}",
             where=lock.name,
             hint=f"write the hash of Python-{interpreter}.tgz into it",
         )
     source = os.environ.get(SOURCE, "")
+    if source and not pinned:
+        # What no lock names could be any code; it would run as root on hosts.
+        raise UnfitInputError(
+            f"names no source archive of Python {SERIES} with its hash",
+            where=lock.name,
+            hint=f"write the hash of Python-{interpreter}.tgz into it, or build with another Python",
+        )
     if source:
         return StandardLibrary(interpreter, pinned, _unpacked(Path(source), digest, work))
     # What the interpreter would find on its own.
     found = StandardLibrary(interpreter, ".".join(map(str, sys.version_info[:3])))
     if release and not found.fits:
-        raise UnfitInputError(
-            found.mismatch(),
-            hint=f"get Python-{pinned}.tgz, then run: make release PYTHON_SOURCE=Python-{pinned}.tgz",
-        )
+        archive = f"Python-{interpreter}.tgz"
+        get = f"get {archive}" if pinned else f"write the hash of {archive} into {lock.name}, get it"
+        raise UnfitInputError(found.mismatch(), hint=f"{get}, then run: make release PYTHON_SOURCE={archive}")
     return found
 
 
 def _pinned(lock: Path) -> tuple[str, str]:
-    match = PINNED.search(lock.read_text(encoding="utf-8"))
-    if not match:
+    """Return which release of this version of Python the lock names, and its hash; empty if none."""
+    entries = PINNED.findall(lock.read_text(encoding="utf-8"))
+    if not entries:
         raise UnfitInputError("names no source archive of Python with its hash", where=lock.name)
-    return match[1], match[2]
+    return next((entry for entry in entries if entry[0].startswith(f"{SERIES}.")), ("", ""))
 
 
 def _unpacked(source: Path, digest: str, work: Path) -> Path:

@@ -129,11 +129,13 @@ class ImageSource(ABC):
         key: The key of its entries in bundle.yaml; empty for entries that are a plain string.
         takes: What an entry names.
         takes_all: Whether one source takes all entries of its kind; else each entry is a source.
+        waits_for: What prepares the images before the first byte of them arrives; empty if nothing does.
     """
 
     key: ClassVar[str]
     takes: ClassVar[Literal["reference", "file", "directory"]]
     takes_all: ClassVar[bool] = False
+    waits_for: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod

@@ -70,6 +70,7 @@ class EngineSource(ImageSource):
     key = ""
     takes = "reference"
     takes_all = True
+    waits_for = "the Docker engine"
 
     @classmethod
     def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:

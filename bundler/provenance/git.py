@@ -9,12 +9,16 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from bundler.provenance.submodules import missing
+from bundler.provenance.tags import ReleaseName
 from installer.core.format.manifest import Source
 from installer.shared.child_env import child_environment
 
 _SCP = re.compile(r"(?:[^@/:]+@)?([^/:]+):(?!//)(.+)")
+_FOREIGN = re.compile(r"dubious ownership in repository at '(.+)'")
 _SECONDS = 60
 
 
@@ -25,11 +29,16 @@ class Checkout:
     Attributes:
         commit: Full commit id; empty if there is none.
         time: The commit's time, in seconds since 1970; None if there is none.
-        tag: A tag of the commit.
+        tag: The tag of the commit that names this release.
         repository: The URL of `origin`, without a user's name, password or token; empty if there is none.
         changed: Tracked files below the directory that differ from the commit, and inputs that git neither
             tracks nor ignores; paths from the top of the checkout, sorted.
         unknown: Why nothing is recorded; empty otherwise.
+        tags: All tags of the commit, sorted.
+        submodules: Submodules that are not initialised, as absolute paths, sorted.
+        foreign: The checkout that git refuses to read because of its owner; empty otherwise.
+        is_clone: Whether it has an `origin`.
+        has_repository: Whether there is a repository, even if git cannot read it.
     """
 
     commit: str = ""
@@ -38,11 +47,21 @@ class Checkout:
     repository: str = ""
     changed: tuple[str, ...] = ()
     unknown: str = ""
+    tags: tuple[str, ...] = ()
+    submodules: tuple[str, ...] = ()
+    foreign: str = ""
+    is_clone: bool = False
+    has_repository: bool = False
 
     @property
     def source(self) -> Source:
         """The entry in the manifest."""
         return Source(self.commit, self.tag, bool(self.changed))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `--json` prints it."""
+        names = ("commit", "time", "tag", "repository", "changed", "unknown", "tags")
+        return {name: getattr(self, name) for name in names}
 
     def as_text(self) -> str:
         """Return it as a line for people."""
@@ -53,12 +72,15 @@ class Checkout:
         return f"commit {self.commit}{tag}, " + (f"uncommitted changes: {names}" if names else "clean")
 
 
-def inspect_checkout(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
+def inspect_checkout(
+    directory: Path, inputs: Iterable[str] = (), name: ReleaseName | None = None
+) -> Checkout:
     """Ask git about the checkout of a directory.
 
     Args:
         directory: Of bundle.yaml.
         inputs: Files that go into the bundle.
+        name: What the tag has to name; None: no tag is looked for.
 
     Returns:
         The checkout. Without git, or without a commit, `unknown` has the reason.
@@ -66,12 +88,26 @@ def inspect_checkout(directory: Path, inputs: Iterable[str] = ()) -> Checkout:
     # `--no-show-signature`: a setting of the user would add lines about signatures.
     head, error = _git(directory, "log", "-1", "--no-show-signature", "--format=%H %ct")
     if not head:
-        return Checkout(unknown=_reason(error))
+        match = _FOREIGN.search(error)
+        foreign = match[1] if match else ""
+        return Checkout(unknown=_reason(error), foreign=foreign, has_repository=_has_repository(directory))
     commit, _, time = head.partition(" ")
-    tag, _ = _git(directory, "describe", "--tags", "--exact-match")
+    # All of them, and not the one that `git describe` prefers: it may name another product or version.
+    listed, _ = _git(directory, "tag", "--points-at", "HEAD")
+    tags = tuple(sorted(listed.splitlines()))
     origin, _ = _git(directory, "config", "--get", "remote.origin.url")
-    changed = _changed(directory, inputs)
-    return Checkout(commit, int(time), tag, plain_url(origin), changed)
+    top, _ = _git(directory, "rev-parse", "--show-toplevel")
+    return Checkout(
+        commit,
+        int(time),
+        name.choose(tags) if name else "",
+        plain_url(origin),
+        _changed(directory, top, inputs),
+        tags=tags,
+        submodules=tuple(f"{top}/{path}" for path in missing(top, _git)),
+        is_clone=bool(origin),
+        has_repository=True,
+    )
 
 
 def plain_url(origin: str) -> str:
@@ -100,8 +136,7 @@ def plain_url(origin: str) -> str:
     return f"{parts.scheme}://{at}{parts.path.rstrip('/').removesuffix('.git')}"
 
 
-def _changed(directory: Path, inputs: Iterable[str]) -> tuple[str, ...]:
-    top, _ = _git(directory, "rev-parse", "--show-toplevel")
+def _changed(directory: Path, top: str, inputs: Iterable[str]) -> tuple[str, ...]:
     output, error = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
     if error:
         return ("(git status failed)",)
@@ -147,11 +182,14 @@ def _reason(error: str) -> str:
     if "does not have any commits" in error or "bad default revision" in error:
         return "the git repository has no commit yet"
     if "dubious ownership" in error:
-        return (
-            "git refuses a directory that belongs to another user: run `git config --global "
-            "--add safe.directory DIR`"
-        )
+        return "git refuses a checkout that belongs to another user"
     return error or "git printed nothing"
+
+
+def _has_repository(directory: Path) -> bool:
+    """Return whether git would find a repository; asked without git, which may not be installed."""
+    real = Path(_real(directory))
+    return any(os.path.lexists(each / ".git") for each in (real, *real.parents))
 
 
 def _git(directory: Path, *words: str) -> tuple[str, str]:

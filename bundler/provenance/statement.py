@@ -163,7 +163,7 @@ def _groups(config: BundleConfig, manifest: Manifest) -> dict[str, list[Json]]:
             row = {
                 "name": given[entry.path],
                 "digest": {"sha256": entry.sha256},
-                "annotations": {"member": entry.path},
+                "annotations": {"member": entry.tar_name},
             }
             groups.setdefault(top, []).append(row)
     for tree in config.trees:
@@ -188,9 +188,9 @@ def _folded(name: str, manifest: Manifest) -> Json:
     """
     # dirHash1 hashes the lines in the order of their paths.
     below = sorted(
-        (each for each in manifest.files if each.path.startswith(f"{name}/")), key=attrgetter("path")
+        (each for each in manifest.files if each.path.startswith(f"{name}/")), key=attrgetter("tar_name")
     )
-    lines = "".join(f"{each.sha256}  {each.path}\n" for each in below)
+    lines = "".join(f"{each.sha256}  {each.tar_name}\n" for each in below)
     return {
         "name": f"{name}/",
         "digest": {"dirHash1": sha256_hex(lines.encode())},

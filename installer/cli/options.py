@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +114,8 @@ class Where:
         # Known only now, after Typer has parsed the words.
         console.json_output, console.everything = self.json, False
         opened = session.Session.open(self.root, console, session.utc_now)
-        console.root = opened.system.root
+        # As it was typed: a hint is to be typed on the same terminal.
+        console.root = "/" if opened.system.live else str(self.root)
         return opened
 
 
@@ -236,5 +239,7 @@ def _layers(values: Sequence[Path]) -> tuple[Layer, ...]:
             os_errors_as(UsageError, "cannot read the values", str(path), _VALUES_HINT),
             path.open("rb") as file,
         ):
-            layers.append(Layer(str(path), file.read(MAX_BYTES + 1)))  # one more, so that it is refused
+            # One byte more than allowed, so that it is refused.
+            data, mode = file.read(MAX_BYTES + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            layers.append(Layer(str(path), data, mode))
     return tuple(layers)

@@ -274,7 +274,7 @@ def _look(context: Context, open_: Found) -> _Looked:
             seen.hidden = f"{HIDDEN}{files}"
         return seen
     seen.drift, seen.edited = drift(context.system, release.installed)
-    seen.differences = drift_diffs(context.system, release.installed, seen.drift, seen.edited)
+    seen.differences = drift_diffs(context, release.installed, seen.drift, seen.edited)
     # Between switch and commit the link names the new release: that is not drift.
     seen.drift += _link(context, f"releases/{state.current.name}") if not open_.unfinished else []
     seen.drift += _methods(context, state.current, release)

@@ -33,8 +33,9 @@ from installer.core.verify import Clock
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
-from installer.shared.redaction import conceal, secrets_of
+from installer.shared.secrecy.known import Secrets
 from installer.state.host_identity import ENVIRONMENT_FILE, host_name
+from installer.state.known_secrets import known_secrets
 from installer.state.trust_store import ROOT_FILE, TIME_FILE
 
 LIMIT = 4 * MIB
@@ -42,7 +43,6 @@ LIMIT = 4 * MIB
 ROWS = 5000
 """Most lines of a listing."""
 _URL = re.compile(r"(://[^/\s:@\"]*:)[^/\s@\"]+@")
-_RENDERED = re.compile(r"/rendered/[0-9]+/[0-9]+$")
 _BRIEF = "contains no rendered configuration, values, backups or private keys; review it before sending it"
 
 
@@ -205,27 +205,18 @@ def _json(value: Any) -> bytes:
     return f"{json.dumps(value, indent=1)}\n".encode()
 
 
-def _secrets(system: System) -> frozenset[str]:
-    """Return what configuration and values declare as secret, as it is and as JSON spells it."""
-    found = set[str]()
+def _secrets(system: System) -> Secrets:
+    """Return what configuration and values of all products name as secret."""
+    found = Secrets(frozenset(_directories(system)))
     for name in _directories(system):
-        layout = Layout(name)
-        with suppress(OSError):
-            # Not what scripts have saved there: it may be a whole database, and is never in the archive.
-            rendered = [path for path in system.tree(layout.rendered) if _RENDERED.search(path)]
-            for path in (layout.site_values, *rendered):
-                with suppress(OSError):
-                    found |= secrets_of(_file(system, path).decode("utf-8", "replace").splitlines())
-    return frozenset(found | {json.dumps(each)[1:-1] for each in found})
+        found.add(known_secrets(system, Layout(name)))
+    return found
 
 
-def _hidden(data: bytes, secrets: frozenset[str]) -> bytes:
+def _hidden(data: bytes, secrets: Secrets) -> bytes:
     """Replace what is secret; unlike configuration, a line of JSON stays valid JSON."""
     text = data.decode("utf-8", "surrogateescape")
     # Somebody may have put a key where no key belongs.
     if "PRIVATE KEY-----" in text:
-        text = "\n".join(conceal(text.splitlines(), secrets))
-    # The longest first: a secret may contain another one.
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return _URL.sub(r"\1***@", text).encode("utf-8", "surrogateescape")
+        text = "\n".join(secrets.hide_all(text.splitlines()))
+    return _URL.sub(r"\1***@", secrets.hide(text)).encode("utf-8", "surrogateescape")

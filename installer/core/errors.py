@@ -21,6 +21,7 @@
     ├── BusyError                   16     another install is running
     ├── DeclinedError               17     declined at the prompt
     ├── MediaError                  18     the media failed or a part is missing
+    ├── NeedsNewerError             19     a bundle that needs a newer version of Waybill
     ├── RolledBackError             20     failed and rolled back
     ├── NotUndoneError              21     failed and not fully undone
     │   └── IncompleteError         21     committed, but a step failed past the point of no return
@@ -227,6 +228,12 @@ class MediaError(WaybillError):
 
     code, exit_code = "medium", 18
     remedy = "the media was removed or is damaged: insert it again, or copy the bundle again"
+
+
+class NeedsNewerError(WaybillError):
+    """A bundle, validly signed or not asked about, uses something that this version does not know."""
+
+    code, exit_code = "needs-newer", 19
 
 
 class RolledBackError(WaybillError):

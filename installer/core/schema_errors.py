@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from installer.core.errors import Problem
+from installer.core.spelling import spelling_hint
 
 Path = tuple[str | int, ...]
 Where = Callable[[Path], str]
@@ -83,18 +84,6 @@ def findings(schema: Mapping[str, Any], value: Any, where: Where) -> list[Findin
     found = [finding for error in validator.iter_errors(value) for finding in _explain(error, where)]
     unique = {(finding.path, finding.problem.what): finding for finding in found}
     return list(unique.values())
-
-
-def spelling_hint(word: str, known: Iterable[str], otherwise: str) -> str:
-    """Return the hint that names the closest known word, or another one if no word is close."""
-    close = did_you_mean(word, known)
-    return f"did you mean {close}?" if close else otherwise
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the known word that is closest to a misspelt one, or an empty text."""
-    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return close[0] if close else ""
 
 
 def dotted(path: Sequence[str | int]) -> str:

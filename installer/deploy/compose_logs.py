@@ -11,7 +11,7 @@ from installer.core.limits import LIMITS
 from installer.deploy.docker_cli import docker
 from installer.deploy.health import container_fault
 from installer.host.context import Context
-from installer.shared.redaction import conceal, secrets_of
+from installer.shared.secrecy.notations import secrets_of
 
 LINES = 20
 """Of each container."""
@@ -66,7 +66,8 @@ def _lines(context: Context, row: Mapping[str, Any], secrets: frozenset[str], en
     ended = docker(context, "logs", "--timestamps", "--tail", str(LINES), name, engine=engine)
     logged = sorted((ended.stdout + b"\n" + ended.stderr).decode("utf-8", "replace").splitlines())
     lines += [line.partition(" ")[2] for line in logged if line.strip()][-LINES:]
-    return [Problem(where, line[:WIDTH]) for line in conceal(lines, secrets)]
+    context.secrets.add(secrets)
+    return [Problem(where, line[:WIDTH]) for line in context.secrets.hide_all(lines)]
 
 
 def _secrets(context: Context, rows: Iterable[Mapping[str, Any]], config: Iterable[str]) -> frozenset[str]:

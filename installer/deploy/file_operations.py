@@ -127,7 +127,10 @@ class ChangeFiles(Handler):
         return {parent(entry["path"]) for entry in args["entries"]}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
-        """Back up, write next to the target, rename into place, remove; sync each stage before the next."""
+        """Back up, write next to the target, rename into place, remove; sync each stage before the next.
+
+        It is always before the point of no return: cut short, it is undone and never done again.
+        """
         with context.system.hold_directories():
             self._do(context, args, preimage)
 
@@ -151,7 +154,7 @@ class ChangeFiles(Handler):
         for index, entry, before in work:
             if before.kind in ("file", "link"):
                 touched |= back_up(system, names, index, entry["path"], before)
-        if work and system.observe(names.begun, digest=False).kind == "absent":
+        if work:
             system.write_new(names.begun, b"", 0o600)
         # Backups are on the disk before the first path changes: after a power cut they are all there is.
         sync_directories(system, touched)
@@ -177,7 +180,7 @@ class ChangeFiles(Handler):
             if entry["kind"] == "absent" and before.kind == "dir":
                 set_aside(system, entry, names.sibling(entry["path"], index))
             elif entry["kind"] == "absent":
-                # Recovery may run this again after a crash: what is gone already is no error.
+                # Somebody may have removed it meanwhile: what is gone already is no error.
                 with suppress(FileNotFoundError):
                     system.unlink(entry["path"])
             elif entry["kind"] == "dir":
@@ -190,8 +193,6 @@ class ChangeFiles(Handler):
             new = names.new(entry["path"], index)
             if entry["kind"] not in ("file", "link"):
                 continue
-            if system.observe(new, digest=False).kind != "absent":
-                system.unlink(new)  # of an earlier attempt, perhaps a partial write
             if entry["kind"] == "link":
                 system.symlink(entry["target"], new)
                 continue

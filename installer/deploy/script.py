@@ -41,8 +41,10 @@ def _run(context: Context, step: Json, which: str, **more: str) -> None:
     if ended.ok:
         return
     lines = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace").splitlines()
+    # A script with `set -x` prints what it was given.
+    lines = context.secrets.hide_all(lines[-6:])
     raise StepError(
-        ended.reason(),
+        context.secrets.hide_all([ended.reason()])[0],
         where=step[which],
         problems=[Problem(which, line[:300]) for line in lines[-6:-1]],
     )

@@ -57,7 +57,8 @@ def _set(context: Context, word: str, unit: str) -> None:
 def _last_lines(context: Context, unit: str) -> list[str]:
     argv = ["journalctl", "--no-pager", "-q", "-o", "cat", "-n", str(LOG_LINES), "-u", unit]
     ended = context.system.run(argv, timeout=10.0)
-    return [line[:300] for line in ended.stdout.decode("utf-8", "replace").splitlines()] if ended.ok else []
+    lines = ended.stdout.decode("utf-8", "replace").splitlines() if ended.ok else []
+    return [line[:300] for line in context.secrets.hide_all(lines)]
 
 
 def _show(context: Context, unit: str, *properties: str) -> dict[str, str]:

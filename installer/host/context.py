@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
+from installer.shared.secrecy.known import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Context:
         progress: Receives progress and notes.
         transaction: Its id; empty while planning.
         resume: Identity of the bundle whose staged files must not be cleared; empty for none.
+        secrets: What must not be shown or recorded of what programs and files say.
     """
 
     system: System
@@ -26,6 +28,7 @@ class Context:
     progress: Progress
     transaction: str = ""
     resume: str = ""
+    secrets: Secrets = field(default_factory=Secrets, compare=False, repr=False)
 
     @property
     def live(self) -> bool:

@@ -204,6 +204,15 @@ class Host:
                 raise OSError(errno.EFBIG, f"is larger than the {limit} bytes allowed", path)
         return bytes(data)
 
+    def mode_of(self, path: str) -> int:
+        """Return the permission bits of what a path leads to, links followed.
+
+        Raises:
+            OSError: Nothing is there, or it cannot be looked at.
+        """
+        with self.open_parent(path, follow=True) as at:
+            return stat.S_IMODE(os.stat(at.name, dir_fd=at.fd, follow_symlinks=False).st_mode)
+
     def chunks(self, path: str, *, follow: bool = False, start: int = 0) -> Iterator[bytes]:
         """Read a file piece by piece, from the offset `start` on.
 

@@ -15,6 +15,7 @@ from installer.core.format.methods import installed_by_method
 from installer.core.limits import LIMITS
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.shared.secrecy.site import site_secrets
 from installer.shared.values import BuiltIns, Layer, resolve
 from installer.staging.staged import Staged
 from installer.state.recorded_values import ValueChange, recorded
@@ -34,6 +35,8 @@ class Desired:
             none.
         value_changes: Which values a rollback changes.
         values_unknown: Whether an earlier version of the installer did not record the values.
+        secrets: Values of the site that are secret.
+        notes: What the operator should know of the values.
     """
 
     items: list[Installed] = field(default_factory=list)
@@ -43,6 +46,8 @@ class Desired:
     values: bytes = b""
     value_changes: tuple[ValueChange, ...] = ()
     values_unknown: bool = False
+    secrets: set[str] = field(default_factory=set, repr=False)
+    notes: list[str] = field(default_factory=list)
 
 
 def destination(entry: FileEntry) -> str:
@@ -123,15 +128,16 @@ def _values(
 
     layers = [member(manifest.values)] if manifest.values else []
     try:
-        layers.append(
-            Layer(layout.site_values, system.read(layout.site_values, LIMITS.document_bytes, follow=True))
-        )
+        data = system.read(layout.site_values, LIMITS.document_bytes, follow=True)
+        layers.append(Layer(layout.site_values, data, system.mode_of(layout.site_values)))
     # A site without values of its own uses the defaults of the release.
     except FileNotFoundError:
         pass
     except OSError as error:
         result.problems.append(Problem(layout.site_values, f"cannot read: {error.strerror}"))
     schema = member(manifest.values_schema) if manifest.values_schema else None
+    # Before they are checked: what is said of a wrong value quotes it.
+    result.secrets, result.notes = site_secrets([*layers, *site], schema)
     try:
         return resolve([*layers, *site], schema, BuiltIns(manifest.version, manifest.product, environment))
     except HostNotReadyError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
@@ -157,9 +158,8 @@ class Admission:
     def unreachable(self, path: str, error: OSError) -> Problem:
         """Return the problem of a place that cannot be examined."""
         if isinstance(error, ForeignLinkError):
-            hint = (
-                f"check where it leads; then remove it, or give it to root: chown -h root:root {error.link}"
-            )
+            link = shlex.quote(error.link)
+            hint = f"check where it leads; then remove it, or give it to root: chown -h root:root {link}"
             return Problem(path, error.strerror or "", hint)
         hint = "check that path and the file system that it is on"
         if isinstance(error, PermissionError) and not self._system.privileged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from installer.core.errors import Problem
@@ -35,10 +36,12 @@ def with_origin(item: Installed, before: Installed | None, seen: Seen) -> tuple[
 def refusal(item: Installed, seen: Seen) -> Problem:
     """Return the problem of a directory that has another mode or owner than the release wants."""
     what = f"{FOUND} and {difference(seen, item)}"
-    own = "" if item.uid == -1 else f"chown {item.uid}:{item.gid} {item.path} && "
+    # What is typed is quoted: a destination may have blanks and what a shell would expand.
+    path = shlex.quote(item.path)
+    own = "" if item.uid == -1 else f"chown {item.uid}:{item.gid} {path} && "
     hint = (
-        f"set it yourself: {own}chmod {item.mode:04o} {item.path}; to leave it as it is: --on-drift "
-        f"keep:{item.path}; to let the release change it: --on-drift replace:{item.path}"
+        f"set it yourself: {own}chmod {item.mode:04o} {path}; to leave it as it is: --on-drift "
+        f"keep:{path}; to let the release change it: --on-drift replace:{path}"
     )
     return Problem(item.path, what, hint)
 

@@ -14,6 +14,7 @@ from installer.host.disk_space import Need
 from installer.planning.changes import Changes
 from installer.planning.drift import NOTHING_SAID, Policy
 from installer.shared.redaction import Diff
+from installer.shared.review.review import NO_REVIEW, Review
 from installer.shared.values import Layer
 from installer.state.recorded_values import ValueChange
 from installer.state.release import Release
@@ -88,6 +89,8 @@ class Plan:
         sound: Whether the release itself is in order: what prevents it, if anything, is the host's.
         sensitive: Destinations by which the release decides over the host itself.
         value_changes: Which values of the site a rollback changes; never the values themselves.
+        review: What the release does as root, and what it opens.
+        known: Files of the release that the running one has, byte for byte.
     """
 
     verb: str
@@ -110,6 +113,8 @@ class Plan:
     sound: bool = True
     sensitive: tuple[SensitivePlace, ...] = ()
     value_changes: tuple[ValueChange, ...] = ()
+    review: Review = NO_REVIEW
+    known: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def final_steps(self) -> list[str]:
@@ -151,6 +156,7 @@ class Plan:
             "builder": self.origin[1],
             "nothing_to_do": self.nothing,
             "sensitive": [each.as_json() for each in self.sensitive],
+            **self.review.as_json(),
             "files": [asdict(change) for change in self.changes.changes],
             "edited": [asdict(each) for each in self.changes.drifted],
             "values": [asdict(each) for each in self.value_changes],

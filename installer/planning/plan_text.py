@@ -12,8 +12,13 @@ from installer.planning.plan import Plan
 from installer.planning.views.content_diff import diff_lines
 from installer.planning.views.drift_lines import drifted_rows
 from installer.shared.humanize import size_text
+from installer.shared.review.review import program_lines, risk_lines
 from installer.shared.terminal.listing import SHORT, Row, limited, listed
 
+MOST = 20
+"""How many risks are listed."""
+PROGRAM_LINES = 20
+"""How many lines of a script are shown; `bundle inspect BUNDLE scripts` shows all."""
 _WORDS = {
     "add": "added",
     "replace": "replaced",
@@ -56,6 +61,7 @@ def _lines(plan: Plan, everything: bool) -> Iterator[str]:
     if plan.sensitive:
         yield "SENSITIVE: what this release puts there decides over this host itself:"
         yield from (f"  {line}" for line in sensitive_lines(plan.sensitive))
+    yield from _review(plan)
     yield from _files(plan, everything)
     if plan.changes.drifted:
         yield "changed on this host, or not installed by Waybill:"
@@ -90,6 +96,16 @@ def _values(plan: Plan, everything: bool) -> Iterator[str]:
     lines = [f"{_VALUE_SIGNS[each.change]} {each.key}" for each in plan.value_changes]
     yield from (f"  {line}" for line in limited(lines, "values", everything=everything))
     yield f"  to keep the values of today, install the bundle of {plan.new.version} instead"
+
+
+def _review(plan: Plan) -> Iterator[str]:
+    """Show what the release does as root, with its text, and what it opens."""
+    yield from risk_lines(plan.review.risks, MOST)
+    if plan.review.programs:
+        yield "what runs on this host:"
+        before = plan.old.version if plan.old else ""
+        shown = program_lines(plan.review.programs, PROGRAM_LINES, plan.known, before)
+        yield from (f"  {line}" for line in shown)
 
 
 def _headline(plan: Plan) -> str:

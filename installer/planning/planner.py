@@ -25,8 +25,10 @@ from installer.planning.file_changes import compare
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.owners import name_problems, names_of
 from installer.planning.plan import MethodPlan, Options, Plan
+from installer.planning.review import reviewed, unchanged_files
 from installer.planning.views.content_diff import planned_diffs
 from installer.planning.views.visible_release import HIDDEN, Visible, visible_release
+from installer.shared.review.review import NO_REVIEW
 from installer.staging.staged import Staged
 from installer.state import recorded_values
 from installer.state.evidence import NO_EVIDENCE, Evidence
@@ -145,6 +147,7 @@ class Planner:
         """
         context, state = self._context, self._state
         old = self.old
+        self._learn(wanted, entry)
         chosen = (
             self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
         )
@@ -203,12 +206,12 @@ class Planner:
             new=entry,
             nothing=nothing,
             changes=changes,
-            diffs=planned_diffs(context.system, changes, wanted, release),
+            diffs=planned_diffs(context, changes, wanted, release),
             methods=tuple(methods),
             skipped=chosen.skipped,
             needs=tuple(needs),
-            problems=tuple(self._problems),
-            notes=tuple(self._notes),
+            problems=tuple(map(context.secrets.hide_problem, self._problems)),
+            notes=tuple(map(context.secrets.hide, self._notes)),
             rendered=_record_files(wanted),
             operations=tuple(operations),
             state=replace(state, keep=self._options.keep or state.keep),
@@ -217,7 +220,18 @@ class Planner:
             sound=not wanted.problems,
             sensitive=admission.sensitive(wanted.items),
             value_changes=wanted.value_changes,
+            review=NO_REVIEW if release is None or nothing else reviewed(context, release, chosen.used),
+            known=unchanged_files(old, release),
         )
+
+    def _learn(self, wanted: Desired, entry: Entry | None) -> None:
+        """Remember the secrets of the site, before anything is said of its values."""
+        secrets = self._context.secrets
+        # A password that equals one of these would blank the headline of the plan.
+        secrets.allow([self._context.layout.product, *((entry.version, entry.identity) if entry else ())])
+        secrets.allow([entry.evidence.environment] if entry and entry.evidence.environment else [])
+        secrets.add(wanted.secrets)
+        self._notes += wanted.notes
 
     def installs(self, manifest: Manifest) -> Callable[[FileEntry, str], bool]:
         """Return whether a file of a step is installed: its method is used, or the running release has it."""
@@ -277,7 +291,7 @@ class Planner:
             if problems := found.check(self._context, job.old, job.new):
                 self._problems += [each for each in problems if each not in self._problems]
                 self._unfit.add(job.name)
-            lines = tuple(found.plan(self._context, job.old, job.new))
+            lines = tuple(map(self._context.secrets.hide, found.plan(self._context, job.old, job.new)))
             if lines:
                 plans.append(MethodPlan(job.name, lines))
         return plans

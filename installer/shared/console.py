@@ -23,8 +23,9 @@ from installer.core.errors import (
     UsageError,
     WaybillError,
 )
-from installer.core.remedies import host_error, point_below
+from installer.core.remedies import commands_below, host_error, point_below
 from installer.shared.progress import Progress
+from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.colour import coloured
 from installer.shared.terminal.listing import error_text
@@ -65,6 +66,11 @@ class Console(Ui):
         self.root = "/"
         """The directory of the host that the command is about, for hints."""
         self._output_counts = output_counts
+        self._secrets = Secrets()
+
+    def conceal(self, secrets: Secrets) -> None:
+        """Remember what must not be shown."""
+        self._secrets = secrets
 
     def result(self, text: str, document: Callable[[], Any], *, asked_for: bool = False) -> None:
         """Print a result: the text, or with `--json` the document.
@@ -77,7 +83,10 @@ class Console(Ui):
         Raises:
             OutputError: It was asked for and cannot be written, and that counts; see `output_counts`.
         """
-        shown = json_text(document(), indent=1) if self.json_output else coloured(safe(text), sys.stdout)
+        hide = self._secrets.hide_in
+        typed = commands_below(text, self.root)
+        plain = "" if self.json_output else coloured(safe(hide(typed)), sys.stdout)
+        shown = json_text(hide(document()), indent=1) if self.json_output else plain
         failure = streams.write(sys.stdout, f"{shown}\n")
         if failure is None:
             return
@@ -120,10 +129,14 @@ class Console(Ui):
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Print a message on stderr, as a line or as JSON."""
+        # Scripts and engines speak here, too: what is secret goes before it leaves this process.
+        text = self._secrets.hide(commands_below(text, self.root))
         line = coloured(safe(text), sys.stderr)
         if self.log_format == "json":
-            row = {"time": _now(), "level": level, "program": self.program, "message": text, **fields}
-            line = json_text(row)
+            more = self._secrets.hide_in(fields)
+            line = json_text(
+                {"time": _now(), "level": level, "program": self.program, "message": text, **more}
+            )
         # A terminal that was closed must not stop a transaction: there is nobody to tell.
         streams.write(sys.stderr, f"{line}\n")
 
@@ -149,6 +162,7 @@ class Console(Ui):
     def error(self, error: WaybillError) -> None:
         """Print an error; with `--json` the document goes to stdout as well."""
         point_below(error, self.root)
+        self._secrets.hide_error(error)
         if self.json_output:
             # A script reads one document from stdout, whether the command succeeded or not.
             streams.write(sys.stdout, f"{json_text(error.as_json(), indent=1)}\n")

@@ -6,6 +6,7 @@ from typing import Any
 
 from installer.core.errors import DeclinedError, UsageError
 from installer.shared.progress import Progress
+from installer.shared.secrecy.known import Secrets
 
 
 class Ui:
@@ -20,6 +21,9 @@ class Ui:
     def progress(self) -> Progress:
         """Return the object that a long operation reports bytes and steps to."""
         return Progress()
+
+    def conceal(self, secrets: Secrets) -> None:
+        """Remember what must not be shown. A session calls it; this one shows nothing."""
 
     def note(self, text: str) -> None:
         """Report one thing that happened."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from installer.core import schema_errors
 from installer.core.errors import HostNotReadyError, Problem
+from installer.core.spelling import spelling_hint
 from installer.shared import strict_yaml
 from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
 
@@ -31,10 +32,12 @@ class Layer:
     Attributes:
         name: Its path, as messages show it.
         data: Its bytes; the caller bounds the read (`strict_yaml.MAX_BYTES`).
+        mode: Permission bits of the file; 0 where nobody else can read it, or where it is the bundle's.
     """
 
     name: str
     data: bytes
+    mode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,7 @@ def _strange(
         here = (*path, key)
         if key not in known and here != (BUILT_IN,):
             listed = f"known values at this level: {', '.join(list(known)[:12])}"
-            hint = schema_errors.spelling_hint(key, known, listed)
+            hint = spelling_hint(key, known, listed)
             what = f"{schema_errors.dotted(here)} is not a value of this release"
             found.append(Problem(document.where(here), what, hint))
         elif isinstance(value, dict) and isinstance(known.get(key), dict):

@@ -14,7 +14,6 @@ from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, MediaError, WaybillError
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import BLOBS, MANIFEST, SUMS, FileEntry, Manifest
-from installer.core.format.payload import discard
 from installer.core.remedies import remedy
 from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.directories import make_directory
@@ -151,8 +150,6 @@ class _Tree:
             The files that are staged, and are as signed.
         """
         system = self._system
-        if self._kind(self._directory) == "absent" and not (self._area and system.names(self._area)):
-            return frozenset()
         if self._kind(self._directory) not in ("absent", "dir"):
             self._rescue(self._directory)
         if self._area:
@@ -243,10 +240,9 @@ class _Tree:
 
     def keep(self, entry: FileEntry, chunks: Iterator[memoryview]) -> None:
         """Write one file; on a wrong digest `chunks` raises and the file is removed."""
+        # What is not kept is checked all the same: the caller reads the rest of the chunks.
         if entry.platform in ("", self._platform):
             self._system.write_new(self._at(entry.path), chunks, entry.mode, sync=False)
-        else:
-            discard(entry, chunks)
 
     def _at(self, path: str) -> str:
         place = self._area if self._area and path.startswith(BLOBS) else self._directory

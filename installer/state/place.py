@@ -6,6 +6,7 @@ directories below have to be on one file system: a release is put in place by re
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from installer.core.errors import HostNotReadyError, Problem
@@ -54,7 +55,7 @@ def _link_problem(system: System, path: str) -> Iterator[Problem]:
     try:
         real = system.real(path)
     except PermissionError as error:  # a link of somebody else
-        hint = f"only links that root made are followed: chown -h root:root {path}"
+        hint = f"only links that root made are followed: chown -h root:root {shlex.quote(path)}"
         yield Problem(path, str(error.strerror), hint)
         return
     except (FileNotFoundError, NotADirectoryError):

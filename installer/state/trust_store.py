@@ -215,14 +215,13 @@ def introduce(
 
 
 def trust_lock(system: System) -> Lock:
-    """Take the lock under which the root of the host is changed.
+    """Take the lock under which the root of a host, which has one, is replaced.
 
     Raises:
         BusyError: Another change is running.
         HostNotReadyError: It cannot be written.
     """
     with os_errors_as(HostNotReadyError, "cannot write the root", LOCK, hint=remedy):
-        make_directory(system, TRUST)
         return system.lock(LOCK)
 
 

@@ -122,6 +122,8 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
                 journal.append("COMMIT", at=int(context.system.now()))
         except BaseException as error:
             interrupts.finish()
+            # Before the journal, and so the audit log, gets the reason.
+            context.secrets.hide_error(error)
             if journal.has("COMMIT"):
                 # Only the handler of a program that embeds us raises here: it is committed all the same.
                 _finish(context, journal)
@@ -148,6 +150,7 @@ def _roll_back(context: Context, journal: Journal, change: Change, error: BaseEx
         finalize.after_rollback(context, journal)
     # The exit code says that the old release runs: it has started, but may not answer yet.
     sick = watch_old_release(context, journal, change.state.current)
+    sick = context.secrets.hide_problem(sick) if sick else None
     raise rolled_back_error(change.verb, change.state.current, error, sick) from error
 
 
@@ -239,6 +242,7 @@ def roll_forward(context: Context, journal: Journal, health: Callable[[], None])
                 _do(context, journal, op, before)
         health()
     except Exception as error:
+        context.secrets.hide_error(error)
         failed = error
     _commit_forward(context, journal, failed)
 
@@ -273,6 +277,7 @@ def _reported(context: Context, op: Op, step: str, label: str) -> Iterator[None]
     try:
         yield
     except Exception as error:
+        context.secrets.hide_error(error)
         end("failed", reason=reason(error))
         raise
     end("done")

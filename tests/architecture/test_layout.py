@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.needs import lacks
+from tests.rig.needs import lacks, needs
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
@@ -35,7 +35,7 @@ SAYING = {
 def tracked(*patterns: str) -> list[Path]:
     """The files of the project: git's where there is a checkout."""
     command = [
-        "git",
+        needs("checkout"),
         "-C",
         str(ROOT),
         "ls-files",
@@ -174,7 +174,10 @@ ALLOWED = {("bundler/image_sources/http.py", "registry-1.docker")}
 FORBIDDEN = {
     "a path of a developer's machine": re.compile(r"/work/|/tmp/venv|/home/(?!ann/)[a-z]+/|/Users/"),
     "a package registry": re.compile(r"pypi\.org|pythonhosted|npmjs\.|proxy\.golang|files\.python"),
-    "a Debian or Ubuntu mirror": re.compile(r"debian\.(org|net)|ubuntu\.com"),
+    "a mirror or a place to download from": re.compile(
+        r"debian\.(org|net)|ubuntu\.com|alpinelinux\.org|fedoraproject\.org|crates\.io|rubygems\.org"
+        r"|python\.org/ftp|go\.dev/dl|githubusercontent|/releases/download/"
+    ),
     "an image registry": re.compile(
         r"(?:ghcr|quay|gcr)\.io|registry\.k8s|mcr\.microsoft|\b(?:registry(?:-1)?|hub|auth)\.docker\b"
     ),

@@ -44,10 +44,10 @@ RANKS: dict[str, tuple[str, ...]] = {
     ),
     "installer.core": (
         "errors limits",
-        "remedies",
+        "remedies spelling",
         "digest document_file semver schema_errors timestamps",
-        "jsonio",
-        "json_stream fields",
+        "jsonio features",
+        "json_stream fields risk",
         "format",
         "oci intoto",
         "trust",

@@ -6,6 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from installer.audit import segments
 from installer.audit.log import HEAD, LOG, check, opened, read
 from installer.host.system import System
 from tests.rig.disk import Disk
@@ -78,4 +81,36 @@ def test_a_head_that_is_behind_is_not_written_before_the_log_is_on_the_disk(fast
     with Tap(disk), opened(System(fast / "killed")) as log:
         log.note_head()
     assert (fast / "killed" / HEAD[1:]).read_bytes() != head
+    assert list(broken(disk, written, fast / "cut")) == []
+
+
+def test_a_power_cut_in_the_first_record_of_a_host_leaves_a_chain(fast: Path) -> None:
+    root = fast / "host"
+    root.mkdir()
+    with tapped(root) as tap:
+        record(root, "one")
+    assert list(broken(tap.disk, 0, fast / "cut")) == []
+
+
+def begin(root: Path, reason: str) -> None:
+    """Begins a new file of the log, and adds a record."""
+    with opened(System(root)) as log:
+        log.begin_segment()
+        log.append({"event": "refused", "time": "2026-11-26T03:00:00Z", "reason": reason * 300})
+
+
+def test_a_power_cut_while_a_new_file_is_begun_leaves_a_chain_also_of_what_a_kill_left_in_the_cache(
+    fast: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SEGMENT", 500)
+    root = fast / "host"
+    record(root, "one")
+    with tapped(root) as tap:
+        record(root, "two")
+    # The second record is in the cache only, and the head does not tell of it.
+    written = next(place for place, change in enumerate(tap.disk.log) if b"event" in change.data) + 1
+    disk = tap.disk.left(fast / "killed", written)
+    with Tap(disk):
+        begin(fast / "killed", "three")
+    assert len(segments.closed_segments(System(fast / "killed"))) == 1
     assert list(broken(disk, written, fast / "cut")) == []

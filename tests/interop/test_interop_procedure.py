@@ -28,10 +28,17 @@ def plan() -> Plan:
     return build.signed(build.plan())
 
 
-def check(directory: Path, data: bytes) -> tuple[int, str]:
-    """Runs the document's script on a bundle."""
+def check(directory: Path, data: bytes, *, with_space: bool = True) -> tuple[int, str]:
+    """Runs the document's script on a bundle; without space with the other form of its last step."""
     needs("openssl")
-    (script,) = [step.text for step in transcript.read(PAGE).steps if step.target == "check.sh"]
+    files = {step.target: step.text for step in transcript.read(PAGE).steps if step.target}
+    script = files["check.sh"]
+    if not with_space:
+        lines = script.splitlines()
+        first = next(number for number, line in enumerate(lines) if line.startswith("mkdir all"))
+        lines[first : first + 2] = files["step-4-without-space.sh"].splitlines()
+        script = "\n".join(lines) + "\n"
+        assert "sha256sum --quiet" not in script
     (directory / "check.sh").write_text(script)
     (directory / "release.pub").write_text(build.key()[1])
     (directory / "b.tar").write_bytes(data)
@@ -154,9 +161,10 @@ CASES: dict[str, tuple[Callable[[Plan], Plan], str]] = {
 def test_the_procedure_and_we_agree(what: str, verdict: str, plan: Plan, tmp_path: Path) -> None:
     change, said = CASES[what]
     data = change(plan).tar()
-    code, printed = check(tmp_path, data)
-    assert said in printed
-    assert (code, "OK:" in printed) == ((0, True) if verdict == YES else (1, False)), printed
+    for with_space in (True, False):
+        code, printed = check(tmp_path, data, with_space=with_space)
+        assert said in printed
+        assert (code, "OK:" in printed) == ((0, True) if verdict == YES else (1, False)), printed
     for medium in (build.BytesMedium(data), build.stream(data)):
         if verdict == YES:
             assert f"identity {build.verified(medium).identity}" in printed

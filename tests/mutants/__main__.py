@@ -30,13 +30,13 @@ only_mutate = {modules}
 also_copy = {copied}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "-k", "{passed_over}"]
 pytest_add_cli_args_test_selection = {tests}
-timeout_constant = 5.0
-timeout_multiplier = 2.5
+timeout_constant = 10.0
+timeout_multiplier = 3.0
 use_git_change_detection = false
 use_setproctitle = false
 process_isolation = "forkserver"
 """
-"""A mutant has two and a half times as long as its tests take, and at least twelve seconds."""
+"""A mutant has three times as long as its tests take, and at least 30 seconds: a busy machine is no test."""
 KILLED = ("killed", "timeout", "segfault")
 BROKEN = (4, -1, 255)
 """Exit codes of pytest, and of mutmut instead of it, that say nothing about the mutant."""

@@ -162,7 +162,9 @@ class _Brief(cst.CSTTransformer):
     leave_ConcatenatedString = leave_FormattedString  # noqa: N815
 
     def leave_SimpleString(self, _old: cst.SimpleString, new: cst.SimpleString) -> Any:  # noqa: N802
-        return new if STATUS.fullmatch(new.value) or " " not in new.value else cst.SimpleString('"…"')
+        if STATUS.fullmatch(new.value) or " " not in new.value or "b" in new.prefix:
+            return new
+        return cst.SimpleString('"…"')
 
 
 def _line(node: cst.CSTNode) -> str:

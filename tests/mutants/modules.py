@@ -60,17 +60,20 @@ HOST = {
     "installer/host/lock.py": _host("host/lock", "host/lock_file"),
     "installer/state/trust_store.py": (
         *_host(
+            "state/trust_store",
             "commands/trust_ensure",
-            "commands/trust_protected",
             "commands/trust_update",
-            "commands/known_time",
         ),
         "tests/installer/commands/common/test_bundle_verifier.py",
     ),
-    "installer/audit/log.py": _host(
-        "audit/audit_log", "audit/audit_segments", "audit/recorder", "audit/floor"
+    "installer/audit/log.py": (
+        *_host("audit/audit_log", "audit/audit_segments"),
+        "tests/faults/test_faults_audit.py",
     ),
-    "installer/staging/stage.py": _host("staging/stage", "staging/work_dir"),
+    "installer/staging/stage.py": (
+        *_host("staging/stage", "staging/resume", "staging/work_dir"),
+        "tests/faults/test_faults_stage.py",
+    ),
     "installer/planning/file_changes.py": _host(
         "planning/planner",
         "planning/other_products",
@@ -78,19 +81,19 @@ HOST = {
         "planning/own_places",
         "planning/drift",
     ),
-    "installer/deploy/file_operations.py": _host(
-        "deploy/files",
-        "deploy/release_files",
-        "planning/found_directories",
-        "commands/apply",
-        "commands/rollback_rules",
-    ),
+    "installer/deploy/file_operations.py": _host("deploy/file_operations", "deploy/files"),
     "installer/commands/setup.py": _host("commands/setup"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY | HOST
 """Module to the beginnings of the names of the test modules that are run against it."""
 _SLOW = (
-    "killed_anywhere_it_is_done_again",
+    "killed_anywhere",
+    "any_effect_the_log_says",
+    "each_effect_the_host",
+    "change_of_any_byte",
+    "two_processes",
+    "the_first_was_killed",
+    "removal_was_cut_short",
     "second_time_leave_the_old_one",
     "every_step_of_clearing",
     "foreign_names_among",

@@ -115,7 +115,8 @@ def gone(_node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 def errors(node: cst.Raise) -> Iterator[cst.CSTNode]:
     """An error of another kind is raised, with another exit code."""
     call = node.exc
-    if isinstance(call, cst.Call) and name_of(call.func).endswith("Error"):
+    name = name_of(call.func) if isinstance(call, cst.Call) else ""
+    if isinstance(call, cst.Call) and name.endswith("Error") and not OTHER_ERROR.endswith(f".{name}"):
         yield node.with_changes(exc=call.with_changes(func=cst.parse_expression(OTHER_ERROR)))
 
 

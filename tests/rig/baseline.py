@@ -105,8 +105,10 @@ def _reuse_wheels(source: Path) -> None:
     if all(path.is_file() for path in (*ours, *theirs)) and all(
         one.read_bytes() == other.read_bytes() for one, other in zip(ours, theirs, strict=True)
     ):
-        for site in (TOP / "build/freeze").glob("site-*"):
-            shutil.copytree(site, source / "build/freeze" / site.name, symlinks=True)
+        # The baseline is built with Python 3.11 only, and does not say so in the name.
+        for site in (TOP / "build/freeze").glob("site-3.11-*"):
+            name = site.name.replace("3.11-", "")
+            shutil.copytree(site, source / "build/freeze" / name, symlinks=True)
 
 
 def _freeze(source: Path, program: str, out: Path, *embedded: Path) -> None:

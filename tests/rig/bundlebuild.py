@@ -23,6 +23,7 @@ from installer.core.format import manifest_json
 from installer.core.format.archive import RESERVED_SPACE, Bundle, open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import BundleSource, FileSource, StreamSource
 from installer.core.format.manifest import MANIFEST, SUMS, FileEntry, LinkEntry, Manifest
+from installer.core.format.member_names import encoded_name
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, Header, encode, padding
 from installer.core.trust.signatures import Signature
@@ -124,7 +125,12 @@ def entry_for(path: str, data: bytes, **fields: Any) -> FileEntry:
     """Gives the entry of a file, its kind and mode as its section suggests."""
     top = path.split("/", 1)[0]
     mode = 0o755 if top == "bin" else 0o644
-    values: dict[str, Any] = {"mode": mode, "kind": KINDS.get(top, "doc"), **fields}
+    values: dict[str, Any] = {
+        "mode": mode,
+        "kind": KINDS.get(top, "doc"),
+        "member": encoded_name(path),
+        **fields,
+    }
     return FileEntry(path=path, size=len(data), sha256=sha256_hex(data), **values)
 
 
@@ -162,7 +168,7 @@ def plan(
     rooms = () if room < 0 else (Part(RESERVED_SPACE, bytes(room), mtime=mtime),)
     head = (Part(SUMS, b"", mtime=mtime), *signatures, *rooms, Part(MANIFEST, b"", mtime=mtime))
     payload = tuple(
-        Part(entry.path, data, entry.mode & 0o755, mtime)
+        Part(entry.tar_name, data, entry.mode & 0o755, mtime)
         for entry, data in zip(listed, files.values(), strict=True)
     )
     return Plan(manifest, head, payload, tuple(approvals)).resealed()

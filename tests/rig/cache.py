@@ -5,4 +5,5 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-CACHE = Path(os.environ.get("WAYBILL_RIG_CACHE") or Path.home() / ".cache" / "waybill-rig")
+# Without HOME and without an entry in the passwd database, this is a path that nothing is at.
+CACHE = Path(os.environ.get("WAYBILL_RIG_CACHE") or os.path.expanduser("~/.cache/waybill-rig"))

@@ -6,14 +6,19 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests.rig.needs import needs
+
 
 def git(directory: Path, *words: str, **environment: str) -> str:
-    """Runs git as nobody in particular, with no settings but the repository's; gives what it printed."""
+    """Runs git as nobody in particular, with no settings but the repository's; gives what it printed.
+
+    Skips the test where there is no git.
+    """
     identity = {
         f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
     }
     done = subprocess.run(
-        ["git", "-C", str(directory), *words],
+        [needs("git"), "-C", str(directory), *words],
         check=True,
         capture_output=True,
         text=True,

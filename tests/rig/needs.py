@@ -23,6 +23,7 @@ import pytest
 from tests.rig import baseline
 from tests.rig.cache import CACHE
 
+PYTHON = sysconfig.get_python_version()
 ADMIN_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
@@ -104,8 +105,12 @@ COMPONENTS: dict[str, Component] = {
     "executables": Component(_built("install", "bundle"), "make installer"),
     "apt": Component(on_path("apt-get"), "use a Debian machine"),
     "gpg": Component(on_path("gpg"), apt("gnupg")),
+    "gcc": Component(on_path("gcc"), apt("gcc")),
+    "systemd-analyze": Component(on_path("systemd-analyze"), apt("systemd")),
     "gpgv": Component(on_path("gpgv"), apt("gpgv")),
     "openssl": Component(on_path("openssl"), apt("openssl")),
+    "git": Component(on_path("git"), apt("git")),
+    "curl": Component(on_path("curl"), apt("curl")),
     "zstd": Component(on_path("zstd"), apt("zstd")),
     "xz": Component(on_path("xz"), apt("xz-utils")),
     "unzip": Component(on_path("unzip"), apt("unzip")),
@@ -125,7 +130,7 @@ COMPONENTS: dict[str, Component] = {
     "append-only": Component(_with_root(on_path("chattr")), apt("e2fsprogs") + ", and run as root"),
     "direct-io": Component(lambda: "tried", "set TMPDIR to a directory on a disk: tmpfs has no O_DIRECT"),
     "checkout": Component(on_path("git"), apt("git") + ", in a checkout"),
-    "python-archives": Component(_python_archives, apt("libpython3.11-testsuite")),
+    "python-archives": Component(_python_archives, apt(f"libpython{PYTHON}-testsuite")),
     "busybox": Component(on_path("busybox"), apt("busybox-static")),
     "registry": Component(on_path("docker-registry"), apt("docker-registry")),
     "cosign": Component(
@@ -156,7 +161,7 @@ COMPONENTS: dict[str, Component] = {
         "make installer",
     ),
     "baseline": Component(
-        baseline.find, "python -m tests.rig.baseline, in a checkout with its whole history"
+        baseline.find, "python3.11 -m tests.rig.baseline, in a checkout with its whole history"
     ),
     "host": Component(_host("bookworm"), provisioned("host") + ", with Docker"),
     "host-docker": Component(_host("bookworm-docker"), provisioned("host-docker") + ", with Docker"),

@@ -7,17 +7,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bundler.config.checks import changelog, compose, destinations, images, scripts, secrets, templates
+from bundler.config.checks import (
+    changelog,
+    compose,
+    destinations,
+    documents,
+    images,
+    scripts,
+    templates,
+    units,
+)
+from bundler.config.checks.files import check_files
 from bundler.config.entries import Entries
 from bundler.config.model import InputFile
 from installer.core.errors import Problem
 from installer.core.format.health_target import is_template
-from installer.core.format.methods import FILE_KINDS
 from installer.core.limits import LIMITS
 from installer.core.semver import Version
 from installer.shared.values import BuiltIns, Layer, examine, load_schema
-
-_CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
 
 
 @dataclass(slots=True)
@@ -45,7 +52,11 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
     _compose(entries, report, images_known=images_known)
     _scripts(entries, report)
     report.problems += destinations.check(entries.places)
-    _secrets(entries, report)
+    _documents(entries, report)
+    report.warnings += units.check([(item, _read(item.source)) for item in entries.of_kind(units.KIND)])
+    problems, warnings = check_files(entries)
+    report.problems += problems
+    report.warnings += warnings
     if entries.deploy and not entries.health:
         what = "no health probes: a release that does not work will not be rolled back automatically"
         report.warnings.append(Problem(entries.document.name, what, "add health:"))
@@ -67,6 +78,15 @@ def _changelog(entries: Entries, version: Version, report: ContentReport) -> Non
         data = _read(item.source, changelog.MAX_BYTES)
         report.release_notes, problems = changelog.section(data, item.given, version)
         report.problems += problems
+
+
+def _documents(entries: Entries, report: ContentReport) -> None:
+    product = str(entries.value.get("product", ""))
+    # A changelog tells of the past, and may quote anything.
+    given = (entries.value.get("docs") or {}).get("changelog", "CHANGELOG.md")
+    for item in entries.of_kind("doc"):
+        if item.given != given:
+            report.warnings += documents.check(_read(item.source), item.given, product)
 
 
 def _templates(entries: Entries, report: ContentReport) -> None:
@@ -129,26 +149,3 @@ def _compose(entries: Entries, report: ContentReport, *, images_known: bool) -> 
 def _scripts(entries: Entries, report: ContentReport) -> None:
     for item in entries.of_kind(scripts.KIND):
         report.problems += scripts.check(_read(item.source, 256), item.given)
-
-
-def _secrets(entries: Entries, report: ContentReport) -> None:
-    allowed = [
-        secrets.Allowance(entry["path"], entries.document.where(("secrets_allow", number)))
-        for number, entry in enumerate(entries.value.get("secrets_allow") or [])
-        if entry is not None
-    ]
-    scanner = secrets.Scanner(allowed)
-    for item in entries.items:
-        is_config = item.kind in _CONFIGURATION
-        report.problems += scanner.file(item.source, item.given, is_config=is_config)
-    for tree in entries.trees:
-        for file in tree.files:
-            # Larger files are not text that somebody wrote; reading them all would take as long as packing.
-            if file.size <= secrets.MAX_BYTES:
-                shown = f"{tree.given}/{file.path}"
-                is_config = file.path.rpartition("/")[2].startswith(".env") or file.path.endswith(".env")
-                source = f"{tree.source}/{file.path}"
-                report.problems += scanner.file(source, shown, is_config=is_config, most=file.size)
-    # An allowance may be for a file that could not be read.
-    complete = not entries.problems
-    report.problems += scanner.unused() if complete else []

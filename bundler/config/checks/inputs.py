@@ -8,11 +8,16 @@ import stat
 from pathlib import Path
 
 from installer.core.errors import Problem
-from installer.core.format.member_names import path_fault
-from installer.core.schema_errors import did_you_mean
+from installer.core.format.member_names import name_fault, unassigned
+from installer.core.spelling import did_you_mean
 
 # One hint for all names that the format does not allow.
 NAME_HINT = "rename it, or ship it inside an archive file such as a tar"
+NFC_HINT = (
+    "macOS and some archives write names in another form: rename the files "
+    "(`convmv -r -f utf8 -t utf8 --nfc --notest DIR` renames a whole directory), or ship them inside an "
+    "archive file"
+)
 _ELF_MACHINES = {3: "386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64"}
 
 
@@ -69,8 +74,23 @@ def directory_problem(source: Path, given: str, where: str) -> Problem | None:
 
 def member_problem(member: str, given: str, where: str) -> Problem | None:
     """Return a problem if the format does not allow the name of a member."""
-    fault = path_fault(member)
-    return Problem(where, f"the name of {given} {fault}", NAME_HINT) if fault else None
+    fault = carried_fault(member)
+    return Problem(where, f"the name of {given} {fault}", name_hint(fault)) if fault else None
+
+
+def carried_fault(path: str) -> str | None:
+    """Return why a bundle cannot carry a file of this path in the bundle, or None where it can."""
+    if fault := name_fault(path):
+        return fault
+    # Readers with another Unicode version could find another normal form or letter case.
+    if character := unassigned(path):
+        return f"has the character U+{ord(character):04X}, which this version of Waybill does not know"
+    return None
+
+
+def name_hint(fault: str) -> str:
+    """Return what to do about a name with a fault."""
+    return NFC_HINT if "NFC" in fault else NAME_HINT
 
 
 def member_name(section: str, given: str, group: str = "") -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from installer.audit.recorder import AuditedCommand, audited
 from installer.commands.common.session import Session
 from installer.commands.metrics import publish
+from installer.core.errors import WaybillError
 from installer.core.remedies import host_error
 
 
@@ -36,6 +37,10 @@ def attempt(
         with audited(session.system, command, session.ui.alert):
             try:
                 yield
+            except WaybillError as error:
+                # Before it is recorded: the audit log is kept for ever.
+                session.secrets.hide_error(error)
+                raise
             # A disk that fails while a command looks at the host is a fault of the host, not of ours.
             except OSError as error:
                 raise host_error(error) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
+from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts
 from installer.shared.ui import Ui
+from installer.state.known_secrets import known_secrets
 from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
 
@@ -36,11 +38,17 @@ class Session:
         system: The host, or the directory that stands for one.
         ui: Takes reports and answers questions; silent by default.
         clock: Returns the time, with its zone.
+        secrets: What neither `ui` nor a record may get of what programs and files say.
     """
 
     system: System
     ui: Ui = SILENT
     clock: Callable[[], datetime] = utc_now
+    secrets: Secrets = field(default_factory=Secrets, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Let whoever talks to people know what not to say."""
+        self.ui.conceal(self.secrets)
 
     @classmethod
     def open(
@@ -62,7 +70,11 @@ class Session:
 
     def context(self, product: str) -> Context:
         """Return the context of one product."""
-        return Context(self.system, Layout(product), self.ui.progress())
+        layout = Layout(product)
+        self.secrets.allow([product])
+        # Read only once there is something to hide: a command may end before.
+        self.secrets.add_source(lambda: known_secrets(self.system, layout))
+        return Context(self.system, layout, self.ui.progress(), secrets=self.secrets)
 
     def trust(self) -> Trust:
         """Return what this host trusts.

@@ -219,7 +219,7 @@ class Bundle:
 
     def expected_header(self, entry: FileEntry) -> Header:
         """Return the header that the format prescribes for a file."""
-        return Header(entry.path, entry.mode & 0o755, entry.size, self.manifest.created)
+        return Header(entry.tar_name, entry.mode & 0o755, entry.size, self.manifest.created)
 
     def read_file(self, path: str) -> bytes:
         """Read and check one document by random access, for `inspect` and `diff`.
@@ -319,7 +319,7 @@ class Bundle:
         return offset, block
 
     def _stray(self, name: str) -> str:
-        listed = name in (SUMS, MANIFEST) or any(member.entry.path == name for member in self.members)
+        listed = name in (SUMS, MANIFEST) or any(member.entry.tar_name == name for member in self.members)
         if listed:
             return "is after the payload: it is a duplicate, or in the wrong place"
         return "is not in the signed list, and is neither an approval nor a signature of one"
@@ -363,6 +363,7 @@ def open_bundle(medium: BundleSource, decide: HeadCheck) -> Bundle:
     Raises:
         WaybillError: What `decide` raises.
         TamperedError: The head is not that of a bundle, or its parts contradict each other.
+        NeedsNewerError: The manifest is one that only a later version understands.
         MediaError: Reading failed.
     """
     head = read_head(medium)

@@ -23,11 +23,11 @@ def line(digest: str, path: str) -> bytes:
 def sum_lines(files: Iterable[FileEntry], manifest: str) -> Iterator[bytes]:
     """Return the lines of all files and of bundle.json, whose digest is `manifest`, sorted by path."""
     its_own = line(manifest, MANIFEST)
-    for entry in sorted(files, key=lambda entry: entry.path):
-        if its_own and entry.path > MANIFEST:
+    for entry in sorted(files, key=lambda entry: entry.tar_name):
+        if its_own and entry.tar_name > MANIFEST:
             yield its_own
             its_own = b""
-        yield line(entry.sha256, entry.path)
+        yield line(entry.sha256, entry.tar_name)
     if its_own:
         yield its_own
 
@@ -59,12 +59,12 @@ def check_sums(data: bytes, files: tuple[FileEntry, ...], manifest: str) -> None
         if place == len(data):
             return
     found = parse_sums(data)
-    listed = {entry.path for entry in files} | {MANIFEST}
+    listed = {entry.tar_name for entry in files} | {MANIFEST}
     if odd := sorted(listed.symmetric_difference(found)):
         raise TamperedError(
             f"{SUMS} and {MANIFEST} do not list the same files: {odd[0]} is in only one of them", where=SUMS
         )
-    odd = [entry.path for entry in files if found[entry.path] != entry.sha256]
+    odd = [entry.tar_name for entry in files if found[entry.tar_name] != entry.sha256]
     raise TamperedError(
         f"{SUMS} and {MANIFEST} have different values for {(odd or [MANIFEST])[0]}", where=SUMS
     )

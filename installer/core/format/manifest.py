@@ -30,7 +30,7 @@ class FileEntry:
     """One regular file of the bundle.
 
     Attributes:
-        path: Its name in the bundle.
+        path: Its true name: what people see, what others refer to, and where it is in a release's directory.
         size: Bytes in the bundle.
         sha256: Of those bytes, in hex.
         mode: Permission bits; masked 0755 in the tar, on the host exactly these. Never setuid or the like.
@@ -39,6 +39,7 @@ class FileEntry:
         owner: `user:group` on the host; empty for root.
         platform: `os/arch` that it is for; empty for all.
         expanded: Bytes after decompression, for compressed image layers; 0 otherwise.
+        member: Its encoded name, where `path` does not fit a tar header (`member_names.encode_name`).
     """
 
     path: str
@@ -50,6 +51,12 @@ class FileEntry:
     owner: str = ""
     platform: str = ""
     expanded: int = 0
+    member: str = ""
+
+    @property
+    def tar_name(self) -> str:
+        """Its name in the tar and in SHA256SUMS."""
+        return self.member or self.path
 
 
 @dataclass(frozen=True, slots=True)

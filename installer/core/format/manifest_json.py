@@ -8,8 +8,9 @@ from dataclasses import fields
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from installer.core import jsonio
+from installer.core import features, jsonio
 from installer.core.digest import HEX, OCI
+from installer.core.errors import TamperedError
 from installer.core.fields import PRINTABLE, Document, Value
 from installer.core.format import step_options
 from installer.core.format.health_target import MAX_WATCH, target_fault
@@ -27,7 +28,7 @@ from installer.core.format.manifest import (
     Manifest,
     Source,
 )
-from installer.core.format.manifest_rules import WRONG_RELEASE, check, check_steps
+from installer.core.format.manifest_rules import WRONG_RELEASE, check, check_steps, used_features
 from installer.core.format.methods import NAMES, SPECS
 from installer.core.json_stream import load_object
 from installer.core.limits import LIMITS
@@ -59,8 +60,11 @@ def parse(data: bytes, *, retained: bool = False) -> Manifest:
             perhaps with steps and probes that it never used: they are read as they are.
 
     Raises:
-        TamperedError: It is not a manifest of this version, or contradicts itself.
+        NeedsNewerError: It is of a newer version, or uses a feature that this version does not know.
+        TamperedError: It is not a manifest, or contradicts itself.
     """
+    # Before anything else is judged: what a newer version wrote is no sign of tampering.
+    features.check_known(data, MANIFEST)
     # The list that is signed has its digest: copying the bundle again would not help.
     document = Document(MANIFEST, WRONG_RELEASE)
 
@@ -76,8 +80,8 @@ def parse(data: bytes, *, retained: bool = False) -> Manifest:
     }
     top = Value(document, load_object(data, MANIFEST, LIMITS.manifest_bytes, long_lists))
     with top.fields() as taken:
-        taken.take("schema").choice((SCHEMA,))
-        # A manifest of another version has other fields: only the version is worth a message.
+        _require_known(taken.take("schema"), requires := taken.take("requires", []))
+        # What is not a manifest has other fields: only the schema is worth a message.
         document.require_valid()
         manifest = Manifest(
             product=taken.take("product").text(
@@ -104,10 +108,30 @@ def parse(data: bytes, *, retained: bool = False) -> Manifest:
     if not manifest.platforms:
         top.document.note("platforms", "must name at least one platform")
     document.require_valid()
-    check(manifest)
+    used = check(manifest)
+    # One written form: a word too many would shut out readers without need, one too few would call newer
+    # bundles tampered.
+    if requires.raw != list(used):
+        raise TamperedError(
+            f"requires {requires.raw!r:.80}, but uses {list(used)}", where=MANIFEST, hint=WRONG_RELEASE
+        )
     if not retained:
         check_steps(manifest)
     return manifest
+
+
+def _require_known(schema: Value, requires: Value) -> None:
+    """Read what the manifest requires, also where it is not in the written form.
+
+    Raises:
+        NeedsNewerError: This version does not know it.
+    """
+    if isinstance(schema.raw, str) and features.LATER.fullmatch(schema.raw):
+        raise features.needs_newer_error(f"has the schema {schema.raw}", MANIFEST)
+    schema.choice((SCHEMA,))
+    words = requires.names(features.WORD, features.WORD_FORM, features.MOST)
+    schema.document.require_valid()
+    features.require_known(words, MANIFEST)
 
 
 def _platform(value: Value) -> str:
@@ -148,6 +172,7 @@ def _any_file(value: Value) -> FileEntry:
             owner=taken.optional_text("owner", _OWNER, "`user:group`"),
             platform=taken.optional_text("platform", _PLATFORM, "`os/arch`"),
             expanded=taken.take("expanded", 0).number(0),
+            member=taken.optional_text("member"),
         )
 
 
@@ -252,6 +277,7 @@ def dump(manifest: Manifest) -> bytes:
             rows[name] = _row(value)
         else:
             rows[name] = value
+    rows["requires"] = used_features(manifest)
     required = ("schema", "product", "version", "sequence", "created", "expires", "platforms", "files")
     return jsonio.dumps_lines({key: value for key, value in rows.items() if value or key in required}, _row)
 

@@ -7,15 +7,26 @@ from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 
 from installer.core.errors import TamperedError
+from installer.core.features import NAMES
 from installer.core.format.manifest import (
     MANIFEST,
     SECTIONS,
+    DirectoryEntry,
     FileEntry,
     LinkEntry,
     Manifest,
     blob_path,
 )
-from installer.core.format.member_names import destination_fault, link_target_fault, path_fault
+from installer.core.format.member_names import (
+    destination_fault,
+    encoded_name,
+    fold_name,
+    is_plain_destination,
+    is_plain_path,
+    is_plain_target,
+    link_target_fault,
+    name_fault,
+)
 from installer.core.format.methods import SPECS
 
 WRONG_RELEASE = (
@@ -25,8 +36,11 @@ WRONG_RELEASE = (
 """The hint about a signed manifest that cannot be used: another copy would be no better."""
 
 
-def check(manifest: Manifest) -> None:
+def check(manifest: Manifest) -> tuple[str, ...]:
     """Refuse a manifest that contradicts itself.
+
+    Returns:
+        The words of the features that it uses, as `requires` must have them.
 
     Raises:
         TamperedError: Paths or destinations conflict or are not allowed, the order is wrong, or something
@@ -36,6 +50,20 @@ def check(manifest: Manifest) -> None:
     _check_names(manifest)
     _check_destinations(manifest)
     _check_references(manifest)
+    return used_features(manifest)
+
+
+def used_features(manifest: Manifest) -> tuple[str, ...]:
+    """Return the words of the features that a manifest uses, sorted: what `requires` must have."""
+    rows: list[LinkEntry | DirectoryEntry] = [*manifest.links, *manifest.directories]
+    installs = chain((entry.install for entry in manifest.files), (row.install for row in rows))
+    names = (
+        any(entry.member for entry in manifest.files)
+        or not all(is_plain_path(row.path) for row in rows)
+        or not all(is_plain_target(link.target) for link in manifest.links)
+        or not all(is_plain_destination(install) for install in installs if install)
+    )
+    return (NAMES,) if names else ()
 
 
 def check_steps(manifest: Manifest) -> None:
@@ -82,25 +110,38 @@ def _check_order(files: Iterable[FileEntry]) -> None:
     """Require sections in order; files sorted bytewise within each, except images, which keep their order."""
     last_rank, last_path = -1, ""
     for entry in files:
-        rank = section_rank(entry.path)
-        in_order = rank > last_rank or (
-            rank == last_rank and (entry.path > last_path or rank == len(SECTIONS) - 1)
-        )
+        rank, path = section_rank(entry.path), entry.tar_name
+        in_order = rank > last_rank or (rank == last_rank and (path > last_path or rank == len(SECTIONS) - 1))
         if not in_order:
             raise _fault(f"{entry.path} is in the wrong place")
-        last_rank, last_path = rank, entry.path
+        last_rank, last_path = rank, path
 
 
 def _check_names(manifest: Manifest) -> None:
-    """Require names that fit the tar, are unique when lower-cased, and are not both file and directory."""
+    """Require names that fit, are unique without regard to case, and are not both file and directory."""
     files = [entry.path for entry in manifest.files] + [link.path for link in manifest.links]
     directories = [directory.path for directory in manifest.directories]
     for path in chain(files, directories):
-        if fault := path_fault(path):
+        if not is_plain_path(path) and (fault := name_fault(path)):
             raise _fault(f"{path!r:.120} {fault}")
-    # Also unique in lower case: bundles are unpacked on file systems that ignore case.
-    folded = [_folded(path) for path in files]
-    folders = [_folded(path) for path in directories]
+    _check_unique(files, directories)
+    encoded = [entry for entry in manifest.files if entry.member or not is_plain_path(entry.path)]
+    for entry in encoded:
+        # Nobody decodes a name: the one encoding of the true name is made again and compared.
+        if entry.member != (wanted := encoded_name(entry.path)):
+            raise _fault(f"{entry.path!r:.120} is stored as {entry.member!r:.120}, not as {wanted!r:.120}")
+    if encoded:
+        # An encoded name could be the plain name of another file: tar would unpack one over the other.
+        _check_unique([entry.tar_name for entry in manifest.files], [])
+    for link in manifest.links:
+        _link(link)
+
+
+def _check_unique(files: list[str], directories: list[str]) -> None:
+    """Require that no path occurs twice, ignoring case, and that none is both a file and a directory."""
+    # Also unique without case: bundles are unpacked on file systems that ignore case.
+    folded = [fold_name(path) for path in files]
+    folders = [fold_name(path) for path in directories]
     for path in folders:
         if not path.startswith("trees/"):
             raise _fault(f"directory {path} does not belong to any tree")
@@ -113,8 +154,6 @@ def _check_names(manifest: Manifest) -> None:
         raise _fault(f"{min(both)} is both a file and a directory")
     for path, _ in _below([*folded, *folders], taken):
         raise _fault(f"{path} is both a file and a directory")
-    for link in manifest.links:
-        _link(link)
 
 
 def _link(link: LinkEntry) -> None:
@@ -132,11 +171,6 @@ def _link(link: LinkEntry) -> None:
 def _first_twice(items: Iterable[str]) -> str:
     seen: set[str] = set()
     return next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
-
-
-def _folded(path: str) -> str:
-    # Nearly all paths are in lower case: no second copy of 250,000 of them.
-    return path if (lower := path.lower()) == path else lower
 
 
 def _below(paths: Iterable[str], directories: Container[str]) -> Iterator[tuple[str, str]]:

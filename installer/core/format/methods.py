@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from installer.core.format.manifest import FileEntry, Kind
+from installer.core.risk.compose_files import examine_services
+from installer.core.risk.risk import Examine
+from installer.core.risk.units import examine_unit
 
 MAX_SECONDS = 999_999 * 7 * 86400
 """The longest time that bundle.yaml can say, `999999w`."""
@@ -32,6 +35,9 @@ class Option:
         is_list: Whether the value is a list of files, not one file.
         pattern: Regular expression for a value that is neither a path nor a duration; empty for any text.
         form: The pattern in words.
+        examine: Yields what one of the files does as root and what it opens, from its path and its content.
+            Scripts (`is_program`) are shown with their text without it.
+        is_yaml: Whether `examine` is given the values of a YAML file, not text.
     """
 
     key: str
@@ -44,6 +50,8 @@ class Option:
     is_list: bool = False
     pattern: str = ""
     form: str = ""
+    examine: Examine | None = None
+    is_yaml: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ METHODS = (
                 name_pattern=r"[A-Za-z0-9:_.\\@-]+\."
                 r"(?:service|socket|timer|target|path|mount|automount|swap|slice)",
                 name_hint="use a name that ends in .service, .socket, .timer, …",
+                examine=examine_unit,
             ),
         ),
         forms=(("units",),),
@@ -102,7 +111,7 @@ METHODS = (
     MethodSpec(
         "compose",
         options=(
-            Option("file", "compose"),
+            Option("file", "compose", examine=examine_services, is_yaml=True),
             Option(
                 "project",
                 pattern=r"[a-z0-9][a-z0-9_-]{0,62}",

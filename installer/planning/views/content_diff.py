@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from installer.core.errors import Problem
 from installer.core.format.manifest import FileEntry, Manifest
 from installer.deploy.file_operations import matches
+from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.file_systems import FileSystems
 from installer.host.system import Seen, System
@@ -42,12 +43,12 @@ class _Budget:
 
 
 def planned_diffs(
-    system: System, changes: Changes, wanted: Desired, release: Release | None
+    context: Context, changes: Changes, wanted: Desired, release: Release | None
 ) -> tuple[Diff, ...]:
     """Return how files on the host will change: rendered ones, and those that somebody edited.
 
     Args:
-        system: The host.
+        context: The host, and what is secret on it.
         changes: What will be done to files.
         wanted: What the release wants.
         release: The release; None where none comes.
@@ -58,24 +59,24 @@ def planned_diffs(
     written = {each.path for each in changes.changes if each.verb in ("add", "replace", "restore")}
     drifted = {each.path: each for each in changes.drifted}
     found = [
-        _compared(system, items[path], data, _beside(drifted.get(path)))
+        _compared(context, items[path], data, _beside(drifted.get(path)))
         for path, data in wanted.rendered.items()
         if path in items and (path in written or path in drifted)
     ]
     budget = _Budget()
     for path in sorted(drifted.keys() & items.keys() - wanted.rendered.keys()):
         source = release.now(drifted[path].origin)
-        found.append(_of_file(system, items[path], source, budget, _beside(drifted[path])))
+        found.append(_of_file(context, items[path], source, budget, _beside(drifted[path])))
     return tuple(found)
 
 
 def drift_diffs(
-    system: System, installed: Iterable[Installed], drifted: Sequence[Problem], kept: Sequence[Drifted]
+    context: Context, installed: Iterable[Installed], drifted: Sequence[Problem], kept: Sequence[Drifted]
 ) -> tuple[Diff, ...]:
     """Return how files on the host differ from what the running release installed.
 
     Args:
-        system: The host.
+        context: The host, and what is secret on it.
         installed: What the release installed.
         drifted: Where the host differs.
         kept: Files that were edited and are kept by policy.
@@ -83,7 +84,7 @@ def drift_diffs(
     wanted = {each.where for each in drifted} | {each.path for each in kept if each.kind == "file"}
     items = {item.path: item for item in installed if item.kind == "file" and item.path in wanted}
     budget = _Budget()
-    found = (_of_file(system, items[path], items[path].source, budget) for path in sorted(items))
+    found = (_of_file(context, items[path], items[path].source, budget) for path in sorted(items))
     return tuple(each for each in found if each.text or each.note)
 
 
@@ -131,8 +132,9 @@ def _beside(drifted: Drifted | None) -> str:
     return f"{drifted.other} (your {drifted.path.rpartition('/')[2]} is not changed)"
 
 
-def _of_file(system: System, item: Installed, source: str, budget: _Budget, to: str = "") -> Diff:
+def _of_file(context: Context, item: Installed, source: str, budget: _Budget, to: str = "") -> Diff:
     """Compare a file on the host with the content of the release in another file."""
+    system = context.system
     try:
         seen = system.observe(item.path)
         if seen.kind != "file" or seen.sha256 == item.sha256:
@@ -147,10 +149,11 @@ def _of_file(system: System, item: Installed, source: str, budget: _Budget, to: 
             return Diff(item.path, "", _TOO_MANY)
     except OSError as error:
         return Diff(item.path, "", _unread(error))
-    return _compared(system, item, new, to)
+    return _compared(context, item, new, to)
 
 
-def _compared(system: System, item: Installed, new: bytes, to: str = "") -> Diff:
+def _compared(context: Context, item: Installed, new: bytes, to: str = "") -> Diff:
+    system = context.system
     try:
         seen = system.observe(item.path, digest=False)
         if seen.kind not in ("file", "absent"):
@@ -163,7 +166,7 @@ def _compared(system: System, item: Installed, new: bytes, to: str = "") -> Diff
         return Diff(item.path, "", _unread(error))
     if seen.kind == "file" and old == new:
         return Diff(item.path, "", _condition(seen, item))
-    return diff(item.path, old, new, to)
+    return diff(item.path, old, new, to, context.secrets.values())
 
 
 def _unread(error: OSError) -> str:

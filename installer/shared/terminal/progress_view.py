@@ -8,10 +8,14 @@ import threading
 import time
 from typing import Any, Protocol
 
+from installer.shared.humanize import duration_text
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
 from installer.shared.terminal.narrow import FULL, SHORT
 from installer.shared.terminal.text import safe
+
+LONGEST = 24 * 3600
+"""Seconds left above which none are shown."""
 
 
 class Log(Protocol):
@@ -37,27 +41,36 @@ class _Lines(Progress):
     """Progress as lines: one every five seconds, and one at the end of a phase."""
 
     EVERY = 5.0
+    PAUSE = 2.0
+    """Seconds without a byte after which it is a pause: it says nothing about the rate of what follows."""
 
     def __init__(self, console: Log) -> None:
         self._console = console
         self._lock = threading.Lock()
         self._label, self._total, self._done = "", 0, 0
-        self._began = self._reported = 0.0
+        self._began = self._reported = self._moved = 0.0
+        self._moving = 0.0
 
     def start(self, label: str, total: int) -> None:
         self._label, self._total, self._done = label, total, 0
-        self._began = self._reported = time.monotonic()
+        self._began = self._reported = self._moved = time.monotonic()
+        self._moving = 0.0
 
     def advance(self, count: int) -> None:
         # Several threads report bytes.
         with self._lock:
             self._done += count
             now = time.monotonic()
+            # An engine may prepare its images for minutes before it sends the first byte.
+            self._moving += min(now - self._moved, self.PAUSE)
+            self._moved = now
             if now - self._reported < self.EVERY:
                 return
             self._reported = now
-        rate = self._done / max(now - self._began, 0.001)
-        left = f", {(self._total - self._done) / max(rate, 1):.0f} s left" if self._total else ""
+        rate = self._done / max(self._moving, 0.001)
+        seconds = (self._total - self._done) / max(rate, 1)
+        # A longer time is an estimate from too few bytes, and helps nobody.
+        left = f", about {duration_text(seconds)} left" if self._total and seconds < LONGEST else ""
         of = f" of {size(self._total)}" if self._total else ""
         self._line(f"{self._label}: {size(self._done)}{of}, {size(int(rate))}/s{left}")
 
@@ -82,6 +95,21 @@ class _Lines(Progress):
             self._console.log(text)
 
 
+def _time_left() -> Any:
+    """Return the column with the time left."""
+    from rich import progress
+    from rich.text import Text
+
+    class TimeLeft(progress.TimeRemainingColumn):
+        """Shows no time of days, which is an estimate from too few bytes."""
+
+        def render(self, task: progress.Task) -> Text:
+            known = task.time_remaining is not None and task.time_remaining < LONGEST
+            return super().render(task) if known else Text("-:--:--", style="progress.remaining")
+
+    return TimeLeft()
+
+
 class _Bar(Progress):
     """Progress as a bar with bytes, rate and time left."""
 
@@ -100,7 +128,7 @@ class _Bar(Progress):
         # A bar that wraps is drawn anew on every line: on a narrow terminal it shows less instead.
         if terminal.width >= FULL:
             columns += [progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn()]
-            columns.append(progress.TimeRemainingColumn())
+            columns.append(_time_left())
         elif terminal.width >= SHORT:
             columns += [progress.BarColumn(bar_width=12), progress.DownloadColumn()]
         else:

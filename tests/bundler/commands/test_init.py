@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 
+import jsonschema
 import pytest
+import yaml
 
-from bundler.commands.init import init_project, template_names
+from bundler.commands.init import init_project, templates
+from bundler.commands.schema import bundle_schema
 from installer.core.errors import UnfitInputError, UsageError
 
 
@@ -49,8 +53,23 @@ def test_nothing_is_left_when_a_file_cannot_be_written(tmp_path):
 def test_a_template_that_is_not_there_is_named_with_a_way_out(tmp_path):
     with pytest.raises(UsageError, match="compos") as caught:
         init_project(tmp_path, "compos")
-    assert caught.value.hint == "did you mean compose?"
-    assert template_names() == ["compose", "service", "systemd"]
+    assert caught.value.hint == "did you mean compose? the templates are compose, service, systemd"
+    with pytest.raises(UsageError, match="nomad") as caught:
+        init_project(tmp_path, "nomad")
+    assert caught.value.hint == "the templates are compose, service, systemd"
+    # Each of them is described, also one that is added later.
+    assert [name for name, creates in templates() if creates] == ["compose", "service", "systemd"]
+
+
+def test_an_editor_finds_the_schema_next_to_bundle_yaml(tmp_path):
+    init_project(tmp_path / "bell")
+    first = (tmp_path / "bell/bundle.yaml").read_text().splitlines()[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    document = json.loads((tmp_path / "bell" / first.partition("=")[2]).read_text())
+    assert document == bundle_schema().document
+    value = yaml.safe_load((tmp_path / "bell/bundle.yaml").read_text())
+    jsonschema.Draft202012Validator(document).validate(value)
+    assert not jsonschema.Draft202012Validator(document).is_valid(value | {"porduct": "x"})
 
 
 def test_the_example_program_runs_and_answers_its_probe(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from bundler.commands.inspect import VIEWS, inspect_bundle
 from installer.core.errors import TamperedError, UsageError
-from installer.core.format.manifest import Deployment
+from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
 from installer.core.limits import LIMITS
 from installer.shared.terminal.text import safe
 from tests.rig import bundlebuild as build
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_overview_says_what_it_is_and_that_nothing_was_verified(path: Path) -> None:
     report = inspect_bundle(path)
-    for word in ("lan-chat", "1.4.0", "linux/amd64", ".sigstore.json", "run `bundle verify` to check"):
+    for word in ("lan-chat", "1.4.0", "linux/amd64", ".sigstore.json", "NOT VERIFIED", "were not checked"):
         assert word in report.text
     assert report.document["verified"] is False
     assert report.document["identity"] == build.read(path.read_bytes()).identity
@@ -40,7 +40,10 @@ def test_every_view_has_a_text_and_a_document(path: Path, view: str) -> None:
     import json
 
     report = inspect_bundle(path, view)
-    assert report.text
+    # Whatever is shown, nobody may take it for checked.
+    command = f"run `bundle verify {path} --root root.json`"
+    assert report.text.endswith(f"\n\nNOT VERIFIED: nobody has checked who made this bundle; {command}")
+    assert report.document["verified"] is False
     json.dumps(report.document)
 
 
@@ -95,7 +98,7 @@ def test_approvals_are_listed_and_called_unchecked(tmp_path: Path) -> None:
     ]
     path = write(tmp_path, build.plan(approvals=parts))
     assert "approvals/security-0a1b2c3d.json" in inspect_bundle(path).text
-    assert "not verified: run" in inspect_bundle(path, "approvals").text
+    assert "NOT VERIFIED: nobody has checked" in inspect_bundle(path, "approvals").text
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
@@ -120,3 +123,80 @@ def test_sensitive_destinations_are_named_loudly(tmp_path: Path) -> None:
     report = inspect_bundle(write(tmp_path, build.signed(build.plan(entries=entries))))
     assert "SENSITIVE   /etc/sudoers.d/chat: who may act as root\n" in report.text
     assert [each["path"] for each in report.document["sensitive"]] == ["/etc/sudoers.d/chat"]
+
+
+BAD = {
+    "docs/a.md": b"# x\n",
+    "deploy/apply.sh": b"#!/bin/sh\nuseradd eve\n",
+    "deploy/compose.yaml": b"services: {web: {privileged: true, volumes: ['/:/host'], network_mode: host}}\n",
+    "deploy/x.service": b"[Service]\nExecStartPre=rm -rf /\n",
+    "trees/t/f": b"x",
+}
+BAD_ENTRIES = {
+    "deploy/apply.sh": {"kind": "script", "mode": 0o755},
+    "deploy/compose.yaml": {"kind": "compose"},
+    "deploy/x.service": {"kind": "unit"},
+    "trees/t/f": {"install": "/opt/t/f", "mode": 0o666},
+}
+BAD_STEPS = (
+    Deployment("systemd", {"units": ["deploy/x.service"]}),
+    Deployment("compose", {"file": "deploy/compose.yaml", "project": "chat"}),
+    Deployment("script", {"apply": "deploy/apply.sh", "roll_forward_only": "adds a user for good"}),
+)
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    plan = build.plan(
+        BAD, entries=BAD_ENTRIES, deploy=BAD_STEPS, links=(LinkEntry("trees/t/l", "f", "/opt/t/l"),),
+        directories=(DirectoryEntry("trees/t/d", 0o777, "/opt/t/d"),),
+    )  # fmt: skip
+    return write(tmp_path, build.signed(plan))
+
+
+def test_what_is_dangerous_is_in_a_view_of_its_own(bad: Path) -> None:
+    text = inspect_bundle(bad, "risks").text
+    for line in (
+        "deploy/x.service: the service runs as root: no User= is set",
+        "deploy/apply.sh: runs as root (apply), 2 lines",
+        "deploy/compose.yaml: service web: privileged: true",
+        "deploy/compose.yaml: service web: network_mode: host",
+        "deploy/compose.yaml: service web: mounts /: the whole file system of the host",
+        "trees/t/f: every user may write to /opt/t/f (mode 0666)",
+        "trees/t/d: every user may write into /opt/t/d (mode 0777)",
+        "deploy/x.service:2: deletes the whole file system: ExecStartPre=rm -rf /",
+        "deploy/apply.sh:2: changes who may log in or act as root: useradd eve",
+    ):
+        assert line in text
+    assert "× runs as root" in inspect_bundle(bad).text
+    assert inspect_bundle(bad).document["risk_counts"]["host"] == 3
+
+
+def test_scripts_and_commands_are_shown_whole(bad: Path) -> None:
+    report = inspect_bundle(bad, "scripts")
+    assert "deploy/x.service:2 (as root): ExecStartPre=rm -rf /" in report.text
+    assert "  | useradd eve" in report.text
+    assert [each["user"] for each in report.document["programs"]] == ["root", "root"]
+
+
+def test_steps_and_real_places_are_shown(bad: Path) -> None:
+    report = inspect_bundle(bad, "deploy")
+    for line in (
+        "units: deploy/x.service -> /etc/systemd/system/x.service",
+        "project: chat",
+        "roll_forward_only: adds a user for good",
+        "/opt/t/d",
+        "-> f",
+    ):
+        assert line in report.text
+    assert [each["install"] for each in report.document["links"]] == ["/opt/t/l"]
+    assert report.document["directories"][0]["mode"] == "0777"
+
+
+def test_a_changed_script_is_not_shown_and_the_overview_says_so(tmp_path: Path) -> None:
+    plan = build.plan(BAD, entries=BAD_ENTRIES, deploy=BAD_STEPS)
+    path = write(tmp_path, build.signed(plan).changed("deploy/apply.sh", data=b"#!/bin/sh\nuseradd bob\n"))
+    for view in ("risks", "scripts"):
+        with pytest.raises(TamperedError, match="does not match the signed list"):
+            inspect_bundle(path, view)
+    assert "NOT EXAMINED: " in inspect_bundle(path).text

@@ -11,26 +11,27 @@ from pathlib import Path
 import pytest
 
 from bundler.freeze import build, standard_library
-from bundler.freeze.standard_library import choose, interpreter_version
+from bundler.freeze.standard_library import SERIES, choose, interpreter_version
 from installer.core.errors import TamperedError, UnfitInputError
 
 HERE = ".".join(map(str, sys.version_info[:3]))
+FUTURE = f"{SERIES}.99"
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(standard_library.SOURCE, raising=False)
-    return with_interpreter(tmp_path / "site", b"3.11.99")
+    return with_interpreter(tmp_path / "site", FUTURE.encode())
 
 
 def with_interpreter(site: Path, *versions: bytes) -> Path:
-    base = site / "freeze_core/bases/console-cpython-311-x86_64-linux-gnu"
+    base = site / f"freeze_core/bases/console-cpython-{SERIES.replace('.', '')}-x86_64-linux-gnu"
     base.parent.mkdir(parents=True, exist_ok=True)
     base.write_bytes(b"\x7fELF" + b"".join(b"\0%b\0 code" % each for each in versions))
     return site
 
 
-def archive(path: Path, version: str = "3.11.99", **members: str) -> str:
+def archive(path: Path, version: str = FUTURE, **members: str) -> str:
     with tarfile.open(path, "w:gz") as tar:
         for name, text in {"Lib/json/__init__.py": "good", **members}.items():
             member = tarfile.TarInfo(f"Python-{version}/{name}")
@@ -42,25 +43,25 @@ def archive(path: Path, version: str = "3.11.99", **members: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def locked(path: Path, digest: str = "0" * 64, version: str = "3.11.99") -> Path:
+def locked(path: Path, digest: str = "0" * 64, version: str = FUTURE) -> Path:
     path.write_text(f"# comment\nPython-{version}.tgz \\\n    --hash=sha256:{digest}\n")
     return path
 
 
 def test_the_lock_names_the_release_of_the_interpreter() -> None:
-    for site in (build.ROOT / "build/freeze").glob("site-*"):
-        pinned, digest = standard_library._pinned(build.lock("python.txt"))
-        assert pinned == interpreter_version(site)
-        assert len(digest) == 64
+    pinned, digest = standard_library._pinned(build.lock("python.txt"))
+    for site in (build.ROOT / "build/freeze").glob(f"site-{SERIES}-*"):
+        assert pinned in ("", interpreter_version(site))
+        assert not pinned or len(digest) == 64
 
 
 def test_a_release_with_another_library_is_refused(site: Path, tmp_path: Path) -> None:
     lock = locked(tmp_path / "python.txt")
     with pytest.raises(UnfitInputError) as caught:
         choose(site, lock, tmp_path, release=True)
-    assert caught.value.what == f"the standard library is that of Python {HERE}, the interpreter is 3.11.99"
+    assert caught.value.what == f"the standard library is that of Python {HERE}, the interpreter is {FUTURE}"
     assert caught.value.hint == (
-        "get Python-3.11.99.tgz, then run: make release PYTHON_SOURCE=Python-3.11.99.tgz"
+        f"get Python-{FUTURE}.tgz, then run: make release PYTHON_SOURCE=Python-{FUTURE}.tgz"
     )
     test_build = choose(site, lock, tmp_path)
     assert (test_build.version, test_build.fits, test_build.path) == (HERE, False, None)
@@ -74,7 +75,7 @@ def test_a_release_with_the_same_library_is_built(site: Path, tmp_path: Path) ->
 def test_the_library_comes_from_the_pinned_archive(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = tmp_path / "Python-3.11.99.tgz"
+    source = tmp_path / f"Python-{FUTURE}.tgz"
     digest = archive(
         source, **{"Lib/../../out.py": "bad", "Lib/test/big.py": "no", "Modules/x.c": "no", "Lib/a.txt": "no"}
     )
@@ -90,7 +91,7 @@ def test_the_library_comes_from_the_pinned_archive(
 
 
 def test_another_archive_is_refused(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = tmp_path / "Python-3.11.99.tgz"
+    source = tmp_path / f"Python-{FUTURE}.tgz"
     digest = archive(source)
     archive(source, **{"Lib/json/__init__.py": "evil"})
     monkeypatch.setenv(standard_library.SOURCE, str(source))
@@ -100,14 +101,41 @@ def test_another_archive_is_refused(site: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_lock_for_another_interpreter_is_refused(site: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnfitInputError, match=r"names Python 3\.11\.98, the interpreter .* is 3\.11\.99"):
-        choose(site, locked(tmp_path / "python.txt", version="3.11.98"), tmp_path)
-    (tmp_path / "python.txt").write_text("Python-3.11.99.tgz\n")
+    with pytest.raises(UnfitInputError, match=rf"names Python {SERIES}\.98, the interpreter .* is {FUTURE}"):
+        choose(site, locked(tmp_path / "python.txt", version=f"{SERIES}.98"), tmp_path)
+    (tmp_path / "python.txt").write_text(f"Python-{FUTURE}.tgz\n")
     with pytest.raises(UnfitInputError, match="names no source archive"):
         choose(site, tmp_path / "python.txt", tmp_path)
 
 
-@pytest.mark.parametrize("versions", [(), (b"3.11.1", b"3.11.2"), (b"three",)])
+@pytest.mark.parametrize("versions", [(), (b"%b.1", b"%b.2"), (b"three",), (b"2.9.1",)])
 def test_an_interpreter_that_names_no_version_is_refused(tmp_path: Path, versions: tuple[bytes, ...]) -> None:
+    named = [version.replace(b"%b", SERIES.encode()) for version in versions]
     with pytest.raises(UnfitInputError, match="names its version"):
-        interpreter_version(with_interpreter(tmp_path, *versions))
+        interpreter_version(with_interpreter(tmp_path, *named))
+
+
+def test_a_version_at_the_end_of_another_text_is_read(tmp_path: Path) -> None:
+    build = f"/opt/cpython-{FUTURE}".encode()
+    assert interpreter_version(with_interpreter(tmp_path, build)) == FUTURE
+    with pytest.raises(UnfitInputError, match="names its version"):
+        interpreter_version(with_interpreter(tmp_path, f"1{FUTURE}".encode()))
+
+
+def test_without_an_archive_in_the_lock_only_a_library_that_fits_is_released(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = locked(tmp_path / "python.txt", version="2.9.1")
+    assert not choose(site, lock, tmp_path).fits
+    with pytest.raises(UnfitInputError) as caught:
+        choose(site, lock, tmp_path, release=True)
+    assert caught.value.hint == (
+        f"write the hash of Python-{FUTURE}.tgz into python.txt, get it, then run: "
+        f"make release PYTHON_SOURCE=Python-{FUTURE}.tgz"
+    )
+    monkeypatch.setenv(standard_library.SOURCE, str(tmp_path / "any.tgz"))
+    with pytest.raises(UnfitInputError, match=f"names no source archive of Python {SERIES} with its hash"):
+        choose(site, lock, tmp_path)
+    monkeypatch.delenv(standard_library.SOURCE)
+    with_interpreter(site, HERE.encode())
+    assert choose(site, lock, tmp_path, release=True).fits

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundler.provenance.git import Checkout, inspect_checkout, plain_url
+from bundler.provenance.tags import ReleaseName
 from tests.rig.gitcheckout import commit_all, git
 
 
@@ -85,6 +86,7 @@ def test_without_a_repository_a_commit_or_git_it_says_why(
     assert inspect_checkout(place) == Checkout(unknown="not a git repository")
     git(place, "init", "-q")
     assert inspect_checkout(place).unknown == "the git repository has no commit yet"
+    assert inspect_checkout(place).has_repository
     monkeypatch.setenv("PATH", str(tmp_path))
     assert inspect_checkout(place).unknown == "git is not installed"
     assert inspect_checkout(place).as_text() == "not recorded: git is not installed"
@@ -95,7 +97,9 @@ def test_a_repository_of_somebody_else_is_not_taken_for_none(place: Path) -> Non
     committed(place)
     for each in (place.parent, *place.parent.rglob("*")):
         os.chown(each, 12345, 12345, follow_symlinks=False)
-    assert "git config --global --add safe.directory" in inspect_checkout(place).unknown
+    found = inspect_checkout(place)
+    assert (found.commit, found.foreign) == ("", str(place.parent))
+    assert found.unknown == "git refuses a checkout that belongs to another user"
 
 
 @pytest.mark.parametrize(
@@ -121,5 +125,49 @@ def test_the_repository_s_url_has_one_form_and_nothing_secret(origin: str, shown
 
 def test_origin_is_asked_for(place: Path) -> None:
     commit_all(place.parent, "v1.4.0", "https://token@git.lan/chat.git")
-    found = inspect_checkout(place)
+    found = inspect_checkout(place, name=ReleaseName("lan-chat", "1.4.0"))
     assert (found.repository, found.tag, len(found.commit)) == ("https://git.lan/chat", "v1.4.0", 40)
+    # The time that went into the bundle before this was asked, and the tag, are what they were.
+    assert found.source.text() == f"commit {found.commit}, tag v1.4.0"
+
+
+def test_the_tag_is_the_one_that_names_this_release_whatever_else_was_fetched(place: Path) -> None:
+    committed(place)
+    name = ReleaseName("svc-a", "1.4.0")
+    for tag, chosen in (
+        ("v2.0.0", ""),  # another version
+        ("svc-b/v1.4.0", ""),  # another product
+        ("nightly", ""),
+        ("v1.4.0-rc.1", ""),
+        ("svc-a/v1.4.0", "svc-a/v1.4.0"),
+        ("v1.4.0", "v1.4.0"),  # as before: the plain one wins
+    ):
+        git(place, "tag", "-am", "x", tag)
+        assert inspect_checkout(place, name=name).tag == chosen, tag
+    found = inspect_checkout(place, name=ReleaseName("svc-a", "1.4.0", "svc-b/"))
+    assert found.tag == "svc-b/v1.4.0"
+    assert inspect_checkout(place, name=ReleaseName("svc-a", "1.4.0", "svc-c/")).tag == ""
+
+
+def test_a_submodule_that_was_not_fetched_is_missing_also_inside_of_another(
+    place: Path, tmp_path: Path
+) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    for each in (inner, outer):
+        each.mkdir()
+        (each / "file").write_text("1")
+    allow = ("-c", "protocol.file.allow=always")
+    commit_all(inner)
+    commit_all(outer)
+    git(outer, *allow, "submodule", "add", "-q", str(inner), "deep")
+    git(outer, "commit", "-qm", "x")
+    committed(place)
+    git(place.parent, *allow, "submodule", "add", "-q", str(outer), "product/lib")
+    git(place.parent, "commit", "-qm", "x")
+    # git itself fetches the one, but not what is in it.
+    assert inspect_checkout(place).submodules == (str(place / "lib/deep"),)
+    git(place.parent, *allow, "submodule", "update", "-q", "--init", "--recursive")
+    assert inspect_checkout(place).submodules == ()
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(place.parent), str(clone))
+    assert inspect_checkout(clone / "product").submodules == (str(clone / "product/lib"),)

@@ -21,7 +21,7 @@ from installer.audit.log import HEAD, LOG, AuditError, check, opened
 from installer.audit.record import encode
 from installer.commands import audit as commands
 from installer.host.context import Context
-from installer.host.layout import STATE
+from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from tests.rig.chatd import ONE, TWO, numbered
 from tests.rig.faulty import FaultySystem, Killed
@@ -114,6 +114,27 @@ def test_killed_anywhere_while_a_file_is_begun_the_chain_goes_on(
         record(healthy, reason="after it")
         assert problem(healthy) == "", (fault, at)
     assert cuts >= {1, 2}
+
+
+def test_space_for_the_end_of_a_transaction_is_reserved_in_the_new_file(long: System) -> None:
+    record(long, roll=False, reason="x" * 2000)
+    before = there(long)
+    with opened(long) as log:
+        log.reserve()
+    assert len(there(long)) == len(before) + 1
+    assert problem(long) == ""
+
+
+def test_no_file_ends_with_a_partial_record(long: System) -> None:
+    record(long, roll=False, reason="x" * 2000)
+    before = there(long)
+    with Path(long.root, LOG[1:]).open("ab") as log:
+        log.write(b"half a rec")
+    record(long, reason="next")
+    assert there(long) == before
+    record(long, reason="next")
+    assert len(there(long)) == len(before) + 1
+    assert problem(long) == ""
 
 
 def test_a_log_that_cannot_be_renamed_stays_one_file(
@@ -224,6 +245,34 @@ def test_what_is_settled_is_not_read_again(noted: Context, monkeypatch: pytest.M
     install(noted, numbered(4))
     assert len(begun) < 6
     assert problem(noted.system) == ""
+
+
+def test_a_short_log_is_not_noted_and_one_with_a_partial_record_never(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = Path(system.root, Layout("lan-chat").audit_mark[1:])
+    mark.parent.mkdir(parents=True)
+    record(system)
+    with opened(system) as log:
+        log.settled("lan-chat")
+    assert not mark.exists()
+    monkeypatch.setattr(audit_log, "MARK_EVERY", 1)
+    with Path(system.root, LOG[1:]).open("ab") as torn:
+        torn.write(b"half a rec")
+    with opened(system) as log:
+        log.settled("lan-chat")
+        assert not mark.exists()
+        log.append(EVENT)
+        log.settled("lan-chat")
+        assert mark.exists()
+
+
+def test_a_mark_that_cannot_be_written_stops_nothing(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_log, "MARK_EVERY", 1)
+    record(system)
+    with opened(system) as log:
+        log.settled("lan-chat")
+    assert not Path(system.root, Layout("lan-chat").base[1:]).exists()
 
 
 @pytest.mark.parametrize("forged", ["made up", "behind an open transaction", "not JSON"])

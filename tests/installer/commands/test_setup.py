@@ -27,7 +27,7 @@ from tests.rig.bench import Bench, release
 from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.needs import needs
 
-PROGRAM = f'#!/bin/sh\n[ ! -e "$0.harm" ] || exit 3\necho install {__version__}\n'
+PROGRAM = f'#!/bin/sh\n[ ! -e "$0.harm" ] || . "$0.harm"\necho install {__version__}\n'
 
 
 @pytest.fixture
@@ -69,7 +69,9 @@ def test_the_environment_is_written_once_and_never_changed(system: System) -> No
     done = setup(system, "production")
     assert "/etc/waybill/environment is set to production" in done.text()
     assert environment(system, "") == "production"
+    written = Path(system.root, ENVIRONMENT_FILE[1:]).stat().st_ino
     setup(system, "production")
+    assert Path(system.root, ENVIRONMENT_FILE[1:]).stat().st_ino == written
     with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
         setup(system, "test")
     setup(system)
@@ -168,8 +170,11 @@ def test_what_an_interrupted_run_left_is_no_obstacle(system: System, executable:
 def test_a_copy_that_cannot_be_read_back_is_told_and_removed_where_it_can_be(
     system: System, executable: Path, monkeypatch: pytest.MonkeyPatch, *, removable: bool
 ) -> None:
+    def stuck(*_given: object) -> None:
+        raise OSError(30, "Read-only file system")
+
     def broken(*_given: object) -> bool:
-        monkeypatch.setattr(module, "remove_partial", module.remove_partial if removable else broken)
+        monkeypatch.setattr(module, "remove_partial", module.remove_partial if removable else stuck)
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(module, "is_same_program", broken)
@@ -184,7 +189,7 @@ class Booted(System):
     status = 0
 
     def sync_dir(self, path: str) -> None:
-        self.synced = [*getattr(self, "synced", []), path]
+        self.synced = [*getattr(self, "synced", []), (path, *self.names(path))]
         super().sync_dir(path)
 
     def run(self, argv: Sequence[str], **more: Any) -> Completed:
@@ -199,7 +204,7 @@ def test_systemd_reads_its_units_again_where_it_runs(system: System) -> None:
     booted.live = True
     setup(booted, recover_at_boot=True)
     assert not hasattr(booted, "asked")
-    assert f"{UNITS}/multi-user.target.wants" in booted.synced
+    assert (f"{UNITS}/multi-user.target.wants", UNIT) in booted.synced
     Path(system.root, "run/systemd/system").mkdir(parents=True)
     setup(system, recover_at_boot=True)
     setup(booted, recover_at_boot=True)

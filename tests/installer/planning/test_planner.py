@@ -18,7 +18,8 @@ from installer.planning import plan_text
 from installer.planning.drift import Policy
 from installer.planning.plan import Options, Plan
 from installer.planning.planner import plan_apply
-from installer.shared.redaction import conceal, diff, secrets_of
+from installer.shared.redaction import conceal, diff
+from installer.shared.secrecy.notations import secrets_of
 from installer.shared.values import Layer
 from tests.rig.faulty import FaultySystem, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, planned, root, stage
@@ -293,3 +294,24 @@ def test_secrets_of_configuration_are_concealed_wherever_they_come_up() -> None:
     assert {"s3cret-one", "s3cret-two", "s3cret-three", "s3cret-four"} <= found
     said = ["4222 on: login s3cret-one refused", "s3cret-two s3cret-three s3cret-four", "api_key=unknown"]
     assert conceal(said, found) == ["4222 on: login *** refused", "*** *** ***", "api_key=***"]
+
+
+def test_what_runs_as_root_is_in_the_plan_with_its_text(host: Context) -> None:
+    steps = (Deployment("script", {"apply": "deploy/apply.sh", "undo": "deploy/undo.sh"}),)
+    scripts = {
+        "deploy/apply.sh": Member(b"#!/bin/sh\nuseradd eve\n", mode=0o755, kind="script"),
+        "deploy/undo.sh": Member(b"#!/bin/sh\ntrue\n", mode=0o755, kind="script"),
+    }
+    members = {**ONE.members, **scripts, "bin/linux-amd64/chatd": replace(CHATD, mode=0o777)}
+    spec = replace(ONE, members=members, deploy=steps)
+    with planned(host, spec, Options(only=frozenset({"files", "script"}))) as plan:
+        shown, document = plan_text.plan_text(plan), plan.as_json()
+    assert "  deploy/apply.sh: runs as root (apply), 2 lines" in shown
+    assert "  deploy/apply.sh (as root), 2 lines:\n    | #!/bin/sh\n    | useradd eve" in shown
+    assert "every user may write to /opt/chat/chatd (mode 0777)" in shown
+    assert {each["kind"] for each in document["risks"]} == {"root", "writable", "command"}
+    texts = [each["text"] for each in document["programs"]]
+    assert texts == ["#!/bin/sh\nuseradd eve\n", "#!/bin/sh\ntrue\n"]
+    with planned(host, spec) as plan:
+        # A step that is left out runs nothing.
+        assert "deploy/apply.sh (as root)" not in plan_text.plan_text(plan)

@@ -23,7 +23,7 @@ def place(install: str, line: int = 1, **more) -> InstallPath:
         ("/etc/systemd/system", "system directory"),
         ("/opt/../etc/passwd", "`..` component"),
         ("/opt//x", "empty"),
-        ("/opt/a b", "quoting"),
+        ("/opt/a\u200bb", "U+200B"),
         ("/opt/x/", "names a directory, not a file"),
         ("/var/lib/waybill/x", "Waybill"),
         ("/etc/waybill/trust/root.json", "Waybill"),

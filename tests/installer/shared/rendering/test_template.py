@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -196,3 +199,30 @@ def test_loops_know_their_length_and_last_round():
 def test_the_same_values_give_the_same_bytes():
     template = "{{ waybill | tojson }}{{ chat.list }}"
     assert rendered(template) == rendered(template)
+
+
+DOCUMENT = Path(__file__).parents[4] / "docs" / "how-to" / "set-site-values.md"
+
+
+def test_blocks_without_empty_lines_are_written_as_the_document_shows() -> None:
+    section = DOCUMENT.read_text().split("## Blocks without empty lines", 1)[1]
+    template, wanted = re.findall(r"```(?:jinja|text)\n(.*?)```", section, re.DOTALL)[:2]
+    values = {"ports": {"client": 4222}, "log": {"file": "/var/log/chat.log"}, "peers": ["a", "b"]}
+    assert render(template.encode(), "blocks.conf.j2", values).decode() == wanted
+    empty = render(template.encode(), "blocks.conf.j2", {**values, "log": {"file": ""}, "peers": []})
+    assert empty == b"listen 4222\nend\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        ("a\n{% if flag %}\nb\n{% endif %}\nc\n", b"a\n\nb\n\nc\n"),
+        ("a\n  {% if flag %}\n  b\n  {% endif %}\nc\n", b"a\n  \n  b\n  \nc\n"),
+        ("{% for i in chat.list %}\n- {{ i }}\n{% endfor %}\n", b"\n- 1\n\n- 2\n\n"),
+        ("{# note #}\na\n", b"\na\n"),
+        ("{% set x = 1 %}\na\n", b"\na\n"),
+    ],
+)
+def test_white_space_of_blocks_is_what_it_was_for_every_installed_release(template, wanted) -> None:
+    """`trim_blocks` or `lstrip_blocks` would change files of releases that are installed (ADR 0647)."""
+    assert rendered(template) == wanted

@@ -10,15 +10,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bundler.config.checks.secrets import Allowance, Scanner, matches
+from bundler.config.secrets.allowances import Allowance, Allowances, matches
+from bundler.config.secrets.scanner import secrets_of
 from tests.rig.hang import ends
 
 ROOT = Path(__file__).parents[4]
 
 
-def found(text: str | bytes, name: str = "a.txt", *, is_config: bool = False) -> list[str]:
+def found(text: str | bytes, name: str = "a.txt", **options: bool) -> list[str]:
     data = text if isinstance(text, bytes) else text.encode()
-    return [f"{p.where}: {p.what}" for p in Scanner().data(data, name, is_config=is_config)]
+    return [f"{p.where}: {p.what}" for p in secrets_of(data, name, Allowances(), **options)]
 
 
 def pem() -> str:
@@ -136,11 +137,11 @@ def test_examples_public_keys_and_digests_are_not_suspected(text):
 
 
 def test_our_own_sources_and_templates_are_clean():
-    scanner = Scanner()
     for top in ("bundler", "installer", "templates", "schemas", "docs"):
         for path in (ROOT / top).rglob("*"):
             if path.is_file() and path.suffix != ".pyc":
-                assert scanner.file(path, str(path.relative_to(ROOT)), is_config=top == "templates") == []
+                shown = str(path.relative_to(ROOT))
+                assert found(path.read_bytes(), shown, is_config=top == "templates") == []
 
 
 def test_binaries_and_large_files_are_passed_over():
@@ -149,10 +150,14 @@ def test_binaries_and_large_files_are_passed_over():
 
 
 def test_an_allowance_lets_its_files_pass_and_is_reported_when_it_is_stale():
-    scanner = Scanner([Allowance("web/keys/*.pem", "bundle.yaml:9"), Allowance("old/**", "bundle.yaml:10")])
-    assert scanner.data(pem().encode(), "web/keys/demo.pem") == []
-    assert len(scanner.data(pem().encode(), "web/keys/more/demo.pem")) == 1
-    assert [problem.where for problem in scanner.unused()] == ["bundle.yaml:10"]
+    allowances = Allowances(
+        [Allowance("web/keys/*.pem", "bundle.yaml:9", "a demo"), Allowance("old/**", "bundle.yaml:10")]
+    )
+    assert secrets_of(pem().encode(), "web/keys/demo.pem", allowances) == []
+    assert len(secrets_of(pem().encode(), "web/keys/more/demo.pem", allowances)) == 1
+    assert [problem.where for problem in allowances.unused()] == ["bundle.yaml:10"]
+    # What was let through is recorded, with the reason.
+    assert allowances.allowed == [("web/keys/demo.pem", "a private key (Private Key)", "a demo")]
 
 
 @pytest.mark.parametrize(

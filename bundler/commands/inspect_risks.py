@@ -1,0 +1,158 @@
+"""The views of `bundle inspect` for whoever lets a release pass: what it does as root, opens and changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from installer.core.errors import TamperedError
+from installer.core.format.archive import Bundle
+from installer.core.format.destinations import sensitive_destinations, sensitive_lines
+from installer.core.format.manifest import Deployment, FileEntry, HealthCheck, Manifest
+from installer.core.format.methods import SPECS, installed_by_method
+from installer.core.risk.risk import KINDS
+from installer.shared.humanize import size_text
+from installer.shared.review.review import Review, program_lines, review, risk_lines
+from installer.shared.terminal.text import table
+
+View = tuple[Callable[[], str], Callable[[], dict[str, Any]]]
+"""Makes the text for people, and the document for `--json`."""
+MOST = 50
+"""Findings of one kind that are shown; `--json` has all."""
+
+
+def review_bundle(bundle: Bundle) -> Review:
+    """Examine the release in a bundle.
+
+    Raises:
+        TamperedError: A file that is examined is not the one on the list.
+    """
+    return review(bundle.manifest, lambda entry: bundle.read_file(entry.path))
+
+
+def counted(bundle: Bundle) -> tuple[list[str], dict[str, int]]:
+    """Return how many findings of each kind there are: for people, and as JSON.
+
+    Of a bundle whose files are not those on its list, only that: its overview helps to find the fault.
+    """
+    try:
+        found = review_bundle(bundle).risks
+    except TamperedError as error:
+        return [f"NOT EXAMINED: {error.where}: {error.what}"], {}
+    counts = Counter(each.kind for each in found)
+    words = ", ".join(f"{count} × {KINDS[kind]}" for kind, count in counts.items())
+    lines = [f"{words}: see `bundle inspect BUNDLE risks`"] if words else []
+    return lines, {str(kind): count for kind, count in counts.items()}
+
+
+def risks(bundle: Bundle) -> View:
+    """Show what the release does as root, what it gets of the host, and what everybody may change."""
+    found, places = review_bundle(bundle), sensitive_destinations(bundle.manifest)
+
+    def text() -> str:
+        lines = []
+        if places:
+            lines += ["SENSITIVE: what decides over the host itself:", *_indented(sensitive_lines(places))]
+        lines += risk_lines(found.risks, MOST)
+        return "\n".join(lines) or "none: nothing runs as root, nothing of the host is opened"
+
+    def document() -> dict[str, Any]:
+        return {**found.as_json(), "sensitive": [each.as_json() for each in places]}
+
+    return text, document
+
+
+def scripts(bundle: Bundle) -> View:
+    """Show every script and command that runs on the host, with its whole text."""
+    found = review_bundle(bundle)
+    return (
+        lambda: "\n".join(program_lines(found.programs)) or "none",
+        lambda: {"programs": [each.as_json() for each in found.programs]},
+    )
+
+
+def deploy(bundle: Bundle) -> View:
+    """Show each step, in order, where its files go, and what else comes to the host."""
+    manifest = bundle.manifest
+    entries = {entry.path: entry for entry in manifest.files}
+    steps = [_step(number, step, entries) for number, step in enumerate(manifest.deploy, 1)]
+
+    def text() -> str:
+        lines = [line for step in steps for line in _step_lines(step)] or ["no steps: files only"]
+        lines += ["health checks:", *_indented(map(_probe, manifest.health))] if manifest.health else []
+        return "\n".join([*lines, *_indented_tables(manifest)])
+
+    def document() -> dict[str, Any]:
+        return {
+            "steps": steps,
+            "health": [asdict(check) for check in manifest.health],
+            "links": [asdict(link) for link in manifest.links],
+            "directories": [asdict(each) | {"mode": f"{each.mode:04o}"} for each in manifest.directories],
+        }
+
+    return text, document
+
+
+def _step(number: int, step: Deployment, entries: Mapping[str, FileEntry]) -> dict[str, Any]:
+    spec = SPECS.get(step.method)
+    named = list(spec.files(step.options)) if spec else []
+    files = [
+        {"path": path, "option": option.key, "install": _place(entries[path]) if path in entries else ""}
+        for option, path in named
+    ]
+    keys = {option.key for option, _ in named}
+    others = {key: value for key, value in step.options.items() if key not in keys}
+    return {
+        "number": number,
+        "method": step.method,
+        "optional": step.optional,
+        "files": files,
+        "options": others,
+    }
+
+
+def _place(entry: FileEntry) -> str:
+    return entry.install or installed_by_method(entry)
+
+
+def _step_lines(step: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{step['number']}. {step['method']}{' (optional)' if step['optional'] else ''}"
+    for each in step["files"]:
+        to = f" -> {each['install']}" if each["install"] else "  (stays in the directory of the release)"
+        yield f"     {each['option']}: {each['path']}{to}"
+    yield from (f"     {key}: {value}" for key, value in step["options"].items())
+
+
+def _probe(check: HealthCheck) -> str:
+    when = f" after {check.when}" if check.when else ""
+    if check.command:
+        return f"runs as root{when}: {' '.join(check.command)}"
+    return f"{check.kind}{when}: {check.target}"
+
+
+def _indented_tables(manifest: Manifest) -> Iterator[str]:
+    rows = [
+        (_place(each), f"{each.mode:04o}", each.owner or "root", size_text(each.size), each.path)
+        for each in manifest.files
+        if _place(each)
+    ]
+    rows += [
+        (each.install, f"{each.mode:04o}", "root", "directory", each.path)
+        for each in manifest.directories
+        if each.install
+    ]
+    rows += [
+        (each.install, "link", "root", f"-> {each.target}", each.path)
+        for each in manifest.links
+        if each.install
+    ]
+    if rows:
+        yield "on the host:"
+        shown = table([("PATH", "MODE", "OWNER", "SIZE", "FROM"), *sorted(rows)])
+        yield from _indented(shown.splitlines())
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]

@@ -1,0 +1,89 @@
+"""Check the content of every file of a bundle, each read once: secrets, placeholders, missing libraries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.config.checks import placeholders
+from bundler.config.checks.libraries import ELF, Libraries
+from bundler.config.entries import Entries
+from bundler.config.model import InputFile
+from bundler.config.secrets import scanner
+from bundler.config.secrets.patterns import is_configuration
+from installer.core.errors import Problem
+from installer.core.format.methods import FILE_KINDS
+
+_CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    source: Path | str
+    shown: str
+    is_config: bool
+    tree: str = ""
+
+
+def check_files(entries: Entries) -> tuple[list[Problem], list[Problem]]:
+    """Read every file of the bundle that is not in an image, and return problems and warnings."""
+    problems: list[Problem] = []
+    libraries = Libraries(_carried(entries))
+    for file in _files(entries):
+        data = _head(file.source)
+        problems += placeholders.check(data, file.shown)
+        # Larger files are not text that somebody wrote; reading them all would take as long as packing.
+        problems += scanner.secrets_of(
+            data, file.shown, entries.allowances, is_config=file.is_config, is_tree=bool(file.tree)
+        )
+        if data.startswith(ELF):
+            libraries.add(file.source, file.shown)
+    # An allowance may be for a file that could not be read.
+    if not entries.problems:
+        problems += entries.allowances.unused()
+    return problems, libraries.warnings()
+
+
+def _files(entries: Entries) -> Iterator[_File]:
+    for item in entries.items:
+        yield _File(item.source, item.given, item.kind in _CONFIGURATION)
+    for tree in entries.trees:
+        for file in tree.files:
+            shown = f"{tree.given}/{file.path}"
+            yield _File(f"{tree.source}/{file.path}", shown, is_configuration(file.path), tree.given)
+
+
+def _head(source: Path | str) -> bytes:
+    """Return a file up to one byte more than secrets are searched in; other checks report one that fails."""
+    try:
+        # O_NONBLOCK: a pipe among the inputs must not block the check.
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        size = os.fstat(fd).st_size
+        # Of a large file, the first bytes tell what it is.
+        return os.read(fd, scanner.MAX_BYTES + 1 if size <= scanner.MAX_BYTES else placeholders.MAX_BYTES * 4)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _carried(entries: Entries) -> set[str]:
+    """Return the names under which the files of the bundle can be found on a host."""
+    names = {
+        _name(name)
+        for item in entries.items
+        if isinstance(item, InputFile)
+        for name in (item.given, item.install)
+    }
+    for tree in entries.trees:
+        names |= {_name(file.path) for file in tree.files} | {_name(link.path) for link in tree.links}
+    return names
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

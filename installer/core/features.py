@@ -1,0 +1,68 @@
+"""What a bundle requires of its readers: a schema, and the words of the features that it uses.
+
+A manifest of a later version may have fields, numbers and files that this version refuses. That is no
+tampering: the publisher signed it, and a newer reader accepts it. So the two lines that say what the manifest
+requires are looked for in its bytes, before anything else of it is parsed. Every version of the format keeps
+these two lines in this form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from installer.core.errors import NeedsNewerError
+
+NAMES = "names/1"
+"""Names that do not fit a tar header: blanks, letters of every script, long names."""
+KNOWN = frozenset({NAMES})
+"""The words of this version. A word is never taken back: bundles that use it exist."""
+WORD = re.compile(r"[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,5}")
+WORD_FORM = "words such as names/1"
+MOST = 64
+"""The largest number of words in one manifest."""
+
+LATER = re.compile(r"waybill/bundle/v(?!1\Z)[1-9][0-9]{0,5}")
+_SCHEMA = re.compile(rb'\n"schema":"(waybill/bundle/v(?!1")[1-9][0-9]{0,5})"')
+_LIST = re.compile(rb'\n"requires":\[((?:\n"%b",?){1,%d})\n\]' % (WORD.pattern.encode(), MOST))
+_HINT = (
+    "the bundle is not damaged: get a newer version of Waybill from the publisher of the bundle (`--version` "
+    "shows the version of this one), and run the command again with it"
+)
+
+
+def check_known(data: bytes, where: str) -> None:
+    """Refuse a manifest that this version cannot understand, before it is parsed.
+
+    Args:
+        data: bundle.json. Its digest was compared with the signed list before.
+        where: How errors name it.
+
+    Raises:
+        NeedsNewerError: It has another schema, or requires a word that this version does not know.
+    """
+    # By bytes, not by a parser: this must not fail at what only a newer parser understands. No text of JSON
+    # contains a raw newline, so only a key at the beginning of a line can match.
+    if schema := _SCHEMA.search(data):
+        raise needs_newer_error(f"has the schema {schema[1].decode()}", where)
+    if words := _LIST.search(data):
+        require_known(words[1].decode().replace('"', "").replace(",", "").split(), where)
+
+
+def require_known(words: Iterable[str], where: str) -> None:
+    """Refuse words that this version does not know.
+
+    Raises:
+        NeedsNewerError: There is one.
+    """
+    if unknown := sorted(set(words) - KNOWN):
+        raise needs_newer_error(f"requires {', '.join(unknown)}", where)
+
+
+def needs_newer_error(what: str, where: str) -> NeedsNewerError:
+    """Return the error for a manifest of a newer version; `what` is what this version does not know."""
+    return NeedsNewerError(
+        f"needs a newer version of Waybill: it {what}, which this version does not know",
+        where=where,
+        hint=_HINT,
+    )

@@ -1,0 +1,61 @@
+"""A risk, and a program that a release runs: what an officer has to see before approving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["root", "host", "port", "writable", "command", "unread"]
+KINDS: dict[Kind, str] = {
+    "root": "runs as root",
+    "host": "gets at the host",
+    "port": "listens",
+    "writable": "everybody may change it",
+    "command": "read this first",
+    "unread": "NOT EXAMINED",
+}
+"""Each kind in words, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """One thing in a release that decides over the host.
+
+    Attributes:
+        kind: One of `KINDS`.
+        where: The file in the bundle and the place in it.
+        what: What it does, in one sentence.
+    """
+
+    kind: Kind
+    where: str
+    what: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A script or a command that a release runs on the host, outside of containers.
+
+    Attributes:
+        where: The file in the bundle and the place in it.
+        user: Who it runs as.
+        text: The command, or the text of the script.
+    """
+
+    where: str
+    user: str
+    text: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as a JSON object."""
+        return asdict(self)
+
+
+Found = Iterable[Risk | Program]
+Examine = Callable[[str, Any], Found]
+"""Examines one file of a step: its path in the bundle and its content, as text or, of YAML, as values."""

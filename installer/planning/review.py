@@ -1,0 +1,39 @@
+"""What the release of a plan does as root, and what it opens, from its staged files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from installer.core.format.manifest import FileEntry
+from installer.core.limits import LIMITS
+from installer.host.context import Context
+from installer.shared.review.review import Review, review
+from installer.state.release import Release
+
+
+def reviewed(context: Context, release: Release, methods: Collection[str]) -> Review:
+    """Examine the steps that run, without the secrets of the site.
+
+    Args:
+        context: The host.
+        release: The release, staged or retained.
+        methods: The methods that are used.
+    """
+
+    def read(entry: FileEntry) -> bytes:
+        return context.system.read(release.now(entry.path), LIMITS.document_bytes)
+
+    found, hide = review(release.manifest, read, methods), context.secrets.hide
+    return Review(
+        tuple(replace(each, what=hide(each.what)) for each in found.risks),
+        tuple(replace(each, text=hide(each.text)) for each in found.programs),
+    )
+
+
+def unchanged_files(old: Release | None, new: Release | None) -> frozenset[str]:
+    """Return the files of a release that the running one has under the same name, byte for byte."""
+    if old is None or new is None:
+        return frozenset()
+    before = {entry.path: entry.sha256 for entry in old.manifest.files}
+    return frozenset(entry.path for entry in new.manifest.files if before.get(entry.path) == entry.sha256)

@@ -1,0 +1,219 @@
+"""Where secrets stand in text: in every notation in which configuration files usually name them.
+
+A line is looked at by itself; a few notations go over several lines: private keys, YAML blocks, the pair
+`name:` and `value:` of Kubernetes. What no name stands next to cannot be found here: the values that are
+known to be secret are hidden wherever they occur, see `known`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from installer.shared.secrecy.names import names_secret
+
+MASK = "***"
+LONGEST = 16 * 1024
+"""Characters of a line that are searched; what follows them is hidden if anything in the line is."""
+_NAME = r"(?P<name>[A-Za-z_][\w.\-]{1,79})"
+_QUOTED = r"\"(?:[^\"\\]|\\.){1,4096}\"|'(?:[^'\\]|\\.){1,4096}'"
+_SIGN = r"\s{0,8}(?:=>|[?:]?=|:(?!//))\s{0,8}"
+# The rest of the line belongs to it: `password: correct horse`. A name with `key` in it counts here, too:
+# hiding too much of one line does no harm.
+_LINE = re.compile(
+    r"""^(?P<head>\W{0,80}?(?:(?:export|set|setx|declare|readonly|local|const|let|var)\s+)?[-"']?[ ]?["'$]?
+        (?P<name>[\w.-]{2,128})["']?\s{0,40}(?:=>|[?:]?=|:)\s{0,40})(?P<value>[^\s>].*)$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_BROAD = re.compile(r"password|passwd|passphrase|secret|token|credential|key", re.IGNORECASE)
+_PATTERNS = tuple(
+    re.compile(pattern, flags)
+    for pattern, flags in (
+        # An assignment in quotes, as systemd and shells have it, may hold blanks.
+        (rf"(?P<q>[\"']){_NAME}=(?P<value>(?:(?!(?P=q)).){{1,4096}})(?P=q)", 0),
+        # DB_PASSWORD=x, {"password": "x"}, ?user=u&password=x, host=h password=x, SetCredential=db.password:x
+        (rf"(?<![\w.-])[\"']?{_NAME}[\"']?{_SIGN}(?P<value>{_QUOTED}|[^\s\"'&;,<>{{}}\[\]()]{{1,4096}})", 0),
+        # --token x, --token=x, -password x
+        (rf"(?<![\w-])--?{_NAME}(?:=|[ \t]{{1,8}})(?P<value>{_QUOTED}|[^\s\"'-][^\s\"']{{0,4095}})", 0),
+        # <password>x</password>, <entry key="db.password">x</entry>
+        (rf"<{_NAME}(?:\s[^<>]{{0,400}})?>(?P<value>[^<>]{{1,4096}})<", 0),
+        (rf"\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"'][^<>]{{0,400}}>(?P<value>[^<>]{{1,4096}})<", 0),
+        # <property name="password" value="x"/>, in either order
+        (
+            rf"\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"'][^<>]{{0,400}}?\bvalue\s?=\s?(?P<value>{_QUOTED})",
+            re.IGNORECASE,
+        ),
+        (
+            rf"\bvalue\s?=\s?(?P<value>{_QUOTED})[^<>]{{0,400}}?\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"']",
+            re.IGNORECASE,
+        ),
+        # define('DB_PASSWORD', 'x'), {password, "x"}, {default_pass, <<"x">>}
+        (rf"[\"'{{(]\s?{_NAME}[\"']?\s?,\s?(?:<<)?(?P<value>{_QUOTED})", 0),
+        # IDENTIFIED BY 'x', WITH PASSWORD 'x'
+        (r"\b(?P<name>password)\s{1,8}(?P<value>'[^']{1,4096}')", re.IGNORECASE),
+        # machine h login u password x
+        (r"\blogin\s{1,8}\S{1,200}\s{1,8}(?P<name>password)\s{1,8}(?P<value>\S{1,4096})", 0),
+    )
+)
+# requirepass x, SetEnv DB_PASSWORD x, proxy_set_header X-Api-Key x;
+_DIRECTIVE = re.compile(
+    rf"^\s{{0,80}}[#;]?\s{{0,8}}(?P<lead>[A-Za-z_]{{2,40}}\s{{1,8}})?{_NAME}\s{{1,8}}"
+    rf"(?P<value>{_QUOTED}|[^\s=:;][^\s;]{{0,4095}})\s{{0,8}};?\s{{0,8}}$"
+)
+# These have no name next to the value.
+_BARE = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"://[^/\s:@\"]{0,256}:(?P<value>[^/\s@\"]{1,1024})@",
+        r"jdbc:oracle:\w{1,10}:[^/\s@]{1,128}/(?P<value>[^@\s]{1,1024})@",
+        r"\b(?:Bearer|Basic)\s{1,8}(?P<value>[A-Za-z0-9._~+/=-]{8,4096})",
+        r"(?i:\bidentified\s{1,8}by)\s{1,8}(?P<value>'[^']{1,1024}')",
+        r"(?<!\S)(?:-u|--user)[ =]{1,8}[\"']?[^\s:\"']{1,128}:(?P<value>[^\s\"']{1,1024})",
+    )
+)
+_PAIR_NAME = re.compile(
+    r"^\s{0,200}(?:-\s{1,8})?[\"']?name[\"']?\s?:\s{1,8}[\"']?(?P<name>[\w.-]{2,128})[\"']?,?\s*$"
+)
+_PAIR_VALUE = re.compile(r"^\s{0,200}[\"']?value[\"']?\s?:\s{1,8}(?P<value>\S.*)$")
+_BLOCK = re.compile(r"[|>][-+0-9]{0,3}")
+_HINT = re.compile(
+    r"pass|pwd|pw|psk|secret|token|cred|auth|key|bearer|basic|jwt|://|identified|-u |--user|jdbc",
+    re.IGNORECASE,
+)
+_MORE = re.compile(r"[,&;{}<>\[\]]|\s\w+=")
+_QUOTES = re.compile(_QUOTED)
+# A reference or a placeholder is where a secret should stand, and is none.
+_REFERENCE = re.compile(r"\$|\{\{|\{%|%\(|<[a-z]|@[A-Z]|[a-z][a-z+.-]*://|/run/|/etc/|file:|env:|vault:")
+_NO_VALUE = re.compile(
+    r"true|false|yes|no|on|off|null|none|nil|undefined|required|optional|enabled|disabled|default|changeme"
+    r"|string|str|int|bool|bytes|text|password|secret|token|key|\*+",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One secret in a line.
+
+    Attributes:
+        start: Where its value starts.
+        end: Where it ends.
+        sure: Whether its name says that it is one; a name with `key` in it may mean anything.
+    """
+
+    start: int
+    end: int
+    sure: bool = True
+
+
+def mask(lines: list[str]) -> Iterator[str]:
+    """Replace what stands in a notation of a secret, blocks below such keys, and private keys."""
+    for line, found in _looked_at(lines):
+        yield _without(line, found)
+
+
+def secrets_of(lines: list[str]) -> frozenset[str]:
+    """Return the values that certainly are secrets: their names say so, and they are no references."""
+    values = set[str]()
+    for line, found in _looked_at(lines):
+        values |= {bare(line[each.start : each.end]) for each in found if each.sure}
+    return frozenset(value for value in values if is_literal(value))
+
+
+def bare(text: str) -> str:
+    """Return a value without quotes, comment and the sign that ends it."""
+    value = text.strip()
+    if value[:1] in ("'", '"') and (end := value.find(value[0], 1)) > 0:
+        return value[1:end]
+    return value.split(" #")[0].strip().rstrip(",;").strip("\"'")
+
+
+def is_literal(value: str) -> bool:
+    """Return whether a value is written out, and not a reference, a placeholder or a word like `true`."""
+    return bool(value) and not _REFERENCE.match(value) and not _NO_VALUE.fullmatch(value)
+
+
+def _looked_at(lines: list[str]) -> Iterator[tuple[str, list[Found]]]:
+    """Yield each line with what is secret in it."""
+    inside_pem, block, pair = False, -1, False
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        whole = [Found(indent, len(line))] if line.strip() else []
+        if block >= 0 and (indent > block or not line.strip()):
+            yield line, whole
+            continue
+        block = -1
+        # A key in PEM has no name in front of its lines.
+        if inside_pem or ("-----BEGIN" in line and "PRIVATE KEY" in line):
+            yield line, [] if "-----" in line else [Found(0, len(line))]
+            inside_pem = "-----END" not in line
+            continue
+        if pair and (value := _PAIR_VALUE.match(line)):
+            yield line, [Found(*value.span("value"))]
+            pair = False
+            continue
+        named = _PAIR_NAME.match(line[:LONGEST])
+        pair = bool(named and names_secret(named["name"])) or (pair and not line.strip())
+        found = list(_in_line(line[:LONGEST]))
+        # What follows was not searched.
+        found += [Found(LONGEST, len(line), sure=False)] if found and len(line) > LONGEST else []
+        if found and _BLOCK.fullmatch(line[found[0].start :].strip()):
+            block = indent
+            found = []
+        yield line, found
+
+
+def _in_line(line: str) -> Iterator[Found]:
+    # Most lines of most files have none of these letters.
+    if not _HINT.search(line):
+        return
+    whole = _LINE.match(line)
+    if whole and (names_secret(whole["name"]) or _BROAD.search(whole["name"])):
+        start, end = whole.span("value")
+        # An element of a JSON object or of a YAML flow mapping has others behind it.
+        alone = names_secret(whole["name"]) and not _MORE.search(
+            _QUOTES.sub("", whole["value"].rstrip(",; "))
+        )
+        yield Found(start, end, sure=alone)
+        if alone:
+            # SetCredential=db.password:x, Authorization: Bearer x
+            yield from _named(line, start)
+            yield from _unnamed(line, start)
+            return
+    yield from _named(line)
+    yield from _unnamed(line)
+    if not whole and (match := _DIRECTIVE.match(line)) and names_secret(match["name"]):
+        # `the password expired` is a sentence.
+        word = match["value"].isalpha()
+        if not (match["lead"] and word):
+            yield Found(*match.span("value"), sure=not word)
+
+
+def _unnamed(line: str, start: int = 0) -> Iterator[Found]:
+    for pattern in _BARE:
+        for match in pattern.finditer(line, start):
+            yield Found(*match.span("value"))
+
+
+def _named(line: str, start: int = 0) -> Iterator[Found]:
+    for pattern in _PATTERNS:
+        at = start
+        while match := pattern.search(line, at):
+            secret = names_secret(match["name"])
+            if secret:
+                yield Found(*match.span("value"))
+            # In `Environment=DB_PASSWORD=x` the value of the first name has a name of its own.
+            at = match.end() if secret else match.end("name")
+
+
+def _without(line: str, found: list[Found]) -> str:
+    parts, at = list[str](), 0
+    for each in sorted(found, key=lambda each: (each.start, -each.end)):
+        if each.start < at:
+            # One within another, or overlapping it: the longer one covers both.
+            at = max(at, each.end)
+            continue
+        parts += [line[at : each.start], MASK]
+        at = each.end
+    return "".join([*parts, line[at:]])

@@ -1,0 +1,160 @@
+"""What `create` prints, and as JSON: a summary, every warning, and what was left out or let through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rig.product import EPOCH, YAML, Product
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`bundle` in the product's directory, in this process."""
+    from bundler.cli.main import app, console
+    from installer.shared import console as shared
+
+    for name in ("CI", "SOURCE_DATE_EPOCH", "WAYBILL_PROVENANCE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(product.directory.parent))
+    monkeypatch.chdir(product.directory)
+    try:
+        from installer.shared.command_line import run_app  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        run_app = shared.run_app
+
+    def run(*words: str) -> tuple[int, str, str]:
+        try:
+            code = run_app(console, app, words)
+        finally:
+            console.json_output = False
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def document(out: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def test_a_dry_run_is_a_summary_and_all_lists_every_file(run: Run, product: Product) -> None:
+    for number in range(300):
+        (product.directory / f"web/{number}.js").write_text("x")
+    code, out, _ = run("create", "v1.4.0", "--dry-run")
+    assert code == 0
+    assert len(out.splitlines()) < 15
+    assert [row.split()[:2] for row in out.splitlines()[:4]] == [
+        ["WHAT", "FILES"], ["docs", "3"], ["bin", "1"], ["trees", "302"],
+    ]  # fmt: skip
+    assert out.splitlines()[-1].endswith("; nothing was written")
+    assert not product.target.exists()
+    for words in (("--dry-run",), ()):
+        code, out, _ = run("create", "v1.4.0", "--all", *words)
+        assert code == 0
+        assert "trees/web/299.js" in out
+
+
+def test_a_directory_that_is_not_there_is_not_made(run: Run, product: Product) -> None:
+    code, _, err = run("create", "v1.4.0", "-o", "stick typo/b.tar")
+    assert (code, (product.directory / "stick typo").exists()) == (30, False)
+    assert "stick typo: the directory of the output does not exist" in err
+    assert "hint: create it with `mkdir -p 'stick typo'`" in err
+    assert run("create", "v1.4.0")[0] == 0
+    assert product.target.exists()
+    code, _, err = run("installer", "-o", "typo/install")
+    assert (code, (product.directory / "typo").exists()) == (30, False), err
+
+
+def test_warnings_are_on_stderr_and_in_the_document(run: Run, product: Product) -> None:
+    (product.directory / "docs/UPGRADE.md").write_text("TODO\n")
+    for words in (("--dry-run",), ()):
+        code, out, err = run("create", "v1.4.0", *words)
+        assert code == 0
+        assert "warning" not in out
+        assert err.count("warning: ") == 2
+        code, out, _ = run("create", "v1.4.0", "--json", *words)
+        found = document(out)
+        assert [each["where"] or "" for each in found["warnings"]] == ["docs/UPGRADE.md:1", ""]
+        assert all(each["what"] and each["hint"] for each in found["warnings"])
+        assert found["source"]["unknown"] == "not a git repository"
+
+
+def test_what_is_left_out_and_let_through_is_shown(run: Run, product: Product) -> None:
+    text = YAML.replace("  - path: web\n", "  - path: web\n    exclude: [js/]\n")
+    text += "secrets_allow: [{path: web/demo.env, reason: of the demo only}]\n"
+    (product.directory / "bundle.yaml").write_text(text)
+    (product.directory / "web/demo.env").write_text("PASSWORD=hunter22\n")
+    for words in (("--dry-run",), ()):
+        _, out, _ = run("create", "v1.4.0", *words)
+        assert "excluded    1 of web: js\n" in out
+        assert "allowed     1 file by secrets_allow: web/demo.env\n" in out
+        found = document(run("create", "v1.4.0", "--json", *words)[1])
+        assert found["excluded"] == 1
+        assert found["secrets_allowed"] == [
+            {"path": "web/demo.env", "what": "a literal PASSWORD", "reason": "of the demo only"}
+        ]
+
+
+def test_a_pipeline_without_a_commit_needs_a_time(
+    run: Run, product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    code, _, err = run("create", "v1.4.0")
+    assert code == 30
+    assert "SOURCE_DATE_EPOCH: no commit is recorded (not a git repository)" in err
+    assert not product.target.parent.exists()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+    assert run("create", "v1.4.0")[0] == 0
+
+
+def test_what_is_required_is_reported_with_all_other_problems(run: Run) -> None:
+    code, _, err = run("create", "v1.4.0", "--require", "source,clean", "--require", "tag")
+    assert code == 30
+    assert [f"--require {word}: " in err for word in ("source", "clean", "tag")] == [True] * 3
+    code, _, err = run("create", "v1.4.0", "--require", "clen")
+    assert (code, "did you mean clean?" in err) == (2, True)
+    code, _, err = run("create", "v1.4.0", "--tag-prefix", "a b")
+    assert (code, "--tag-prefix svc-a/" in err) == (2, True)
+
+
+def test_the_schema_is_printed_as_it_is(run: Run, product: Product) -> None:
+    code, out, err = run("schema")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["$id"] == "urn:waybill:schema:v1:bundle-yaml"
+    assert document(run("schema", "--json")[1])["document"] == json.loads(out)
+    run("init", "bell")
+    assert (product.directory / "bell/bundle.schema.json").read_text() == out
+
+
+def test_templates_are_listed(run: Run, product: Product) -> None:
+    before = sorted(product.directory.iterdir())
+    code, out, _ = run("init", "--list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["TEMPLATE", "compose", "service", "systemd"]
+    assert document(run("init", "--list", "--json")[1])["templates"].keys() == {
+        "compose",
+        "service",
+        "systemd",
+    }
+    assert sorted(product.directory.iterdir()) == before
+
+
+def test_a_waiting_engine_is_named(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bundler.image_sources.docker import EngineSource
+    from bundler.image_sources.oci import LayoutSource
+
+    assert EngineSource.waits_for == "the Docker engine"
+    assert LayoutSource.waits_for == ""
+
+
+@pytest.fixture(autouse=True)
+def _no_bundle_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
