@@ -145,13 +145,28 @@ def history(session: Session, product: str | None = None) -> HistoryResult:
     name = session.product(product) if product or session.products() else ""
     with host_readable():
         done = events(session.context(name)) if name else []
-        try:
-            return HistoryResult(tuple(done), tuple(refusals(session.system, name)))
-        except HostNotReadyError as error:
-            # Evidence is root's: it names files and reasons.
-            if session.system.privileged or not isinstance(error.__cause__, PermissionError):
-                raise
-            return HistoryResult(tuple(done), (), HIDDEN)
+        hidden = _hidden(session, name)
+        # Evidence is root's, too: it names files and reasons.
+        refused = () if hidden else tuple(refusals(session.system, name))
+        return HistoryResult(tuple(done), refused, hidden)
+
+
+def _hidden(session: Session, product: str) -> str:
+    """Return what this user may not see, in words; empty where nothing is hidden."""
+    path = session.context(product).layout.history if product else DIRECTORY
+    try:
+        if product:
+            next(session.system.chunks(path), b"")
+        else:
+            refusals(session.system)
+    except FileNotFoundError:
+        return ""
+    except (PermissionError, HostNotReadyError) as error:
+        denied = error if isinstance(error, PermissionError) else error.__cause__
+        if session.system.privileged or not isinstance(denied, PermissionError):
+            raise
+        return HIDDEN
+    return ""
 
 
 _DERIVED = ("evidence", "pruned", "product", "environment", "signers", "approvals", "broken")
