@@ -134,7 +134,8 @@ def _values(
     except FileNotFoundError:
         pass
     except OSError as error:
-        result.problems.append(Problem(layout.site_values, f"cannot read: {error.strerror}"))
+        hint = "run as root" if isinstance(error, PermissionError) else ""
+        result.problems.append(Problem(layout.site_values, f"cannot read: {error.strerror}", hint))
     schema = member(manifest.values_schema) if manifest.values_schema else None
     # Before they are checked: what is said of a wrong value quotes it.
     result.secrets, result.notes = site_secrets([*layers, *site], schema)
