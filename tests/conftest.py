@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -28,6 +29,9 @@ from tests.rig.needs import needs
 # who runs the suite in the background may have us ignore SIGINT; children that are sent it would inherit that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# most products of tests are in no checkout, which `create` refuses in a pipeline; tests of that set it
+os.environ.pop("CI", None)
 
 # a slow machine is no fault of the code
 settings.register_profile("waybill", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -70,7 +70,6 @@ class AddedStatement:
         """Return it as `--json` prints it."""
         statement = self.approval
         return {
-            "identity": statement.identity,
             "added": list(self.files),
             "place": str(self.directory) if self.directory else "bundle",
             "statement": statement.document() if isinstance(statement, Approval) else statement.as_json(),

@@ -110,6 +110,22 @@ def _missing(first: bytes, rest: bytes, mtime: int) -> tuple[str, bytes]:
     return (name, whole) if fits else ("", b"")
 
 
+def remove(fd: int, at: int) -> None:
+    """Remove the last statement of a bundle with its signatures; each state on the way is one of an append.
+
+    Args:
+        fd: The bundle, open for writing and locked.
+        at: Offset of the header of the statement.
+
+    Raises:
+        OSError: It could not be done.
+    """
+    _shorten(fd, at, BLOCK)
+    # Before the file is cut: a header whose data is gone would be a damaged bundle.
+    os.fsync(fd)
+    drop(fd, at)
+
+
 def drop(fd: int, at: int) -> None:
     """Remove an incomplete append; each state on the way is one that `partial_append` defines.
 

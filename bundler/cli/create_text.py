@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,15 +48,14 @@ def planned_json(planned: Planned, target: Path) -> dict[str, Any]:
     """Return what `--dry-run --json` prints; arguments as `planned_text`."""
     return {
         "path": str(target),
-        "product": planned.manifest.product,
-        "version": planned.manifest.version,
+        "dry_run": True,
         "payload_bytes_at_most": planned.payload_bytes,
-        "files": [item.entry.path for item in planned.collected.inputs],
+        "files": len(planned.collected.inputs),
+        "inputs": [item.entry.path for item in planned.collected.inputs],
         "images": [image.reference for image in planned.images],
         "source": planned.checkout.as_json(),
         "excluded": sum(len(tree.excluded) for tree in planned.config.trees),
         "secrets_allowed": [each._asdict() for each in planned.config.allowed],
-        "warnings": [asdict(warning) for warning in planned.warnings],
     }
 
 

@@ -16,7 +16,7 @@ from bundler.cli import release, signing
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
 from installer.shared.child_env import forget_loaders
-from installer.shared.console import run_app
+from installer.shared.command_line import run_app
 from installer.shared.terminal import interrupts, streams
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     # Typing the bare command is a question.
     no_args_is_help=True,
-    # Errors are printed in one place, installer.shared.console.
+    # Errors are printed in one place, installer.shared.command_line.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Create, sign and inspect release bundles that cross an air gap.",
@@ -39,11 +39,9 @@ def main() -> None:
     streams.protect()
     interrupts.install()
     if sorted(sys.argv[1:]) == ["--json", "--version"]:
-        import json
+        from installer.shared.self_report import version_document
 
-        from installer.shared.self_report import versions
-
-        print(json.dumps(versions("bundle", __version__).as_json(), indent=1))
+        print(version_document("bundle", __version__))
         return
     try:
         # Everything that a command raises becomes a message and an exit code there.
@@ -82,7 +80,7 @@ for command, example in (
     (signing.sign, "bundle sign dist/lan-chat-1.4.0.tar --key release.key"),
     (
         signing.approve,
-        "bundle approve lan-chat-1.4.0.tar --role security --env production --key security.key",
+        "bundle approve lan-chat-1.4.0.tar --role security --env production --root root.json --key sec.key",
     ),
     (signing.verify, "bundle verify lan-chat-1.4.0.tar --key release.pub"),
     (release.inspect, "bundle inspect lan-chat-1.4.0.tar images"),
@@ -110,9 +108,9 @@ def licenses(
 ) -> None:
     """Print the licences of everything in this executable, or its SBOM.
 
-    With --json, it prints the SBOM.
+    With --json, the document has the SBOM.
     """
     from installer.shared.self_report import licences
 
     found = licences()
-    console.result(found.text(sbom=sbom), lambda: found.sbom)
+    console.result(found.text(sbom=sbom), lambda: {"sbom": found.sbom})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bundler.cli.documents import SHAPES
 from installer.core.errors import UsageError
 from installer.shared.console import Console
 from installer.shared.terminal.text import safe
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 # One console for all commands: --json and --log-format are set once.
 # What was asked for on stdout is what most of its commands are for: if it is lost, they have failed.
-console = Console("bundle", output_counts=True)
+console = Console("bundle", shapes=SHAPES, output_counts=True)
 
 
 def option(*names: str, text: str, metavar: str | None = None, envvar: str | None = None) -> Any:

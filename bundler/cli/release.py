@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from bundler.cli.options import (
     option,
     prompt,
 )
+from installer.shared.run_record import release_row
 from installer.shared.terminal.text import table
 
 DEFAULT_INSTALLER = Path("dist/install")
@@ -53,7 +53,9 @@ def init(
     # The line can be pasted, whatever the directory is called.
     where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
     lines.append(f"next: bundle create v0.1.0{where}")
-    console.result("\n".join(lines), lambda: {"written": [str(path) for path in written]})
+    console.result(
+        "\n".join(lines), lambda: {"changed": bool(written), "written": [str(path) for path in written]}
+    )
 
 
 def schema(_json: Json = False) -> None:
@@ -79,7 +81,13 @@ def keygen(
     pair = generate_key_pair(name, prompt)
     text = f"{pair.private}  keep it secret\n{pair.public}  goes into root.json\nkey id {pair.keyid8}"
     console.result(
-        text, lambda: {"private": str(pair.private), "public": str(pair.public), "keyid": pair.keyid}
+        text,
+        lambda: {
+            "changed": True,
+            "private": str(pair.private),
+            "public": str(pair.public),
+            "keyid": pair.keyid,
+        },
     )
 
 
@@ -142,10 +150,12 @@ def create(
     config = load(directory, version, platforms=platform or ())
     # Warnings go to stderr: stdout has the result alone.
     for warning in config.warnings:
-        console.log(f"warning: {warning}", "warning")
+        console.warn_about(warning)
+    manifest = config.manifest
+    console.tell(product=manifest.product, to=release_row(manifest.version, manifest.sequence, ""))
     planned = plan_bundle(config, rules)
     for warning in planned.warnings[len(config.warnings) :]:
-        console.log(f"warning: {warning}", "warning")
+        console.warn_about(warning)
     # Passwords are asked for before the long part begins.
     signers = load_signers(key, gpg_key)
     # A runner may hold one key for both roles: then it needs one password only.
@@ -176,7 +186,6 @@ def create(
             "source": planned.checkout.as_json(),
             "excluded": sum(len(tree.excluded) for tree in config.trees),
             "secrets_allowed": [each._asdict() for each in config.allowed],
-            "warnings": [asdict(warning) for warning in planned.warnings],
         },
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,8 +28,14 @@ from bundler.cli.options import (
 from installer.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bundler.approvals.admission import Admission
+    from bundler.approvals.approval import AddedStatement, ApprovalRequest
+    from bundler.signing import Signer
     from bundler.signing.bundle import Signed
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation")]
 Public = Annotated[
     Path | None, option("--public", text="With --attach: the public key, or a root.json that contains it")
 ]
@@ -71,6 +78,7 @@ def _print_signed(signed: Signed) -> None:
     console.result(
         f"{text}\nidentity {signed.identity}",
         lambda: {
+            "changed": bool(signed.added),
             "identity": signed.identity,
             "added": list(signed.added),
             "signatures": list(signed.signatures),
@@ -100,6 +108,15 @@ def approve(
         str, typer.Option(help="Expiry: a duration (14d) or a time (2030-01-31T00:00:00Z)")
     ] = "14d",
     target: Annotated[Texts, option(metavar="HOST", text="Only valid on this host; may be repeated")] = None,
+    root: Annotated[
+        Path | None,
+        option(text="Verify the bundle first by this root.json, as hosts do"),
+    ] = None,
+    release_key: Annotated[
+        Path | None,
+        option(metavar="PUB", text="Without a root: verify that this public key has released the bundle"),
+    ] = None,
+    yes: Yes = False,
     note: Annotated[str, option(text="Free text; required for break-glass")] = "",
     sidecar: Annotated[
         bool, typer.Option("--sidecar", help="Do not change the bundle: write to BUNDLE.approvals/")
@@ -122,11 +139,16 @@ def approve(
     repair: Annotated[
         bool, typer.Option("--repair", help="Complete or remove an interrupted approval")
     ] = False,
+    withdraw: Annotated[
+        bool,
+        typer.Option("--withdraw", help="Remove the approvals of this key, before the bundle is handed over"),
+    ] = False,
     _json: Json = False,
 ) -> None:
     """Approve a bundle for one environment.
 
-    The approval is given in one role, for a limited time. Verify the bundle before you approve it.
+    The bundle is verified first, by --root or --release-key. The approval is given in one role, for a
+    limited time.
     """
     from bundler.approvals.approval import ApprovalRequest
     from bundler.commands import approve as approval
@@ -134,22 +156,25 @@ def approve(
 
     keys = {"--key": key, "--gpg-key": gpg_key}
     # What the statement says; with --attach the statement exists already.
-    content = {
-        "--role": role,
-        "--env": env,
-        "--change-id": change_id,
-        "--rollback-to": rollback_to,
-        "--target": target,
-        "--note": note,
-    }
+    said = {"--change-id": change_id, "--rollback-to": rollback_to, "--target": target, "--note": note}
+    content = {"--role": role, "--env": env, **said}
+    trusted_by = {"--root": root, "--release-key": release_key}
     attached = {"--public": public, "--statement": statement}
     form = chosen_form(
-        {"--prepare": prepare, "--attach": attach, "--repair": repair},
+        {"--prepare": prepare, "--attach": attach, "--repair": repair, "--withdraw": withdraw},
         {
             "": attached,
             "--prepare": {**keys, **attached, "--sidecar": sidecar},
-            "--attach": {**keys, **content},
-            "--repair": {**keys, **content, **attached, "--sidecar": sidecar, "--output": output},
+            "--attach": {**keys, **content, **trusted_by},
+            "--repair": {
+                **keys,
+                **content,
+                **attached,
+                **trusted_by,
+                "--sidecar": sidecar,
+                "--output": output,
+            },
+            "--withdraw": {**said, **attached, **trusted_by, "--sidecar": sidecar},
         },
     )
     request = ApprovalRequest(role, env, expires, tuple(target or ()), change_id, rollback_to, note)
@@ -159,21 +184,113 @@ def approve(
     outside = output or (sidecar_path(bundle) if sidecar else None)
     if form == "--repair":
         repaired = approval.repair(bundle)
-        console.result(repaired.as_text(), lambda: {"outcome": repaired.outcome, "name": repaired.name})
+        console.result(
+            repaired.as_text(),
+            lambda: {
+                "changed": repaired.outcome != "nothing",
+                "outcome": repaired.outcome,
+                "name": repaired.name,
+            },
+        )
     elif form == "--attach":
         signatures, trusted = attach or [], _required_public(public)
         attached_now = approval.attach_approval(bundle, signatures, trusted, statement, outside)
-        console.result(attached_now.as_text(), attached_now.as_json)
+        console.result(attached_now.as_text(), lambda: _approved([attached_now]))
+    elif form == "--withdraw":
+        _withdraw(bundle, required_signers(key, gpg_key), (role, env), output, yes=yes)
     elif not role or not env:
         raise UsageError("role and environment are missing", hint="give --role ROLE and --env NAME")
     elif form == "--prepare":
-        made = approval.prepare_approval(bundle, request, now, output)
+        admission = _admitted(bundle, request, (root, release_key))
+        _confirm(admission, [], yes=True)
+        made = approval.prepare_approval(bundle, request, now, output, admission.verified.identity)
         lines = made.instructions(f"bundle approve {bundle} --attach SIG --public KEY.pub")
         console.result("\n".join(lines), made.as_json)
     else:
+        admission = _admitted(bundle, request, (root, release_key))
         signers = required_signers(key, gpg_key)
-        done = [approval.approve_bundle(bundle, signer, request, now, outside) for signer in signers]
-        console.result("\n".join(each.as_text() for each in done), done[-1].as_json)
+        _confirm(admission, signers, yes=yes)
+        identity = admission.verified.identity
+        done = [
+            approval.approve_bundle(bundle, signer, request, now, outside, identity) for signer in signers
+        ]
+        console.result(
+            "\n".join(each.as_text() for each in done),
+            lambda: {**_approved(done), "verified": admission.as_json()},
+        )
+
+
+def _approved(done: Sequence[AddedStatement]) -> dict[str, Any]:
+    return {
+        "changed": any(each.files for each in done),
+        "identity": done[0].approval.identity,
+        "approvals": [each.as_json() for each in done],
+    }
+
+
+def _admitted(bundle: Path, request: ApprovalRequest, given: tuple[Path | None, Path | None]) -> Admission:
+    """Return the bundle, verified: an approval says that somebody has looked.
+
+    Raises:
+        UsageError: Nothing says whom to trust.
+        WaybillError: A host would refuse the bundle.
+    """
+    from bundler.commands.approve import admit
+    from bundler.commands.verify import load_trust
+
+    root, release_key = given
+    if root is None and release_key is None:
+        raise UsageError(
+            "a bundle is verified before it is approved, and nothing says whom to trust",
+            hint="give --root root.json, the root that hosts trust; without one, --release-key PUB, the "
+            "public key of whoever has released it",
+        )
+    trust = load_trust(release_key, root)
+    return admit(bundle, request, trust, console.progress(), has_root=root is not None)
+
+
+def _confirm(admission: Admission, signers: Sequence[Signer], *, yes: bool) -> None:
+    """Show what is approved and by which key, and return once a person agrees.
+
+    Raises:
+        UntrustedError: A key does not have the role.
+        UsageError: There is nobody to ask.
+        DeclinedError: The answer was not yes.
+    """
+    from bundler.approvals.admission import check_key, owner_warnings
+
+    root, request, now = admission.root, admission.request, datetime.now(UTC)
+    keys, warnings = list[str](), list(admission.warnings)
+    for signer in signers:
+        owner = check_key(root, request.role, signer.keyid, now) if root else ""
+        keys.append(f"{signer.keyid8}{f' of {owner}' if owner else ''}")
+        warnings += owner_warnings(root, request, admission.verified, owner) if root else []
+    console.show("approval", admission.text(keys), admission.as_json())
+    for warning in warnings:
+        console.warn(f"warning: {warning}")
+    if not yes:
+        console.confirm(admission.question(), "--yes")
+
+
+def _withdraw(
+    bundle: Path, signers: Sequence[Signer], which: tuple[str, str], sidecar: Path | None, *, yes: bool
+) -> None:
+    """Remove the approvals that these keys have given, of one role and environment if they are named."""
+    from bundler.approvals.withdraw import own_approvals, withdraw
+
+    role, env = which
+    # Loading the key asked for its password: only who can give an approval can take it back.
+    own = own_approvals(bundle, [signer.keyid8 for signer in signers], role, env, sidecar)
+    lines = [f"withdrawn: {each.as_text()}" for each in own]
+    if own and not yes:
+        console.note("\n".join(each.as_text() for each in own))
+        console.confirm(f"Withdraw {'this approval' if len(own) == 1 else 'these approvals'}?", "--yes")
+    withdraw(bundle, own)
+    lines.append("copies of the bundle that were handed over before still have it" if own else "")
+    console.result(
+        "\n".join(line for line in lines if line) or "no approval by this key: nothing to withdraw",
+        lambda: {"changed": bool(own), "withdrawn": [each.as_json() for each in own]},
+    )
 
 
 def verify(
@@ -207,5 +324,5 @@ def verify(
     destination = HostFacts(environment=env, name=target.lower())
     verification = verify_bundle(bundle, trust, console.progress(), destination, approvals or ())
     if verification.warning:
-        console.log(verification.warning, "warning")
+        console.warn(verification.warning)
     console.result(verification.as_text(), verification.as_json)

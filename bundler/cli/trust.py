@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,9 +23,11 @@ from bundler.cli.options import (
     signing_form,
 )
 from installer.core.errors import UsageError
+from installer.shared.run_record import release_row
 
 if TYPE_CHECKING:
     from bundler.trust.root_files import Edited
+    from installer.core.trust.root import Root
     from installer.core.trust.signatures import TrustedKey
 
 RootFile = Annotated[Path, argument("ROOT", "The root.json")]
@@ -40,6 +42,10 @@ trust_app = typer.Typer(
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _root_row(root: Root, fingerprint: str = "") -> dict[str, Any]:
+    return release_row(str(root.version), root.version, fingerprint)
 
 
 def _print_edited(edited: Edited, what: str) -> None:
@@ -57,8 +63,14 @@ def _print_edited(edited: Edited, what: str) -> None:
     archived = str(edited.archived) if edited.archived else ""
     console.result(
         "\n".join([*lines, "", shown.as_text()]),
-        # These names are read by scripts.
-        lambda: {**shown.as_json(), "kept": archived, "dropped": list(edited.dropped)},
+        lambda: {
+            "changed": True,
+            "from": _root_row(file.previous) if file.previous else None,
+            "to": _root_row(file.root, file.fingerprint),
+            "trust": shown.as_json(),
+            "archived": archived or None,
+            "dropped": list(edited.dropped),
+        },
     )
 
 
@@ -101,7 +113,15 @@ def init(
         gpg_root=gpg_root or [],
         root_threshold=root_threshold,
     )
-    console.result(f"wrote {path}\n{view.as_text()}", view.as_json)
+    console.result(
+        f"wrote {path}\n{view.as_text()}",
+        lambda: {
+            "changed": True,
+            "to": _root_row(view.root, view.fingerprint),
+            "path": str(path),
+            "trust": view.as_json(),
+        },
+    )
 
 
 @trust_app.command("show", epilog="Example: bundle trust show root.json")
@@ -113,7 +133,14 @@ def show(path: RootFile, _json: Json = False) -> None:
     view, standings = show_root(path), load(path).standings(_now())
     text = "\n".join(each.as_text() for each in standings)
     signed = {str(each.version): list(each.signed) for each in standings}
-    console.result(f"{view.as_text()}\n\n{text}", lambda: {**view.as_json(), "signed": signed})
+    console.result(
+        f"{view.as_text()}\n\n{text}",
+        lambda: {
+            "to": _root_row(view.root, view.fingerprint),
+            "trust": view.as_json(),
+            "signed": signed,
+        },
+    )
 
 
 @trust_app.command(
@@ -293,7 +320,14 @@ def sign(
     if form == "--prepare":
         made = prepare_root(path, output)
         lines = made.instructions(f"bundle trust sign {path} --attach SIG")
-        console.result("\n".join(lines), lambda: {"path": str(made.path), "fingerprint": made.identity})
+        console.result(
+            "\n".join(lines),
+            lambda: {
+                "changed": True,
+                "path": str(made.path),
+                "fingerprint": made.identity,
+            },
+        )
         return
     # One time, so that signing and its report agree about expiry.
     now = _now()
@@ -330,10 +364,13 @@ def sheet(
     page = make_sheet(path, installer, _now())
     # On stderr, too: the page may be printed without a look at it.
     for warning in page.warnings:
-        console.log(warning, "warning")
+        console.warn(warning)
     if output is None:
         console.result(page.as_text().rstrip(), page.as_json, asked_for=True)
         return
     text = page.as_html() if output.suffix in (".html", ".htm") else page.as_text()
     write_new(output, text.encode(), 0o644)
-    console.result(f"wrote {output}: print it and carry it separately from the media", page.as_json)
+    console.result(
+        f"wrote {output}: print it and carry it separately from the media",
+        lambda: {"changed": True, "path": str(output), **page.as_json()},
+    )

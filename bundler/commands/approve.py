@@ -9,22 +9,36 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from bundler.approvals.admission import BREAK_GLASS, Admission, check_environment, check_role
 from bundler.approvals.approval import AddedStatement, ApprovalRequest, make_approval
 from bundler.approvals.statements import open_statements
 from bundler.archive import append
-from bundler.archive.reading import read_limited, read_with_tail
+from bundler.archive.reading import read_limited, read_with_tail, unverified_bundle
+from bundler.commands import inspect_risks
+from bundler.commands.verify import verify_bundle
 from bundler.signing import Signer
 from bundler.signing.bundle import open_locked
 from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys
-from installer.core.errors import TamperedError, UnfitInputError, UsageError, os_errors_as
+from installer.core.errors import (
+    ClockError,
+    ExpiredError,
+    RevokedError,
+    TamperedError,
+    UnfitInputError,
+    UsageError,
+    os_errors_as,
+)
+from installer.core.format.archive import Bundle
 from installer.core.limits import LIMITS
 from installer.core.trust.approval import Approval, parse
 from installer.core.trust.provenance import Provenance
 from installer.core.trust.root import APPROVERS
+from installer.core.trust.verifier import Trust
+from installer.shared.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +57,64 @@ class Repaired:
         }[self.outcome]
 
 
+def admit(
+    path: Path, request: ApprovalRequest, trust: Trust, progress: Progress, *, has_root: bool
+) -> Admission:
+    """Verify a bundle, all of it, and check what an approver asks for, before anybody is asked to sign.
+
+    Args:
+        path: The bundle.
+        request: What the approver states.
+        trust: The root that hosts trust, or the one key that has to have released the bundle.
+        progress: Receives the bytes that are checked.
+        has_root: Whether `trust` is a root, which knows environments and roles.
+
+    Raises:
+        UsageError: The role or the environment is unknown.
+        WaybillError: Whatever a host would refuse the bundle for.
+    """
+    # Before gigabytes are read: a typing mistake is answered at once.
+    check_role(request.role)
+    if has_root:
+        check_environment(trust.root, request)
+    warnings = list[str]()
+    try:
+        verified = verify_bundle(str(path), trust, progress).verified
+    except (RevokedError, ClockError):
+        raise
+    except ExpiredError as error:
+        # An installed release does not expire: break-glass may admit its return, and nothing else of it.
+        if request.role != BREAK_GLASS:
+            raise
+        with unverified_bundle(path) as bundle:
+            before = datetime.fromtimestamp(bundle.manifest.expires - 1, UTC)
+        verified = verify_bundle(str(path), Trust(trust.root, lambda: before), progress).verified
+        warnings.append(f"{error.what}: this approval can only admit a rollback to this release")
+    with unverified_bundle(path) as bundle:
+        _require_same(bundle, verified.identity)
+        risks, counts = inspect_risks.counted(bundle)
+    notes = (*verified.notes, *warnings)
+    return Admission(verified, request, trust.root if has_root else None, tuple(risks), counts, notes)
+
+
+def _require_same(bundle: Bundle, identity: str) -> None:
+    # Verified, shown, then signed: the file on the stick may be another one by then.
+    if identity and bundle.identity != identity:
+        raise TamperedError(
+            f"is another bundle than the one that was verified ({identity[:12]}…)",
+            hint="somebody replaced the file meanwhile; nothing was approved",
+        )
+
+
 def approve_bundle(
-    path: Path, signer: Signer, request: ApprovalRequest, now: datetime, sidecar: Path | None = None
+    path: Path,
+    signer: Signer,
+    request: ApprovalRequest,
+    now: datetime,
+    sidecar: Path | None = None,
+    identity: str = "",
 ) -> AddedStatement:
-    """Approve a bundle. Only its head and tail are read: verify it first.
+    """Approve a bundle. Only its head and tail are read: `admit` verifies it before.
 
     Args:
         path: The bundle.
@@ -54,6 +122,7 @@ def approve_bundle(
         request: What the approver states.
         now: The current time.
         sidecar: The directory to write to; None: the bundle, if it can be written to.
+        identity: Of the bundle that was verified; empty for any.
 
     Returns:
         What was added.
@@ -66,6 +135,7 @@ def approve_bundle(
         TamperedError: It is not a bundle.
     """
     with open_statements(path, sidecar) as statements:
+        _require_same(statements.bundle, identity)
         approval = make_approval(request, statements.bundle, now)
         # The bytes that are signed are the bytes that are stored: they are made once.
         data = approval.to_bytes()
@@ -75,7 +145,7 @@ def approve_bundle(
 
 
 def prepare_approval(
-    path: Path, request: ApprovalRequest, now: datetime, output: Path | None = None
+    path: Path, request: ApprovalRequest, now: datetime, output: Path | None = None, identity: str = ""
 ) -> Prepared:
     """Write the statement of an approval that is to be signed elsewhere.
 
@@ -84,12 +154,14 @@ def prepare_approval(
         request: What the approver states.
         now: The current time.
         output: The file to write; None: `BUNDLE.<role>.json`.
+        identity: Of the bundle that was verified; empty for any.
 
     Raises:
         UsageError: The request is not valid, or another file has the name.
         TamperedError: It is not a bundle.
     """
     bundle = read_with_tail(path)
+    _require_same(bundle, identity)
     data = make_approval(request, bundle, now).to_bytes()
     return prepare(output or statement_path(path, request.role), data, bundle.identity)
 

@@ -37,6 +37,7 @@ from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, OCTAL_LIMIT
 from installer.core.limits import LIMITS, MIB
 from installer.shared.progress import Progress
+from installer.shared.run_record import release_row
 from installer.shared.terminal import interrupts
 
 # A file system that is filled to the last byte breaks other programs.
@@ -102,16 +103,15 @@ class Created:
         """Return it as `--json` prints it."""
         return {
             "path": str(self.path),
+            "dry_run": False,
             "size": self.size,
-            "identity": self.identity,
             "product": self.manifest.product,
-            "version": self.manifest.version,
-            "sequence": self.manifest.sequence,
+            "to": release_row(self.manifest.version, self.manifest.sequence, self.identity),
+            "changed": not self.unchanged,
             "files": len(self.manifest.files),
             "images": [image.reference for image in self.manifest.images],
             "signatures": list(self.signatures),
             "provenance": list(self.provenance),
-            "unchanged": self.unchanged,
         }
 
 

@@ -16,6 +16,7 @@ from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
 from installer.core.format.methods import FILE_KINDS
 from installer.shared.humanize import size_text as size
+from installer.shared.run_record import release_row
 from installer.shared.terminal.text import table
 
 # Everything in a manifest that changes what happens on a host, besides files and images.
@@ -47,6 +48,7 @@ class Difference:
 
     old: Manifest
     new: Manifest
+    identities: tuple[str, str]
     files: tuple[Change, ...]
     images: tuple[Change, ...]
     new_layer_bytes: int
@@ -56,10 +58,9 @@ class Difference:
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
         return {
-            **{
-                name: {"product": each.product, "version": each.version, "sequence": each.sequence}
-                for name, each in (("old", self.old), ("new", self.new))
-            },
+            "product": self.new.product,
+            "from": release_row(self.old.version, self.old.sequence, self.identities[0]),
+            "to": release_row(self.new.version, self.new.sequence, self.identities[1]),
             "files": [asdict(change) for change in self.files],
             "images": [asdict(change) for change in self.images],
             "new_layer_bytes": self.new_layer_bytes,
@@ -120,6 +121,7 @@ def _compare(old: Bundle, new: Bundle) -> Difference:
     return Difference(
         old.manifest,
         new.manifest,
+        (old.identity, new.identity),
         tuple(files),
         tuple(_images(old.manifest, new.manifest)),
         sum(count for digest, count in new_layers.items() if digest not in old_layers),

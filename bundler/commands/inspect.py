@@ -22,9 +22,11 @@ from installer.core.format.archive import Bundle
 from installer.core.format.destinations import sensitive_destinations, sensitive_lines
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
 from installer.core.limits import LIMITS
+from installer.core.timestamps import format_seconds, format_time
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.humanize import size_text as size
+from installer.shared.run_record import release_row
 from installer.shared.terminal.text import safe, table
 
 VIEWS = ("deploy", "scripts", "risks", "files", "images", "config", "approvals", "sbom", "docs")
@@ -83,17 +85,21 @@ def inspect_bundle(path: Path, view: str = "") -> Report:
     if view not in views:
         raise UsageError(f"unknown view {view!r}", hint=f"use one of {', '.join(VIEWS)}")
     with unverified_bundle(path) as bundle:
-        report = views[view](bundle)
+        report, manifest = views[view](bundle), bundle.manifest
+        release = release_row(manifest.version, manifest.sequence, bundle.identity)
+        about = {"product": manifest.product, "to": release, "view": view or "overview"}
         # Made while the bundle is open; and no view without it, or somebody takes it for checked.
-        return _with_caveat(report, path)
+        return _with_caveat(report, path, about)
 
 
-def _with_caveat(report: Report, path: Path) -> Report:
+def _with_caveat(report: Report, path: Path, about: dict[str, Any]) -> Report:
     caveat = (
         "NOT VERIFIED: nobody has checked who made this bundle; run "
         f"`bundle verify {shlex.quote(str(path))} --root root.json`"
     )
-    return Report(lambda: f"{report.text}\n\n{caveat}", lambda: {**report.document, "verified": False})
+    return Report(
+        lambda: f"{report.text}\n\n{caveat}", lambda: {**about, **report.document, "verified": False}
+    )
 
 
 def _time(seconds: int) -> str:
@@ -138,14 +144,13 @@ def _overview(bundle: Bundle) -> Report:
         ("checked", "list and manifest match; signatures and payload were not checked"),
     ]
     more = {
-        "identity": bundle.identity,
         "payload_bytes": bundle.payload_bytes,
         "file_count": len(manifest.files),
         "sensitive": [each.as_json() for each in sensitive],
         "secrets_allowed": [each._asdict() for each in allowed],
         "risk_counts": counts,
         "signatures": signatures,
-        "approvals": approvals,
+        "approvals": [{"file": name, "signatures": None, "says": None} for name in approvals],
         "provenance": [{"file": file, **claim.as_json()} for file, claim in claims],
     }
 
@@ -154,7 +159,9 @@ def _overview(bundle: Bundle) -> Report:
         without_files = manifest_json.dump(replace(manifest, files=()))
         found = jsonio.loads_strict(without_files, MANIFEST, LIMITS.manifest_bytes)
         found.pop("files")
-        return found | more
+        # Documents have one form of time, whatever the format of bundles has.
+        found |= {name: format_seconds(found[name]) for name in ("created", "expires")}
+        return {"manifest": found, **more}
 
     # Escaped: an unverified bundle may hold control characters for the terminal.
     return Report(lambda: "\n".join(f"{name:<11} {safe(value)}" for name, value in rows), document)
@@ -274,7 +281,10 @@ def _approvals(bundle: Bundle) -> Report:
             rows = [("unreadable", str(error))]
         lines = [f"  {name:<12} {safe(_value_text(value))}" for name, value in rows if value]
         shown.append("\n".join([f"=== {each.name}, signatures: {', '.join(forms) or 'none'}", *lines]))
-        content = {name: _value_text(value) for name, value in rows}
+        content = {
+            name: format_time(value) if isinstance(value, datetime) else _value_text(value)
+            for name, value in rows
+        }
         document.append({"file": each.name, "signatures": forms, "says": content})
     shown += [f"=== {safe(name)}, which is not an approval" for name in strays]
     # It does not count on hosts; the person may believe that it does.

@@ -86,7 +86,7 @@ def deploy(bundle: Bundle) -> View:
 
     def document() -> dict[str, Any]:
         return {
-            "steps": steps,
+            "deploy": steps,
             "health": [asdict(check) for check in manifest.health],
             "links": [asdict(link) for link in manifest.links],
             "directories": [asdict(each) | {"mode": f"{each.mode:04o}"} for each in manifest.directories],

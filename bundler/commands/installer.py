@@ -26,7 +26,7 @@ class InstallerFile:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
-        return {"path": str(self.path), "size": self.size, "sha256": self.sha256}
+        return {"changed": True, "path": str(self.path), "size": self.size, "sha256": self.sha256}
 
 
 def create_installer(path: Path, progress: Progress) -> InstallerFile:

@@ -14,6 +14,7 @@ from installer.core.errors import UsageError, os_errors_as
 from installer.core.timestamps import format_time
 from installer.core.trust.root import display_fingerprint
 from installer.core.trust.root_view import RootView, view
+from installer.shared.run_record import release_row
 
 _STYLE = """
 @page { size: A4; margin: 18mm }
@@ -44,11 +45,10 @@ class Sheet:
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
         return {
-            "root": self.view.fingerprint,
-            "version": self.view.root.version,
+            "fingerprint": self.view.fingerprint,
+            "to": release_row(str(self.view.root.version), self.view.root.version, self.view.fingerprint),
             "expires": format_time(self.view.root.expires),
-            "installer": self.installer,
-            "warnings": list(self.warnings),
+            "installer": self.installer or None,
         }
 
     def as_text(self) -> str:

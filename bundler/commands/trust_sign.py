@@ -42,6 +42,7 @@ class RootSigned:
     def as_json(self, now: datetime) -> dict[str, Any]:
         """Return it as `--json` prints it."""
         return {
+            "changed": bool(self.added),
             "added": list(self.added),
             "fingerprint": self.file.fingerprint,
             "complete": self.file.complete(now),

@@ -26,6 +26,7 @@ from installer.core.verify import (
     verify_payload,
 )
 from installer.shared.progress import Progress
+from installer.shared.run_record import release_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,13 @@ class Verification:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
-        policy = {"policy": self.decision.as_json()} if self.decision else {}
-        return {**self.verified.as_json(), **policy}
+        manifest = self.verified.manifest
+        return {
+            **self.verified.as_json(),
+            "product": manifest.product,
+            "to": release_row(manifest.version, manifest.sequence, self.verified.identity),
+            "policy": self.decision.as_json() if self.decision else None,
+        }
 
 
 def verify_bundle(

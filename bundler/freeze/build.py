@@ -117,7 +117,7 @@ def build(
     release = bool(os.environ.get(standard_library.RELEASE))
     library = standard_library.choose(site, lock("python.txt"), work, release=release)
     if not library.fits:
-        progress.note(f"warning: this build is for tests, not for hosts: {library.mismatch()}")
+        progress.warn(f"warning: this build is for tests, not for hosts: {library.mismatch()}")
     # On the same file system as the result: large trees are moved, not copied.
     with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=work) as scratch:
         source, app = Path(scratch, "source"), Path(scratch, "app")
@@ -264,7 +264,10 @@ def _lay_out(source: Path, program: Program) -> None:
     for data, place in (("schemas", "installer/core/schemas"), ("templates", "bundler/templates")):
         package = place.partition("/")[0]
         if (ROOT / data).is_dir() and (source / package).is_dir():
-            shutil.copytree(ROOT / data, source / place, ignore=skipped, dirs_exist_ok=True)
+            # Schemas of documents are for those who read documents: no command reads them, and each file
+            # that is packed is looked at by every start.
+            without = shutil.ignore_patterns("__pycache__", "cli")
+            shutil.copytree(ROOT / data, source / place, ignore=without, dirs_exist_ok=True)
     module = "bundler.cli.main" if program == "bundle" else "installer.cli.main"
     # The streams first: a descriptor that `hold` opens must not become the standard output.
     entry = "from installer.shared.terminal.streams import protect\nprotect()\n"

@@ -5,11 +5,14 @@
 # ${XDG_CACHE_HOME:-~/.cache}/waybill, $XDG_RUNTIME_DIR/waybill.
 { # A shell reads the whole block before it runs any of it: a truncated file is an error, never exit code 0.
 # Functions that bash takes from the environment would run instead of the tools.
-unset -f cd chmod command echo gzip id ls mkdir mktemp mv printf pwd read rm sha256sum stat sync tail tar true umask
+unset -f cat cd chmod command date echo gzip id ls mkdir mktemp mv printf pwd read rm sha256sum stat sync tail tar tr
+unset -f true umask uname
 self=$0 path=$PATH
 PATH=/usr/bin:/bin:/usr/sbin:/sbin:$path
 newline='
 '
+json=
+for word; do case $word in --json) json=yes ;; --) break ;; esac; done
 name=@NAME@ digest=@DIGEST@ offset=@OFFSET@ space=@SPACE@
 # The SHA-256 of the file .files in the payload, which has that of every other file; and the names of all of them.
 list=@LIST@
@@ -101,6 +104,33 @@ intact() {
   { printf '%s\n' "$now" >"$1/.complete"; } 2>/dev/null || :
 }
 
+# Text $1 as the inside of a JSON string: printable ASCII, without the two characters that would need an escape.
+plain() { printf %s "$1" | LC_ALL=C tr '"\\\n' "'/ " | LC_ALL=C tr -c '\040-\176' '?'; }
+
+# Ends because the program cannot start: $1 is why, a reason on each line, $2 the hint. With --json there is a document
+# on stdout as well, of the form that every run has (schemas/v1/cli).
+fail() {
+  { echo "$name: $1"; [ -z "$2" ] || echo "hint: $2"; } >&2
+  [ -n "$json" ] || exit 126
+  now=$(date -u +%Y-%m-%dT%H:%M:%SZ) run=$(echo "$$ $now" | sha256sum) problems='' hint=null
+  [ -z "$2" ] || hint="\"$(plain "$2")\""
+  IFS=$newline
+  for line in $1; do
+    line=${line%:}
+    problems="$problems${problems:+,}
+  {\"code\": \"not-started\", \"where\": null, \"what\": \"$(plain "${line#  }")\", \"hint\": $hint,
+   \"verification_step\": null}"
+    hint=null
+  done
+  cat <<END
+{"schema": "waybill/cli/$name/v1", "exit": 126, "code": "not-started", "cause": null, "changed": false,
+ "product": null, "host": "$(plain "$(uname -n)")", "root": null, "from": null, "to": null, "transaction": null,
+ "evidence": null, "run": "${run%"${run#????????????????}"}", "started": "$now", "ended": "$now", "seconds": 0,
+ "steps": [], "warnings": [], "problems": [$problems]}
+END
+  exit 126
+}
+
 # Starts the program from directory $1; the rest are its arguments.
 start() {
   program=$1/$name; shift
@@ -154,7 +184,7 @@ esac
 case $self in /*) ;; *) self=$(pwd)/${self#./} ;; esac
 
 case ${WAYBILL_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}${XDG_RUNTIME_DIR:-} in
-  *"$newline"*) echo "$name: a line break in WAYBILL_CACHE, HOME or XDG_*: cannot start" >&2; exit 126 ;;
+  *"$newline"*) fail 'a line break in WAYBILL_CACHE, HOME or XDG_*: cannot start' '' ;;
 esac
 
 ifs=$IFS reasons='' damaged=''; IFS=$newline
@@ -187,15 +217,11 @@ for base in $bases; do
   wrong=${wrong##*"$newline"}
   reasons="$reasons$newline  $base: ${wrong:-the unpacking was ended, exit code $status}"
   # No other place helps a file that is damaged.
-  if [ "$status" = 18 ]; then echo "$name: cannot unpack and start itself:$reasons" >&2; exit 126; fi
+  [ "$status" != 18 ] || fail "cannot unpack and start itself:$reasons" ''
 done
 IFS=$ifs
 [ -n "$reasons" ] || reasons="$newline  none of HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR is set"
 [ -z "$damaged" ] || reasons="$reasons$newline  and files were changed or damaged in:$damaged"
-{
-  echo "$name: cannot unpack and start itself:$reasons"
-  echo "hint: set WAYBILL_CACHE to a directory that only you can write to, that has $space free and is not mounted"
-  echo "  noexec, such as /var/tmp/waybill-$uid"
-} >&2
-exit 126
+fail "cannot unpack and start itself:$reasons" "set WAYBILL_CACHE to a directory that only you can write to, that has $space
+  free and is not mounted noexec, such as /var/tmp/waybill-$uid"
 }

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from bundler.provenance.submodules import missing
 from bundler.provenance.tags import ReleaseName
 from installer.core.format.manifest import Source
+from installer.core.timestamps import format_seconds
 from installer.shared.child_env import child_environment
 
 _SCP = re.compile(r"(?:[^@/:]+@)?([^/:]+):(?!//)(.+)")
@@ -60,8 +61,13 @@ class Checkout:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
-        names = ("commit", "time", "tag", "repository", "changed", "unknown", "tags")
-        return {name: getattr(self, name) for name in names}
+        names = ("commit", "tag", "repository", "unknown")
+        return {
+            **{name: getattr(self, name) or None for name in names},
+            "time": None if self.time is None else format_seconds(self.time),
+            "changed": list(self.changed),
+            "tags": list(self.tags),
+        }
 
     def as_text(self) -> str:
         """Return it as a line for people."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bundler.archive.new_file import write_new
 from bundler.archive.reading import read_limited
@@ -47,9 +48,9 @@ class Prepared:
             f"next: {then}",
         ]
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
-        return {"path": str(self.path), "identity": self.identity, "sha256": self.sha256}
+        return {"changed": True, "path": str(self.path), "identity": self.identity, "sha256": self.sha256}
 
 
 def prepare(target: Path, data: bytes, identity: str) -> Prepared:

@@ -1,7 +1,7 @@
 """Writes the pages of the reference that the code knows best: `python -m docs.reference.generate`.
 
-`bundle-yaml.md` and `audit.md` come from JSON Schemas, `cli.md` from the commands' help. A test holds them
-current.
+`bundle-yaml.md`, `audit.md` and `json.md` come from JSON Schemas, `cli.md` from the commands' help. A test
+holds them current.
 """
 
 from __future__ import annotations
@@ -141,7 +141,90 @@ def _names(fields: Iterable[str]) -> str:
     return ", ".join(f"`{field}`" for field in fields)
 
 
-PAGES = {"bundle-yaml.md": bundle_yaml, "cli.md": cli, "audit.md": audit}
+_JSON_HEAD = """\
+# JSON documents
+
+<!-- Made by docs/reference/generate.py from schemas/v1/cli. -->
+
+With `--json`, a command prints exactly one JSON document on stdout and nothing else there, however it ends:
+a success, a refusal, wrong usage, an interruption, a fault of Waybill, an executable that cannot start. All
+documents have one shape: the common fields and those of the command. An error is the same document with
+`code` set. A value that is not known is null. Times are RFC 3339 in UTC. Control, bidirectional and invisible
+characters are `\\u` escapes.
+
+Fields are added in later versions, never renamed or removed: ignore what you do not know. The JSON Schemas
+are in `schemas/v1/cli`. The name in `schema` is the name of the file. `--help` prints the help, with `--json`
+too.
+
+With `--log-format json`, each line on stderr is a JSON object with `time`, `level` (`info`, `warning`,
+`error`), `program`, `run` (the same in all lines and in the document), `product`, `host`, `event` and
+`message`. Events: `message`, `progress`, `step` (a step of a transaction, with `step`, `kind`, `phase` and
+`seconds`), `output` (a line that a script wrote, with `source`), `plan`, `warning`, `failure` (of something
+that stops nothing), `error`, `traceback` and `ended` (with `exit`).
+"""
+
+
+def json_documents() -> str:
+    """Return the page about the documents of `--json`."""
+    folder = TOP / "schemas" / "v1" / "cli"
+    schemas: dict[str, Schema] = {
+        path.name.removesuffix(".schema.json"): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.schema.json"))
+    }
+    shared = schemas.pop("common")["$defs"]
+    parts = [_JSON_HEAD, "## Common fields\n", _fields(shared["document"])]
+    for name, schema in schemas.items():
+        own = {key: field for key, field in schema["properties"].items() if key != "schema"}
+        also = [each["$ref"].rpartition("/")[2] for each in schema["allOf"]]
+        for each in also[1:]:
+            own |= shared[each]["properties"]
+        head = (
+            f"## {schema['title']}\n\n`waybill/cli/{name}/v1`. {schema.get('description', '')}".strip() + "\n"
+        )
+        parts += [head, _fields({"properties": own}) if own else "Has the common fields only.\n"]
+    parts.append("## Objects\n")
+    for name, schema in shared.items():
+        if name != "document" and "properties" in schema:
+            parts.append(f"### `{name}`\n\n{schema['description']}\n\n{_fields(schema)}")
+    return "\n".join(parts)
+
+
+def _fields(schema: Schema) -> str:
+    rows = ["| field | type | is |", "|---|---|---|"]
+    for name, field in schema["properties"].items():
+        rows += _rows(name, field)
+    return "\n".join(rows) + "\n"
+
+
+def _rows(name: str, field: Schema) -> Iterator[str]:
+    """Return the row of a field, and those of an object that has no name of its own."""
+    choices = [each for each in field.get("anyOf", [field]) if each != {"type": "null"}]
+    inner = choices[0]
+    said = field.get("description") or inner.get("description", "")
+    words = inner.get("enum")
+    if words:
+        said += " One of " + ", ".join(f"`{word}`" for word in words if word) + "."
+    yield f"| `{name}` | {_type(field)} | {said} |".replace("||", "\\|\\|")
+    item = inner.get("items", inner)
+    more = "[]" if "items" in inner else ""
+    for below, each in item.get("properties", {}).items():
+        yield from _rows(f"{name}{more}.{below}", each)
+
+
+def _type(field: Schema) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(each) for each in field["anyOf"])
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name})" if name not in ("time", "cause") else name
+    names = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    if "items" in field:
+        inner = _type(field["items"])
+        names = [f"array of {inner}" if each == "array" else each for each in names]
+    return " or ".join(names)
+
+
+PAGES = {"bundle-yaml.md": bundle_yaml, "cli.md": cli, "audit.md": audit, "json.md": json_documents}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from installer import __version__
 from installer.core import jsonio
@@ -161,6 +161,11 @@ class Refusal:
         """Seconds since 1970."""
         moment = parse_time(self.time)
         return moment.timestamp() if moment else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object, as documents have it."""
+        found = {name: value or None for name, value in asdict(self).items() if name != "step"}
+        return {**found, "verification_step": self.step or None}
 
     def text(self) -> str:
         """Return it for people."""

@@ -171,7 +171,7 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalChe
         with opened(context.system) as log:
             write(log, known)
     except (OSError, WaybillError) as error:
-        context.progress.note(_unwritten("the end of this transaction is", error))
+        context.progress.warn(_unwritten("the end of this transaction is", error))
     return proofs
 
 
@@ -181,7 +181,7 @@ def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> st
     try:
         return evidence.record(context.system, data, "removed", str(ended.get("identity", ""))).sha256
     except OSError as error:
-        context.progress.note(f"cannot write the evidence to {evidence.DIRECTORY}: {error.strerror}")
+        context.progress.warn(f"cannot write the evidence to {evidence.DIRECTORY}: {error.strerror}")
         return ""
 
 

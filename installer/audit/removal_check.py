@@ -101,11 +101,6 @@ class LeftBehindError(NotUndoneError):
             hint=f"fix what is listed above, then check again: install remove {check.product}",
             problems=problems,
         )
-        self._check = check
-
-    def as_json(self) -> dict[str, object]:
-        """Return the error together with the whole result."""
-        return {**super().as_json(), "removal": self._check.as_json()}
 
 
 def check_removal(context: Context, number: str, items: Sequence[InventoryItem]) -> RemovalCheck:

@@ -78,8 +78,10 @@ def apply_(
 ) -> None:
     """Verify a bundle, show the plan, install it and check its health; commit or roll back."""
     if verify_only:
+        console.record.command = "verify"
         verify(bundle, verification, where)
     elif dry_run:
+        console.record.command = "plan"
         plan(
             bundle, verification=verification, values=values, choice=choice,
             work_dir=work_dir, keep=keep, where=where,
@@ -126,8 +128,7 @@ def plan(
     session, options = where.session(), choice.options(values, keep)
     source = verification.source(bundle, trust_root, fingerprint)
     planned = plan(session, source, options, work_dir=work_dir)
-    if not (planned.problems and where.json):  # then the error has the one document
-        console.result(plan_text(planned, everything=where.all), planned.as_json)
+    console.result(plan_text(planned, everything=where.all), planned.as_json)
     planned.require_ready()
 
 
@@ -141,7 +142,7 @@ def status(*, product: Product = None, where: WhereListed) -> None:
     from installer.commands.status import status
 
     found = status(where.session(), product)
-    if not found.failures or (found.products and not where.json):  # else the error has the one document
+    if found.products or not found.failures:
         console.result(found.text(everything=where.all), found.as_json)
     for other in found.failures[1:]:
         console.alert(f"error: {other}")
@@ -218,8 +219,6 @@ def remove(
 
     session = where.session()
     done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
-    # Otherwise the error carries the result: --json prints one document.
-    if not where.json or done.removal is None or done.removal.exit_code == 0:
-        console.result(done.text(everything=where.all), done.as_json)
+    console.result(done.text(everything=where.all), done.as_json)
     if done.removal is not None:
         done.removal.require_clean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,21 +50,25 @@ def audit(
     from installer.commands import audit as commands
 
     session = where.session()
+    console.tell(product=product or None)
+    done: dict[str, Any] = {"sealed": None, "exported": None}
     if seal:
         aside = commands.seal(session.system, seal)
         console.warn(
             f"the old log was moved to {aside}" if aside else ("started a new log: the old log was missing")
         )
+        done["sealed"] = aside or None
+        console.tell(changed=True)
     begin = commands.moment(since, session.clock()) if since else None
     found = commands.audit(session.system, begin, product or None, anchor or ())
     if export is not None:
         digest = commands.export(export, found.shown)
+        done["exported"] = {"path": str(export), "records": len(found.lines), "sha256": digest}
         console.note(f"wrote {export}: {len(found.lines)} records, sha256 {digest}")
     # Problems do not hide the records: the intact part is evidence.
     if found.lines:
         console.rows(found.rows(), commands.alarming)
-    if not (found.problems and where.json):  # then the error has the one document
-        console.result(found.summary(), found.as_json)
+    console.result(found.summary(), lambda: {**found.as_json(), **done})
     found.require_intact()
 
 
@@ -74,7 +78,9 @@ def metrics(where: Where) -> None:
     from installer.commands.metrics import write
 
     files = write(where.session().system)
-    console.result("\n".join(f"wrote {path}" for path in files), lambda: {"files": files})
+    console.result(
+        "\n".join(f"wrote {path}" for path in files), lambda: {"changed": bool(files), "files": files}
+    )
 
 
 @with_option_groups

@@ -11,8 +11,10 @@ import typer
 
 from installer.cli.options import Product, Where, console
 from installer.shared.cli_options import with_option_groups
+from installer.shared.run_record import release_row
 
 if TYPE_CHECKING:
+    from installer.core.trust.root_view import RootView
     from installer.state.standing import Fallen
 
 HostEnvironment = Annotated[
@@ -47,7 +49,7 @@ def trust_init(
     from installer.commands.trust import trust_init
 
     shown = trust_init(where.session(), path, fingerprint, env)
-    console.result(f"this host now trusts:\n{shown.as_text()}", shown.as_json)
+    console.result(f"this host now trusts:\n{shown.as_text()}", lambda: _trusted(shown))
 
 
 @trust_app.command(
@@ -80,11 +82,15 @@ def trust_ensure(
     shown = trust_show(session)
     follows = "" if done.given == done.root.version else f", which follows from version {done.given}"
     verb = "now" if done.changed else "already"
-    document = {"before": done.before, "changed": done.changed, "fallen": _rows(done.fallen)}
     console.result(
         f"this host {verb} trusts version {done.root.version}{follows}\n{shown.as_text()}",
-        lambda: {**shown.as_json(), **document},
+        lambda: {**_trusted(shown), "not_admitted": _rows(done.fallen)},
     )
+
+
+def _trusted(shown: RootView) -> dict[str, Any]:
+    number = shown.root.version
+    return {"to": release_row(str(number), number, shown.fingerprint), "trust": shown.as_json()}
 
 
 def _warn(fallen: Iterable[Fallen]) -> None:
@@ -121,8 +127,8 @@ def trust_update(
         f"version {now} is already trusted" if now == updated.before else f"version {updated.before} → {now}"
     )
     revoked = [f"{each.product} {each.version}" for each in updated.fallen if each.running and each.revoked]
-    document = {"before": updated.before, "revoked_here": revoked, "fallen": _rows(updated.fallen)}
-    console.result(f"{head}\n{shown.as_text()}", lambda: {**shown.as_json(), **document})
+    document = {"revoked_here": revoked, "not_admitted": _rows(updated.fallen)}
+    console.result(f"{head}\n{shown.as_text()}", lambda: {**_trusted(shown), **document})
 
 
 @trust_app.command("show", epilog="Example: install trust show")
@@ -132,7 +138,7 @@ def trust_show(where: Where) -> None:
     from installer.commands.trust import trust_show
 
     shown = trust_show(where.session())
-    console.result(shown.as_text(), shown.as_json)
+    console.result(shown.as_text(), lambda: _trusted(shown))
 
 
 BY_HAND = """\
@@ -174,6 +180,7 @@ def recover(
     from installer.commands.recover import recover
 
     done = recover(where.session(), product, wait=wait)
+    console.answer(done.as_json)
     done.require_complete()
     console.result(done.text(), done.as_json)
 
@@ -216,11 +223,13 @@ def selftest() -> None:
 def licenses(
     *,
     sbom: Annotated[bool, typer.Option("--sbom", help="Print the SBOM (CycloneDX 1.6) instead.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="The same as --sbom.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document, with the SBOM, on stdout.")
+    ] = False,
 ) -> None:
     """Print the licences of everything in this executable, or its SBOM."""
     from installer.shared.self_report import licences
 
     console.json_output = json
     found = licences()
-    console.result(found.text(sbom=sbom), lambda: found.sbom)
+    console.result(found.text(sbom=sbom), lambda: {"sbom": found.sbom})

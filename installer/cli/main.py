@@ -30,20 +30,23 @@ def main() -> None:
         print(f"install {__version__}")
         return
     if sorted(words) == ["--json", "--version"]:
-        import json
+        from installer.shared.self_report import version_document
 
-        from installer.shared.self_report import versions
-
-        print(json.dumps(versions("install", __version__).as_json(), indent=1))
+        print(version_document("install", __version__))
         return
     try:
         from installer.cli.app import app
         from installer.cli.options import console
-        from installer.shared.console import run_app
+        from installer.shared.command_line import run_app
 
         sys.exit(run_app(console, app, with_command(words)))
     except KeyboardInterrupt:
-        sys.exit(130)  # while the program was loaded
+        # While the program was loaded.
+        if "--json" in words:
+            from installer.shared.run_record import stopped_document
+
+            print(stopped_document("install"))
+        sys.exit(130)
     finally:
         interrupts.ignore()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from installer.cli.documents import SHAPES
 from installer.core.errors import UsageError, os_errors_as
 from installer.shared.console import Console
 
@@ -85,7 +86,7 @@ RootFingerprint = Annotated[
 ]
 Methods = list[str] | None
 
-console = Console("install")
+console = Console("install", shapes=SHAPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +111,15 @@ class Where:
             UsageError: `--root` is not a directory.
         """
         from installer.commands.common import session
+        from installer.state.host_identity import host_name
 
         # Known only now, after Typer has parsed the words.
         console.json_output, console.everything = self.json, False
+        console.tell(root=str(self.root))
         opened = session.Session.open(self.root, console, session.utc_now)
         # As it was typed: a hint is to be typed on the same terminal.
         console.root = "/" if opened.system.live else str(self.root)
+        console.tell(root=opened.system.root, host=host_name(opened.system))
         return opened
 
 

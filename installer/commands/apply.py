@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan, PlanNotReady
 from installer.planning.planner import plan_apply
 from installer.staging.area import discard
 from installer.staging.stage import KEPT, stage
+from installer.state.documents import evidence_row
 from installer.state.evidence import Evidence
 from installer.state.state import State
 from installer.state.trust_store import remember_time
@@ -73,6 +75,7 @@ def apply(
     watch = Watch(session.clock)
     with (
         attempt(session, "apply", medium=source.path, known=known),
+        _evidence_told(session, recorder),
         recorder.record_refusals(),
         opened_bundle(session, source, trace, installs=True, watch=watch) as (verifier, opened),
     ):
@@ -86,6 +89,15 @@ def apply(
             verifier.check_again(opened, state)
             plan = _staged_plan(session, context, verifier, opened, state, chosen, watch)
             return _execute(session, context, plan, recorder, watch)
+
+
+@contextmanager
+def _evidence_told(session: Session, recorder: EvidenceRecorder) -> Iterator[None]:
+    """Tell where the record of the verification is, however the command inside ends."""
+    try:
+        yield
+    finally:
+        session.ui.tell(evidence=evidence_row(recorder.recorded))
 
 
 def _staged_plan(

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,6 @@ class Audit:
         """Return it as a JSON object."""
         return {
             "intact": not self.problems,
-            "problems": [asdict(problem) for problem in self.problems],
             "count": self.chain.count,
             "head": {"number": self.chain.head.number, "hash": self.chain.head.hash},
             "partial_bytes": self.chain.partial,
@@ -129,11 +128,6 @@ class BrokenLogError(TamperedError):
     def __init__(self, found: Audit) -> None:
         first, *rest = found.problems
         super().__init__(first.what, where=first.where, hint=first.hint, problems=rest)
-        self._found = found
-
-    def as_json(self) -> dict[str, object]:
-        """Return the error together with the intact part of the log."""
-        return {**super().as_json(), **self._found.as_json()}
 
 
 def alarming(row: Sequence[str]) -> bool:

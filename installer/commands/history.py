@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from installer.audit.evidence import DIRECTORY, Refusal, refusals
 from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError
+from installer.core.timestamps import format_seconds
 from installer.host.context import Context
 from installer.state.evidence import Evidence
 from installer.state.public import AS_ROOT
@@ -56,6 +57,26 @@ class Event:
     environment: str = ""
     signers: tuple[str, ...] = ()
     approvals: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object, as documents have it."""
+        return {
+            "product": self.product,
+            "transaction": self.transaction,
+            "verb": self.verb,
+            "outcome": self.outcome,
+            "started": format_seconds(self.began),
+            "ended": format_seconds(self.ended),
+            "version": self.version or None,
+            "identity": self.identity or None,
+            "reason": self.why or None,
+            "break_glass": list(self.broken),
+            "evidence": self.evidence or None,
+            "pruned": self.pruned,
+            "environment": self.environment or None,
+            "signed_by": list(self.signers),
+            "approved_by": list(self.approvals),
+        }
 
     def text(self) -> str:
         """Return it as a line for people."""
@@ -129,9 +150,9 @@ class HistoryResult:
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
-            "events": [asdict(event) for event in self.events],
-            "refusals": [asdict(refusal) for refusal in self.refusals],
-            "hidden": self.hidden,
+            "events": [event.as_json() for event in self.events],
+            "refusals": [refusal.as_json() for refusal in self.refusals],
+            "hidden": self.hidden or None,
         }
 
 

@@ -20,6 +20,7 @@ from installer.planning.views.content_diff import edited_members
 from installer.planning.views.visible_release import visible_release
 from installer.staging.preview import previewed
 from installer.staging.work_dir import work_dir as checked_work_dir
+from installer.state.documents import release_brief
 from installer.state.evidence import Evidence
 from installer.state.release import Installed
 from installer.state.state import State, host_readable
@@ -58,6 +59,7 @@ def plan(
         verifier.check_again(opened, state)
         # A plan changes nothing, not even what recovery would: it says so and goes on.
         verifier.trace.notes += [open_.note] if open_.note else []
+        session.ui.tell(from_=release_brief(state.current))
         work, apart = blob_directory(context, opened, state, options, work_dir)
         also = edited_members(context.system, opened.bundle.manifest, _installed(context, state))
         with previewed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from installer.commands.common.attempt import attempt
@@ -25,7 +25,8 @@ class RecoverResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {"recovered": [{"product": name} | asdict(each) for name, each in self.recovered]}
+        rows = [{"product": name, **each.as_json()} for name, each in self.recovered]
+        return {"changed": bool(rows), "recovered": rows}
 
     def require_complete(self) -> None:
         """Raise where a release is committed of which a step failed.

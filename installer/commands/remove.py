@@ -61,5 +61,5 @@ def check_removed(context: Context) -> TransactionResult | None:
             "exit": check.exit_code,
             **check.summary(),
         }
-        happened(context.system, "unchanged", row, context.progress.note)
+        happened(context.system, "unchanged", row, context.progress.warn)
     return TransactionResult("remove", context.layout.product, False, None, None, number, removal=check)

@@ -81,7 +81,8 @@ class SetUp:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return asdict(self)
+        found = {name: value or None for name, value in asdict(self).items()}
+        return {"changed": True, **found}
 
 
 @os_errors_as(HostNotReadyError, "cannot write", default="/opt/waybill", hint=remedy)

@@ -18,7 +18,9 @@ from installer.planning.views.content_diff import diff_lines, drift_diffs
 from installer.planning.views.drift_lines import drifted_rows, problem_rows
 from installer.planning.views.visible_release import HIDDEN, visible_drift, visible_release
 from installer.shared.redaction import Diff
+from installer.shared.run_record import problem_row
 from installer.shared.terminal.listing import listed
+from installer.state.documents import release_document
 from installer.state.host_identity import recorded_environment
 from installer.state.public import AS_ROOT
 from installer.state.release import Release
@@ -74,19 +76,19 @@ class Status:
         """Return it as a JSON object."""
         return {
             "product": self.product,
-            "current": self.current.as_json() if self.current else None,
-            "kept": [entry.as_json() for entry in self.kept],
-            "highest": self.highest,
-            "drift": [asdict(problem) for problem in self.drift],
+            "installed": release_document(self.current) if self.current else None,
+            "retained": [release_document(entry) for entry in self.kept],
+            "highest": self.highest if self.highest >= 0 else None,
+            "drift": [problem_row(problem) for problem in self.drift],
             "edited": [asdict(each) for each in self.edited],
-            "unfinished": self.unfinished,
+            "unfinished": self.unfinished or None,
             "in_progress": self.activity.as_json() if self.activity else None,
-            "hidden": self.hidden,
+            "hidden": self.hidden or None,
             "differences": [asdict(each) for each in self.differences],
-            "leftover": [asdict(problem) for problem in self.leftover],
-            "fallen": [asdict(each) for each in self.fallen],
-            "distrust": self.distrust,
-            "source": dict(self.source),
+            "leftover": [problem_row(problem) for problem in self.leftover],
+            "not_admitted": [asdict(each) for each in self.fallen],
+            "distrust": self.distrust or None,
+            "source": dict(self.source) or None,
             "break_glass": list(self.broken),
         }
 
@@ -185,7 +187,6 @@ class StatusResult:
             WaybillError: There is one.
         """
         for error in self.failures:
-            error.document = self.as_json()
             raise error
 
 

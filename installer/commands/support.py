@@ -65,7 +65,7 @@ class Supported:
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         members = [{"name": name, "size": size} for name, size in self.members]
-        return {"file": self.path, "members": members, "unread": list(self.unread)}
+        return {"changed": False, "path": self.path, "members": members, "unread": list(self.unread)}
 
     def text(self) -> str:
         """Return it for people."""

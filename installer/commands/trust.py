@@ -18,6 +18,7 @@ from installer.core.trust.root_view import RootView, view
 from installer.core.trust.rotation import require_unexpired
 from installer.core.verify import Clock
 from installer.host.system import System
+from installer.shared.run_record import release_row
 from installer.state.host_identity import environment_to_record
 from installer.state.root_updates import Followed, RootMedium, follow
 from installer.state.standing import Fallen, fallen_on_host
@@ -71,7 +72,9 @@ def trust_init(session: Session, path: Path, fingerprint: str = "", env: str = "
     with attempt(session, "trust init", medium=str(path)):
         # A change of trust without a record in the audit log must not happen: the log is tried first.
         require(system)
+        before = trusted_bytes(system)
         trusted, digits, chosen = init_trust(system, path, fingerprint, session.ui.ask, session.clock, env)
+        _tell(session, 0 if before is None else trusted.version, trusted, digits, changed=chosen != "")
         row = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
         _record(session, row, chosen)
     return trust_show(session)
@@ -91,12 +94,22 @@ def trust_update(session: Session, path: Path) -> Updated:
     with attempt(session, "trust update", medium=str(path)):
         require(system)
         updated = update_trust(system, path, session.clock)
+        _tell(session, updated.before, updated.root, updated.fingerprint)
         after = {"version": str(updated.root.version), "fingerprint": updated.fingerprint}
         _record(session, {"verb": "trust update", "before": str(updated.before), **after, "exit": 0})
         # What is good is in force; what is not is an error all the same, with its exit code.
         if updated.stopped:
             raise _partly(updated.stopped, updated.before, updated.root)
     return updated
+
+
+def _tell(session: Session, before: int, root: Root, digits: str, *, changed: bool = False) -> None:
+    """Tell which version was trusted before, 0 for none, and which one is trusted now."""
+    session.ui.tell(
+        changed=changed or before != root.version,
+        from_=release_row(str(before), before, "") if before else None,
+        to=release_row(str(root.version), root.version, digits),
+    )
 
 
 def _record(session: Session, row: dict[str, Any], env: str = "") -> None:
@@ -203,6 +216,7 @@ def trust_ensure(
     with attempt(session, "trust ensure", medium=str(path)):
         require(system)
         done = ensure_trust(system, path, fingerprint, session.ui.ask, session.clock, update, env)
+        _tell(session, done.before, done.root, done.fingerprint, changed=done.changed)
         if done.changed:
             row = {"verb": "trust ensure", "before": str(done.before or ""), "exit": 0}
             row |= {"version": str(done.root.version), "fingerprint": done.fingerprint}
@@ -305,5 +319,4 @@ def _partly(stopped: WaybillError, before: int, root: Root) -> WaybillError:
     was = f"it was version {before}" if before else "it trusted nothing before"
     what = f"the root of this host is version {root.version} now ({was}); the file above was not accepted"
     stopped.problems += (Problem("", what, "bring the next version again, and run the same command"),)
-    stopped.document = {"before": before, "version": root.version}
     return stopped

@@ -36,10 +36,13 @@ different errors with different remedies. Each class has a `code` of its own, wh
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import Literal
+
+Cause = Literal["health", "script", "engine", "timeout", "interrupted", "io"]
+"""What made a transaction fail. `engine` is what runs the release: a container engine, or systemd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ class WaybillError(Exception):
     """The hint of an error that has none of its own."""
     step = 0
     """The step of the verification that refused; 0 outside of a verification. See `steps`."""
-    document: Mapping[str, object] = MappingProxyType({})
-    """Further facts for the document that `--json` prints."""
+    cause: Cause | Literal[""] = ""
+    """What kind of thing failed in a transaction, for scripts; empty for every other error."""
 
     def __init__(
         self, what: str, *, where: str = "", hint: str = "", problems: Sequence[Problem] = ()
@@ -95,9 +98,8 @@ class WaybillError(Exception):
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:
-        """Return the error as the JSON object that `--json` prints."""
+        """Return the error as a JSON object, as the evidence of a refusal has it."""
         return {
-            **self.document,
             "error": self.code,
             "exit": self.exit_code,
             "what": self.what,

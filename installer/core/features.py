@@ -49,6 +49,11 @@ def check_known(data: bytes, where: str) -> None:
         require_known(words[1].decode().replace('"', "").replace(",", "").split(), where)
 
 
+def is_word(value: object) -> bool:
+    """Return whether a value of a list has the form of a word."""
+    return isinstance(value, str) and WORD.fullmatch(value) is not None
+
+
 def require_known(words: Iterable[str], where: str) -> None:
     """Refuse words that this version does not know.
 

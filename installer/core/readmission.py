@@ -106,7 +106,7 @@ def _refused(
         return error
     error.hint += (
         f"; in an emergency, have it approved: `bundle approve BUNDLE --role break-glass --env {environment} "
-        f"--note REASON -o DIR`, then run `install rollback {manifest.version} --approvals DIR`"
+        f"--root ROOT --note REASON -o DIR`, then run `install rollback {manifest.version} --approvals DIR`"
     )
     error.problems += checked.problems()
     return error

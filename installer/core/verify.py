@@ -71,15 +71,11 @@ class VerifiedBundle:
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
         return {
-            "product": self.manifest.product,
-            "version": self.manifest.version,
-            "sequence": self.manifest.sequence,
-            "identity": self.identity,
             "expires": format_seconds(self.manifest.expires),
             "source": asdict(self.manifest.source),
             "files": len(self.manifest.files),
             "payload_bytes": self.payload_bytes,
-            "evidence": self.evidence.as_json(),
+            "signatures": self.evidence.as_json(),
             "approvals": list(self.approvals),
             "sensitive": [each.as_json() for each in sensitive_destinations(self.manifest)],
             "notes": list(self.notes),

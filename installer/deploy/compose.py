@@ -89,7 +89,7 @@ def _require(context: Context, args: Json, file: str, *words: str) -> None:
             where=args["project"],
             hint=f"see docker compose -p {args['project']} logs",
             problems=[Problem("compose", line[:300]) for line in said[-6:-1]],
-        )
+        ).of(ended)
 
 
 def containers(context: Context, project: str, engine: str = "") -> dict[str, str]:
@@ -112,7 +112,7 @@ def containers(context: Context, project: str, engine: str = "") -> dict[str, st
         form = '{"id":{{json .Id}},"at":{{json .State.StartedAt}},"up":{{json .State.Running}}}'
         ended = docker(context, "inspect", "--format", form, *ids, engine=engine)
     if not ended.ok:
-        raise StepError(f"cannot list the containers: {ended.reason()}", where=project)
+        raise StepError(f"cannot list the containers: {ended.reason()}", where=project).of(ended)
     rows = [json.loads(line) for line in ended.stdout.splitlines()] if ids else []
     return {row["id"]: row["at"] if row["up"] else "" for row in rows}
 
@@ -312,7 +312,7 @@ def _images(context: Context, ids: Iterable[str]) -> list[tuple[str, str]]:
         return []
     ended = docker(context, "inspect", "--format", "{{.Name}} {{.Image}}", *each)
     if not ended.ok:
-        raise StepError(f"cannot read the images of the containers: {ended.reason()}")
+        raise StepError(f"cannot read the images of the containers: {ended.reason()}").of(ended)
     rows = (line.partition(" ") for line in ended.stdout.decode().splitlines())
     return [(name.lstrip("/"), image) for name, _, image in rows]
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from installer.core.errors import WaybillError
 from installer.host.context import Context
+from installer.shared.process import Completed
+from installer.shared.run_record import OUTPUT_LINES
 
 Json = dict[str, Any]
+_LINE = 2000
+"""Characters of a line of output."""
 Phase = Literal["stage", "switch", "activate"]
 PHASES: tuple[Phase, ...] = ("stage", "switch", "activate")
 
@@ -55,6 +59,21 @@ class StepError(WaybillError):
     """
 
     code = "step"
+    output: tuple[str, ...] = ()
+    """The last lines of what failed, such as a script."""
+
+    def of(self, ended: Completed) -> Self:
+        """Take over the last lines of a child that failed, and whether its time was up; return the error."""
+        self.output = output_lines(ended)[-OUTPUT_LINES:]
+        if ended.timed_out:
+            self.cause = "timeout"
+        return self
+
+
+def output_lines(ended: Completed) -> tuple[str, ...]:
+    """Return what a child wrote, its errors last; long lines are cut."""
+    text = b"\n".join(each.strip(b"\n") for each in (ended.stdout, ended.stderr) if each.strip())
+    return tuple(line[:_LINE] for line in text.decode("utf-8", "replace").splitlines())
 
 
 class ThirdStateError(WaybillError):

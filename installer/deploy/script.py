@@ -19,13 +19,23 @@ from installer.core.format.manifest import Kind
 from installer.deploy import release_files
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target, full_path
-from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError, WithoutPreimage
+from installer.deploy.operation import (
+    Handler,
+    Json,
+    Op,
+    StepError,
+    ThirdStateError,
+    WithoutPreimage,
+    output_lines,
+)
 from installer.host.context import Context
 from installer.host.directories import make_directory
 
 TIMEOUT = 600
 KIND: Kind = "script"
 """Of the files that it executes."""
+_LOGGED = 10_000
+"""Lines of a script that a structured log gets at most."""
 SNAPSHOT = "snapshot-"
 """Starts the name of a snapshot script's directory in the record of the transaction."""
 
@@ -38,6 +48,7 @@ def _run(context: Context, step: Json, which: str, **more: str) -> None:
         path = system.real(checked + step[which].removeprefix(directory))
         # In the release's directory, so that scripts find their files by relative paths.
         ended = system.run([path], timeout=step["timeout"], env=env, cwd=system.real(directory))
+    context.progress.output(step[which].removeprefix(directory + "/"), output_lines(ended)[-_LOGGED:])
     if ended.ok:
         return
     lines = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace").splitlines()
@@ -47,7 +58,7 @@ def _run(context: Context, step: Json, which: str, **more: str) -> None:
         context.secrets.hide_all([ended.reason()])[0],
         where=step[which],
         problems=[Problem(which, line[:300]) for line in lines[-6:-1]],
-    )
+    ).of(ended)
 
 
 class Before(Handler):

@@ -44,7 +44,7 @@ def _require(context: Context, *words: str) -> None:
         f"systemctl {' '.join(words)}: {ended.reason()}",
         hint=f"see journalctl -u {unit}" if unit else "",
         problems=[Problem(unit, line) for line in _last_lines(context, unit)] if unit else (),
-    )
+    ).of(ended)
 
 
 def _set(context: Context, word: str, unit: str) -> None:
@@ -69,7 +69,7 @@ def _show(context: Context, unit: str, *properties: str) -> dict[str, str]:
     """
     ended = _systemctl(context, "show", "-p", ",".join(properties), unit)
     if not ended.ok:
-        raise StepError(f"cannot read the state of {unit}: {ended.reason()}")
+        raise StepError(f"cannot read the state of {unit}: {ended.reason()}").of(ended)
     found = dict(line.partition("=")[::2] for line in ended.stdout.decode("utf-8", "replace").splitlines())
     return {key: found.get(key, "") for key in properties}
 

@@ -295,7 +295,7 @@ def remove_name(context: Context, engine: Engine, name: str) -> None:
     try:
         engine.remove(name)
     except InUseError as error:
-        context.progress.note(f"cannot remove image {name} from the engine: {error.what}")
+        context.progress.warn(f"cannot remove image {name} from the engine: {error.what}")
 
 
 def id_of(engine: Engine, name: str) -> str:

@@ -77,7 +77,7 @@ def sweep(
             _remove_nameless(context, engine, over)
             engine.sync()
     except StepError as error:
-        context.progress.note(f"cannot remove images of old releases from the engine: {error.what}")
+        context.progress.warn(f"cannot remove images of old releases from the engine: {error.what}")
 
 
 def remove_images(context: Context, engine: Engine, images: Sequence[Image]) -> None:

@@ -70,4 +70,4 @@ def remove_residue(context: Context, items: Sequence[InventoryItem]) -> None:
                 context, engine, [image for image in images if private_name(context, image, "kept") in ours]
             )
     except StepError as error:
-        context.progress.note(f"cannot remove images from the engine: {error.what}")
+        context.progress.warn(f"cannot remove images from the engine: {error.what}")

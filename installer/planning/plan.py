@@ -141,19 +141,15 @@ class Plan:
                 hint="nothing was changed; fix the problems listed above and run the same command again",
                 problems=self.problems,
             )
-            # The plan is part of the error, so that --json prints one document.
-            error.document, error.resumable = self.as_json(), self.sound
+            error.resumable = self.sound
             raise error
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
             "verb": self.verb,
-            "product": self.product,
-            "from": self.old.brief() if self.old else None,
-            "to": self.new.brief() if self.new else None,
             "source": asdict(self.origin[0]),
-            "builder": self.origin[1],
+            "builder": self.origin[1] or None,
             "nothing_to_do": self.nothing,
             "sensitive": [each.as_json() for each in self.sensitive],
             **self.review.as_json(),
@@ -165,8 +161,7 @@ class Plan:
             "irreversible": list(self.new.irreversible) if self.new else [],
             "pruned": [entry.brief() for entry in self.state.goes(self.new)],
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
-            "skipped": self.skipped,
+            "skipped": dict(self.skipped),
             "space": [asdict(need) for need in self.needs],
-            "problems": [asdict(problem) for problem in self.problems],
             "notes": list(self.notes),
         }

@@ -9,22 +9,15 @@ from __future__ import annotations
 import os
 import sys
 import termios
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Literal
 
-from installer import __version__
-from installer.core.errors import (
-    DeclinedError,
-    InternalError,
-    OutputError,
-    StoppedError,
-    UsageError,
-    WaybillError,
-)
-from installer.core.remedies import commands_below, host_error, point_below
+from installer.core.errors import DeclinedError, OutputError, Problem, UsageError, WaybillError
+from installer.core.remedies import commands_below, point_below
 from installer.shared.progress import Progress
+from installer.shared.run_record import RunRecord, Shapes, problem_rows
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.colour import coloured
@@ -35,10 +28,6 @@ from installer.shared.terminal.text import json_text, safe, table
 from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
-REPORT = (
-    "report it with the lines above: see CONTRIBUTING.md of the project, or SECURITY.md for a "
-    "security problem"
-)
 
 
 class Console(Ui):
@@ -48,6 +37,7 @@ class Console(Ui):
         program: `bundle` or `install`.
         json_output: Whether results are one JSON document on stdout.
         log_format: How lines on stderr look.
+        shapes: The fields of each command's document, besides those of every document.
         output_counts: Whether a command fails if a result that was asked for on stdout cannot be written. Not
             for `install`, whose exit code says what became of the host.
     """
@@ -58,6 +48,7 @@ class Console(Ui):
         json_output: bool = False,
         log_format: LogFormat = "text",
         *,
+        shapes: Shapes | None = None,
         output_counts: bool = False,
     ) -> None:
         self.program = program
@@ -66,32 +57,71 @@ class Console(Ui):
         self.root = "/"
         """The directory of the host that the command is about, for hints."""
         self._output_counts = output_counts
-        self._secrets = Secrets()
+        self._shapes = shapes or {}
+        self.begin()
 
     def conceal(self, secrets: Secrets) -> None:
         """Remember what must not be shown."""
         self._secrets = secrets
 
-    def result(self, text: str, document: Callable[[], Any], *, asked_for: bool = False) -> None:
-        """Print a result: the text, or with `--json` the document.
+    def begin(self) -> None:
+        """Forget what is known of an earlier run: a process may run several commands."""
+        self.record = RunRecord(self.program, self._shapes)
+        self._secrets = Secrets()
+
+    def tell(self, **facts: Any) -> None:
+        """Take down facts about the run as soon as they are known; see `Ui.tell`."""
+        self.record.tell(**facts)
+
+    def result(
+        self, text: str, document: Callable[[], Mapping[str, Any]], *, asked_for: bool = False
+    ) -> None:
+        """Print the text of a result; with `--json` keep it for the document, which ends the run.
 
         Args:
             text: For people.
-            document: Returns the same as JSON.
+            document: Returns the same as JSON: the fields of the command, and common ones that it knows.
             asked_for: Whether the text on stdout is what the command is for, like the document of `--json`.
 
         Raises:
             OutputError: It was asked for and cannot be written, and that counts; see `output_counts`.
         """
-        hide = self._secrets.hide_in
+        if self.json_output:
+            # Not before the end: an error that follows belongs to the same document.
+            self.answer(document)
+            return
         typed = commands_below(text, self.root)
-        plain = "" if self.json_output else coloured(safe(hide(typed)), sys.stdout)
-        shown = json_text(hide(document()), indent=1) if self.json_output else plain
+        self._write_result(coloured(safe(self._secrets.hide(typed)), sys.stdout), counts=asked_for)
+
+    def answer(self, document: Callable[[], Mapping[str, Any]]) -> None:
+        """Keep what belongs to the document of the run, and print nothing: an error is about to follow."""
+        if self.json_output:
+            self.record.answer(document())
+
+    def finish(self, code: int, error: WaybillError | None = None) -> None:
+        """Print the document of the run, where `--json` asks for one.
+
+        Args:
+            code: The exit code.
+            error: Why the run failed; None where it did not.
+
+        Raises:
+            OutputError: It cannot be written, and that counts.
+        """
+        # `--help` has no result: it is the answer itself.
+        if self.json_output and (code or self.record.answered):
+            document = self.record.document(code, error)
+            self._write_result(json_text(self._secrets.hide_in(document), indent=1), counts=code == 0)
+        if self.log_format == "json":
+            level = "info" if code in (0, 3) else "error"
+            self.log(f"ended with exit code {code}", level, event="ended", exit=code)
+
+    def _write_result(self, shown: str, *, counts: bool) -> None:
         failure = streams.write(sys.stdout, f"{shown}\n")
         if failure is None:
             return
         what = f"the result cannot be written to standard output: {failure.strerror or failure}"
-        if self._output_counts and (self.json_output or asked_for):
+        if self._output_counts and counts:
             raise OutputError(what)
         self.warn(f"{what}; the exit code says how the command ended")
 
@@ -128,17 +158,27 @@ class Console(Ui):
             rich.print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
-        """Print a message on stderr, as a line or as JSON."""
+        """Print a message on stderr, as a line or as JSON; the document of `--json` has warnings, too."""
         # Scripts and engines speak here, too: what is secret goes before it leaves this process.
         text = self._secrets.hide(commands_below(text, self.root))
+        self.keep(text, level, fields)
         line = coloured(safe(text), sys.stderr)
         if self.log_format == "json":
-            more = self._secrets.hide_in(fields)
-            line = json_text(
-                {"time": _now(), "level": level, "program": self.program, "message": text, **more}
-            )
+            line = json_text(self.record.log_row(text, level, self._secrets.hide_in(fields)))
         # A terminal that was closed must not stop a transaction: there is nobody to tell.
         streams.write(sys.stderr, f"{line}\n")
+
+    def keep(self, text: str, level: str, fields: Mapping[str, Any]) -> None:
+        """Keep a message for the document: a step of a transaction, or a warning."""
+        if "step" in fields:
+            self.record.step(fields)
+        elif level == "warning" or fields.get("event") == "failure":
+            problem = Problem(fields.get("where") or "", fields.get("what") or text, fields.get("hint") or "")
+            self.record.warn(problem)
+
+    def warn_about(self, problem: Problem) -> None:
+        """Print a warning that has a place and a remedy."""
+        self.log(f"warning: {problem}", "warning", event="warning", **asdict(problem))
 
     def note(self, text: str) -> None:
         """Print one thing that happened."""
@@ -146,28 +186,28 @@ class Console(Ui):
 
     def warn(self, text: str) -> None:
         """Print something out of the ordinary that stops nothing."""
-        self.log(text, "warning")
+        self.log(text, "warning", event="warning")
 
     def alert(self, text: str) -> None:
         """Print a failure that must not be overlooked although the command goes on."""
-        self.log(text, "error")
+        self.log(text, "error", event="failure")
 
     def show(self, name: str, text: str, document: Any) -> None:
         """Print on stderr what will be carried out: stdout has the result."""
+        if self.json_output:
+            self.record.fields[name] = document
         if self.log_format == "json":
-            self.log(name, **{name: document})
+            self.log(name, event=name, **{name: document})
         else:
             self.log(text)
 
     def error(self, error: WaybillError) -> None:
-        """Print an error; with `--json` the document goes to stdout as well."""
+        """Print an error on stderr; the document of the run has it as well."""
         point_below(error, self.root)
         self._secrets.hide_error(error)
-        if self.json_output:
-            # A script reads one document from stdout, whether the command succeeded or not.
-            streams.write(sys.stdout, f"{json_text(error.as_json(), indent=1)}\n")
         if self.log_format == "json":
-            self.log(error.what, "error", **{k: v for k, v in error.as_json().items() if k != "what"})
+            first, *more = problem_rows(error)
+            self.log(error.what, "error", event="error", exit=error.exit_code, **first, problems=more)
         else:
             self.log(f"error: {error_text(error, everything=self.everything)}")
 
@@ -217,118 +257,3 @@ def _discard_typed() -> None:
         # First what the question is about has to leave for the terminal, which may be a slow serial line.
         termios.tcdrain(sys.stderr.fileno())
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-
-
-def run(console: Console, command: Callable[[], None]) -> int:
-    """Run a command and turn what it raises into a message and an exit code.
-
-    Args:
-        console: The terminal.
-        command: The command.
-
-    Returns:
-        The exit code of the process.
-    """
-    try:
-        command()
-    except WaybillError as error:
-        console.error(error)
-        return error.exit_code
-    except KeyboardInterrupt as error:
-        console.error(StoppedError(f"interrupted by {error}" if str(error) else "interrupted"))
-        return StoppedError.exit_code
-    except OSError as error:
-        # A disk can fail at any read: the place and the reason help, a traceback does not.
-        failed = host_error(error)
-        console.error(failed)
-        return failed.exit_code
-    except Exception as error:  # an internal error: no class of ours covers it
-        import traceback
-
-        console.log(traceback.format_exc(), "error")
-        console.error(_internal(console, error))
-        return InternalError.exit_code
-    return 0
-
-
-def _internal(console: Console, error: Exception) -> InternalError:
-    what = f"internal error in {console.program} {__version__}: {type(error).__name__}"
-    return InternalError(f"{what}: {error}" if str(error) else what, hint=REPORT)
-
-
-def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
-    """Run a command line application and return the exit code of the process.
-
-    SIGTERM and SIGHUP (a lost session) end it like Ctrl-C, so that it cleans up; see `interrupts`.
-
-    Args:
-        console: The terminal.
-        app: A Typer application.
-        words: The arguments of the command.
-    """
-    words = list(words)
-    with interrupts.handled():
-        code = run(console, lambda: _invoke(console, app, _take_log_format(console, words)))
-        # Whatever comes now, the command has ended with this code.
-        interrupts.finish()
-        return code
-
-
-def _take_log_format(console: Console, words: list[str]) -> list[str]:
-    """Take `--log-format` from any position: before or after the subcommand, as one word or two."""
-    left = []
-    rest = iter(words)
-    for word in rest:
-        name, is_one, value = word.partition("=")
-        if name != "--log-format":
-            left.append(word)
-            continue
-        given = value if is_one else next(rest, "")
-        if given not in ("text", "json"):
-            raise UsageError(f"--log-format is text or json, not {given!r}")
-        console.log_format = "json" if given == "json" else "text"
-    return left
-
-
-class _CarriedError(Exception):
-    """Takes an exception through Typer, which would end the program without a word or a document."""
-
-
-def _invoke(console: Console, app: Any, words: list[str]) -> None:
-    from typer import Abort, Exit, TyperException
-    from typer.main import get_command
-
-    command: Any = get_command(app)
-    invoke = command.invoke
-
-    def carry(context: Any) -> Any:
-        try:
-            return invoke(context)
-        # Of an EPIPE it thinks that it is from stdout; it may be from an engine's socket.
-        except (KeyboardInterrupt, OSError) as error:
-            raise _CarriedError from error
-
-    command.invoke = carry
-    try:
-        code = command(args=words or ["--help"], prog_name=console.program, standalone_mode=False)
-    except _CarriedError as carried:
-        raise carried.__cause__ or carried from None
-    except Exit as leaving:
-        sys.exit(leaving.exit_code)
-    except Abort:
-        raise KeyboardInterrupt from None
-    except TyperException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            streams.write(sys.stderr, f"{safe(str(error))}\n")
-            sys.exit(UsageError.exit_code)
-        # The context knows the command as it was typed: `install trust init`.
-        command = getattr(getattr(error, "ctx", None), "command_path", "") or console.program
-        hint = f"see `{command} --help`"
-        raise UsageError(error.format_message(), hint=hint) from None
-    # Without standalone mode the code of `Exit` is returned instead of raised.
-    if isinstance(code, int) and code:
-        sys.exit(code)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -5,6 +5,7 @@ Several threads call it; an implementation that prints must be safe for that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -22,6 +23,18 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Report one thing that happened, in a line of its own."""
+
+    def warn(self, text: str) -> None:
+        """Report something out of the ordinary that stops nothing. Default: a note."""
+        self.note(text)
+
+    def output(self, source: str, lines: Sequence[str]) -> None:
+        """Report what a script wrote, to a log only. Default: do nothing.
+
+        Args:
+            source: The script.
+            lines: The last lines of its output.
+        """
 
     def step(self, text: str, **fields: Any) -> None:
         """Report a step of a transaction: to people if there is a text, with all facts to a log."""

@@ -42,6 +42,16 @@ class Versions:
         return {"name": name, "version": version, "python": python, "openssl": self.openssl}
 
 
+def version_document(name: str, version: str) -> str:
+    """Return the document of `--version --json`."""
+    from installer.shared.run_record import RunRecord
+    from installer.shared.terminal.text import json_text
+
+    run = RunRecord(name, command="version")
+    run.answer(versions(name, version).as_json())
+    return json_text(run.document(0), indent=1)
+
+
 def versions(name: str, version: str) -> Versions:
     """Return the versions of this program.
 

@@ -43,6 +43,13 @@ class Ui:
             document: The same as JSON.
         """
 
+    def tell(self, **facts: Any) -> None:
+        """Take down facts about the run as soon as they are known, for the document of `--json`.
+
+        Args:
+            facts: Fields of `run_record.FACTS`; `from_` stands for `from`.
+        """
+
     def ask(self, question: str, flag: str) -> str:  # noqa: ARG002 - a caller that asks needs it
         """Return the answer to a question, one line.
 

@@ -161,7 +161,7 @@ def rescue(system: System, layout: Layout, progress: Progress, paths: Iterable[s
         # The new name first: after a power cut the file has both names or one, never none.
         system.sync_dir(parent(to))
         system.sync_dir(parent(path))
-        progress.note(f"{path} was not created by Waybill; moved to {to}")
+        progress.warn(f"{path} was not created by Waybill; moved to {to}")
 
 
 def _move(system: System, path: str, to: str) -> None:

@@ -100,6 +100,6 @@ def _remove(system: System, base: str, progress: Progress) -> None:
                 system.remove_tree(base)
             except OSError as error:
                 if not left:
-                    progress.note(f"{base} cannot be removed: {error.strerror}; remove it by hand")
+                    progress.warn(f"{base} cannot be removed: {error.strerror}; remove it by hand")
             else:
                 return

@@ -105,7 +105,7 @@ def remove_area(system: System, layout: Layout, link: str, progress: Progress) -
             "connected again, remove it by hand"
         )
     elif strange := [path for path in system.tree(area) if not _BLOB.fullmatch(path.removeprefix(area))]:
-        progress.note(f"{strange[0]} was not created by Waybill: {area} is not removed")
+        progress.warn(f"{strange[0]} was not created by Waybill: {area} is not removed")
     else:
         system.remove_tree(area)
     system.unlink(link)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from installer.core.timestamps import format_seconds
 from installer.host.context import Context
 from installer.host.kernel import Holder
 
@@ -33,7 +34,12 @@ class Activity:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return asdict(self)
+        return {
+            "what": self.what or None,
+            "started": format_seconds(self.since) if self.transaction else None,
+            "transaction": self.transaction or None,
+            "processes": [asdict(each) for each in self.holders],
+        }
 
     def text(self) -> str:
         """Return it for people."""

@@ -40,7 +40,7 @@ def remove_releases(context: Context, wanted: Set[str], left: Leftovers) -> None
                 system.remove_tree(path)
             # A service that still runs from the old release would lose its files.
             elif users := system.users(path):
-                progress.note(f"{path} is not removed yet: process {users[0]} runs from it")
+                progress.warn(f"{path} is not removed yet: process {users[0]} runs from it")
             else:
                 area.remove(system, layout, progress, path)
 
@@ -72,5 +72,5 @@ def _is_free(context: Context, path: str) -> bool:
     # Removing through a mount would delete the data of another file system.
     mounted = context.system.mounts(path)
     if mounted:
-        context.progress.note(f"{path} is not removed: something is mounted at {mounted[0]}")
+        context.progress.warn(f"{path} is not removed: something is mounted at {mounted[0]}")
     return not mounted

@@ -19,12 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from installer.core.errors import (
-    NotUndoneError,
-    Problem,
-    RolledBackError,
-    WaybillError,
-)
+from installer.core.errors import NotUndoneError, Problem, WaybillError
 from installer.deploy.method_registry import handler, is_point_of_no_return
 from installer.deploy.operation import PHASES, Op, StepError
 from installer.host.context import Context
@@ -34,12 +29,16 @@ from installer.state.state import Entry, State, reserve
 from installer.transaction import finalize
 from installer.transaction import journal as journals
 from installer.transaction.failures import (
+    cause_of,
     incomplete_error,
+    not_started_error,
     not_undone_error,
+    output_of,
     problems_of,
     reason,
     reason_in_full,
     rolled_back_error,
+    set_cause,
 )
 from installer.transaction.journal import Journal, Record
 from installer.transaction.old_release import watch_old_release
@@ -110,9 +109,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
                 # Nothing was changed yet; what was allocated is removed if possible, else by the next
                 # command.
                 finalize.not_started(context)
-            raise RolledBackError(
-                f"could not start: {reason(error)}", hint="nothing was changed; fix the cause and try again"
-            ) from error
+            raise not_started_error("could not start", error) from error
         failed: BaseException | None = None
         try:
             _forward(context, journal, change, health)
@@ -137,14 +134,15 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
         outcome = _finish(context, journal)
         if failed is not None:
             # After the cleanup: the state must show the committed release first.
-            raise incomplete_error(outcome.state.current, reason(failed), problems_of(failed)) from failed
+            state = outcome.state
+            raise incomplete_error(state.current, reason(failed), problems_of(failed), failed) from failed
         context.progress.step("", step="committed", transaction=change.number)
         return outcome
 
 
 def _roll_back(context: Context, journal: Journal, change: Change, error: BaseException) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
-        context.progress.note(f"{reason(error)}: rolling back")
+        context.progress.warn(f"{reason(error)}: rolling back")
     undo(context, journal, reason_in_full(error), problems_of(error))
     with suppress(OSError, WaybillError):  # the next command does it again
         finalize.after_rollback(context, journal)
@@ -203,7 +201,8 @@ def _forward(context: Context, journal: Journal, change: Change, health: Callabl
             for op in change.operations:
                 handler(op.kind).require_unchanged(context, op.args)
     context.progress.step("", step="health", transaction=change.number)
-    health()
+    with _health_reported(context):
+        health()
 
 
 def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None) -> None:
@@ -240,7 +239,8 @@ def roll_forward(context: Context, journal: Journal, health: Callable[[], None])
             before = begun[place] if place < len(begun) else None
             if before is None or before.number not in done:
                 _do(context, journal, op, before)
-        health()
+        with _health_reported(context):
+            health()
     except Exception as error:
         context.secrets.hide_error(error)
         failed = error
@@ -270,15 +270,41 @@ def _reported(context: Context, op: Op, step: str, label: str) -> Iterator[None]
     facts = {"transaction": context.transaction, "kind": op.kind, "phase": op.phase}
     progress.step(label, step=step, **facts)
 
-    def end(how: str, **more: str) -> None:
+    def end(how: str, **more: Any) -> None:
         seconds = round(context.system.monotonic() - began, 3)
-        progress.step("", step=f"{step} {how}", **facts, seconds=seconds, **more)
+        progress.step("", step=f"{step} {how}", **facts, label=label, seconds=seconds, **more)
 
     try:
         yield
     except Exception as error:
         context.secrets.hide_error(error)
-        end("failed", reason=reason(error))
+        set_cause(error, op.kind)
+        end("failed", reason=reason(error), cause=cause_of(error), output=output_of(error))
+        raise
+    end("done")
+
+
+@contextmanager
+def _health_reported(context: Context) -> Iterator[None]:
+    """Report the end of the health checks, like that of an operation."""
+    facts = {
+        "transaction": context.transaction,
+        "kind": "health",
+        "phase": "health",
+        "label": "health checks",
+    }
+    began = context.system.monotonic()
+
+    def end(how: str, **more: Any) -> None:
+        seconds = round(context.system.monotonic() - began, 3)
+        context.progress.step("", step=f"health {how}", **facts, seconds=seconds, **more)
+
+    try:
+        yield
+    except Exception as error:
+        context.secrets.hide_error(error)
+        set_cause(error, "health")
+        end("failed", reason=reason(error), cause=cause_of(error), output=output_of(error))
         raise
     end("done")
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeVar
 
-from installer.core.errors import IncompleteError, NotUndoneError, Problem, RolledBackError, WaybillError
+from installer.core.errors import (
+    Cause,
+    IncompleteError,
+    NotUndoneError,
+    Problem,
+    RolledBackError,
+    WaybillError,
+)
+from installer.deploy.operation import StepError
 from installer.host.context import Context
+from installer.shared.run_record import OUTPUT_LINES
 from installer.state.state import Entry
+
+Failed = TypeVar("Failed", bound=WaybillError)
 
 
 def reason(error: BaseException) -> str:
@@ -21,6 +33,53 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+_CAUSES: dict[str, Cause] = {"health": "health", "script": "script", "files": "io", "release": "io"}
+"""What fails with an operation, by the first word of its kind; all others drive an engine or systemd."""
+
+
+def set_cause(error: BaseException, kind: str) -> None:
+    """Note what kind of thing failed, where the error does not say so itself.
+
+    Args:
+        error: What failed.
+        kind: Of the operation, `script.apply`; `health` for the health checks.
+    """
+    if isinstance(error, StepError) and not error.cause:
+        error.cause = _CAUSES.get(kind.partition(".")[0], "engine")
+
+
+def cause_of(error: BaseException) -> Cause | Literal[""]:
+    """Return what kind of thing failed, for scripts; empty for a fault of ours."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError):
+        return "timeout" if isinstance(error, TimeoutError) else "io"
+    return error.cause or "io" if isinstance(error, WaybillError) else ""
+
+
+def output_of(error: BaseException) -> tuple[str, ...]:
+    """Return the last lines of what failed; for health checks, what the services have logged."""
+    if not isinstance(error, StepError) or error.output:
+        return error.output if isinstance(error, StepError) else ()
+    return tuple(f"{each.where}: {each.what}" for each in error.problems)[-OUTPUT_LINES:]
+
+
+def not_started_error(what: str, error: BaseException) -> RolledBackError:
+    """Return the error for a transaction that failed before it changed anything.
+
+    Args:
+        what: "could not start".
+        error: What failed.
+    """
+    hint = "nothing was changed; fix the cause and try again"
+    return _caused(RolledBackError(f"{what}: {reason(error)}", hint=hint), error)
+
+
+def _caused(failed: Failed, error: BaseException | None) -> Failed:
+    failed.cause = cause_of(error) if error is not None else ""
+    return failed
+
+
 def problems_of(error: BaseException) -> Sequence[Problem]:
     """Return the further problems of an error."""
     return error.problems if isinstance(error, WaybillError) else ()
@@ -31,28 +90,32 @@ def reason_in_full(error: BaseException) -> str:
     return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in problems_of(error))])
 
 
-def incomplete_error(new: Entry | None, why: str, problems: Sequence[Problem] = ()) -> IncompleteError:
+def incomplete_error(
+    new: Entry | None, why: str, problems: Sequence[Problem] = (), failed: BaseException | None = None
+) -> IncompleteError:
     """Return the error for a committed release of which a step failed, with what to do next."""
     version, final = (new.version, "; ".join(new.irreversible)) if new else ("the release", "")
-    return IncompleteError(
+    error = IncompleteError(
         f"{version} is INCOMPLETE: committed, but a step failed: {why}",
         hint=f"it was past its point of no return: {final}. Fix the cause and install the same bundle again, "
         "or a newer one. To roll back, restore the data by hand, then run: install rollback --data-restored",
         problems=problems,
     )
+    return _caused(error, failed)
 
 
 def not_undone_error(context: Context, error: Exception, why: str) -> NotUndoneError:
     """Return the error for a failure that could not be undone, with what to do next."""
     if isinstance(error, NotUndoneError):
         return error
-    return NotUndoneError(
+    failed = NotUndoneError(
         f"the release failed ({why}) and could not be fully undone: {reason(error)}",
         where=context.layout.journal(context.transaction),
         hint="fix the cause named above, then run `install recover`: it continues from here. Until "
         "then, Waybill changes nothing else",
         problems=problems_of(error),
     )
+    return _caused(failed, error)
 
 
 def rolled_back_error(
@@ -69,6 +132,5 @@ def rolled_back_error(
     now = f"{old.version} is still installed" if old else "nothing is installed, as before"
     hint = error.hint if isinstance(error, WaybillError) else ""
     problems = [*problems_of(error), *([sick] if sick else ())]
-    return RolledBackError(
-        f"{verb} failed and was rolled back ({now}): {reason(error)}", hint=hint, problems=problems
-    )
+    what = f"{verb} failed and was rolled back ({now}): {reason(error)}"
+    return _caused(RolledBackError(what, hint=hint, problems=problems), error)

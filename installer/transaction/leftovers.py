@@ -55,7 +55,7 @@ class Leftovers(list[Problem]):
     def report(self, context: Context) -> None:
         """Tell the operator; no command fails for it."""
         for each in self:
-            context.progress.note(f"not cleared yet: {each.where}: {each.what}; hint: {each.hint}")
+            context.progress.warn(f"not cleared yet: {each.where}: {each.what}; hint: {each.hint}")
 
 
 def finish_operations(context: Context, journal: Journal) -> Leftovers:

@@ -38,7 +38,7 @@ def watch_old_release(context: Context, journal: Journal, old: Entry | None) -> 
         checks = [replace(each, within=min(each.within, LONGEST), stable=0) for each in checks]
         if checks and journal.records[0].fields.get("boot") != context.system.boot_id():
             # After a reboot its services may wait for this very command: at boot it comes before them.
-            context.progress.note(f"{old.version} is installed again; its health was not checked")
+            context.progress.warn(f"{old.version} is installed again; its health was not checked")
             return None
         watch(context, checks)
     except StepError as error:
@@ -50,5 +50,5 @@ def watch_old_release(context: Context, journal: Journal, old: Entry | None) -> 
         problem = Problem(old.version, what, "see `install status`")
     else:
         return None
-    context.progress.note(f"WARNING: {problem.where} {problem.what}")
+    context.progress.warn(f"WARNING: {problem.where} {problem.what}")
     return problem

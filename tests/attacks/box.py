@@ -29,6 +29,7 @@ import installer.shared.rendering.template_sandbox
 from installer.core.jsonio import dumps
 from installer.core.trust.root import Root
 from tests.rig import bundlebuild as build
+from tests.rig import independent
 from tests.rig.bundlebuild import Part, Plan
 from tests.rig.hang import ends
 from tests.rig.trustworld import headed, person
@@ -166,10 +167,12 @@ class Box:
     Attributes:
         home: Everything is below it.
         watched: What a refusal must leave alone, with what it was.
+        carried: The bundle on the stick.
     """
 
     home: Path
     watched: dict[str, str] = field(default_factory=dict)
+    carried: bytes = b""
 
     def __post_init__(self) -> None:
         for name in ("host/etc/waybill/trust", "host/opt", "host/var/lib/waybill", "stick", "tmp", "outside"):
@@ -206,7 +209,8 @@ class Box:
 
     def carry(self, data: Plan | bytes) -> Path:
         """Puts a bundle onto the stick; a plan is signed first, whatever it says."""
-        self.bundle.write_bytes(data if isinstance(data, bytes) else build.signed(data).tar())
+        self.carried = data if isinstance(data, bytes) else build.signed(data).tar()
+        self.bundle.write_bytes(self.carried)
         return self.bundle
 
     def install(self, *words: str) -> Said:
@@ -239,6 +243,12 @@ class Box:
             found[name] = f"{status.st_mode:o} {status.st_uid} {what}"
         return found
 
+    def agreed(self, code: int) -> None:
+        """Demands the same of the verifier of the documents, which knows no host, no policy and no clock."""
+        if self.carried:
+            found, why = independent.answer(self.carried, build.key()[1], images=True)
+            assert found == (code if code in (10, 11, 19) else 0), f"the verifier of the documents: {why}"
+
     def refused(self, said: Said, code: int, words: str) -> None:
         """Demands a refusal as it has to be: code, place, remedy, nothing unprintable, nothing changed."""
         assert said.code == code, said.out + said.err
@@ -246,8 +256,8 @@ class Box:
         assert not UNSAFE.search(said.err), said.err
         error = said.error
         assert error["exit"] == code
-        places = [error, *error["problems"]]
-        told = "\n".join(f"{each['where']}: {each['what']}" for each in places)
+        places = error["problems"]
+        told = "\n".join(f"{each['where'] or ''}: {each['what']}" for each in places)
         assert re.search(words, told), told
         assert any(each["where"] for each in places), told
         assert any(each["hint"] for each in places), f"no remedy: {told}"

@@ -31,6 +31,11 @@ def signed_steps(*faults: str) -> tuple[str, ...]:
     return tuple(f"{STEPS}[{fault}]" for fault in faults)
 
 
+def names(*faults: str) -> tuple[str, ...]:
+    """Names attacks by true names and required words."""
+    return tuple(f"test_attack_names::ATTACKS[{fault}]" for fault in faults)
+
+
 def inputs(*faults: str) -> tuple[str, ...]:
     """Names attacks on what a bundle is made of."""
     return tuple(f"{INPUTS}[{fault}]" for fault in faults)

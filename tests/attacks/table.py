@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.attacks.rows import Row, approvals, bundles, inputs, roots, signed_steps
+from tests.attacks.table_names import ROWS as NAME_ROWS
 from tests.attacks.table_trust import ROWS as TRUST_ROWS
 
 FORMAT_ROWS = (
@@ -383,4 +384,4 @@ FORMAT_ROWS = (
         ),
     ),
 )
-ROWS = FORMAT_ROWS + TRUST_ROWS
+ROWS = FORMAT_ROWS + NAME_ROWS + TRUST_ROWS

@@ -316,6 +316,7 @@ def test_it_is_refused_and_nothing_has_changed(box: Box, fault: str) -> None:
     box.carry(make())
     box.watch()
     box.refused(box.apply(), code, words)
+    box.agreed(code)
 
 
 LATER = {

@@ -88,3 +88,4 @@ def test_it_is_refused_before_anything_is_done(box: Box, fault: str) -> None:
     box.carry(make())
     box.watch()
     box.refused(box.apply(), code, words)
+    box.agreed(code)

@@ -196,7 +196,19 @@ def _memory(bench: Bench, home: Path, label: str) -> None:
         "create": ["create", "1.0.0", "-C", home, "-o", bundle, "--key", f"{key}.key"],
         "inspect": ["inspect", bundle],
         "verify": ["verify", bundle, "--key", f"{key}.pub"],
-        "approve": ["approve", bundle, "--role", "security", "--env", "prod", "--key", f"{key}.key"],
+        "approve": [
+            "approve",
+            bundle,
+            "--role",
+            "security",
+            "--env",
+            "prod",
+            "--release-key",
+            f"{key}.pub",
+            "--key",
+            f"{key}.key",
+            "--yes",
+        ],
         "stage": [],
     }.items():
         command = [*BUNDLE, *map(str, words)]

@@ -140,10 +140,11 @@ def test_status_says_the_same(
             [
                 (
                     each["product"],
-                    (each["current"] or {}).get("version"),
-                    [kept["version"] for kept in each["kept"]],
+                    # Older executables call them `current` and `kept`, and have -1 for none.
+                    (each.get("installed", each.get("current")) or {}).get("version"),
+                    [kept["version"] for kept in each.get("retained", each.get("kept"))],
                     [drift["where"] for drift in each["drift"]],
-                    each["highest"],
+                    -1 if each["highest"] is None else each["highest"],
                     bool(each["unfinished"]),
                 )
                 for each in products

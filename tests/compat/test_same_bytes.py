@@ -191,9 +191,10 @@ def test_approvals_are_added_behind_the_same_payload(both: list[Desk], tmp_path:
     for desk, target in zip(both, made, strict=True):
         target.write_bytes(unapproved.read_bytes())
         options = ("--env", "production", "--key", "ed.key", "--expires", "2100-01-01T00:00:00Z")
-        desk.bundle("approve", target, "--role", "security", *options, "--note", "scanned")
+        released = ("--release-key", "ed.pub")
+        desk.approve(target, "--role", "security", *options, "--note", "scanned", trusted=released)
         words = ("--role", "ops", "--change-id", "CHG-1", "--rollback-to", "none", "--target", "host")
-        desk.bundle("approve", target, *words, *options)
+        desk.approve(target, *words, *options, trusted=released)
         assert target.read_bytes().startswith(payload)
     assert sum(name.startswith("approvals/") for name in members(made[0])) >= 4
     assert list(members(made[0])) == list(members(made[1]))

@@ -77,7 +77,8 @@ def revoked(scene: Scene) -> int:
     shutil.copy2(desk.root, root)
     desk.bundle("trust", "revoke", root, "--bundle", scene.release())
     shutil.rmtree(scene.host.root / "etc/waybill/trust")
-    fingerprint = desk.document("trust", "show", root)["fingerprint"]
+    shown = desk.document("trust", "show", root)
+    fingerprint = shown.get("trust", shown)["fingerprint"]
     scene.host.check("trust", "init", root, "--fingerprint", fingerprint)
     return scene.apply(scene.release())
 

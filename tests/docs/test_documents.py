@@ -70,7 +70,7 @@ def trusted(room: Path, environment: dict[str, str]) -> None:
     script = """
         bundle trust init root.json --release-key release.pub; mkdir host
         ./install trust init root.json --root host --fingerprint "$(bundle trust show root.json --json |
-            python3 -c 'import json, sys; print(json.load(sys.stdin)["fingerprint"])')"
+            python3 -c 'import json, sys; print(json.load(sys.stdin)["trust"]["fingerprint"])')"
     """
     shell(room, environment, script)
 
@@ -171,7 +171,7 @@ def test_commands_on_a_host_do_what_the_document_shows(
         check=True,
         stdout=subprocess.PIPE,
     )
-    known = [f"FINGERPRINT={json.loads(said.stdout)['fingerprint']}", "NO_COLOR=1"]
+    known = [f"FINGERPRINT={json.loads(said.stdout)['trust']['fingerprint']}", "NO_COLOR=1"]
     outer = {**environment, **host.engine.env}
     transcript.run(RUN[name], room, outer, lambda words: host.command(["env", "-C", "/root", *known, *words]))
 

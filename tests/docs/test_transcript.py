@@ -72,3 +72,16 @@ def test_what_does_not_hold_fails_with_its_line(tmp_path: Path, block: str, comp
     with pytest.raises(AssertionError, match=r"page\.md:\d+: ") as failed:
         play(tmp_path, f"Words.\n\n```console\n{block}\n```\n")
     assert complaint in str(failed.value)
+
+
+def test_a_document_needs_the_programs_that_its_commands_start(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        """
+```console
+$ echo curl gpg
+$ cat file | openssl dgst -sha256; for f in *; do git add $f; done
+```
+"""
+    )
+    assert transcript.read(page).needs == {"openssl", "git"}

@@ -80,8 +80,8 @@ class Site:
         """Gives the version that runs, as `status` has it; nothing may have drifted or be unfinished."""
         found = self.status()
         assert found["drift"] == []
-        assert found["unfinished"] == ""
-        return str(found["current"]["version"]) if found["current"] else None
+        assert found["unfinished"] is None
+        return str(found["installed"]["version"]) if found["installed"] else None
 
     def serving(self) -> str:
         """Asks the real server over HTTP who it is; empty where none answers healthily."""

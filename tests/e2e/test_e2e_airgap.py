@@ -36,7 +36,7 @@ def test_upgrade_replaces_the_release_and_history_tells_it(clean, desk):
     clean.apply(desk.release(BETTER))
     assert clean.serving() == BETTER
     assert clean.version() == BETTER
-    assert {kept["version"] for kept in clean.status()["kept"]} == {GOOD, BETTER}
+    assert {kept["version"] for kept in clean.status()["retained"]} == {GOOD, BETTER}
     events = clean.document("history")["events"]
     assert [(event["verb"], event["outcome"]) for event in events] == [("apply", "done"), ("apply", "done")]
 

@@ -114,24 +114,24 @@ def test_whole_story_without_root(place, desk):
     good, better = (carried(place, desk.release(version)) for version in (GOOD, BETTER))
     place.install(good, "--verify", *ONLY)
     first = place.files()
-    assert place.status()["current"]["version"] == GOOD
+    assert place.status()["installed"]["version"] == GOOD
     assert set(place.images()) == {f"lan-chat/server:{GOOD}"}
     assert "nats-server: v" in subprocess.check_output(
         [place.root / "opt/lan-chat/bin/nats-server", "--version"], text=True
     )
     place.install(better, "--verify", *ONLY)
-    assert place.status()["current"]["version"] == BETTER
+    assert place.status()["installed"]["version"] == BETTER
     assert set(place.images()) == {f"lan-chat/server:{BETTER}"}
     assert place.files() != first
     place.install(good, *ONLY, exit_code=13)
     place.install("rollback", *ONLY)
     assert place.files() == first
     assert set(place.images()) == {f"lan-chat/server:{GOOD}"}
-    assert place.status()["current"]["version"] == GOOD
+    assert place.status()["installed"]["version"] == GOOD
     place.install("remove", PRODUCT, "--yes")
     assert place.files() == {}
     assert not (place.root / "opt").exists()
-    assert place.status()["current"] is None
+    assert place.status()["installed"] is None
 
 
 def test_every_blob_of_the_images_is_there(place, desk):
@@ -192,7 +192,7 @@ def test_killed_while_it_is_staged_the_next_run_goes_on(place, desk):
     found = re.search(r"(\d+) of (\d+) files are staged already .*: checked, not copied again", said)
     assert found, said
     assert 0 < int(found[1]) < int(found[2])
-    assert place.status()["current"]["version"] == GOOD
+    assert place.status()["installed"]["version"] == GOOD
     assert list(staging.iterdir()) == []
 
 
@@ -216,7 +216,7 @@ def test_site_values_are_laid_over_the_defaults(place, desk):
     values.write_text("ports: {client: many}\n")
     said = place.install(carried(place, desk.release(BETTER)), *ONLY, "--values", values, exit_code=15)
     assert "ports" in said
-    assert place.status()["current"]["version"] == GOOD
+    assert place.status()["installed"]["version"] == GOOD
 
 
 def test_without_root_the_real_host_is_refused_in_words(place, desk):

@@ -74,7 +74,7 @@ def test_bad_upgrade_is_rolled_back_and_one_release_runs(host, bundles):
     assert serving(host) == "shop-1.0.0"
     assert "1.2.0" not in host.host.check("docker images")
     (status,) = host.document("status --product shop")["products"]
-    assert (status["current"]["version"], status["drift"]) == ("1.0.0", [])
+    assert (status["installed"]["version"], status["drift"]) == ("1.0.0", [])
 
 
 def test_upgrade_leaves_containers_of_one_release_only(host, bundles):
@@ -99,7 +99,7 @@ def test_containers_run_again_after_a_reboot(host):
     )
     assert running(host) == of_release("1.0.0")
     (status,) = host.document("status --product shop")["products"]
-    assert (status["current"]["version"], status["drift"]) == ("1.0.0", [])
+    assert (status["installed"]["version"], status["drift"]) == ("1.0.0", [])
 
 
 def test_remove_takes_containers_and_images_away(host):
@@ -145,7 +145,7 @@ def test_on_a_small_disk_images_wait_elsewhere_and_the_engine_alone_keeps_them(s
     small.install("rollback --product shop --yes")
     assert running(small) == of_release("1.0.0")
     (status,) = small.document("status --product shop")["products"]
-    assert (status["current"]["version"], status["drift"]) == ("1.0.0", [])
+    assert (status["installed"]["version"], status["drift"]) == ("1.0.0", [])
     small.host.check(f"docker rmi --force {web}")
     said = small.install("rollback 1.1.0 --product shop --yes", exit_code=15)
     assert "shop/web:1.1.0: is missing from the engine, and the release does not contain its layers" in said

@@ -37,7 +37,7 @@ def test_killed_upgrade_is_undone_or_finished_by_the_next_run(clean, desk, trees
     clean.apply(desk.release(GOOD))
     kill_at(clean, desk.release(BETTER), line)
     found = clean.status()
-    assert found["current"]["version"] == GOOD
+    assert found["installed"]["version"] == GOOD
     clean.install("recover")
     assert clean.version() == GOOD
     assert clean.serving() == GOOD

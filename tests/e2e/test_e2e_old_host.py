@@ -35,5 +35,5 @@ def test_release_is_verified_and_installed_into_a_directory(old, desk):
     assert old.host.check("/srv/host/opt/lan-chat/bin/nats-server --version").startswith("nats-server: v")
     old.install("rollback --yes --root /srv/host")
     (found,) = old.document("status --root /srv/host")["products"]
-    assert found["current"]["version"] == GOOD
+    assert found["installed"]["version"] == GOOD
     assert found["drift"] == []

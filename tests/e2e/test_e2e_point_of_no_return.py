@@ -89,13 +89,13 @@ def test_killed_in_the_step_the_next_command_goes_on_from_there(host: Host) -> N
     began.kill()
     began.wait()
     now = host.status()
-    assert (now["current"]["version"], bool(now["unfinished"])) == ("1.3.0", True)
+    assert (now["installed"]["version"], bool(now["unfinished"])) == ("1.3.0", True)
     (host.root / "wait").unlink()
     rc, out, err = host.run("recover")
     assert rc == 0, err
     assert "was past the point of no return and is now completed: the new release is installed" in out
     now = host.status()
-    assert (now["current"]["version"], now["current"]["incomplete"], now["drift"]) == ("1.4.0", "", [])
+    assert (now["installed"]["version"], now["installed"]["incomplete"], now["drift"]) == ("1.4.0", None, [])
     assert (host.root / "started").exists()
     assert host.run("recover").out == "nothing to recover\n"
 
@@ -106,19 +106,19 @@ def test_a_lost_session_does_not_stop_it(host: Host, number: signal.Signals) -> 
     began.send_signal(number)
     (host.root / "wait").unlink()
     assert began.wait() == 0
-    assert host.status()["current"]["version"] == "1.4.0"
+    assert host.status()["installed"]["version"] == "1.4.0"
 
 
 def test_what_fails_after_it_ends_with_21_and_the_same_bundle_mends_it(host: Host) -> None:
     (host.root / "broken").touch()
     rc, out, err = host.run(host.bundle, "--yes", "--only", "script", "--json")
     said = json.loads(out)
-    assert (rc, said["exit"], said["error"]) == (21, 21, "incomplete")
+    assert (rc, said["exit"], said["code"]) == (21, 21, "incomplete")
     assert "1.4.0 is INCOMPLETE: committed, but a step failed" in err
-    assert "deploy/start.sh" in host.status()["current"]["incomplete"]
+    assert "deploy/start.sh" in host.status()["installed"]["incomplete"]
     (host.root / "broken").unlink()
     assert host.run(host.bundle, "--yes").rc == 0
-    assert host.status()["current"]["incomplete"] == ""
+    assert host.status()["installed"]["incomplete"] is None
 
 
 def test_recovery_that_cannot_do_all_says_so_once_and_blocks_nothing(host: Host) -> None:
@@ -128,7 +128,7 @@ def test_recovery_that_cannot_do_all_says_so_once_and_blocks_nothing(host: Host)
     (host.root / "broken").touch()
     (host.root / "wait").unlink()
     rc, out, _ = host.run("recover", "--json")
-    assert (rc, json.loads(out)["error"]) == (21, "incomplete")
+    assert (rc, json.loads(out)["code"]) == (21, "incomplete")
     assert host.run("recover").rc == 0
     (host.root / "broken").unlink()
     assert host.run(host.bundle, "--yes").rc == 0

@@ -90,7 +90,7 @@ def test_refused_bundle_leaves_the_host_as_it_was(running, bad, fault, exit_code
     assert rc == exit_code, err
     error = json.loads(out)
     assert error["exit"] == exit_code
-    assert error["what"]
+    assert error["problems"][0]["what"]
     assert "Traceback" not in err
     assert running.tree(*PLACES) == before
     assert running.serving() == BETTER
@@ -158,7 +158,7 @@ def test_verify_needs_no_rights_and_the_rest_says_that_it_does(running, desk, ba
     as_nobody = f"cd /media/usb && {cache} setpriv --reuid=nobody --regid=nogroup --clear-groups ./install"
     rc, out, err = running.host.run(f"{as_nobody} verify {good.name} --json")
     assert rc == 0, err
-    assert json.loads(out)["version"] == BETTER
+    assert json.loads(out)["to"]["version"] == BETTER
     assert running.host.run(f"{as_nobody} verify server-bit.tar").rc == 11
     for words in ("status", "history", f"plan {good.name}", f"{good.name} --yes"):
         rc, _, err = running.host.run(f"{as_nobody} {words}")

@@ -39,7 +39,7 @@ def test_release_is_made_signed_looked_at_and_verified_without_python(transfer):
     typed(transfer, "sign chat.tar --key release.key")
     assert "nats-server" in typed(transfer, "inspect chat.tar files")
     verified = json.loads(typed(transfer, "verify chat.tar --root root.json --json"))
-    assert verified["version"] == GOOD
+    assert verified["to"]["version"] == GOOD
     typed(transfer, "verify chat.tar --key release.pub")
 
 

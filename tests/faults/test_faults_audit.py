@@ -92,6 +92,19 @@ def test_a_power_cut_in_the_first_record_of_a_host_leaves_a_chain(fast: Path) ->
     assert list(broken(tap.disk, 0, fast / "cut")) == []
 
 
+def test_a_power_cut_after_the_first_record_was_torn_leaves_a_chain(fast: Path) -> None:
+    root = fast / "host"
+    root.mkdir()
+    with tapped(root) as tap:
+        record(root, "one")
+    written = next(place for place, change in enumerate(tap.disk.log) if b"event" in change.data)
+    disk = tap.disk.left(fast / "killed", written, half=True)
+    start = len(disk.log)
+    with Tap(disk):
+        record(fast / "killed", "two")
+    assert list(broken(disk, start, fast / "cut")) == []
+
+
 def begin(root: Path, reason: str) -> None:
     """Begins a new file of the log, and adds a record."""
     with opened(System(root)) as log:

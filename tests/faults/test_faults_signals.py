@@ -96,13 +96,17 @@ def test_a_signal_at_a_system_call_leaves_old_or_new(
 BUNDLE = {
     "create": ["create", "1.4.0", "-C", "{product}", "-o", "{at}/made.tar", "--key", "{key}"],
     "keygen": ["keygen", "{at}/made"],
-    "approve": ["approve", "{at}/b.tar", "--role", "security", "--env", "production", "--key", "{key}"],
+    "approve": [
+        *("approve", "{at}/b.tar", "--role", "security", "--env", "production", "--key", "{key}"),
+        *("--release-key", "{public}", "--yes"),
+    ],
 }
 
 
 @pytest.mark.parametrize("verb", BUNDLE)
 def test_a_signal_to_bundle_leaves_all_or_nothing(verb: str, upgrade: Upgrade, fast: Path) -> None:
     values = {"product": upgrade.bundle.with_name("1.4.0"), "key": upgrade.desk.key}
+    values["public"] = upgrade.desk.home / "release.pub"
 
     def begin(name: str) -> tuple[Path, list[str], dict[str, int]]:
         place = fast / name

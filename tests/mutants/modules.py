@@ -81,7 +81,12 @@ HOST = {
         "planning/own_places",
         "planning/drift",
     ),
-    "installer/deploy/file_operations.py": _host("deploy/file_operations", "deploy/files"),
+    "installer/deploy/file_operations.py": _host(
+        "deploy/file_operations",
+        "deploy/file_operations_others",
+        "deploy/file_operations_cut",
+        "deploy/files",
+    ),
     "installer/commands/setup.py": _host("commands/setup"),
 }
 MODULES: dict[str, tuple[str, ...]] = VERIFICATION | RECOVERY | HOST

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from installer.cli import main
 from installer.core.trust.root import Root
 from installer.state.trust_store import ROOT_FILE
 from tests.rig import bundlebuild as build
+from tests.rig.answers import Document
 from tests.rig.trustworld import APPROVALS, FILES, World
 
 CLOCK = "installer.commands.common.session.utc_now"
@@ -38,21 +38,21 @@ class Bench:
         (self.stick / name).write_bytes(world.tar())
         return self.stick / name
 
-    def run(self, *words: str) -> tuple[int, dict[str, Any], str]:
+    def run(self, *words: str) -> tuple[int, Document, str]:
         """Runs `install … --json`; gives exit code, document and what was said on stderr."""
         from installer.cli.app import app
         from installer.cli.options import console
-        from installer.shared.console import run_app
+        from installer.shared.command_line import run_app
 
         code = run_app(console, app, main.with_command([*words, "--root", str(self.host), "--json"]))
         said = self._capsys.readouterr()
-        return code, json.loads(said.out), said.err
+        return code, Document.read(said.out), said.err
 
     def text(self, *words: str) -> tuple[int, str]:
         """Runs `install …`; gives exit code and everything that was said."""
         from installer.cli.app import app
         from installer.cli.options import console
-        from installer.shared.console import run_app
+        from installer.shared.command_line import run_app
 
         code = run_app(console, app, main.with_command([*words, "--root", str(self.host)]))
         said = self._capsys.readouterr()

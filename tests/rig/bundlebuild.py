@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from bundler.archive.head import make_sums
 from bundler.signing.cosign import CosignSigner, generate
 from installer.core.digest import sha256_hex
-from installer.core.errors import TamperedError
+from installer.core.errors import TamperedError, WaybillError
 from installer.core.format import manifest_json
 from installer.core.format.archive import RESERVED_SPACE, Bundle, open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import BundleSource, FileSource, StreamSource
@@ -28,6 +29,7 @@ from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, Header, encode, padding
 from installer.core.trust.signatures import Signature
 from installer.core.trust.verifier import pinned_key_trust
+from tests.rig import independent
 
 CREATED = 1_790_000_000
 EXPIRES = CREATED + 180 * 86400
@@ -204,11 +206,13 @@ class BytesMedium:
 
     parallel = True
 
-    def __init__(self, data: bytes, fault: Callable[[int, int], None] = lambda _offset, _size: None) -> None:
+    def __init__(self, data: bytes, fault: Callable[[int, int], None] | None = None) -> None:
         self.name = "b.tar"
+        self.whole = None if fault else data
+        """What every reader would find; None where the answers change."""
         self.size: int | None = len(data)
         self._data = memoryview(data)
-        self._fault = fault
+        self._fault = fault or (lambda _offset, _size: None)
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fills `view`; see `BundleSource`."""
@@ -234,10 +238,28 @@ def read(medium: BundleSource | bytes, workers: int = 1) -> Bundle:
     Raises:
         WaybillError: It is refused.
     """
-    chosen = BytesMedium(medium) if isinstance(medium, bytes) else medium
-    bundle = open_bundle(chosen, unsafe_trust_anyone)
-    check_payload(bundle, workers=workers)
+    with _compared(medium):
+        bundle = open_bundle(_source(medium), unsafe_trust_anyone)
+        check_payload(bundle, workers=workers)
     return bundle
+
+
+def _source(medium: BundleSource | bytes) -> BundleSource:
+    return BytesMedium(medium) if isinstance(medium, bytes) else medium
+
+
+@contextmanager
+def _compared(medium: BundleSource | bytes, pem: str | None = None) -> Iterator[None]:
+    """Demands that the verifier of the documents says what the reader says; see `independent`."""
+    data = medium if isinstance(medium, bytes) else getattr(medium, "whole", None)
+    try:
+        yield
+    except WaybillError as error:
+        if data is not None:
+            independent.compare(bytes(data), error, pem)
+        raise
+    if data is not None:
+        independent.compare(bytes(data), None, pem)
 
 
 def verified(medium: BundleSource | bytes) -> Bundle:
@@ -246,14 +268,14 @@ def verified(medium: BundleSource | bytes) -> Bundle:
     Raises:
         WaybillError: It is refused.
     """
-    chosen = BytesMedium(medium) if isinstance(medium, bytes) else medium
     trust = pinned_key_trust(key()[1])
 
     def decide(sums: bytes, files: Mapping[str, bytes]) -> None:
         trust.check_release(sums, [Signature.parse(name, data) for name, data in files.items()])
 
-    bundle = open_bundle(chosen, decide)
-    check_payload(bundle, workers=1)
+    with _compared(medium, key()[1]):
+        bundle = open_bundle(_source(medium), decide)
+        check_payload(bundle, workers=1)
     return bundle
 
 

@@ -105,7 +105,6 @@ COMPONENTS: dict[str, Component] = {
     "executables": Component(_built("install", "bundle"), "make installer"),
     "apt": Component(on_path("apt-get"), "use a Debian machine"),
     "gpg": Component(on_path("gpg"), apt("gnupg")),
-    "gcc": Component(on_path("gcc"), apt("gcc")),
     "systemd-analyze": Component(on_path("systemd-analyze"), apt("systemd")),
     "gpgv": Component(on_path("gpgv"), apt("gpgv")),
     "openssl": Component(on_path("openssl"), apt("openssl")),

@@ -1,7 +1,7 @@
 """Fetches what Debian stable cannot install beside itself, once, into the cache; tests never download.
 
     python tests/rig/provision.py all
-    (or some: cosign2 cosign3 prometheus docker26 docker28 go-corpus host host-old host-docker)
+    (or some: cosign2 cosign3 prometheus docker26 docker28 go-corpus host host-old host-docker minimal)
 
 Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
 unpacked, never installed. The hosts are root file systems made by mmdebstrap. The test data of Go are taken
@@ -83,6 +83,10 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     ),
     "host": ("hosts/bookworm.tar", RootFs("bookworm", SYSTEMD)),
     "host-docker": ("hosts/bookworm-docker.tar", RootFs("bookworm", (*SYSTEMD, "docker.io", "iptables"))),
+    "minimal": (
+        "hosts/minimal.tar",
+        RootFs("trixie", ("python3", "python3-venv", "make", "ca-certificates")),
+    ),
     "host-old": ("hosts/bullseye.tar", RootFs("bullseye", SYSTEMD)),
 }
 

@@ -8,6 +8,7 @@ A document is one session: one empty directory, one bash, from its first block t
 - `<!-- file: NAME -->` above a block of any language writes the block to that file.
 - `<!-- append: NAME -->` appends it.
 - `<!-- setup: NAME -->` prepares the directory; `<!-- needs: TOOL -->` skips the document where TOOL lacks.
+  `PROGRAMS` that its commands start need no such line.
 - `<!-- not run: REASON -->` above a block leaves it out; the reason is for the reader of the source.
 - `<!-- hidden: COMMAND -->` is typed too, for what a reader does by hand.
 """
@@ -27,6 +28,7 @@ from typing import Literal, Self
 
 Wrap = Callable[[list[str]], list[str]]
 MARK = re.compile(r"<!-- (file|append|setup|needs|not run|hidden): (.+?) -->")
+PROGRAMS = re.compile(r"(?:^|[|;&(]\s*|\b(?:do|then)\s+)(curl|git|gpg|gpgv|openssl)\s", re.MULTILINE)
 DONE = re.compile(rb"\x1e(\d+)\x1f")
 
 
@@ -103,6 +105,8 @@ def read(path: Path) -> Document:
         elif language == "console":
             steps += transcript(block, number + 1)
         mark, number = None, end + 1
+    for step in steps:
+        found["needs"] += PROGRAMS.findall(step.text) if step.kind == "type" else []
     return Document(
         path, tuple(steps), frozenset(found["setup"]), frozenset(found["needs"]), tuple(found["not run"])
     )

@@ -40,6 +40,10 @@ def check_files(entries: Entries) -> tuple[list[Problem], list[Problem]]:
         )
         if data.startswith(ELF):
             libraries.add(file.source, file.shown)
+    for image in entries.images:
+        # An archive of images is checked by its source, which would call a pointer no tar file.
+        if image.path is not None and image.path.is_file():
+            problems += placeholders.check(_head(image.path), image.reference)
     # An allowance may be for a file that could not be read.
     if not entries.problems:
         problems += entries.allowances.unused()

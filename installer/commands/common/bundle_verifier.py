@@ -36,6 +36,7 @@ from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
+from installer.shared.run_record import release_row
 from installer.state.host_identity import ENVIRONMENT_FILE, environment, host_name, recorded_environment
 from installer.state.state import State
 from installer.state.trust_store import (
@@ -249,14 +250,24 @@ def opened_bundle(
         raise HostNotReadyError(missing.what, where=missing.where, hint=missing.hint)
     medium = open_source(source.path)
     try:
-        yield verifier, verifier.open(medium)
+        opened = verifier.open(medium)
+        _tell(session, verifier.trace)
+        yield verifier, opened
     except WaybillError as error:
+        _tell(session, verifier.trace)
         # A clock that was set while the command ran proves nothing.
         if watch is not None and watch.steady and (passed := verifier.passed_expiry(error)):
             remember_time(session.system, passed)
         raise
     finally:
         medium.close()
+
+
+def _tell(session: Session, trace: VerificationTrace) -> None:
+    """Tell which release the run is about, once enough trusted keys have signed what says so."""
+    if trace.released is not None and (manifest := trace.manifest) is not None:
+        release = release_row(manifest.version, manifest.sequence, trace.identity)
+        session.ui.tell(product=manifest.product, to=release)
 
 
 def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTrace) -> BundleVerifier:

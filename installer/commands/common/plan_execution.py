@@ -18,7 +18,7 @@ from installer.audit import recorder
 from installer.audit.removal_check import RemovalCheck, ended_removal
 from installer.commands.common.recovery import exclusive, report_recovered
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, RolledBackError, WaybillError
+from installer.core.errors import HostNotReadyError, WaybillError
 from installer.deploy import health
 from installer.deploy.health import ProbeResult
 from installer.deploy.method_registry import handler
@@ -29,12 +29,13 @@ from installer.host.system import System
 from installer.planning.plan import Plan
 from installer.planning.plan_text import plan_text
 from installer.shared.terminal import interrupts
+from installer.state.documents import release_brief
 from installer.state.evidence import EvidenceFile
 from installer.state.host_identity import environment, host_name
 from installer.state.release import record_bytes
 from installer.state.state import Entry, State
 from installer.transaction.execute import Change, execute
-from installer.transaction.failures import reason
+from installer.transaction.failures import not_started_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,12 @@ class TransactionResult:
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
-            **{
-                name: getattr(self, name) for name in ("verb", "product", "changed", "transaction", "pending")
-            },
-            "old": self.old.as_json() if self.old else None,
-            "new": self.new.as_json() if self.new else None,
+            "product": self.product,
+            "changed": self.changed,
+            "transaction": self.transaction or None,
+            "from": release_brief(self.old),
+            "to": release_brief(self.new),
+            "pending": self.pending or None,
             "health": [asdict(each) for each in self.health],
             "removal": self.removal.as_json() if self.removal else None,
         }
@@ -125,6 +127,7 @@ def show_and_ask(session: Session, plan: Plan, *, yes: bool) -> None:
         UsageError: There is nobody to ask.
         DeclinedError: The answer was not yes.
     """
+    session.ui.tell(product=plan.product, from_=release_brief(plan.old), to=release_brief(plan.new))
     if not plan.nothing:
         session.ui.show("plan", plan_text(plan, everything=session.ui.everything), plan.as_json())
     plan.require_ready()
@@ -218,7 +221,7 @@ def _record_unchanged(context: Context, plan: Plan) -> None:
     if plan.new is not None:
         row: dict[str, Any] = {"verb": plan.verb, "product": plan.product, "version": plan.new.version}
         row |= {"identity": plan.new.identity, "exit": 0}
-        recorder.happened(context.system, "unchanged", row, context.progress.note)
+        recorder.happened(context.system, "unchanged", row, context.progress.warn)
 
 
 def _execute(context: Context, plan: Plan, new: Entry | None) -> TransactionResult:
@@ -228,9 +231,7 @@ def _execute(context: Context, plan: Plan, new: Entry | None) -> TransactionResu
         # The transaction has not begun; what stays is cleared by the next command.
         with suppress(OSError):
             context.system.remove_tree(context.layout.record(plan.number))
-        raise RolledBackError(
-            f"cannot start: {reason(error)}", hint="nothing was changed; fix the problem and try again"
-        ) from error
+        raise not_started_error("cannot start", error) from error
     results: list[ProbeResult] = []
     change = Change(plan.verb, plan.number, plan.state, new, plan.operations)
 

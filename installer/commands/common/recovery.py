@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from installer.audit import recorder
 from installer.audit.floor import with_floor
@@ -57,6 +57,10 @@ class Recovered:
         """True if the new release is committed, but a step of it failed."""
         return self.outcome in ("finished", "rolled-forward") and bool(self.why)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {"transaction": self.transaction or None, "outcome": self.outcome, "reason": self.why or None}
+
     def text(self) -> str:
         """Return it as a line for people."""
         if self.outcome == "repaired":
@@ -78,6 +82,8 @@ def report_recovered(ui: Ui, recovered: Sequence[Recovered]) -> None:
     """Report what a command recovered before it did its own work."""
     for each in recovered:
         ui.warn(each.text())
+    if recovered:
+        ui.tell(changed=True)
 
 
 @contextmanager

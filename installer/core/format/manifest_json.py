@@ -129,9 +129,10 @@ def _require_known(schema: Value, requires: Value) -> None:
     if isinstance(schema.raw, str) and features.LATER.fullmatch(schema.raw):
         raise features.needs_newer_error(f"has the schema {schema.raw}", MANIFEST)
     schema.choice((SCHEMA,))
-    words = requires.names(features.WORD, features.WORD_FORM, features.MOST)
-    schema.document.require_valid()
-    features.require_known(words, MANIFEST)
+    words = requires.raw if isinstance(requires.raw, list) else []
+    # Before what is wrong with the fields is said: with a word that is not known, nobody can tell.
+    features.require_known((word for word in words if features.is_word(word)), MANIFEST)
+    requires.names(features.WORD, features.WORD_FORM, features.MOST)
 
 
 def _platform(value: Value) -> str:

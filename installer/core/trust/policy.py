@@ -330,7 +330,7 @@ class PolicyEvaluation:
     def _command(self, role: str) -> str:
         if role == "release":
             return "bundle sign BUNDLE --key KEY"
-        return f"bundle approve BUNDLE --role {role} --env {self.environment} --key KEY"
+        return f"bundle approve BUNDLE --role {role} --env {self.environment} --root ROOT --key KEY"
 
     def _change(self) -> list[Problem]:
         # Two different changes would mean that two people approved different things.

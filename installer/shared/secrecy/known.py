@@ -108,7 +108,6 @@ class Secrets:
         if isinstance(error, WaybillError):
             error.what, error.where, error.hint = map(self.hide, (error.what, error.where, error.hint))
             error.problems = tuple(self.hide_problem(each) for each in error.problems)
-            error.document = self.hide_in(error.document)
             error.args = tuple(self.hide(each) if isinstance(each, str) else each for each in error.args)
 
 

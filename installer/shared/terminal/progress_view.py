@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from installer.shared.humanize import duration_text
@@ -28,6 +29,9 @@ class Log(Protocol):
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Write a line, as text or as JSON with these fields."""
 
+    def keep(self, text: str, level: str, fields: Mapping[str, Any]) -> None:
+        """Keep for the document of the run what is written elsewhere, or not at all."""
+
 
 def progress_view(log: Log) -> Progress:
     """Return what shows the progress of a command: a bar on a terminal, else lines of the log."""
@@ -35,6 +39,13 @@ def progress_view(log: Log) -> Progress:
     if log.log_format == "text" and on_terminal and os.environ.get("TERM") != "dumb":
         return _Bar(log)
     return _Lines(log)
+
+
+def _level(step: str) -> str:
+    """Return the level that the event of a step deserves."""
+    if step.endswith("failed") or step == "rolled back":
+        return "error"
+    return "warning" if step.startswith("undo") or step == "point of no return" else "info"
 
 
 class _Lines(Progress):
@@ -77,10 +88,20 @@ class _Lines(Progress):
     def note(self, text: str) -> None:
         self._console.log(text)
 
+    def warn(self, text: str) -> None:
+        self._console.log(text, "warning", event="warning")
+
+    def output(self, source: str, lines: Sequence[str]) -> None:
+        if self._console.log_format == "json":
+            for line in lines:
+                self._console.log(line, event="output", source=source)
+
     def step(self, text: str, **fields: Any) -> None:
         if self._console.log_format == "json":
-            self._console.log(text or str(fields.get("step", "")), **fields)
+            step = str(fields.get("step", ""))
+            self._console.log(text or step, _level(step), event="step", **fields)
         else:
+            self._console.keep(text, "info", fields)
             super().step(text)
 
     def done(self) -> None:
@@ -90,7 +111,8 @@ class _Lines(Progress):
 
     def _line(self, text: str) -> None:
         if self._console.log_format == "json":
-            self._console.log(text, phase=self._label, done=self._done, total=self._total)
+            about: dict[str, Any] = {"label": self._label, "done": self._done, "total": self._total}
+            self._console.log(text, event="progress", **about)
         else:
             self._console.log(text)
 
@@ -140,6 +162,14 @@ class _Bar(Progress):
     def advance(self, count: int) -> None:
         if self._bar is not None:
             self._bar.advance(self._task, count)
+
+    def warn(self, text: str) -> None:
+        self._console.keep(text, "warning", {})
+        self.note(text)
+
+    def step(self, text: str, **fields: Any) -> None:
+        self._console.keep(text, "info", fields)
+        super().step(text)
 
     def note(self, text: str) -> None:
         if self._bar is not None:

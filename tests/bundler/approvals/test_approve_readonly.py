@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from bundler.signing.cosign import encrypt_key
+from bundler.trust.root_files import root_bytes
 from installer.core.trust.approval_sidecar import read_sidecar
+from tests.rig import bundlebuild as build
 from tests.rig.needs import needs
-from tests.rig.trustworld import APPROVALS, World, person
+from tests.rig.trustworld import FILES, NOW, World, person, root
 
 TOP = Path(__file__).parents[3]
 APPROVE = "from bundler.cli.main import main; main()"
@@ -24,8 +26,11 @@ def stick(tmp_path: Path) -> Path:
     needs("unshare")
     place = tmp_path / "stick"
     place.mkdir()
-    (place / "b.tar").write_bytes(replace(World(), approvals=APPROVALS[:2]).tar())
+    later = NOW + timedelta(days=3650)  # by the clock of this machine
+    plan = build.plan(FILES, room=512, expires=int(later.timestamp()))
+    (place / "b.tar").write_bytes(World(plan=plan, approvals=()).tar())
     (tmp_path / "ops.key").write_bytes(encrypt_key(person("Ops").signer._private, b""))
+    (tmp_path / "root.json").write_bytes(root_bytes(root(expires=later)))
     return place
 
 
@@ -34,6 +39,7 @@ def approve(stick: Path, mounted: Path, *words: str) -> subprocess.CompletedProc
     script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
     command = [sys.executable, "-c", APPROVE, "approve", str(stick / "b.tar"), "--role", "ops"]
     options = ["--env", "production", "--key", str(stick.parent / "ops.key"), "--change-id", "CHG-7", *words]
+    options += ["--root", str(stick.parent / "root.json"), "--yes"]
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", str(mounted), *command, *options],
         env={**os.environ, "COSIGN_PASSWORD": "", "PYTHONPATH": str(TOP)},

@@ -16,6 +16,7 @@ import pytest
 from bundler.approvals.approval import ApprovalRequest
 from bundler.commands import trust_sign
 from bundler.commands.approve import attach_approval, prepare_approval
+from bundler.signing.cosign import generate
 from bundler.trust.root_files import root_bytes
 from installer.core import jsonio
 from installer.core.digest import file_digest, sha256_hex
@@ -226,8 +227,15 @@ def test_provenance_that_create_left_unsigned_is_signed_elsewhere(tmp_path: Path
 
 
 def test_the_commands_say_what_to_do(path: Path) -> None:
-    product = Product.make(path.parent / "p")
-    done = product.run("approve", str(path), "--role", "ops", "--env", "production", "--prepare")
+    product, (secret, signer) = Product.make(path.parent / "p"), generate(b"")
+    private = made(path.parent / "release.key", secret)
+    assert product.run("create", "v1.4.0", "--key", str(private), COSIGN_PASSWORD="").returncode == 0
+    released = made(path.parent / "release.pub", signer.public.encode())
+    path, trusted = product.target, ("--release-key", str(released))
+    words = ("approve", str(path), "--role", "ops", "--env", "production", "--prepare")
+    unverified = product.run(*words)
+    assert (unverified.returncode, "give --root root.json" in unverified.stderr) == (2, True)
+    done = product.run(*words, *trusted)
     assert done.returncode == 0, done.stderr
     for words in (
         "wrote ",
@@ -238,8 +246,8 @@ def test_the_commands_say_what_to_do(path: Path) -> None:
         "--attach SIG",
     ):
         assert words in done.stdout
-    json_ = product.run("approve", str(path), "--role", "security", "--env", "test", "--prepare", "--json")
-    assert json.loads(json_.stdout)["path"].endswith("b.tar.security.json")
+    words = ("approve", str(path), "--role", "security", "--env", "test", "--prepare", "--json")
+    assert json.loads(product.run(*words, *trusted).stdout)["path"].endswith(".tar.security.json")
     bare = product.run("approve", str(path), "--attach", "x")
     assert (bare.returncode, "--public" in bare.stderr) == (2, True)
 

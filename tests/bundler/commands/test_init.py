@@ -105,7 +105,7 @@ def test_it_prints_what_can_be_typed_next_from_where_one_stands(
     tmp_path, monkeypatch, capsys, words, first, last
 ):
     from bundler.cli.main import app, console
-    from installer.shared.console import run_app
+    from installer.shared.command_line import run_app
 
     monkeypatch.chdir(tmp_path)
     assert run_app(console, app, ["init", *words]) == 0

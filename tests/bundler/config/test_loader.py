@@ -300,8 +300,9 @@ def test_names_of_every_script_are_carried(product_dir):
     (product_dir / "web/zu Hause").symlink_to("with space")
     (product_dir / "web/leerer Ordner").mkdir()
     put(product_dir, "config/mein chatd.conf", "x")
-    add(product_dir, "trees: [{path: web, install: /opt/My Product/web}]\n")
-    add(product_dir, "config: [{template: config/mein chatd.conf, install: /etc/My Product/chatd.conf}]\n")
+    tree = "trees: [{path: web, install: /opt/My Product/web}]\n"
+    template = "config: [{template: config/mein chatd.conf, install: /etc/My Product/chatd.conf}]\n"
+    add(product_dir, tree + template)
     config = load(product_dir, "1.4.0")
     tree = config.trees[0]
     assert {file.path for file in tree.files} == set(names)

@@ -19,6 +19,7 @@ import zstandard
 from bundler.freeze import self_extract
 from installer.shared.child_env import child_environment
 from tests.bundler.freeze.packed import DATA, SHELLS, damage, refusal, run, unpacked, wait_for
+from tests.rig.answers import Document
 from tests.rig.needs import needs
 
 LOADERS = (
@@ -204,6 +205,23 @@ class TestDistrust:
     def test_a_name_with_a_line_break(self, tool: Path, trusted: Path) -> None:
         done = run(tool, trusted / "a\nb")
         assert (done.returncode, done.stderr.count("a line break")) == (126, 1)
+
+    @pytest.mark.parametrize("name", SHELLS)
+    def test_with_json_the_reason_is_a_document(self, tool: Path, trusted: Path, name: str) -> None:
+        if name == "busybox":
+            needs("busybox")
+        place = trusted / 'a"b\\c \x1b\u202e'
+        place.write_text("")
+        done = run(tool, place, "status", "--json", shell=SHELLS[name])
+        assert (done.returncode, "cannot unpack and start itself" in done.stderr) == (126, True)
+        # The program of this test has a name of its own.
+        found = Document.read(done.stdout.replace("waybill/cli/tool/v1", "waybill/cli/install/v1"))
+        assert (found["exit"], found["code"], found["changed"]) == (126, "not-started", False)
+        assert found.what == "cannot unpack and start itself"
+        assert found.hint.startswith("set WAYBILL_CACHE to a directory")
+        assert "/a'b/c ????" in found.others[0]["what"]
+        plain = run(tool, place, "--", "--json", shell=SHELLS[name])
+        assert (plain.returncode, plain.stdout) == (126, "")
 
     def test_a_file_in_its_place(self, tool: Path, trusted: Path) -> None:
         (trusted / "c").write_text("")

@@ -125,7 +125,7 @@ class TestRecorded:
     def test_a_clean_tagged_checkout(self, pipeline: Pipeline) -> None:
         created = pipeline.committed().create()
         said = pipeline.statement(created)
-        assert said["subject"] == [{"name": "SHA256SUMS", "digest": {"sha256": created["identity"]}}]
+        assert said["subject"] == [{"name": "SHA256SUMS", "digest": {"sha256": created["to"]["identity"]}}]
         definition, details = said["predicate"]["buildDefinition"], said["predicate"]["runDetails"]
         source = definition["resolvedDependencies"][0]
         assert source["uri"] == f"git+{ORIGIN}@refs/tags/v1.4.0"
@@ -201,7 +201,7 @@ class TestRecorded:
         data = pipeline.tail()[created["provenance"][0]]
         assert data.startswith(STATEMENT_START)
         assert parse(data, "x") == Provenance(
-            created["identity"], PIPELINE, ORIGIN, pipeline.commit, "v1.4.0", True
+            created["to"]["identity"], PIPELINE, ORIGIN, pipeline.commit, "v1.4.0", True
         )
 
 
@@ -213,7 +213,7 @@ class TestWhereItLies:
         assert (tmp_path / "1.tar").read_bytes() == (tmp_path / "2.tar").read_bytes()
         assert one["provenance"] == [f"{tmp_path}/1.tar.provenance.json"]
         signed = pipeline.create("-o", str(tmp_path / "3.tar"))
-        assert one["identity"] == two["identity"] == signed["identity"]
+        assert one["to"]["identity"] == two["to"]["identity"] == signed["to"]["identity"]
         plain, more = (tmp_path / "1.tar").read_bytes(), (tmp_path / "3.tar").read_bytes()
         assert more.startswith(plain[:-1024])
 

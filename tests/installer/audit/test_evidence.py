@@ -161,7 +161,7 @@ class TestWhen:
     ) -> None:
         (bench.host / "var").write_text("in the way")
         code, document, said = bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
-        assert (code, document["error"]) == (10, "untrusted")
+        assert (code, document["code"]) == (10, "untrusted")
         assert "cannot write the evidence to /var/lib/waybill/evidence.d" in said
 
     def test_an_install_that_is_refused_by_the_pipe_s_end(
@@ -185,7 +185,7 @@ class TestHistory:
         assert code == 0
         event, refused = document["events"][0], document["refusals"][0]
         assert (bench.host / event["evidence"][1:]).is_file()
-        assert (refused["version"], refused["step"]) == ("1.3.0", 12)
+        assert (refused["version"], refused["verification_step"]) == ("1.3.0", 12)
         assert (bench.host / refused["evidence"][1:]).is_file()
 
     def test_for_people(self, bench: Bench) -> None:
@@ -216,7 +216,7 @@ class TestHistory:
 
     def test_the_history_keeps_path_and_digest(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(release())), "--yes")
-        kept = bench.run("status")[1]["products"][0]["current"]["evidence"]["record"]
+        kept = bench.run("status")[1]["products"][0]["installed"]["evidence"]
         assert sha256_hex((bench.host / kept["path"][1:]).read_bytes()) == kept["sha256"]
 
     def test_the_audit_log_has_the_digest_of_it(self, bench: Bench) -> None:

@@ -34,8 +34,8 @@ def test_an_older_release_is_a_downgrade_after_the_state_was_deleted(
     ours: Bench, words: tuple[str, ...]
 ) -> None:
     code, document, _ = ours.run(words[0], str(ours.stick / "old.tar"), *words[1:])
-    assert (code, document["error"]) == (13, "downgrade")
-    assert str(NEW) in document["what"]
+    assert (code, document["code"]) == (13, "downgrade")
+    assert str(NEW) in document.what
 
 
 def test_the_same_or_a_newer_release_is_installed_and_the_state_knows_the_number_again(ours: Bench) -> None:
@@ -49,7 +49,7 @@ def test_a_removal_by_hand_of_state_json_alone_changes_nothing_either(bench: Ben
     for path in (bench.host / "var/lib/waybill/lan-chat").iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     code, document, _ = bench.run("apply", str(bench.bundle(release(), "old.tar")), "--yes")
-    assert (code, document["error"]) == (13, "downgrade")
+    assert (code, document["code"]) == (13, "downgrade")
 
 
 def forgotten(host: Context) -> int:

@@ -168,10 +168,10 @@ def test_where_the_log_is_damaged_nothing_is_begun(bench: Bench) -> None:
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
     break_log(bench.host)
     code, document, said = bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")
-    assert (code, document["error"], document["where"]) == (15, "audit", audit_log.LOG)
-    assert "install audit --seal" in document["hint"]
+    assert (code, document["code"], document.where) == (15, "audit", audit_log.LOG)
+    assert "install audit --seal" in document.hint
     assert "WARNING: this is NOT in the audit log" in said
-    assert bench.run("status")[1]["products"][0]["current"]["version"] == "1.4.0"
+    assert bench.run("status")[1]["products"][0]["installed"]["version"] == "1.4.0"
     assert bench.run("audit")[0] == 11
     assert bench.run("audit", "--seal", "a disk went bad")[0] == 0
     assert bench.run(str(bench.stick / "b.tar"), "--yes")[0] == 0

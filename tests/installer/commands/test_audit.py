@@ -78,9 +78,9 @@ def test_nothing_is_done_that_would_hide_that_the_log_was_removed(bench: Bench) 
     remove_log(bench)
     later = str(bench.bundle(release("1.5.0", 100_050_000_999), "later.tar"))
     code, document, said = bench.run(later, "--yes")
-    assert (code, document["error"], document["where"]) == (15, "audit", audit_log.LOG)
-    assert document["what"] == "is missing, but lan-chat was installed here"
-    assert "install audit --seal REASON" in document["hint"]
+    assert (code, document["code"], document.where) == (15, "audit", audit_log.LOG)
+    assert document.what == "is missing, but lan-chat was installed here"
+    assert "install audit --seal REASON" in document.hint
     assert "NOT in the audit log" in said
     assert not (bench.host / audit_log.LOG[1:]).exists()
     assert bench.run("audit", "--seal", "somebody removed it")[0] == 0
@@ -106,7 +106,7 @@ def test_a_head_that_is_no_head_is_named_also_where_the_log_is_gone(bench: Bench
     (bench.host / audit_log.LOG[1:]).unlink()
     (bench.host / audit_log.HEAD[1:]).write_text("no head")
     code, document, _ = bench.run("audit")
-    assert (code, document["where"]) == (11, audit_log.HEAD)
+    assert (code, document.where) == (11, audit_log.HEAD)
 
 
 def test_a_sealed_log_is_kept_as_it_was_and_named(bench: Bench) -> None:

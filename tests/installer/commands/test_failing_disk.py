@@ -145,5 +145,5 @@ def test_what_is_no_bundle_is_refused_in_words(
         name = str(bench.stick / name)
     found, document, said = bench.run(verb, name)
     assert found == code, document
-    assert what in document["what"]
+    assert what in document.what
     assert "Traceback" not in said

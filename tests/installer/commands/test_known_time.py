@@ -52,15 +52,15 @@ class TestRightBeforeItBegins:
         path = bench.bundle(within(release(), expires=NOW + HOUR))
         thinking(2 * HOUR)
         code, document, _ = bench.run(str(path))
-        assert (code, document["error"], document["step"]) == (14, "not-approved", 18)
+        assert (code, document["code"], document.step) == (14, "not-approved", 18)
         assert any("expired on" in problem["what"] for problem in document["problems"])
         assert untouched(bench)
-        assert bench.run("history")[1]["refusals"][0]["step"] == 18
+        assert bench.run("history")[1]["refusals"][0]["verification_step"] == 18
 
     def test_a_bundle_that_expires_while_somebody_thinks(self, bench: Bench, thinking: Thinking) -> None:
         thinking(2 * DAY)
         code, document, _ = bench.run(str(bench.bundle(short())))
-        assert (code, document["error"], document["step"]) == (12, "expired", 9)
+        assert (code, document["code"], document.step) == (12, "expired", 9)
         assert untouched(bench)
 
     def test_of_a_stream_as_well(
@@ -79,9 +79,9 @@ class TestRightBeforeItBegins:
         revoking = root(version=2, revoked_bundles=frozenset({world.identity}))
         thinking(timedelta(), also=lambda: bench.trust(revoking))
         code, document, _ = bench.run(str(bench.bundle(world)))
-        assert (code, document["hint"]) == (15, "run the same command again")
+        assert (code, document.hint) == (15, "run the same command again")
         assert untouched(bench)
-        assert bench.run(str(bench.bundle(world)))[1]["error"] == "revoked"
+        assert bench.run(str(bench.bundle(world)))[1]["code"] == "revoked"
 
     def test_an_environment_that_changes_meanwhile(self, bench: Bench, thinking: Thinking) -> None:
         thinking(timedelta(), also=lambda: environment(bench.host, "staging\n"))
@@ -96,7 +96,7 @@ class TestRightBeforeItBegins:
         thinking(2 * HOUR)
         code, document, _ = bench.run(str(path))
         assert code == 14
-        assert "break-glass would replace it" in document["what"]
+        assert "break-glass would replace it" in document.what
         assert untouched(bench)
         # The next plan shows it.
         code, _, said_now = bench.run(str(path))
@@ -110,9 +110,9 @@ class TestClockThatJumps:
         path = bench.bundle(release())
         thinking(FAR, really=timedelta(seconds=5))
         code, document, _ = bench.run(str(path))
-        assert (code, document["error"]) == (12, "expired")
-        assert "the clock shows 2039-01-01" in document["what"]
-        assert "`date -u`" in document["hint"]
+        assert (code, document["code"]) == (12, "expired")
+        assert "the clock shows 2039-01-01" in document.what
+        assert "`date -u`" in document.hint
         assert (untouched(bench), recorded(bench)) == (True, "")
         # Once the clock is right there is nothing to repair.
         monkeypatch.setattr(CLOCK, lambda: NOW + HOUR)
@@ -131,8 +131,8 @@ class TestClockThatJumps:
     def test_back_at_the_prompt(self, bench: Bench, thinking: Thinking) -> None:
         thinking(-HOUR)
         code, document, _ = bench.run(str(bench.bundle(release())))
-        assert (code, document["error"]) == (12, "clock-set-back")
-        assert "but this command began at" in document["what"]
+        assert (code, document["code"]) == (12, "clock-set-back")
+        assert "but this command began at" in document.what
         assert (untouched(bench), recorded(bench)) == (True, "")
 
     def test_ahead_of_the_root_the_clock_is_named_first(
@@ -141,9 +141,9 @@ class TestClockThatJumps:
         monkeypatch.setattr(CLOCK, lambda: NOW + FAR)
         for verb in ("verify", "plan", "apply"):
             code, document, _ = bench.run(verb, str(bench.bundle(release())))
-            assert (code, document["step"]) == (12, 2)
-            assert "the clock shows 2039-01-01T00:00:00Z" in document["what"]
-            assert document["hint"].startswith("check the clock with `date -u`; if it is right, bring")
+            assert (code, document.step) == (12, 2)
+            assert "the clock shows 2039-01-01T00:00:00Z" in document.what
+            assert document.hint.startswith("check the clock with `date -u`; if it is right, bring")
         assert recorded(bench) == ""
 
 
@@ -153,13 +153,13 @@ class TestARefusalAsExpired:
     def back_then(self, bench: Bench, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(CLOCK, lambda: NOW)
         code, document, _ = bench.run(str(bench.bundle(world)), "--yes")
-        assert (code, document["error"], document["step"]) == (12, "clock-set-back", 3)
+        assert (code, document["code"], document.step) == (12, "clock-set-back", 3)
         assert untouched_or_never(bench)
 
     def test_a_bundle(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         world = short()
         monkeypatch.setattr(CLOCK, lambda: expires(world) + 9 * DAY)
-        assert bench.run(str(bench.bundle(world)), "--yes")[1]["step"] == 9
+        assert bench.run(str(bench.bundle(world)), "--yes")[1].step == 9
         # The expiry, never the clock: that may be ahead.
         assert recorded(bench) == format_time(expires(world))
         self.back_then(bench, world, monkeypatch)
@@ -167,7 +167,7 @@ class TestARefusalAsExpired:
     def test_an_approval(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         world = within(release(), expires=NOW + HOUR)
         monkeypatch.setattr(CLOCK, lambda: NOW + DAY)
-        assert bench.run(str(bench.bundle(world)), "--yes")[1]["step"] == 18
+        assert bench.run(str(bench.bundle(world)), "--yes")[1].step == 18
         assert recorded(bench) == format_time(NOW + HOUR)
         self.back_then(bench, world, monkeypatch)
 
@@ -175,7 +175,7 @@ class TestARefusalAsExpired:
         base, rea = root(), person("Rea").key
         bench.trust(replace(base, keys={**base.keys, rea.keyid: replace(rea, not_after=NOW + HOUR)}))
         monkeypatch.setattr(CLOCK, lambda: NOW + DAY)
-        assert bench.run(str(bench.bundle(release())), "--yes")[1]["step"] == 6
+        assert bench.run(str(bench.bundle(release())), "--yes")[1].step == 6
         assert recorded(bench) == format_time(NOW + HOUR)
         self.back_then(bench, release(), monkeypatch)
 
@@ -212,7 +212,7 @@ class TestWhatMovesNothing:
         world = short()
         bench.trust(root(revoked_bundles=frozenset({world.identity})))
         monkeypatch.setattr(CLOCK, lambda: expires(world) + DAY)
-        assert bench.run(str(bench.bundle(world)), "--yes")[1]["error"] == "revoked"
+        assert bench.run(str(bench.bundle(world)), "--yes")[1]["code"] == "revoked"
         assert recorded(bench) == ""
 
     def test_a_missing_approval(self, bench: Bench) -> None:
@@ -251,10 +251,10 @@ def test_a_bundle_for_a_host_without_an_environment(bench: Bench) -> None:
     path = str(bench.bundle(release()))
     for words in ((), ("--env", "production")):
         code, document, _ = bench.run(path, "--yes", *words)
-        assert (code, document["error"], document["where"]) == (
+        assert (code, document["code"], document.where) == (
             15, "host-not-ready", "/etc/waybill/environment",
         )  # fmt: skip
-        assert document["hint"] == (
+        assert document.hint == (
             f"set it once, as root: `install trust init {bench.host}/etc/waybill/trust/root.json --env NAME "
             f"--root {bench.host}`"
         )
@@ -262,7 +262,7 @@ def test_a_bundle_for_a_host_without_an_environment(bench: Bench) -> None:
     # Looking is allowed: a plan says what prevents it.
     assert bench.run("verify", path, "--env", "production")[0] == 0
     code, document, _ = bench.run("plan", path, "--env", "production")
-    assert (code, [each["where"] for each in document["problems"]]) == (15, ["/etc/waybill/environment"])
+    assert (code, [each["where"] for each in document.others]) == (15, ["/etc/waybill/environment"])
     assert bench.run("verify", path)[0] == 2
     # What the hint says works.
     root_file = str(bench.host / "etc/waybill/trust/root.json")

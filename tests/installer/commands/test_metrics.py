@@ -84,7 +84,8 @@ def test_they_follow_what_is_done(watched: Bench) -> None:
     assert (told[attempts("apply", "refused")], told[attempts("apply", "done")]) == (1, 1)
 
     (watched.host / "opt/a").write_text("edited")
-    assert watched.run("metrics")[1] == {"files": [f"{INTO}/waybill-lan-chat.prom", f"{INTO}/waybill.prom"]}
+    written = watched.run("metrics")[1]["files"]
+    assert written == [f"{INTO}/waybill-lan-chat.prom", f"{INTO}/waybill.prom"]
     assert samples(watched)[f"drift{P}"] == 1
 
     assert watched.run("remove", "lan-chat", "--yes")[0] == 0
@@ -137,7 +138,7 @@ def test_a_state_that_is_gone_is_told_as_not_readable(watched: Bench) -> None:
 def test_without_a_setting_nothing_is_written_and_the_command_says_what_to_do(bench: Bench) -> None:
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
     code, document, _ = bench.run("metrics")
-    assert (code, document["where"]) == (2, metrics.SETTING)
+    assert (code, document.where) == (2, metrics.SETTING)
     assert not list(bench.host.rglob("*.prom"))
 
 

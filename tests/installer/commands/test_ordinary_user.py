@@ -88,7 +88,7 @@ def test_status_shows_what_runs_and_says_what_it_does_not_show(public: Bench) ->
     assert "not shown  whether configuration was edited" in text
     assert "run as root to see it" in text
     (product,) = document["products"]
-    assert product["current"]["version"] == "1.4.0"
+    assert product["installed"]["version"] == "1.4.0"
     assert product["drift"] == []
 
 
@@ -132,9 +132,9 @@ def test_audit_tells_the_head_of_the_log_and_that_the_records_are_root_s(public:
     number, digest = (public.host / "var/lib/waybill/audit.head").read_text().split()
     with ordinary_user():
         code, document, _ = public.run("audit")
-    assert (code, document["error"]) == (15, "host-not-ready")
-    assert document["what"] == f"only root may read its {number} records; the last one has the hash {digest}"
-    assert document["hint"] == "run as root"
+    assert (code, document["code"]) == (15, "host-not-ready")
+    assert document.what == f"only root may read its {number} records; the last one has the hash {digest}"
+    assert document.hint == "run as root"
 
 
 def test_plan_shows_what_would_change(public: Bench) -> None:
@@ -194,8 +194,8 @@ def test_hosts_of_earlier_versions_get_it_with_the_next_change_and_never_by_a_lo
     before = path.read_bytes() if path.exists() else None
     with ordinary_user():
         code, document, _ = public.run("status")
-    assert (code, document["where"]) == (15, "/var/lib/waybill/lan-chat/state.json")
-    assert document["hint"] == "run as root"
+    assert (code, document.where) == (15, "/var/lib/waybill/lan-chat/state.json")
+    assert document.hint == "run as root"
     assert public.run("status")[0] == 0
     assert (path.read_bytes() if path.exists() else None) == before
     assert public.run("recover")[0] == 0

@@ -42,22 +42,22 @@ def test_it_plans_and_changes_nothing(fresh: Bench, carried: Path) -> None:
 def test_the_environment_has_to_be_said(fresh: Bench, carried: Path) -> None:
     bundle = str(fresh.bundle(release()))
     code, document, _ = fresh.run("plan", bundle, *given(carried))
-    assert (code, document["step"]) == (2, 15)
+    assert (code, document.step) == (2, 15)
     code, document, _ = fresh.run("plan", bundle, "--env", "staging", *given(carried))
-    assert (code, document["step"]) == (14, 15)
+    assert (code, document.step) == (14, 15)
 
 
 def test_a_bundle_that_this_root_does_not_trust(fresh: Bench, carried: Path) -> None:
     bundle = str(fresh.bundle(release(), "other.tar"))
     carried.write_bytes(root_bytes(root(revoked_bundles=frozenset({release().identity}))))
     code, document, _ = fresh.run("plan", bundle, "--env", "production", *given(carried))
-    assert (code, document["error"]) == (12, "revoked")
+    assert (code, document["code"]) == (12, "revoked")
 
 
 def test_a_wrong_fingerprint(fresh: Bench, carried: Path) -> None:
     words = ("plan", str(fresh.bundle(release())), "--env", "production", "--trust-root", str(carried))
     code, document, _ = fresh.run(*words, "--fingerprint", "0" * 64)
-    assert (code, document["error"], document["where"]) == (10, "untrusted", str(carried))
+    assert (code, document["code"], document.where) == (10, "untrusted", str(carried))
 
 
 @pytest.mark.parametrize("option", ["--trust-root", "--fingerprint"])
@@ -65,8 +65,8 @@ def test_one_without_the_other(fresh: Bench, carried: Path, option: str) -> None
     words = given(carried)
     pair = words[words.index(option) : words.index(option) + 2]
     code, document, _ = fresh.run("plan", str(fresh.bundle(release())), *pair)
-    assert (code, document["error"]) == (2, "usage")
-    assert "together" in document["hint"]
+    assert (code, document["code"]) == (2, "usage")
+    assert "together" in document.hint
 
 
 def test_a_host_that_trusts_another_root_decides_by_its_own(bench: Bench, carried: Path) -> None:
@@ -75,5 +75,5 @@ def test_a_host_that_trusts_another_root_decides_by_its_own(bench: Bench, carrie
     assert bench.run("plan", bundle, *given(carried))[0] == 0
     carried.write_bytes(root_bytes(root(version=2)))
     code, document, _ = bench.run("plan", bundle, *given(carried))
-    assert (code, document["error"]) == (13, "refused")
-    assert "omit --trust-root" in document["hint"]
+    assert (code, document["code"]) == (13, "refused")
+    assert "omit --trust-root" in document.hint

@@ -48,29 +48,29 @@ def glass(bench: Bench, world: World = OLD, **fields: Any) -> Path:
 
 
 def version(bench: Bench) -> str:
-    return str(bench.run("status")[1]["products"][0]["current"]["version"])
+    return str(bench.run("status")[1]["products"][0]["installed"]["version"])
 
 
 def test_below_the_security_floor(upgraded: Bench) -> None:
     upgraded.trust(later(products=FLOOR))
     code, document, _ = upgraded.run("rollback", "--yes")
-    assert (code, document["error"], document["step"]) == (13, "below-floor", 13)
-    assert "1.4.0 (sequence 100040000999) is below the security floor" in document["what"]
-    assert "does not allow break-glass here" in document["hint"]
+    assert (code, document["code"], document.step) == (13, "below-floor", 13)
+    assert "1.4.0 (sequence 100040000999) is below the security floor" in document.what
+    assert "does not allow break-glass here" in document.hint
     assert version(upgraded) == "1.5.0"
 
 
 def test_a_product_that_is_no_longer_allowed(upgraded: Bench) -> None:
     upgraded.trust(later(replace(PRODUCTION, products=("other",))))
     code, document, _ = upgraded.run("rollback", "--yes")
-    assert (code, document["error"], document["step"]) == (13, "wrong-product", 10)
+    assert (code, document["code"], document.step) == (13, "wrong-product", 10)
     assert version(upgraded) == "1.5.0"
 
 
 def test_where_the_host_does_not_say_its_environment_that_of_the_release_counts(upgraded: Bench) -> None:
     (upgraded.host / "etc/waybill/environment").unlink()
     upgraded.trust(later(replace(PRODUCTION, products=("other",))))
-    assert upgraded.run("rollback", "--yes")[1]["error"] == "wrong-product"
+    assert upgraded.run("rollback", "--yes")[1]["code"] == "wrong-product"
 
 
 def test_age_is_no_reason(upgraded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +83,8 @@ class TestGlass:
         upgraded.trust(later(GLASS, products=FLOOR))
         code, document, _ = upgraded.run("rollback", "--yes")
         assert code == 13
-        assert "bundle approve BUNDLE --role break-glass --env production" in document["hint"]
-        assert f"`install rollback 1.4.0 --approvals DIR --root {upgraded.host}`" in document["hint"]
+        assert "bundle approve BUNDLE --role break-glass --env production" in document.hint
+        assert f"`install rollback 1.4.0 --approvals DIR --root {upgraded.host}`" in document.hint
 
     @pytest.mark.parametrize(
         ("change", "missing"),
@@ -103,7 +103,7 @@ class TestGlass:
         assert "Boss: plant stands still, INC-4" in said
         assert version(upgraded) == "1.4.0"
         event = upgraded.run("history")[1]["events"][-1]
-        assert missing in " ".join(event["broken"])
+        assert missing in " ".join(event["break_glass"])
         assert missing in " ".join(upgraded.run("status")[1]["products"][0]["break_glass"])
         begun = [row for row in upgraded.run("audit")[1]["records"] if row["event"] == "begun"]
         assert missing in " ".join(begun[-1]["break_glass"])
@@ -130,7 +130,7 @@ class TestGlass:
     ) -> None:
         upgraded.trust(later(policy, products=FLOOR))
         code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(glass(upgraded, **fields)))
-        assert (code, document["error"]) == (13, "below-floor")
+        assert (code, document["code"]) == (13, "below-floor")
         assert version(upgraded) == "1.5.0"
 
     def test_approvals_of_other_roles_open_nothing(self, upgraded: Bench) -> None:
@@ -147,13 +147,13 @@ class TestGlass:
         (statement,) = directory.glob("break-glass-????????.json")
         statement.write_bytes(statement.read_bytes().replace(b"INC-4", b"INC-5"))
         code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(directory))
-        assert (code, document["error"], document["step"]) == (11, "tampered", 16)
-        assert "break-glass-" in document["where"]
+        assert (code, document["code"], document.step) == (11, "tampered", 16)
+        assert "break-glass-" in document.where
 
     def test_it_never_brings_back_what_was_revoked(self, upgraded: Bench) -> None:
         upgraded.trust(later(GLASS, products=FLOOR, revoked_bundles=frozenset({OLD.identity})))
         code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(glass(upgraded)))
-        assert (code, document["error"]) == (12, "revoked")
+        assert (code, document["code"]) == (12, "revoked")
 
     def test_a_clock_set_back_does_not_revive_it(
         self, upgraded: Bench, monkeypatch: pytest.MonkeyPatch
@@ -162,22 +162,22 @@ class TestGlass:
         directory = glass(upgraded, expires=NOW - timedelta(minutes=30))
         monkeypatch.setattr(CLOCK, lambda: NOW - timedelta(hours=1))
         code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(directory))
-        assert (code, document["error"]) == (12, "clock-set-back")
-        assert document["hint"].endswith(f"remove {upgraded.host}{TIME_FILE}")
+        assert (code, document["code"]) == (12, "clock-set-back")
+        assert document.hint.endswith(f"remove {upgraded.host}{TIME_FILE}")
 
     def test_it_expires_while_somebody_thinks(self, upgraded: Bench, thinking: Callable[..., None]) -> None:
         upgraded.trust(later(GLASS, products=FLOOR))
         directory = glass(upgraded, expires=NOW + timedelta(minutes=1))
         thinking(timedelta(minutes=2))
         code, document, _ = upgraded.run("rollback", "--approvals", str(directory))
-        assert (code, document["error"]) == (13, "below-floor")
+        assert (code, document["code"]) == (13, "below-floor")
         assert version(upgraded) == "1.5.0"
 
 
 def test_a_root_that_changes_while_somebody_thinks(upgraded: Bench, thinking: Callable[..., None]) -> None:
     thinking(timedelta(), also=lambda: upgraded.trust(later(products=FLOOR)))
     code, document, _ = upgraded.run("rollback")
-    assert (code, document["error"], document["hint"]) == (15, "host-not-ready", "run the same command again")
+    assert (code, document["code"], document.hint) == (15, "host-not-ready", "run the same command again")
     assert version(upgraded) == "1.5.0"
 
 
@@ -192,14 +192,14 @@ def test_a_failed_upgrade_returns_to_what_ran_whatever_the_root_says(
 
     monkeypatch.setattr("installer.commands.common.plan_execution.health.watch_release", unhealthy)
     code, document, _ = bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")
-    assert (code, document["error"]) == (20, "rolled-back")
+    assert (code, document["code"]) == (20, "rolled-back")
     assert version(bench) == "1.4.0"
 
 
 def test_status_names_what_fell(upgraded: Bench) -> None:
     upgraded.trust(later(products={"lan-chat": ProductRule(floor=100_060_000_000)}))
     found = upgraded.run("status")[1]["products"][0]
-    assert [(each["version"], each["running"]) for each in found["fallen"]] == [
+    assert [(each["version"], each["running"]) for each in found["not_admitted"]] == [
         ("1.5.0", True),
         ("1.4.0", False),
     ]
@@ -216,12 +216,12 @@ class TestRepeated:
         assert upgraded.run("rollback", "--yes")[0] == 0
         before = len(records(upgraded.host))
         code, document, _ = upgraded.run("rollback", "--yes")
-        assert (code, document["error"]) == (2, "usage")
-        assert document["what"] == (
+        assert (code, document["code"]) == (2, "usage")
+        assert document.what == (
             "lan-chat 1.4.0: the release that ran before, 1.5.0, is newer than the installed one"
         )
-        assert document["hint"].startswith("give the version: ")
-        assert document["hint"].endswith("retained releases: 1.4.0, 1.5.0")
+        assert document.hint.startswith("give the version: ")
+        assert document.hint.endswith("retained releases: 1.4.0, 1.5.0")
         assert (version(upgraded), len(records(upgraded.host))) == ("1.4.0", before)
 
     def test_with_a_version_it_goes_wherever_the_operator_says(self, upgraded: Bench) -> None:

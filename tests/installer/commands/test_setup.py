@@ -262,4 +262,4 @@ def test_recover_takes_the_words_of_the_unit_and_ends_with_16_if_it_waited_in_va
     lock = System(bench.host).lock("/var/lib/waybill/lan-chat/lock")
     with lock:
         code, document, _ = bench.run("recover", "--wait", "1")
-    assert (code, document["error"]) == (16, "busy")
+    assert (code, document["code"]) == (16, "busy")

@@ -42,7 +42,7 @@ def test_it_has_what_is_asked_for_first(ours: Bench) -> None:
     found = collect(ours)
     assert json.loads(found["about.json"])["environment"] == "production"
     status = json.loads(found["products/lan-chat/status.json"])
-    assert (status["current"]["version"], status["drift"][0]["where"]) == ("1.4.0", "/opt/a")
+    assert (status["installed"]["version"], status["drift"][0]["where"]) == ("1.4.0", "/opt/a")
     assert found["audit.jsonl"] == (ours.host / "var/lib/waybill/audit.jsonl").read_text()
     assert found["audit-check.txt"].startswith("intact: 3 records")
     assert "BEGIN" in found["products/lan-chat/txn/000001.done"]
@@ -118,7 +118,7 @@ def test_a_file_that_is_there_is_not_replaced(ours: Bench) -> None:
     there = ours.stick / "there.tar"
     there.write_text("mine")
     code, document, _ = ours.run("support", str(there))
-    assert (code, document["what"]) == (2, "already exists")
+    assert (code, document.what) == (2, "already exists")
     assert there.read_text() == "mine"
     assert ours.run("support", str(ours.stick / "no/such/dir.tar"))[0] == 15
 

@@ -18,6 +18,7 @@ from installer.core.trust.root_json import parse_root
 from installer.host.system import System
 from installer.state.host_identity import ENVIRONMENT_FILE
 from installer.state.trust_store import EARLIER_FILE, ROOT_FILE, TIME_FILE, require_fingerprint
+from tests.rig.answers import Document
 from tests.rig.bench import CLOCK, Bench, environment
 from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.trustworld import NOW, headed, root, write_root
@@ -63,14 +64,19 @@ def everything(bench: Bench) -> dict[str, bytes]:
     }
 
 
+def version(document: Document) -> int:
+    """The version of the root that the host trusts in the end."""
+    return int(document["to"]["sequence"])
+
+
 class TestInit:
     def test_a_wrong_fingerprint_is_refused_whatever_the_host_has(self, fresh: Bench) -> None:
         path = chain(fresh, 1)
         words = ("trust", "init", str(path), "--env", "production", "--fingerprint")
         for _ in range(2):
             code, document, _ = fresh.run(*words, WRONG)
-            assert (code, document["error"]) == (10, "untrusted")
-            assert "does not match this file" in document["what"]
+            assert (code, document["code"]) == (10, "untrusted")
+            assert "does not match this file" in document.what
             assert fresh.run(*words, of(path))[0] == 0  # the second time the host has this root
 
     def test_repeated_without_a_fingerprint_it_is_what_it_was(self, fresh: Bench) -> None:
@@ -87,9 +93,9 @@ class TestInit:
         before = everything(fresh)
         for words in ((), ("--fingerprint", of(other))):
             code, document, _ = fresh.run("trust", "init", str(other), *words)
-            assert (code, document["error"], document["where"]) == (13, "refused", ROOT_FILE)
-            assert "this host already trusts another root" in document["what"]
-            assert display_fingerprint(of(first)) in document["what"]
+            assert (code, document["code"], document.where) == (13, "refused", ROOT_FILE)
+            assert "this host already trusts another root" in document.what
+            assert display_fingerprint(of(first)) in document.what
         assert everything(fresh) == before
 
     def test_an_empty_root_of_the_host_is_damage_and_not_none(self, fresh: Bench) -> None:
@@ -101,8 +107,8 @@ class TestInit:
         path = write_root(fresh.stick / "old", "root.json", headed(1, "Ann", expires=NOW - timedelta(days=1)))
         code, document, _ = fresh.run("trust", "init", str(path), "--fingerprint", of(path))
         assert code == 12
-        assert "the clock shows 20" in document["what"]
-        assert "`date -u`" in document["hint"]
+        assert "the clock shows 20" in document.what
+        assert "`date -u`" in document.hint
 
 
 class TestEnvironment:
@@ -110,7 +116,7 @@ class TestEnvironment:
         path = chain(fresh, 1)
         words = ("trust", "init", str(path), "--fingerprint", of(path))
         code, document, _ = fresh.run(*words)
-        assert (code, document["hint"]) == (2, "give --env with one of: production")
+        assert (code, document.hint) == (2, "give --env with one of: production")
         assert not (fresh.host / ROOT_FILE[1:]).exists()
         assert fresh.run(*words, "--env", "production")[0] == 0
         assert recorded(fresh) == "production\n"
@@ -161,8 +167,8 @@ class TestEnvironment:
     def test_one_that_the_root_does_not_have(self, fresh: Bench, name: str) -> None:
         path = chain(fresh, 1)
         code, document, _ = fresh.run("trust", "init", str(path), "--fingerprint", of(path), "--env", name)
-        assert (code, document["where"]) == (2, "--env")
-        assert "production" in document["hint"]
+        assert (code, document.where) == (2, "--env")
+        assert "production" in document.hint
         assert recorded(fresh) == ""
 
     def test_one_that_is_set_stays(self, fresh: Bench) -> None:
@@ -170,7 +176,7 @@ class TestEnvironment:
         path = chain(fresh, 1)
         words = ("trust", "init", str(path), "--fingerprint", of(path))
         code, document, _ = fresh.run(*words, "--env", "test")
-        assert (code, document["what"]) == (
+        assert (code, document.what) == (
             13, "this host belongs to the environment production, not test",
         )  # fmt: skip
         assert fresh.run(*words)[0] == 0
@@ -194,23 +200,23 @@ class TestEnsure:
         path = chain(fresh, 1)
         words = ("trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production")
         code, document, _ = fresh.run(*words)
-        assert (code, document["before"], document["changed"], document["version"]) == (0, 0, True, 1)
+        assert (code, document["from"], document["changed"], version(document)) == (0, None, True, 1)
         assert (recorded(fresh), (fresh.host / TIME_FILE[1:]).exists()) == ("production\n", True)
         before = everything(fresh)
         code, document, _ = fresh.run(*words)
-        assert (code, document["before"], document["changed"]) == (0, 1, False)
+        assert (code, document["from"]["sequence"], document["changed"]) == (0, 1, False)
         assert everything(fresh) == before
 
     def test_with_later_versions_at_once_and_again(self, fresh: Bench) -> None:
         path = chain(fresh)
         words = ("trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production")
         words = (*words, "--update", str(path.parent))
-        assert fresh.run(*words)[1]["version"] == 3
+        assert fresh.run(*words)[1]["trust"]["version"] == 3
         assert (fresh.host / EARLIER_FILE[1:]).read_text().split() == [
             "1", of(path), "2", of(path.with_name("2.root.json")),
         ]  # fmt: skip
         code, document, _ = fresh.run(*words)
-        assert (code, document["changed"], document["version"]) == (0, False, 3)
+        assert (code, document["changed"], version(document)) == (0, False, 3)
         # Without the directory the host itself knows that it went through version 1.
         code, said = fresh.text("trust", "ensure", str(path), "--fingerprint", of(path))
         assert code == 0
@@ -226,11 +232,11 @@ class TestEnsure:
             done = fresh.run(
                 "trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production", *words
             )
-            assert done[1]["version"] == has
+            assert done[1]["trust"]["version"] == has
         before = everything(fresh)
         for update in ((), ("--update", str(path.parent))):
             code, document, _ = fresh.run("trust", "ensure", str(path), "--fingerprint", WRONG, *update)
-            assert (code, document["error"]) == (10, "untrusted")
+            assert (code, document["code"]) == (10, "untrusted")
         assert everything(fresh) == before
 
     def test_another_root_is_refused_also_with_its_own_fingerprint(self, fresh: Bench) -> None:
@@ -241,7 +247,7 @@ class TestEnsure:
         # With the directory that has later versions of its own, which are good, nothing is taken either.
         for update in ((), ("--update", str(path.parent)), ("--update", str(other.parent))):
             code, document, _ = fresh.run("trust", "ensure", str(other), "--fingerprint", of(other), *update)
-            assert (code, document["error"], document["where"]) == (13, "refused", str(other))
+            assert (code, document["code"], document.where) == (13, "refused", str(other))
         assert everything(fresh) == before
 
     def test_a_host_without_a_record_takes_the_versions_as_the_proof(self, fresh: Bench) -> None:
@@ -250,16 +256,16 @@ class TestEnsure:
         fresh.trust(headed(3, "Ann"))
         words = ("trust", "ensure", str(path), "--fingerprint", of(path))
         code, document, _ = fresh.run(*words)
-        assert (code, document["error"]) == (13, "refused")
-        assert "--update" in document["hint"]
-        assert fresh.run(*words, "--update", str(path.parent))[1]["version"] == 3
+        assert (code, document["code"]) == (13, "refused")
+        assert "--update" in document.hint
+        assert fresh.run(*words, "--update", str(path.parent))[1]["trust"]["version"] == 3
 
     def test_the_next_version_with_its_signatures_is_taken(self, fresh: Bench) -> None:
         path = chain(fresh, 2)
         fresh.run("trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production")
         second = path.with_name("2.root.json")
         code, document, _ = fresh.run("trust", "ensure", str(second), "--fingerprint", of(second))
-        assert (code, document["before"], document["version"]) == (0, 1, 2)
+        assert (code, document["from"]["sequence"], version(document)) == (0, 1, 2)
 
     def test_an_expired_first_version_is_no_fault_where_a_later_one_is_in_force(self, fresh: Bench) -> None:
         stick = fresh.stick / "trust"
@@ -268,7 +274,7 @@ class TestEnsure:
         words = ("trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production")
         assert fresh.run(*words)[0] == 12
         write_root(stick, "2.root.json", headed(2, "Ann"), "Ann")
-        assert fresh.run(*words, "--update", str(stick))[1]["version"] == 2
+        assert fresh.run(*words, "--update", str(stick))[1]["trust"]["version"] == 2
 
     def test_it_takes_what_is_good_and_names_what_is_not(self, fresh: Bench) -> None:
         path = chain(fresh)
@@ -278,7 +284,7 @@ class TestEnsure:
             "trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production",
             "--update", str(path.parent),
         )  # fmt: skip
-        assert (code, document["version"]) == (11, 2)
+        assert (code, version(document)) == (11, 2)
         assert "it trusted nothing before" in document["problems"][-1]["what"]
         assert trusted(fresh).version == 2
 
@@ -306,9 +312,9 @@ class TestTextThatWasChanged:
         given = ["--fingerprint", digits] if verb != "update" else []
         code, document, _ = fresh.run("trust", verb, str(path), *given)
         assert code in (10, 11)
-        assert words in document["what"]
-        assert "an editor, a mail program" in document["hint"]
-        assert "security team" not in document["hint"]
+        assert words in document.what
+        assert "an editor, a mail program" in document.hint
+        assert "security team" not in document.hint
 
     def test_only_the_last_line_end(self, tmp_path: Path) -> None:
         data = root_bytes(root())

@@ -38,8 +38,8 @@ def test_nothing_is_verified_or_installed(installed: Bench, part: str, verb: str
     place.chmod(mode)
     yes = ["--yes"] if verb in ("apply", "rollback") else []
     code, document, _ = installed.run(verb, *bundle, *yes)
-    assert (code, document["error"], document["where"]) == (10, "untrusted", str(place))
-    assert f"`chmod go-w {place}`" in document["hint"]
+    assert (code, document["code"], document.where) == (10, "untrusted", str(place))
+    assert f"`chmod go-w {place}`" in document.hint
     assert (installed.host / "opt/a").stat().st_mtime_ns == before
     place.chmod(mode & ~0o022)
     assert installed.run(verb, *bundle, *yes)[0] == 0
@@ -51,7 +51,7 @@ def test_the_directory_of_metrics(installed: Bench, tmp_path: Path) -> None:
     setting.write_text("/metrics\n")
     setting.chmod(0o666)
     code, document, _ = installed.run("metrics")
-    assert (code, document["where"]) == (10, str(setting))
+    assert (code, document.where) == (10, str(setting))
     # No command fails for its metrics; the operator is told.
     code, _, said = installed.run("rollback", "--yes")
     assert code == 0

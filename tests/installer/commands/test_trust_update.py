@@ -135,9 +135,9 @@ def test_at_the_prompt_it_is_a_fault_with_what_was_taken(bench: Bench) -> None:
     write_root(new, "2.root.json", headed(2, "Ann"), "Ann")
     write_root(new, "3.root.json", headed(3, "Ann"), "Ann").write_bytes(b"{")
     code, document, _ = bench.run("trust", "update", str(new))
-    assert (code, document["before"], document["version"]) == (11, 1, 2)
+    assert (code, document["from"]["sequence"], document["to"]["sequence"]) == (11, 1, 2)
     assert "the root of this host is version 2 now" in document["problems"][-1]["what"]
-    assert bench.run("trust", "show")[1]["version"] == 2
+    assert bench.run("trust", "show")[1]["trust"]["version"] == 2
     events = [row["event"] for row in map(json.loads, (bench.host / AUDIT).read_text().splitlines())]
     assert events == ["trust", "refused"]
 

@@ -162,5 +162,5 @@ def test_by_command_line_a_damaged_kept_release_is_refused_with_a_way_out(
         spoil(directory / name)
     code, document, _ = bench.run("rollback", "--yes")
     assert code in (10, 11)
-    assert "create a new bundle of this version with a higher `sequence`" in document["hint"]
+    assert "create a new bundle of this version with a higher `sequence`" in document.hint
     assert bench.run("status")[1]["products"][0]["drift"] == []

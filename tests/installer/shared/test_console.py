@@ -12,14 +12,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
 
 from installer.core.errors import OutputError, UsageError, WaybillError
 from installer.shared import console as consoles
-from installer.shared.console import Console, run, run_app
+from installer.shared.command_line import run, run_app
+from installer.shared.console import Console
 from installer.shared.terminal.text import json_text, safe
+from tests.rig.answers import Document
 from tests.rig.hang import ends
 
 TOP = Path(__file__).resolve().parents[3]
@@ -54,6 +57,7 @@ def test_every_output_is_escaped(log_format: str, capsys: pytest.CaptureFixture[
         console.rows([["NAME"], [STEERING]], lambda _: False)
         console.error(WaybillError(STEERING, where=STEERING, hint=STEERING))
         console.show("plan", STEERING, {"name": STEERING})
+        console.finish(10, WaybillError(STEERING, where=STEERING, hint=STEERING))
         for tell in (console.note, console.warn, console.alert, console.progress().note):
             tell(STEERING)
         console.progress().start(STEERING, 1)
@@ -73,26 +77,30 @@ def test_an_internal_error_and_an_interruption_are_documents_too(capsys: pytest.
     console = Console("install", json_output=True, log_format="json")
     assert run(console, fails) == 1
     said = capsys.readouterr()
-    document = json.loads(said.out)
-    assert (document["error"], document["exit"]) == ("internal", 1)
-    assert "ValueError: no class of ours" in document["what"]
-    assert "report it" in document["hint"]
-    assert [json.loads(line)["level"] for line in said.err.splitlines()] == ["error", "error"]
+    document = Document.read(said.out)
+    assert (document["code"], document["exit"]) == ("internal", 1)
+    assert "ValueError: no class of ours" in document.what
+    assert "report it" in document.hint
+    assert [(line["level"], line["event"]) for line in map(json.loads, said.err.splitlines())] == [
+        ("error", "traceback"),
+        ("error", "error"),
+        ("error", "ended"),
+    ]
     assert run(console, stops) == 130
-    document = json.loads(capsys.readouterr().out)
-    assert (document["error"], document["what"]) == ("interrupted", "interrupted by SIGTERM")
+    document = Document.read(capsys.readouterr().out)
+    assert (document["code"], document.what) == ("interrupted", "interrupted by SIGTERM")
 
 
 def test_no_exception_of_a_command_is_taken_for_one_of_the_parser(capsys: pytest.CaptureFixture[str]) -> None:
     """Typer takes EPIPE for a closed stdout, and ends without a word; it may be from an engine's socket."""
-    app, console = typer.Typer(), Console("install", json_output=True)
+    app, console = typer.Typer(), Console("install")
 
     @app.command()
-    def epipe() -> None:
+    def epipe(_json: Annotated[bool, typer.Option("--json")] = False) -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     @app.command()
-    def stop() -> None:
+    def stop(_json: Annotated[bool, typer.Option("--json")] = False) -> None:
         signal.raise_signal(signal.SIGHUP)
 
     for word, code, error in (
@@ -100,8 +108,8 @@ def test_no_exception_of_a_command_is_taken_for_one_of_the_parser(capsys: pytest
         ("stop", 130, "interrupted"),
         ("other", 2, "usage"),
     ):
-        assert run_app(console, app, [word]) == code
-        assert json.loads(capsys.readouterr().out)["error"] == error
+        assert run_app(console, app, [word, "--json"]) == code
+        assert json.loads(capsys.readouterr().out)["code"] == error
 
 
 class Full:
@@ -119,7 +127,8 @@ def test_a_result_that_is_lost_is_an_error_only_where_it_was_asked_for(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Full())
     for json_output in (False, True):
-        Console("install", json_output).result("text", dict)
+        install = Console("install", json_output)
+        assert run(install, lambda install=install: install.result("text", dict)) == 0  # type: ignore[misc]
     Console("bundle", output_counts=True).result("text", dict)
     warned = capsys.readouterr().err.splitlines()
     assert [line.partition("; ")[0] for line in warned] == [
@@ -140,7 +149,8 @@ import sys, time
 from pathlib import Path
 from installer.core.errors import WaybillError
 from installer.shared.terminal import interrupts, streams
-from installer.shared.console import Console, run, run_app
+from installer.shared.command_line import run, run_app
+from installer.shared.console import Console
 streams.protect()
 interrupts.install()
 ready, go = map(Path, sys.argv[1:3])

@@ -70,7 +70,7 @@ def said(ours: Bench, words: tuple[str, ...]) -> tuple[int, str, str]:
 def test_the_commands_know_what_is_installed_behind_a_link(ours: Bench, path: str) -> None:
     moved(ours.host, path)
     code, document, _ = ours.run("status")
-    assert (code, [each["current"]["version"] for each in document["products"]]) == (0, ["1.4.0"])
+    assert (code, [each["installed"]["version"] for each in document["products"]]) == (0, ["1.4.0"])
     assert ours.run("apply", newer(ours), "--yes")[0] == 0
     assert ours.run("rollback", "--yes")[0] == 0
     assert ours.run("remove", "lan-chat", "--yes")[0] == 0

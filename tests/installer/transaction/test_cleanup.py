@@ -247,5 +247,5 @@ def test_by_command_line_the_number_is_taken_shown_and_kept(bench: Bench) -> Non
             assert "releases pruned after the commit: 1.4.0 (--keep 2)" in bench.text("plan", bundle)[1]
         assert bench.run(bundle, "--yes", *words)[0] == 0
     (product,) = bench.run("status")[1]["products"]
-    assert [entry["version"] for entry in product["kept"]] == ["1.6.0", "1.5.0"]
+    assert [entry["version"] for entry in product["retained"]] == ["1.6.0", "1.5.0"]
     assert bench.run(bundle, "--yes", "--keep", "0")[0] == 2

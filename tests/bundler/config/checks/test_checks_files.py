@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
+import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from bundler.commands.create import plan_bundle
 from bundler.config.checks import documents, placeholders, units
@@ -16,7 +18,6 @@ from bundler.config.model import InputFile
 from installer.core.errors import Problem
 from tests.rig.bundlebuild import read as read_bundle
 from tests.rig.gitcheckout import commit_all, git
-from tests.rig.needs import needs
 from tests.rig.product import EPOCH, Product
 from tests.rig.products import add, faults, hints, put
 
@@ -178,6 +179,13 @@ class TestPlaceholders:
         ]
         assert "run `git lfs pull`" in hints(product_dir)
 
+    def test_so_is_one_in_place_of_an_archive_of_images(self, product_dir: Path) -> None:
+        put(product_dir, "images/redis.tar", POINTER)
+        add(product_dir, "images: [{archive: images/redis.tar}]\n")
+        assert faults(product_dir) == [
+            "images/redis.tar: is a pointer of Git LFS: the file itself is missing"
+        ]
+
     @pytest.mark.parametrize("data", [b"version 1\n", POINTER + bytes(1024), b"see /annex/objects/x", b""])
     def test_what_only_speaks_of_one_is_none(self, data: bytes) -> None:
         assert placeholders.check(data, "a") == []
@@ -224,17 +232,18 @@ class TestRecord:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program that needs a library of its own; both from a real linker."""
-    needs("gcc")
+    """Real programs with the name of one library, or of the loader, replaced."""
     place = tmp_path_factory.mktemp("elf")
-    (place / "a.c").write_text("int f(void) { return 1; }\n")
-    (place / "b.c").write_text("int f(void); int main(void) { return f(); }\n")
-    for words in (
-        ("-shared", "-fPIC", "-Wl,-soname,libown.so.1", "a.c", "-o", "libown.so.1"),
-        ("b.c", "libown.so.1", "-o", "program"),
-        ("b.c", "libown.so.1", "-Wl,--dynamic-linker=/nix/store/x/ld-linux-x86-64.so.2", "-o", "foreign"),
-    ):
-        subprocess.run(["gcc", *words], cwd=place, check=True)
+    (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
+    content = library.read_bytes()
+    assert b"libpthread.so.0\0" in content
+    (place / "good").write_bytes(content)
+    (place / "program").write_bytes(content.replace(b"libpthread.so.0\0", b"libownown.so.1\0\0"))
+    python = Path(os.path.realpath(sys.executable)).read_bytes()
+    start = python.index(b"/ld-linux")
+    directory = python[:start].rpartition(b"\0")[2]
+    foreign = b"/" + b"x" * (len(directory) - 1)
+    (place / "foreign").write_bytes(python.replace(directory + b"/ld-linux", foreign + b"/ld-linux", 1))
     return place
 
 
@@ -247,17 +256,15 @@ class TestLibraries:
 
     def test_a_library_that_nobody_has_is_named_once(self, programs: Path) -> None:
         files = [(programs / "program", f"bin/{number}") for number in range(5)]
+        assert self.said(set(), (programs / "good", "bin/good")) == []
         (found,) = self.said(set(), *files)
         assert found.where == "bin/0"
-        assert found.what == (
-            "needs the library libown.so.1, like bin/1, bin/2 and 2 more files; the bundle does not have it, "
-            "and not every host does"
-        )
-        assert self.said({"libown.so.1"}, *files) == []
+        assert found.what.startswith("needs the library libownown.so.1, like bin/1, bin/2 and 2 more files; ")
+        assert self.said({"libownown.so.1"}, *files) == []
 
     def test_a_loader_that_no_host_has_is_named(self, programs: Path) -> None:
-        (found,) = self.said({"libown.so.1"}, (programs / "foreign", "bin/x"))
-        assert "is started by /nix/store/x/ld-linux-x86-64.so.2" in found.what
+        found, *_ = self.said({"libownown.so.1"}, (programs / "foreign", "bin/x"))
+        assert found.what.startswith("is started by /xxx")
 
     def test_a_stripped_program_is_understood_and_a_damaged_one_passed_over(
         self, programs: Path, tmp_path: Path
@@ -276,7 +283,7 @@ class TestLibraries:
         put(product_dir, "web/lib/program", (programs / "program").read_bytes())
         add(product_dir, TREE)
         assert len(warned(product_dir)) == 1
-        put(product_dir, "web/lib/libown.so.1", (programs / "libown.so.1").read_bytes())
+        put(product_dir, "web/lib/libownown.so.1", (programs / "good").read_bytes())
         assert warned(product_dir) == []
 
 

@@ -1,0 +1,175 @@
+"""What an approver is shown and asked, and what is refused: a role or an environment that hosts do not know.
+
+An approval that no host counts is found behind the air gap, at night. So the root that hosts trust decides
+here, too: the environment has a policy in it, and the key has the role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from bundler.approvals.approval import ApprovalRequest
+from installer.core.errors import ExpiredError, UntrustedError, UsageError
+from installer.core.spelling import spelling_hint
+from installer.core.timestamps import format_time
+from installer.core.trust.root import APPROVERS, Root
+from installer.core.verify import VerifiedBundle
+
+BREAK_GLASS = "break-glass"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A bundle that was verified, and may be approved as requested.
+
+    Attributes:
+        verified: The verified bundle.
+        request: What the approver states.
+        root: The root that verified it; None where only a key was pinned.
+        risks: How many findings of each kind the release has, in words.
+        risk_counts: The same as JSON.
+        warnings: What the approver should know.
+    """
+
+    verified: VerifiedBundle
+    request: ApprovalRequest
+    root: Root | None
+    risks: tuple[str, ...] = ()
+    risk_counts: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Product and version."""
+        return f"{self.verified.manifest.product} {self.verified.manifest.version}"
+
+    def text(self, keys: Iterable[str]) -> str:
+        """Return for people what they are about to sign.
+
+        Args:
+            keys: The keys that sign, in words.
+        """
+        request, released = self.request, self.verified.evidence.accepted
+        rows = [
+            ("product", self.name),
+            ("identity", self.verified.identity),
+            (
+                "released by",
+                ", ".join(dict.fromkeys(f"{each.owner} ({each.keyid[:8]})" for each in released)),
+            ),
+            ("environment", request.environment + ("" if self.root else " (not checked: no root was given)")),
+            ("role", request.role),
+            *(("key", each) for each in keys),
+            ("expires", request.expires),
+            ("only on", ", ".join(request.targets)),
+            ("change", request.change_id),
+            ("roll back to", request.rollback_to),
+            ("note", request.notes),
+            *(("risks", each) for each in self.risks or ("none found",)),
+        ]
+        return "\n".join(f"{label:<12} {value}" for label, value in rows if value)
+
+    def question(self) -> str:
+        """Return what is asked before the approval is signed."""
+        request = self.request
+        return f"Approve {self.name} for {request.environment} in the role {request.role}?"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "product": self.verified.manifest.product,
+            "version": self.verified.manifest.version,
+            "identity": self.verified.identity,
+            "environment": self.request.environment,
+            "role": self.request.role,
+            # Each signature has two forms; one owner signs once.
+            "released_by": sorted({each.owner for each in self.verified.evidence.accepted}),
+            "checked_by": "root" if self.root else "key",
+            "risk_counts": dict(self.risk_counts),
+            "warnings": list(self.warnings),
+        }
+
+
+def check_role(role: str) -> None:
+    """Refuse what is no role of an approver.
+
+    Raises:
+        UsageError: It is none; the hint names the one that was meant.
+    """
+    if role in APPROVERS:
+        return
+    listed = f"roles of approvers: {', '.join(APPROVERS)}"
+    what = f"--role: {role!r:.80} is no role of an approver"
+    raise UsageError(what, hint=spelling_hint(role, APPROVERS, listed))
+
+
+def check_environment(root: Root, request: ApprovalRequest) -> None:
+    """Refuse an environment that the root has no policy for, or that does not accept the role.
+
+    Raises:
+        UsageError: Hosts would not count the approval.
+    """
+    known = sorted(root.environments)
+    # A root without policies requires no approvals; whoever gives one anyway may name any environment.
+    if not known:
+        return
+    if request.environment not in known:
+        what = f"--env: the root has no policy for the environment {request.environment!r:.80}"
+        raise UsageError(what, hint=spelling_hint(request.environment, known, f"it has: {', '.join(known)}"))
+    if request.role == BREAK_GLASS and not root.environments[request.environment].break_glass:
+        raise UsageError(
+            f"--role: {request.environment} does not accept the role {BREAK_GLASS}",
+            hint="its policy decides; `bundle trust show root.json` shows it",
+        )
+
+
+def check_key(root: Root, role: str, keyid: str, now: datetime) -> str:
+    """Refuse a key whose approvals in a role no host would count; return its owner.
+
+    Args:
+        root: What hosts trust.
+        role: The role of the approval.
+        keyid: The whole id of the key.
+        now: The time.
+
+    Raises:
+        UntrustedError: The root does not have the key, has revoked it, or gives it another role.
+        ExpiredError: It counts no longer.
+    """
+    short, key = keyid[:8], root.keys.get(keyid)
+    if key is None:
+        raise UntrustedError(
+            f"the root does not have the key {short}: no host would count its approval",
+            hint=f"use a key of the role {role}, or add this one with `bundle trust add-key`; "
+            "`bundle trust show root.json` lists the keys",
+        )
+    if keyid in root.revoked_keys:
+        what = f"the key {key.keyid8} of {key.owner} was revoked: no host counts its approvals"
+        raise UntrustedError(what, hint=f"use another key of the role {role}")
+    roles = [name for name, each in root.roles.items() if keyid in each.keys]
+    if role not in roles:
+        may = [name for name in roles if name in APPROVERS]
+        give = f"give --role {may[0]}" if len(may) == 1 else f"use a key of the role {role}"
+        raise UntrustedError(
+            f"the key {key.keyid8} of {key.owner} does not have the role {role}",
+            hint=f"{give}; the key has: {', '.join(roles) or 'no role'}",
+        )
+    if key.not_after is not None and now >= key.not_after:
+        what = f"the key {key.keyid8} of {key.owner} counts only until {format_time(key.not_after)}"
+        raise ExpiredError(what, hint=f"use another key of the role {role}")
+    return key.owner
+
+
+def owner_warnings(root: Root, request: ApprovalRequest, verified: VerifiedBundle, owner: str) -> list[str]:
+    """Return why a host might not count the approval, or would still ask for more."""
+    found = []
+    policy = root.environments.get(request.environment)
+    # One owner counts once, whatever the number of keys and roles.
+    if owner in {each.owner for each in verified.evidence.accepted}:
+        found.append(f"{owner} has released this bundle: hosts do not count an approval by the same owner")
+    if policy is not None and request.role != BREAK_GLASS and request.role not in root.needs(policy):
+        found.append(f"{request.environment} does not require the role {request.role}")
+    return found
