@@ -13,7 +13,7 @@ from typing import Any
 
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
-from installer.host.atomic_file import replace_file
+from installer.host.atomic_file import replace_file, temporary_path
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.state.state import STATE_LIMIT, State, cannot_read_error, load
@@ -96,7 +96,18 @@ def public_view(system: System, layout: Layout) -> PublicView:
         data = system.read(layout.public, _LIMIT)
         document = jsonio.loads_strict(data, layout.public, _LIMIT)
         rows = tuple({**row, "evidence": dict(row["evidence"])} for row in document["history"])
-        return PublicView(State.from_json(document["state"]), rows)
+        view = PublicView(State.from_json(document["state"]), rows)
+        if _is_current(system, layout, view.state):
+            return view
     # A host of an earlier version has none until its next change; a damaged one is written again then.
     except (OSError, TamperedError, KeyError, TypeError, ValueError):
-        raise cannot_read_error(layout.state_file) from None
+        pass
+    raise cannot_read_error(layout.state_file)
+
+
+def _is_current(system: System, layout: Layout, state: State) -> bool:
+    """Return whether a view tells what runs: an older version of the installer does not write it."""
+    link = system.observe(layout.current, digest=False)
+    same = link.target == (f"releases/{state.current.name}" if state.current else "")
+    # While a transaction is open the link may name the release that is coming.
+    return same or system.observe(temporary_path(layout.state_file), digest=False).kind != "absent"

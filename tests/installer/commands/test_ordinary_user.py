@@ -203,6 +203,13 @@ def test_hosts_of_earlier_versions_get_it_with_the_next_change_and_never_by_a_lo
         assert public.run("status")[0] == 0
 
 
+def test_a_view_that_an_older_version_left_behind_is_not_shown(public: Bench) -> None:
+    state(public, "current").unlink()
+    state(public, "current").symlink_to("releases/3-0123456789ab")
+    with ordinary_user():
+        assert public.run("status")[0] == 15
+
+
 def test_the_same_installation_again_writes_nothing(public: Bench) -> None:
     path = state(public, "public.json")
     before = path.stat()
