@@ -64,7 +64,7 @@ def find_unfinished(context: Context) -> Found:
         return _as_seen_by_others(context)
     # Asked for before the journals are read: a command that ends meanwhile leaves none that is open. Only
     # where something is open: all descriptors of all processes are looked at.
-    busy = any(name.endswith(".log") for name in there) or system.names(layout.staging)
+    busy = any(name.endswith(".log") for name in there) or _is_staging(context)
     holders = activity.holders(context) if busy else ()
     found = Found(read_state(context), "", Activity("", 0, "", holders) if holders else None)
     for number in sorted(name.partition(".")[0] for name in there if name.partition(".")[0].isdecimal()):
@@ -75,6 +75,13 @@ def find_unfinished(context: Context) -> Found:
             missing = f"transaction {number}: its journal is missing; {_SAYS}"
             found = replace(found, unfinished=found.unfinished or missing)
     return found
+
+
+def _is_staging(context: Context) -> bool:
+    try:
+        return bool(context.system.names(context.layout.staging))
+    except NotADirectoryError:  # told where it matters
+        return False
 
 
 def _as_seen_by_others(context: Context) -> Found:

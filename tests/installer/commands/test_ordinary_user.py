@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from installer.core.format.manifest_rules import section_rank
 from tests.rig import bundlebuild as build
 from tests.rig.bench import CLOCK, Bench, environment
 from tests.rig.trustworld import APPROVALS, FILES, NOW, World, root
@@ -42,6 +43,7 @@ def release(version: str, sequence: int) -> World:
         "config/app.conf": b"p: {{ password }}\n",
     }
     files["config/values.yaml"] = b"password: default\n"
+    files = dict(sorted(files.items(), key=lambda each: (section_rank(each[0]), each[0])))
     plan = build.plan(
         files, room=512, rollback="docs/ROLLBACK.md", version=version, sequence=sequence,
         values="config/values.yaml",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from installer.core.format.manifest_rules import section_rank
 from installer.core.trust.root import PRODUCTION, Policy, ProductRule, Root
 from installer.deploy.operation import StepError
 from installer.state.trust_store import TIME_FILE
@@ -236,12 +237,14 @@ VALUES = "etc/waybill/lan-chat/values.yaml"
 
 
 def templated(version: str, sequence: int) -> World:
+    files = {
+        **FILES,
+        "config/app.conf": b"password: {{ db.password }}\nlevel: {{ level }}\n",
+        "config/values.yaml": b"db: {password: changeme}\nlevel: info\nhosts: [a, b]\n",
+    }
+    files = dict(sorted(files.items(), key=lambda each: (section_rank(each[0]), each[0])))
     plan = build.plan(
-        {
-            **FILES,
-            "config/app.conf": b"password: {{ db.password }}\nlevel: {{ level }}\n",
-            "config/values.yaml": b"db: {password: changeme}\nlevel: info\nhosts: [a, b]\n",
-        },
+        files,
         room=512, rollback="docs/ROLLBACK.md", version=version, sequence=sequence,
         values="config/values.yaml",
         entries={

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from installer.commands.status import product_status
+from installer.core.format.manifest_rules import section_rank
 from installer.host.context import Context
 from installer.planning.plan_text import plan_text
 from installer.planning.views import content_diff
@@ -144,11 +146,11 @@ def test_a_plan_keeps_only_what_was_edited(bench: Bench, monkeypatch: pytest.Mon
 
 
 def tree_release(version: str, sequence: int, page: bytes) -> World:
+    files = {**FILES, "docs/page.html": page}
+    files = dict(sorted(files.items(), key=lambda each: (section_rank(each[0]), each[0])))
     plan = build.plan(
-        {**FILES, "docs/page.html": page}, room=512, rollback="docs/ROLLBACK.md", version=version,
+        files, room=512, rollback="docs/ROLLBACK.md", version=version,
         sequence=sequence, entries={"docs/page.html": {"install": f"/{PAGE}"}},
     )  # fmt: skip
-    from dataclasses import replace
-
     back = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
     return World(plan=plan, approvals=back)

@@ -67,6 +67,6 @@ def test_who_wants_none_gets_none(monkeypatch: pytest.MonkeyPatch, name: str, va
 
 @pytest.mark.usefixtures("colours")
 def test_no_terminal_gets_none() -> None:
-    closed = Terminal()
+    closed = io.StringIO()
     closed.close()
     assert [is_coloured(each) for each in (io.StringIO(), None, closed)] == [False, False, False]
