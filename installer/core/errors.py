@@ -275,8 +275,12 @@ class StoppedError(WaybillError):
     code, exit_code = "interrupted", 130
 
 
-_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Failures for which the place does not matter."""
+LIMITS_OF_THE_SYSTEM = {
+    errno.EMFILE: "this process may not open more files: raise the limit (ulimit -n 1024), then try again",
+    errno.ENFILE: "this host has too many open files: close programs, or raise fs.file-max (sysctl)",
+    errno.ENOMEM: "this host has too little free memory: stop other programs, then try again",
+}
+"""What to do about failures for which the place does not matter, by their numbers."""
 
 
 @contextmanager
@@ -302,9 +306,6 @@ def os_errors_as(
     except OSError as error:
         path = str(where or error.filename or default)
         remedy = hint if isinstance(hint, str) else hint(error)
-        if error.errno in _OF_THE_PROCESS:
-            # Whatever was being done: it failed for want of descriptors or memory, not of space or rights.
-            from installer.core import remedies
-
-            remedy = remedies.remedy(error)
+        # Whatever was being done: it failed for want of descriptors or memory, not of space or rights.
+        remedy = LIMITS_OF_THE_SYSTEM.get(error.errno or 0, remedy)
         raise kind(f"{what}: {error.strerror}", where=path, hint=remedy) from error

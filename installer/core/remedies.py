@@ -8,7 +8,7 @@ import re
 import shlex
 from dataclasses import replace
 
-from installer.core.errors import HostNotReadyError, WaybillError
+from installer.core.errors import LIMITS_OF_THE_SYSTEM, HostNotReadyError, WaybillError
 
 _COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
 _RUN = re.compile(
@@ -41,9 +41,7 @@ _BY_NUMBER = {
         "two directories of Waybill are on different file systems: /var/lib/waybill/PRODUCT has to be on one "
         "file system as a whole"
     ),
-    errno.EMFILE: "this process may not open more files: raise the limit (ulimit -n 1024), then try again",
-    errno.ENFILE: "this host has too many open files: close programs, or raise fs.file-max (sysctl)",
-    errno.ENOMEM: "this host has too little free memory: stop other programs, then try again",
+    **LIMITS_OF_THE_SYSTEM,
     errno.ENOLCK: (
         "the file system cannot lock files: on NFS, start the lock service (rpc.statd) or mount with "
         f"local_lock=all; else {_LOCAL}"

@@ -20,7 +20,7 @@ from installer.images.prune import forget, sweep
 from installer.staging import area
 from installer.state.public import public_view, publish
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, State, load, save, snapshot_records
+from installer.state.state import Entry, State, cannot_read_error, load, save, snapshot_records
 from installer.transaction import cleanup, leftovers
 from installer.transaction.journal import Journal
 from installer.transaction.leftovers import Leftovers
@@ -292,8 +292,11 @@ def history(context: Context) -> list[dict[str, Any]]:
         data = context.system.read(path, HISTORY_LIMIT)
     except FileNotFoundError:
         return []
-    except PermissionError:
-        return list(public_view(context.system, context.layout).history)
+    except PermissionError as error:
+        try:
+            return list(public_view(context.system, context.layout).history)
+        except HostNotReadyError:
+            raise cannot_read_error(path) from error
     rows, _ = _rows(data, path)
     if None in rows:
         raise HostNotReadyError(
